@@ -1,0 +1,20 @@
+/// Lower bounds on the makespan that need no solver. Each is a proof (docs/bounds.md).
+#pragma once
+
+#include <vector>
+
+#include "opweave/budget.h"
+#include "opweave/plan.h"
+#include "opweave/problem.h"
+
+namespace opweave {
+
+/// All bounds, largest first; never empty. Each value is at most the makespan of every valid plan.
+/// Polynomial; looks at the clock of `budget` between bounds and returns what is proven by then.
+[[nodiscard]] std::vector<LowerBound> lower_bounds(const Problem& problem, const Budget& budget = {});
+
+/// Reasons, independent of any order, why no valid plan exists (an operator or a group of parameters
+/// that fits no device, ...). Empty = none was found, which proves nothing.
+[[nodiscard]] std::vector<std::string> infeasibility_proofs(const Problem& problem);
+
+}  // namespace opweave

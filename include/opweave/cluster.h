@@ -1,0 +1,131 @@
+/// Devices and the links between them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "opweave/id.h"
+#include "opweave/quantity.h"
+
+namespace opweave {
+
+/// What a device can do; several devices share one type.
+struct DeviceType {
+  std::string name;
+  std::map<std::string, double> peak_flops_per_s;    ///< by dtype
+  std::optional<double> memory_bandwidth_bytes_per_s;
+};
+
+/// One processor with its memory, or a group of them planned as one.
+struct Device {
+  std::string name;
+  std::string type;                                ///< name of a DeviceType; may be empty
+  std::optional<Bytes> memory;                     ///< capacity; none = unlimited
+  std::vector<std::string> streams = {"compute"};  ///< always contains "compute"
+};
+
+/// A channel between two vertices (devices or switches).
+struct Link {
+  std::string name;
+  std::string a;
+  std::string b;
+  Duration latency;
+  std::optional<std::int64_t> bandwidth_bytes_per_s;  ///< per direction; none = infinite
+  bool full_duplex = true;
+};
+
+/// How transfers share the cluster.
+enum class Contention : std::uint8_t {
+  kNone,      ///< transfers only take time
+  kEndpoint,  ///< a device sends one and receives one transfer at a time
+  kLink,      ///< each link of the route carries one transfer at a time (per direction if full duplex)
+};
+/// "none", "endpoint", "link".
+[[nodiscard]] std::string_view to_string(Contention contention);
+/// Inverse of to_string; nothing for any other text.
+[[nodiscard]] std::optional<Contention> contention_from_string(std::string_view text);
+
+/// One link in one direction.
+struct Hop {
+  LinkId link;
+  bool forward = true;  ///< from `a` to `b`
+  auto operator<=>(const Hop&) const = default;
+};
+
+/// Way from one device to another: the latencies add up, the slowest link gives the bandwidth.
+struct Route {
+  Duration latency;
+  std::optional<std::int64_t> bandwidth_bytes_per_s;
+  std::span<const Hop> hops;  ///< empty for the default link, which every ordered pair has to itself
+};
+
+/// Everything a cluster is made of, before it is checked.
+struct ClusterParts {
+  std::string name;
+  std::vector<DeviceType> types;
+  std::vector<Device> devices;
+  std::vector<std::string> switches;
+  std::vector<Link> links;
+  /// Joins each ordered pair of devices that no chain of links joins; `a`, `b`, `name` are ignored.
+  std::optional<Link> default_link;
+  Contention contention = Contention::kNone;
+};
+
+/// Devices, links and the route between any two devices, checked and immutable.
+class Cluster {
+ public:
+  Cluster() = default;
+
+  /// Checks the parts and computes routes: least latency, then fewest links, then smallest link ids.
+  /// O(D (L + V log V)) for D devices, L links, V vertices.
+  /// \throws InputError for no device, an empty or repeated name, an unknown type or link end, a
+  ///   link from a vertex to itself, a negative latency or capacity, a bandwidth that is not
+  ///   positive, a device without a "compute" stream or with a repeated one, more than 32 streams.
+  static Cluster create(ClusterParts parts);
+
+  [[nodiscard]] const std::string& name() const { return parts_.name; }
+  [[nodiscard]] const std::vector<Device>& devices() const { return parts_.devices; }
+  [[nodiscard]] const std::vector<DeviceType>& types() const { return parts_.types; }
+  [[nodiscard]] const std::vector<Link>& links() const { return parts_.links; }
+  [[nodiscard]] const ClusterParts& parts() const { return parts_; }
+  [[nodiscard]] const Device& at(DeviceId id) const { return parts_.devices[id.index()]; }
+  [[nodiscard]] Contention contention() const { return parts_.contention; }
+  [[nodiscard]] std::size_t device_count() const { return parts_.devices.size(); }
+
+  /// Stream names of all devices, "compute" first, then in order of first appearance.
+  [[nodiscard]] const std::vector<std::string>& stream_names() const { return stream_names_; }
+  [[nodiscard]] std::optional<StreamId> find_stream(std::string_view name) const;
+  [[nodiscard]] std::optional<DeviceId> find_device(std::string_view name) const;
+  /// Bit s is set if the device has stream s.
+  [[nodiscard]] std::uint32_t stream_mask(DeviceId device) const { return stream_masks_[device.index()]; }
+
+  /// Route between two different devices; nothing where the cluster does not join them.
+  [[nodiscard]] std::optional<Route> route(DeviceId from, DeviceId to) const;
+  /// latency + ceil(bytes / bandwidth) along the route; nothing where there is no route.
+  [[nodiscard]] std::optional<Duration> transfer_time(Bytes bytes, DeviceId from, DeviceId to) const;
+
+ private:
+  struct StoredRoute {
+    bool exists = false;
+    Duration latency;
+    std::int64_t bandwidth = 0;  // 0 = infinite
+    std::uint32_t first_hop = 0;
+    std::uint32_t hop_count = 0;
+  };
+  void index_streams();
+  void compute_routes();
+
+  ClusterParts parts_;
+  std::vector<std::string> stream_names_;
+  std::vector<std::uint32_t> stream_masks_;
+  std::vector<std::uint32_t> device_by_name_;  // device indices sorted by name
+  std::vector<StoredRoute> routes_;            // device_count x device_count, empty if there are no links
+  std::vector<Hop> hops_;
+};
+
+}  // namespace opweave

@@ -1,0 +1,57 @@
+/// Files. docs/formats.md is the contract; every error names file, JSON pointer and value.
+#pragma once
+
+#include <filesystem>
+#include <iosfwd>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "opweave/cluster.h"
+#include "opweave/graph.h"
+#include "opweave/pipeline.h"
+#include "opweave/plan.h"
+
+namespace opweave {
+
+/// Whole content of a file. \throws InputError naming the file and the reason.
+[[nodiscard]] std::string read_file(const std::filesystem::path& path);
+/// Replaces a file in one step: a reader sees the old or the new content, never a part.
+/// \throws InputError naming the file and the reason.
+void write_file(const std::filesystem::path& path, std::string_view content);
+
+// `source` names the text in errors. All throw InputError.
+[[nodiscard]] ComputationGraph parse_graph(std::string_view json, const std::string& source);
+[[nodiscard]] Cluster parse_cluster(std::string_view json, const std::string& source);
+/// Names are resolved in the graph and the cluster that the plan is for.
+[[nodiscard]] Plan parse_plan(std::string_view json, const std::string& source, const ComputationGraph& graph,
+                              const Cluster& cluster);
+
+[[nodiscard]] std::string graph_to_json(const ComputationGraph& graph);
+[[nodiscard]] std::string cluster_to_json(const Cluster& cluster);
+[[nodiscard]] std::string plan_to_json(const Plan& plan, const ComputationGraph& graph, const Cluster& cluster);
+
+/// 16 hex digits over the canonical JSON: equal content, equal hash.
+[[nodiscard]] std::string content_hash(const ComputationGraph& graph);
+[[nodiscard]] std::string content_hash(const Cluster& cluster);
+
+/// "80 GiB", "512MiB", "1000" (bytes), "1.5 GB". \throws InputError for anything else.
+[[nodiscard]] Bytes parse_bytes(std::string_view text);
+
+/// A graph with the cluster it is meant for: what importers return.
+struct ImportedProblem {
+  ComputationGraph graph;
+  Cluster cluster;
+};
+/// Flexible job shop in the `.fjs` text format with machines counted from 0 or 1 (detected); a time
+/// unit becomes 1 microsecond.
+[[nodiscard]] ImportedProblem parse_fjs(std::string_view text, const std::string& source);
+
+/// PyTorch pipeline schedules (torch.distributed.pipelining), row per rank.
+enum class CsvDialect { kComputeOnly, kComputeComms };
+/// Reads either dialect (communication and memory actions are checked for consistency, then dropped).
+[[nodiscard]] PipelineSchedule parse_pytorch_csv(std::string_view text, const std::string& source);
+/// \throws InputError where PyTorch cannot express the schedule (a stage on two ranks: two-way).
+[[nodiscard]] std::string to_pytorch_csv(const PipelineSchedule& schedule, CsvDialect dialect);
+
+}  // namespace opweave

@@ -1,0 +1,28 @@
+/// opweave plans how the operators of a neural network are placed and ordered on the devices of a cluster.
+///
+/// The headers in the order of the story: what is planned, where, how it repeats, the whole problem,
+/// an answer, its judges, the planner.
+#pragma once
+
+// clang-format off
+#include "opweave/quantity.h"
+#include "opweave/id.h"
+#include "opweave/error.h"
+#include "opweave/training.h"
+#include "opweave/graph.h"
+#include "opweave/cluster.h"
+#include "opweave/cost.h"
+#include "opweave/problem.h"
+#include "opweave/schedule.h"
+#include "opweave/plan.h"
+#include "opweave/check.h"
+#include "opweave/simulate.h"
+#include "opweave/bounds.h"
+#include "opweave/budget.h"
+#include "opweave/planner.h"
+#include "opweave/pipeline.h"
+#include "opweave/experts.h"
+#include "opweave/io.h"
+#include "opweave/msr.h"
+#include "opweave/report.h"
+// clang-format on

@@ -1,0 +1,113 @@
+/// From layer costs to the graph of a training pipeline, and pipeline schedules as text.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "opweave/cluster.h"
+#include "opweave/graph.h"
+
+namespace opweave {
+
+/// One operator of a layer with the times of its phases; a phase without a time does not exist.
+struct LayerOperator {
+  std::string name;  ///< attention, dispatch, ...
+  std::string kind;
+  std::vector<std::string> streams = {"compute"};
+  std::optional<Duration> forward;
+  std::optional<Duration> input_gradient;
+  std::optional<Duration> weight_gradient;
+};
+
+/// One layer: its operators in forward order (I runs in reverse order, W of an operator follows its I).
+struct Layer {
+  std::string name;
+  std::vector<LayerOperator> operators;
+  Bytes weights;                      ///< of the whole layer
+  Bytes activation;                   ///< held from the start of the first F to the end of the last W
+  Bytes activation_until_input_gradient;  ///< held from the start of the first F to the end of the last I
+  Bytes weight_gradient_input;        ///< held from each I to the end of the W of the same operator
+  Bytes output;                       ///< sent to the next layer by F; the same number comes back with I
+};
+
+/// How stages lie on devices (P devices).
+enum class PipelineShape : std::uint8_t {
+  kLinear,  ///< P stages, stage s on device s
+  kV,       ///< 2P stages, stage s on device min(s, 2P - 1 - s)
+  kLoop,    ///< v P stages, stage s on device s mod P
+  kTwoWay,  ///< P stages, two replicas; the second runs stage s on device P - 1 - s
+  kFree,    ///< any device; chosen by the planner
+};
+/// "linear", "V", "loop", "two-way", "free".
+[[nodiscard]] std::string_view to_string(PipelineShape shape);
+/// Inverse of to_string; nothing for any other text.
+[[nodiscard]] std::optional<PipelineShape> shape_from_string(std::string_view text);
+
+/// A model cut into stages, to be trained with microbatches.
+struct PipelineSpec {
+  std::string name;
+  std::vector<Layer> layers;
+  std::vector<std::uint32_t> stage_of_layer;  ///< ascending from 0 without holes; empty = a stage per layer
+  PipelineShape shape = PipelineShape::kLinear;
+  std::vector<std::string> devices;  ///< names, in pipeline order
+  Training training;                 ///< replicas must be 2 for two-way, 1 for linear, V, loop
+};
+
+/// Device of a stage for a replica under a shape. \pre shape is not kFree.
+[[nodiscard]] std::uint32_t device_of_stage(PipelineShape shape, std::uint32_t stage, std::uint32_t replica,
+                                            std::uint32_t devices);
+
+/// Layers 0 .. n-1 cut into `stages` consecutive stages whose sizes differ by at most one.
+[[nodiscard]] std::vector<std::uint32_t> even_stages(std::uint32_t layers, std::uint32_t stages);
+
+/// The one-microbatch graph of the pipeline: for each layer a chain of F operators, a reverse chain of
+/// I operators, W operators, and the tensors that Layer describes; operators of a layer share its
+/// parameter (even of 0 bytes) and so a device. Operators are named "<layer>.<operator>.<phase>" and
+/// carry their stage and layer.
+/// \throws InputError if the number of stages does not fit the shape and the devices.
+[[nodiscard]] ComputationGraph build_pipeline(const PipelineSpec& spec);
+
+/// `count` equal devices "gpu0", "gpu1", ... with the given streams and capacity, every ordered pair
+/// joined by a default link of this latency and bandwidth.
+[[nodiscard]] Cluster uniform_cluster(std::uint32_t count, std::vector<std::string> streams,
+                                      std::optional<Bytes> memory, Duration hop_latency,
+                                      std::optional<std::int64_t> bandwidth_bytes_per_s = std::nullopt);
+
+/// What one cell of a pipeline schedule does, in PyTorch's letters.
+enum class ActionKind : std::uint8_t {
+  kForward,         ///< F
+  kInputGradient,   ///< I
+  kWeightGradient,  ///< W
+  kBackward,        ///< B = I and W, both delivered at its end
+  kPair,            ///< OVERLAP_F_B: F of one microbatch with B of another
+};
+
+/// One action of one device. For kPair, `stage` and `microbatch` are those of the forward,
+/// `backward_stage` and `backward_microbatch` those of the backward.
+struct PipelineAction {
+  ActionKind kind = ActionKind::kForward;
+  std::uint32_t stage = 0;
+  std::uint32_t microbatch = 0;
+  std::uint32_t backward_stage = 0;
+  std::uint32_t backward_microbatch = 0;
+  bool operator==(const PipelineAction&) const = default;
+};
+
+/// The order of actions on each device of a pipeline.
+struct PipelineSchedule {
+  std::string name;
+  PipelineShape shape = PipelineShape::kLinear;
+  std::uint32_t stages = 0;
+  std::uint32_t microbatches = 0;
+  std::vector<std::vector<PipelineAction>> devices;
+};
+
+/// "2F0", "3W1", "(0F7;7B3)OVERLAP_F_B".
+[[nodiscard]] std::string to_string(const PipelineAction& action);
+/// Strict inverse of to_string: nothing if anything is left over.
+[[nodiscard]] std::optional<PipelineAction> action_from_string(std::string_view text);
+
+}  // namespace opweave
