@@ -82,15 +82,8 @@ std::vector<std::size_t> cut(const std::vector<Unit>& units, std::size_t parts) 
 }
 
 std::size_t device_of_part(Fold fold, std::size_t part, std::size_t devices) {
-  switch (fold) {
-    case Fold::kOnce:
-      return part;
-    case Fold::kThereAndBack:
-      return part < devices ? part : 2 * devices - 1 - part;
-    case Fold::kTwiceAround:
-      return part % devices;
-  }
-  return 0;
+  const bool downwards = fold == Fold::kZigzag && (part / devices) % 2 == 1;
+  return downwards ? devices - 1 - part % devices : part % devices;
 }
 
 /// Single devices by distance in id from the wanted one, then whatever gangs there are.
@@ -128,12 +121,14 @@ bool place_unit(const Problem& problem, PlacementState& state, const Unit& unit,
 
 }  // namespace
 
-std::optional<std::vector<ModeIndex>> contiguous_placement(const Problem& problem, Fold fold, PartWeight weight) {
+std::optional<std::vector<ModeIndex>> contiguous_placement(const Problem& problem, Fold fold, std::uint32_t rounds,
+                                                           PartWeight weight) {
   const std::size_t devices = problem.cluster().device_count();
   PlacementState state(problem);
   const auto units = units_by_replica(problem, weight);
   for (std::size_t replica = 0; replica < units.size(); ++replica) {
-    const std::vector<std::size_t> part = cut(units[replica], fold == Fold::kOnce ? devices : 2 * devices);
+    if (rounds > 1 && units[replica].size() < rounds * devices) return std::nullopt;
+    const std::vector<std::size_t> part = cut(units[replica], rounds * devices);
     for (std::size_t i = 0; i < part.size(); ++i) {
       std::size_t device = device_of_part(fold, part[i], devices);
       // Two replicas that run in opposite directions fill each other's ramps (DualPipe).

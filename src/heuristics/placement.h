@@ -19,9 +19,9 @@ struct PlacementGuess {
 /// parameters, most promising first. Empty if no rule finds one.
 ///  - "earliest finish": tasks by longest remaining chain, each where it ends first (HEFT, Topcuoglu,
 ///    Hariri, Wu 2002), groups as a whole;
-///  - "contiguous", "contiguous V", "contiguous loop": consecutive parts of equal work in the order of
-///    the graph, laid over the devices once, there and back, or twice around; for graphs of several
-///    microbatches first;
+///  - "contiguous", "zigzag xR", "loop xR": consecutive parts of equal work in the order of the graph,
+///    laid over the devices in R rounds (see contiguous.h); only for graphs of several microbatches, where
+///    they go first, with more than one round;
 ///  - "contiguous by bytes": consecutive parts of equal memory.
 /// O(tasks x devices).
 [[nodiscard]] std::vector<PlacementGuess> guess_placements(const Problem& problem);
