@@ -118,6 +118,10 @@ class TraceWriter {
   }
 
   void memory(DeviceId device, const std::vector<MemoryStep>& curve) {
+    if (const auto capacity = problem_.capacity(device)) {
+      event(R"({{"ph":"C","pid":{},"ts":0.000,"name":"memory limit","args":{{"bytes":{}}}}})", process(device),
+            capacity->value());
+    }
     for (const MemoryStep& step : curve) {
       event(R"({{"ph":"C","pid":{},"ts":{},"name":"memory","args":{{"bytes":{}}}}})", process(device),
             microseconds(step.time), step.bytes.value());
@@ -127,14 +131,15 @@ class TraceWriter {
   std::string provenance() const {
     const Provenance& origin = plan_.provenance;
     return fmt::format(R"({{"generator":{},"graph":{},"cluster":{},"graph_hash":{},"cluster_hash":{},"seed":"{}"}})",
-                       json_string("opweave " + origin.version), json_string(plan_.graph_name), json_string(plan_.cluster_name),
-                       json_string(origin.graph_hash), json_string(origin.cluster_hash), origin.seed);
+                       json_string("opweave " + origin.version), json_string(plan_.graph_name),
+                       json_string(plan_.cluster_name), json_string(origin.graph_hash),
+                       json_string(origin.cluster_hash), origin.seed);
   }
 
   const Problem& problem_;
   const Plan& plan_;
-  std::vector<std::string> details_;   // by operator: the constant part of the arguments
-  std::vector<std::size_t> planned_;   // by TaskId: position in the plan
+  std::vector<std::string> details_;  // by operator: the constant part of the arguments
+  std::vector<std::size_t> planned_;  // by TaskId: position in the plan
   std::string out_;
   bool first_ = true;
 };

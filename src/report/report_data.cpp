@@ -59,7 +59,8 @@ Json operators_json(const Problem& problem, Words& words) {
     stages.push_back(op.stage ? static_cast<std::int64_t>(op.stage->index()) : -1);
     streams.push_back(problem.streams(problem.task_of(OperatorId(o), 0)));
   }
-  return {{"name", names}, {"kind", kinds}, {"layer", layers}, {"phase", phases}, {"stage", stages}, {"streams", streams}};
+  return {{"name", names},   {"kind", kinds},   {"layer", layers},
+          {"phase", phases}, {"stage", stages}, {"streams", streams}};
 }
 
 /// Also fills `sets` with the distinct lists of devices that tasks run on.
@@ -118,8 +119,12 @@ Json transfers_json(const Problem& problem, const Plan& plan, Json& tensors) {
     durations.push_back((transfer.end - transfer.start).value());
   }
   tensors = {{"name", names}, {"bytes", bytes}, {"producer", producers}, {"consumers", std::move(consumers)}};
-  return {{"tensor", sent},          {"copy", copies},  {"source", sources}, {"destination", destinations},
-          {"start", starts.differences()}, {"duration", durations}};
+  return {{"tensor", sent},
+          {"copy", copies},
+          {"source", sources},
+          {"destination", destinations},
+          {"start", starts.differences()},
+          {"duration", durations}};
 }
 
 Json memory_json(const std::vector<MemoryStep>& curve) {
@@ -168,12 +173,9 @@ Json settings_json(const ProblemSettings& settings) {
 }
 
 Json statistics_json(const PlanStatistics& statistics) {
-  return {{"makespan", statistics.makespan.value()},
-          {"period", statistics.period.value()},
-          {"bubble_ratio", statistics.bubble_ratio},
-          {"utilisation", statistics.utilisation},
-          {"bytes_moved", statistics.bytes_moved.value()},
-          {"parameter_copies", statistics.parameter_copies}};
+  return {{"makespan", statistics.makespan.value()},       {"period", statistics.period.value()},
+          {"bubble_ratio", statistics.bubble_ratio},       {"utilisation", statistics.utilisation},
+          {"bytes_moved", statistics.bytes_moved.value()}, {"parameter_copies", statistics.parameter_copies}};
 }
 
 Json provenance_json(const Provenance& provenance) {

@@ -29,7 +29,8 @@ std::vector<ComparisonRow> some_experts(const Plan& plan) {
 TEST(ReportInBrowser, small_plan_works) {
   SamplePlan sample = sample_pipeline({2, 1, 4});
   const std::int64_t makespan = sample.plan.statistics.makespan.value();
-  sample.plan.bounds = {{"load", Duration(makespan * 9 / 10), "gpu0, compute"}, {"critical-path", Duration(makespan / 2), ""}};
+  sample.plan.bounds = {{"load", Duration(makespan * 9 / 10), "gpu0, compute"},
+                        {"critical-path", Duration(makespan / 2), ""}};
   sample.plan.provenance.seconds = 12;
   sample.plan.provenance.trajectory = {{0.01, Duration(makespan * 5 / 4), "list scheduling"},
                                        {0.3, Duration(makespan * 11 / 10), "local search"},

@@ -41,7 +41,7 @@ struct Trace {
   std::map<std::int64_t, std::int64_t> process_order;
   std::map<Track, std::vector<Slice>> slices;
   std::map<std::int64_t, Flow> flow_starts, flow_ends;
-  std::map<std::int64_t, std::vector<std::pair<std::int64_t, std::int64_t>>> memory;
+  std::map<std::int64_t, std::vector<std::pair<std::int64_t, std::int64_t>>> memory, memory_limit;
 };
 
 /// Times stay text: "ts":12.345 becomes "ts":"12.345" before parsing.
@@ -82,7 +82,8 @@ Trace read(const std::string& json) {
       EXPECT_EQ(event["bp"], "e");
       EXPECT_TRUE(trace.flow_ends.emplace(event["id"], Flow{track, time}).second);
     } else if (kind == "C") {
-      trace.memory[track.first].emplace_back(time, event["args"]["bytes"]);
+      auto& counters = event["name"] == "memory limit" ? trace.memory_limit : trace.memory;
+      counters[track.first].emplace_back(time, event["args"]["bytes"]);
     } else {
       ADD_FAILURE() << "unknown event " << event;
     }
@@ -165,6 +166,8 @@ TEST(PerfettoTrace, memory_counters_are_the_memory_curves) {
       EXPECT_EQ(counters[i].first, curves[d][i].time.value());
       EXPECT_EQ(counters[i].second, curves[d][i].bytes.value());
     }
+    const std::vector<std::pair<std::int64_t, std::int64_t>> limit = {{0, std::int64_t{80} << 30}};
+    EXPECT_EQ(trace.memory_limit.at(static_cast<std::int64_t>(d) + 1), limit);
   }
 }
 
@@ -200,7 +203,8 @@ TEST(PerfettoTrace, gangs_and_collectives_are_drawn_on_each_of_their_tracks) {
   EXPECT_NE(report_html(problem, plan, {}).find("\"device_sets\":[[0,1]]"), std::string::npos);
 }
 
-// d0 makes the value and sends it to d1; a second transfer takes it from d1 on to d2. Both arrows start at the producer.
+// d0 makes the value and sends it to d1; a second transfer takes it from d1 on to d2. Both arrows start at the
+// producer.
 TEST(PerfettoTrace, value_that_is_sent_on_starts_at_its_producer) {
   const auto on = [](const char* name, const char* device) {
     Operator op;

@@ -126,8 +126,7 @@ TEST(ReportHtml, unlimited_memory_and_a_plan_of_no_duration_are_shown) {
   Operator op;
   op.name = "nothing";
   op.durations = {{"", Duration(0)}};
-  const Problem problem =
-      Problem::create(ComputationGraph::create("instant", {op}, {}, {}), tiny_cluster());
+  const Problem problem = Problem::create(ComputationGraph::create("instant", {op}, {}, {}), tiny_cluster());
   const Json data = data_of(report_html(problem, make_sample(problem, 1).plan, {}));
   EXPECT_EQ(data["statistics"]["makespan"], 0);
   EXPECT_TRUE(data["devices"][0]["capacity"].is_null());

@@ -143,8 +143,8 @@ inline Cluster sample_cluster(const SampleSize& size) {
   parts.name = size.prefix + "cluster";
   parts.types = {{"H800", {}, {}}};
   for (std::uint32_t d = 0; d < size.devices; ++d) {
-    parts.devices.push_back({fmt::format("{}gpu{}", size.prefix, d), "H800", Bytes(std::int64_t{80} << 30),
-                             {"compute", "comm"}});
+    parts.devices.push_back(
+        {fmt::format("{}gpu{}", size.prefix, d), "H800", Bytes(std::int64_t{80} << 30), {"compute", "comm"}});
   }
   parts.default_link = Link{"", "", "", Duration(5'000), 50'000'000'000, true};
   return Cluster::create(std::move(parts));

@@ -4,11 +4,17 @@
 const canvases = {axis: document.getElementById('axis'), cells: document.getElementById('cells'),
                   overlay: document.getElementById('overlay')};
 const FONT = '11px system-ui, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif';
-const LETTER_WIDTH = 6.1;      // of FONT, roughly
 const NARROWEST_CELL = 1;      // pixels; below, cells are gathered per column
 const NARROWEST_LABEL = 15;
 const MOST_ARROWS = 4000;      // more are a grey cloud, and slow
 const DIMMED = 0.14;
+
+const letterWidth = (() => {
+  const context = canvases.cells.getContext('2d');
+  context.font = FONT;
+  const sample = 'abcdefghijklmnopqrstuvwxyz.0123456789';
+  return context.measureText(sample).width / sample.length * 1.08;  // some words are wider than the average
+})();
 
 // --- Lanes -------------------------------------------------------------------------------------
 
@@ -47,7 +53,7 @@ class ColumnGatherer {
 function cellLabel(task, width) {
   const op = tasks.op[task];
   const number = microbatches > 1 && operators.phase[op] !== OPTIMIZER ? String(tasks.copy[task]) : '';
-  const letters = Math.floor((width - 6) / LETTER_WIDTH);
+  const letters = Math.floor((width - 7) / letterWidth);
   const room = letters - number.length - (number ? 1 : 0);
   // The name, or what it is, or the end of the name, which tells more than its beginning.
   const name = operators.name[op], kind = source.words[operators.kind[op]] ?? '';
@@ -299,21 +305,21 @@ function drawAxis(context, top) {
   context.stroke();
 }
 
-const overviewSlices = 800;
+const overviewSlices = 1000;
 const overview = buildOverview(overviewSlices);
 
 function drawOverview(context) {
   context.fillStyle = ink.track;
   context.fillRect(view.gutter, 0, view.width, OVERVIEW_HEIGHT);
-  const width = view.width / overviewSlices;
-  const heights = new Float64Array(overviewSlices);
-  PHASES.forEach((_, phase) => {
+  // Phases lie on top of each other, pixel column by pixel column.
+  const reached = new Float64Array(Math.ceil(view.width)).fill(OVERVIEW_HEIGHT);
+  overview.forEach((shares, phase) => {
     context.fillStyle = phasePalette[phase];
-    for (let slice = 0; slice < overviewSlices; slice++) {
-      const share = overview[phase][slice] * OVERVIEW_HEIGHT;
-      if (share === 0) continue;
-      context.fillRect(view.gutter + slice * width, OVERVIEW_HEIGHT - heights[slice] - share, width + 0.6, share);
-      heights[slice] += share;
+    for (let column = 0; column < reached.length; column++) {
+      const height = shares[Math.floor(column / reached.length * overviewSlices)] * OVERVIEW_HEIGHT;
+      if (height === 0) continue;
+      reached[column] -= height;
+      context.fillRect(view.gutter + column, reached[column], 1, height);
     }
   });
   const all = makespan || 1;
