@@ -14,14 +14,14 @@ namespace opweave {
 
 /// The rules of docs/concepts.md, by number, and one for the plan's statements about itself.
 enum class Rule : std::uint8_t {
-  kOnce = 1,      ///< every instance exactly once, in an allowed mode, for exactly its duration
-  kStream = 2,    ///< a stream runs one operator at a time
-  kPresence = 3,  ///< inputs present before the start; a tensor sent to a device at most once; "after" respected
-  kTransfer = 4,  ///< transfers last alpha + bytes / beta, start after the producer, respect contention
-  kMemory = 5,    ///< never above capacity
-  kPlacement = 6, ///< colocation, anti-colocation, replicas, pinned devices
+  kOnce = 1,       ///< every instance exactly once, in an allowed mode, for exactly its duration
+  kStream = 2,     ///< a stream runs one operator at a time
+  kPresence = 3,   ///< inputs present before the start; a tensor sent to a device at most once; "after" respected
+  kTransfer = 4,   ///< transfers last alpha + bytes / beta, start after the producer, respect contention
+  kMemory = 5,     ///< never above capacity
+  kPlacement = 6,  ///< colocation, anti-colocation, replicas, pinned devices
   // Rule 7 only permits (zero durations, zero bytes are legal), so nothing can break it.
-  kFigures = 8,   ///< what the plan states about itself (makespan, bounds, status, statistics) is true
+  kFigures = 8,  ///< what the plan states about itself (makespan, bounds, status, statistics) is true
 };
 /// "once", "stream", "presence", "transfer", "memory", "placement", "figures".
 [[nodiscard]] std::string_view to_string(Rule rule);

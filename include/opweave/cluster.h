@@ -17,7 +17,7 @@ namespace opweave {
 /// What a device can do; several devices share one type.
 struct DeviceType {
   std::string name;
-  std::map<std::string, double> peak_flops_per_s;    ///< by dtype
+  std::map<std::string, double> peak_flops_per_s;  ///< by dtype
   std::optional<double> memory_bandwidth_bytes_per_s;
 };
 

@@ -27,8 +27,8 @@ enum class Expert : std::uint8_t {
   kDualPipe,
   kDualPipeV,
 };
-inline constexpr Expert kAllExperts[] = {Expert::kGPipe, Expert::k1F1B,  Expert::kInterleaved1F1B, Expert::kZB1P,
-                                         Expert::kZB2P,  Expert::kZBV,   Expert::kVHalf,           Expert::kVMin,
+inline constexpr Expert kAllExperts[] = {Expert::kGPipe,    Expert::k1F1B,     Expert::kInterleaved1F1B, Expert::kZB1P,
+                                         Expert::kZB2P,     Expert::kZBV,      Expert::kVHalf,           Expert::kVMin,
                                          Expert::kDualPipe, Expert::kDualPipeV};
 /// "GPipe", "1F1B", "Interleaved-1F1B", "ZB1P", "ZB-2P", "ZB-V", "V-Half", "V-Min", "DualPipe", "DualPipeV".
 [[nodiscard]] std::string_view to_string(Expert expert);
@@ -50,8 +50,8 @@ struct StageCosts {
 /// The expert's order of actions. Nothing where its definition does not cover the sizes (DualPipe
 /// needs an even number of devices and of microbatches, at least 2 per device; interleaved 1F1B needs
 /// a multiple of the devices, ...).
-[[nodiscard]] std::optional<PipelineSchedule> generate(Expert expert, std::uint32_t devices,
-                                                       std::uint32_t microbatches, const StageCosts& costs);
+[[nodiscard]] std::optional<PipelineSchedule> generate(Expert expert, std::uint32_t devices, std::uint32_t microbatches,
+                                                       const StageCosts& costs);
 
 /// How an overlapped pair runs.
 enum class PairMode : std::uint8_t {

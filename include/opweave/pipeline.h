@@ -26,11 +26,11 @@ struct LayerOperator {
 struct Layer {
   std::string name;
   std::vector<LayerOperator> operators;
-  Bytes weights;                      ///< of the whole layer
-  Bytes activation;                   ///< held from the start of the first F to the end of the last W
+  Bytes weights;                          ///< of the whole layer
+  Bytes activation;                       ///< held from the start of the first F to the end of the last W
   Bytes activation_until_input_gradient;  ///< held from the start of the first F to the end of the last I
-  Bytes weight_gradient_input;        ///< held from each I to the end of the W of the same operator
-  Bytes output;                       ///< sent to the next layer by F; the same number comes back with I
+  Bytes weight_gradient_input;            ///< held from each I to the end of the W of the same operator
+  Bytes output;                           ///< sent to the next layer by F; the same number comes back with I
 };
 
 /// How stages lie on devices (P devices).

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "opweave/cluster.h"
@@ -15,7 +16,7 @@ namespace opweave {
 
 /// A value that no valid plan can go below, and the argument that proves it.
 struct LowerBound {
-  std::string name;    ///< as in docs/bounds.md: "critical-path", "load", "memory-ramp", ...
+  std::string name;  ///< as in docs/bounds.md: "critical-path", "load", "memory-ramp", ...
   Duration value;
   std::string detail;  ///< where it binds, e.g. the device; may be empty
 };
@@ -48,11 +49,11 @@ enum class PlanStatus : std::uint8_t {
 
 /// Figures per device that follow from the plan; recomputed by `simulate`, never trusted by `check`.
 struct DeviceStatistics {
-  Duration compute_busy;      ///< time in which the compute stream runs an operator
-  Duration bubble;            ///< makespan - compute_busy
-  Duration span_idle;         ///< idle of the compute stream between its own first start and last end
-  Bytes peak_memory;          ///< persistent + live tensors + workspaces, at its highest
-  Bytes persistent_memory;    ///< parameters that live here
+  Duration compute_busy;    ///< time in which the compute stream runs an operator
+  Duration bubble;          ///< makespan - compute_busy
+  Duration span_idle;       ///< idle of the compute stream between its own first start and last end
+  Bytes peak_memory;        ///< persistent + live tensors + workspaces, at its highest
+  Bytes persistent_memory;  ///< parameters that live here
   Bytes bytes_sent;
   Bytes bytes_received;
 };
@@ -60,9 +61,9 @@ struct DeviceStatistics {
 /// Figures of the whole plan.
 struct PlanStatistics {
   Duration makespan;
-  Duration period;            ///< largest load of a stream (or link) over one iteration / microbatches
-  double bubble_ratio = 0;    ///< sum of bubbles / (devices x makespan); 0 for an empty plan
-  double utilisation = 0;     ///< 1 - bubble_ratio
+  Duration period;          ///< largest load of a stream (or link) over one iteration / microbatches
+  double bubble_ratio = 0;  ///< sum of bubbles / (devices x makespan); 0 for an empty plan
+  double utilisation = 0;   ///< 1 - bubble_ratio
   Bytes bytes_moved;
   std::uint32_t parameter_copies = 0;  ///< largest number of devices that hold one parameter
   std::vector<DeviceStatistics> devices;
@@ -79,10 +80,10 @@ struct Incumbent {
 /// written when the run was limited by time (`trajectory` and `seconds` are empty otherwise).
 struct Provenance {
   std::string version;
-  std::string method;   ///< what found the plan
+  std::string method;  ///< what found the plan
   std::uint64_t seed = 0;
-  std::string limit;    ///< "work 1000", "time 60 s", or "none"
-  std::string graph_hash;    ///< 16 hex digits of the graph's canonical content
+  std::string limit;       ///< "work 1000", "time 60 s", or "none"
+  std::string graph_hash;  ///< 16 hex digits of the graph's canonical content
   std::string cluster_hash;
   std::optional<double> seconds;
   std::vector<Incumbent> trajectory;
@@ -97,7 +98,7 @@ struct Plan {
   std::vector<PlannedTask> tasks;          ///< by start, then operator, then copy
   std::vector<PlannedTransfer> transfers;  ///< by start, then tensor, copy, destination
   PlanStatistics statistics;
-  std::vector<LowerBound> bounds;          ///< largest first
+  std::vector<LowerBound> bounds;  ///< largest first
   Provenance provenance;
 
   /// Largest of `bounds`; 0 without any.
@@ -117,7 +118,10 @@ struct Plan {
 /// Figures of a schedule taken at face value. O(n log n).
 [[nodiscard]] PlanStatistics statistics(const Problem& problem, const Schedule& schedule);
 
-/// Largest number of bytes ever resident on each device, and the curve over time.
+/// Bytes of the parameters that live on each device: once per parameter and device.
+[[nodiscard]] std::vector<Bytes> persistent_memory(const Problem& problem, const Schedule& schedule);
+
+/// One piece of a memory curve.
 struct MemoryStep {
   Duration time;
   Bytes bytes;  ///< from `time` until the next step

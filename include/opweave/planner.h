@@ -36,9 +36,9 @@ struct PlanResult {
   };
   Reason reason = Reason::kNotFound;
   std::optional<Plan> plan;
-  std::string limit;                ///< the limit that ended the search: "time 60 s", "work 1000", "interrupt", or empty
+  std::string limit;  ///< the limit that ended the search: "time 60 s", "work 1000", "interrupt", or empty
   std::string detail;
-  std::vector<LowerBound> bounds;   ///< known even where there is no plan
+  std::vector<LowerBound> bounds;  ///< known even where there is no plan
 };
 
 /// Plans `problem`. Anytime: the first valid plan exists before any improvement starts, only better

@@ -30,6 +30,10 @@ struct ProblemSettings {
 /// Index of a mode among the modes of one task.
 using ModeIndex = std::uint32_t;
 
+namespace detail {
+struct ProblemData;
+}
+
 /// One way to run a task.
 struct Mode {
   std::span<const DeviceId> devices;  ///< ascending; one device, or a gang
@@ -119,8 +123,7 @@ class Problem {
   [[nodiscard]] std::optional<Duration> transfer_time(ValueId value, DeviceId from, DeviceId to) const;
 
  private:
-  struct Data;
-  std::shared_ptr<const Data> data_;
+  std::shared_ptr<const detail::ProblemData> data_;
 };
 
 }  // namespace opweave

@@ -14,10 +14,10 @@ struct ComparisonRow {
   std::string name;
   Duration makespan;
   double bubble_ratio = 0;
-  Bytes peak_memory;               ///< largest over devices
+  Bytes peak_memory;  ///< largest over devices
   std::uint32_t parameter_copies = 0;
   bool fits_memory = true;
-  std::optional<double> gap;       ///< to the lower bound
+  std::optional<double> gap;  ///< to the lower bound
 };
 
 /// One offline HTML page: Gantt per device and stream, memory curves with their limits, comparison.

@@ -40,9 +40,9 @@ struct SimulationOptions {
 
 /// What came out: times of tasks and transfers, or the tasks that wait for each other.
 struct SimulationResult {
-  Schedule schedule;                   ///< starts (complete only without a deadlock)
-  std::vector<Duration> task_ends;     ///< by TaskId; differ from start + mode duration under other durations or slowdown
-  std::vector<TaskId> deadlocked;      ///< tasks never started; empty = all ran
+  Schedule schedule;                ///< starts (complete only without a deadlock)
+  std::vector<Duration> task_ends;  ///< by TaskId; differ from start + mode duration under other durations or slowdown
+  std::vector<TaskId> deadlocked;   ///< tasks never started; empty = all ran
   Duration makespan;
 };
 

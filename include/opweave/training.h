@@ -15,7 +15,7 @@ struct Training {
   /// Copies of every parameter that may exist: each replica is a complete set of homes.
   std::uint32_t replicas = 1;
   /// Replica that microbatch b is bound to; empty = contiguous blocks, floor(b * replicas / microbatches).
-  std::vector<std::uint32_t> replica_of_microbatch;
+  std::vector<std::uint32_t> replica_of_microbatch = {};
   /// Bytes kept per byte of weights for gradients and optimizer state (bf16 Adam with fp32 master
   /// weights: 1 and 6, i.e. 2 + 2 + 12 bytes per weight). Zero for inference.
   double gradient_bytes_per_weight_byte = 0;

@@ -1,0 +1,22 @@
+#include "opweave/budget.h"
+
+#include <algorithm>
+
+namespace opweave {
+
+Budget::Budget(std::optional<double> seconds, std::optional<std::uint64_t> work)
+    : time_limit_(seconds), work_limit_(work) {
+  // A century is as good as forever and keeps the clock's arithmetic from overflowing.
+  constexpr double kForever = 3e9;
+  if (seconds) {
+    deadline_ = start_ + std::chrono::duration_cast<Clock::duration>(
+                             std::chrono::duration<double>(std::clamp(*seconds, 0.0, kForever)));
+  }
+}
+
+std::optional<double> Budget::remaining() const {
+  if (!deadline_) return std::nullopt;
+  return std::chrono::duration<double>(*deadline_ - Clock::now()).count();
+}
+
+}  // namespace opweave

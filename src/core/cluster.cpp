@@ -1,0 +1,250 @@
+#include "opweave/cluster.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <queue>
+#include <set>
+#include <tuple>
+#include <unordered_map>
+
+#include "opweave/error.h"
+
+namespace opweave {
+namespace {
+
+constexpr std::size_t kMaxStreams = 32;  // stream sets are 32-bit masks
+
+void require_amount(std::int64_t value, const std::string& where) {
+  if (value < 0 || value > kMaxInputValue) {
+    throw InputError(fmt::format("{} is {}, expected an integer of 0 to {}", where, value, kMaxInputValue));
+  }
+}
+
+void validate_link(const Link& link, const std::string& where) {
+  require_amount(link.latency.value(), fmt::format("latency of {}", where));
+  if (link.bandwidth_bytes_per_s && *link.bandwidth_bytes_per_s <= 0) {
+    throw InputError(
+        fmt::format("bandwidth of {} is {}, expected a positive number", where, *link.bandwidth_bytes_per_s));
+  }
+}
+
+void validate_rate(double value, const std::string& where) {
+  if (!(std::isfinite(value) && value > 0)) {
+    throw InputError(fmt::format("{} is {}, expected a positive number", where, value));
+  }
+}
+
+std::set<std::string> checked_names(const ClusterParts& parts) {
+  std::set<std::string> types;
+  for (const DeviceType& type : parts.types) {
+    if (type.name.empty()) throw InputError("device type has an empty name");
+    if (!types.insert(type.name).second)
+      throw InputError(fmt::format("device type \"{}\" is defined twice", type.name));
+    for (const auto& [dtype, rate] : type.peak_flops_per_s) {
+      validate_rate(rate, fmt::format("peak {} flops of device type \"{}\"", dtype, type.name));
+    }
+    if (type.memory_bandwidth_bytes_per_s) {
+      validate_rate(*type.memory_bandwidth_bytes_per_s,
+                    fmt::format("memory bandwidth of device type \"{}\"", type.name));
+    }
+  }
+  if (parts.devices.empty()) throw InputError("cluster has no device");
+  std::set<std::string> vertices;
+  for (const Device& device : parts.devices) {
+    if (device.name.empty()) throw InputError("device has an empty name");
+    if (!vertices.insert(device.name).second)
+      throw InputError(fmt::format("device \"{}\" is defined twice", device.name));
+    if (!device.type.empty() && !types.contains(device.type)) {
+      throw InputError(fmt::format("device \"{}\" has unknown type \"{}\"", device.name, device.type));
+    }
+    if (device.memory) require_amount(device.memory->value(), fmt::format("memory of device \"{}\"", device.name));
+    if (std::find(device.streams.begin(), device.streams.end(), "compute") == device.streams.end()) {
+      throw InputError(fmt::format("device \"{}\" has no stream \"compute\"", device.name));
+    }
+    if (std::set<std::string>(device.streams.begin(), device.streams.end()).size() != device.streams.size()) {
+      throw InputError(fmt::format("device \"{}\" lists one stream twice", device.name));
+    }
+  }
+  for (const std::string& name : parts.switches) {
+    if (name.empty()) throw InputError("switch has an empty name");
+    if (!vertices.insert(name).second) throw InputError(fmt::format("device or switch \"{}\" is defined twice", name));
+  }
+  return vertices;
+}
+
+}  // namespace
+
+std::string_view to_string(Contention contention) {
+  switch (contention) {
+    case Contention::kNone:
+      return "none";
+    case Contention::kEndpoint:
+      return "endpoint";
+    case Contention::kLink:
+      return "link";
+  }
+  throw InternalError("unknown contention model");
+}
+
+std::optional<Contention> contention_from_string(std::string_view text) {
+  for (const Contention contention : {Contention::kNone, Contention::kEndpoint, Contention::kLink}) {
+    if (text == to_string(contention)) return contention;
+  }
+  return std::nullopt;
+}
+
+Cluster Cluster::create(ClusterParts parts) {
+  const std::set<std::string> vertices = checked_names(parts);
+  std::set<std::string> link_names;
+  for (const Link& link : parts.links) {
+    const std::string where = fmt::format("link \"{}\"", link.name);
+    if (link.name.empty()) throw InputError("link has an empty name");
+    if (!link_names.insert(link.name).second) throw InputError(where + " is defined twice");
+    validate_link(link, where);
+    for (const std::string& end : {link.a, link.b}) {
+      if (!vertices.contains(end))
+        throw InputError(fmt::format("{} ends at unknown device or switch \"{}\"", where, end));
+    }
+    if (link.a == link.b) throw InputError(fmt::format("{} joins \"{}\" to itself", where, link.a));
+  }
+  if (parts.default_link) validate_link(*parts.default_link, "the default link");
+
+  Cluster cluster;
+  cluster.parts_ = std::move(parts);
+  cluster.index_streams();
+  cluster.device_by_name_.resize(cluster.device_count());
+  std::iota(cluster.device_by_name_.begin(), cluster.device_by_name_.end(), 0U);
+  std::sort(cluster.device_by_name_.begin(), cluster.device_by_name_.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return cluster.parts_.devices[a].name < cluster.parts_.devices[b].name;
+  });
+  cluster.compute_routes();
+  return cluster;
+}
+
+void Cluster::index_streams() {
+  stream_names_ = {"compute"};
+  for (const Device& device : parts_.devices) {
+    std::uint32_t mask = 0;
+    for (const std::string& name : device.streams) {
+      if (name.empty()) throw InputError(fmt::format("device \"{}\" has a stream with an empty name", device.name));
+      auto found = std::find(stream_names_.begin(), stream_names_.end(), name);
+      if (found == stream_names_.end()) {
+        if (stream_names_.size() == kMaxStreams) {
+          throw InputError(fmt::format("devices have more than {} different streams", kMaxStreams));
+        }
+        stream_names_.push_back(name);
+        found = std::prev(stream_names_.end());
+      }
+      mask |= 1U << static_cast<unsigned>(found - stream_names_.begin());
+    }
+    stream_masks_.push_back(mask);
+  }
+}
+
+void Cluster::compute_routes() {
+  if (parts_.links.empty()) return;
+  const std::size_t device_count = parts_.devices.size();
+  std::unordered_map<std::string_view, std::uint32_t> vertex_of;
+  for (std::size_t i = 0; i < device_count; ++i) vertex_of[parts_.devices[i].name] = static_cast<std::uint32_t>(i);
+  for (std::size_t i = 0; i < parts_.switches.size(); ++i) {
+    vertex_of[parts_.switches[i]] = static_cast<std::uint32_t>(device_count + i);
+  }
+  const std::size_t vertex_count = device_count + parts_.switches.size();
+  struct Edge {
+    std::uint32_t to;
+    Hop hop;
+  };
+  std::vector<std::vector<Edge>> edges(vertex_count);  // per vertex in order of link id
+  for (std::size_t i = 0; i < parts_.links.size(); ++i) {
+    const std::uint32_t a = vertex_of.at(parts_.links[i].a);
+    const std::uint32_t b = vertex_of.at(parts_.links[i].b);
+    edges[a].push_back({b, {LinkId(i), true}});
+    edges[b].push_back({a, {LinkId(i), false}});
+  }
+
+  routes_.resize(device_count * device_count);
+  // A device forwards nothing unless the links say so: routes may pass through devices, as they do on a ring.
+  using Label = std::tuple<std::int64_t, std::uint32_t, std::uint32_t>;  // latency, hops, vertex
+  for (std::size_t source = 0; source < device_count; ++source) {
+    std::vector<std::pair<std::int64_t, std::uint32_t>> best(
+        vertex_count, {std::numeric_limits<std::int64_t>::max(), std::numeric_limits<std::uint32_t>::max()});
+    std::vector<Hop> last_hop(vertex_count);
+    std::vector<std::uint32_t> parent(vertex_count, 0);
+    std::priority_queue<Label, std::vector<Label>, std::greater<>> queue;
+    best[source] = {0, 0};
+    queue.emplace(0, 0, static_cast<std::uint32_t>(source));
+    while (!queue.empty()) {
+      const auto [latency, hops, vertex] = queue.top();
+      queue.pop();
+      if (std::pair(latency, hops) != best[vertex]) continue;
+      for (const Edge& edge : edges[vertex]) {
+        const std::pair<std::int64_t, std::uint32_t> label{
+            latency + parts_.links[edge.hop.link.index()].latency.value(), hops + 1};
+        if (label < best[edge.to]) {
+          best[edge.to] = label;
+          last_hop[edge.to] = edge.hop;
+          parent[edge.to] = vertex;
+          queue.emplace(label.first, label.second, edge.to);
+        }
+      }
+    }
+    for (std::size_t target = 0; target < device_count; ++target) {
+      if (target == source || best[target].second == std::numeric_limits<std::uint32_t>::max()) continue;
+      StoredRoute& route = routes_[source * device_count + target];
+      route.exists = true;
+      route.latency = Duration(best[target].first);
+      route.first_hop = static_cast<std::uint32_t>(hops_.size());
+      route.hop_count = best[target].second;
+      for (std::size_t vertex = target; vertex != source; vertex = parent[vertex]) hops_.push_back(last_hop[vertex]);
+      std::reverse(hops_.begin() + route.first_hop, hops_.end());
+      for (std::size_t h = route.first_hop; h < hops_.size(); ++h) {
+        const auto bandwidth = parts_.links[hops_[h].link.index()].bandwidth_bytes_per_s;
+        if (bandwidth && (route.bandwidth == 0 || *bandwidth < route.bandwidth)) route.bandwidth = *bandwidth;
+      }
+    }
+  }
+}
+
+std::optional<StreamId> Cluster::find_stream(std::string_view name) const {
+  const auto found = std::find(stream_names_.begin(), stream_names_.end(), name);
+  if (found == stream_names_.end()) return std::nullopt;
+  return StreamId(static_cast<std::size_t>(found - stream_names_.begin()));
+}
+
+std::optional<DeviceId> Cluster::find_device(std::string_view name) const {
+  const auto found = std::lower_bound(
+      device_by_name_.begin(), device_by_name_.end(), name,
+      [&](std::uint32_t device, std::string_view wanted) { return parts_.devices[device].name < wanted; });
+  if (found == device_by_name_.end() || parts_.devices[*found].name != name) return std::nullopt;
+  return DeviceId(*found);
+}
+
+std::optional<Route> Cluster::route(DeviceId from, DeviceId to) const {
+  if (!routes_.empty()) {
+    const StoredRoute& stored = routes_[from.index() * device_count() + to.index()];
+    if (stored.exists) {
+      return Route{stored.latency, stored.bandwidth == 0 ? std::nullopt : std::optional<std::int64_t>(stored.bandwidth),
+                   std::span<const Hop>(hops_).subspan(stored.first_hop, stored.hop_count)};
+    }
+  }
+  if (!parts_.default_link || from == to) return std::nullopt;
+  return Route{parts_.default_link->latency, parts_.default_link->bandwidth_bytes_per_s, {}};
+}
+
+std::optional<Duration> Cluster::transfer_time(Bytes bytes, DeviceId from, DeviceId to) const {
+  const std::optional<Route> found = route(from, to);
+  if (!found) return std::nullopt;
+  if (!found->bandwidth_bytes_per_s) return found->latency;
+  __extension__ using Wide = __int128;  // bytes x 10^9 exceeds 64 bits
+  const Wide bandwidth = *found->bandwidth_bytes_per_s;
+  const Wide nanoseconds = (Wide{bytes.value()} * 1'000'000'000 + bandwidth - 1) / bandwidth;
+  // Absurdly slow links saturate instead of overflowing; Problem rejects totals of this size.
+  const Wide capped = std::min<Wide>(nanoseconds, Wide{kMaxInputValue});
+  return found->latency + Duration(static_cast<std::int64_t>(capped));
+}
+
+}  // namespace opweave

@@ -1,0 +1,257 @@
+#include "opweave/graph.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <queue>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "opweave/error.h"
+
+namespace opweave {
+namespace {
+
+template <class Item>
+void require_unique_names(const std::vector<Item>& items, const char* what) {
+  std::unordered_map<std::string_view, std::size_t> seen;
+  seen.reserve(items.size());
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (items[i].name.empty()) throw InputError(fmt::format("{} {} has an empty name", what, i));
+    if (!seen.emplace(items[i].name, i).second) {
+      throw InputError(fmt::format("{} \"{}\" is defined twice", what, items[i].name));
+    }
+  }
+}
+
+template <class IdType>
+void require_valid_list(const Operator& op, std::vector<IdType> ids, std::size_t count, const char* what) {
+  for (const IdType id : ids) {
+    if (id.index() >= count) {
+      throw InputError(
+          fmt::format("operator \"{}\" refers to {} {}, but there are {}", op.name, what, id.index(), count));
+    }
+  }
+  std::sort(ids.begin(), ids.end());
+  if (std::adjacent_find(ids.begin(), ids.end()) != ids.end()) {
+    throw InputError(fmt::format("operator \"{}\" lists one {} twice", op.name, what));
+  }
+}
+
+void require_amount(std::int64_t value, const std::string& where) {
+  if (value < 0 || value > kMaxInputValue) {
+    throw InputError(fmt::format("{} is {}, expected an integer of 0 to {}", where, value, kMaxInputValue));
+  }
+}
+
+void require_rate(const std::optional<double>& value, const Operator& op, const char* what) {
+  if (value && !(std::isfinite(*value) && *value >= 0)) {
+    throw InputError(
+        fmt::format("operator \"{}\" has {} {}, expected a finite number of at least 0", op.name, what, *value));
+  }
+}
+
+void validate_operator(const Operator& op) {
+  require_amount(op.workspace.value(), fmt::format("workspace of operator \"{}\"", op.name));
+  require_rate(op.flops, op, "flops");
+  require_rate(op.bytes_accessed, op, "bytes accessed");
+  if (op.streams.empty()) throw InputError(fmt::format("operator \"{}\" has no stream", op.name));
+  if (std::set<std::string>(op.streams.begin(), op.streams.end()).size() != op.streams.size()) {
+    throw InputError(fmt::format("operator \"{}\" lists one stream twice", op.name));
+  }
+  if (std::set<std::string>(op.anti_colocation.begin(), op.anti_colocation.end()).size() != op.anti_colocation.size()) {
+    throw InputError(fmt::format("operator \"{}\" lists one anti-colocation group twice", op.name));
+  }
+  std::set<std::string> types;
+  for (const MeasuredDuration& measured : op.durations) {
+    require_amount(measured.duration.value(), fmt::format("duration of operator \"{}\"", op.name));
+    if (!types.insert(measured.device_type).second) {
+      throw InputError(
+          fmt::format("operator \"{}\" has two durations for device type \"{}\"", op.name, measured.device_type));
+    }
+  }
+  if (!op.modes.empty() && (!op.durations.empty() || !op.devices.empty())) {
+    throw InputError(
+        fmt::format("operator \"{}\" has modes and also durations or devices, expected one of the two", op.name));
+  }
+  std::set<std::vector<std::string>> gangs;
+  for (const ModeSpec& mode : op.modes) {
+    if (mode.devices.empty()) throw InputError(fmt::format("operator \"{}\" has a mode without a device", op.name));
+    require_amount(mode.duration.value(), fmt::format("mode duration of operator \"{}\"", op.name));
+    require_amount(mode.workspace.value(), fmt::format("mode workspace of operator \"{}\"", op.name));
+    std::vector<std::string> gang = mode.devices;
+    std::sort(gang.begin(), gang.end());
+    if (std::adjacent_find(gang.begin(), gang.end()) != gang.end()) {
+      throw InputError(fmt::format("operator \"{}\" has a mode that lists one device twice", op.name));
+    }
+    if (!gangs.insert(std::move(gang)).second) {
+      throw InputError(fmt::format("operator \"{}\" has two modes on the same devices", op.name));
+    }
+  }
+}
+
+/// Producers and "after" of each operator, ascending and without repeats.
+std::vector<std::vector<OperatorId>> direct_predecessors(const std::vector<Operator>& operators,
+                                                         const std::vector<Tensor>& tensors) {
+  std::vector<std::vector<OperatorId>> result(operators.size());
+  for (std::size_t i = 0; i < operators.size(); ++i) {
+    std::vector<OperatorId>& list = result[i];
+    list = operators[i].after;
+    for (const TensorId input : operators[i].inputs) {
+      if (tensors[input.index()].producer) list.push_back(*tensors[input.index()].producer);
+    }
+    std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+  }
+  return result;
+}
+
+/// One cycle among the operators that a topological sort could not place.
+std::string describe_cycle(const std::vector<Operator>& operators,
+                           const std::vector<std::vector<OperatorId>>& predecessors,
+                           const std::vector<std::size_t>& waiting_for) {
+  std::size_t current = 0;
+  while (waiting_for[current] == 0) ++current;
+  // Each unplaced operator has an unplaced predecessor: walking backwards must revisit one.
+  std::vector<std::size_t> position(operators.size(), operators.size());
+  std::vector<std::size_t> walk;
+  while (position[current] == operators.size()) {
+    position[current] = walk.size();
+    walk.push_back(current);
+    for (const OperatorId predecessor : predecessors[current]) {
+      if (waiting_for[predecessor.index()] > 0) {
+        current = predecessor.index();
+        break;
+      }
+    }
+  }
+  std::vector<std::size_t> cycle(walk.begin() + static_cast<std::ptrdiff_t>(position[current]), walk.end());
+  std::reverse(cycle.begin(), cycle.end());
+  std::rotate(cycle.begin(), std::min_element(cycle.begin(), cycle.end()), cycle.end());
+  std::string text = fmt::format("cycle through {} operators: ", cycle.size());
+  constexpr std::size_t kShown = 8;
+  for (std::size_t i = 0; i < cycle.size(); ++i) {
+    if (i == kShown && cycle.size() > kShown + 1) {
+      text += fmt::format("... ({} more) -> ", cycle.size() - kShown);
+      break;
+    }
+    text += fmt::format("\"{}\" -> ", operators[cycle[i]].name);
+  }
+  return text + fmt::format("\"{}\"", operators[cycle.front()].name);
+}
+
+std::vector<OperatorId> sort_topologically(const std::vector<Operator>& operators,
+                                           const std::vector<std::vector<OperatorId>>& predecessors) {
+  std::vector<std::vector<std::uint32_t>> successors(operators.size());
+  std::vector<std::size_t> waiting_for(operators.size());
+  for (std::size_t i = 0; i < operators.size(); ++i) {
+    waiting_for[i] = predecessors[i].size();
+    for (const OperatorId predecessor : predecessors[i]) {
+      successors[predecessor.index()].push_back(static_cast<std::uint32_t>(i));
+    }
+  }
+  std::priority_queue<std::size_t, std::vector<std::size_t>, std::greater<>> ready;
+  for (std::size_t i = 0; i < operators.size(); ++i) {
+    if (waiting_for[i] == 0) ready.push(i);
+  }
+  std::vector<OperatorId> order;
+  order.reserve(operators.size());
+  while (!ready.empty()) {
+    const std::size_t next = ready.top();
+    ready.pop();
+    order.emplace_back(next);
+    for (const std::uint32_t successor : successors[next]) {
+      if (--waiting_for[successor] == 0) ready.push(successor);
+    }
+  }
+  if (order.size() != operators.size()) {
+    throw InputError(describe_cycle(operators, predecessors, waiting_for));
+  }
+  return order;
+}
+
+}  // namespace
+
+std::string_view to_string(Phase phase) {
+  switch (phase) {
+    case Phase::kNone:
+      return "";
+    case Phase::kForward:
+      return "F";
+    case Phase::kInputGradient:
+      return "I";
+    case Phase::kWeightGradient:
+      return "W";
+    case Phase::kBackward:
+      return "B";
+    case Phase::kOptimizer:
+      return "O";
+  }
+  throw InternalError("unknown phase");
+}
+
+std::optional<Phase> phase_from_string(std::string_view text) {
+  for (const Phase phase : {Phase::kNone, Phase::kForward, Phase::kInputGradient, Phase::kWeightGradient,
+                            Phase::kBackward, Phase::kOptimizer}) {
+    if (text == to_string(phase)) return phase;
+  }
+  return std::nullopt;
+}
+
+ComputationGraph ComputationGraph::create(std::string name, std::vector<Operator> operators,
+                                          std::vector<Tensor> tensors, std::vector<Parameter> parameters,
+                                          Training training) {
+  validate(training);
+  require_unique_names(operators, "operator");
+  require_unique_names(tensors, "tensor");
+  require_unique_names(parameters, "parameter");
+  for (const Parameter& parameter : parameters) {
+    require_amount(parameter.weights.value(), fmt::format("size of parameter \"{}\"", parameter.name));
+  }
+  for (Tensor& tensor : tensors) {
+    require_amount(tensor.size.value(), fmt::format("size of tensor \"{}\"", tensor.name));
+    tensor.producer.reset();
+    tensor.consumers.clear();
+  }
+  for (std::size_t i = 0; i < operators.size(); ++i) {
+    const Operator& op = operators[i];
+    validate_operator(op);
+    require_valid_list(op, op.inputs, tensors.size(), "tensor");
+    require_valid_list(op, op.outputs, tensors.size(), "tensor");
+    require_valid_list(op, op.parameters, parameters.size(), "parameter");
+    require_valid_list(op, op.after, operators.size(), "operator");
+    for (const TensorId output : op.outputs) {
+      Tensor& tensor = tensors[output.index()];
+      if (tensor.producer) {
+        throw InputError(fmt::format("tensor \"{}\" is produced by two operators, \"{}\" and \"{}\"", tensor.name,
+                                     operators[tensor.producer->index()].name, op.name));
+      }
+      tensor.producer = OperatorId(i);
+    }
+    for (const TensorId input : op.inputs) tensors[input.index()].consumers.emplace_back(i);
+  }
+
+  const auto predecessors = direct_predecessors(operators, tensors);
+  ComputationGraph graph;
+  graph.topological_order_ = sort_topologically(operators, predecessors);
+  for (std::size_t i = 0; i < operators.size(); ++i) {
+    if (operators[i].phase == Phase::kOptimizer) continue;
+    for (const OperatorId predecessor : predecessors[i]) {
+      if (operators[predecessor.index()].phase == Phase::kOptimizer) {
+        throw InputError(fmt::format("operator \"{}\" runs per microbatch but follows optimizer operator \"{}\"",
+                                     operators[i].name, operators[predecessor.index()].name));
+      }
+    }
+  }
+  graph.name_ = std::move(name);
+  graph.operators_ = std::move(operators);
+  graph.tensors_ = std::move(tensors);
+  graph.parameters_ = std::move(parameters);
+  graph.training_ = std::move(training);
+  return graph;
+}
+
+}  // namespace opweave

@@ -1,0 +1,221 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <string>
+
+#include "core/problem_data.h"
+#include "opweave/error.h"
+
+namespace opweave::detail {
+namespace {
+
+/// A variant is one operator in one replica: the finest thing that colocation speaks about.
+class GroupBuilder {
+ public:
+  explicit GroupBuilder(ProblemData& data)
+      : data_(data),
+        operators_(data.graph.operators()),
+        replicas_(data.settings.training.replicas),
+        parent_(operators_.size() * replicas_) {
+    std::iota(parent_.begin(), parent_.end(), 0U);
+  }
+
+  void build() {
+    join_variants();
+    assign_groups();
+    collect_parameters();
+    find_common_devices();
+    separate();
+    for (const Parameter& parameter : data_.graph.parameters()) {
+      data_.persistent.push_back(data_.settings.training.persistent_bytes(parameter.weights));
+    }
+  }
+
+ private:
+  [[nodiscard]] std::uint32_t variant(std::size_t op, std::uint32_t replica) const {
+    return static_cast<std::uint32_t>(op * replicas_ + replica);
+  }
+  [[nodiscard]] std::uint32_t variant(const Task& task) const { return variant(task.op.index(), task.replica); }
+  [[nodiscard]] static bool bound_to_others(const Operator& op) {
+    return !op.colocation.empty() || !op.parameters.empty();
+  }
+
+  std::uint32_t find(std::uint32_t v) {
+    while (parent_[v] != v) v = parent_[v] = parent_[parent_[v]];
+    return v;
+  }
+  void join(std::uint32_t a, std::uint32_t b) {
+    a = find(a);
+    b = find(b);
+    if (a != b) parent_[std::max(a, b)] = std::min(a, b);
+  }
+
+  void join_variants() {
+    std::vector<std::uint32_t> reader(data_.graph.parameters().size() * replicas_, kNoIndex);
+    std::map<std::pair<std::string_view, std::uint32_t>, std::uint32_t> member;
+    for (std::size_t i = 0; i < operators_.size(); ++i) {
+      for (std::uint32_t replica = 0; replica < replicas_; ++replica) {
+        for (const ParameterId parameter : operators_[i].parameters) {
+          std::uint32_t& first = reader[parameter.index() * replicas_ + replica];
+          if (first == kNoIndex) first = variant(i, replica);
+          join(first, variant(i, replica));
+        }
+        if (!operators_[i].colocation.empty()) {
+          const auto [entry, is_new] = member.try_emplace({operators_[i].colocation, replica}, variant(i, replica));
+          join(entry->second, variant(i, replica));
+        }
+      }
+    }
+  }
+
+  void assign_groups() {
+    std::vector<std::uint32_t> group_of_root(parent_.size(), kNoIndex);
+    std::uint32_t count = 0;
+    data_.group_of.reserve(data_.tasks.size());
+    for (const Task& task : data_.tasks) {
+      if (!bound_to_others(data_.graph.at(task.op))) {
+        data_.group_of.emplace_back(count++);
+        continue;
+      }
+      std::uint32_t& group = group_of_root[find(variant(task))];
+      if (group == kNoIndex) group = count++;
+      data_.group_of.emplace_back(group);
+    }
+    std::vector<std::size_t>& offsets = data_.group_tasks.offsets;
+    offsets.assign(count + 1, 0);
+    for (const GroupId group : data_.group_of) ++offsets[group.index() + 1];
+    std::partial_sum(offsets.begin(), offsets.end(), offsets.begin());
+    data_.group_tasks.items.resize(data_.tasks.size());
+    std::vector<std::size_t> next(offsets.begin(), offsets.end() - 1);
+    for (std::size_t t = 0; t < data_.tasks.size(); ++t) {
+      data_.group_tasks.items[next[data_.group_of[t].index()]++] = TaskId(t);
+    }
+  }
+
+  void collect_parameters() {
+    std::vector<ParameterId> list;
+    for (std::size_t g = 0; g < data_.group_tasks.size(); ++g) {
+      list.clear();
+      for (const TaskId task : data_.group_tasks[g]) {
+        const Operator& op = data_.graph.at(data_.tasks[task.index()].op);
+        list.insert(list.end(), op.parameters.begin(), op.parameters.end());
+      }
+      std::sort(list.begin(), list.end());
+      list.erase(std::unique(list.begin(), list.end()), list.end());
+      data_.group_parameters.items.insert(data_.group_parameters.items.end(), list.begin(), list.end());
+      data_.group_parameters.close_list();
+    }
+  }
+
+  /// Device sets on which every given variant has a mode: single devices, or gangs.
+  std::vector<std::vector<DeviceId>> common_modes(const std::vector<std::uint32_t>& variants, bool gangs) const {
+    std::vector<std::vector<DeviceId>> common;
+    for (std::size_t i = 0; i < variants.size(); ++i) {
+      const ModeTable& table = data_.tables[variants[i]];
+      std::vector<std::vector<DeviceId>> sets;
+      if (table.device_set != kNoIndex) {
+        if (!gangs) {
+          for (const DeviceId device : data_.device_sets[table.device_set]) sets.push_back({device});
+        }
+      } else {
+        const std::uint32_t first = gangs ? table.single_count : 0;
+        const std::uint32_t last = gangs ? table.count : table.single_count;
+        for (std::uint32_t m = first; m < last; ++m) {
+          const ExplicitMode& mode = data_.explicit_modes[table.first_mode + m];
+          const auto begin = data_.mode_devices.begin() + static_cast<std::ptrdiff_t>(mode.first_device);
+          sets.emplace_back(begin, begin + mode.device_count);
+        }
+      }
+      if (i == 0) {
+        common = std::move(sets);
+      } else {
+        std::erase_if(common, [&](const auto& set) { return !std::binary_search(sets.begin(), sets.end(), set); });
+      }
+    }
+    return common;
+  }
+
+  std::uint32_t intern_devices(const std::vector<std::uint32_t>& variants) {
+    std::vector<DeviceId> devices;
+    for (const auto& set : common_modes(variants, false)) devices.push_back(set.front());
+    if (devices.empty() && common_modes(variants, true).empty()) {
+      const Operator& first = operators_[variants.front() / replicas_];
+      const std::string via = first.colocation.empty() ? "shared parameters" : "colocation and shared parameters";
+      throw InputError(
+          fmt::format("operator \"{}\" and {} others must run together ({}), but no device is allowed "
+                      "for all of them",
+                      first.name, variants.size() - 1, via));
+    }
+    const auto [entry, is_new] =
+        set_index_.try_emplace(devices, static_cast<std::uint32_t>(data_.common_devices.size()));
+    if (is_new) data_.common_devices.push_back(std::move(devices));
+    return entry->second;
+  }
+
+  void find_common_devices() {
+    std::vector<std::uint32_t> set_of_variant(parent_.size(), kNoIndex);  // for tasks that are alone
+    std::vector<std::uint32_t> variants;
+    for (std::size_t g = 0; g < data_.group_tasks.size(); ++g) {
+      const Task& first = data_.tasks[data_.group_tasks[g].front().index()];
+      if (!bound_to_others(data_.graph.at(first.op))) {
+        std::uint32_t& set = set_of_variant[variant(first)];
+        if (set == kNoIndex) set = intern_devices({variant(first)});
+        data_.group_device_set.push_back(set);
+        continue;
+      }
+      variants.clear();
+      for (const TaskId task : data_.group_tasks[g]) variants.push_back(variant(data_.tasks[task.index()]));
+      std::sort(variants.begin(), variants.end());
+      variants.erase(std::unique(variants.begin(), variants.end()), variants.end());
+      data_.group_device_set.push_back(intern_devices(variants));
+    }
+  }
+
+  void separate() {
+    std::map<std::string_view, std::vector<std::pair<std::uint32_t, std::uint32_t>>>
+        members;  // name -> (group, operator)
+    for (std::size_t t = 0; t < data_.tasks.size(); ++t) {
+      const std::size_t op = data_.tasks[t].op.index();
+      for (const std::string& name : operators_[op].anti_colocation) {
+        members[name].emplace_back(static_cast<std::uint32_t>(data_.group_of[t].index()),
+                                   static_cast<std::uint32_t>(op));
+      }
+    }
+    std::vector<std::vector<GroupId>> apart(data_.group_tasks.size());
+    for (auto& [name, list] : members) {
+      std::sort(list.begin(), list.end());
+      list.erase(std::unique(list.begin(), list.end()), list.end());
+      for (const auto& [group_a, op_a] : list) {
+        for (const auto& [group_b, op_b] : list) {
+          if (op_a == op_b) continue;
+          if (group_a == group_b) {
+            throw InputError(fmt::format(
+                "operators \"{}\" and \"{}\" must share a device and must not (anti-colocation group \"{}\")",
+                operators_[std::min(op_a, op_b)].name, operators_[std::max(op_a, op_b)].name, name));
+          }
+          apart[group_a].emplace_back(group_b);
+        }
+      }
+    }
+    for (std::vector<GroupId>& list : apart) {
+      std::sort(list.begin(), list.end());
+      list.erase(std::unique(list.begin(), list.end()), list.end());
+      data_.group_apart.items.insert(data_.group_apart.items.end(), list.begin(), list.end());
+      data_.group_apart.close_list();
+    }
+  }
+
+  ProblemData& data_;
+  const std::vector<Operator>& operators_;
+  const std::uint32_t replicas_;
+  std::vector<std::uint32_t> parent_;
+  std::map<std::vector<DeviceId>, std::uint32_t> set_index_;
+};
+
+}  // namespace
+
+void build_groups(ProblemData& data) { GroupBuilder(data).build(); }
+
+}  // namespace opweave::detail

@@ -1,0 +1,125 @@
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "opweave/plan.h"
+
+namespace opweave {
+namespace {
+
+struct Change {
+  Duration time;
+  std::int64_t bytes;
+};
+
+class MemoryAccount {
+ public:
+  MemoryAccount(const Problem& problem, const Schedule& schedule)
+      : problem_(problem), schedule_(schedule), changes_(problem.cluster().device_count()) {}
+
+  std::vector<std::vector<MemoryStep>> curves() {
+    for (std::size_t t = 0; t < problem_.task_count(); ++t) {
+      const TaskId task(t);
+      const Mode mode = problem_.mode(task, schedule_.tasks[t].mode);
+      for (const DeviceId device : mode.devices) {
+        hold(device, schedule_.tasks[t].start, schedule_.end(problem_, task), mode.workspace);
+      }
+    }
+    std::vector<std::vector<std::size_t>> transfers_of(problem_.value_count());
+    for (std::size_t i = 0; i < schedule_.transfers.size(); ++i) {
+      transfers_of[schedule_.transfers[i].value.index()].push_back(i);
+    }
+    for (std::size_t v = 0; v < problem_.value_count(); ++v) account_value(ValueId(v), transfers_of[v]);
+
+    const std::vector<Bytes> persistent = persistent_memory(problem_, schedule_);
+    std::vector<std::vector<MemoryStep>> result(changes_.size());
+    for (std::size_t d = 0; d < changes_.size(); ++d) {
+      // Releases come before allocations of the same moment: lifetimes are half-open.
+      std::sort(changes_[d].begin(), changes_[d].end(), [](const Change& a, const Change& b) {
+        return std::pair(a.time, a.bytes) < std::pair(b.time, b.bytes);
+      });
+      Bytes level = persistent[d];
+      result[d].push_back({Duration(), level});
+      for (std::size_t i = 0; i < changes_[d].size(); ++i) {
+        level += Bytes(changes_[d][i].bytes);
+        const bool last_of_moment = i + 1 == changes_[d].size() || changes_[d][i + 1].time != changes_[d][i].time;
+        if (!last_of_moment) continue;
+        if (result[d].back().time == changes_[d][i].time) {
+          result[d].back().bytes = level;
+        } else if (result[d].back().bytes != level) {
+          result[d].push_back({changes_[d][i].time, level});
+        }
+      }
+    }
+    return result;
+  }
+
+ private:
+  void hold(DeviceId device, Duration from, Duration to, Bytes bytes) {
+    if (bytes == Bytes() || from >= to) return;
+    changes_[device.index()].push_back({from, bytes.value()});
+    changes_[device.index()].push_back({to, -bytes.value()});
+  }
+
+  void account_value(ValueId value, const std::vector<std::size_t>& transfers) {
+    if (problem_.size(value) == Bytes()) return;
+    const std::optional<TaskId> producer = problem_.producer(value);
+    // Where the value lives: from, until.
+    std::map<DeviceId, std::pair<Duration, Duration>> lives;
+    if (producer) {
+      const TaskAssignment& made = schedule_.tasks[producer->index()];
+      for (const DeviceId device : problem_.mode(*producer, made.mode).devices) {
+        lives[device] = {made.start, schedule_.end(problem_, *producer)};
+      }
+    }
+    for (const std::size_t i : transfers) {
+      const Transfer& transfer = schedule_.transfers[i];
+      lives[transfer.destination] = {transfer.start, transfer.end};
+    }
+    for (const std::size_t i : transfers) {
+      const auto source = lives.find(schedule_.transfers[i].source);
+      if (source != lives.end()) source->second.second = std::max(source->second.second, schedule_.transfers[i].end);
+    }
+    for (const TaskId consumer : problem_.consumers(value)) {
+      const TaskAssignment& use = schedule_.tasks[consumer.index()];
+      const Duration end = schedule_.end(problem_, consumer);
+      for (const DeviceId device : problem_.mode(consumer, use.mode).devices) {
+        // An input of the graph appears with its first consumer on the device.
+        const auto [entry, is_new] = lives.try_emplace(device, use.start, end);
+        if (!producer) entry->second.first = std::min(entry->second.first, use.start);
+        entry->second.second = std::max(entry->second.second, end);
+      }
+    }
+    for (const auto& [device, life] : lives) hold(device, life.first, life.second, problem_.size(value));
+  }
+
+  const Problem& problem_;
+  const Schedule& schedule_;
+  std::vector<std::vector<Change>> changes_;
+};
+
+}  // namespace
+
+std::vector<Bytes> persistent_memory(const Problem& problem, const Schedule& schedule) {
+  const std::size_t device_count = problem.cluster().device_count();
+  std::vector<std::set<ParameterId>> homes(device_count);
+  for (std::size_t g = 0; g < problem.group_count(); ++g) {
+    const auto parameters = problem.parameters_of(GroupId(g));
+    if (parameters.empty()) continue;
+    const TaskId first = problem.tasks_of(GroupId(g)).front();
+    for (const DeviceId device : problem.mode(first, schedule.tasks[first.index()].mode).devices) {
+      homes[device.index()].insert(parameters.begin(), parameters.end());
+    }
+  }
+  std::vector<Bytes> result(device_count);
+  for (std::size_t d = 0; d < device_count; ++d) {
+    for (const ParameterId parameter : homes[d]) result[d] += problem.persistent_bytes(parameter);
+  }
+  return result;
+}
+
+std::vector<std::vector<MemoryStep>> memory_curves(const Problem& problem, const Schedule& schedule) {
+  return MemoryAccount(problem, schedule).curves();
+}
+
+}  // namespace opweave

@@ -1,0 +1,165 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "core/problem_data.h"
+#include "opweave/cost.h"
+#include "opweave/error.h"
+
+namespace opweave::detail {
+namespace {
+
+DeviceId find_device(const ProblemData& data, const Operator& op, const std::string& name) {
+  const std::optional<DeviceId> found = data.cluster.find_device(name);
+  if (!found) {
+    throw InputError(
+        fmt::format("operator \"{}\" names device \"{}\", which the cluster does not have", op.name, name));
+  }
+  return *found;
+}
+
+/// Mask of the operator's streams; streams that no device has are an error.
+std::uint32_t stream_mask(const ProblemData& data, const Operator& op) {
+  std::uint32_t mask = 0;
+  for (const std::string& name : op.streams) {
+    const std::optional<StreamId> found = data.cluster.find_stream(name);
+    if (!found) {
+      throw InputError(fmt::format("operator \"{}\" runs on stream \"{}\", which no device has", op.name, name));
+    }
+    mask |= 1U << found->index();
+  }
+  return mask;
+}
+
+void require_streams(const ProblemData& data, const Operator& op, std::uint32_t streams, DeviceId device) {
+  const std::uint32_t missing = streams & ~data.cluster.stream_mask(device);
+  if (missing == 0) return;
+  throw InputError(fmt::format("operator \"{}\" needs stream \"{}\", which device \"{}\" does not have", op.name,
+                               data.cluster.stream_names()[static_cast<std::size_t>(__builtin_ctz(missing))],
+                               data.cluster.at(device).name));
+}
+
+class ModeBuilder {
+ public:
+  explicit ModeBuilder(ProblemData& data) : data_(data) {}
+
+  void build() {
+    const std::vector<DeviceType>& types = data_.cluster.types();
+    for (const Device& device : data_.cluster.devices()) {
+      const auto type =
+          std::find_if(types.begin(), types.end(), [&](const DeviceType& t) { return t.name == device.type; });
+      data_.type_slot.push_back(static_cast<std::uint32_t>(type - types.begin()));
+    }
+    const std::uint32_t replicas = data_.settings.training.replicas;
+    data_.tables.reserve(data_.graph.operators().size() * replicas);
+    for (const Operator& op : data_.graph.operators()) {
+      data_.operator_streams.push_back(stream_mask(data_, op));
+      if (op.devices.size() > 1 && op.devices.size() != replicas) {
+        throw InputError(fmt::format("operator \"{}\" lists devices for {} replicas, but there are {}", op.name,
+                                     op.devices.size(), replicas));
+      }
+      const bool replicas_differ = op.devices.size() > 1;
+      for (std::uint32_t replica = 0; replica < replicas; ++replica) {
+        if (replica > 0 && !replicas_differ) {
+          data_.tables.push_back(data_.tables.back());
+        } else {
+          data_.tables.push_back(op.modes.empty() ? uniform(op, replica) : explicit_modes(op));
+        }
+      }
+    }
+  }
+
+ private:
+  ModeTable uniform(const Operator& op, std::uint32_t replica) {
+    const std::uint32_t streams = data_.operator_streams.back();
+    const std::vector<DeviceType>& types = data_.cluster.types();
+    std::vector<std::optional<Duration>> by_slot;
+    for (const DeviceType& type : types) by_slot.push_back(operator_duration(op, &type));
+    by_slot.push_back(operator_duration(op, nullptr));
+
+    std::vector<DeviceId> devices;
+    if (op.devices.empty()) {
+      for (std::size_t d = 0; d < data_.cluster.device_count(); ++d) {
+        if ((streams & ~data_.cluster.stream_mask(DeviceId(d))) == 0 && by_slot[data_.type_slot[d]])
+          devices.emplace_back(d);
+      }
+      if (devices.empty()) {
+        throw InputError(fmt::format(
+            "operator \"{}\" can run on no device: none has its streams and a known duration for it", op.name));
+      }
+    } else {
+      const std::vector<std::string>& names = op.devices.size() == 1 ? op.devices[0] : op.devices[replica];
+      if (names.empty()) throw InputError(fmt::format("operator \"{}\" has an empty list of devices", op.name));
+      for (const std::string& name : names) {
+        const DeviceId device = find_device(data_, op, name);
+        require_streams(data_, op, streams, device);
+        if (!by_slot[data_.type_slot[device.index()]]) {
+          throw InputError(
+              fmt::format("operator \"{}\" has no duration, measured or from rates, on device \"{}\"", op.name, name));
+        }
+        devices.push_back(device);
+      }
+      std::sort(devices.begin(), devices.end());
+      if (std::adjacent_find(devices.begin(), devices.end()) != devices.end()) {
+        throw InputError(fmt::format("operator \"{}\" lists one device twice", op.name));
+      }
+    }
+
+    ModeTable table;
+    table.workspace = op.workspace;
+    table.single_count = table.count = static_cast<std::uint32_t>(devices.size());
+    table.first_duration = data_.durations.size();
+    table.shortest = *by_slot[data_.type_slot[devices.front().index()]];
+    for (const DeviceId device : devices) {
+      table.shortest = std::min(table.shortest, *by_slot[data_.type_slot[device.index()]]);
+    }
+    for (const auto& duration : by_slot) data_.durations.push_back(duration.value_or(Duration()));
+    const auto [entry, is_new] =
+        set_index_.try_emplace(std::move(devices), static_cast<std::uint32_t>(data_.device_sets.size()));
+    if (is_new) data_.device_sets.push_back(entry->first);
+    table.device_set = entry->second;
+    return table;
+  }
+
+  ModeTable explicit_modes(const Operator& op) {
+    struct Resolved {
+      std::vector<DeviceId> devices;
+      const ModeSpec* spec;
+    };
+    std::vector<Resolved> resolved;
+    for (const ModeSpec& spec : op.modes) {
+      Resolved mode{{}, &spec};
+      for (const std::string& name : spec.devices) {
+        mode.devices.push_back(find_device(data_, op, name));
+        require_streams(data_, op, data_.operator_streams.back(), mode.devices.back());
+      }
+      std::sort(mode.devices.begin(), mode.devices.end());
+      resolved.push_back(std::move(mode));
+    }
+    std::sort(resolved.begin(), resolved.end(), [](const Resolved& a, const Resolved& b) {
+      return std::pair(a.devices.size() > 1, a.devices) < std::pair(b.devices.size() > 1, b.devices);
+    });
+    ModeTable table;
+    table.first_mode = data_.explicit_modes.size();
+    table.count = static_cast<std::uint32_t>(resolved.size());
+    table.shortest = resolved.front().spec->duration;
+    for (const Resolved& mode : resolved) {
+      table.single_count += mode.devices.size() == 1 ? 1U : 0U;
+      table.shortest = std::min(table.shortest, mode.spec->duration);
+      data_.explicit_modes.push_back({data_.mode_devices.size(), static_cast<std::uint32_t>(mode.devices.size()),
+                                      mode.spec->duration, mode.spec->workspace});
+      data_.mode_devices.insert(data_.mode_devices.end(), mode.devices.begin(), mode.devices.end());
+    }
+    return table;
+  }
+
+  ProblemData& data_;
+  std::map<std::vector<DeviceId>, std::uint32_t> set_index_;
+};
+
+}  // namespace
+
+void build_modes(ProblemData& data) { ModeBuilder(data).build(); }
+
+}  // namespace opweave::detail

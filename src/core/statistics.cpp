@@ -1,0 +1,135 @@
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "opweave/plan.h"
+
+namespace opweave {
+namespace {
+
+struct Span {
+  Duration start;
+  Duration end;
+};
+
+/// Total length of the union of spans, and the gaps between the first start and the last end.
+struct Coverage {
+  Duration busy;
+  Duration idle_within;
+};
+
+Coverage cover(std::vector<Span> spans) {
+  Coverage result;
+  if (spans.empty()) return result;
+  std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.start < b.start; });
+  Duration reached = spans.front().start;
+  for (const Span& span : spans) {
+    if (span.start > reached) result.idle_within += span.start - reached;
+    if (span.end > reached) {
+      result.busy += span.end - std::max(span.start, reached);
+      reached = span.end;
+    }
+  }
+  return result;
+}
+
+std::uint32_t parameter_copies(const Problem& problem, const Schedule& schedule) {
+  std::vector<std::set<DeviceId>> homes(problem.graph().parameters().size());
+  for (std::size_t g = 0; g < problem.group_count(); ++g) {
+    const TaskId first = problem.tasks_of(GroupId(g)).front();
+    const auto devices = problem.mode(first, schedule.tasks[first.index()].mode).devices;
+    for (const ParameterId parameter : problem.parameters_of(GroupId(g))) {
+      homes[parameter.index()].insert(devices.begin(), devices.end());
+    }
+  }
+  std::size_t most = 0;
+  for (const auto& devices : homes) most = std::max(most, devices.size());
+  return static_cast<std::uint32_t>(most);
+}
+
+/// Largest load of a stream, and under contention of an endpoint or link, divided by the microbatches.
+Duration period(const Problem& problem, const Schedule& schedule) {
+  Duration largest;
+  std::map<std::pair<DeviceId, unsigned>, Duration> streams;
+  for (std::size_t t = 0; t < problem.task_count(); ++t) {
+    const Mode mode = problem.mode(TaskId(t), schedule.tasks[t].mode);
+    for (const DeviceId device : mode.devices) {
+      for (std::uint32_t mask = problem.streams(TaskId(t)); mask != 0; mask &= mask - 1) {
+        streams[{device, static_cast<unsigned>(__builtin_ctz(mask))}] += mode.duration;
+      }
+    }
+  }
+  for (const auto& [stream, load] : streams) largest = std::max(largest, load);
+  if (problem.settings().contention == Contention::kEndpoint) {
+    std::map<std::pair<DeviceId, bool>, Duration> ends;
+    for (const Transfer& transfer : schedule.transfers) {
+      ends[{transfer.source, true}] += transfer.end - transfer.start;
+      ends[{transfer.destination, false}] += transfer.end - transfer.start;
+    }
+    for (const auto& [end, load] : ends) largest = std::max(largest, load);
+  } else if (problem.settings().contention == Contention::kLink) {
+    std::map<std::pair<LinkId, bool>, Duration> links;
+    for (const Transfer& transfer : schedule.transfers) {
+      const auto route = problem.cluster().route(transfer.source, transfer.destination);
+      if (!route) continue;
+      for (const Hop& hop : route->hops) {
+        const bool shared = !problem.cluster().links()[hop.link.index()].full_duplex;
+        links[{hop.link, shared || hop.forward}] += transfer.end - transfer.start;
+      }
+    }
+    for (const auto& [link, load] : links) largest = std::max(largest, load);
+  }
+  const std::int64_t microbatches = problem.settings().training.microbatches;
+  return Duration((largest.value() + microbatches - 1) / microbatches);
+}
+
+}  // namespace
+
+PlanStatistics statistics(const Problem& problem, const Schedule& schedule) {
+  PlanStatistics result;
+  result.makespan = schedule.makespan(problem);
+  result.period = period(problem, schedule);
+  result.parameter_copies = parameter_copies(problem, schedule);
+  const std::size_t device_count = problem.cluster().device_count();
+  result.devices.resize(device_count);
+
+  std::vector<std::vector<Span>> compute(device_count);
+  for (std::size_t t = 0; t < problem.task_count(); ++t) {
+    if ((problem.streams(TaskId(t)) & 1U) == 0) continue;
+    const Span span{schedule.tasks[t].start, schedule.end(problem, TaskId(t))};
+    for (const DeviceId device : problem.mode(TaskId(t), schedule.tasks[t].mode).devices) {
+      compute[device.index()].push_back(span);
+    }
+  }
+  Duration bubbles;
+  for (std::size_t d = 0; d < device_count; ++d) {
+    DeviceStatistics& device = result.devices[d];
+    const Coverage coverage = cover(std::move(compute[d]));
+    device.compute_busy = coverage.busy;
+    device.span_idle = coverage.idle_within;
+    device.bubble = result.makespan - coverage.busy;
+    bubbles += device.bubble;
+  }
+  for (const Transfer& transfer : schedule.transfers) {
+    const Bytes size = problem.size(transfer.value);
+    result.bytes_moved += size;
+    result.devices[transfer.source.index()].bytes_sent += size;
+    result.devices[transfer.destination.index()].bytes_received += size;
+  }
+  const auto curves = memory_curves(problem, schedule);
+  for (std::size_t d = 0; d < device_count; ++d) {
+    for (const MemoryStep& step : curves[d]) {
+      result.devices[d].peak_memory = std::max(result.devices[d].peak_memory, step.bytes);
+    }
+  }
+  const std::vector<Bytes> persistent = persistent_memory(problem, schedule);
+  for (std::size_t d = 0; d < device_count; ++d) result.devices[d].persistent_memory = persistent[d];
+  if (result.makespan > Duration()) {
+    result.bubble_ratio = static_cast<double>(bubbles.value()) /
+                          (static_cast<double>(device_count) * static_cast<double>(result.makespan.value()));
+    result.utilisation = 1 - result.bubble_ratio;
+  }
+  return result;
+}
+
+}  // namespace opweave
