@@ -34,12 +34,12 @@ nlohmann::ordered_json to_json(const Problem& problem, const PlanStatistics& fig
                        {"span_idle_ns", device.span_idle.value()},
                        {"peak_memory_bytes", device.peak_memory.value()},
                        {"persistent_memory_bytes", device.persistent_memory.value()},
-                       {"bytes_sent", device.bytes_sent.value()},
-                       {"bytes_received", device.bytes_received.value()}});
+                       {"sent_bytes", device.bytes_sent.value()},
+                       {"received_bytes", device.bytes_received.value()}});
   }
   return {{"makespan_ns", figures.makespan.value()},
           {"bubble_ratio", figures.bubble_ratio},
-          {"bytes_moved", figures.bytes_moved.value()},
+          {"moved_bytes", figures.bytes_moved.value()},
           {"parameter_copies", figures.parameter_copies},
           {"devices", devices}};
 }
