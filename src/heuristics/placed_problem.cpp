@@ -40,12 +40,13 @@ std::optional<ModeIndex> mode_with_devices(const Problem& problem, TaskId task, 
   return std::nullopt;
 }
 
-std::optional<PlacedProblem> PlacedProblem::create(const Problem& problem, std::vector<ModeIndex> modes) {
+std::optional<PlacedProblem> PlacedProblem::create(const Problem& problem, std::vector<ModeIndex> modes,
+                                                   const std::vector<ExtraEdge>& extra) {
   PlacedProblem placed;
   placed.problem_ = &problem;
   placed.modes_ = std::move(modes);
   if (!placed.find_transfers()) return std::nullopt;
-  placed.connect_items();
+  placed.connect_items(extra);
   placed.find_residences();
   Schedule only_modes;
   only_modes.tasks.resize(placed.task_count());
@@ -92,8 +93,9 @@ bool PlacedProblem::find_transfers() {
   return true;
 }
 
-void PlacedProblem::connect_items() {
+void PlacedProblem::connect_items(const std::vector<ExtraEdge>& extra) {
   Pairs edges;  // (later, earlier)
+  for (const ExtraEdge& edge : extra) edges.emplace_back(edge.later, edge.earlier);
   for (std::size_t t = 0; t < task_count(); ++t) {
     const auto task = static_cast<ItemId>(t);
     for (const TaskId earlier : problem_->control_predecessors(TaskId(t))) {

@@ -34,9 +34,15 @@ struct NecessaryTransfer {
 /// Immutable once built. O(tasks + edges) time and memory.
 class PlacedProblem {
  public:
-  /// \pre modes has a valid mode per task.
+  /// A task that is to wait for another although the problem does not ask for it.
+  struct ExtraEdge {
+    ItemId earlier;
+    ItemId later;
+  };
+  /// \pre modes has a valid mode per task; extra edges go from smaller to larger task ids.
   /// Nothing if a value must cross devices that no route joins.
-  static std::optional<PlacedProblem> create(const Problem& problem, std::vector<ModeIndex> modes);
+  static std::optional<PlacedProblem> create(const Problem& problem, std::vector<ModeIndex> modes,
+                                             const std::vector<ExtraEdge>& extra = {});
 
   [[nodiscard]] const Problem& problem() const { return *problem_; }
   [[nodiscard]] const std::vector<ModeIndex>& modes() const { return modes_; }
@@ -75,7 +81,7 @@ class PlacedProblem {
  private:
   PlacedProblem() = default;
   bool find_transfers();
-  void connect_items();
+  void connect_items(const std::vector<ExtraEdge>& extra);
   void find_residences();
 
   const Problem* problem_ = nullptr;
