@@ -9,6 +9,7 @@
 
 #include "opweave/cluster.h"
 #include "opweave/graph.h"
+#include "opweave/problem.h"
 
 namespace opweave {
 
@@ -78,6 +79,16 @@ struct PipelineSpec {
 [[nodiscard]] Cluster uniform_cluster(std::uint32_t count, std::vector<std::string> streams,
                                       std::optional<Bytes> memory, Duration hop_latency,
                                       std::optional<std::int64_t> bandwidth_bytes_per_s = std::nullopt);
+
+/// Bytes that one microbatch keeps for its backward, on all devices together: the tensors that F
+/// operators make and that I, W or B operators consume. Divided by the number of devices this is the
+/// literature's "one activation". 0 for graphs without a backward.
+[[nodiscard]] Bytes activation_bytes(const ComputationGraph& graph);
+
+/// Capacity with which every device holds its parameters and this many activations: the largest
+/// persistent bytes of a device, plus floor(activations x activation_bytes / devices). Parameters whose
+/// home the planner chooses count in equal shares.
+[[nodiscard]] Bytes memory_for_activations(const Problem& problem, double activations);
 
 /// What one cell of a pipeline schedule does, in PyTorch's letters.
 enum class ActionKind : std::uint8_t {
