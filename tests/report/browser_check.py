@@ -168,7 +168,9 @@ def check_navigation(reader):
     browser.key("0")
     assert reader.range() == (0, makespan)
 
-    # A range on the overview, the second quarter of the plan.
+    # A range on the overview, the second quarter of the plan, whatever is visible before.
+    browser.key("+")
+    reader.settle()
     axis = reader("(({top}) => top)(document.getElementById('axis').getBoundingClientRect())")
     gutter, width = reader("[opweave.view.gutter, opweave.view.width]")
     browser.drag(box["left"] + gutter + width / 4, axis + 10, box["left"] + gutter + width / 2, axis + 10)
@@ -180,6 +182,21 @@ def check_navigation(reader):
     browser.mouse("mouseWheel", x, y, deltaX=0, deltaY=300)
     assert reader.range() == (0, makespan)
     reader("scrollTo(0, 0)")
+
+
+def check_memory(reader):
+    """The tooltip under a device tells what is in use at the time under the pointer."""
+    device = reader.source["devices"][0]
+    reader("document.getElementById('lanes').scrollTop = 0")
+    row = reader("opweave.view.rows.find(row => row.kind === 'memory').y")
+    height = reader("opweave.view.rows.find(row => row.kind === 'memory').height")
+    box = reader.lanes()
+    reader.browser.mouse("mouseMoved", box["left"] + box["width"] - 2, box["top"] + row + height / 2)
+    reader.settle()
+    tooltip = reader.text("tooltip")
+    assert f"memory of {device['name']}" in tooltip, tooltip
+    left = sum(device["memory"]["bytes"])  # what is still there at the end of the plan
+    assert (f"({left:,} B)" if left >= 1024 else f"in use{left} B") in tooltip, (left, tooltip)
 
 
 def check_search(reader):
@@ -294,7 +311,7 @@ def main():
         browser.prefer("light")
         reader = Reader(browser, page, limit)
         slowest = check_opening(reader)
-        for check in (check_names_are_text, check_cells, check_navigation, check_search, check_toggles, check_themes,
+        for check in (check_names_are_text, check_cells, check_memory, check_navigation, check_search, check_toggles, check_themes,
                       check_picture_export):
             check(reader)
         assert not browser.complaints, browser.complaints
