@@ -43,7 +43,8 @@ struct Link {
 enum class Contention : std::uint8_t {
   kNone,      ///< transfers only take time
   kEndpoint,  ///< a device sends one and receives one transfer at a time
-  kLink,      ///< each link of the route carries one transfer at a time (per direction if full duplex)
+  kLink,      ///< each link of the route carries one transfer at a time (per direction if full duplex);
+              ///< an ordered pair on the default link has a link of its own
 };
 /// "none", "endpoint", "link".
 [[nodiscard]] std::string_view to_string(Contention contention);

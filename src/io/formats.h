@@ -9,7 +9,8 @@ namespace opweave::io {
 inline constexpr std::string_view kGraphFormat = "opweave.graph";
 inline constexpr std::string_view kClusterFormat = "opweave.cluster";
 inline constexpr std::string_view kPlanFormat = "opweave.plan";
-/// Version of each of the three.
+inline constexpr std::string_view kPipelineFormat = "opweave.pipeline";
+/// Version of each of them.
 inline constexpr std::uint32_t kFormatVersion = 1;
 
 }  // namespace opweave::io

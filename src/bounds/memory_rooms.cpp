@@ -1,0 +1,322 @@
+#include "bounds/memory_rooms.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <set>
+
+namespace opweave::bounds {
+namespace {
+
+// Limits that keep the work near linear for a million operators. Forgetting values, rooms or
+// far-away ancestors only weakens a relaxation.
+constexpr std::size_t kMostSharedRooms = 24;
+constexpr std::size_t kMostValues = 512;
+constexpr double kMostClosureWork = 4e8;
+
+class RoomBuilder {
+ public:
+  RoomBuilder(const Relaxation& relaxation, std::vector<Room>& rooms)
+      : r_(relaxation), problem_(relaxation.problem()), rooms_(rooms) {}
+
+  void build() {
+    find_device_rooms();
+    find_shared_rooms();
+    std::erase_if(rooms_, [](const Room& room) { return room.members.empty(); });
+    find_capacities();
+    find_values();
+    for (Room& room : rooms_) bound_capacity(room);
+    for (const TaskClass& c : r_.classes()) edges_ += static_cast<double>(c.predecessors.size() + 1);
+    for (Room& room : rooms_) find_closure(room);
+  }
+
+ private:
+  [[nodiscard]] const OptionList& options(Index task_class) const {
+    return r_.options(r_.classes()[task_class].tasks.front());
+  }
+  [[nodiscard]] GroupId group(Index task_class) const {
+    return problem_.group_of(TaskId(r_.classes()[task_class].tasks.front()));
+  }
+  [[nodiscard]] bool is_member(const Room& room, Index task_class) const {
+    const OptionList& list = options(task_class);
+    switch (room.kind) {
+      case RoomKind::kDevice:
+        return contains(list.every, room.devices.front());
+      case RoomKind::kShared:
+        return contains(room.devices, list.any);
+      case RoomKind::kUnknown:
+        return list.single_devices && contains(room.devices, list.any);
+    }
+    return false;
+  }
+
+  void find_device_rooms() {
+    rooms_.resize(problem_.cluster().device_count());
+    for (std::size_t d = 0; d < rooms_.size(); ++d) rooms_[d].devices = {DeviceId(d)};
+    for (Index c = 0; c < r_.classes().size(); ++c) {
+      for (const DeviceId device : options(c).every) rooms_[device.index()].members.push_back(c);
+    }
+  }
+
+  /// Sets of devices within which tasks are confined, those with the most work first, and all devices.
+  void find_shared_rooms() {
+    std::map<DeviceSet, double> work;
+    for (Index c = 0; c < r_.classes().size(); ++c) {
+      const OptionList& list = options(c);
+      if (list.sets.size() == 1) continue;
+      const TaskClass& task_class = r_.classes()[c];
+      work[list.any] +=
+          static_cast<double>(r_.work(task_class.tasks.front())) * static_cast<double>(task_class.tasks.size());
+    }
+    if (work.empty()) return;
+    DeviceSet all;
+    for (std::size_t d = 0; d < problem_.cluster().device_count(); ++d) all.emplace_back(d);
+    if (all.size() < 2) return;
+    work.erase(all);
+    std::vector<std::pair<double, DeviceSet>> sets;
+    for (const auto& [devices, amount] : work) {
+      if (devices.size() > 1) sets.emplace_back(-amount, devices);
+    }
+    std::sort(sets.begin(), sets.end());
+    if (sets.size() > kMostSharedRooms) sets.resize(kMostSharedRooms);
+    sets.emplace_back(0, all);
+    for (auto& [amount, devices] : sets) {
+      Room room;
+      room.kind = RoomKind::kShared;
+      room.devices = std::move(devices);
+      std::map<const OptionList*, bool> known;
+      for (Index c = 0; c < r_.classes().size(); ++c) {
+        const auto [entry, is_new] = known.try_emplace(&options(c), false);
+        if (is_new) entry->second = is_member(room, c);
+        if (entry->second) room.members.push_back(c);
+      }
+      rooms_.push_back(room);
+      if (room.devices.size() < 2) continue;
+      std::erase_if(room.members, [&](Index c) { return !options(c).single_devices; });
+      room.kind = RoomKind::kUnknown;
+      rooms_.push_back(std::move(room));
+    }
+  }
+
+  void find_capacities() {
+    std::vector<std::size_t> room_of_device(problem_.cluster().device_count(), rooms_.size());
+    std::vector<std::set<ParameterId>> resident(rooms_.size());
+    std::vector<std::size_t> shared;
+    for (std::size_t i = 0; i < rooms_.size(); ++i) {
+      Room& room = rooms_[i];
+      if (room.kind == RoomKind::kDevice) room_of_device[room.devices.front().index()] = i;
+      if (room.kind == RoomKind::kShared) shared.push_back(i);
+      std::int64_t sum = 0;
+      std::int64_t largest = 0;
+      bool limited = true;
+      for (const DeviceId device : room.devices) {
+        const auto capacity = problem_.capacity(device);
+        limited = limited && capacity.has_value();
+        if (!capacity) continue;
+        sum += capacity->value();
+        largest = std::max(largest, capacity->value());
+      }
+      if (limited) room.capacity = room.kind == RoomKind::kUnknown ? largest : sum;
+    }
+    for (std::size_t g = 0; g < problem_.group_count(); ++g) {
+      const auto parameters = problem_.parameters_of(GroupId(g));
+      if (parameters.empty()) continue;
+      const OptionList& list = r_.placement().options(GroupId(g));
+      for (const DeviceId device : list.every) {
+        const std::size_t room = room_of_device[device.index()];
+        if (room < rooms_.size()) resident[room].insert(parameters.begin(), parameters.end());
+      }
+      for (const std::size_t room : shared) {
+        if (contains(rooms_[room].devices, list.any)) resident[room].insert(parameters.begin(), parameters.end());
+      }
+    }
+    for (std::size_t i = 0; i < rooms_.size(); ++i) {
+      if (!rooms_[i].capacity) continue;
+      for (const ParameterId parameter : resident[i]) *rooms_[i].capacity -= problem_.persistent_bytes(parameter).value();
+    }
+    room_of_device_ = std::move(room_of_device);
+  }
+
+  void find_values() {
+    DeviceSet touched;
+    for (const ValueClass& value : r_.values()) {
+      touched.clear();
+      const auto touch = [&](Index task_class) {
+        const DeviceSet& every = options(task_class).every;
+        touched.insert(touched.end(), every.begin(), every.end());
+      };
+      if (value.producer) touch(*value.producer);
+      for (const Index consumer : value.consumers) touch(consumer);
+      std::sort(touched.begin(), touched.end());
+      touched.erase(std::unique(touched.begin(), touched.end()), touched.end());
+      for (const DeviceId device : touched) add_value(rooms_[room_of_device_[device.index()]], value);
+    }
+    for (Room& room : rooms_) {
+      if (room.kind != RoomKind::kDevice) {
+        for (const ValueClass& value : r_.values()) add_value(room, value);
+      }
+      add_workspaces(room);
+    }
+  }
+
+  void add_value(Room& room, const ValueClass& value) const {
+    if (!room.capacity) return;
+    HeldValue held{value.bytes, value.count, {}, {}, 0, 0};
+    for (const Index consumer : value.consumers) {
+      if (is_member(room, consumer)) held.last.push_back(consumer);
+    }
+    bool made_here = value.producer && is_member(room, *value.producer);
+    if (room.kind == RoomKind::kUnknown) {
+      // Only what a single group uses up is known to stay on one device.
+      if (held.last.size() != value.consumers.size() || held.last.empty()) return;
+      const GroupId only = group(held.last.front());
+      if (std::any_of(held.last.begin(), held.last.end(), [&](Index c) { return group(c) != only; })) return;
+      made_here = made_here && group(*value.producer) == only;
+    }
+    if (made_here) {
+      held.first = {*value.producer};
+      if (held.last.empty()) held.last = held.first;
+      if (room.kind == RoomKind::kDevice) held.trail = trail(room.devices.front(), value);
+    } else {
+      if (held.last.empty()) return;
+      held.first = held.last;
+      if (room.kind == RoomKind::kDevice) held.lead = lead(room.devices.front(), value);
+    }
+    room.values.push_back(std::move(held));
+  }
+
+  /// A workspace is a value that its task alone takes and releases.
+  void add_workspaces(Room& room) const {
+    if (!room.capacity) return;
+    for (const Index c : room.members) {
+      const TaskClass& task_class = r_.classes()[c];
+      const std::int64_t bytes = r_.workspace(task_class.tasks.front());
+      if (bytes > 0) room.values.push_back({bytes, static_cast<Index>(task_class.tasks.size()), {c}, {c}, 0, 0});
+    }
+  }
+
+  /// Least time of a transfer that a consumer elsewhere makes unavoidable, if the device is the only
+  /// source and every consumer's set a single device.
+  [[nodiscard]] Nanoseconds trail(DeviceId device, const ValueClass& value) const {
+    const OptionList& source = options(*value.producer);
+    if (source.sets.size() != 1 || source.any.size() != 1) return 0;
+    Nanoseconds longest = 0;
+    for (const Index consumer : value.consumers) {
+      const OptionList& list = options(consumer);
+      if (!list.single_devices || contains(list.any, device)) continue;
+      longest = std::max(longest, least_transfer(value, source.any, list.any));
+    }
+    return longest;
+  }
+
+  /// Least time of a transfer to the device, if the producer is certainly elsewhere.
+  [[nodiscard]] Nanoseconds lead(DeviceId device, const ValueClass& value) const {
+    if (!value.producer || contains(options(*value.producer).any, device)) return 0;
+    return least_transfer(value, options(*value.producer).any, {device});
+  }
+
+  [[nodiscard]] Nanoseconds least_transfer(const ValueClass& value, const DeviceSet& from, const DeviceSet& to) const {
+    std::optional<Nanoseconds> least;
+    for (const DeviceId source : from) {
+      for (const DeviceId target : to) {
+        const auto time = problem_.transfer_time(value.example, source, target);
+        if (time) least = least ? std::min(*least, time->value()) : time->value();
+      }
+    }
+    return least.value_or(0);
+  }
+
+  /// Drops the limit where everything fits at once; else keeps the largest values and rounds the
+  /// capacity down to what copies of these sizes can fill.
+  void bound_capacity(Room& room) const {
+    if (!room.capacity) return;
+    std::int64_t total = 0;
+    for (const HeldValue& value : room.values) total += value.bytes * value.count;
+    if (total <= *room.capacity) {
+      room.values.clear();
+      room.capacity.reset();
+      return;
+    }
+    std::stable_sort(room.values.begin(), room.values.end(),
+                     [](const HeldValue& a, const HeldValue& b) { return a.bytes * a.count > b.bytes * b.count; });
+    if (room.values.size() > kMostValues) room.values.resize(kMostValues);
+    std::int64_t unit = 0;
+    for (const HeldValue& value : room.values) unit = std::gcd(unit, value.bytes);
+    // A device holds a multiple of the unit; of several devices together the remainders are not known.
+    if (room.kind != RoomKind::kShared && unit > 0 && *room.capacity > 0) *room.capacity -= *room.capacity % unit;
+  }
+
+  void find_closure(Room& room) const {
+    if (!room.capacity) return;
+    room.words = (room.values.size() + 63) / 64;
+    const bool whole_graph = edges_ * static_cast<double>(room.words * rooms_.size()) <= kMostClosureWork;
+
+    std::vector<Index> all;
+    if (whole_graph) {
+      all.resize(r_.classes().size());
+      std::iota(all.begin(), all.end(), 0U);
+    }
+    const std::vector<Index>& considered = whole_graph ? all : room.members;
+    std::vector<Index> position(r_.classes().size(), detail::kNoIndex);
+    for (Index i = 0; i < considered.size(); ++i) position[considered[i]] = i;
+
+    for (const bool forward : {true, false}) {
+      std::vector<std::uint64_t> bits(considered.size() * room.words, 0);
+      for (std::size_t v = 0; v < room.values.size(); ++v) {
+        for (const Index c : forward ? room.values[v].first : room.values[v].last) {
+          bits[position[c] * room.words + v / 64] |= std::uint64_t{1} << (v % 64);
+        }
+      }
+      const std::size_t count = considered.size();
+      for (std::size_t step = 0; step < count; ++step) {
+        const std::size_t i = forward ? step : count - 1 - step;
+        const TaskClass& c = r_.classes()[considered[i]];
+        for (const Index other : forward ? c.predecessors : c.successors) {
+          if (position[other] == detail::kNoIndex) continue;
+          for (std::size_t w = 0; w < room.words; ++w) {
+            bits[i * room.words + w] |= bits[position[other] * room.words + w];
+          }
+        }
+      }
+      if (room.kind == RoomKind::kUnknown) keep_own_group(room, considered, bits);
+      std::vector<std::uint64_t>& rows = forward ? room.taken : room.kept;
+      rows.reserve(room.members.size() * room.words);
+      for (const Index member : room.members) {
+        const auto row = bits.begin() + static_cast<std::ptrdiff_t>(position[member] * room.words);
+        rows.insert(rows.end(), row, row + static_cast<std::ptrdiff_t>(room.words));
+      }
+    }
+  }
+
+  /// On unknown devices, only the values of a member's own group are known to be where it runs.
+  void keep_own_group(const Room& room, const std::vector<Index>& classes, std::vector<std::uint64_t>& bits) const {
+    for (std::size_t i = 0; i < classes.size(); ++i) {
+      for (std::size_t v = 0; v < room.values.size(); ++v) {
+        if (group(room.values[v].first.front()) == group(classes[i])) continue;
+        bits[i * room.words + v / 64] &= ~(std::uint64_t{1} << (v % 64));
+      }
+    }
+  }
+
+  const Relaxation& r_;
+  const Problem& problem_;
+  std::vector<Room>& rooms_;
+  std::vector<std::size_t> room_of_device_;
+  double edges_ = 0;  // of the class graph
+};
+
+}  // namespace
+
+MemoryRooms::MemoryRooms(const Relaxation& relaxation) {
+  RoomBuilder(relaxation, rooms_).build();
+  std::vector<std::vector<Membership>> lists(relaxation.classes().size());
+  for (Index room = 0; room < rooms_.size(); ++room) {
+    for (Index i = 0; i < rooms_[room].members.size(); ++i) lists[rooms_[room].members[i]].push_back({room, i});
+  }
+  for (const auto& list : lists) {
+    memberships_.items.insert(memberships_.items.end(), list.begin(), list.end());
+    memberships_.close_list();
+  }
+}
+
+}  // namespace opweave::bounds

@@ -1,0 +1,76 @@
+/// Which values the memory of a device, or of several devices together, must hold, and when.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "bounds/relaxation.h"
+
+namespace opweave::bounds {
+
+/// Copies of a value that are held in a room at least from the earliest start among `first` until the
+/// latest end among `last` of the same rank.
+struct HeldValue {
+  std::int64_t bytes = 0;
+  Index count = 1;
+  std::vector<Index> first;  ///< classes
+  std::vector<Index> last;
+  /// The value arrives this much before the earliest start among `first` (a transfer to the room).
+  Nanoseconds lead = 0;
+  /// The value stays this much beyond the end of its producer (a transfer from the room).
+  Nanoseconds trail = 0;
+};
+
+/// What a room stands for.
+enum class RoomKind : std::uint8_t {
+  kDevice,   ///< one device; members certainly run on it
+  kShared,   ///< several devices whose memory is taken as one; members run nowhere else
+  kUnknown,  ///< whichever single one of several devices: members of one group meet there
+};
+
+/// A place with limited memory, the tasks that run there and the values that they keep there.
+struct Room {
+  RoomKind kind = RoomKind::kDevice;
+  DeviceSet devices;
+  /// Bytes beside the parameters that certainly live here; nothing = unlimited. Negative if these alone
+  /// overflow.
+  std::optional<std::int64_t> capacity;
+  std::vector<Index> members;     ///< classes, in topological order
+  std::vector<HeldValue> values;  ///< largest first; empty if the capacity is unlimited
+  /// Bit v of row i: if a copy of member i has started, the copy of value v of its rank has been taken.
+  std::vector<std::uint64_t> taken;
+  /// Bit v of row i: if a copy of member i has not ended, the copy of value v of its rank has not been released.
+  std::vector<std::uint64_t> kept;
+  std::size_t words = 0;  ///< per row
+
+  [[nodiscard]] bool taken_by(std::size_t member, std::size_t value) const {
+    return (taken[member * words + value / 64] >> (value % 64) & 1U) != 0;
+  }
+  [[nodiscard]] bool kept_by(std::size_t member, std::size_t value) const {
+    return (kept[member * words + value / 64] >> (value % 64) & 1U) != 0;
+  }
+};
+
+/// The rooms of a problem: every device on which some task must run, and, if not every task has its
+/// devices fixed, the sets of devices within which tasks are confined, the whole cluster among them,
+/// once as shared and, where groups of several tasks exist, once as unknown.
+class MemoryRooms {
+ public:
+  explicit MemoryRooms(const Relaxation& relaxation);
+
+  [[nodiscard]] const std::vector<Room>& rooms() const { return rooms_; }
+  /// Where a class is a member.
+  struct Membership {
+    Index room;
+    Index member;
+  };
+  [[nodiscard]] std::span<const Membership> memberships(Index task_class) const { return memberships_[task_class]; }
+
+ private:
+  std::vector<Room> rooms_;
+  detail::Lists<Membership> memberships_;
+};
+
+}  // namespace opweave::bounds

@@ -1,0 +1,339 @@
+#include "bounds/window_work.h"
+
+#include <algorithm>
+#include <numeric>
+#include <unordered_map>
+
+namespace opweave::bounds {
+namespace {
+
+__extension__ using Wide = __int128;  // nanoseconds x bytes exceed 64 bits
+
+constexpr Index kNone = detail::kNoIndex;
+
+/// Values of a room as a forest: a copy can only be taken together with those on its path to the root.
+struct ValueForest {
+  std::vector<Index> order;        ///< parents first
+  std::vector<Index> parent;       ///< by value
+  std::vector<std::int64_t> depth;  ///< bytes on the path, by value
+};
+
+/// In the direction's time: the classes that take the value.
+const std::vector<Index>& takers(const HeldValue& value, Direction direction) {
+  return direction == Direction::kForward ? value.first : value.last;
+}
+
+bool takes(const Room& room, std::size_t member, std::size_t value, Direction direction) {
+  return direction == Direction::kForward ? room.taken_by(member, value) : room.kept_by(member, value);
+}
+
+ValueForest plant(const Room& room, const std::vector<Index>& member_of_class, Direction direction) {
+  const std::size_t count = room.values.size();
+  const std::vector<std::uint64_t>& rows = direction == Direction::kForward ? room.taken : room.kept;
+  // Bit u of row v: u has been taken whenever v has, whichever of its takers was first.
+  std::vector<std::uint64_t> implied(count * room.words, ~std::uint64_t{0});
+  std::vector<int> implied_count(count, 0);
+  for (std::size_t v = 0; v < count; ++v) {
+    for (const Index taker : takers(room.values[v], direction)) {
+      for (std::size_t w = 0; w < room.words; ++w) {
+        implied[v * room.words + w] &= rows[member_of_class[taker] * room.words + w];
+      }
+    }
+    for (std::size_t w = 0; w < room.words; ++w) implied_count[v] += __builtin_popcountll(implied[v * room.words + w]);
+  }
+  ValueForest forest{std::vector<Index>(count), std::vector<Index>(count, kNone), std::vector<std::int64_t>(count, 0)};
+  std::iota(forest.order.begin(), forest.order.end(), 0U);
+  // Implication is transitive, so a value that is implied by another implies no more than that one.
+  std::stable_sort(forest.order.begin(), forest.order.end(),
+                   [&](Index a, Index b) { return implied_count[a] < implied_count[b]; });
+  for (std::size_t i = 0; i < count; ++i) {
+    const Index v = forest.order[i];
+    for (std::size_t j = 0; j < i; ++j) {
+      const Index u = forest.order[j];
+      if ((implied[v * room.words + u / 64] >> (u % 64) & 1U) == 0) continue;
+      if (forest.parent[v] == kNone || forest.depth[u] > forest.depth[forest.parent[v]]) forest.parent[v] = u;
+    }
+    forest.depth[v] = room.values[v].bytes + (forest.parent[v] == kNone ? 0 : forest.depth[forest.parent[v]]);
+  }
+  return forest;
+}
+
+}  // namespace
+
+std::vector<Nanoseconds> member_releases(const Relaxation& relaxation, const Room& room, Direction direction,
+                                         const Earliest& earliest) {
+  std::vector<Nanoseconds> result(room.members.size(), std::numeric_limits<Nanoseconds>::max());
+  if (room.kind != RoomKind::kUnknown) return result;
+  const auto group = [&](Index c) {
+    return relaxation.problem().group_of(TaskId(relaxation.classes()[c].tasks.front()));
+  };
+  std::unordered_map<GroupId, Nanoseconds> first;
+  for (const HeldValue& value : room.values) {
+    if (value.first == value.last && value.first.size() == 1) continue;  // held while one task runs
+    const auto [entry, is_new] =
+        first.try_emplace(group(value.first.front()), std::numeric_limits<Nanoseconds>::max());
+    entry->second = std::min(entry->second, earliest_release(relaxation, value, 0, direction, earliest));
+  }
+  for (std::size_t m = 0; m < room.members.size(); ++m) {
+    const auto found = first.find(group(room.members[m]));
+    if (found != first.end()) result[m] = found->second;
+  }
+  return result;
+}
+
+WindowWork::WindowWork(const Relaxation& relaxation, const Room& room, StreamId stream, Direction direction,
+                       const Earliest& earliest)
+    : capacity_(room.capacity) {
+  for (const DeviceId device : room.devices) {
+    machines_ += relaxation.problem().cluster().stream_mask(device) >> stream.index() & 1U;
+  }
+  if (room.kind == RoomKind::kUnknown) machines_ = 1;
+  if (capacity_) collect_holdings(relaxation, room, direction, earliest);
+  collect_jobs(relaxation, room, stream, direction, earliest);
+  pour();
+}
+
+void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room, Direction direction,
+                                  const Earliest& earliest) {
+  std::vector<Index> member_of_class(relaxation.classes().size(), kNone);
+  for (Index i = 0; i < room.members.size(); ++i) member_of_class[room.members[i]] = i;
+  const ValueForest forest = plant(room, member_of_class, direction);
+
+  first_holding_.assign(room.values.size(), 0);
+  for (const Index v : forest.order) {
+    const HeldValue& value = room.values[v];
+    first_holding_[v] = static_cast<Index>(holdings_.size());
+    for (Index rank = 0; rank < value.count; ++rank) {
+      Index parent = kNone;
+      if (forest.parent[v] != kNone) {
+        const Index parents = room.values[forest.parent[v]].count;
+        // The only copy of a value comes after all copies of one that has many.
+        parent = first_holding_[forest.parent[v]] + (parents == value.count ? rank : parents - 1);
+      }
+      holdings_.push_back(
+          {value.bytes, earliest_release(relaxation, value, rank, direction, earliest), parent});
+    }
+  }
+
+  std::vector<std::size_t> taking(room.values.size(), 0);
+  for (std::size_t v = 0; v < room.values.size(); ++v) {
+    for (std::size_t m = 0; m < room.members.size(); ++m) taking[v] += takes(room, m, v, direction) ? 1U : 0U;
+  }
+  const auto deeper = [&](Index a, Index b) {
+    if (forest.depth[a] != forest.depth[b]) return forest.depth[a] > forest.depth[b];
+    return taking[a] != taking[b] ? taking[a] < taking[b] : a < b;
+  };
+  const auto more_specific = [&](Index a, Index b) {
+    return taking[a] != taking[b] ? taking[a] < taking[b] : a < b;  // values are sorted by size
+  };
+  std::vector<Index> taken;
+  for (std::size_t m = 0; m < room.members.size(); ++m) {
+    taken.clear();
+    for (Index v = 0; v < room.values.size(); ++v) {
+      if (takes(room, m, v, direction)) taken.push_back(v);
+    }
+    const auto add_first = [&](const auto& before) {
+      const auto count = static_cast<std::ptrdiff_t>(std::min(kCharges, taken.size()));
+      std::partial_sort(taken.begin(), taken.begin() + count, taken.end(), before);
+      member_values_.insert(member_values_.end(), taken.begin(), taken.begin() + count);
+      member_values_.resize(member_values_.size() + kCharges - static_cast<std::size_t>(count), kNone);
+    };
+    add_first(deeper);
+    add_first(more_specific);
+  }
+}
+
+void WindowWork::collect_jobs(const Relaxation& relaxation, const Room& room, StreamId stream, Direction direction,
+                              const Earliest& earliest) {
+  const bool one_device = room.kind != RoomKind::kShared;
+  const std::vector<Nanoseconds> releases = member_releases(relaxation, room, direction, earliest);
+  for (std::size_t m = 0; m < room.members.size(); ++m) {
+    const std::vector<Index>& tasks = relaxation.classes()[room.members[m]].tasks;
+    if ((relaxation.problem().streams(TaskId(tasks.front())) >> stream.index() & 1U) == 0) continue;
+    for (Index i = 0; i < tasks.size(); ++i) {
+      const Index task = tasks[i];
+      Job job{earliest[task], relaxation.duration(task), 0, 1, static_cast<Index>(charges_.size()), releases[m]};
+      job.work = one_device ? job.duration : relaxation.work(task);
+      if (!one_device) job.widest = relaxation.widest(task);
+      if (job.work == 0) continue;
+      if (capacity_) {
+        const Index rank = direction == Direction::kForward ? i : static_cast<Index>(tasks.size()) - 1 - i;
+        for (std::size_t k = 0; k < kWays * kCharges; ++k) {
+          const Index v = member_values_[m * kWays * kCharges + k];
+          if (v == kNone) {
+            charges_.push_back(kNone);
+            continue;
+          }
+          const Index count = room.values[v].count;
+          charges_.push_back(first_holding_[v] + (tasks.size() == count ? rank : count - 1));
+        }
+      }
+      total_ += job.work;
+      jobs_.push_back(job);
+    }
+  }
+  std::stable_sort(jobs_.begin(), jobs_.end(), [](const Job& a, const Job& b) { return a.earliest < b.earliest; });
+}
+
+/// Work arrives at the jobs' earliest starts and drains at the rate of the machines that may be busy.
+void WindowWork::pour() {
+  FluidStep state{0, 0, 0, 0};
+  std::int64_t width = 0;
+  for (std::size_t i = 0; i < jobs_.size();) {
+    const Nanoseconds now = jobs_[i].earliest;
+    const Wide drained = std::min<Wide>(state.backlog, Wide{state.rate} * (now - state.from));
+    state.done += static_cast<Nanoseconds>(drained);
+    state.backlog -= static_cast<Nanoseconds>(drained);
+    state.from = now;
+    for (; i < jobs_.size() && jobs_[i].earliest == now; ++i) {
+      state.backlog += jobs_[i].work;
+      width += jobs_[i].widest;
+    }
+    state.rate = std::min(machines_, width);
+    fluid_.push_back(state);
+  }
+}
+
+Nanoseconds WindowWork::fluid(Nanoseconds h) const {
+  const auto after =
+      std::upper_bound(fluid_.begin(), fluid_.end(), h, [](Nanoseconds x, const FluidStep& step) { return x < step.from; });
+  if (after == fluid_.begin()) return 0;
+  const FluidStep& step = *(after - 1);
+  return step.done + static_cast<Nanoseconds>(std::min<Wide>(step.backlog, Wide{step.rate} * (h - step.from)));
+}
+
+Nanoseconds WindowWork::most(Nanoseconds h) const {
+  Nanoseconds least = fluid(h);
+  if (!capacity_) return least;
+  for (const Charging charging : {kDeepest, kMostSpecific}) least = std::min(least, most_in_memory(h, charging));
+  return least;
+}
+
+Nanoseconds WindowWork::most_in_memory(Nanoseconds h, Charging charging) const {
+  std::vector<Nanoseconds> work(holdings_.size(), 0);
+  std::vector<Nanoseconds> unfinished;  // jobs that cannot end within the window: one per machine at most
+  Nanoseconds unheld = 0;
+  for (const Job& job : jobs_) {
+    if (job.earliest >= h) break;
+    if (job.release < h) continue;
+    if (job.duration >= h - job.earliest) {
+      unfinished.push_back(static_cast<Nanoseconds>(std::min<Wide>(job.work, Wide{h - job.earliest} * job.widest)));
+      continue;
+    }
+    Index charged = kNone;
+    for (std::size_t k = 0; k < kCharges && charged == kNone; ++k) {
+      const Index candidate = charges_[job.first_charge + charging * kCharges + k];
+      if (candidate != kNone && holdings_[candidate].release >= h) charged = candidate;
+    }
+    (charged == kNone ? unheld : work[charged]) += job.work;
+  }
+  const auto running = static_cast<std::ptrdiff_t>(
+      std::min<std::size_t>(unfinished.size(), static_cast<std::size_t>(machines_)));
+  std::partial_sort(unfinished.begin(), unfinished.begin() + running, unfinished.end(), std::greater<>());
+  return std::accumulate(unfinished.begin(), unfinished.begin() + running, unheld) + held_work(work, h);
+}
+
+/// Most work whose holdings fit into the capacity, fractions of holdings allowed, by Lagrangian
+/// relaxation: any price per byte gives an upper bound, and the least is found between two prices, one
+/// at which the chosen holdings exceed the capacity and one at which they do not.
+Nanoseconds WindowWork::held_work(const std::vector<Nanoseconds>& work, Nanoseconds h) const {
+  struct Choice {
+    Nanoseconds work = 0;
+    std::int64_t bytes = 0;
+  };
+  const std::int64_t capacity = std::max<std::int64_t>(*capacity_, 0);
+  std::vector<Wide> gain(holdings_.size());
+  std::vector<Choice> subtree(holdings_.size());
+  // The best set of holdings closed under parents at the price numerator / denominator.
+  const auto choose = [&](Wide numerator, Wide denominator) {
+    for (std::size_t i = 0; i < holdings_.size(); ++i) {
+      const std::int64_t bytes = holdings_[i].release >= h ? holdings_[i].bytes : 0;
+      gain[i] = denominator * work[i] - numerator * bytes;
+      subtree[i] = {work[i], bytes};
+    }
+    Choice chosen;
+    for (std::size_t i = holdings_.size(); i-- > 0;) {
+      if (gain[i] <= 0) continue;
+      const Index parent = holdings_[i].parent;
+      if (parent != kNone) gain[parent] += gain[i];
+      Choice& target = parent == kNone ? chosen : subtree[parent];
+      target.work += subtree[i].work;
+      target.bytes += subtree[i].bytes;
+    }
+    return chosen;
+  };
+
+  Choice above = choose(0, 1);
+  if (above.bytes <= capacity) return above.work;
+  Choice below;
+  Nanoseconds least = above.work;
+  for (int iteration = 0; iteration < 24; ++iteration) {
+    const Wide numerator = above.work - below.work;
+    const Wide denominator = above.bytes - below.bytes;
+    const Choice chosen = choose(numerator, denominator);
+    // work + price x (capacity - bytes), rounded down: the true maximum is an integer.
+    const Wide value = denominator * chosen.work + numerator * (Wide{capacity} - chosen.bytes);
+    least = std::min(least, static_cast<Nanoseconds>(value / denominator));
+    if (denominator * (Wide{chosen.work} - below.work) <= numerator * (Wide{chosen.bytes} - below.bytes)) break;
+    (chosen.bytes > capacity ? above : below) = chosen;
+  }
+  return least;
+}
+
+std::vector<WindowWork::Sample> WindowWork::samples() const {
+  // Between these lengths the idle time grows no faster than at their right end.
+  std::vector<Nanoseconds> lengths;
+  for (const Job& job : jobs_) {
+    lengths.push_back(job.earliest);
+    if (capacity_) lengths.push_back(job.earliest + job.duration);
+  }
+  for (const Holding& holding : holdings_) lengths.push_back(holding.release);
+  std::sort(lengths.begin(), lengths.end());
+  lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
+
+  constexpr double kAllWork = 3e5;
+  constexpr std::size_t kSpread = 48;
+  constexpr int kRefinements = 24;
+  std::vector<Nanoseconds> known(lengths.size(), -1);
+  const auto evaluate = [&](std::size_t i) {
+    if (known[i] < 0) known[i] = most(lengths[i]);
+  };
+  const double cost = static_cast<double>(lengths.size()) * static_cast<double>(jobs_.size() + 8 * holdings_.size());
+  if (cost <= kAllWork || lengths.size() <= kSpread) {
+    for (std::size_t i = 0; i < lengths.size(); ++i) evaluate(i);
+  } else {
+    for (std::size_t i = 0; i < kSpread; ++i) evaluate(i * (lengths.size() - 1) / (kSpread - 1));
+    for (int step = 0; step < kRefinements; ++step) {
+      // Halve the gaps beside the length with the most idle time that still has one.
+      std::size_t best = lengths.size();
+      Wide best_idle = -1;
+      std::size_t best_left = 0;
+      std::size_t best_right = 0;
+      std::size_t left = 0;
+      for (std::size_t i = 0; i < lengths.size(); ++i) {
+        if (known[i] < 0) continue;
+        std::size_t right = i + 1;
+        while (right < lengths.size() && known[right] < 0) ++right;
+        const bool has_gap = i - left > 1 || (right < lengths.size() && right - i > 1);
+        const Wide idle = Wide{machines_} * lengths[i] - known[i];
+        if (has_gap && idle > best_idle) {
+          best = i;
+          best_idle = idle;
+          best_left = left;
+          best_right = std::min(right, lengths.size() - 1);
+        }
+        left = i;
+      }
+      if (best == lengths.size()) break;
+      if (best - best_left > 1) evaluate((best + best_left) / 2);
+      if (best_right - best > 1) evaluate((best + best_right) / 2);
+    }
+  }
+  std::vector<Sample> result;
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    if (known[i] >= 0) result.push_back({lengths[i], known[i]});
+  }
+  return result;
+}
+
+}  // namespace opweave::bounds
