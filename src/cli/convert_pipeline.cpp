@@ -17,6 +17,7 @@ struct Options {
   std::uint32_t devices = 0;
   std::optional<std::uint32_t> stages;
   std::optional<std::uint32_t> microbatches;
+  std::optional<std::uint32_t> copies;
   std::optional<std::string> memory;
   std::optional<double> activations;
   std::int64_t latency_ns = 0;
@@ -62,7 +63,12 @@ ExitCode run(const Options& options) {
   spec.name += " " + options.shape;
   if (options.microbatches) spec.training.microbatches = *options.microbatches;
   spec.training.replica_of_microbatch.clear();
-  if (*shape != PipelineShape::kFree) spec.training.replicas = *shape == PipelineShape::kTwoWay ? 2 : 1;
+  if (*shape == PipelineShape::kFree) {
+    if (options.copies) spec.training.replicas = *options.copies;
+  } else {
+    if (options.copies) throw InputError(fmt::format("--copies: only for shape free, {} fixes them", options.shape));
+    spec.training.replicas = *shape == PipelineShape::kTwoWay ? 2 : 1;
+  }
   const auto layers = static_cast<std::uint32_t>(spec.layers.size());
   const std::uint32_t stages = stage_count(options, *shape, layers);
   if (stages == 0 || stages > layers) {
@@ -106,6 +112,8 @@ void add_convert_pipeline(CLI::App& convert, Action& action) {
   command->add_option("--stages", options->stages,
                       "number of stages [linear and two-way: one per device; V and loop: two; free: one per layer]");
   command->add_option("--microbatches", options->microbatches, "microbatches [as in SPEC]")->check(CLI::PositiveNumber);
+  command->add_option("--copies", options->copies, "copies of every parameter, for shape free [as in SPEC]")
+      ->check(CLI::PositiveNumber);
   CLI::Option* memory =
       command->add_option("--memory", options->memory, "capacity of a device, e.g. 80GiB [unlimited]");
   command->add_option("--activations", options->activations, "capacity: the parameters and this many activations")

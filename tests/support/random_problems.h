@@ -43,6 +43,7 @@ struct RandomShape {
   int pinned_percent = 55;   ///< operators with a single device
   int memory_percent = 65;   ///< devices with limited memory
   bool gangs = true;
+  std::int64_t least_microbatches = 1;
 };
 
 /// May be infeasible, and may even be rejected by Problem::create (shared parameters on different devices).
@@ -52,7 +53,8 @@ inline RandomProblem random_problem(std::uint64_t seed, const RandomShape& shape
   const std::int64_t devices = dice.roll(1, 3);
   const bool has_comm = dice.chance(40);
 
-  result.training.microbatches = static_cast<std::uint32_t>(dice.chance(50) ? 1 : dice.roll(2, 4));
+  result.training.microbatches = static_cast<std::uint32_t>(
+      shape.least_microbatches == 1 && dice.chance(50) ? 1 : dice.roll(2, 4));
   if (result.training.microbatches > 1 && dice.chance(35)) result.training.replicas = 2;
   if (dice.chance(30)) result.training.optimizer_bytes_per_weight_byte = 1;
   const std::int64_t microbatches = result.training.microbatches;
@@ -156,6 +158,76 @@ inline RandomProblem random_problem(std::uint64_t seed, const RandomShape& shape
   }
   constexpr Contention kContentions[] = {Contention::kNone, Contention::kEndpoint, Contention::kLink};
   result.cluster.contention = kContentions[dice.roll(0, 2)];
+  return result;
+}
+
+/// A training pipeline of 1 or 2 stages with little memory: what the bounds on ramps are made for.
+inline RandomProblem random_pipeline(std::uint64_t seed) {
+  Dice dice(seed);
+  RandomProblem result;
+  const std::int64_t devices = dice.roll(1, 2);
+  const std::int64_t stages = dice.roll(1, 2);
+  const bool split = dice.chance(50);  // I and W instead of B
+  const std::int64_t per_microbatch = stages * (split ? 3 : 2);
+  result.training.microbatches = static_cast<std::uint32_t>(
+      std::max<std::int64_t>(2, std::min<std::int64_t>(per_microbatch <= 4 ? 4 : 3, dice.roll(2, 14) / per_microbatch)));
+  if (dice.chance(20)) result.training.replicas = 2;
+  const bool free = dice.chance(15);
+  const bool comm = dice.chance(25);
+  std::optional<TensorId> flow;
+  std::vector<TensorId> kept;
+  std::vector<std::string> homes[2];
+  for (std::int64_t s = 0; s < stages; ++s) {
+    for (auto& list : homes) list.push_back("d" + std::to_string(dice.roll(0, devices - 1)));
+    result.parameters.push_back({"w" + std::to_string(s), Bytes(dice.chance(30) ? dice.roll(1, 2) : 0)});
+  }
+  const auto add = [&](const std::string& name, Phase phase, std::int64_t stage) -> Operator& {
+    Operator op;
+    op.name = name + std::to_string(stage);
+    op.phase = phase;
+    op.durations = {{"", Duration(dice.chance(8) ? 0 : dice.roll(1, 5))}};
+    if (comm && dice.chance(25)) op.streams = {"comm"};
+    if (!free) {
+      for (std::uint32_t r = 0; r < result.training.replicas; ++r) {
+        op.devices.push_back({homes[r][static_cast<std::size_t>(stage)]});
+      }
+    }
+    op.parameters = {ParameterId(static_cast<std::size_t>(stage))};
+    if (flow && phase != Phase::kWeightGradient) op.inputs.push_back(*flow);
+    result.operators.push_back(std::move(op));
+    return result.operators.back();
+  };
+  const auto tensor = [&](std::int64_t low, std::int64_t high) {
+    result.tensors.push_back({"t" + std::to_string(result.tensors.size()), Bytes(dice.roll(low, high)), {}, {}});
+    return TensorId(result.tensors.size() - 1);
+  };
+  for (std::int64_t s = 0; s < stages; ++s) {
+    Operator& op = add("F", Phase::kForward, s);
+    kept.push_back(tensor(1, 3));
+    flow = tensor(0, 1);
+    op.outputs = {kept.back(), *flow};
+  }
+  for (std::int64_t s = stages; s-- > 0;) {
+    Operator& op = add(split ? "I" : "B", split ? Phase::kInputGradient : Phase::kBackward, s);
+    if (!split || dice.chance(50)) op.inputs.push_back(kept[static_cast<std::size_t>(s)]);
+    flow = tensor(0, 1);
+    op.outputs = {*flow};
+    if (!split) continue;
+    const TensorId gradient = tensor(0, 2);
+    result.operators.back().outputs.push_back(gradient);
+    Operator& update = add("W", Phase::kWeightGradient, s);
+    update.inputs.push_back(gradient);
+    update.inputs.push_back(kept[static_cast<std::size_t>(s)]);
+  }
+  result.cluster.name = "pipeline";
+  const std::int64_t capacity = dice.roll(3, 9);
+  for (std::int64_t d = 0; d < devices; ++d) {
+    Device device{"d" + std::to_string(d), "", Bytes(capacity), {"compute"}};
+    if (comm) device.streams.push_back("comm");
+    result.cluster.devices.push_back(std::move(device));
+  }
+  result.cluster.default_link = Link{"", "", "", Duration(dice.roll(0, 2)), {}, true};
+  result.cluster.contention = dice.chance(70) ? Contention::kNone : Contention::kEndpoint;
   return result;
 }
 
