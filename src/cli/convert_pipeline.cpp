@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/convert_command.h"
+#include "cli/inputs.h"
 #include "opweave/error.h"
 #include "opweave/pipeline.h"
 #include "opweave/problem.h"
@@ -81,7 +82,7 @@ ExitCode run(const Options& options) {
     return uniform_cluster(options.devices, streams_of(spec), memory, Duration(options.latency_ns), options.bandwidth);
   };
   std::optional<Bytes> memory;
-  if (options.memory) memory = parse_bytes(*options.memory);
+  if (options.memory) memory = parse_bytes_of("--memory", *options.memory);
   const Cluster unlimited = cluster(std::nullopt);
   for (const Device& device : unlimited.devices()) spec.devices.push_back(device.name);
   const ComputationGraph graph = build_pipeline(spec);
