@@ -73,7 +73,8 @@ void write_expression(protozero::pbf_writer& parent, protozero::pbf_tag_type tag
     message.add_packed_int32(expression_field::kVars, &*affine.variable, &*affine.variable + 1);
     message.add_packed_int64(expression_field::kCoeffs, &one, &one + 1);
   }
-  if (affine.offset != 0) message.add_int64(expression_field::kOffset, affine.offset);
+  // Even if it is 0: the writer drops empty messages, and CP-SAT wants to see the expression.
+  message.add_int64(expression_field::kOffset, affine.offset);
 }
 
 void write_terms(protozero::pbf_writer& message, const std::vector<CpModel::Term>& terms, protozero::pbf_tag_type vars,
