@@ -98,15 +98,9 @@ void print(const char* what, const Tally& tally) {
   }
 }
 
-/// How many seeds to try; OPWEAVE_SEEDS multiplies it for a longer hunt.
-std::uint64_t seeds(std::uint64_t usual) {
-  const char* factor = std::getenv("OPWEAVE_SEEDS");
-  return factor == nullptr ? usual : usual * std::strtoull(factor, nullptr, 10);
-}
-
 TEST(BruteForce, no_bound_exceeds_the_optimum_of_random_problems) {
   Tally tally;
-  for (std::uint64_t seed = 1; seed <= seeds(1000) && !HasFatalFailure(); ++seed) {
+  for (std::uint64_t seed = 1; seed <= testing::seeds(1000) && !HasFatalFailure(); ++seed) {
     compare(seed, testing::random_problem(seed), tally);
   }
   print("random problems of at most 8 tasks", tally);
@@ -115,7 +109,7 @@ TEST(BruteForce, no_bound_exceeds_the_optimum_of_random_problems) {
 
 TEST(BruteForce, no_bound_exceeds_the_optimum_of_random_pipelines) {
   Tally tally;
-  for (std::uint64_t seed = 1; seed <= seeds(3000) && !HasFatalFailure(); ++seed) {
+  for (std::uint64_t seed = 1; seed <= testing::seeds(3000) && !HasFatalFailure(); ++seed) {
     compare(seed, testing::random_pipeline(seed), tally);
   }
   print("random pipelines of at most 14 tasks with little memory", tally);

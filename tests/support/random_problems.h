@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "opweave/cluster.h"
 #include "opweave/graph.h"
+#include "opweave/problem.h"
 
 namespace opweave::testing {
 
@@ -24,6 +26,12 @@ class Dice {
  private:
   std::mt19937_64 engine_;
 };
+
+/// How many seeds to try; OPWEAVE_SEEDS multiplies it for a longer hunt.
+inline std::uint64_t seeds(std::uint64_t usual) {
+  const char* factor = std::getenv("OPWEAVE_SEEDS");
+  return factor == nullptr ? usual : usual * std::strtoull(factor, nullptr, 10);
+}
 
 struct RandomProblem {
   std::vector<Operator> operators;
