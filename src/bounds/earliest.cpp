@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 
 namespace opweave::bounds {
@@ -63,8 +64,9 @@ class Releases {
         for (Index rank = 0; rank < value.count; ++rank) {
           moments_.push_back(earliest_release(r, value, rank, direction, paths));
         }
-        for_each_closer(value, direction,
-                        [&](Index c, Nanoseconds delay) { closed_by_[c].push_back({first, value.count, delay}); });
+        for_each_closer(value, direction, [&](Index c, Nanoseconds delay) {
+          closed_by_[c].push_back({first, value.count, delay});
+        });
       }
     }
   }
@@ -94,7 +96,7 @@ class Releases {
   const Relaxation& r_;
   const Direction direction_;
   std::vector<Nanoseconds> moments_;
-  std::vector<std::vector<Index>> first_;       // by room, value
+  std::vector<std::vector<Index>> first_;        // by room, value
   std::vector<std::vector<Closing>> closed_by_;  // by class
 };
 
@@ -183,11 +185,10 @@ class Waiting {
 };
 
 std::string too_much(const Problem& problem, Index task, const Room& room) {
-  const std::string where = room.devices.size() == 1
-                                ? fmt::format("device \"{}\"", problem.cluster().at(room.devices.front()).name)
-                            : room.kind == RoomKind::kUnknown
-                                ? fmt::format("any of its {} devices", room.devices.size())
-                                : fmt::format("the {} devices that it is confined to", room.devices.size());
+  const std::string where =
+      room.devices.size() == 1          ? fmt::format("device \"{}\"", problem.cluster().at(room.devices.front()).name)
+      : room.kind == RoomKind::kUnknown ? fmt::format("any of its {} devices", room.devices.size())
+                                        : fmt::format("the {} devices that it is confined to", room.devices.size());
   return fmt::format(
       "while operator \"{}\" runs, tensors that cannot be released exceed the {} bytes that parameters leave on {}",
       problem.op(TaskId(task)).name, *room.capacity, where);
@@ -197,9 +198,8 @@ std::string too_much(const Problem& problem, Index task, const Room& room) {
 
 Earliest path_lengths(const Relaxation& relaxation, Direction direction) {
   Earliest earliest(relaxation.task_count(), 0);
-  for_each_in_order(relaxation, direction, [&](Index task) {
-    earliest[task] = after_predecessors(relaxation, direction, earliest, task);
-  });
+  for_each_in_order(relaxation, direction,
+                    [&](Index task) { earliest[task] = after_predecessors(relaxation, direction, earliest, task); });
   return earliest;
 }
 
@@ -214,18 +214,49 @@ Nanoseconds earliest_release(const Relaxation& relaxation, const HeldValue& valu
   return moment;
 }
 
-Earliest memory_path_lengths(const Relaxation& relaxation, const MemoryRooms& rooms, Direction direction,
-                             std::vector<std::string>* proofs) {
-  Earliest earliest = path_lengths(relaxation, direction);
+namespace {
+
+/// No task of a plan that leaves no time unused starts later, in either direction: at every moment
+/// something runs or is sent. (As a double: sums of this size need not fit in 64 bits.)
+double latest_start(const Problem& problem) {
+  double sum = 0;
+  for (std::size_t t = 0; t < problem.task_count(); ++t) {
+    Duration longest;
+    for (ModeIndex m = 0; m < problem.mode_count(TaskId(t)); ++m) {
+      longest = std::max(longest, problem.mode(TaskId(t), m).duration);
+    }
+    sum += static_cast<double>(longest.value());
+  }
+  const Cluster& cluster = problem.cluster();
+  std::map<Bytes, double> slowest;  // transfer of this size
+  for (std::size_t v = 0; v < problem.value_count(); ++v) {
+    const auto [entry, is_new] = slowest.try_emplace(problem.size(ValueId(v)), 0);
+    if (is_new) {
+      for (std::size_t k = 0; k < cluster.device_count(); ++k) {
+        for (std::size_t l = 0; l < cluster.device_count(); ++l) {
+          const auto time = problem.transfer_time(ValueId(v), DeviceId(k), DeviceId(l));
+          if (time) entry->second = std::max(entry->second, static_cast<double>(time->value()));
+        }
+      }
+    }
+    if (!problem.consumers(ValueId(v)).empty()) sum += entry->second * static_cast<double>(cluster.device_count());
+  }
+  return sum;
+}
+
+/// One visit of every task. True if some task became later.
+bool raise_earliest(const Relaxation& relaxation, const MemoryRooms& rooms, Direction direction, Earliest& earliest,
+                    std::vector<std::string>* proofs) {
   Releases releases(relaxation, rooms, direction, earliest);
   // Classes with several copies keep their state from copy to copy.
   std::vector<std::vector<std::unique_ptr<Waiting>>> states(rooms.rooms().size());
   for (std::size_t i = 0; i < states.size(); ++i) states[i].resize(rooms.rooms()[i].members.size());
   Waiting scratch;
   std::vector<bool> reported(relaxation.classes().size(), false);
-
+  bool raised = false;
   for_each_in_order(relaxation, direction, [&](Index task) {
-    earliest[task] = std::max(earliest[task], after_predecessors(relaxation, direction, earliest, task));
+    const Nanoseconds before = earliest[task];
+    earliest[task] = std::max(before, after_predecessors(relaxation, direction, earliest, task));
     const Index c = relaxation.class_of(task);
     const auto copies = static_cast<Index>(relaxation.classes()[c].tasks.size());
     const Index rank = direction == Direction::kForward ? relaxation.rank(task) : copies - 1 - relaxation.rank(task);
@@ -245,8 +276,35 @@ Earliest memory_path_lengths(const Relaxation& relaxation, const MemoryRooms& ro
         proofs->push_back(too_much(relaxation.problem(), task, room));
       }
     }
+    raised = raised || earliest[task] > before;
     releases.settle(task, earliest[task] + relaxation.duration(task));
   });
+  return raised;
+}
+
+}  // namespace
+
+Earliest memory_path_lengths(const Relaxation& relaxation, const MemoryRooms& rooms, Direction direction,
+                             std::vector<std::string>* proofs) {
+  // A task may wait for releases by tasks that are visited after it; until then these count with what
+  // is known of them, which is never too late. Mostly one repetition confirms the first visit; where
+  // tasks wait for each other in a circle, every visit finds later moments, and soon impossible ones.
+  const std::size_t most_visits = std::clamp<std::size_t>(1'000'000 / (relaxation.task_count() + 1), 4, 1000);
+  std::optional<double> latest;
+  Earliest earliest = path_lengths(relaxation, direction);
+  for (std::size_t visit = 0; visit < most_visits; ++visit) {
+    if (!raise_earliest(relaxation, rooms, direction, earliest, visit == 0 ? proofs : nullptr)) break;
+    if (visit < 2) continue;
+    if (!latest) latest = latest_start(relaxation.problem());
+    const auto last = std::max_element(earliest.begin(), earliest.end());
+    if (static_cast<double>(*last) <= *latest) continue;
+    if (proofs != nullptr) {
+      proofs->push_back(
+          fmt::format("operator \"{}\" waits in a circle for memory: what it waits for cannot be released before it",
+                      relaxation.problem().op(TaskId(static_cast<std::size_t>(last - earliest.begin()))).name));
+    }
+    break;
+  }
   return earliest;
 }
 
