@@ -27,7 +27,7 @@ bool takes(const Room& room, std::size_t member, std::size_t value, Direction di
   return direction == Direction::kForward ? room.taken_by(member, value) : room.kept_by(member, value);
 }
 
-ValueForest plant(const Room& room, const std::vector<Index>& member_of_class, Direction direction) {
+ValueForest plant(const Room& room, Direction direction) {
   const std::size_t count = room.values.size();
   const std::vector<std::uint64_t>& rows = direction == Direction::kForward ? room.taken : room.kept;
   // Bit u of row v: u has been taken whenever v has, whichever of its takers was first.
@@ -36,7 +36,7 @@ ValueForest plant(const Room& room, const std::vector<Index>& member_of_class, D
   for (std::size_t v = 0; v < count; ++v) {
     for (const Index taker : takers(room.values[v], direction)) {
       for (std::size_t w = 0; w < room.words; ++w) {
-        implied[v * room.words + w] &= rows[member_of_class[taker] * room.words + w];
+        implied[v * room.words + w] &= rows[room.member(taker) * room.words + w];
       }
     }
     for (std::size_t w = 0; w < room.words; ++w) implied_count[v] += __builtin_popcountll(implied[v * room.words + w]);
@@ -95,9 +95,7 @@ WindowWork::WindowWork(const Relaxation& relaxation, const Room& room, StreamId 
 
 void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room, Direction direction,
                                   const Earliest& earliest) {
-  std::vector<Index> member_of_class(relaxation.classes().size(), kNone);
-  for (Index i = 0; i < room.members.size(); ++i) member_of_class[room.members[i]] = i;
-  const ValueForest forest = plant(room, member_of_class, direction);
+  const ValueForest forest = plant(room, direction);
 
   first_holding_.assign(room.values.size(), 0);
   for (const Index v : forest.order) {
