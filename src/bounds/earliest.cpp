@@ -63,8 +63,9 @@ class Releases {
         for (Index rank = 0; rank < value.count; ++rank) {
           moments_.push_back(earliest_release(r, value, rank, direction, paths));
         }
-        for_each_closer(value, direction,
-                        [&](Index c, Nanoseconds delay) { closed_by_[c].push_back({first, value.count, delay}); });
+        for_each_closer(value, direction, [&](Index c, Nanoseconds delay) {
+          closed_by_[c].push_back({first, value.count, delay});
+        });
       }
     }
   }
@@ -94,7 +95,7 @@ class Releases {
   const Relaxation& r_;
   const Direction direction_;
   std::vector<Nanoseconds> moments_;
-  std::vector<std::vector<Index>> first_;       // by room, value
+  std::vector<std::vector<Index>> first_;        // by room, value
   std::vector<std::vector<Closing>> closed_by_;  // by class
 };
 
@@ -183,11 +184,10 @@ class Waiting {
 };
 
 std::string too_much(const Problem& problem, Index task, const Room& room) {
-  const std::string where = room.devices.size() == 1
-                                ? fmt::format("device \"{}\"", problem.cluster().at(room.devices.front()).name)
-                            : room.kind == RoomKind::kUnknown
-                                ? fmt::format("any of its {} devices", room.devices.size())
-                                : fmt::format("the {} devices that it is confined to", room.devices.size());
+  const std::string where =
+      room.devices.size() == 1          ? fmt::format("device \"{}\"", problem.cluster().at(room.devices.front()).name)
+      : room.kind == RoomKind::kUnknown ? fmt::format("any of its {} devices", room.devices.size())
+                                        : fmt::format("the {} devices that it is confined to", room.devices.size());
   return fmt::format(
       "while operator \"{}\" runs, tensors that cannot be released exceed the {} bytes that parameters leave on {}",
       problem.op(TaskId(task)).name, *room.capacity, where);
@@ -197,9 +197,8 @@ std::string too_much(const Problem& problem, Index task, const Room& room) {
 
 Earliest path_lengths(const Relaxation& relaxation, Direction direction) {
   Earliest earliest(relaxation.task_count(), 0);
-  for_each_in_order(relaxation, direction, [&](Index task) {
-    earliest[task] = after_predecessors(relaxation, direction, earliest, task);
-  });
+  for_each_in_order(relaxation, direction,
+                    [&](Index task) { earliest[task] = after_predecessors(relaxation, direction, earliest, task); });
   return earliest;
 }
 

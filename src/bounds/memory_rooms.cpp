@@ -135,7 +135,8 @@ class RoomBuilder {
     }
     for (std::size_t i = 0; i < rooms_.size(); ++i) {
       if (!rooms_[i].capacity) continue;
-      for (const ParameterId parameter : resident[i]) *rooms_[i].capacity -= problem_.persistent_bytes(parameter).value();
+      for (const ParameterId parameter : resident[i])
+        *rooms_[i].capacity -= problem_.persistent_bytes(parameter).value();
     }
     room_of_device_ = std::move(room_of_device);
   }
