@@ -26,7 +26,7 @@ bool found(const std::vector<Violation>& violations, const Spoiler& spoiler) {
 
 /// A valid plan: of the naive serial scheduler, or with everything as early as its order allows.
 std::optional<testing::PlannedProblem> valid_plan(Random& random) {
-  const auto problem = testing::random_problem(random);
+  const auto problem = testing::varied_problem(random);
   if (!problem) return std::nullopt;
   auto schedule = testing::serial_schedule(*problem, random);
   if (!schedule) return std::nullopt;

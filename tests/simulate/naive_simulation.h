@@ -153,8 +153,7 @@ class NaiveSimulation {
   void book_transfers() {
     for (auto& [key, shipment] : shipments_) {
       if (shipment.booked) continue;
-      const std::int64_t lasts =
-          problem_.transfer_time(key.first, shipment.source, key.second).value().value();
+      const std::int64_t lasts = problem_.transfer_time(key.first, shipment.source, key.second).value().value();
       shipment.booked = true;
       shipment.start = now_;
       const auto channels = channels_between(shipment.source, key.second);
@@ -169,7 +168,8 @@ class NaiveSimulation {
     if (options_.contention == Contention::kNone) return {};
     if (options_.contention == Contention::kEndpoint) return {{0, {from.index()}}, {1, {to.index()}}};
     std::vector<Channel> channels;
-    for (const Hop& hop : problem_.cluster().route(from, to)->hops) {
+    const auto route = problem_.cluster().route(from, to);
+    for (const Hop& hop : route->hops) {
       const bool both_ways = !problem_.cluster().links()[hop.link.index()].full_duplex;
       channels.push_back({2, {hop.link.index(), both_ways || hop.forward ? 1U : 0U}});
     }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "opweave/plan.h"
-#include "support/random_problem.h"
+#include "support/varied_problem.h"
 
 namespace opweave::testing {
 
@@ -129,7 +129,7 @@ inline PlannedProblem with_tight_memory(const Problem& problem, const Schedule& 
 
 /// A serial plan of a random problem, or nothing where the draw was impossible.
 inline std::optional<PlannedProblem> random_planned_problem(Random& random, std::size_t most_operators = 9) {
-  const auto problem = random_problem(random, most_operators);
+  const auto problem = varied_problem(random, most_operators);
   if (!problem) return std::nullopt;
   const auto schedule = serial_schedule(*problem, random);
   if (!schedule) return std::nullopt;

@@ -172,7 +172,7 @@ inline ComputationGraph random_graph(Random& random, const Cluster& cluster, std
 }
 
 /// A random problem without memory limits, or nothing where the constraints drawn contradict each other.
-inline std::optional<Problem> random_problem(Random& random, std::size_t most_operators = 9) {
+inline std::optional<Problem> varied_problem(Random& random, std::size_t most_operators = 9) {
   const Cluster cluster = random_cluster(random);
   const ComputationGraph graph = random_graph(random, cluster, most_operators);
   ProblemSettings settings = default_settings(graph, cluster);
