@@ -145,10 +145,10 @@ class Search {
     const double reheat = 0.2;
     const Network with_fillers = build_network(*placed, true);
     if (std::ranges::count(with_fillers.fills_gaps, true) > 0) {
-      if (anneal(*placed, with_fillers, {4 * mean, 0.01 * mean}, done, switch_at)) done = switch_at;
+      if (anneal(*placed, with_fillers, {options_.heat * mean, 0.01 * mean}, done, switch_at)) done = switch_at;
     }
     const Network plain = build_network(*placed, false);
-    anneal(*placed, plain, {done > 0 ? reheat * mean : 4 * mean, 0.01 * mean}, done, 1.0);
+    anneal(*placed, plain, {done > 0 ? reheat * mean : options_.heat * mean, 0.01 * mean}, done, 1.0);
     return best_;
   }
 

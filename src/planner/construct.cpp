@@ -12,6 +12,7 @@
 #include "heuristics/priority_rules.h"
 #include "heuristics/reference_order.h"
 #include "opweave/experts.h"
+#include "opweave/simulate.h"
 
 namespace opweave {
 namespace {
@@ -129,11 +130,20 @@ class Constructor {
     return true;
   }
 
+  /// Every expert as published, and its order with the blocks taken apart: operators then start as soon as
+  /// their inputs and streams allow.
   void add_experts() {
-    for (const ExpertPlan& expert : expert_plans(problem_)) {
-      ++result_.evaluations;
-      if (is_valid(problem_, expert.schedule)) keep(expert.schedule, expert.name);  // else: too much memory
+    for (const ExpertPlan& expert : expert_plans(problem_, &budget_)) {
+      add_expert(expert.schedule, expert.name);
+      add_expert(simulate(problem_, execution_order(problem_, expert.schedule), {problem_.settings().contention, 1, {}}).schedule,
+                 expert.name + ", blocks taken apart");
+      if (finished()) return;
     }
+  }
+
+  void add_expert(const Schedule& schedule, const std::string& name) {
+    ++result_.evaluations;
+    if (is_valid(problem_, schedule)) keep(schedule, name);  // else: too much memory
   }
 
   /// A start is remembered only if it is valid, and only the best one per placement.

@@ -12,10 +12,13 @@ namespace {
 
 /// Lanes under a work limit: fixed, because the result must not depend on the threads at hand.
 constexpr std::size_t kRepeatableLanes = 2;
-/// Starts of different placements that get a trial before the best of them gets the rest.
-constexpr std::size_t kTrials = 4;
+/// Starts of different placements that get a trial, at every heat, before the best of them gets the rest.
+constexpr std::size_t kTrials = 3;
 /// Share of the budget that all trials get together.
 constexpr double kTrialShare = 0.3;
+/// Temperatures of the order search to choose from, in mean durations. A start that was built for
+/// operators wants little heat; one that was built for whole stages must be taken apart first.
+constexpr double kHeats[] = {4, 1};
 /// Seconds between two offers of one lane: an offer costs a full check.
 constexpr double kOfferInterval = 0.2;
 
@@ -24,6 +27,7 @@ struct Lane {
   const Start* start;
   std::uint64_t seed;
   std::uint64_t max_evaluations;
+  double heat;
   Schedule result;
 };
 
@@ -62,8 +66,8 @@ class Improver {
       next_offer = budget.elapsed() + kOfferInterval;
       incumbent_.offer(schedule, method(lane));
     };
-    lane.result =
-        improve_order(problem_, lane.start->schedule, budget, {lane.seed, lane.max_evaluations}, on_improvement);
+    lane.result = improve_order(problem_, lane.start->schedule, budget, {lane.seed, lane.max_evaluations, lane.heat},
+                                on_improvement);
   }
 
   const Problem& problem_;
@@ -82,27 +86,25 @@ void improve(const Problem& problem, const Budget& budget, const PlannerOptions&
     return static_cast<std::uint64_t>(static_cast<double>(*work) * share / static_cast<double>(lanes));
   };
 
-  Start best = starts.front();
-  double share_left = 1.0;
-  if (starts.size() > 1) {
-    const std::size_t trials = std::min(kTrials, starts.size());
-    std::vector<Lane> lanes;
-    for (std::size_t i = 0; i < trials; ++i) {
-      lanes.push_back({&starts[i], options.seed + i, evaluations(kTrialShare, trials), {}});
-    }
-    improver.run(lanes, budget.share(kTrialShare), true);
-    share_left -= kTrialShare;
-    for (const Lane& lane : lanes) {
-      const Duration makespan = lane.result.makespan(problem);
-      if (makespan < best.makespan) best = {lane.result, makespan, lane.start->method};
+  const std::size_t trials = std::min(kTrials, starts.size());
+  std::vector<Lane> lanes;
+  for (std::size_t i = 0; i < trials; ++i) {
+    for (const double heat : kHeats) {
+      lanes.push_back({&starts[i], options.seed + i, evaluations(kTrialShare, trials * std::size(kHeats)), heat, {}});
     }
   }
+  improver.run(lanes, budget.share(kTrialShare), true);
   if (incumbent.is_optimal() || budget.expired()) return;
 
+  const Lane& winner = *std::min_element(lanes.begin(), lanes.end(), [&](const Lane& a, const Lane& b) {
+    return a.result.makespan(problem) < b.result.makespan(problem);
+  });
+  const Start best{winner.result, winner.result.makespan(problem), winner.start->method};
+  const double heat = winner.heat;
   const std::size_t lane_count = work ? kRepeatableLanes : std::max(1U, options.threads);
-  std::vector<Lane> lanes;
+  lanes.clear();
   for (std::size_t i = 0; i < lane_count; ++i) {
-    lanes.push_back({&best, options.seed + 1000 + i, evaluations(share_left, lane_count), {}});
+    lanes.push_back({&best, options.seed + 1000 + i, evaluations(1 - kTrialShare, lane_count), heat, {}});
   }
   improver.run(lanes, budget, false);
 }
