@@ -11,8 +11,8 @@ test: setup
 
 bench: setup
 	cmake --preset default
-	cmake --build --preset default
-	benchmarks/run
+	cmake --build --preset default --target opweave_bench
+	build/default/opweave_bench -o benchmarks/results.md
 
 setup:
 	scripts/setup

@@ -89,6 +89,7 @@ int run(int argc, char** argv) {
   app.add_option("--time-limit", options.seconds, "seconds per instance")->capture_default_str();
   app.add_option("--threads", options.threads)->capture_default_str();
   app.add_option("--seed", options.seed)->capture_default_str();
+  app.add_option("--only", options.only, "only instances whose name contains this");
   app.add_option("-o,--output", output, "file for the tables");
   CLI11_PARSE(app, argc, argv);
   if (chosen.empty()) {

@@ -17,6 +17,9 @@ struct Options {
   unsigned threads = 2;
   std::uint64_t seed = 1;
   std::filesystem::path data;  ///< folder of the suites of others; may not exist
+  std::string only;            ///< plan only instances whose name contains this
+
+  [[nodiscard]] bool chooses(const std::string& instance) const { return instance.find(only) != std::string::npos; }
 };
 
 /// One planned instance. Times in milliseconds, or units where the suite says so.

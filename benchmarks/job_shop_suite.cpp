@@ -20,6 +20,7 @@ void run_job_shop(const Options& options, const Emit& emit) {
   double sum = 0;
   std::size_t count = 0;
   for (const auto& entry : nlohmann::json::parse(stream)) {
+    if (!options.chooses(entry.at("name"))) continue;
     const std::filesystem::path path = folder / entry.at("path").get<std::string>();
     ImportedProblem imported = parse_fjs(read_file(path), path.string());
     const Problem problem = Problem::create(std::move(imported.graph), std::move(imported.cluster));

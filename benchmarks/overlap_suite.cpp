@@ -55,6 +55,7 @@ void run_overlap(const Options& options, const Emit& emit) {
       {"free, 1 copy, peak 8.5", PipelineShape::kFree, 32, 1, 34, "half of DualPipeV's bubbles", 2993},
   };
   for (const Case& one : cases) {
+    if (!options.chooses(one.name)) continue;
     PipelineSpec spec;
     spec.name = one.name;
     spec.shape = one.shape;

@@ -89,6 +89,7 @@ void run_pipelines(const Options& options, const Emit& emit) {
       }
       const std::string name =
           fmt::format("{} {} peak {}", scenario.at("id").get<std::string>(), key.placement, key.peak);
+      if (!options.chooses(name)) continue;
       rows.push_back(plan_row(name, make_problem(scenario, key), options, kUnit, entry.schedule, entry.makespan));
       emit_row(emit, rows.back());
     }

@@ -39,10 +39,11 @@ void run_scale(const Options& options, const Emit& emit) {
   const std::pair<std::size_t, std::uint32_t> sizes[] = {{1'000, 8},    {3'000, 16},  {10'000, 32},
                                                          {20'000, 256}, {30'000, 64}, {100'000, 64}};
   for (const auto& [operators, devices] : sizes) {
+    const std::string name = fmt::format("{} operators, {} devices", operators, devices);
+    if (!options.chooses(name)) continue;
     Cluster cluster = uniform_cluster(devices, {"compute"}, Bytes(2'000'000'000), Duration(500), 1'000'000'000'000);
     const Problem problem = Problem::create(layered_graph(operators, options.seed), std::move(cluster));
-    emit_row(emit, plan_row(fmt::format("{} operators, {} devices", operators, devices), problem, options, 1e6, "-",
-                            std::nullopt));
+    emit_row(emit, plan_row(name, problem, options, 1e6, "-", std::nullopt));
   }
 }
 

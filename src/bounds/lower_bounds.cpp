@@ -17,8 +17,8 @@ std::vector<LowerBound> lower_bounds(const Problem& problem, const Budget& budge
   if (result.empty()) return {{"critical-path", Duration(), "no operators"}};
   if (!budget.expired()) {
     const MemoryRooms rooms(relaxation);
-    const bool limited =
-        std::any_of(rooms.rooms().begin(), rooms.rooms().end(), [](const Room& room) { return room.capacity.has_value(); });
+    const bool limited = std::any_of(rooms.rooms().begin(), rooms.rooms().end(),
+                                     [](const Room& room) { return room.capacity.has_value(); });
     if (limited && !budget.expired()) {
       ends = {memory_path_lengths(relaxation, rooms, Direction::kForward),
               memory_path_lengths(relaxation, rooms, Direction::kBackward)};

@@ -11,7 +11,7 @@ namespace {
 // Limits that keep the work near linear for a million operators. Forgetting values, rooms or
 // far-away ancestors only weakens a relaxation.
 constexpr std::size_t kMostSharedRooms = 24;
-constexpr std::size_t kMostValues = 512;
+constexpr std::size_t kMostValues = 256;
 constexpr double kMostClosureWork = 4e8;
 
 class RoomBuilder {
@@ -27,6 +27,9 @@ class RoomBuilder {
     find_values();
     for (Room& room : rooms_) bound_capacity(room);
     for (const TaskClass& c : r_.classes()) edges_ += static_cast<double>(c.predecessors.size() + 1);
+    all_classes_.resize(r_.classes().size());
+    std::iota(all_classes_.begin(), all_classes_.end(), 0U);
+    position_.assign(r_.classes().size(), detail::kNoIndex);
     for (Room& room : rooms_) find_closure(room);
   }
 
@@ -132,7 +135,8 @@ class RoomBuilder {
     }
     for (std::size_t i = 0; i < rooms_.size(); ++i) {
       if (!rooms_[i].capacity) continue;
-      for (const ParameterId parameter : resident[i]) *rooms_[i].capacity -= problem_.persistent_bytes(parameter).value();
+      for (const ParameterId parameter : resident[i])
+        *rooms_[i].capacity -= problem_.persistent_bytes(parameter).value();
     }
     room_of_device_ = std::move(room_of_device);
   }
@@ -246,25 +250,18 @@ class RoomBuilder {
     if (room.kind != RoomKind::kShared && unit > 0 && *room.capacity > 0) *room.capacity -= *room.capacity % unit;
   }
 
-  void find_closure(Room& room) const {
+  void find_closure(Room& room) {
     if (!room.capacity) return;
     room.words = (room.values.size() + 63) / 64;
     const bool whole_graph = edges_ * static_cast<double>(room.words * rooms_.size()) <= kMostClosureWork;
-
-    std::vector<Index> all;
-    if (whole_graph) {
-      all.resize(r_.classes().size());
-      std::iota(all.begin(), all.end(), 0U);
-    }
-    const std::vector<Index>& considered = whole_graph ? all : room.members;
-    std::vector<Index> position(r_.classes().size(), detail::kNoIndex);
-    for (Index i = 0; i < considered.size(); ++i) position[considered[i]] = i;
+    const std::vector<Index>& considered = whole_graph ? all_classes_ : room.members;
+    for (Index i = 0; i < considered.size(); ++i) position_[considered[i]] = i;
 
     for (const bool forward : {true, false}) {
       std::vector<std::uint64_t> bits(considered.size() * room.words, 0);
       for (std::size_t v = 0; v < room.values.size(); ++v) {
         for (const Index c : forward ? room.values[v].first : room.values[v].last) {
-          bits[position[c] * room.words + v / 64] |= std::uint64_t{1} << (v % 64);
+          bits[position_[c] * room.words + v / 64] |= std::uint64_t{1} << (v % 64);
         }
       }
       const std::size_t count = considered.size();
@@ -272,9 +269,9 @@ class RoomBuilder {
         const std::size_t i = forward ? step : count - 1 - step;
         const TaskClass& c = r_.classes()[considered[i]];
         for (const Index other : forward ? c.predecessors : c.successors) {
-          if (position[other] == detail::kNoIndex) continue;
+          if (position_[other] == detail::kNoIndex) continue;
           for (std::size_t w = 0; w < room.words; ++w) {
-            bits[i * room.words + w] |= bits[position[other] * room.words + w];
+            bits[i * room.words + w] |= bits[position_[other] * room.words + w];
           }
         }
       }
@@ -282,10 +279,11 @@ class RoomBuilder {
       std::vector<std::uint64_t>& rows = forward ? room.taken : room.kept;
       rows.reserve(room.members.size() * room.words);
       for (const Index member : room.members) {
-        const auto row = bits.begin() + static_cast<std::ptrdiff_t>(position[member] * room.words);
+        const auto row = bits.begin() + static_cast<std::ptrdiff_t>(position_[member] * room.words);
         rows.insert(rows.end(), row, row + static_cast<std::ptrdiff_t>(room.words));
       }
     }
+    for (const Index c : considered) position_[c] = detail::kNoIndex;
   }
 
   /// On unknown devices, only the values of a member's own group are known to be where it runs.
@@ -303,6 +301,8 @@ class RoomBuilder {
   std::vector<Room>& rooms_;
   std::vector<std::size_t> room_of_device_;
   double edges_ = 0;  // of the class graph
+  std::vector<Index> all_classes_;
+  std::vector<Index> position_;  // of a class among those considered
 };
 
 }  // namespace

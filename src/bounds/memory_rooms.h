@@ -1,6 +1,7 @@
 /// Which values the memory of a device, or of several devices together, must hold, and when.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -37,7 +38,7 @@ struct Room {
   /// Bytes beside the parameters that certainly live here; nothing = unlimited. Negative if these alone
   /// overflow.
   std::optional<std::int64_t> capacity;
-  std::vector<Index> members;     ///< classes, in topological order
+  std::vector<Index> members;     ///< classes, ascending (a topological order)
   std::vector<HeldValue> values;  ///< largest first; empty if the capacity is unlimited
   /// Bit v of row i: if a copy of member i has started, the copy of value v of its rank has been taken.
   std::vector<std::uint64_t> taken;
@@ -45,6 +46,10 @@ struct Room {
   std::vector<std::uint64_t> kept;
   std::size_t words = 0;  ///< per row
 
+  /// Position among the members. \pre it is one.
+  [[nodiscard]] std::size_t member(Index task_class) const {
+    return static_cast<std::size_t>(std::lower_bound(members.begin(), members.end(), task_class) - members.begin());
+  }
   [[nodiscard]] bool taken_by(std::size_t member, std::size_t value) const {
     return (taken[member * words + value / 64] >> (value % 64) & 1U) != 0;
   }

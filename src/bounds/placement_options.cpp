@@ -173,7 +173,9 @@ class Builder {
 
 }  // namespace
 
-PlacementOptions::PlacementOptions(const Problem& problem) { Builder(problem, lists_, list_of_group_, proofs_).build(); }
+PlacementOptions::PlacementOptions(const Problem& problem) {
+  Builder(problem, lists_, list_of_group_, proofs_).build();
+}
 
 std::optional<Duration> PlacementOptions::duration_on(const Problem& problem, TaskId task, const DeviceSet& set) {
   std::optional<Duration> shortest;

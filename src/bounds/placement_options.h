@@ -14,8 +14,8 @@ using DeviceSet = std::vector<DeviceId>;  ///< ascending
 /// The alternatives of a group: every task of it runs on the same one of `sets`.
 struct OptionList {
   std::vector<DeviceSet> sets;
-  DeviceSet any;    ///< devices of at least one set
-  DeviceSet every;  ///< devices of every set: certainly used
+  DeviceSet any;               ///< devices of at least one set
+  DeviceSet every;             ///< devices of every set: certainly used
   bool single_devices = true;  ///< no set is a gang
 };
 

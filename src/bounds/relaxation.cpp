@@ -265,7 +265,8 @@ class RelaxationBuilder {
         // Readers of one graph input need not be joined by precedences: where only one of them runs in
         // the order of microbatches, the copies do not correspond, and the other is forgotten.
         const Index reader = r_.class_of_[consumer.index()];
-        if (r_.classes_[reader].tasks.size() == c.count || is_optimizer(consumer.index())) c.consumers.push_back(reader);
+        if (r_.classes_[reader].tasks.size() == c.count || is_optimizer(consumer.index()))
+          c.consumers.push_back(reader);
       }
       std::sort(c.consumers.begin(), c.consumers.end());
       c.consumers.erase(std::unique(c.consumers.begin(), c.consumers.end()), c.consumers.end());

@@ -116,6 +116,10 @@ class WeightedLoad {
       items_.push_back(std::move(item));
     }
     usable_ = true;
+    // Without a choice the streams one by one say more, and with equal choices equal weights are best.
+    if (std::all_of(items_.begin(), items_.end(), [](const Item& item) { return item.options->sets.size() == 1; })) {
+      return;
+    }
     for (const Item& item : items_) {
       unequal_ = unequal_ || item.options != items_.front().options;
       for (std::size_t i = streams_; i < item.load.size(); ++i) {

@@ -13,8 +13,8 @@ constexpr Index kNone = detail::kNoIndex;
 
 /// Values of a room as a forest: a copy can only be taken together with those on its path to the root.
 struct ValueForest {
-  std::vector<Index> order;        ///< parents first
-  std::vector<Index> parent;       ///< by value
+  std::vector<Index> order;         ///< parents first
+  std::vector<Index> parent;        ///< by value
   std::vector<std::int64_t> depth;  ///< bytes on the path, by value
 };
 
@@ -27,7 +27,7 @@ bool takes(const Room& room, std::size_t member, std::size_t value, Direction di
   return direction == Direction::kForward ? room.taken_by(member, value) : room.kept_by(member, value);
 }
 
-ValueForest plant(const Room& room, const std::vector<Index>& member_of_class, Direction direction) {
+ValueForest plant(const Room& room, Direction direction) {
   const std::size_t count = room.values.size();
   const std::vector<std::uint64_t>& rows = direction == Direction::kForward ? room.taken : room.kept;
   // Bit u of row v: u has been taken whenever v has, whichever of its takers was first.
@@ -36,7 +36,7 @@ ValueForest plant(const Room& room, const std::vector<Index>& member_of_class, D
   for (std::size_t v = 0; v < count; ++v) {
     for (const Index taker : takers(room.values[v], direction)) {
       for (std::size_t w = 0; w < room.words; ++w) {
-        implied[v * room.words + w] &= rows[member_of_class[taker] * room.words + w];
+        implied[v * room.words + w] &= rows[room.member(taker) * room.words + w];
       }
     }
     for (std::size_t w = 0; w < room.words; ++w) implied_count[v] += __builtin_popcountll(implied[v * room.words + w]);
@@ -70,8 +70,7 @@ std::vector<Nanoseconds> member_releases(const Relaxation& relaxation, const Roo
   std::unordered_map<GroupId, Nanoseconds> first;
   for (const HeldValue& value : room.values) {
     if (value.first == value.last && value.first.size() == 1) continue;  // held while one task runs
-    const auto [entry, is_new] =
-        first.try_emplace(group(value.first.front()), std::numeric_limits<Nanoseconds>::max());
+    const auto [entry, is_new] = first.try_emplace(group(value.first.front()), std::numeric_limits<Nanoseconds>::max());
     entry->second = std::min(entry->second, earliest_release(relaxation, value, 0, direction, earliest));
   }
   for (std::size_t m = 0; m < room.members.size(); ++m) {
@@ -95,9 +94,7 @@ WindowWork::WindowWork(const Relaxation& relaxation, const Room& room, StreamId 
 
 void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room, Direction direction,
                                   const Earliest& earliest) {
-  std::vector<Index> member_of_class(relaxation.classes().size(), kNone);
-  for (Index i = 0; i < room.members.size(); ++i) member_of_class[room.members[i]] = i;
-  const ValueForest forest = plant(room, member_of_class, direction);
+  const ValueForest forest = plant(room, direction);
 
   first_holding_.assign(room.values.size(), 0);
   for (const Index v : forest.order) {
@@ -110,8 +107,7 @@ void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room
         // The only copy of a value comes after all copies of one that has many.
         parent = first_holding_[forest.parent[v]] + (parents == value.count ? rank : parents - 1);
       }
-      holdings_.push_back(
-          {value.bytes, earliest_release(relaxation, value, rank, direction, earliest), parent});
+      holdings_.push_back({value.bytes, earliest_release(relaxation, value, rank, direction, earliest), parent});
     }
   }
 
@@ -195,8 +191,8 @@ void WindowWork::pour() {
 }
 
 Nanoseconds WindowWork::fluid(Nanoseconds h) const {
-  const auto after =
-      std::upper_bound(fluid_.begin(), fluid_.end(), h, [](Nanoseconds x, const FluidStep& step) { return x < step.from; });
+  const auto after = std::upper_bound(fluid_.begin(), fluid_.end(), h,
+                                      [](Nanoseconds x, const FluidStep& step) { return x < step.from; });
   if (after == fluid_.begin()) return 0;
   const FluidStep& step = *(after - 1);
   return step.done + static_cast<Nanoseconds>(std::min<Wide>(step.backlog, Wide{step.rate} * (h - step.from)));
@@ -227,8 +223,8 @@ Nanoseconds WindowWork::most_in_memory(Nanoseconds h, Charging charging) const {
     }
     (charged == kNone ? unheld : work[charged]) += job.work;
   }
-  const auto running = static_cast<std::ptrdiff_t>(
-      std::min<std::size_t>(unfinished.size(), static_cast<std::size_t>(machines_)));
+  const auto running =
+      static_cast<std::ptrdiff_t>(std::min<std::size_t>(unfinished.size(), static_cast<std::size_t>(machines_)));
   std::partial_sort(unfinished.begin(), unfinished.begin() + running, unfinished.end(), std::greater<>());
   return std::accumulate(unfinished.begin(), unfinished.begin() + running, unheld) + held_work(work, h);
 }

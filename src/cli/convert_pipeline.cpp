@@ -82,10 +82,10 @@ ExitCode run(const Options& options) {
     return uniform_cluster(options.devices, streams_of(spec), memory, Duration(options.latency_ns), options.bandwidth);
   };
   std::optional<Bytes> memory;
-  if (options.memory) memory = parse_bytes_of("--memory", *options.memory);
+  if (options.memory) memory = naming("--memory", [&] { return parse_bytes(*options.memory); });
   const Cluster unlimited = cluster(std::nullopt);
   for (const Device& device : unlimited.devices()) spec.devices.push_back(device.name);
-  const ComputationGraph graph = build_pipeline(spec);
+  const ComputationGraph graph = naming(options.spec.string(), [&spec] { return build_pipeline(spec); });
   if (options.activations) {
     memory = memory_for_activations(Problem::create(graph, unlimited), *options.activations);
   }

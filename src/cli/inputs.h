@@ -8,6 +8,7 @@
 #include <string>
 
 #include "opweave/cluster.h"
+#include "opweave/error.h"
 #include "opweave/graph.h"
 #include "opweave/plan.h"
 #include "opweave/problem.h"
@@ -36,9 +37,17 @@ struct SettingOptions {
 
 [[nodiscard]] ComputationGraph load_graph(const std::filesystem::path& path);
 [[nodiscard]] Cluster load_cluster(const std::filesystem::path& path);
-// Values of options; errors name the option.
 [[nodiscard]] Contention parse_contention(const std::string& text);
-[[nodiscard]] Bytes parse_bytes_of(const std::string& option, const std::string& text);
+
+/// Runs `build`; an InputError from it is thrown on with `where` (an option, a file) in front.
+template <class Build>
+auto naming(const std::string& where, Build&& build) {
+  try {
+    return build();
+  } catch (const InputError& error) {
+    throw InputError(where + ": " + error.what(), error.hint());
+  }
+}
 
 /// A problem from its files, with the settings of the authors and the options.
 [[nodiscard]] Problem load_problem(const InputFiles& files, const SettingOptions& options = {});

@@ -25,19 +25,43 @@ MipModel::Column MipModel::add_column(double lower, double upper, double cost, b
   return static_cast<Column>(cost_.size() - 1);
 }
 
-void MipModel::add_row(std::vector<Term> terms, double lower, double upper) {
+std::vector<MipModel::Term> MipModel::merged(std::vector<Term> terms) {
   std::sort(terms.begin(), terms.end(), [](const Term& a, const Term& b) { return a.column < b.column; });
+  std::size_t kept = 0;
   for (std::size_t i = 0; i < terms.size();) {
-    const Column column = terms[i].column;
-    double sum = 0;
-    for (; i < terms.size() && terms[i].column == column; ++i) sum += terms[i].coefficient;
-    if (sum == 0) continue;
-    columns_.push_back(column);
-    coefficients_.push_back(sum);
+    Term sum{terms[i].column, 0};
+    for (; i < terms.size() && terms[i].column == sum.column; ++i) sum.coefficient += terms[i].coefficient;
+    if (sum.coefficient != 0) terms[kept++] = sum;
+  }
+  terms.resize(kept);
+  return terms;
+}
+
+void MipModel::add_row(std::vector<Term> terms, double lower, double upper) {
+  for (const Term& term : merged(std::move(terms))) {
+    columns_.push_back(term.column);
+    coefficients_.push_back(term.coefficient);
   }
   row_lower_.push_back(lower);
   row_upper_.push_back(upper);
   row_starts_.push_back(columns_.size());
+}
+
+void MipModel::add_at_most(const Expression& left, const Expression& right) {
+  const Expression difference = left - right;
+  std::vector<Term> terms = merged(difference.terms());
+  double highest = difference.constant();
+  for (const Term& term : terms) {
+    highest += term.coefficient * (term.coefficient > 0 ? upper_ : lower_)[term.column];
+  }
+  if (highest <= 0) return;
+  add_row(std::move(terms), -kInfinity, -difference.constant());
+}
+
+void MipModel::add_equal(const Expression& left, const Expression& right) {
+  const Expression difference = left - right;
+  if (difference.is_constant() && difference.constant() == 0) return;
+  add_row(difference.terms(), -difference.constant(), -difference.constant());
 }
 
 double MipModel::objective(std::span<const double> values) const {

@@ -23,6 +23,45 @@ class MipModel {
     double coefficient;
   };
 
+  /// A sum of terms and a constant, for writing rows as they stand in a paper.
+  class Expression {
+   public:
+    Expression() = default;
+    Expression(double constant) : constant_(constant) {}  // NOLINT: 1 - x should read like that
+    static Expression column(Column column) {
+      Expression result;
+      result.terms_.push_back({column, 1});
+      return result;
+    }
+    Expression& operator+=(const Expression& other) { return add(other, 1); }
+    Expression& operator-=(const Expression& other) { return add(other, -1); }
+    Expression& operator*=(double factor) {
+      for (Term& term : terms_) term.coefficient *= factor;
+      constant_ *= factor;
+      return *this;
+    }
+    friend Expression operator+(Expression a, const Expression& b) { return a += b; }
+    friend Expression operator-(Expression a, const Expression& b) { return a -= b; }
+    friend Expression operator*(double factor, Expression a) { return a *= factor; }
+    [[nodiscard]] const std::vector<Term>& terms() const { return terms_; }
+    [[nodiscard]] double constant() const { return constant_; }
+    [[nodiscard]] bool is_constant() const { return terms_.empty(); }
+    [[nodiscard]] double value(std::span<const double> values) const {
+      double sum = constant_;
+      for (const Term& term : terms_) sum += term.coefficient * values[term.column];
+      return sum;
+    }
+
+   private:
+    Expression& add(const Expression& other, double factor) {
+      for (const Term& term : other.terms_) terms_.push_back({term.column, factor * term.coefficient});
+      constant_ += factor * other.constant_;
+      return *this;
+    }
+    std::vector<Term> terms_;
+    double constant_ = 0;
+  };
+
   /// Names are for written models only, and costly for a million columns: without `named` none is kept.
   explicit MipModel(bool named = false) : named_(named) {}
 
@@ -30,6 +69,12 @@ class MipModel {
   Column add_binary(const std::function<std::string()>& name) { return add_column(0, 1, 0, true, name); }
   /// Terms of one column are added up; columns whose terms cancel are left out.
   void add_row(std::vector<Term> terms, double lower, double upper);
+  /// Sorted by column, each column once, none with coefficient 0.
+  [[nodiscard]] static std::vector<Term> merged(std::vector<Term> terms);
+  /// left <= right. A row that the bounds of its columns fulfil alone is left out.
+  void add_at_most(const Expression& left, const Expression& right);
+  /// left = right.
+  void add_equal(const Expression& left, const Expression& right);
   void set_cost(Column column, double cost) { cost_[column] = cost; }
   void set_bounds(Column column, double lower, double upper) {
     lower_[column] = lower;

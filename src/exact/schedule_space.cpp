@@ -223,25 +223,26 @@ std::vector<ScheduleSpace::Persistent> ScheduleSpace::persistent(DeviceId device
 void ScheduleSpace::find_binding_capacities() {
   const std::size_t device_count = problem_.cluster().device_count();
   std::vector<Bytes> most(device_count);
-  std::vector<bool> is_there(device_count);
+  std::vector<std::int64_t> divisor(device_count, 0);
+  const auto may_hold = [&](DeviceId device, Bytes bytes) {
+    most[device.index()] += bytes;
+    divisor[device.index()] = std::gcd(divisor[device.index()], bytes.value());
+  };
   for (std::size_t g = 0; g < options_.size(); ++g) {
-    Bytes parameters;
+    const std::vector<DeviceId> places = devices(GroupId(g));
     for (const ParameterId parameter : problem_.parameters_of(GroupId(g))) {
-      parameters += problem_.persistent_bytes(parameter);
+      for (const DeviceId device : places) may_hold(device, problem_.persistent_bytes(parameter));
     }
-    for (const DeviceId device : devices(GroupId(g))) most[device.index()] += parameters;
   }
   for (std::size_t t = 0; t < problem_.task_count(); ++t) {
     const TaskId task(t);
-    std::map<DeviceId, Bytes> workspace;
     const auto& all = options(problem_.group_of(task));
     for (std::uint32_t o = 0; o < all.size(); ++o) {
       const Bytes bytes = problem_.mode(task, mode(task, o)).workspace;
-      if (bytes == Bytes()) continue;
-      for (const DeviceId device : all[o].devices) workspace[device] = std::max(workspace[device], bytes);
+      for (const DeviceId device : all[o].devices) may_hold(device, bytes);
     }
-    for (const auto& [device, bytes] : workspace) most[device.index()] += bytes;
   }
+  std::vector<bool> is_there(device_count);
   for (std::size_t v = 0; v < problem_.value_count(); ++v) {
     const ValueId value(v);
     if (problem_.size(value) == Bytes()) continue;
@@ -254,13 +255,14 @@ void ScheduleSpace::find_binding_capacities() {
     if (const auto producer = problem_.producer(value)) settle(*producer);
     for (const TaskId consumer : problem_.consumers(value)) settle(consumer);
     for (std::size_t d = 0; d < device_count; ++d) {
-      if (is_there[d]) most[d] += problem_.size(value);
+      if (is_there[d]) may_hold(DeviceId(d), problem_.size(value));
     }
   }
   for (std::size_t d = 0; d < device_count; ++d) {
     const std::optional<Bytes> capacity = problem_.capacity(DeviceId(d));
     const bool binds = capacity && most[d] > *capacity;
     binding_capacity_.push_back(binds ? capacity : std::nullopt);
+    byte_unit_.emplace_back(std::max<std::int64_t>(1, divisor[d]));
   }
 }
 

@@ -87,6 +87,8 @@ class ScheduleSpace {
   [[nodiscard]] std::optional<Bytes> binding_capacity(DeviceId device) const {
     return binding_capacity_[device.index()];
   }
+  /// A number of bytes that divides everything that may lie on a device; at least 1.
+  [[nodiscard]] Bytes byte_unit(DeviceId device) const { return byte_unit_[device.index()]; }
   /// Parameters that may live on a device.
   [[nodiscard]] std::vector<Persistent> persistent(DeviceId device) const;
 
@@ -115,6 +117,7 @@ class ScheduleSpace {
   std::vector<Shipment> shipments_;
   std::vector<std::size_t> first_shipment_;
   std::vector<std::optional<Bytes>> binding_capacity_;
+  std::vector<Bytes> byte_unit_;
   std::vector<std::int64_t> head_;
   std::vector<std::int64_t> tail_;
   std::int64_t horizon_ = 0;

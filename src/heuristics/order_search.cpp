@@ -53,7 +53,6 @@ class Annealing {
 
   [[nodiscard]] Time makespan() const { return current_.makespan; }
   [[nodiscard]] std::span<const Time> ends() const { return timing_.ends(); }
-  [[nodiscard]] std::uint64_t evaluations() const { return evaluations_; }
 
   /// Proposes changes until `progress` (asked before each, 0 .. 1, rising) reaches 1.
   template <class Progress, class OnAccept>
@@ -65,9 +64,8 @@ class Annealing {
     for (const Frequency& frequency : frequencies) total += frequency.weight;
     const double cooling = std::log(temperature.last / temperature.first);
     Random& random = orders_.random();
-    for (double done = progress(evaluations_); done < 1; done = progress(evaluations_)) {
+    for (double done = progress(); done < 1; done = progress()) {
       const double heat = temperature.first * std::exp(cooling * done);
-      ++evaluations_;
       std::uint32_t draw = random.below(total);
       const Frequency* chosen = frequencies.data();
       while (draw >= chosen->weight) draw -= (chosen++)->weight;
@@ -105,7 +103,6 @@ class Annealing {
   Timing timing_;
   Orders orders_;
   Cost current_;
-  std::uint64_t evaluations_ = 0;
 };
 
 /// Starts of the nodes in a schedule of the same placement.
@@ -140,22 +137,29 @@ class Search {
     for (const TaskAssignment& task : best_.tasks) modes.push_back(task.mode);
     const std::optional<PlacedProblem> placed = PlacedProblem::create(problem_, std::move(modes));
     if (!placed || placed->task_count() == 0) return best_;
-    for (const bool with_fillers : {true, false}) {
-      const Network network = build_network(*placed, with_fillers);
-      const std::vector<Time> starts = starts_of(*placed, network, best_);
-      Annealing annealing(network, starts, options_.seed);
-      if (!annealing.begin()) continue;
-      anneal(*placed, network, annealing);
-      break;
+    double mean = 0;
+    for (ItemId task = 0; task < placed->task_count(); ++task) mean += static_cast<double>(placed->duration(task));
+    mean = std::max(1.0, mean / static_cast<double>(placed->task_count()));
+    double done = 0;
+    const double switch_at = 0.75;
+    const double reheat = 0.2;
+    const Network with_fillers = build_network(*placed, true);
+    if (std::ranges::count(with_fillers.fills_gaps, true) > 0) {
+      if (anneal(*placed, with_fillers, {4 * mean, 0.01 * mean}, done, switch_at)) done = switch_at;
     }
+    const Network plain = build_network(*placed, false);
+    anneal(*placed, plain, {done > 0 ? reheat * mean : 4 * mean, 0.01 * mean}, done, 1.0);
     return best_;
   }
 
  private:
-  void anneal(const PlacedProblem& placed, const Network& network, Annealing& annealing) {
-    double mean = 0;
-    for (const Time duration : network.duration) mean += static_cast<double>(duration);
-    mean = std::max(1.0, mean / static_cast<double>(network.node_count));
+  /// Anneals from the best schedule while the progress of the whole search goes from one share to another. False if
+  /// its order does not fit in memory the way Timing counts it.
+  bool anneal(const PlacedProblem& placed, const Network& network, Annealing::Temperature temperature, double from,
+              double to) {
+    const std::vector<Time> starts = starts_of(placed, network, best_);
+    Annealing annealing(network, starts, options_.seed);
+    if (!annealing.begin()) return false;
     const auto keep = [&] {
       if (annealing.makespan() >= best_makespan_) return;
       best_makespan_ = annealing.makespan();
@@ -163,8 +167,9 @@ class Search {
       if (on_improvement_) on_improvement_(best_);
     };
     keep();
-    annealing.run(
-        {4 * mean, 0.01 * mean}, [&](std::uint64_t evaluations) { return progress(evaluations); }, keep);
+    const auto share = [&] { return (progress(++evaluations_) - from) / (to - from); };
+    annealing.run(temperature, share, keep);
+    return true;
   }
 
   /// Share of the limits that is used up; whichever limit is nearer counts.
@@ -189,6 +194,7 @@ class Search {
   const std::function<void(const Schedule&)>& on_improvement_;
   Schedule best_;
   Time best_makespan_ = 0;
+  std::uint64_t evaluations_ = 0;
   std::optional<double> began_;
   double time_share_ = 0;
 };

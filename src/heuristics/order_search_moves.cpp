@@ -182,14 +182,15 @@ void Orders::reject() {
 
 void Orders::trace_critical_path(const Timing& timing) {
   critical_.clear();
-  // The end to explain: the last of all, or of one device.
+  // The end to explain: that of everything, or of one device.
   const bool any_device = random_.below(kOtherDevice) != 0;
-  const std::uint32_t device = any_device ? 0 : random_.below(network_.device_count);
+  const std::uint32_t device = random_.below(network_.device_count);
   const std::span<const Time> ends = timing.ends();
-  Node node = kNone;
-  for (Node other = 0; other < network_.node_count; ++other) {
-    if (!any_device && network_.labels[other].device != device) continue;
-    if (node == kNone || ends[other] > ends[node]) node = other;
+  Node node = 0;
+  for (Node other = 1; other < network_.node_count; ++other) {
+    const bool is_there = any_device || network_.labels[other].device == device;
+    const bool was_there = any_device || network_.labels[node].device == device;
+    if (is_there != was_there ? is_there : ends[other] > ends[node]) node = other;
   }
   bool delays_resource = false;
   while (node != kNone) {
@@ -224,12 +225,17 @@ bool Orders::shift_before(Node node, const Timing& timing) {
   return pull_predecessors(timing);
 }
 
+Node Orders::after(Node node, const Timing& timing) const {
+  const Node next = next_[node];
+  return next == kNone || timing.previous_on_resource(next) != node ? kNone : next;
+}
+
 bool Orders::shift_behind(Node node, const Timing& timing) {
   Node behind = node;
   for (int steps = 0; steps < kFarthest; ++steps) {
-    const Node after = next_[behind];
-    if (after == kNone || timing.start(after) < timing.start(behind)) break;
-    behind = after;
+    const Node next = after(behind, timing);
+    if (next == kNone) break;
+    behind = next;
     if (random_.unit() >= kFarther) break;
   }
   if (behind == node) return false;
@@ -273,14 +279,12 @@ bool Orders::shift_set(Move move, Node around, const Timing& timing) {
     case Move::kWindow: {
       shift = draw_shift(8);
       const Time end = time + draw_length(60);
-      constexpr std::size_t kMost = 60;
-      for (Node node = around; node != kNone && timing.start(node) < end && marked_.size() < kMost;) {
+      Node node = around;
+      for (int steps = 0; steps < 60 && node != kNone && timing.start(node) < end; ++steps) {
         if (network_.labels[node].kind == label.kind && !network_.fills_gaps[node]) {
           mark(node, key_of(node, timing) + shift);
         }
-        const Node next = next_[node];
-        if (next == kNone || timing.start(next) < timing.start(node)) break;
-        node = next;
+        node = after(node, timing);
       }
       break;
     }

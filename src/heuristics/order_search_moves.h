@@ -76,6 +76,7 @@ class Orders {
   bool push_successors(const Timing& timing);
   bool rebuild(const Timing& timing);
   void trace_critical_path(const Timing& timing);
+  [[nodiscard]] Node after(Node node, const Timing& timing) const;
   bool shift_before(Node node, const Timing& timing);
   bool shift_behind(Node node, const Timing& timing);
   bool shift_set(Move move, Node around, const Timing& timing);

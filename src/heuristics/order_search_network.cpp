@@ -148,7 +148,7 @@ class Builder {
   /// Drops edges that a path of others implies, as far as a limited walk finds them: fewer edges to look at in every
   /// evaluation, and a weight gradient then waits for one node rather than for all that its inputs come from.
   void drop_implied(std::vector<std::vector<Node>>& predecessors) const {
-    constexpr std::size_t kMostSteps = 2000;      // per node
+    constexpr std::size_t kMostSteps = 2000;  // per node
     constexpr std::size_t kMostPredecessors = 16;
     std::vector<std::uint32_t> place(network_.node_count);
     for (std::size_t i = 0; i < network_.topological_order.size(); ++i) {

@@ -117,13 +117,13 @@ namespace {
 template <class T>
 std::uint64_t* put(std::uint64_t* to, const T* from, std::size_t count) {
   static_assert(std::is_trivially_copyable_v<T>);
-  if (count > 0) std::memcpy(to, from, count * sizeof(T));
+  if (count > 0) std::memcpy(static_cast<void*>(to), from, count * sizeof(T));
   return to + (count * sizeof(T) + sizeof(std::uint64_t) - 1) / sizeof(std::uint64_t);
 }
 
 template <class T>
 const std::uint64_t* take(const std::uint64_t* from, T* to, std::size_t count) {
-  if (count > 0) std::memcpy(to, from, count * sizeof(T));
+  if (count > 0) std::memcpy(static_cast<void*>(to), from, count * sizeof(T));
   return from + (count * sizeof(T) + sizeof(std::uint64_t) - 1) / sizeof(std::uint64_t);
 }
 

@@ -82,6 +82,12 @@ TEST(ExpertPlans, problem_without_stages_has_none) {
   EXPECT_THAT(expert_plans(Problem::create(testing::tiny_diamond_graph(), testing::tiny_cluster())), IsEmpty());
 }
 
+TEST(ExpertPlans, expired_budget_ends_the_list) {
+  const Problem problem = testing::stage_pipeline(PipelineShape::kLinear, 2, 2, 4, kTimes);
+  EXPECT_EQ(expert_plans(problem, Budget(60.0, std::nullopt)).size(), 4U);
+  EXPECT_THAT(expert_plans(problem, Budget(0.0, std::nullopt)), IsEmpty());
+}
+
 TEST(ExpertPlans, directions_follow_the_replicas_of_the_microbatches) {
   PipelineSpec spec;
   spec.name = "alternating";

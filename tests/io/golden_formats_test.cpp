@@ -22,6 +22,7 @@ TEST(GoldenFormats, files_are_rewritten_to_the_byte) {
   std::size_t count = 0;
   for (const fs::path& path : files_below(formats())) {
     const std::string name = path.filename().string();
+    if (name.find(".pipeline.") != std::string::npos || name.find(".durations.") != std::string::npos) continue;
     const TextKind kind = name.find(".graph.") != std::string::npos     ? TextKind::kGraph
                           : name.find(".cluster.") != std::string::npos ? TextKind::kCluster
                                                                         : TextKind::kPlan;
@@ -46,7 +47,8 @@ TEST(GoldenFormats, documented_examples_are_the_golden_files) {
     EXPECT_EQ(page.substr(begin, end - begin), content_of(formats() / name)) << name;
     shown.insert(name);
   }
-  EXPECT_EQ(shown, (std::set<std::string>{"two_gpus.cluster.json", "two_stage.graph.json", "two_stage.plan.json"}));
+  EXPECT_EQ(shown, (std::set<std::string>{"measured.durations.json", "three_layers.pipeline.json",
+                                          "two_gpus.cluster.json", "two_stage.graph.json", "two_stage.plan.json"}));
 }
 
 /// The schedule of the example, recomputed: its statistics, hashes and order follow from it.
@@ -88,6 +90,43 @@ TEST(GoldenFormats, reader_returns_what_the_example_says) {
   EXPECT_EQ(example.cluster.links()[1].bandwidth_bytes_per_s, 100'000'000'000);
   EXPECT_FALSE(example.cluster.parts().default_link->full_duplex);
   EXPECT_FALSE(example.cluster.devices()[2].memory.has_value());
+}
+
+TEST(GoldenFormats, pipeline_reader_returns_what_the_example_says) {
+  const PipelineSpec spec = parse_pipeline_spec(content_of(formats() / "three_layers.pipeline.json"), "spec");
+  EXPECT_EQ(spec.name, "three_layers");
+  EXPECT_EQ(spec.training.microbatches, 4U);
+  ASSERT_EQ(spec.layers.size(), 3U);
+  EXPECT_EQ(spec.layers[0].name, "block.0");
+  EXPECT_EQ(spec.layers[2].name, "head");
+  const Layer& block = spec.layers[1];
+  EXPECT_EQ(block.name, "block.1");
+  EXPECT_EQ(block.weights, Bytes(4000));
+  EXPECT_EQ(block.activation, Bytes(900));
+  EXPECT_EQ(block.activation_until_input_gradient, Bytes(100));
+  EXPECT_EQ(block.weight_gradient_input, Bytes(50));
+  EXPECT_EQ(block.output, Bytes(300));
+  ASSERT_EQ(block.operators.size(), 2U);
+  EXPECT_EQ(block.operators[0].forward, Duration(100));
+  EXPECT_EQ(block.operators[0].input_gradient, Duration(150));
+  EXPECT_EQ(block.operators[0].weight_gradient, Duration(40));
+  EXPECT_EQ(block.operators[1].streams, std::vector<std::string>{"comm"});
+  EXPECT_FALSE(block.operators[1].weight_gradient.has_value());
+}
+
+TEST(GoldenFormats, durations_reader_lets_a_task_go_before_its_operator) {
+  const PlanContext example;
+  const Problem problem = Problem::create(example.graph, example.cluster);
+  const Schedule schedule = to_schedule(problem, example_plan(example));
+  const std::vector<Duration> durations =
+      parse_durations(content_of(formats() / "measured.durations.json"), "measured", problem, schedule);
+  const auto of = [&](std::size_t op, std::uint32_t copy) {
+    return durations.at(problem.task_of(OperatorId(op), copy).index());
+  };
+  EXPECT_EQ(of(2, 0), Duration(210));  // head.F
+  EXPECT_EQ(of(2, 1), Duration(205));
+  EXPECT_EQ(of(1, 1), Duration(44));   // route.F
+  EXPECT_EQ(of(0, 0), Duration(100));  // not named: as planned
 }
 
 }  // namespace

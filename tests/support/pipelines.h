@@ -47,7 +47,11 @@ inline Problem stage_pipeline(const StagePipeline& pipeline) {
   for (std::uint32_t s = 0; s < parts * pipeline.devices; ++s) {
     Layer layer;
     layer.name = "stage" + std::to_string(s);
-    layer.operators = {{"op", "", {"compute"}, units(pipeline.forward / parts), units(pipeline.input_gradient / parts),
+    layer.operators = {{"op",
+                        "",
+                        {"compute"},
+                        units(pipeline.forward / parts),
+                        units(pipeline.input_gradient / parts),
                         units(pipeline.weight_gradient / parts)}};
     layer.activation = Bytes(2 / parts);
     spec.layers.push_back(std::move(layer));
@@ -74,7 +78,8 @@ inline Problem layer_pipeline(const std::filesystem::path& layer_json, PipelineS
   Layer layer;
   for (const auto& op : file["operators"]) {
     const auto& ms = op["ms"];
-    layer.operators.push_back({op["name"], "", {op["stream"]}, duration(ms, "F"), duration(ms, "I"), duration(ms, "W")});
+    layer.operators.push_back(
+        {op["name"], "", {op["stream"]}, duration(ms, "F"), duration(ms, "I"), duration(ms, "W")});
   }
   layer.activation = Bytes(1);
   PipelineSpec spec;

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "opweave/cluster.h"
 #include "opweave/graph.h"
+#include "opweave/problem.h"
 
 namespace opweave::testing {
 
@@ -25,6 +27,12 @@ class Dice {
   std::mt19937_64 engine_;
 };
 
+/// How many seeds to try; OPWEAVE_SEEDS multiplies it for a longer hunt.
+inline std::uint64_t seeds(std::uint64_t usual) {
+  const char* factor = std::getenv("OPWEAVE_SEEDS");
+  return factor == nullptr ? usual : usual * std::strtoull(factor, nullptr, 10);
+}
+
 struct RandomProblem {
   std::vector<Operator> operators;
   std::vector<Tensor> tensors;
@@ -40,8 +48,8 @@ struct RandomProblem {
 
 struct RandomShape {
   std::int64_t most_tasks = 8;
-  int pinned_percent = 55;   ///< operators with a single device
-  int memory_percent = 65;   ///< devices with limited memory
+  int pinned_percent = 55;  ///< operators with a single device
+  int memory_percent = 65;  ///< devices with limited memory
   bool gangs = true;
   std::int64_t least_microbatches = 1;
 };
@@ -53,8 +61,8 @@ inline RandomProblem random_problem(std::uint64_t seed, const RandomShape& shape
   const std::int64_t devices = dice.roll(1, 3);
   const bool has_comm = dice.chance(40);
 
-  result.training.microbatches = static_cast<std::uint32_t>(
-      shape.least_microbatches == 1 && dice.chance(50) ? 1 : dice.roll(2, 4));
+  result.training.microbatches =
+      static_cast<std::uint32_t>(shape.least_microbatches == 1 && dice.chance(50) ? 1 : dice.roll(2, 4));
   if (result.training.microbatches > 1 && dice.chance(35)) result.training.replicas = 2;
   if (dice.chance(30)) result.training.optimizer_bytes_per_weight_byte = 1;
   const std::int64_t microbatches = result.training.microbatches;
@@ -169,8 +177,8 @@ inline RandomProblem random_pipeline(std::uint64_t seed) {
   const std::int64_t stages = dice.roll(1, 2);
   const bool split = dice.chance(50);  // I and W instead of B
   const std::int64_t per_microbatch = stages * (split ? 3 : 2);
-  result.training.microbatches = static_cast<std::uint32_t>(
-      std::max<std::int64_t>(2, std::min<std::int64_t>(per_microbatch <= 4 ? 4 : 3, dice.roll(2, 14) / per_microbatch)));
+  result.training.microbatches = static_cast<std::uint32_t>(std::max<std::int64_t>(
+      2, std::min<std::int64_t>(per_microbatch <= 4 ? 4 : 3, dice.roll(2, 14) / per_microbatch)));
   if (dice.chance(20)) result.training.replicas = 2;
   const bool free = dice.chance(15);
   const bool comm = dice.chance(25);
