@@ -33,8 +33,9 @@ struct Violation {
 };
 
 /// Checks a plan from the input and the plan alone: nothing of planner, Problem, heuristics or
-/// simulation is used. Returns the violations found, at most `limit`; empty = valid.
-/// O(n log n) for n tasks and transfers.
+/// simulation is used (exact definitions: docs/validation.md). Returns the violations found by rule, at
+/// most `limit` (at least one), of which every broken rule has a share; empty = valid.
+/// O(n log n) for n tasks, input edges and transfers.
 [[nodiscard]] std::vector<Violation> check(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan,
                                            std::size_t limit = 100);
 
