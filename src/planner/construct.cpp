@@ -133,9 +133,10 @@ class Constructor {
   /// Every expert as published, and its order with the blocks taken apart: operators then start as soon as
   /// their inputs and streams allow.
   void add_experts() {
-    for (const ExpertPlan& expert : expert_plans(problem_, &budget_)) {
+    for (const ExpertPlan& expert : expert_plans(problem_, budget_)) {
       add_expert(expert.schedule, expert.name);
-      add_expert(simulate(problem_, execution_order(problem_, expert.schedule), {problem_.settings().contention, 1, {}}).schedule,
+      add_expert(simulate(problem_, execution_order(problem_, expert.schedule), {problem_.settings().contention, 1, {}})
+                     .schedule,
                  expert.name + ", blocks taken apart");
       if (finished()) return;
     }
