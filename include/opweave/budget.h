@@ -29,6 +29,8 @@ class Budget {
   [[nodiscard]] double elapsed() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
   /// Seconds until the deadline; nothing without one.
   [[nodiscard]] std::optional<double> remaining() const;
+  /// A budget that ends after this share of the remaining time (never, without a deadline), or with the same stop flag.
+  [[nodiscard]] Budget share(double fraction) const;
 
  private:
   Clock::time_point start_ = Clock::now();

@@ -43,7 +43,8 @@ struct Link {
 enum class Contention : std::uint8_t {
   kNone,      ///< transfers only take time
   kEndpoint,  ///< a device sends one and receives one transfer at a time
-  kLink,      ///< each link of the route carries one transfer at a time (per direction if full duplex)
+  kLink,      ///< each link of the route carries one transfer at a time (per direction if full duplex);
+              ///< an ordered pair on the default link has a link of its own
 };
 /// "none", "endpoint", "link".
 [[nodiscard]] std::string_view to_string(Contention contention);
@@ -108,6 +109,12 @@ class Cluster {
   [[nodiscard]] std::optional<Route> route(DeviceId from, DeviceId to) const;
   /// latency + ceil(bytes / bandwidth) along the route; nothing where there is no route.
   [[nodiscard]] std::optional<Duration> transfer_time(Bytes bytes, DeviceId from, DeviceId to) const;
+
+  /// Something that carries one transfer at a time: an endpoint, a link in one direction, or the default
+  /// link of one ordered pair. Distinct for distinct things of one contention model.
+  using Channel = std::uint64_t;
+  /// What a transfer keeps busy under a contention model; empty for Contention::kNone.
+  [[nodiscard]] std::vector<Channel> channels(DeviceId from, DeviceId to, Contention contention) const;
 
  private:
   struct StoredRoute {

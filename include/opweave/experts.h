@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "opweave/budget.h"
 #include "opweave/pipeline.h"
 #include "opweave/problem.h"
 #include "opweave/simulate.h"
@@ -35,7 +36,8 @@ inline constexpr Expert kAllExperts[] = {Expert::kGPipe,    Expert::k1F1B,     E
 /// Inverse of to_string; nothing for any other text.
 [[nodiscard]] std::optional<Expert> expert_from_string(std::string_view text);
 
-/// Times of one whole stage on one device: what a schedule's author would plug into the definition.
+/// Times of one stage on one device, as the expert cuts the model: a stage of a V is half as long as one of a
+/// linear pipeline on the same devices. Only ZB-2P and ZB-V look at them.
 struct StageCosts {
   Duration forward;
   Duration input_gradient;
@@ -47,9 +49,9 @@ struct StageCosts {
 [[nodiscard]] PipelineShape shape_of(Expert expert);
 [[nodiscard]] std::uint32_t stages_of(Expert expert, std::uint32_t devices);
 
-/// The expert's order of actions. Nothing where its definition does not cover the sizes (DualPipe
-/// needs an even number of devices and of microbatches, at least 2 per device; interleaved 1F1B needs
-/// a multiple of the devices, ...).
+/// The expert's order of actions. Nothing where its definition does not cover the sizes: DualPipe
+/// needs an even number of devices and of microbatches, DualPipe and DualPipeV at least 2 microbatches
+/// per device. In DualPipe the first half of the microbatches belongs to the first replica.
 [[nodiscard]] std::optional<PipelineSchedule> generate(Expert expert, std::uint32_t devices, std::uint32_t microbatches,
                                                        const StageCosts& costs);
 
@@ -60,9 +62,15 @@ enum class PairMode : std::uint8_t {
 };
 
 /// The order of operators that a pipeline schedule prescribes for a problem whose operators carry
-/// stages: an action becomes a block of the stage's operators of that phase in sequence, a pair a
-/// block in which the two chains are interleaved on the streams as tightly as a short search finds.
-/// \throws InputError if an action has no operators in the problem, or an operator no action.
+/// stages: an action becomes a block of the stage's operators of that phase in sequence, B one of I
+/// and W, an atomic pair one in which the two chains are interleaved on the streams as tightly as a
+/// short search finds. Operators without a phase count as F, fused ones (B) as I, those of the
+/// optimizer follow at the end; an action without operators is left out.
+/// Where the problem has more stages than the schedule, consecutive ones are joined to parts of about
+/// equal time. Row r of the schedule runs on device r where its operators may run there, else on
+/// another device on which they may.
+/// \throws InputError if an operator has no stage or no action, an action is outside the problem or
+///   repeated, or no devices fit the rows.
 [[nodiscard]] ExecutionOrder to_order(const Problem& problem, const PipelineSchedule& schedule, PairMode pairs);
 
 /// One expert's plan for a problem.
@@ -74,7 +82,10 @@ struct ExpertPlan {
 };
 
 /// All experts whose placement and sizes fit the problem's stages, devices and replicas, simulated on
-/// it. Their memory is reported, not enforced. Empty for problems without stages.
-[[nodiscard]] std::vector<ExpertPlan> expert_plans(const Problem& problem);
+/// it, in the order of kAllExperts; a schedule with pairs gives two plans. Operators that may run
+/// anywhere are placed as the expert would, their stages joined as by to_order. The schedules are
+/// valid plans except that memory is reported, not enforced. Empty for problems without stages. Looks at
+/// the clock of `budget` between plans and returns what is there by then. O(n log n) per plan.
+[[nodiscard]] std::vector<ExpertPlan> expert_plans(const Problem& problem, const Budget& budget = {});
 
 }  // namespace opweave

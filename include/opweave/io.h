@@ -11,6 +11,8 @@
 #include "opweave/graph.h"
 #include "opweave/pipeline.h"
 #include "opweave/plan.h"
+#include "opweave/problem.h"
+#include "opweave/schedule.h"
 
 namespace opweave {
 
@@ -37,6 +39,15 @@ void write_file(const std::filesystem::path& path, std::string_view content);
 
 /// "80 GiB", "512MiB", "1000" (bytes), "1.5 GB". \throws InputError for anything else.
 [[nodiscard]] Bytes parse_bytes(std::string_view text);
+
+/// Layers with measured operators, to be cut into stages: docs/formats.md. Shape, stages and devices are
+/// left open.
+[[nodiscard]] PipelineSpec parse_pipeline_spec(std::string_view json, const std::string& source);
+
+/// Durations by TaskId from an object of nanoseconds by operator ("attn.F", all its copies) or task
+/// ("attn.F#3", which goes before the operator's). Tasks that are not named keep their duration in the schedule.
+[[nodiscard]] std::vector<Duration> parse_durations(std::string_view json, const std::string& source,
+                                                    const Problem& problem, const Schedule& schedule);
 
 /// A graph with the cluster it is meant for: what importers return.
 struct ImportedProblem {

@@ -9,6 +9,7 @@
 
 #include "opweave/cluster.h"
 #include "opweave/graph.h"
+#include "opweave/problem.h"
 
 namespace opweave {
 
@@ -22,7 +23,8 @@ struct LayerOperator {
   std::optional<Duration> weight_gradient;
 };
 
-/// One layer: its operators in forward order (I runs in reverse order, W of an operator follows its I).
+/// One layer: its operators in forward order. I runs in reverse order; W of an operator follows its
+/// I, or takes the gradient that its I would take if it has none.
 struct Layer {
   std::string name;
   std::vector<LayerOperator> operators;
@@ -65,9 +67,11 @@ struct PipelineSpec {
 
 /// The one-microbatch graph of the pipeline: for each layer a chain of F operators, a reverse chain of
 /// I operators, W operators, and the tensors that Layer describes; operators of a layer share its
-/// parameter (even of 0 bytes) and so a device. Operators are named "<layer>.<operator>.<phase>" and
-/// carry their stage and layer.
-/// \throws InputError if the number of stages does not fit the shape and the devices.
+/// parameter (even of 0 bytes) and so a device. The last F hands over to the first I. Operators are
+/// named "<layer>.<operator>.<phase>" and carry their stage and layer; those of a free pipeline may run
+/// on any device.
+/// \throws InputError if the number of stages does not fit the shape and the devices, replicas do not
+///   fit the shape, or stage_of_layer is not as described; and as ComputationGraph::create.
 [[nodiscard]] ComputationGraph build_pipeline(const PipelineSpec& spec);
 
 /// `count` equal devices "gpu0", "gpu1", ... with the given streams and capacity, every ordered pair
@@ -75,6 +79,16 @@ struct PipelineSpec {
 [[nodiscard]] Cluster uniform_cluster(std::uint32_t count, std::vector<std::string> streams,
                                       std::optional<Bytes> memory, Duration hop_latency,
                                       std::optional<std::int64_t> bandwidth_bytes_per_s = std::nullopt);
+
+/// Bytes that one microbatch keeps for its backward, on all devices together: the tensors that F
+/// operators make and that I, W or B operators consume. Divided by the number of devices this is the
+/// literature's "one activation". 0 for graphs without a backward.
+[[nodiscard]] Bytes activation_bytes(const ComputationGraph& graph);
+
+/// Capacity with which every device holds its parameters and this many activations: the largest
+/// persistent bytes of a device, plus floor(activations x activation_bytes / devices). Parameters whose
+/// home the planner chooses count in equal shares.
+[[nodiscard]] Bytes memory_for_activations(const Problem& problem, double activations);
 
 /// What one cell of a pipeline schedule does, in PyTorch's letters.
 enum class ActionKind : std::uint8_t {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -116,7 +117,10 @@ struct Plan {
 [[nodiscard]] Schedule to_schedule(const Problem& problem, const Plan& plan);
 
 /// Figures of a schedule taken at face value. O(n log n).
-[[nodiscard]] PlanStatistics statistics(const Problem& problem, const Schedule& schedule);
+/// \param task_ends  by TaskId, where tasks last longer or shorter than their modes say (a simulation
+///   with other durations); empty = start + duration of the mode.
+[[nodiscard]] PlanStatistics statistics(const Problem& problem, const Schedule& schedule,
+                                        std::span<const Duration> task_ends = {});
 
 /// Bytes of the parameters that live on each device: once per parameter and device.
 [[nodiscard]] std::vector<Bytes> persistent_memory(const Problem& problem, const Schedule& schedule);
@@ -127,6 +131,8 @@ struct MemoryStep {
   Bytes bytes;  ///< from `time` until the next step
 };
 /// Memory of each device over time, starting at time 0 with the persistent bytes; O(n log n).
-[[nodiscard]] std::vector<std::vector<MemoryStep>> memory_curves(const Problem& problem, const Schedule& schedule);
+/// \param task_ends  as for statistics().
+[[nodiscard]] std::vector<std::vector<MemoryStep>> memory_curves(const Problem& problem, const Schedule& schedule,
+                                                                 std::span<const Duration> task_ends = {});
 
 }  // namespace opweave

@@ -1,6 +1,8 @@
 /// Pictures of a plan.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,11 +22,16 @@ struct ComparisonRow {
   std::optional<double> gap;  ///< to the lower bound
 };
 
-/// One offline HTML page: Gantt per device and stream, memory curves with their limits, comparison.
+/// One HTML page that needs no network: key figures, Gantt per device and stream, memory curves with their limits,
+/// transfers on demand, comparison, bounds, search over time, provenance (docs/report.md). `comparison` is shown in
+/// its order and may be empty. Names may be any text. O(n log n), some 50 bytes per task.
+/// \pre plan is a plan for problem. \throws InputError as to_schedule if it is not.
 [[nodiscard]] std::string report_html(const Problem& problem, const Plan& plan,
                                       const std::vector<ComparisonRow>& comparison);
 
-/// Chrome trace JSON for Perfetto: process per device, track per stream, flows for transfers, memory counters.
+/// Chrome trace JSON for Perfetto: process per device, track per stream, flows for transfers, memory counters
+/// (docs/report.md). Times are microseconds with three decimals, so every nanosecond is kept. O(n log n).
+/// \pre as for report_html.
 [[nodiscard]] std::string perfetto_trace(const Problem& problem, const Plan& plan);
 
 }  // namespace opweave

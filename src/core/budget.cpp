@@ -19,4 +19,11 @@ std::optional<double> Budget::remaining() const {
   return std::chrono::duration<double>(*deadline_ - Clock::now()).count();
 }
 
+Budget Budget::share(double fraction) const {
+  const std::optional<double> left = remaining();
+  Budget part(left ? std::optional(std::max(0.0, *left) * fraction) : std::nullopt, work_limit_);
+  part.stop_flag_ = stop_flag_;
+  return part;
+}
+
 }  // namespace opweave

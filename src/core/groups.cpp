@@ -154,6 +154,15 @@ class GroupBuilder {
     return entry->second;
   }
 
+  std::uint32_t devices_of_variant(std::uint32_t v) {
+    const std::uint32_t device_set = data_.tables[v].device_set;
+    if (device_set == kNoIndex) return intern_devices({v});
+    set_of_device_set_.resize(data_.device_sets.size(), kNoIndex);
+    std::uint32_t& set = set_of_device_set_[device_set];
+    if (set == kNoIndex) set = intern_devices({v});
+    return set;
+  }
+
   void find_common_devices() {
     std::vector<std::uint32_t> set_of_variant(parent_.size(), kNoIndex);  // for tasks that are alone
     std::vector<std::uint32_t> variants;
@@ -161,7 +170,7 @@ class GroupBuilder {
       const Task& first = data_.tasks[data_.group_tasks[g].front().index()];
       if (!bound_to_others(data_.graph.at(first.op))) {
         std::uint32_t& set = set_of_variant[variant(first)];
-        if (set == kNoIndex) set = intern_devices({variant(first)});
+        if (set == kNoIndex) set = devices_of_variant(variant(first));
         data_.group_device_set.push_back(set);
         continue;
       }
@@ -212,6 +221,7 @@ class GroupBuilder {
   const std::uint32_t replicas_;
   std::vector<std::uint32_t> parent_;
   std::map<std::vector<DeviceId>, std::uint32_t> set_index_;
+  std::vector<std::uint32_t> set_of_device_set_;  // common_devices index per interned device set
 };
 
 }  // namespace

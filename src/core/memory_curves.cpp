@@ -14,15 +14,15 @@ struct Change {
 
 class MemoryAccount {
  public:
-  MemoryAccount(const Problem& problem, const Schedule& schedule)
-      : problem_(problem), schedule_(schedule), changes_(problem.cluster().device_count()) {}
+  MemoryAccount(const Problem& problem, const Schedule& schedule, std::span<const Duration> task_ends)
+      : problem_(problem), schedule_(schedule), task_ends_(task_ends), changes_(problem.cluster().device_count()) {}
 
   std::vector<std::vector<MemoryStep>> curves() {
     for (std::size_t t = 0; t < problem_.task_count(); ++t) {
       const TaskId task(t);
       const Mode mode = problem_.mode(task, schedule_.tasks[t].mode);
       for (const DeviceId device : mode.devices) {
-        hold(device, schedule_.tasks[t].start, schedule_.end(problem_, task), mode.workspace);
+        hold(device, schedule_.tasks[t].start, end(task), mode.workspace);
       }
     }
     std::vector<std::vector<std::size_t>> transfers_of(problem_.value_count());
@@ -55,6 +55,10 @@ class MemoryAccount {
   }
 
  private:
+  [[nodiscard]] Duration end(TaskId task) const {
+    return task_ends_.empty() ? schedule_.end(problem_, task) : task_ends_[task.index()];
+  }
+
   void hold(DeviceId device, Duration from, Duration to, Bytes bytes) {
     if (bytes == Bytes() || from >= to) return;
     changes_[device.index()].push_back({from, bytes.value()});
@@ -69,7 +73,7 @@ class MemoryAccount {
     if (producer) {
       const TaskAssignment& made = schedule_.tasks[producer->index()];
       for (const DeviceId device : problem_.mode(*producer, made.mode).devices) {
-        lives[device] = {made.start, schedule_.end(problem_, *producer)};
+        lives[device] = {made.start, end(*producer)};
       }
     }
     for (const std::size_t i : transfers) {
@@ -82,12 +86,12 @@ class MemoryAccount {
     }
     for (const TaskId consumer : problem_.consumers(value)) {
       const TaskAssignment& use = schedule_.tasks[consumer.index()];
-      const Duration end = schedule_.end(problem_, consumer);
+      const Duration use_end = end(consumer);
       for (const DeviceId device : problem_.mode(consumer, use.mode).devices) {
         // An input of the graph appears with its first consumer on the device.
-        const auto [entry, is_new] = lives.try_emplace(device, use.start, end);
+        const auto [entry, is_new] = lives.try_emplace(device, use.start, use_end);
         if (!producer) entry->second.first = std::min(entry->second.first, use.start);
-        entry->second.second = std::max(entry->second.second, end);
+        entry->second.second = std::max(entry->second.second, use_end);
       }
     }
     for (const auto& [device, life] : lives) hold(device, life.first, life.second, problem_.size(value));
@@ -95,6 +99,7 @@ class MemoryAccount {
 
   const Problem& problem_;
   const Schedule& schedule_;
+  std::span<const Duration> task_ends_;
   std::vector<std::vector<Change>> changes_;
 };
 
@@ -118,8 +123,9 @@ std::vector<Bytes> persistent_memory(const Problem& problem, const Schedule& sch
   return result;
 }
 
-std::vector<std::vector<MemoryStep>> memory_curves(const Problem& problem, const Schedule& schedule) {
-  return MemoryAccount(problem, schedule).curves();
+std::vector<std::vector<MemoryStep>> memory_curves(const Problem& problem, const Schedule& schedule,
+                                                   std::span<const Duration> task_ends) {
+  return MemoryAccount(problem, schedule, task_ends).curves();
 }
 
 }  // namespace opweave

@@ -48,47 +48,40 @@ std::uint32_t parameter_copies(const Problem& problem, const Schedule& schedule)
 }
 
 /// Largest load of a stream, and under contention of an endpoint or link, divided by the microbatches.
-Duration period(const Problem& problem, const Schedule& schedule) {
+template <class End>
+Duration period(const Problem& problem, const Schedule& schedule, const End& end_of) {
   Duration largest;
   std::map<std::pair<DeviceId, unsigned>, Duration> streams;
   for (std::size_t t = 0; t < problem.task_count(); ++t) {
     const Mode mode = problem.mode(TaskId(t), schedule.tasks[t].mode);
     for (const DeviceId device : mode.devices) {
       for (std::uint32_t mask = problem.streams(TaskId(t)); mask != 0; mask &= mask - 1) {
-        streams[{device, static_cast<unsigned>(__builtin_ctz(mask))}] += mode.duration;
+        streams[{device, static_cast<unsigned>(__builtin_ctz(mask))}] += end_of(t) - schedule.tasks[t].start;
       }
     }
   }
   for (const auto& [stream, load] : streams) largest = std::max(largest, load);
-  if (problem.settings().contention == Contention::kEndpoint) {
-    std::map<std::pair<DeviceId, bool>, Duration> ends;
-    for (const Transfer& transfer : schedule.transfers) {
-      ends[{transfer.source, true}] += transfer.end - transfer.start;
-      ends[{transfer.destination, false}] += transfer.end - transfer.start;
+  std::map<Cluster::Channel, Duration> channels;
+  for (const Transfer& transfer : schedule.transfers) {
+    for (const Cluster::Channel channel :
+         problem.cluster().channels(transfer.source, transfer.destination, problem.settings().contention)) {
+      channels[channel] += transfer.end - transfer.start;
     }
-    for (const auto& [end, load] : ends) largest = std::max(largest, load);
-  } else if (problem.settings().contention == Contention::kLink) {
-    std::map<std::pair<LinkId, bool>, Duration> links;
-    for (const Transfer& transfer : schedule.transfers) {
-      const auto route = problem.cluster().route(transfer.source, transfer.destination);
-      if (!route) continue;
-      for (const Hop& hop : route->hops) {
-        const bool shared = !problem.cluster().links()[hop.link.index()].full_duplex;
-        links[{hop.link, shared || hop.forward}] += transfer.end - transfer.start;
-      }
-    }
-    for (const auto& [link, load] : links) largest = std::max(largest, load);
   }
+  for (const auto& [channel, load] : channels) largest = std::max(largest, load);
   const std::int64_t microbatches = problem.settings().training.microbatches;
   return Duration((largest.value() + microbatches - 1) / microbatches);
 }
 
 }  // namespace
 
-PlanStatistics statistics(const Problem& problem, const Schedule& schedule) {
+PlanStatistics statistics(const Problem& problem, const Schedule& schedule, std::span<const Duration> task_ends) {
   PlanStatistics result;
-  result.makespan = schedule.makespan(problem);
-  result.period = period(problem, schedule);
+  const auto end = [&](std::size_t task) {
+    return task_ends.empty() ? schedule.end(problem, TaskId(task)) : task_ends[task];
+  };
+  for (std::size_t t = 0; t < problem.task_count(); ++t) result.makespan = std::max(result.makespan, end(t));
+  result.period = period(problem, schedule, end);
   result.parameter_copies = parameter_copies(problem, schedule);
   const std::size_t device_count = problem.cluster().device_count();
   result.devices.resize(device_count);
@@ -96,7 +89,7 @@ PlanStatistics statistics(const Problem& problem, const Schedule& schedule) {
   std::vector<std::vector<Span>> compute(device_count);
   for (std::size_t t = 0; t < problem.task_count(); ++t) {
     if ((problem.streams(TaskId(t)) & 1U) == 0) continue;
-    const Span span{schedule.tasks[t].start, schedule.end(problem, TaskId(t))};
+    const Span span{schedule.tasks[t].start, end(t)};
     for (const DeviceId device : problem.mode(TaskId(t), schedule.tasks[t].mode).devices) {
       compute[device.index()].push_back(span);
     }
@@ -116,7 +109,7 @@ PlanStatistics statistics(const Problem& problem, const Schedule& schedule) {
     result.devices[transfer.source.index()].bytes_sent += size;
     result.devices[transfer.destination.index()].bytes_received += size;
   }
-  const auto curves = memory_curves(problem, schedule);
+  const auto curves = memory_curves(problem, schedule, task_ends);
   for (std::size_t d = 0; d < device_count; ++d) {
     for (const MemoryStep& step : curves[d]) {
       result.devices[d].peak_memory = std::max(result.devices[d].peak_memory, step.bytes);

@@ -1,13 +1,14 @@
 // Actions as text, in the form of PyTorch's schedule files but without their leniency: PyTorch
 // matches a prefix of a cell, so that "2F0junk" passes there; here a token is all or nothing.
-#include <charconv>
-
 #include "opweave/error.h"
 #include "opweave/pipeline.h"
+#include "training/take_number.h"
 
 namespace opweave {
 
 namespace {
+
+using detail::take_number;
 
 constexpr std::string_view kPairSuffix = ")OVERLAP_F_B";
 
@@ -37,16 +38,6 @@ std::optional<ActionKind> kind_of(char text) {
 
 std::string simple_token(std::uint32_t stage, ActionKind kind, std::uint32_t microbatch) {
   return std::to_string(stage) + letter(kind) + std::to_string(microbatch);
-}
-
-/// Takes a number as to_string writes it (no sign, no leading zero) off the front of `text`.
-std::optional<std::uint32_t> take_number(std::string_view& text) {
-  std::uint32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const auto length = static_cast<std::size_t>(end - text.data());
-  if (error != std::errc{} || (length > 1 && text.front() == '0')) return std::nullopt;
-  text.remove_prefix(length);
-  return value;
 }
 
 std::optional<PipelineAction> simple_action(std::string_view text) {

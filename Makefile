@@ -1,0 +1,29 @@
+# Thin names over CMake presets and scripts.
+.PHONY: plan test bench format lint setup clean
+
+plan: setup
+	cmake --preset default
+	cmake --build --preset default --target opweave
+	examples/deepseek-v3/run
+
+test: setup
+	scripts/test
+
+bench: setup
+	cmake --preset default
+	cmake --build --preset default --target opweave_bench
+	build/default/opweave_bench -o benchmarks/results.md
+
+setup:
+	scripts/setup
+
+format:
+	scripts/setup --dev
+	git ls-files '*.h' '*.cpp' | xargs clang-format -i
+
+lint:
+	scripts/setup --dev
+	scripts/lint
+
+clean:
+	rm -rf build out

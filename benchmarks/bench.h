@@ -1,0 +1,54 @@
+/// What every benchmark suite shares: options, one row per planned instance, the table.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "opweave/opweave.h"
+
+namespace opweave::bench {
+
+struct Options {
+  double seconds = 60;  ///< per instance
+  unsigned threads = 2;
+  std::uint64_t seed = 1;
+  std::filesystem::path data;  ///< folder of the suites of others; may not exist
+  std::string only;            ///< plan only instances whose name contains this
+
+  [[nodiscard]] bool chooses(const std::string& instance) const { return instance.find(only) != std::string::npos; }
+};
+
+/// One planned instance. Times in milliseconds, or units where the suite says so.
+struct Row {
+  std::string instance;
+  std::string baseline_name;
+  std::optional<double> baseline;
+  std::optional<double> ours;
+  double bound = 0;
+  std::string bound_name;
+  double wall_s = 0;
+  double first_plan_s = 0;
+  double beats_baseline_s = -1;  ///< when the first plan at most the baseline was there; negative = never
+  std::string method;
+};
+
+/// Plans a problem under the options and fills a row; `unit` nanoseconds are one unit of the table.
+[[nodiscard]] Row plan_row(const std::string& instance, const Problem& problem, const Options& options, double unit,
+                           const std::string& baseline_name, std::optional<double> baseline);
+
+/// One suite: prints its table through `emit` as it goes.
+using Emit = std::function<void(const std::string& line)>;
+void run_overlap(const Options& options, const Emit& emit);
+void run_pipelines(const Options& options, const Emit& emit);
+void run_job_shop(const Options& options, const Emit& emit);
+void run_scale(const Options& options, const Emit& emit);
+
+/// Header and rows of the table that the suites share.
+void emit_header(const Emit& emit);
+void emit_row(const Emit& emit, const Row& row);
+
+}  // namespace opweave::bench

@@ -1,0 +1,50 @@
+/// Large random layered graphs: time to the first valid plan and to a good one.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <random>
+
+#include "bench.h"
+
+namespace opweave::bench {
+namespace {
+
+/// Each operator reads up to two of the 400 tensors before it; 1 to 10 us of work, 1 to 2 MB of output.
+ComputationGraph layered_graph(std::size_t operators, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<Operator> list(operators);
+  std::vector<Tensor> tensors(operators);
+  for (std::size_t i = 0; i < operators; ++i) {
+    list[i].name = fmt::format("op{}", i);
+    list[i].durations = {{"", Duration(static_cast<std::int64_t>(1000 + random() % 9000))}};
+    tensors[i].name = fmt::format("t{}", i);
+    tensors[i].size = Bytes(static_cast<std::int64_t>(1'000'000 + random() % 1'000'000));
+    list[i].outputs = {TensorId(i)};
+    for (int k = 0; k < 2 && i > 0; ++k) {
+      const TensorId input(i - 1 - random() % std::min<std::size_t>(i, 400));
+      if (std::find(list[i].inputs.begin(), list[i].inputs.end(), input) == list[i].inputs.end()) {
+        list[i].inputs.push_back(input);
+      }
+    }
+  }
+  return ComputationGraph::create(fmt::format("layered {}", operators), std::move(list), std::move(tensors), {});
+}
+
+}  // namespace
+
+void run_scale(const Options& options, const Emit& emit) {
+  emit("Random layered graphs, transfers of 0.5 us + 1 byte/ps, 2 GB of memory per device; milliseconds.");
+  emit("");
+  emit_header(emit);
+  const std::pair<std::size_t, std::uint32_t> sizes[] = {{1'000, 8},    {3'000, 16},  {10'000, 32},
+                                                         {20'000, 256}, {30'000, 64}, {100'000, 64}};
+  for (const auto& [operators, devices] : sizes) {
+    const std::string name = fmt::format("{} operators, {} devices", operators, devices);
+    if (!options.chooses(name)) continue;
+    Cluster cluster = uniform_cluster(devices, {"compute"}, Bytes(2'000'000'000), Duration(500), 1'000'000'000'000);
+    const Problem problem = Problem::create(layered_graph(operators, options.seed), std::move(cluster));
+    emit_row(emit, plan_row(name, problem, options, 1e6, "-", std::nullopt));
+  }
+}
+
+}  // namespace opweave::bench

@@ -1,0 +1,47 @@
+#include "opweave/check.h"
+
+#include "check/findings.h"
+#include "check/reading.h"
+#include "check/rules.h"
+#include "opweave/error.h"
+
+namespace opweave {
+
+std::string_view to_string(Rule rule) {
+  switch (rule) {
+    case Rule::kOnce:
+      return "once";
+    case Rule::kStream:
+      return "stream";
+    case Rule::kPresence:
+      return "presence";
+    case Rule::kTransfer:
+      return "transfer";
+    case Rule::kMemory:
+      return "memory";
+    case Rule::kPlacement:
+      return "placement";
+    case Rule::kFigures:
+      return "figures";
+  }
+  throw InternalError("unknown rule");
+}
+
+std::vector<Violation> check(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan,
+                             std::size_t limit) {
+  checking::Findings findings(limit);
+  const checking::Reading reading(graph, cluster, plan, findings);
+  if (reading.usable()) {
+    std::vector<checking::Hold> holds = checking::check_once(reading, findings);
+    checking::check_streams(reading, findings);
+    const std::vector<checking::Hold> live = checking::check_presence(reading, findings);
+    holds.insert(holds.end(), live.begin(), live.end());
+    checking::check_transfers(reading, findings);
+    const std::vector<checking::MemoryUse> memory = checking::check_memory(reading, holds, findings);
+    checking::check_placement(reading, findings);
+    checking::check_figures(reading, memory, findings);
+  }
+  return findings.take();
+}
+
+}  // namespace opweave

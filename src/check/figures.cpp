@@ -1,0 +1,223 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+#include <unordered_map>
+
+#include "check/rules.h"
+
+namespace opweave::checking {
+namespace {
+
+struct DeviceFigures {
+  Wide compute_busy = 0;
+  Wide span_idle = 0;
+  Wide sent = 0;
+  Wide received = 0;
+};
+
+class FiguresCheck {
+ public:
+  FiguresCheck(const Reading& reading, const std::vector<MemoryUse>& memory, Findings& findings)
+      : reading_(reading), memory_(memory), findings_(findings) {}
+
+  void check() {
+    check_names();
+    for (const Run& run : reading_.runs()) {
+      if (run.present) makespan_ = std::max(makespan_, run.end.value());
+    }
+    check_claims();
+    check_plan_figures();
+    check_device_figures();
+  }
+
+ private:
+  const PlanStatistics& stated() const { return reading_.plan().statistics; }
+
+  template <class Value>
+  void require(const std::string& what, Value stated, Wide expected) {
+    if (Wide{stated} == expected) return;
+    findings_.add(Rule::kFigures, [&] { return fmt::format("{} is {}, expected {}", what, stated, expected); });
+  }
+
+  void require_near(const std::string& what, double stated, double expected) {
+    constexpr double kTolerance = 1e-9;  // the order of floating-point sums is free
+    if (std::abs(stated - expected) <= kTolerance) return;
+    findings_.add(Rule::kFigures, [&] { return fmt::format("{} is {}, expected {}", what, stated, expected); });
+  }
+
+  void check_names() {
+    const auto require_name = [&](const char* what, const std::string& stated, const std::string& given) {
+      if (stated == given) return;
+      findings_.add(Rule::kFigures,
+                    [&] { return fmt::format("plan is for {} \"{}\", checked with \"{}\"", what, stated, given); });
+    };
+    require_name("graph", reading_.plan().graph_name, reading_.graph().name());
+    require_name("cluster", reading_.plan().cluster_name, reading_.cluster().name());
+  }
+
+  /// Makespan, bounds, status and gap.
+  void check_claims() {
+    require("makespan_ns", stated().makespan.value(), makespan_);
+    std::int64_t best = 0;
+    for (const LowerBound& bound : reading_.plan().bounds) {
+      best = std::max(best, bound.value.value());
+      if (bound.value.value() <= makespan_) continue;
+      findings_.add(Rule::kFigures, [&] {
+        return fmt::format("lower bound \"{}\" is {} ns, above the makespan {} ns", bound.name, bound.value.value(),
+                           makespan_);
+      });
+    }
+    if (reading_.plan().status == PlanStatus::kOptimal && best != makespan_) {
+      findings_.add(Rule::kFigures, [&] {
+        return fmt::format("status is \"optimal\", but the lower bound {} ns is not the makespan {} ns", best,
+                           makespan_);
+      });
+    }
+    // Of a false makespan no gap can be true, and its difference to a bound may not even fit.
+    if (stated().makespan.value() != makespan_) return;
+    const double gap =
+        makespan_ == 0 ? 0.0 : static_cast<double>(Wide{makespan_} - best) / static_cast<double>(makespan_);
+    require_near("gap", reading_.plan().gap(), gap);
+  }
+
+  void check_plan_figures() {
+    require("period_ns", stated().period.value(), period());
+
+    const std::vector<Home> all = homes(reading_);
+    std::size_t copies = 0;
+    for (std::size_t i = 0, first = 0; i < all.size(); ++i) {
+      if (all[i].parameter != all[first].parameter) first = i;
+      copies = std::max(copies, i - first + 1);
+    }
+    require("parameter_copies", stated().parameter_copies, Wide{copies});
+
+    Wide moved = 0;
+    for (const Shipment& shipment : reading_.shipments()) moved += size(shipment);
+    require("bytes_moved", stated().bytes_moved.value(), moved);
+  }
+
+  /// ceil(largest load / microbatches).
+  Wide period() const {
+    const Cluster& cluster = reading_.cluster();
+    const std::size_t stream_count = cluster.stream_names().size();
+    std::vector<Wide> streams(cluster.device_count() * stream_count, 0);
+    for (std::size_t i = 0; i < reading_.graph().operators().size(); ++i) {
+      for (const std::string& name : reading_.graph().operators()[i].streams) {
+        const auto stream = cluster.find_stream(name);
+        if (!stream) continue;
+        for (const Run& run : reading_.runs_of(OperatorId(i))) {
+          for (const DeviceId device : run.devices) {
+            streams[device.index() * stream_count + stream->index()] += Wide{run.end.value()} - run.start.value();
+          }
+        }
+      }
+    }
+    Wide largest = 0;
+    for (const Wide load : streams) largest = std::max(largest, load);
+
+    const Contention contention = reading_.plan().settings.contention;
+    std::unordered_map<std::uint64_t, Wide> channels;
+    for (const Shipment& shipment : reading_.shipments()) {
+      const Wide lasts = Wide{shipment.end.value()} - shipment.start.value();
+      if (contention == Contention::kEndpoint) {
+        channels[2 * shipment.source.index()] += lasts;
+        channels[2 * shipment.destination.index() + 1] += lasts;
+      } else if (contention == Contention::kLink) {
+        for (const std::uint64_t key : links_on_route(cluster, shipment.source, shipment.destination)) {
+          channels[key] += lasts;
+        }
+      }
+    }
+    for (const auto& [channel, load] : channels) largest = std::max(largest, load);
+    const Wide microbatches = reading_.training().microbatches;
+    return (largest + microbatches - 1) / microbatches;
+  }
+
+  std::vector<DeviceFigures> device_figures() const {
+    struct Span {
+      DeviceId device;
+      Duration start;
+      Duration end;
+    };
+    std::vector<Span> spans;
+    for (std::size_t i = 0; i < reading_.graph().operators().size(); ++i) {
+      const std::vector<std::string>& streams = reading_.graph().operators()[i].streams;
+      if (std::find(streams.begin(), streams.end(), "compute") == streams.end()) continue;
+      for (const Run& run : reading_.runs_of(OperatorId(i))) {
+        for (const DeviceId device : run.devices) spans.push_back({device, run.start, run.end});
+      }
+    }
+    std::sort(spans.begin(), spans.end(),
+              [](const Span& a, const Span& b) { return std::tie(a.device, a.start) < std::tie(b.device, b.start); });
+    std::vector<DeviceFigures> result(reading_.cluster().device_count());
+    for (std::size_t i = 0; i < spans.size();) {
+      const DeviceId device = spans[i].device;
+      DeviceFigures& figures = result[device.index()];
+      const Duration first = spans[i].start;
+      Duration reached = first;
+      for (; i < spans.size() && spans[i].device == device; ++i) {
+        const Duration from = std::max(spans[i].start, reached);
+        if (spans[i].end > from) figures.compute_busy += Wide{spans[i].end.value()} - from.value();
+        reached = std::max(reached, spans[i].end);
+      }
+      figures.span_idle = Wide{reached.value()} - first.value() - figures.compute_busy;
+    }
+    for (const Shipment& shipment : reading_.shipments()) {
+      result[shipment.source.index()].sent += size(shipment);
+      result[shipment.destination.index()].received += size(shipment);
+    }
+    return result;
+  }
+
+  void check_device_figures() {
+    const std::vector<DeviceFigures> expected = device_figures();
+    Wide bubbles = 0;
+    for (const DeviceFigures& figures : expected) bubbles += makespan_ - figures.compute_busy;
+    double ratio = 0;
+    double utilisation = 0;
+    if (makespan_ > 0) {
+      ratio = static_cast<double>(bubbles) / (static_cast<double>(expected.size()) * static_cast<double>(makespan_));
+      utilisation = 1 - ratio;
+    }
+    require_near("bubble_ratio", stated().bubble_ratio, ratio);
+    require_near("utilisation", stated().utilisation, utilisation);
+
+    if (stated().devices.size() != expected.size()) {
+      findings_.add(Rule::kFigures, [&] {
+        return fmt::format("statistics cover {} devices, but the cluster has {}", stated().devices.size(),
+                           expected.size());
+      });
+      return;
+    }
+    for (std::size_t d = 0; d < expected.size(); ++d) {
+      const DeviceStatistics& device = stated().devices[d];
+      const auto what = [&](const char* figure) {
+        return fmt::format("{} of device {}", figure, reading_.name(DeviceId(d)));
+      };
+      require(what("compute_busy_ns"), device.compute_busy.value(), expected[d].compute_busy);
+      require(what("bubble_ns"), device.bubble.value(), makespan_ - expected[d].compute_busy);
+      require(what("span_idle_ns"), device.span_idle.value(), expected[d].span_idle);
+      require(what("peak_memory_bytes"), device.peak_memory.value(), memory_[d].peak);
+      require(what("persistent_memory_bytes"), device.persistent_memory.value(), memory_[d].persistent);
+      require(what("bytes_sent"), device.bytes_sent.value(), expected[d].sent);
+      require(what("bytes_received"), device.bytes_received.value(), expected[d].received);
+    }
+  }
+
+  [[nodiscard]] Wide size(const Shipment& shipment) const { return reading_.graph().at(shipment.tensor).size.value(); }
+
+  const Reading& reading_;
+  const std::vector<MemoryUse>& memory_;
+  Findings& findings_;
+  std::int64_t makespan_ = 0;
+};
+
+}  // namespace
+
+void check_figures(const Reading& reading, const std::vector<MemoryUse>& memory, Findings& findings) {
+  FiguresCheck(reading, memory, findings).check();
+}
+
+}  // namespace opweave::checking

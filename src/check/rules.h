@@ -1,0 +1,67 @@
+/// One function per rule of docs/validation.md.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "check/findings.h"
+#include "check/reading.h"
+
+namespace opweave::checking {
+
+/// How an operator runs on a given set of devices: the part of a mode that the rules need.
+struct AllowedMode {
+  Duration duration;
+  Bytes workspace;
+};
+/// The mode of the run's operator on the run's devices, whatever rule 6 says of them. Where there is
+/// none and `why_not` is given, it receives the reason.
+[[nodiscard]] std::optional<AllowedMode> mode_of(const Reading& reading, const Run& run, std::string* why_not);
+
+/// A piece of a device's memory, taken during [from, until).
+struct Hold {
+  DeviceId device;
+  Duration from;
+  Duration until;
+  Bytes size;
+};
+
+/// What a device's memory holds at its fullest.
+struct MemoryUse {
+  Wide peak = 0;
+  Wide persistent = 0;
+};
+
+/// Rule 1. \return workspaces of the runs.
+[[nodiscard]] std::vector<Hold> check_once(const Reading& reading, Findings& findings);
+/// Rule 2.
+void check_streams(const Reading& reading, Findings& findings);
+/// Rule 3. \return where and how long each tensor is live.
+[[nodiscard]] std::vector<Hold> check_presence(const Reading& reading, Findings& findings);
+/// Rule 4.
+void check_transfers(const Reading& reading, Findings& findings);
+/// Rule 5. \return by device.
+[[nodiscard]] std::vector<MemoryUse> check_memory(const Reading& reading, const std::vector<Hold>& holds,
+                                                  Findings& findings);
+/// Rule 6.
+void check_placement(const Reading& reading, Findings& findings);
+/// The plan's statements about itself.
+void check_figures(const Reading& reading, const std::vector<MemoryUse>& memory, Findings& findings);
+
+/// Each pair of a parameter and a device on which an operator runs that reads it, once, by parameter.
+struct Home {
+  ParameterId parameter;
+  DeviceId device;
+  auto operator<=>(const Home&) const = default;
+};
+[[nodiscard]] std::vector<Home> homes(const Reading& reading);
+
+/// Key of the thing that a hop of a transfer occupies under Contention::kLink: a link, one direction
+/// of a full-duplex link, or the default link of an ordered pair of devices.
+[[nodiscard]] std::vector<std::uint64_t> links_on_route(const Cluster& cluster, DeviceId from, DeviceId to);
+/// Name of such a thing, for messages.
+[[nodiscard]] std::string link_name(const Cluster& cluster, std::uint64_t key);
+
+}  // namespace opweave::checking

@@ -1,0 +1,49 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/format.h"
+#include "cli/inputs.h"
+#include "cli/output.h"
+#include "opweave/check.h"
+#include "opweave/io.h"
+
+namespace opweave::cli {
+namespace {
+
+struct Options {
+  InputFiles files;
+  std::filesystem::path plan;
+};
+
+ExitCode run(const Options& options) {
+  const ComputationGraph graph = load_graph(options.files.graph);
+  const Cluster cluster = load_cluster(options.files.cluster);
+  const Plan plan = parse_plan(read_file(options.plan), options.plan.string(), graph, cluster);
+  const auto violations = check(graph, cluster, plan);
+  for (const Violation& violation : violations) {
+    complain("error", fmt::format("{}: {}: {}", options.plan.string(), to_string(violation.rule), violation.message));
+  }
+  if (!violations.empty()) return ExitCode::kInputError;
+  print(fmt::format("valid: makespan {}, lower bound {}, gap {}\n", human(plan.statistics.makespan),
+                    human(plan.lower_bound()), percent(plan.gap())));
+  return ExitCode::kDone;
+}
+
+}  // namespace
+
+void add_check(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("check", "does a plan obey the rules?");
+  command->footer(
+      "Exit code 0: valid. Exit code 2: one line per violation on standard error, at most 100, each with its rule:\n"
+      "once, stream, presence, transfer, memory, placement, figures (docs/concepts.md).\n\n"
+      "Example:\n"
+      "  opweave check graph.json cluster.json plan.json");
+  options->files.add_to(*command);
+  command->add_option("PLAN", options->plan, "plan (JSON)")->required();
+  command->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace opweave::cli

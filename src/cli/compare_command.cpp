@@ -1,0 +1,90 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/comparison.h"
+#include "cli/inputs.h"
+#include "cli/output.h"
+#include "opweave/error.h"
+
+namespace opweave::cli {
+namespace {
+
+struct Options {
+  std::vector<std::string> first;
+  std::vector<std::vector<std::string>> others;
+  SettingOptions settings;
+  std::filesystem::path output;
+  bool json = false;
+};
+
+/// \param files  GRAPH CLUSTER [PLAN]
+Comparison compare_files(const std::vector<std::string>& files, const SettingOptions& settings) {
+  if (files.size() < 2 || files.size() > 3) {
+    throw InputError(fmt::format("compare: {} files given, expected GRAPH CLUSTER [PLAN]", files.size()));
+  }
+  const InputFiles inputs{files[0], files[1]};
+  if (files.size() == 2) return compare_schedules(load_problem(inputs, settings), nullptr);
+  const PlannedProblem planned = load_valid_plan(inputs, files[2]);
+  return compare_schedules(planned.problem, &planned.plan);
+}
+
+nlohmann::ordered_json to_json(const Comparison& comparison) {
+  auto schedules = nlohmann::ordered_json::array();
+  for (const auto& [row, activations] : comparison.schedules) {
+    nlohmann::ordered_json entry = {{"name", row.name},
+                                    {"makespan_ns", row.makespan.value()},
+                                    {"gap", nullptr},
+                                    {"bubble_ratio", row.bubble_ratio},
+                                    {"peak_memory_bytes", row.peak_memory.value()},
+                                    {"peak_activations", nullptr},
+                                    {"fits_memory", row.fits_memory},
+                                    {"parameter_copies", row.parameter_copies}};
+    if (row.gap) entry["gap"] = *row.gap;
+    if (activations) entry["peak_activations"] = *activations;
+    schedules.push_back(std::move(entry));
+  }
+  return {{"problem", comparison.problem},
+          {"lower_bound_ns", comparison.bound.value.value()},
+          {"lower_bound_name", comparison.bound.name},
+          {"schedules", schedules}};
+}
+
+ExitCode run(const Options& options) {
+  std::vector<Comparison> comparisons = {compare_files(options.first, options.settings)};
+  for (const auto& files : options.others) comparisons.push_back(compare_files(files, options.settings));
+  if (options.json || !options.output.empty()) {
+    auto list = nlohmann::ordered_json::array();
+    for (const Comparison& comparison : comparisons) list.push_back(to_json(comparison));
+    deliver(options.output, nlohmann::ordered_json{{"comparisons", list}}.dump(2) + "\n");
+  } else {
+    print(comparison_table(comparisons));
+  }
+  return ExitCode::kDone;
+}
+
+}  // namespace
+
+void add_compare(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("compare", "a plan beside the published schedules that apply");
+  command->footer(
+      "Which schedules apply follows from the graph's stages, their devices and the replicas (docs/experts.md).\n"
+      "Their memory is reported, not enforced: \"fits\" says whether they keep to the capacity.\n"
+      "Options that replace settings hold where no plan is given; a plan carries its own.\n\n"
+      "Examples:\n"
+      "  opweave compare graph.json cluster.json\n"
+      "  opweave compare graph.json cluster.json plan.json\n"
+      "  opweave compare v.graph.json v.cluster.json v.plan.json --with loop.graph.json loop.cluster.json");
+  command->add_option("FILES", options->first, "GRAPH CLUSTER [PLAN]")->required()->expected(2, 3);
+  command->add_option("--with", options->others, "GRAPH CLUSTER [PLAN] to add to the table; may be repeated")
+      ->expected(2, 3);
+  options->settings.add_to(*command);
+  command->add_option("-o,--output", options->output, "write JSON here");
+  command->add_flag("--json", options->json, "JSON on standard output");
+  command->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace opweave::cli

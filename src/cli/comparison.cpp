@@ -1,0 +1,85 @@
+#include "cli/comparison.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cli/format.h"
+#include "opweave/bounds.h"
+#include "opweave/experts.h"
+#include "opweave/pipeline.h"
+
+namespace opweave::cli {
+namespace {
+
+ComparedSchedule compared(const Problem& problem, std::string name, const PlanStatistics& figures,
+                          const LowerBound& bound) {
+  ComparedSchedule result;
+  ComparisonRow& row = result.row;
+  row.name = std::move(name);
+  row.makespan = figures.makespan;
+  row.bubble_ratio = figures.bubble_ratio;
+  row.parameter_copies = figures.parameter_copies;
+  if (figures.makespan > Duration()) {
+    row.gap =
+        static_cast<double>((figures.makespan - bound.value).value()) / static_cast<double>(figures.makespan.value());
+  }
+  const Bytes kept = activation_bytes(problem.graph());
+  Bytes most_held;
+  for (std::size_t d = 0; d < figures.devices.size(); ++d) {
+    const DeviceStatistics& device = figures.devices[d];
+    row.peak_memory = std::max(row.peak_memory, device.peak_memory);
+    most_held = std::max(most_held, device.peak_memory - device.persistent_memory);
+    const auto capacity = problem.capacity(DeviceId(d));
+    if (capacity && device.peak_memory > *capacity) row.fits_memory = false;
+  }
+  if (kept > Bytes()) {
+    result.peak_activations = static_cast<double>(most_held.value()) * static_cast<double>(figures.devices.size()) /
+                              static_cast<double>(kept.value());
+  }
+  return result;
+}
+
+}  // namespace
+
+Comparison compare_schedules(const Problem& problem, const Plan* plan) {
+  Comparison comparison;
+  comparison.problem = problem.graph().name();
+  const std::vector<LowerBound> bounds =
+      plan != nullptr && !plan->bounds.empty() ? plan->bounds : lower_bounds(problem);
+  comparison.bound = bounds.front();
+  for (const ExpertPlan& expert : expert_plans(problem)) {
+    comparison.schedules.push_back(
+        compared(problem, expert.name, statistics(problem, expert.schedule), comparison.bound));
+  }
+  std::stable_sort(
+      comparison.schedules.begin(), comparison.schedules.end(),
+      [](const ComparedSchedule& a, const ComparedSchedule& b) { return a.row.makespan > b.row.makespan; });
+  if (plan != nullptr) {
+    comparison.schedules.push_back(compared(problem, "opweave", plan->statistics, comparison.bound));
+  }
+  return comparison;
+}
+
+std::vector<ComparisonRow> rows_of(const Comparison& comparison) {
+  std::vector<ComparisonRow> rows;
+  for (const ComparedSchedule& schedule : comparison.schedules) rows.push_back(schedule.row);
+  return rows;
+}
+
+std::string comparison_table(const std::vector<Comparison>& comparisons) {
+  std::vector<std::vector<std::string>> lines = {{"problem", "schedule", "makespan", "gap", "bubble",
+                                                  "peak activations", "peak memory", "fits", "parameter copies"}};
+  for (const Comparison& comparison : comparisons) {
+    for (const auto& [row, activations] : comparison.schedules) {
+      lines.push_back({comparison.problem, row.name, human(row.makespan), row.gap ? percent(*row.gap) : "-",
+                       percent(row.bubble_ratio), activations ? fmt::format("{:.2f}", *activations) : "-",
+                       human(row.peak_memory), row.fits_memory ? "yes" : "no", std::to_string(row.parameter_copies)});
+    }
+    lines.push_back({comparison.problem, fmt::format("lower bound ({})", comparison.bound.name),
+                     human(comparison.bound.value), "", "", "", "", "", ""});
+  }
+  return table(lines);
+}
+
+}  // namespace opweave::cli

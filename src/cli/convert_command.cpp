@@ -1,0 +1,33 @@
+#include "cli/convert_command.h"
+
+#include "cli/output.h"
+
+namespace opweave::cli {
+
+void ProblemOutput::add_to(CLI::App& command) {
+  command.add_option("-o,--output", graph, "write the graph here")->required();
+  command.add_option("--cluster", cluster, "write the cluster here")->required();
+}
+
+void ProblemOutput::write(const ComputationGraph& graph_value, const Cluster& cluster_value) const {
+  deliver(graph, graph_to_json(graph_value));
+  deliver(cluster, cluster_to_json(cluster_value));
+}
+
+void add_convert(CLI::App& app, Action& action) {
+  CLI::App* convert = app.add_subcommand("convert", "others' formats to ours and back");
+  convert->require_subcommand(1);
+  convert->footer(
+      "Examples:\n"
+      "  opweave convert pipeline spec.json --shape V --devices 8 -o graph.json --cluster cluster.json\n"
+      "  opweave convert fjs mk01.txt -o graph.json --cluster cluster.json\n"
+      "  opweave convert csv schedule.csv graph.json cluster.json -o plan.json\n"
+      "  opweave convert expert ZB-V --devices 4 --microbatches 8 -o schedule.csv");
+  add_convert_pipeline(*convert, action);
+  add_convert_fjs(*convert, action);
+  add_convert_msr(*convert, action);
+  add_convert_csv(*convert, action);
+  add_convert_expert(*convert, action);
+}
+
+}  // namespace opweave::cli

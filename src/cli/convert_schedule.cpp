@@ -1,0 +1,116 @@
+// Pipeline schedules as text (PyTorch's CSV): to a plan, and from a published schedule's definition.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "cli/convert_command.h"
+#include "cli/inputs.h"
+#include "cli/output.h"
+#include "opweave/bounds.h"
+#include "opweave/check.h"
+#include "opweave/error.h"
+#include "opweave/experts.h"
+#include "opweave/simulate.h"
+
+namespace opweave::cli {
+namespace {
+
+struct CsvOptions {
+  std::filesystem::path schedule;
+  InputFiles files;
+  std::string pairs = "split";
+  std::filesystem::path output;
+};
+
+PairMode parse_pairs(const std::string& text) {
+  if (text == "atomic") return PairMode::kAtomic;
+  if (text == "split") return PairMode::kSplit;
+  throw InputError(fmt::format("--pairs: value is \"{}\", expected atomic or split", text));
+}
+
+ExitCode csv_to_plan(const CsvOptions& options) {
+  const PipelineSchedule schedule = parse_pytorch_csv(read_file(options.schedule), options.schedule.string());
+  const Problem problem = load_problem(options.files);
+  SimulationOptions how;
+  how.contention = problem.settings().contention;
+  const SimulationResult result = simulate(problem, to_order(problem, schedule, parse_pairs(options.pairs)), how);
+  if (!result.deadlock.empty()) {
+    throw InputError(fmt::format("{}: the order cannot run: {}", options.schedule.string(), result.deadlock));
+  }
+  Provenance provenance;
+  provenance.version = OPWEAVE_VERSION;
+  provenance.method = "csv";
+  provenance.limit = "none";
+  provenance.graph_hash = content_hash(problem.graph());
+  provenance.cluster_hash = content_hash(problem.cluster());
+  const Plan plan = make_plan(problem, result.schedule, lower_bounds(problem), provenance);
+  deliver(options.output, plan_to_json(plan, problem.graph(), problem.cluster()));
+  for (const Violation& violation : check(problem.graph(), problem.cluster(), plan, 1)) {
+    complain("warning", fmt::format("{}: the plan is not valid here: {}: {}", options.schedule.string(),
+                                    to_string(violation.rule), violation.message));
+  }
+  return ExitCode::kDone;
+}
+
+struct ExpertOptions {
+  std::string expert;
+  std::uint32_t devices = 0;
+  std::uint32_t microbatches = 0;
+  std::vector<std::int64_t> costs = {1, 1, 1};
+  std::string dialect = "compute_only";
+  std::filesystem::path output;
+};
+
+ExitCode expert_to_csv(const ExpertOptions& options) {
+  const auto expert = expert_from_string(options.expert);
+  if (!expert) {
+    std::string names;
+    for (const Expert known : kAllExperts) names += fmt::format("{}{}", names.empty() ? "" : ", ", to_string(known));
+    throw InputError(fmt::format("schedule is \"{}\", expected one of {}", options.expert, names));
+  }
+  const StageCosts costs{Duration(options.costs[0]), Duration(options.costs[1]), Duration(options.costs[2]), {}};
+  const auto schedule = generate(*expert, options.devices, options.microbatches, costs);
+  if (!schedule) {
+    throw InputError(fmt::format("{} is not defined for {} devices and {} microbatches", options.expert,
+                                 options.devices, options.microbatches));
+  }
+  if (options.dialect != "compute_only" && options.dialect != "compute_comms") {
+    throw InputError(
+        fmt::format("--dialect: value is \"{}\", expected compute_only or compute_comms", options.dialect));
+  }
+  const CsvDialect dialect = options.dialect == "compute_only" ? CsvDialect::kComputeOnly : CsvDialect::kComputeComms;
+  deliver(options.output, to_pytorch_csv(*schedule, dialect));
+  return ExitCode::kDone;
+}
+
+}  // namespace
+
+void add_convert_csv(CLI::App& convert, Action& action) {
+  auto options = std::make_shared<CsvOptions>();
+  CLI::App* command = convert.add_subcommand("csv", "PyTorch pipeline schedule -> plan for a graph with stages");
+  command->footer(
+      "The schedule's order is kept and everything starts as early as it can. A plan that breaks a rule here,\n"
+      "say the memory of a device, is written with a warning.");
+  command->add_option("SCHEDULE", options->schedule, "schedule (CSV, compute_only or compute_comms)")->required();
+  options->files.add_to(*command);
+  command->add_option("--pairs", options->pairs, "how OVERLAP_F_B runs: atomic or split")->capture_default_str();
+  command->add_option("-o,--output", options->output, "write the plan here instead of standard output");
+  command->callback([options, &action] { action = [options] { return csv_to_plan(*options); }; });
+}
+
+void add_convert_expert(CLI::App& convert, Action& action) {
+  auto options = std::make_shared<ExpertOptions>();
+  CLI::App* command = convert.add_subcommand("expert", "published schedule -> PyTorch CSV");
+  command->add_option("SCHEDULE", options->expert, "1F1B, ZB1P, ZB-V, ... (docs/experts.md)")->required();
+  command->add_option("--devices", options->devices, "number of devices")->required()->check(CLI::PositiveNumber);
+  command->add_option("--microbatches", options->microbatches, "microbatches")->required()->check(CLI::PositiveNumber);
+  command->add_option("--costs", options->costs, "times of F, I and W of a stage, in any unit")
+      ->expected(3)
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--dialect", options->dialect, "compute_only or compute_comms")->capture_default_str();
+  command->add_option("-o,--output", options->output, "write the CSV here instead of standard output");
+  command->callback([options, &action] { action = [options] { return expert_to_csv(*options); }; });
+}
+
+}  // namespace opweave::cli

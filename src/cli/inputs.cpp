@@ -1,0 +1,68 @@
+#include "cli/inputs.h"
+
+#include <fmt/format.h>
+
+#include "opweave/check.h"
+#include "opweave/error.h"
+#include "opweave/io.h"
+
+namespace opweave::cli {
+
+void InputFiles::add_to(CLI::App& command) {
+  command.add_option("GRAPH", graph, "computational graph (JSON)")->required();
+  command.add_option("CLUSTER", cluster, "devices and links (JSON)")->required();
+}
+
+void SettingOptions::add_to(CLI::App& command) {
+  command.add_option("--contention", contention, "how transfers share links: none, endpoint or link");
+  command.add_option("--microbatches", microbatches, "microbatches of one iteration")->check(CLI::PositiveNumber);
+  command.add_option("--replicas", replicas, "copies of every parameter that may exist")->check(CLI::PositiveNumber);
+  command.add_option("--memory-limit", memory_limit, "capacity of every device, e.g. 80GiB");
+}
+
+ProblemSettings SettingOptions::apply(ProblemSettings settings) const {
+  if (contention) settings.contention = parse_contention(*contention);
+  // A binding of microbatches to replicas is for the numbers that its author had in mind.
+  if (microbatches || replicas) settings.training.replica_of_microbatch.clear();
+  if (microbatches) settings.training.microbatches = *microbatches;
+  if (replicas) settings.training.replicas = *replicas;
+  if (memory_limit) settings.memory_limit = naming("--memory-limit", [this] { return parse_bytes(*memory_limit); });
+  return settings;
+}
+
+ComputationGraph load_graph(const std::filesystem::path& path) { return parse_graph(read_file(path), path.string()); }
+
+Cluster load_cluster(const std::filesystem::path& path) { return parse_cluster(read_file(path), path.string()); }
+
+Contention parse_contention(const std::string& text) {
+  if (const auto contention = contention_from_string(text)) return *contention;
+  throw InputError(fmt::format("--contention: value is \"{}\", expected none, endpoint or link", text));
+}
+
+Problem load_problem(const InputFiles& files, const SettingOptions& options) {
+  ComputationGraph graph = load_graph(files.graph);
+  Cluster cluster = load_cluster(files.cluster);
+  ProblemSettings settings = options.apply(default_settings(graph, cluster));
+  return Problem::create(std::move(graph), std::move(cluster), std::move(settings));
+}
+
+PlannedProblem load_planned_problem(const InputFiles& files, const std::filesystem::path& plan_path) {
+  ComputationGraph graph = load_graph(files.graph);
+  Cluster cluster = load_cluster(files.cluster);
+  Plan plan = parse_plan(read_file(plan_path), plan_path.string(), graph, cluster);
+  Problem problem = Problem::create(std::move(graph), std::move(cluster), plan.settings);
+  return {std::move(problem), std::move(plan)};
+}
+
+PlannedProblem load_valid_plan(const InputFiles& files, const std::filesystem::path& plan_path) {
+  PlannedProblem loaded = load_planned_problem(files, plan_path);
+  const auto violations = check(loaded.problem.graph(), loaded.problem.cluster(), loaded.plan, 1);
+  if (!violations.empty()) {
+    throw InputError(
+        fmt::format("{}: {}: {}", plan_path.string(), to_string(violations.front().rule), violations.front().message),
+        "see all violations with `opweave check`");
+  }
+  return loaded;
+}
+
+}  // namespace opweave::cli

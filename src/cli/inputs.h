@@ -1,0 +1,67 @@
+/// From file names and options to the values that the library works on.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "opweave/cluster.h"
+#include "opweave/error.h"
+#include "opweave/graph.h"
+#include "opweave/plan.h"
+#include "opweave/problem.h"
+
+namespace opweave::cli {
+
+/// The positional arguments GRAPH and CLUSTER.
+struct InputFiles {
+  std::filesystem::path graph;
+  std::filesystem::path cluster;
+
+  void add_to(CLI::App& command);
+};
+
+/// Options that replace settings of the graph's and the cluster's authors.
+struct SettingOptions {
+  std::optional<std::string> contention;
+  std::optional<std::uint32_t> microbatches;
+  std::optional<std::uint32_t> replicas;
+  std::optional<std::string> memory_limit;
+
+  void add_to(CLI::App& command);
+  /// The authors' settings with the replacements.
+  [[nodiscard]] ProblemSettings apply(ProblemSettings settings) const;
+};
+
+[[nodiscard]] ComputationGraph load_graph(const std::filesystem::path& path);
+[[nodiscard]] Cluster load_cluster(const std::filesystem::path& path);
+[[nodiscard]] Contention parse_contention(const std::string& text);
+
+/// Runs `build`; an InputError from it is thrown on with `where` (an option, a file) in front.
+template <class Build>
+auto naming(const std::string& where, Build&& build) {
+  try {
+    return build();
+  } catch (const InputError& error) {
+    throw InputError(where + ": " + error.what(), error.hint());
+  }
+}
+
+/// A problem from its files, with the settings of the authors and the options.
+[[nodiscard]] Problem load_problem(const InputFiles& files, const SettingOptions& options = {});
+
+/// A plan together with the problem that it is for (its own settings).
+struct PlannedProblem {
+  Problem problem;
+  Plan plan;
+};
+/// Reads all three files. The plan is parsed and fits the problem; whether it obeys the rules is
+/// for `check` to say.
+[[nodiscard]] PlannedProblem load_planned_problem(const InputFiles& files, const std::filesystem::path& plan);
+/// The same for commands that present the plan as one.
+/// \throws InputError naming the first broken rule if the plan is not valid.
+[[nodiscard]] PlannedProblem load_valid_plan(const InputFiles& files, const std::filesystem::path& plan);
+
+}  // namespace opweave::cli

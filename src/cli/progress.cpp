@@ -1,0 +1,43 @@
+#include "cli/progress.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <string>
+
+#include "cli/format.h"
+#include "cli/output.h"
+
+namespace opweave::cli {
+
+ProgressLine::ProgressLine() : enabled_(somebody_watches()) {}
+
+ProgressLine::~ProgressLine() { erase(); }
+
+void ProgressLine::show(const Progress& progress) {
+  if (!enabled_ || (last_shown_ >= 0 && progress.seconds < last_shown_ + 0.1)) return;
+  last_shown_ = progress.seconds;
+  std::string line = fmt::format("{:6.1f} s", progress.seconds);
+  if (progress.makespan) {
+    const auto makespan = static_cast<double>(progress.makespan->value());
+    const auto bound = static_cast<double>(progress.lower_bound.value());
+    line += fmt::format("  makespan {}  gap {}", human(*progress.makespan),
+                        percent(makespan > 0 ? (makespan - bound) / makespan : 0));
+  } else {
+    line += "  no plan yet";
+  }
+  line += fmt::format("  bound {}  {}", human(progress.lower_bound), progress.method);
+  // "\x1b[K" clears what a longer line left behind.
+  fmt::print(stderr, "\r{}\x1b[K", line);
+  std::fflush(stderr);
+  visible_ = true;
+}
+
+void ProgressLine::erase() {
+  if (!visible_) return;
+  fmt::print(stderr, "\r\x1b[K");
+  std::fflush(stderr);
+  visible_ = false;
+}
+
+}  // namespace opweave::cli

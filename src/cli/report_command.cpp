@@ -1,0 +1,43 @@
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/comparison.h"
+#include "cli/inputs.h"
+#include "cli/output.h"
+#include "opweave/io.h"
+#include "opweave/report.h"
+
+namespace opweave::cli {
+namespace {
+
+struct Options {
+  InputFiles files;
+  std::filesystem::path plan;
+  std::filesystem::path output;
+  std::filesystem::path trace;
+};
+
+ExitCode run(const Options& options) {
+  const PlannedProblem planned = load_valid_plan(options.files, options.plan);
+  const Comparison comparison = compare_schedules(planned.problem, &planned.plan);
+  deliver(options.output, report_html(planned.problem, planned.plan, rows_of(comparison)));
+  if (!options.trace.empty()) write_file(options.trace, perfetto_trace(planned.problem, planned.plan));
+  return ExitCode::kDone;
+}
+
+}  // namespace
+
+void add_report(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("report", "pictures of a plan: one offline HTML page, and a trace");
+  command->footer(
+      "Example:\n"
+      "  opweave report graph.json cluster.json plan.json -o report.html --trace trace.json");
+  options->files.add_to(*command);
+  command->add_option("PLAN", options->plan, "plan (JSON)")->required();
+  command->add_option("-o,--output", options->output, "write the page here instead of standard output");
+  command->add_option("--trace", options->trace, "write a trace for Perfetto");
+  command->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace opweave::cli

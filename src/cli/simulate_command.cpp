@@ -1,0 +1,108 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/format.h"
+#include "cli/inputs.h"
+#include "cli/output.h"
+#include "opweave/error.h"
+#include "opweave/io.h"
+#include "opweave/simulate.h"
+
+namespace opweave::cli {
+namespace {
+
+struct Options {
+  InputFiles files;
+  std::filesystem::path plan;
+  std::optional<std::string> contention;
+  double compute_slowdown = 1;
+  std::filesystem::path durations;
+  std::filesystem::path output;
+  bool json = false;
+};
+
+nlohmann::ordered_json to_json(const Problem& problem, const PlanStatistics& figures) {
+  auto devices = nlohmann::ordered_json::array();
+  for (std::size_t d = 0; d < figures.devices.size(); ++d) {
+    const DeviceStatistics& device = figures.devices[d];
+    devices.push_back({{"name", problem.cluster().at(DeviceId(d)).name},
+                       {"compute_busy_ns", device.compute_busy.value()},
+                       {"bubble_ns", device.bubble.value()},
+                       {"span_idle_ns", device.span_idle.value()},
+                       {"peak_memory_bytes", device.peak_memory.value()},
+                       {"persistent_memory_bytes", device.persistent_memory.value()},
+                       {"sent_bytes", device.bytes_sent.value()},
+                       {"received_bytes", device.bytes_received.value()}});
+  }
+  return {{"makespan_ns", figures.makespan.value()},
+          {"bubble_ratio", figures.bubble_ratio},
+          {"moved_bytes", figures.bytes_moved.value()},
+          {"parameter_copies", figures.parameter_copies},
+          {"devices", devices}};
+}
+
+std::string to_table(const Problem& problem, const PlanStatistics& figures, Duration planned) {
+  std::vector<std::vector<std::string>> rows = {
+      {"device", "busy", "bubble", "idle within", "peak memory", "parameters"}};
+  for (std::size_t d = 0; d < figures.devices.size(); ++d) {
+    const DeviceStatistics& device = figures.devices[d];
+    rows.push_back({problem.cluster().at(DeviceId(d)).name, human(device.compute_busy), human(device.bubble),
+                    human(device.span_idle), human(device.peak_memory), human(device.persistent_memory)});
+  }
+  return fmt::format("makespan {} (planned {}), bubble {}\n{}", human(figures.makespan), human(planned),
+                     percent(figures.bubble_ratio), table(rows));
+}
+
+ExitCode run(const Options& options) {
+  const PlannedProblem planned = load_planned_problem(options.files, options.plan);
+  const Problem& problem = planned.problem;
+  const Schedule schedule = to_schedule(problem, planned.plan);
+  SimulationOptions how;
+  how.contention = options.contention ? parse_contention(*options.contention) : problem.settings().contention;
+  how.compute_slowdown = options.compute_slowdown;
+  if (!options.durations.empty()) {
+    how.durations = parse_durations(read_file(options.durations), options.durations.string(), problem, schedule);
+  }
+  const SimulationResult result = simulate(problem, execution_order(problem, schedule), how);
+  if (!result.deadlock.empty()) {
+    throw InputError(fmt::format("{}: the order cannot run: {}", options.plan.string(), result.deadlock));
+  }
+  const PlanStatistics figures = statistics(problem, result.schedule, result.task_ends);
+  if (options.json || !options.output.empty()) {
+    deliver(options.output, to_json(problem, figures).dump(2) + "\n");
+  } else {
+    print(to_table(problem, figures, planned.plan.statistics.makespan));
+  }
+  return ExitCode::kDone;
+}
+
+}  // namespace
+
+void add_simulate(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("simulate", "what happens when a cluster follows the order of a plan");
+  command->footer(
+      "DURATIONS is a JSON object from an operator (\"layer3.mlp.F\") or a task (\"layer3.mlp.F#7\") to "
+      "nanoseconds.\n\n"
+      "Examples:\n"
+      "  opweave simulate graph.json cluster.json plan.json\n"
+      "  opweave simulate graph.json cluster.json plan.json --contention link --compute-slowdown 1.13\n"
+      "  opweave simulate graph.json cluster.json plan.json --durations measured.json --json");
+  options->files.add_to(*command);
+  command->add_option("PLAN", options->plan, "plan (JSON)")->required();
+  command->add_option("--contention", options->contention, "none, endpoint or link [as planned]");
+  command
+      ->add_option("--compute-slowdown", options->compute_slowdown,
+                   "compute takes this many times longer while another stream of the device is busy")
+      ->check(CLI::Range(1.0, 1000.0))
+      ->capture_default_str();
+  command->add_option("--durations", options->durations, "measured durations (JSON) instead of the planned ones");
+  command->add_option("-o,--output", options->output, "write JSON here");
+  command->add_flag("--json", options->json, "JSON on standard output");
+  command->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace opweave::cli

@@ -1,0 +1,70 @@
+/// The part that both integer programs of the scheduling problem share: which option each group takes,
+/// which transfers that makes necessary, which parameters live where.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "exact/mip_model.h"
+#include "exact/schedule_space.h"
+#include "opweave/schedule.h"
+
+namespace opweave::exact {
+
+/// Columns x (option of a group), u (transfer of a value from a source), h (parameters on a device), and
+/// their rows.
+class MipPlacement {
+ public:
+  using Expression = MipModel::Expression;
+
+  /// Adds the columns and rows to the model. Both outlive this object.
+  MipPlacement(const ScheduleSpace& space, MipModel& model);
+
+  /// 1 if the group takes the option; x in the formulas.
+  [[nodiscard]] const Expression& chosen(GroupId group, std::uint32_t option) const {
+    return chosen_[group.index()][option];
+  }
+  /// 1 if the group is placed on the device; z in the formulas.
+  [[nodiscard]] Expression on(GroupId group, DeviceId device) const;
+  [[nodiscard]] Expression on(TaskId task, DeviceId device) const {
+    return on(space_.problem().group_of(task), device);
+  }
+  /// 1 if the shipment happens from its source of this index; u in the formulas.
+  [[nodiscard]] const Expression& sent(std::size_t shipment, std::size_t source) const {
+    return sent_[shipment][source];
+  }
+  /// 1 if the shipment happens.
+  [[nodiscard]] Expression sent(std::size_t shipment) const;
+  /// Ticks that the task takes.
+  [[nodiscard]] Expression duration(TaskId task) const;
+  /// Units of memory that parameters take on the device.
+  [[nodiscard]] Expression persistent(DeviceId device) const { return persistent_[device.index()]; }
+  /// Bytes in units of the device's memory.
+  [[nodiscard]] double units(DeviceId device, Bytes bytes) const;
+
+  /// Sets the columns of this part to what a schedule says.
+  void express(const Schedule& schedule, std::vector<double>& values) const;
+  /// The mode of every task, by TaskId.
+  [[nodiscard]] std::vector<ModeIndex> modes(std::span<const double> values) const;
+
+ private:
+  void add_options();
+  void add_shipments();
+  void add_persistent();
+
+  struct Home {
+    MipModel::Column column;
+    std::vector<GroupId> groups;
+    DeviceId device;
+  };
+
+  const ScheduleSpace& space_;
+  MipModel& model_;
+  std::vector<std::vector<Expression>> chosen_;
+  std::vector<std::vector<Expression>> sent_;
+  std::vector<Expression> persistent_;
+  std::vector<Home> homes_;
+};
+
+}  // namespace opweave::exact

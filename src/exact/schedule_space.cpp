@@ -1,0 +1,329 @@
+#include "exact/schedule_space.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "opweave/error.h"
+
+namespace opweave::exact {
+namespace {
+
+bool includes(const std::vector<DeviceId>& devices, DeviceId device) {
+  return std::binary_search(devices.begin(), devices.end(), device);
+}
+
+}  // namespace
+
+std::int64_t TimeUnit::ticks(Duration duration) const {
+  const std::int64_t extra = rounding == Rounding::kUp ? length.value() - 1 : 0;
+  return (duration.value() + extra) / length.value();
+}
+
+TimeUnit exact_unit(const Problem& problem) {
+  std::int64_t unit = 0;
+  for (std::size_t t = 0; t < problem.task_count() && unit != 1; ++t) {
+    for (ModeIndex m = 0; m < problem.mode_count(TaskId(t)); ++m) {
+      unit = std::gcd(unit, problem.mode(TaskId(t), m).duration.value());
+    }
+  }
+  const std::size_t device_count = problem.cluster().device_count();
+  for (std::size_t v = 0; v < problem.value_count() && unit != 1; ++v) {
+    if (!problem.producer(ValueId(v))) continue;
+    for (std::size_t from = 0; from < device_count; ++from) {
+      for (std::size_t to = 0; to < device_count; ++to) {
+        if (from == to) continue;
+        const auto time = problem.transfer_time(ValueId(v), DeviceId(from), DeviceId(to));
+        if (time) unit = std::gcd(unit, time->value());
+      }
+    }
+  }
+  return {Duration(std::max<std::int64_t>(1, unit)), TimeUnit::Rounding::kExact};
+}
+
+std::vector<std::uint64_t> channels_of(const Problem& problem, DeviceId source, DeviceId destination) {
+  const Cluster& cluster = problem.cluster();
+  switch (problem.settings().contention) {
+    case Contention::kNone:
+      return {};
+    case Contention::kEndpoint:
+      return {2 * source.index(), 2 * destination.index() + 1};
+    case Contention::kLink:
+      break;
+  }
+  const std::optional<Route> route = cluster.route(source, destination);
+  if (!route) throw InternalError("transfer without a route");
+  if (route->hops.empty()) {  // the default link of an ordered pair
+    return {2 * cluster.links().size() + source.index() * cluster.device_count() + destination.index()};
+  }
+  std::vector<std::uint64_t> keys;
+  for (const Hop& hop : route->hops) {
+    const bool backward = cluster.links()[hop.link.index()].full_duplex && !hop.forward;
+    keys.push_back(2 * hop.link.index() + (backward ? 1 : 0));
+  }
+  return keys;
+}
+
+ScheduleSpace::ScheduleSpace(Problem problem, TimeUnit unit) : problem_(std::move(problem)), unit_(unit) {
+  list_options(nullptr, nullptr);
+  list_shipments();
+  find_binding_capacities();
+  find_heads_and_tails();
+}
+
+ScheduleSpace::ScheduleSpace(Problem problem, TimeUnit unit, const Schedule& reference,
+                             const std::vector<bool>& free_groups)
+    : problem_(std::move(problem)), unit_(unit) {
+  list_options(&reference, &free_groups);
+  list_shipments();
+  find_binding_capacities();
+  find_heads_and_tails();
+}
+
+void ScheduleSpace::list_options(const Schedule* reference, const std::vector<bool>* free_groups) {
+  options_.resize(problem_.group_count());
+  first_mode_.resize(problem_.task_count() + 1);
+  // Per task of a group: index of the mode for each option.
+  std::vector<std::vector<ModeIndex>> mode_of(problem_.task_count());
+  for (std::size_t g = 0; g < problem_.group_count(); ++g) {
+    const auto tasks = problem_.tasks_of(GroupId(g));
+    if (free_groups != nullptr && !(*free_groups)[g]) {
+      const Mode placed = problem_.mode(tasks.front(), reference->tasks[tasks.front().index()].mode);
+      options_[g].push_back({{placed.devices.begin(), placed.devices.end()}});
+      for (const TaskId task : tasks) mode_of[task.index()] = {reference->tasks[task.index()].mode};
+      continue;
+    }
+    for (ModeIndex m = 0; m < problem_.mode_count(tasks.front()); ++m) {
+      const Mode first = problem_.mode(tasks.front(), m);
+      std::vector<ModeIndex> modes;
+      for (const TaskId task : tasks) {
+        const ModeIndex count = problem_.mode_count(task);
+        ModeIndex match = count;
+        if (first.devices.size() == 1) {
+          match = problem_.mode_on(task, first.devices.front()).value_or(count);
+        } else {
+          for (ModeIndex i = 0; i < count && match == count; ++i) {
+            if (std::ranges::equal(problem_.mode(task, i).devices, first.devices)) match = i;
+          }
+        }
+        if (match == count) break;
+        modes.push_back(match);
+      }
+      if (modes.size() != tasks.size()) continue;
+      options_[g].push_back({{first.devices.begin(), first.devices.end()}});
+      for (std::size_t i = 0; i < tasks.size(); ++i) mode_of[tasks[i].index()].push_back(modes[i]);
+    }
+    if (options_[g].empty()) is_empty_ = true;
+  }
+  for (std::size_t t = 0; t < mode_of.size(); ++t) {
+    first_mode_[t] = modes_.size();
+    modes_.insert(modes_.end(), mode_of[t].begin(), mode_of[t].end());
+  }
+  first_mode_.back() = modes_.size();
+}
+
+std::vector<std::uint32_t> ScheduleSpace::options_on(GroupId group, DeviceId device) const {
+  std::vector<std::uint32_t> result;
+  const auto& options = options_[group.index()];
+  for (std::uint32_t o = 0; o < options.size(); ++o) {
+    if (includes(options[o].devices, device)) result.push_back(o);
+  }
+  return result;
+}
+
+std::vector<DeviceId> ScheduleSpace::devices(GroupId group) const {
+  std::vector<DeviceId> result;
+  for (const Option& option : options_[group.index()]) {
+    result.insert(result.end(), option.devices.begin(), option.devices.end());
+  }
+  std::sort(result.begin(), result.end());
+  result.erase(std::unique(result.begin(), result.end()), result.end());
+  return result;
+}
+
+std::int64_t ScheduleSpace::shortest(TaskId task) const {
+  const auto count = static_cast<std::uint32_t>(options(problem_.group_of(task)).size());
+  std::int64_t least = count == 0 ? 0 : duration(task, 0);
+  for (std::uint32_t o = 1; o < count; ++o) least = std::min(least, duration(task, o));
+  return least;
+}
+
+std::int64_t ScheduleSpace::longest(TaskId task) const {
+  std::int64_t most = 0;
+  const auto count = static_cast<std::uint32_t>(options(problem_.group_of(task)).size());
+  for (std::uint32_t o = 0; o < count; ++o) most = std::max(most, duration(task, o));
+  return most;
+}
+
+void ScheduleSpace::list_shipments() {
+  first_shipment_.reserve(problem_.value_count() + 1);
+  std::vector<DeviceId> destinations;
+  for (std::size_t v = 0; v < problem_.value_count(); ++v) {
+    const ValueId value(v);
+    first_shipment_.push_back(shipments_.size());
+    const std::optional<TaskId> producer = problem_.producer(value);
+    if (!producer) continue;
+    const GroupId home = problem_.group_of(*producer);
+    destinations.clear();
+    for (const TaskId consumer : problem_.consumers(value)) {
+      const GroupId group = problem_.group_of(consumer);
+      if (group == home) continue;  // always on the same devices
+      for (const Option& option : options(group)) {
+        destinations.insert(destinations.end(), option.devices.begin(), option.devices.end());
+      }
+    }
+    std::sort(destinations.begin(), destinations.end());
+    destinations.erase(std::unique(destinations.begin(), destinations.end()), destinations.end());
+    for (const DeviceId destination : destinations) {
+      Shipment shipment{value, destination, {}};
+      bool may_be_elsewhere = false;
+      std::vector<DeviceId> sources;
+      for (const Option& option : options(home)) {
+        if (includes(option.devices, destination)) continue;
+        may_be_elsewhere = true;
+        sources.insert(sources.end(), option.devices.begin(), option.devices.end());
+      }
+      if (!may_be_elsewhere) continue;
+      std::sort(sources.begin(), sources.end());
+      sources.erase(std::unique(sources.begin(), sources.end()), sources.end());
+      for (const DeviceId source : sources) {
+        const auto time = problem_.transfer_time(value, source, destination);
+        if (time) shipment.sources.push_back({source, unit_.ticks(*time)});
+      }
+      shipments_.push_back(std::move(shipment));
+    }
+  }
+  first_shipment_.push_back(shipments_.size());
+}
+
+std::optional<std::size_t> ScheduleSpace::shipment(ValueId value, DeviceId destination) const {
+  for (std::size_t s = first_shipment(value); s < end_of_shipments(value); ++s) {
+    if (shipments_[s].destination == destination) return s;
+  }
+  return std::nullopt;
+}
+
+std::vector<ScheduleSpace::Persistent> ScheduleSpace::persistent(DeviceId device) const {
+  std::map<ParameterId, std::vector<GroupId>> readers;
+  for (std::size_t g = 0; g < options_.size(); ++g) {
+    const auto parameters = problem_.parameters_of(GroupId(g));
+    if (parameters.empty() || options_on(GroupId(g), device).empty()) continue;
+    for (const ParameterId parameter : parameters) readers[parameter].push_back(GroupId(g));
+  }
+  // Parameters of the same groups live and die together.
+  std::map<std::vector<GroupId>, Bytes> merged;
+  for (auto& [parameter, groups] : readers) merged[std::move(groups)] += problem_.persistent_bytes(parameter);
+  std::vector<Persistent> result;
+  for (auto& [groups, bytes] : merged) {
+    if (bytes > Bytes()) result.push_back({groups, bytes});
+  }
+  return result;
+}
+
+void ScheduleSpace::find_binding_capacities() {
+  const std::size_t device_count = problem_.cluster().device_count();
+  std::vector<Bytes> most(device_count);
+  std::vector<std::int64_t> divisor(device_count, 0);
+  const auto may_hold = [&](DeviceId device, Bytes bytes) {
+    most[device.index()] += bytes;
+    divisor[device.index()] = std::gcd(divisor[device.index()], bytes.value());
+  };
+  for (std::size_t g = 0; g < options_.size(); ++g) {
+    const std::vector<DeviceId> places = devices(GroupId(g));
+    for (const ParameterId parameter : problem_.parameters_of(GroupId(g))) {
+      for (const DeviceId device : places) may_hold(device, problem_.persistent_bytes(parameter));
+    }
+  }
+  for (std::size_t t = 0; t < problem_.task_count(); ++t) {
+    const TaskId task(t);
+    const auto& all = options(problem_.group_of(task));
+    for (std::uint32_t o = 0; o < all.size(); ++o) {
+      const Bytes bytes = problem_.mode(task, mode(task, o)).workspace;
+      for (const DeviceId device : all[o].devices) may_hold(device, bytes);
+    }
+  }
+  std::vector<bool> is_there(device_count);
+  for (std::size_t v = 0; v < problem_.value_count(); ++v) {
+    const ValueId value(v);
+    if (problem_.size(value) == Bytes()) continue;
+    is_there.assign(device_count, false);
+    const auto settle = [&](TaskId task) {
+      for (const Option& option : options(problem_.group_of(task))) {
+        for (const DeviceId device : option.devices) is_there[device.index()] = true;
+      }
+    };
+    if (const auto producer = problem_.producer(value)) settle(*producer);
+    for (const TaskId consumer : problem_.consumers(value)) settle(consumer);
+    for (std::size_t d = 0; d < device_count; ++d) {
+      if (is_there[d]) may_hold(DeviceId(d), problem_.size(value));
+    }
+  }
+  for (std::size_t d = 0; d < device_count; ++d) {
+    const std::optional<Bytes> capacity = problem_.capacity(DeviceId(d));
+    const bool binds = capacity && most[d] > *capacity;
+    binding_capacity_.push_back(binds ? capacity : std::nullopt);
+    byte_unit_.emplace_back(std::max<std::int64_t>(1, divisor[d]));
+  }
+}
+
+std::int64_t ScheduleSpace::least_lag(ValueId value, TaskId producer, TaskId consumer) const {
+  const auto& from = options(problem_.group_of(producer));
+  const auto& to = options(problem_.group_of(consumer));
+  // Many choices rarely force a transfer, and looking at all pairs of them costs.
+  constexpr std::size_t kMostPairs = 64;
+  if (problem_.group_of(producer) == problem_.group_of(consumer) || from.size() * to.size() > kMostPairs) return 0;
+  std::optional<std::int64_t> least;
+  for (const Option& source : from) {
+    for (const Option& target : to) {
+      std::int64_t lag = 0;
+      bool is_possible = true;
+      for (const DeviceId device : target.devices) {
+        if (includes(source.devices, device)) continue;
+        std::optional<std::int64_t> arrival;
+        for (const DeviceId sender : source.devices) {
+          const auto time = problem_.transfer_time(value, sender, device);
+          if (time && (!arrival || unit_.ticks(*time) < *arrival)) arrival = unit_.ticks(*time);
+        }
+        if (!arrival) is_possible = false;
+        lag = std::max(lag, arrival.value_or(0));
+      }
+      if (is_possible && (!least || lag < *least)) least = lag;
+    }
+  }
+  return least.value_or(0);
+}
+
+void ScheduleSpace::find_heads_and_tails() {
+  const std::size_t count = problem_.task_count();
+  head_.assign(count, 0);
+  tail_.assign(count, 0);
+  std::vector<std::int64_t> least(count);
+  for (std::size_t t = 0; t < count; ++t) {
+    least[t] = shortest(TaskId(t));
+    horizon_ += longest(TaskId(t));
+  }
+  for (const Shipment& shipment : shipments_) {
+    std::int64_t most = 0;
+    for (const Source& source : shipment.sources) most = std::max(most, source.duration);
+    horizon_ += most;
+  }
+  // Ascending ids are a topological order.
+  const auto for_each_edge = [&](TaskId task, auto visit) {
+    for (const TaskId before : problem_.control_predecessors(task)) visit(before, 0);
+    for (const ValueId value : problem_.inputs(task)) {
+      if (const auto producer = problem_.producer(value)) visit(*producer, least_lag(value, *producer, task));
+    }
+  };
+  for (std::size_t t = 0; t < count; ++t) {
+    for_each_edge(TaskId(t), [&](TaskId before, std::int64_t lag) {
+      head_[t] = std::max(head_[t], head_[before.index()] + least[before.index()] + lag);
+    });
+  }
+  for (std::size_t t = count; t-- > 0;) {
+    for_each_edge(TaskId(t), [&](TaskId before, std::int64_t lag) {
+      tail_[before.index()] = std::max(tail_[before.index()], lag + least[t] + tail_[t]);
+    });
+  }
+}
+
+}  // namespace opweave::exact

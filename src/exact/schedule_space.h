@@ -1,0 +1,127 @@
+/// What a schedule of a problem may consist of: the index sets of every formulation.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "opweave/problem.h"
+#include "opweave/schedule.h"
+
+namespace opweave::exact {
+
+/// The unit in which a model counts time. A coarser unit makes a smaller model. Durations rounded down
+/// make a relaxation: each start s of a valid schedule becomes floor(s / unit), all orders survive, and a
+/// bound of the coarse problem times the unit is a bound of the problem. Durations rounded up make a
+/// restriction: starts times the unit are a valid schedule (docs/mathematical-model.md).
+struct TimeUnit {
+  enum class Rounding : std::uint8_t { kExact, kDown, kUp };
+  Duration length{1};
+  Rounding rounding = Rounding::kExact;
+
+  /// \pre the length divides the duration, if the rounding is exact
+  [[nodiscard]] std::int64_t ticks(Duration duration) const;
+};
+
+/// Largest unit that divides every duration of a task or transfer of the problem.
+[[nodiscard]] TimeUnit exact_unit(const Problem& problem);
+
+/// Keys of the things that serve one transfer at a time and that a transfer between two devices occupies:
+/// sending and receiving ends, or links in their direction, as the problem's contention says.
+[[nodiscard]] std::vector<std::uint64_t> channels_of(const Problem& problem, DeviceId source, DeviceId destination);
+
+/// The choices of a problem, with the hopeless ones left out.
+class ScheduleSpace {
+ public:
+  /// A way to place a group: its tasks run on these devices together. g, o in the formulas.
+  struct Option {
+    std::vector<DeviceId> devices;  ///< ascending
+  };
+  struct Source {
+    DeviceId device;
+    std::int64_t duration;  ///< of the transfer from there, in ticks
+  };
+  /// A value that may have to be sent to a device. v, l in the formulas.
+  struct Shipment {
+    ValueId value;
+    DeviceId destination;
+    std::vector<Source> sources;  ///< devices where the value may be made, with a route; may be empty
+  };
+  /// Bytes that one parameter takes on a device if one of the groups is placed there.
+  struct Persistent {
+    std::vector<GroupId> groups;
+    Bytes bytes;
+  };
+
+  /// All choices of the problem.
+  ScheduleSpace(Problem problem, TimeUnit unit);
+  /// Groups that are not free stay where the schedule has them.
+  ScheduleSpace(Problem problem, TimeUnit unit, const Schedule& reference, const std::vector<bool>& free_groups);
+
+  [[nodiscard]] const Problem& problem() const { return problem_; }
+  [[nodiscard]] const TimeUnit& unit() const { return unit_; }
+
+  [[nodiscard]] const std::vector<Option>& options(GroupId group) const { return options_[group.index()]; }
+  /// Indices of the options of a group that include a device.
+  [[nodiscard]] std::vector<std::uint32_t> options_on(GroupId group, DeviceId device) const;
+  /// Devices of any option; ascending.
+  [[nodiscard]] std::vector<DeviceId> devices(GroupId group) const;
+  [[nodiscard]] ModeIndex mode(TaskId task, std::uint32_t option) const {
+    return modes_[first_mode_[task.index()] + option];
+  }
+  [[nodiscard]] std::int64_t duration(TaskId task, std::uint32_t option) const {
+    return unit_.ticks(problem_.mode(task, mode(task, option)).duration);
+  }
+  [[nodiscard]] std::int64_t shortest(TaskId task) const;
+  [[nodiscard]] std::int64_t longest(TaskId task) const;
+
+  /// By value, then destination.
+  [[nodiscard]] const std::vector<Shipment>& shipments() const { return shipments_; }
+  [[nodiscard]] std::size_t first_shipment(ValueId value) const { return first_shipment_[value.index()]; }
+  [[nodiscard]] std::size_t end_of_shipments(ValueId value) const { return first_shipment_[value.index() + 1]; }
+  [[nodiscard]] std::optional<std::size_t> shipment(ValueId value, DeviceId destination) const;
+
+  /// Capacity of a device whose memory may run out; nothing where everything fits at once.
+  [[nodiscard]] std::optional<Bytes> binding_capacity(DeviceId device) const {
+    return binding_capacity_[device.index()];
+  }
+  /// A number of bytes that divides everything that may lie on a device; at least 1.
+  [[nodiscard]] Bytes byte_unit(DeviceId device) const { return byte_unit_[device.index()]; }
+  /// Parameters that may live on a device.
+  [[nodiscard]] std::vector<Persistent> persistent(DeviceId device) const;
+
+  /// Ticks before which no task can start, and that must pass after its end: longest paths of shortest
+  /// durations and of transfers that no choice avoids.
+  [[nodiscard]] std::int64_t head(TaskId task) const { return head_[task.index()]; }
+  [[nodiscard]] std::int64_t tail(TaskId task) const { return tail_[task.index()]; }
+  /// A makespan that some best schedule keeps, if there is a schedule: everything one after the other. In a
+  /// schedule without a moment at which all is idle nothing takes longer.
+  [[nodiscard]] std::int64_t horizon() const { return horizon_; }
+  /// No choice that the rules allow is left for some group or some value.
+  [[nodiscard]] bool is_empty() const { return is_empty_; }
+
+ private:
+  void list_options(const Schedule* reference, const std::vector<bool>* free_groups);
+  void list_shipments();
+  void find_binding_capacities();
+  void find_heads_and_tails();
+  [[nodiscard]] std::int64_t least_lag(ValueId value, TaskId producer, TaskId consumer) const;
+
+  Problem problem_;
+  TimeUnit unit_;
+  std::vector<std::vector<Option>> options_;
+  std::vector<std::size_t> first_mode_;
+  std::vector<ModeIndex> modes_;
+  std::vector<Shipment> shipments_;
+  std::vector<std::size_t> first_shipment_;
+  std::vector<std::optional<Bytes>> binding_capacity_;
+  std::vector<Bytes> byte_unit_;
+  std::vector<std::int64_t> head_;
+  std::vector<std::int64_t> tail_;
+  std::int64_t horizon_ = 0;
+  bool is_empty_ = false;
+};
+
+}  // namespace opweave::exact

@@ -1,0 +1,339 @@
+#include "exact/solve.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "exact/cp_formulation.h"
+#include "exact/disjunctive_mip.h"
+#include "exact/retime.h"
+#include "exact/schedule_space.h"
+#include "exact/time_indexed_mip.h"
+#include "opweave/error.h"
+
+namespace opweave::exact {
+namespace {
+
+using Status = ExactAnswer::Status;
+using Goal = TimeIndexedMip::Goal;
+
+/// What a solver says of a model, in the terms of the problem.
+struct Finding {
+  EngineStatus status = EngineStatus::kUnknown;
+  bool is_too_large = false;
+  bool proves = true;                 ///< optimum and infeasibility of the model are those of the problem
+  std::int64_t bound = 0;             ///< in ticks
+  std::optional<RoughSchedule> best;  ///< last solution
+  std::string message;
+};
+
+Finding refusal(EngineStatus status, std::string message) {
+  Finding finding;
+  finding.status = status;
+  finding.message = std::move(message);
+  return finding;
+}
+
+Finding too_large(std::size_t size, const char* what, std::size_t most) {
+  Finding finding = refusal(EngineStatus::kUnknown, fmt::format("{} {}, expected at most {}", size, what, most));
+  finding.is_too_large = true;
+  return finding;
+}
+
+/// One model of one problem, built, solved and read.
+struct Question {
+  std::shared_ptr<const ScheduleSpace> space;
+  std::optional<std::int64_t> upper_bound;  ///< in ticks
+  Goal goal = Goal::kMinimise;
+  const Schedule* start = nullptr;  ///< exact in ticks of the space
+  const Budget* budget = nullptr;
+  const ExactOptions* options = nullptr;
+  std::function<void(const RoughSchedule&)> on_solution;
+
+  [[nodiscard]] EngineLimits limits() const {
+    EngineLimits limits;
+    limits.seconds = budget->remaining();
+    limits.work = options->work;
+    limits.threads = options->threads;
+    limits.seed = options->seed;
+    limits.deterministic = options->deterministic;
+    return limits;
+  }
+};
+
+/// Solves a model that a formulation holds, and reads the answer with it.
+template <class Model, class Formulation>
+Finding solve_formulation(const Question& question, const std::shared_ptr<const Engine<Model>>& engine,
+                          const std::shared_ptr<const Formulation>& formulation) {
+  // The alias keeps the formulation alive as long as a worker that was left behind reads the model.
+  const std::shared_ptr<const Model> model(formulation, &formulation->model());
+  const Claim<Model> claim = run<Model>(
+      engine, model, question.limits(), [&] { return question.budget->expired(); },
+      [&](const auto& values, auto) {
+        if (question.on_solution) question.on_solution(formulation->read(values));
+      });
+  Finding finding;
+  finding.status = claim.status;
+  finding.message = claim.message;
+  if (claim.has_solution()) finding.best = formulation->read(claim.values);
+  if (claim.bound) {
+    // Makespans are whole ticks; what the solver's tolerance may have taken is given back first.
+    finding.bound = static_cast<std::int64_t>(std::ceil(static_cast<double>(*claim.bound) * (1 - 1e-9) - 1e-5));
+    if constexpr (std::is_same_v<Model, CpModel>) finding.bound = *claim.bound;
+  }
+  return finding;
+}
+
+Finding by_constraint_program(const Question& question) {
+  const auto engine = cp_sat_engine();
+  if (std::string reason = engine->unavailable_because(); !reason.empty()) {
+    return refusal(EngineStatus::kUnavailable, reason);
+  }
+  const CpSize size = cp_size(*question.space);
+  if (size.intervals > question.options->most_intervals) {
+    return too_large(size.intervals, "intervals", question.options->most_intervals);
+  }
+  const auto formulation = std::make_shared<CpFormulation>(question.space, question.upper_bound);
+  if (question.start != nullptr) formulation->hint(*question.start);
+  Finding finding = solve_formulation<CpModel, CpFormulation>(question, engine, formulation);
+  finding.proves = formulation->memory_is_exact();
+  return finding;
+}
+
+Finding by_integer_program(const Question& question) {
+  const auto engine = highs_engine();
+  if (std::string reason = engine->unavailable_because(); !reason.empty()) {
+    return refusal(EngineStatus::kUnavailable, reason);
+  }
+  const std::size_t most = question.options->most_nonzeros;
+  if (question.options->method == ExactMethod::kDisjunctive) {
+    const std::size_t size = DisjunctiveMip::size(*question.space);
+    if (size > most) return too_large(size, "nonzeros", most);
+    const auto formulation = std::make_shared<DisjunctiveMip>(question.space, question.upper_bound);
+    if (question.start != nullptr) formulation->start_from(*question.start);
+    return solve_formulation<MipModel, DisjunctiveMip>(question, engine, formulation);
+  }
+  const std::int64_t horizon = question.upper_bound.value_or(question.space->horizon());
+  const MipSize size = TimeIndexedMip::size(*question.space, horizon);
+  if (size.nonzeros > most) return too_large(size.nonzeros, "nonzeros", most);
+  const auto formulation = std::make_shared<TimeIndexedMip>(question.space, horizon, question.goal);
+  if (question.start != nullptr) formulation->start_from(*question.start);
+  return solve_formulation<MipModel, TimeIndexedMip>(question, engine, formulation);
+}
+
+Finding ask(const Question& question) {
+  if (question.space->is_empty()) return refusal(EngineStatus::kInfeasible, "some group fits on no devices");
+  return question.options->method == ExactMethod::kConstraintProgram ? by_constraint_program(question)
+                                                                     : by_integer_program(question);
+}
+
+TimeUnit unit_of(const Problem& problem, const ExactOptions& options, TimeUnit::Rounding rounding) {
+  if (!options.unit) return exact_unit(problem);
+  return {*options.unit, rounding};
+}
+
+Status status_of(const Finding& finding) {
+  if (finding.is_too_large) return Status::kTooLarge;
+  switch (finding.status) {
+    case EngineStatus::kOptimal:
+      return Status::kOptimal;
+    case EngineStatus::kFeasible:
+      return Status::kFeasible;
+    case EngineStatus::kInfeasible:
+      return finding.proves ? Status::kInfeasible : Status::kUnknown;
+    case EngineStatus::kUnknown:
+      return Status::kUnknown;
+    case EngineStatus::kUnavailable:
+      return Status::kUnavailable;
+    default:
+      return Status::kFailed;
+  }
+}
+
+/// The best schedule known while a solver works.
+class Incumbent {
+ public:
+  Incumbent(const Problem& problem, const Schedule* warm_start, const OnSchedule& on_schedule)
+      : problem_(problem), on_schedule_(on_schedule) {
+    if (warm_start == nullptr) return;
+    schedule_ = left_shift(problem, *warm_start);
+    makespan_ = schedule_->makespan(problem);
+  }
+
+  void take(const RoughSchedule& rough) {
+    std::optional<Schedule> schedule = retime(problem_, rough);
+    if (!schedule) return;
+    const Duration makespan = schedule->makespan(problem_);
+    if (schedule_ && makespan >= makespan_) return;
+    schedule_ = std::move(schedule);
+    makespan_ = makespan;
+    if (on_schedule_) on_schedule_(*schedule_);
+  }
+
+  [[nodiscard]] const std::optional<Schedule>& schedule() const { return schedule_; }
+  [[nodiscard]] Duration makespan() const { return makespan_; }
+
+ private:
+  const Problem& problem_;
+  const OnSchedule& on_schedule_;
+  std::optional<Schedule> schedule_;
+  Duration makespan_;
+};
+
+/// What a solver found, confronted with the schedule that is known.
+ExactAnswer conclude(const Finding& finding, const TimeUnit& unit, const Incumbent& incumbent) {
+  ExactAnswer answer;
+  answer.status = status_of(finding);
+  answer.message = finding.message;
+  answer.schedule = incumbent.schedule();
+  if (finding.proves && finding.bound > 0) answer.bound = unit.length * finding.bound;
+  const auto fail = [&](std::string message) {
+    answer.status = Status::kFailed;
+    answer.message = std::move(message);
+    answer.bound = Duration();
+    return answer;
+  };
+  if (!incumbent.schedule()) {
+    const bool claims_one = answer.status == Status::kOptimal || answer.status == Status::kFeasible;
+    return claims_one ? fail("the solver's solution is no schedule") : answer;
+  }
+  if (answer.status == Status::kInfeasible) return fail("the solver sees no schedule where there is one");
+  if (answer.bound > incumbent.makespan()) {
+    return fail(fmt::format("bound {} above a schedule of {}", answer.bound.value(), incumbent.makespan().value()));
+  }
+  const bool has_solved = answer.status == Status::kOptimal || answer.status == Status::kFeasible;
+  if (has_solved) answer.status = answer.bound == incumbent.makespan() ? Status::kOptimal : Status::kFeasible;
+  return answer;
+}
+
+}  // namespace
+
+std::string_view to_string(ExactMethod method) {
+  switch (method) {
+    case ExactMethod::kConstraintProgram:
+      return "cp";
+    case ExactMethod::kDisjunctive:
+      return "mip-disjunctive";
+    case ExactMethod::kTimeIndexed:
+      return "mip-time-indexed";
+  }
+  throw InternalError("unknown exact method");
+}
+
+std::string_view to_string(ExactAnswer::Status status) {
+  switch (status) {
+    case Status::kOptimal:
+      return "optimal";
+    case Status::kFeasible:
+      return "feasible";
+    case Status::kInfeasible:
+      return "infeasible";
+    case Status::kUnknown:
+      return "unknown";
+    case Status::kTooLarge:
+      return "too large";
+    case Status::kUnavailable:
+      return "unavailable";
+    case Status::kFailed:
+      return "failed";
+  }
+  throw InternalError("unknown status of an exact answer");
+}
+
+ExactAnswer solve_exactly(const Problem& problem, const Schedule* warm_start, const Budget& budget,
+                          const ExactOptions& options, const OnSchedule& on_schedule) {
+  Incumbent incumbent(problem, warm_start, on_schedule);
+  Question question;
+  question.space = std::make_shared<const ScheduleSpace>(problem, unit_of(problem, options, TimeUnit::Rounding::kUp));
+  question.budget = &budget;
+  question.options = &options;
+  question.on_solution = [&](const RoughSchedule& rough) { incumbent.take(rough); };
+  const bool is_exact = question.space->unit().rounding == TimeUnit::Rounding::kExact;
+  // In a coarser unit the schedule that is known may take longer than it does, so it limits nothing there.
+  if (incumbent.schedule() && is_exact) {
+    question.upper_bound = question.space->unit().ticks(incumbent.makespan());
+    question.start = &*incumbent.schedule();
+  }
+  Finding finding = ask(question);
+  finding.proves = finding.proves && is_exact;
+  if (finding.best) incumbent.take(*finding.best);
+  return conclude(finding, question.space->unit(), incumbent);
+}
+
+CoarseBound coarse_bound(const Problem& problem, Duration unit, std::optional<Duration> upper_bound,
+                         const Budget& budget, const ExactOptions& options) {
+  Question question;
+  question.space = std::make_shared<const ScheduleSpace>(problem, TimeUnit{unit, TimeUnit::Rounding::kDown});
+  if (upper_bound) question.upper_bound = question.space->unit().ticks(*upper_bound);
+  question.budget = &budget;
+  question.options = &options;
+  const Finding finding = ask(question);
+  CoarseBound result;
+  result.message = finding.message;
+  if (!finding.proves) return result;
+  result.infeasible = finding.status == EngineStatus::kInfeasible;
+  result.bound = unit * std::max<std::int64_t>(0, finding.bound);
+  return result;
+}
+
+Decision decide(const Problem& problem, Duration limit, const Budget& budget, const ExactOptions& options) {
+  Decision decision;
+  const auto pose = [&](TimeUnit::Rounding rounding) {
+    Question question;
+    question.space = std::make_shared<const ScheduleSpace>(problem, unit_of(problem, options, rounding));
+    question.goal = Goal::kDecide;
+    question.budget = &budget;
+    question.options = &options;
+    // A makespan is a whole number of ticks, so a part of one at the end is of no use, except to a relaxation, in
+    // which every start and duration is rounded down: makespans up to the limit become at most limit / unit.
+    question.upper_bound = limit.value() / question.space->unit().length.value();
+    const Finding finding = ask(question);
+    decision.message = finding.message;
+    if (finding.status == EngineStatus::kInfeasible && finding.proves && rounding != TimeUnit::Rounding::kUp) {
+      decision.answer = Decision::Answer::kNo;
+    }
+    if (!finding.best || rounding == TimeUnit::Rounding::kDown) return;
+    std::optional<Schedule> schedule = retime(problem, *finding.best);
+    if (!schedule || schedule->makespan(problem) > limit) return;
+    decision.answer = Decision::Answer::kYes;
+    decision.schedule = std::move(schedule);
+  };
+  if (!options.unit) {
+    pose(TimeUnit::Rounding::kExact);
+    return decision;
+  }
+  pose(TimeUnit::Rounding::kDown);
+  if (decision.answer == Decision::Answer::kUnknown) pose(TimeUnit::Rounding::kUp);
+  return decision;
+}
+
+std::string write_integer_program(const Problem& problem, const Schedule* upper_bound, const std::string& path,
+                                  const ExactOptions& options) {
+  const auto space = std::make_shared<const ScheduleSpace>(problem, unit_of(problem, options, TimeUnit::Rounding::kUp));
+  if (space->is_empty()) return "some group fits on no devices";
+  std::int64_t horizon = space->horizon();
+  if (upper_bound != nullptr && space->unit().rounding == TimeUnit::Rounding::kExact) {
+    horizon = space->unit().ticks(upper_bound->makespan(problem));
+  }
+  const auto refuse = [&](std::size_t size) {
+    return fmt::format("the model has about {} nonzeros, expected at most {}", size, options.most_nonzeros);
+  };
+  switch (options.method) {
+    case ExactMethod::kConstraintProgram:
+      return "a constraint program has no MPS or LP form";
+    case ExactMethod::kDisjunctive: {
+      const std::size_t size = DisjunctiveMip::size(*space);
+      if (size > options.most_nonzeros) return refuse(size);
+      return write_model(DisjunctiveMip(space, horizon, true).model(), path);
+    }
+    case ExactMethod::kTimeIndexed: {
+      const std::size_t size = TimeIndexedMip::size(*space, horizon).nonzeros;
+      if (size > options.most_nonzeros) return refuse(size);
+      return write_model(TimeIndexedMip(space, horizon, Goal::kMinimise, true).model(), path);
+    }
+  }
+  throw InternalError("unknown exact method");
+}
+
+}  // namespace opweave::exact

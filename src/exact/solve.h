@@ -1,0 +1,92 @@
+/// Whole problems, solved exactly where their size allows.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "exact/engine.h"
+#include "opweave/budget.h"
+#include "opweave/problem.h"
+#include "opweave/schedule.h"
+
+namespace opweave::exact {
+
+enum class ExactMethod : std::uint8_t {
+  kConstraintProgram,  ///< optional intervals, solved by CP-SAT
+  kDisjunctive,        ///< orders as binaries, continuous time, solved by HiGHS
+  kTimeIndexed,        ///< a binary per task, mode and moment, solved by HiGHS
+};
+/// "cp", "mip-disjunctive", "mip-time-indexed".
+[[nodiscard]] std::string_view to_string(ExactMethod method);
+
+struct ExactOptions {
+  ExactMethod method = ExactMethod::kConstraintProgram;
+  unsigned threads = 1;
+  std::uint64_t seed = 1;
+  bool deterministic = false;
+  std::optional<double> work;  ///< as in EngineLimits
+  /// Count time in this unit instead of the largest that loses nothing; see TimeUnit.
+  std::optional<Duration> unit;
+  /// Models with more intervals (constraint program) or nonzeros (integer programs) than this are not built.
+  std::size_t most_intervals = 200'000;
+  std::size_t most_nonzeros = 5'000'000;
+};
+
+/// What came out.
+struct ExactAnswer {
+  enum class Status : std::uint8_t {
+    kOptimal,      ///< `schedule` is best
+    kFeasible,     ///< `schedule` is the best known; a limit was reached
+    kInfeasible,   ///< no valid schedule exists
+    kUnknown,      ///< a limit was reached without a schedule
+    kTooLarge,     ///< the model was not built
+    kUnavailable,  ///< no solver
+    kFailed,       ///< the solver broke down or answered nonsense
+  };
+  Status status = Status::kUnknown;
+  std::optional<Schedule> schedule;  ///< a claim until `check` has seen it
+  Duration bound;                    ///< no valid schedule is shorter; as good as the solver's word
+  std::string message;
+};
+[[nodiscard]] std::string_view to_string(ExactAnswer::Status status);
+
+/// Called with each better schedule from the thread that called.
+using OnSchedule = std::function<void(const Schedule&)>;
+
+/// Solves a problem for the least makespan until it is solved or the budget ends. With a coarser unit durations
+/// are rounded up: the schedule is valid, and nothing is proven.
+/// \param warm_start  a valid schedule to begin with and to beat, or nullptr. The answer is never longer.
+[[nodiscard]] ExactAnswer solve_exactly(const Problem& problem, const Schedule* warm_start, const Budget& budget,
+                                        const ExactOptions& options = {}, const OnSchedule& on_schedule = {});
+
+/// Lower bound on the makespan from the problem with durations rounded down to the unit; `infeasible` if
+/// not even that has a schedule.
+struct CoarseBound {
+  Duration bound;
+  bool infeasible = false;
+  std::string message;  ///< why there is no bound, if so
+};
+/// \param upper_bound  makespan of a valid schedule, or nothing
+[[nodiscard]] CoarseBound coarse_bound(const Problem& problem, Duration unit, std::optional<Duration> upper_bound,
+                                       const Budget& budget, const ExactOptions& options = {});
+
+/// Is there a schedule of this length?
+struct Decision {
+  enum class Answer : std::uint8_t { kYes, kNo, kUnknown };
+  Answer answer = Answer::kUnknown;
+  std::optional<Schedule> schedule;  ///< of a yes; a claim until `check` has seen it
+  std::string message;
+};
+/// Asks whether a schedule has a makespan of at most `limit`. With a coarser unit, the question is asked with
+/// durations rounded down, which can only prove a no, and then rounded up, which can only find a yes.
+[[nodiscard]] Decision decide(const Problem& problem, Duration limit, const Budget& budget,
+                              const ExactOptions& options = {});
+
+/// The integer program of a problem, for other solvers. The ending of the path chooses the format: .mps or .lp.
+/// \return why it was not written; empty if it was
+[[nodiscard]] std::string write_integer_program(const Problem& problem, const Schedule* upper_bound,
+                                                const std::string& path, const ExactOptions& options);
+
+}  // namespace opweave::exact

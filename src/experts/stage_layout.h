@@ -1,0 +1,78 @@
+/// The stages of a problem as a pipeline schedule sees them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "opweave/experts.h"
+
+namespace opweave::detail {
+
+/// A part of the work of one stage for one microbatch.
+enum class Work : std::uint8_t {
+  kForward,         ///< F, and operators without a phase
+  kInputGradient,   ///< I, and B where it is not split
+  kWeightGradient,  ///< W
+  kBackward,        ///< all of I, B and W
+};
+
+/// Operators by stage of a schedule, where consecutive stages of the problem make one of the schedule.
+class StageLayout {
+ public:
+  /// Nothing if an operator (other than of the optimizer) has no stage, or none is repeated at all.
+  static std::optional<StageLayout> of(const Problem& problem);
+
+  /// Different stages of the problem.
+  [[nodiscard]] std::uint32_t problem_stages() const { return problem_stages_; }
+  [[nodiscard]] std::uint32_t stages() const { return stages_; }
+
+  /// Joins consecutive stages so that `stages` remain, of about equal time. \pre 1 <= stages <= problem_stages().
+  void join_into(std::uint32_t stages);
+
+  /// Operators of a stage of the schedule for some work, such that what comes first is listed first.
+  [[nodiscard]] const std::vector<OperatorId>& operators(std::uint32_t stage, Work work) const {
+    return operators_[stage][static_cast<std::size_t>(work)];
+  }
+  /// Mean over stages of the shortest times of all their operators of some work.
+  [[nodiscard]] Duration mean_time(Work work) const;
+
+ private:
+  explicit StageLayout(const Problem& problem) : problem_(&problem) {}
+  [[nodiscard]] Duration time(OperatorId op) const;
+
+  const Problem* problem_;
+  std::uint32_t problem_stages_ = 0;
+  std::uint32_t stages_ = 0;
+  std::vector<std::optional<std::uint32_t>> stage_of_operator_;  // of the problem, counted without holes
+  std::vector<std::array<std::vector<OperatorId>, 4>> operators_;
+};
+
+/// The device on which each row of a schedule runs.
+struct RowPlacement {
+  std::vector<DeviceId> devices;                           ///< by row, all different
+  std::vector<std::optional<std::uint32_t>> row_of_group;  ///< by group; nothing for groups that no action runs
+};
+
+/// Finds devices for the rows such that every action is allowed where it runs; row r gets device r where that
+/// is possible. Nothing, and `reason` set, where there is no such assignment.
+[[nodiscard]] std::optional<RowPlacement> place_rows(const Problem& problem, const StageLayout& layout,
+                                                     const PipelineSchedule& schedule, std::string& reason);
+
+/// The order of a schedule over a layout that has as many stages; nothing, and `reason` set, where the two do
+/// not fit.
+[[nodiscard]] std::optional<ExecutionOrder> order_of(const Problem& problem, const StageLayout& layout,
+                                                     const PipelineSchedule& schedule, PairMode pairs,
+                                                     std::string& reason);
+
+/// The (stage, microbatch, work) triples of an action in the order in which it delivers them.
+struct ActionPart {
+  std::uint32_t stage;
+  std::uint32_t microbatch;
+  Work work;
+};
+[[nodiscard]] std::vector<ActionPart> parts_of(const PipelineAction& action);
+
+}  // namespace opweave::detail

@@ -1,0 +1,29 @@
+/// Placement of consecutive parts of a graph on consecutive devices.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "opweave/problem.h"
+
+namespace opweave {
+
+/// How consecutive parts lie on the devices when there are several rounds of them.
+enum class Fold : std::uint8_t {
+  kLoop,    ///< every round goes up: 0 1 2 3, 0 1 2 3
+  kZigzag,  ///< rounds go up and down in turn: 0 1 2 3, 3 2 1 0 (two rounds: V)
+};
+
+/// What the parts share equally.
+enum class PartWeight : std::uint8_t { kWork, kBytes };
+
+/// Cuts the groups, in the order of their first task, into rounds x devices consecutive parts whose
+/// largest weight is as small as possible, and lays the parts over the devices; every second replica runs
+/// the other way round. A group that may not run on its part's device goes to the nearest device (in order
+/// of id) where it may. Nothing if some group fits nowhere, or if there are more parts than groups to cut
+/// although rounds > 1. O(groups log(weight) + groups x devices).
+[[nodiscard]] std::optional<std::vector<ModeIndex>> contiguous_placement(const Problem& problem, Fold fold,
+                                                                         std::uint32_t rounds, PartWeight weight);
+
+}  // namespace opweave

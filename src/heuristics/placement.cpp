@@ -1,0 +1,42 @@
+#include "heuristics/placement.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "heuristics/contiguous.h"
+#include "heuristics/earliest_finish.h"
+
+namespace opweave {
+
+namespace {
+
+/// Rounds of consecutive parts worth trying: more rounds shorten the ramp of a pipeline and cost transfers.
+constexpr std::uint32_t kRounds[] = {2, 3, 4, 6, 8};
+
+}  // namespace
+
+std::vector<PlacementGuess> guess_placements(const Problem& problem) {
+  std::vector<PlacementGuess> guesses;
+  const auto add = [&](std::string method, std::optional<std::vector<ModeIndex>> modes) {
+    if (!modes) return;
+    const bool known =
+        std::any_of(guesses.begin(), guesses.end(), [&](const PlacementGuess& g) { return g.modes == *modes; });
+    if (!known) guesses.push_back({std::move(method), std::move(*modes)});
+  };
+  const bool repeated = problem.settings().training.microbatches > 1;
+  if (!repeated) add("earliest finish", earliest_finish_placement(problem));
+  add("contiguous", contiguous_placement(problem, Fold::kLoop, 1, PartWeight::kWork));
+  if (repeated) {
+    for (const std::uint32_t rounds : kRounds) {
+      add(fmt::format("zigzag x{}", rounds), contiguous_placement(problem, Fold::kZigzag, rounds, PartWeight::kWork));
+      add(fmt::format("loop x{}", rounds), contiguous_placement(problem, Fold::kLoop, rounds, PartWeight::kWork));
+    }
+    add("earliest finish", earliest_finish_placement(problem));
+  }
+  add("contiguous by bytes", contiguous_placement(problem, Fold::kLoop, 1, PartWeight::kBytes));
+  return guesses;
+}
+
+}  // namespace opweave

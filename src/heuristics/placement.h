@@ -1,0 +1,29 @@
+/// First placements: quick, deterministic guesses that later methods improve.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "opweave/problem.h"
+
+namespace opweave {
+
+/// A mode for every task, and the rule that chose it.
+struct PlacementGuess {
+  std::string method;
+  std::vector<ModeIndex> modes;
+};
+
+/// Distinct placements that respect groups, pinned devices, anti-colocation and the capacity for
+/// parameters, most promising first. Empty if no rule finds one.
+///  - "earliest finish": tasks by longest remaining chain, each where it ends first (HEFT, Topcuoglu,
+///    Hariri, Wu 2002), groups as a whole;
+///  - "contiguous", "zigzag xR", "loop xR": consecutive parts of equal work in the order of the graph,
+///    laid over the devices in R rounds (see contiguous.h); only for graphs of several microbatches, where
+///    they go first, with more than one round;
+///  - "contiguous by bytes": consecutive parts of equal memory.
+/// O(tasks x devices).
+[[nodiscard]] std::vector<PlacementGuess> guess_placements(const Problem& problem);
+
+}  // namespace opweave

@@ -1,0 +1,16 @@
+/// Names and versions of our file formats (docs/formats.md).
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace opweave::io {
+
+inline constexpr std::string_view kGraphFormat = "opweave.graph";
+inline constexpr std::string_view kClusterFormat = "opweave.cluster";
+inline constexpr std::string_view kPlanFormat = "opweave.plan";
+inline constexpr std::string_view kPipelineFormat = "opweave.pipeline";
+/// Version of each of them.
+inline constexpr std::uint32_t kFormatVersion = 1;
+
+}  // namespace opweave::io

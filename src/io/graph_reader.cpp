@@ -1,0 +1,152 @@
+#include <fmt/format.h>
+
+#include "io/formats.h"
+#include "io/json_reader.h"
+#include "io/message.h"
+#include "io/settings_json.h"
+#include "opweave/io.h"
+
+namespace opweave {
+namespace {
+
+using io::amount_into;
+using io::JsonValue;
+using io::NameIndex;
+using io::names_into;
+using io::optional;
+using io::required;
+using io::text_into;
+
+/// A list of names that others have.
+template <class IdType>
+auto references_into(std::vector<IdType>& target, const NameIndex& names, const char* what) {
+  return [&target, &names, what](const JsonValue& list) {
+    list.each([&](const JsonValue& item) { target.emplace_back(names.resolve(item, what)); });
+  };
+}
+
+class GraphReader {
+ public:
+  ComputationGraph read(const JsonValue& root) {
+    std::string name;
+    Training training;
+    std::optional<JsonValue> parameters;
+    std::optional<JsonValue> tensors;
+    std::optional<JsonValue> operators;
+    read_object(root, required("format", [](const JsonValue&) {}), required("version", [](const JsonValue&) {}),
+                optional("name", text_into(name)),
+                optional("training", [&](const JsonValue& value) { training = io::read_training(value); }),
+                optional("parameters", io::keep(parameters)), optional("tensors", io::keep(tensors)),
+                required("operators", io::keep(operators)));
+    // Names first: operators refer to each other forwards and backwards.
+    if (parameters) parameters->each([&](const JsonValue& value) { read_parameter(value); });
+    if (tensors) tensors->each([&](const JsonValue& value) { read_tensor(value); });
+    operators->each([&](const JsonValue& value) { read_operator_name(value); });
+    operators->each([&](const JsonValue& value) { read_operator(value); });
+    return io::naming_source(root.source(), [&] {
+      return ComputationGraph::create(std::move(name), std::move(operators_), std::move(tensors_),
+                                      std::move(parameters_), std::move(training));
+    });
+  }
+
+ private:
+  void read_parameter(const JsonValue& value) {
+    Parameter& parameter = parameters_.emplace_back();
+    read_object(value, required("name", parameter_names_.add_into(parameter.name, "parameter")),
+                required("bytes", amount_into(parameter.weights)));
+  }
+
+  void read_tensor(const JsonValue& value) {
+    Tensor& tensor = tensors_.emplace_back();
+    read_object(value, required("name", tensor_names_.add_into(tensor.name, "tensor")),
+                required("bytes", amount_into(tensor.size)));
+  }
+
+  void read_operator_name(const JsonValue& value) {
+    read_object<io::OtherKeys::kIgnore>(
+        value, required("name", [&](const JsonValue& v) { operator_names_.add(v, "operator"); }));
+  }
+
+  void read_operator(const JsonValue& value) {
+    Operator& op = operators_.emplace_back();
+    read_object(
+        value, required("name", text_into(op.name)), optional("kind", text_into(op.kind)),
+        optional("phase", [&](const JsonValue& v) { op.phase = read_phase(v); }),
+        optional("streams", names_into(op.streams)),
+        optional("duration_ns", [&](const JsonValue& v) { op.durations = read_durations(v); }),
+        optional("flops", [&](const JsonValue& v) { op.flops = v.number(); }),
+        optional("bytes_accessed", [&](const JsonValue& v) { op.bytes_accessed = v.number(); }),
+        optional("dtype", text_into(op.dtype)),
+        optional("inputs", references_into(op.inputs, tensor_names_, "a tensor of the graph")),
+        optional("outputs", references_into(op.outputs, tensor_names_, "a tensor of the graph")),
+        optional("parameters", references_into(op.parameters, parameter_names_, "a parameter of the graph")),
+        optional("after", references_into(op.after, operator_names_, "an operator of the graph")),
+        optional("workspace_bytes", amount_into(op.workspace)),
+        optional("devices", [&](const JsonValue& v) { op.devices = read_devices(v); }),
+        optional(
+            "modes",
+            [&](const JsonValue& v) { v.each([&](const JsonValue& mode) { op.modes.push_back(read_mode(mode)); }); }),
+        optional("colocation", text_into(op.colocation)), optional("anti_colocation", names_into(op.anti_colocation)),
+        optional("stage", [&](const JsonValue& v) { op.stage = StageId(v.index()); }),
+        optional("layer", text_into(op.layer)));
+  }
+
+  static Phase read_phase(const JsonValue& value) {
+    const std::optional<Phase> phase = phase_from_string(value.text());
+    if (!phase) value.reject("\"F\", \"I\", \"W\", \"B\", \"O\" or \"\"");
+    return *phase;
+  }
+
+  /// A number for every device, or an object by device type.
+  static std::vector<MeasuredDuration> read_durations(const JsonValue& value) {
+    if (!value.is_object()) return {{"", Duration(value.integer())}};
+    std::vector<MeasuredDuration> durations;
+    value.each_member([&](std::string_view type, const JsonValue& duration) {
+      durations.push_back({std::string(type), Duration(duration.integer())});
+    });
+    if (durations.empty()) value.fail("no device type, expected at least one");
+    return durations;
+  }
+
+  /// A list of names for all replicas, or a list of such lists, one per replica.
+  static std::vector<std::vector<std::string>> read_devices(const JsonValue& value) {
+    std::vector<std::vector<std::string>> per_replica;
+    std::vector<std::string> shared;
+    value.each([&](const JsonValue& item) {
+      if (item.is_array() && shared.empty()) {
+        names_into(per_replica.emplace_back())(item);
+      } else if (per_replica.empty()) {
+        shared.emplace_back(item.name());
+      } else {
+        item.reject("an array, as the item before");
+      }
+    });
+    if (!shared.empty()) per_replica.push_back(std::move(shared));
+    if (per_replica.empty()) value.fail("no device, expected at least one", "without the key every device is allowed");
+    return per_replica;
+  }
+
+  static ModeSpec read_mode(const JsonValue& value) {
+    ModeSpec mode;
+    read_object(value, required("devices", names_into(mode.devices)),
+                required("duration_ns", amount_into(mode.duration)),
+                optional("workspace_bytes", amount_into(mode.workspace)));
+    return mode;
+  }
+
+  std::vector<Parameter> parameters_;
+  std::vector<Tensor> tensors_;
+  std::vector<Operator> operators_;
+  NameIndex parameter_names_;
+  NameIndex tensor_names_;
+  NameIndex operator_names_;
+};
+
+}  // namespace
+
+ComputationGraph parse_graph(std::string_view json, const std::string& source) {
+  const io::JsonDocument document(json, source);
+  return GraphReader().read(document.root(io::kGraphFormat, io::kFormatVersion));
+}
+
+}  // namespace opweave

@@ -1,0 +1,181 @@
+#include "io/json_reader.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "io/json_syntax.h"
+#include "io/message.h"
+#include "opweave/error.h"
+
+namespace opweave::io {
+namespace {
+
+std::string describe(simdjson::dom::element element) {
+  switch (element.type()) {
+    case simdjson::dom::element_type::ARRAY:
+      return "an array";
+    case simdjson::dom::element_type::OBJECT:
+      return "an object";
+    case simdjson::dom::element_type::INT64:
+      return fmt::format("{}", element.get_int64().value_unsafe());
+    case simdjson::dom::element_type::UINT64:
+      return fmt::format("{}", element.get_uint64().value_unsafe());
+    case simdjson::dom::element_type::DOUBLE:
+      return fmt::format("{}", element.get_double().value_unsafe());
+    case simdjson::dom::element_type::STRING:
+      return quoted(element.get_string().value_unsafe());
+    case simdjson::dom::element_type::BOOL:
+      return element.get_bool().value_unsafe() ? "true" : "false";
+    case simdjson::dom::element_type::NULL_VALUE:
+      return "null";
+  }
+  throw InternalError("unknown type of JSON value");
+}
+
+/// The value if it is whole and fits.
+std::optional<std::int64_t> whole(simdjson::dom::element element) {
+  std::int64_t integer = 0;
+  if (element.get_int64().get(integer) == simdjson::SUCCESS) return integer;
+  double number = 0;
+  if (!element.is_double() || element.get_double().get(number) != simdjson::SUCCESS) return std::nullopt;
+  // Beyond 2^53 a double stands for several integers.
+  if (std::trunc(number) != number || std::abs(number) > static_cast<double>(kMaxInputValue)) return std::nullopt;
+  return static_cast<std::int64_t>(number);
+}
+
+}  // namespace
+
+std::int64_t JsonValue::integer(std::int64_t least, std::int64_t most) const {
+  const std::optional<std::int64_t> value = whole(element_);
+  if (!value || *value < least || *value > most) reject(fmt::format("an integer of {} to {}", least, most));
+  return *value;
+}
+
+std::uint32_t JsonValue::index() const {
+  return static_cast<std::uint32_t>(integer(0, std::numeric_limits<std::uint32_t>::max()));
+}
+
+std::uint64_t JsonValue::unsigned_integer() const {
+  std::uint64_t value = 0;
+  if (element_.get_uint64().get(value) == simdjson::SUCCESS) return value;
+  const std::optional<std::int64_t> small = whole(element_);
+  if (!small || *small < 0) {
+    reject(fmt::format("an integer of 0 to {}", std::numeric_limits<std::uint64_t>::max()));
+  }
+  return static_cast<std::uint64_t>(*small);
+}
+
+double JsonValue::number(double least, double most) const {
+  double value = 0;
+  const bool is_number = element_.is_number() && element_.get_double().get(value) == simdjson::SUCCESS;
+  if (is_number && value >= least && value <= most) return value;
+  if (most == std::numeric_limits<double>::max()) reject(fmt::format("a number of at least {}", least));
+  reject(fmt::format("a number of {} to {}", least, most));
+}
+
+double JsonValue::positive_number() const {
+  double value = 0;
+  const bool is_number = element_.is_number() && element_.get_double().get(value) == simdjson::SUCCESS;
+  if (!is_number || !(value > 0)) reject("a positive number");
+  return value;
+}
+
+bool JsonValue::boolean() const {
+  bool value = false;
+  if (element_.get_bool().get(value) != simdjson::SUCCESS) reject("true or false");
+  return value;
+}
+
+std::string_view JsonValue::text() const {
+  std::string_view value;
+  if (element_.get_string().get(value) != simdjson::SUCCESS) reject("a string");
+  return value;
+}
+
+std::string_view JsonValue::name() const {
+  std::string_view value;
+  if (element_.get_string().get(value) != simdjson::SUCCESS || value.empty()) reject("a string that is not empty");
+  return value;
+}
+
+simdjson::dom::object JsonValue::object() const {
+  simdjson::dom::object value;
+  if (element_.get_object().get(value) != simdjson::SUCCESS) reject("an object");
+  return value;
+}
+
+simdjson::dom::array JsonValue::array() const {
+  simdjson::dom::array value;
+  if (element_.get_array().get(value) != simdjson::SUCCESS) reject("an array");
+  return value;
+}
+
+std::size_t JsonValue::position() const {
+  if (parent_ == nullptr || parent_->is_array()) return index_;
+  return parent_->position();
+}
+
+std::string JsonValue::pointer() const {
+  if (parent_ == nullptr) return {};
+  if (parent_->is_array()) return fmt::format("{}/{}", parent_->pointer(), index_);
+  return fmt::format("{}/{}", parent_->pointer(), escape_pointer(key_));
+}
+
+void JsonValue::fail(std::string_view message, std::string hint) const {
+  const std::string where = pointer();
+  throw error_in(*source_, where.empty() ? std::string(message) : fmt::format("{}: {}", printable(where), message),
+                 std::move(hint));
+}
+
+void JsonValue::reject(std::string_view expected, std::string hint) const {
+  fail(fmt::format("value is {}, expected {}", describe(element_), expected), std::move(hint));
+}
+
+void JsonValue::fail_unknown_key(std::string_view key, std::span<const std::string_view> known) const {
+  fail(fmt::format("key {} is unknown", quoted(key)), did_you_mean(key, known));
+}
+
+void JsonValue::fail_repeated_key(std::string_view key) const {
+  fail(fmt::format("key {} appears twice", quoted(key)));
+}
+
+void JsonValue::fail_missing_key(std::string_view key) const { fail(fmt::format("key {} is missing", quoted(key))); }
+
+JsonDocument::JsonDocument(std::string_view text, const std::string& source) : source_(source) {
+  simdjson::error_code error = parser_.allocate(0, kMaxJsonDepth);
+  if (error == simdjson::SUCCESS) error = parser_.parse(text.data(), text.size()).get(root_);
+  if (error != simdjson::SUCCESS) {
+    throw_json_syntax_error(text, source, simdjson::error_message(error));
+  }
+}
+
+JsonValue JsonDocument::root(std::string_view format, std::int64_t version) const {
+  const JsonValue value = root();
+  // Before anything else: the wrong file is told from the misspelt key.
+  std::optional<JsonValue> stated_format;
+  std::optional<JsonValue> stated_version;
+  read_object<OtherKeys::kIgnore>(value, required("format", keep(stated_format)),
+                                  required("version", keep(stated_version)));
+  if (stated_format->text() != format) stated_format->reject(quoted(format));
+  if (const std::int64_t number = stated_version->integer(1); number != version) {
+    stated_version->reject(fmt::format("{}", version), number > version ? "the file needs a newer opweave" : "");
+  }
+  return value;
+}
+
+void NameIndex::add(const JsonValue& name, std::string_view kind) {
+  const Owner owner{static_cast<std::uint32_t>(owners_.size()), static_cast<std::uint32_t>(name.position()), kind};
+  const auto [place, is_new] = owners_.emplace(name.name(), owner);
+  if (is_new) return;
+  const Owner& first = place->second;
+  name.fail(fmt::format("value is {}, already the name of {} {}", quoted(place->first), first.kind, first.position));
+}
+
+std::uint32_t NameIndex::resolve(const JsonValue& value, std::string_view what) const {
+  const auto found = owners_.find(value.text());
+  if (found == owners_.end()) value.reject(fmt::format("the name of {}", what));
+  return found->second.number;
+}
+
+}  // namespace opweave::io

@@ -1,0 +1,151 @@
+#include "io/json_syntax.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "io/message.h"
+#include "opweave/error.h"
+
+namespace opweave::io {
+namespace {
+
+/// Our parser takes a zero byte for the end of the text; people should hear what it is.
+std::string zero_byte_at(std::string_view text, std::size_t offset) {
+  return line_and_column(text, offset) + ": found a zero byte, expected JSON in UTF-8";
+}
+
+/// Listens to a parse and stops at the first thing that we do not accept.
+class DefectFinder : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  explicit DefectFinder(std::string_view text) : text_(text) {}
+
+  [[nodiscard]] const std::string& defect() const { return defect_; }
+  [[nodiscard]] const std::string& hint() const { return hint_; }
+
+  bool null() override { return value(); }
+  bool boolean(bool) override { return value(); }
+  bool number_integer(number_integer_t) override { return value(); }
+  bool number_unsigned(number_unsigned_t) override { return value(); }
+  bool string(string_t&) override { return value(); }
+  bool binary(binary_t&) override { return value(); }
+  bool number_float(number_float_t, const string_t& token) override {
+    // An integer arrives here if it has no room in 64 bits.
+    if (token.find_first_of(".eE") == string_t::npos) return refuse_number(token);
+    return value();
+  }
+  bool start_object(std::size_t) override { return enter(false); }
+  bool start_array(std::size_t) override { return enter(true); }
+  bool end_object() override { return leave(); }
+  bool end_array() override { return leave(); }
+  bool key(string_t& name) override {
+    path_.back().key = name;
+    return true;
+  }
+  bool parse_error(std::size_t position, const std::string& token, const nlohmann::json::exception& error) override {
+    constexpr int kNumberOverflow = 406;
+    if (error.id == kNumberOverflow) return refuse_number(token);
+    // "[json.exception...] parse error at line 1, column 2: syntax error while parsing value - unexpected ..."
+    std::string_view reason = error.what();
+    constexpr std::string_view kStart = "syntax error ";
+    if (const auto start = reason.find(kStart); start != std::string_view::npos) reason.remove_prefix(start);
+    std::string text(reason);
+    if (const auto dash = text.find(" - "); dash != std::string::npos) text.replace(dash, 3, ": ");
+    const std::size_t offset = std::min(position == 0 ? 0 : position - 1, text_.size());
+    if (offset < text_.size() && text_[offset] == '\0') {
+      defect_ = zero_byte_at(text_, offset);
+      return false;
+    }
+    defect_ = fmt::format("{}: {}", line_and_column(text_, offset), printable(text, 160));
+    const std::string_view rest = text_.substr(offset);
+    if (rest.starts_with("NaN") || rest.starts_with("nan") || rest.starts_with("Inf") || rest.starts_with("inf")) {
+      hint_ = "JSON has no NaN and no infinity";
+    }
+    return false;
+  }
+
+ private:
+  struct Level {
+    bool is_array;
+    std::size_t index;  ///< of the next item
+    std::string key;
+  };
+
+  bool value() {
+    if (!path_.empty()) ++path_.back().index;
+    return true;
+  }
+  bool enter(bool is_array) {
+    if (path_.size() == kMaxJsonDepth) {
+      defect_ = fmt::format("{}: values are nested deeper than {} levels", printable(pointer(), 60), kMaxJsonDepth);
+      return false;
+    }
+    path_.push_back({is_array, 0, {}});
+    return true;
+  }
+  bool leave() {
+    path_.pop_back();
+    return value();
+  }
+  [[nodiscard]] std::string pointer() const {
+    std::string result;
+    for (const Level& level : path_) {
+      result += '/' + (level.is_array ? std::to_string(level.index) : escape_pointer(level.key));
+    }
+    return result;
+  }
+  bool refuse_number(const std::string& token) {
+    const std::string where = path_.empty() ? "" : printable(pointer()) + ": ";
+    defect_ = fmt::format("{}value is {}, expected a number that fits in 64 bits", where, printable(token, 60));
+    return false;
+  }
+
+  std::string_view text_;
+  std::vector<Level> path_;
+  std::string defect_;
+  std::string hint_;
+};
+
+}  // namespace
+
+std::string escape_pointer(std::string_view key) {
+  std::string result;
+  for (const char c : key) {
+    if (c == '~') {
+      result += "~0";
+    } else if (c == '/') {
+      result += "~1";
+    } else {
+      result += c;
+    }
+  }
+  return result;
+}
+
+std::string line_and_column(std::string_view text, std::size_t offset) {
+  const std::string_view before = text.substr(0, offset);
+  const auto newline = before.rfind('\n');
+  const std::string_view line = newline == std::string_view::npos ? before : before.substr(newline + 1);
+  return fmt::format("line {}, column {}", 1 + std::count(before.begin(), before.end(), '\n'), 1 + utf8_length(line));
+}
+
+void throw_json_syntax_error(std::string_view text, const std::string& source, std::string_view fallback) {
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
+    throw error_in(source, "the file is empty, expected a JSON object");
+  }
+  if (text.starts_with("\xEF\xBB\xBF")) {
+    throw error_in(source, "line 1, column 1: byte order mark, expected \"{\"",
+                   "save the file as UTF-8 without a mark");
+  }
+  DefectFinder finder(text);
+  if (nlohmann::json::sax_parse(text.begin(), text.end(), &finder)) {
+    // The two parsers disagree: about a zero byte, which ends the text for this one, or about sizes.
+    const std::size_t zero = text.find('\0');
+    throw error_in(source, zero == std::string_view::npos ? std::string(fallback) : zero_byte_at(text, zero));
+  }
+  throw error_in(source, finder.defect(), finder.hint());
+}
+
+}  // namespace opweave::io

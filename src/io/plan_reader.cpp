@@ -1,0 +1,255 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <unordered_map>
+
+#include "io/formats.h"
+#include "io/json_reader.h"
+#include "io/message.h"
+#include "io/plan_copies.h"
+#include "io/settings_json.h"
+#include "opweave/io.h"
+
+namespace opweave {
+namespace {
+
+using io::JsonValue;
+using io::number_into;
+using io::optional;
+using io::required;
+using io::text_into;
+
+/// Sums of input values may exceed what one input value may be.
+constexpr std::int64_t kMaxTotal = std::numeric_limits<std::int64_t>::max();
+
+template <class Amount>
+auto total_into(Amount& target) {
+  return io::amount_into(target, kMaxTotal);
+}
+
+class PlanReader {
+ public:
+  PlanReader(const ComputationGraph& graph, const Cluster& cluster) : graph_(graph), cluster_(cluster) {
+    operators_.reserve(graph.operators().size());
+    for (const Operator& op : graph.operators()) operators_.emplace(op.name, OperatorId(operators_.size()));
+    tensors_.reserve(graph.tensors().size());
+    for (const Tensor& tensor : graph.tensors()) tensors_.emplace(tensor.name, TensorId(tensors_.size()));
+  }
+
+  Plan read(const JsonValue& root) {
+    Plan plan;
+    std::optional<JsonValue> lower_bound;
+    std::optional<JsonValue> gap;
+    Duration makespan;
+    read_object(root, required("format", [](const JsonValue&) {}), required("version", [](const JsonValue&) {}),
+                required("graph", text_into(plan.graph_name)), required("cluster", text_into(plan.cluster_name)),
+                optional("settings", [&](const JsonValue& v) { plan.settings = read_settings(v); }),
+                required("status", [&](const JsonValue& v) { plan.status = read_status(v); }),
+                required("makespan_ns", total_into(makespan)), required("lower_bound_ns", io::keep(lower_bound)),
+                required("gap", io::keep(gap)),
+                optional("bounds",
+                         [&](const JsonValue& v) {
+                           v.each([&](const JsonValue& bound) { plan.bounds.push_back(read_bound(bound)); });
+                         }),
+                required("statistics", [&](const JsonValue& v) { plan.statistics = read_statistics(v); }),
+                optional("provenance", [&](const JsonValue& v) { plan.provenance = read_provenance(v); }),
+                required("tasks",
+                         [&](const JsonValue& v) {
+                           v.each([&](const JsonValue& task) { plan.tasks.push_back(read_task(task)); });
+                         }),
+                optional("transfers", [&](const JsonValue& v) {
+                  v.each([&](const JsonValue& transfer) { plan.transfers.push_back(read_transfer(transfer)); });
+                }));
+    plan.statistics.makespan = makespan;
+    // Written for people and scripts; a plan that contradicts itself here has been edited by hand.
+    const std::int64_t best = plan.lower_bound().value();
+    if (lower_bound->integer(0, kMaxTotal) != best)
+      lower_bound->reject(fmt::format("{}, the largest of /bounds", best));
+    constexpr double kRounding = 1e-9;
+    const double largest = std::numeric_limits<double>::max();
+    if (!(std::abs(gap->number(-largest) - plan.gap()) <= kRounding)) {
+      gap->reject(fmt::format("{} = (makespan_ns - lower_bound_ns) / makespan_ns", plan.gap()));
+    }
+    return plan;
+  }
+
+ private:
+  static ProblemSettings read_settings(const JsonValue& value) {
+    ProblemSettings settings;
+    read_object(
+        value, optional("training", [&](const JsonValue& v) { settings.training = io::read_training(v); }),
+        optional("contention", [&](const JsonValue& v) { settings.contention = io::read_contention(v); }),
+        optional("memory_limit_bytes", [&](const JsonValue& v) { settings.memory_limit = Bytes(v.integer()); }));
+    return settings;
+  }
+
+  static PlanStatus read_status(const JsonValue& value) {
+    for (const PlanStatus status : {PlanStatus::kOptimal, PlanStatus::kFeasible}) {
+      if (value.text() == to_string(status)) return status;
+    }
+    value.reject("\"optimal\" or \"feasible\"");
+  }
+
+  static LowerBound read_bound(const JsonValue& value) {
+    LowerBound bound;
+    read_object(value, required("name", text_into(bound.name)), required("value_ns", total_into(bound.value)),
+                optional("detail", text_into(bound.detail)));
+    return bound;
+  }
+
+  PlanStatistics read_statistics(const JsonValue& value) const {
+    PlanStatistics statistics;
+    read_object(value, required("period_ns", total_into(statistics.period)),
+                required("bubble_ratio", number_into(statistics.bubble_ratio)),
+                required("utilisation", number_into(statistics.utilisation)),
+                required("moved_bytes", total_into(statistics.bytes_moved)),
+                required("parameter_copies", [&](const JsonValue& v) { statistics.parameter_copies = v.index(); }),
+                required("devices", [&](const JsonValue& list) {
+                  list.each([&](const JsonValue& v) {
+                    statistics.devices.push_back(read_device_statistics(v, statistics.devices.size()));
+                  });
+                  if (statistics.devices.size() != cluster_.device_count()) {
+                    list.fail(fmt::format("{} items, expected {} (one for each device of the cluster)",
+                                          statistics.devices.size(), cluster_.device_count()));
+                  }
+                }));
+    return statistics;
+  }
+
+  DeviceStatistics read_device_statistics(const JsonValue& value, std::size_t position) const {
+    DeviceStatistics device;
+    read_object(value,
+                required("device",
+                         [&](const JsonValue& v) {
+                           if (position >= cluster_.device_count()) v.fail("one item more than there are devices");
+                           if (find_device(v).index() == position) return;
+                           v.reject(fmt::format("{}: devices are in the order of the cluster",
+                                                name_in_quotes(DeviceId(position))));
+                         }),
+                required("compute_busy_ns", total_into(device.compute_busy)),
+                required("bubble_ns", total_into(device.bubble)),
+                required("span_idle_ns", total_into(device.span_idle)),
+                required("peak_memory_bytes", total_into(device.peak_memory)),
+                required("persistent_memory_bytes", total_into(device.persistent_memory)),
+                required("sent_bytes", total_into(device.bytes_sent)),
+                required("received_bytes", total_into(device.bytes_received)));
+    return device;
+  }
+
+  static Provenance read_provenance(const JsonValue& value) {
+    Provenance provenance;
+    read_object(
+        value, optional("version", text_into(provenance.version)), optional("method", text_into(provenance.method)),
+        optional("seed", [&](const JsonValue& v) { provenance.seed = v.unsigned_integer(); }),
+        optional("limit", text_into(provenance.limit)), optional("graph_hash", text_into(provenance.graph_hash)),
+        optional("cluster_hash", text_into(provenance.cluster_hash)),
+        optional("seconds", [&](const JsonValue& v) { provenance.seconds = v.number(); }),
+        optional("trajectory", [&](const JsonValue& list) {
+          list.each([&](const JsonValue& v) { provenance.trajectory.push_back(read_incumbent(v)); });
+        }));
+    return provenance;
+  }
+
+  static Incumbent read_incumbent(const JsonValue& value) {
+    Incumbent incumbent;
+    read_object(value, required("seconds", number_into(incumbent.seconds)),
+                required("makespan_ns", total_into(incumbent.makespan)),
+                required("method", text_into(incumbent.method)));
+    return incumbent;
+  }
+
+  PlannedTask read_task(const JsonValue& value) const {
+    PlannedTask task;
+    std::optional<JsonValue> microbatch;
+    std::optional<JsonValue> replica;
+    std::optional<JsonValue> streams;
+    read_object(value, required("operator", [&](const JsonValue& v) { task.op = find_operator(v); }),
+                optional("microbatch", io::keep(microbatch)), optional("replica", io::keep(replica)),
+                required("devices",
+                         [&](const JsonValue& list) {
+                           list.each([&](const JsonValue& v) { task.devices.push_back(find_device(v)); });
+                           if (task.devices.empty()) list.fail("no device, expected at least one");
+                           std::sort(task.devices.begin(), task.devices.end());
+                           const auto twice = std::adjacent_find(task.devices.begin(), task.devices.end());
+                           if (twice != task.devices.end()) {
+                             list.fail(fmt::format("device {} is listed twice", name_in_quotes(*twice)));
+                           }
+                         }),
+                optional("streams", io::keep(streams)), required("start_ns", total_into(task.start)),
+                required("end_ns", total_into(task.end)));
+    task.copy = read_copy(value, microbatch, replica, io::runs_per_replica(graph_.at(task.op)));
+    if (streams) require_streams(*streams, graph_.at(task.op).streams);
+    return task;
+  }
+
+  PlannedTransfer read_transfer(const JsonValue& value) const {
+    PlannedTransfer transfer;
+    std::optional<JsonValue> microbatch;
+    std::optional<JsonValue> replica;
+    read_object(value, required("tensor", [&](const JsonValue& v) { transfer.tensor = find_tensor(v); }),
+                optional("microbatch", io::keep(microbatch)), optional("replica", io::keep(replica)),
+                required("source", [&](const JsonValue& v) { transfer.source = find_device(v); }),
+                required("destination", [&](const JsonValue& v) { transfer.destination = find_device(v); }),
+                required("start_ns", total_into(transfer.start)), required("end_ns", total_into(transfer.end)));
+    transfer.copy = read_copy(value, microbatch, replica, io::made_per_replica(graph_, graph_.at(transfer.tensor)));
+    return transfer;
+  }
+
+  /// The one of "microbatch" and "replica" that applies. Whether so many exist is for `check` to say.
+  static std::uint32_t read_copy(const JsonValue& object, const std::optional<JsonValue>& microbatch,
+                                 const std::optional<JsonValue>& replica, bool per_replica) {
+    const std::optional<JsonValue>& wanted = per_replica ? replica : microbatch;
+    if (per_replica ? microbatch.has_value() : replica.has_value()) {
+      object.fail(per_replica ? "key \"microbatch\" given for what exists once per replica"
+                              : "key \"replica\" given for what exists once per microbatch");
+    }
+    if (!wanted) object.fail_missing_key(per_replica ? "replica" : "microbatch");
+    return wanted->index();
+  }
+
+  /// Streams follow from the operator; a plan repeats them for those who execute it.
+  static void require_streams(const JsonValue& list, const std::vector<std::string>& expected) {
+    std::size_t count = 0;
+    list.each([&](const JsonValue& stream) {
+      if (count >= expected.size() || stream.text() != expected[count]) {
+        stream.reject("the streams of the operator, in their order");
+      }
+      ++count;
+    });
+    if (count != expected.size()) list.fail("streams are missing, expected those of the operator");
+  }
+
+  [[nodiscard]] OperatorId find_operator(const JsonValue& value) const {
+    const auto found = operators_.find(value.text());
+    if (found == operators_.end()) value.reject("the name of an operator of the graph");
+    return found->second;
+  }
+  [[nodiscard]] TensorId find_tensor(const JsonValue& value) const {
+    const auto found = tensors_.find(value.text());
+    if (found == tensors_.end()) value.reject("the name of a tensor of the graph");
+    return found->second;
+  }
+  [[nodiscard]] DeviceId find_device(const JsonValue& value) const {
+    const std::optional<DeviceId> found = cluster_.find_device(value.text());
+    if (!found) value.reject("the name of a device of the cluster");
+    return *found;
+  }
+  [[nodiscard]] std::string name_in_quotes(DeviceId device) const { return io::quoted(cluster_.at(device).name); }
+
+  const ComputationGraph& graph_;
+  const Cluster& cluster_;
+  std::unordered_map<std::string_view, OperatorId> operators_;
+  std::unordered_map<std::string_view, TensorId> tensors_;
+};
+
+}  // namespace
+
+Plan parse_plan(std::string_view json, const std::string& source, const ComputationGraph& graph,
+                const Cluster& cluster) {
+  const io::JsonDocument document(json, source);
+  return PlanReader(graph, cluster).read(document.root(io::kPlanFormat, io::kFormatVersion));
+}
+
+}  // namespace opweave

@@ -1,0 +1,22 @@
+/// Communication between the rows of PyTorch's pipeline schedules.
+#pragma once
+
+#include <optional>
+
+#include "io/pytorch_rows.h"
+
+namespace opweave::detail {
+
+/// Checks sends and receives: one of each for every tensor that changes rows and for no other, after
+/// its producer and before its consumer, received in the order in which the other row sends them (all
+/// messages between two ranks share one queue, so that crossed receives exchange their tensors
+/// silently); and that gathering of parameters and reduction of gradients enclose their use.
+/// \pre rows have passed summarise().
+[[nodiscard]] std::optional<RowError> check_messages(const Rows& rows, const RowSummary& summary);
+
+/// The rows with sends just after their producers, receives just before their consumers (earlier where
+/// a message behind them in the queue is needed earlier), and a gradient reduction after each stage's
+/// last backward. \pre rows of computation that have passed summarise().
+[[nodiscard]] Rows with_messages(const Rows& rows, const RowSummary& summary);
+
+}  // namespace opweave::detail

@@ -1,0 +1,52 @@
+#include "io/settings_json.h"
+
+#include "opweave/error.h"
+
+namespace opweave::io {
+
+Training read_training(const JsonValue& value) {
+  Training training;
+  constexpr std::int64_t kMost = std::numeric_limits<std::uint32_t>::max();
+  const auto count_into = [&](std::uint32_t& target) {
+    return [&target](const JsonValue& v) { target = static_cast<std::uint32_t>(v.integer(1, kMost)); };
+  };
+  read_object(value, optional("microbatches", count_into(training.microbatches)),
+              optional("replicas", count_into(training.replicas)),
+              optional("replica_of_microbatch",
+                       [&](const JsonValue& list) {
+                         list.each([&](const JsonValue& v) { training.replica_of_microbatch.push_back(v.index()); });
+                       }),
+              optional("gradient_bytes_per_weight_byte", number_into(training.gradient_bytes_per_weight_byte)),
+              optional("optimizer_bytes_per_weight_byte", number_into(training.optimizer_bytes_per_weight_byte)));
+  try {
+    validate(training);
+  } catch (const InputError& error) {
+    value.fail(error.what(), error.hint());
+  }
+  return training;
+}
+
+void write_training(JsonWriter& json, const Training& training) {
+  const Training defaults;
+  if (training == defaults) return;
+  json.key("training");
+  json.open_object(JsonWriter::Layout::kLine);
+  if (training.microbatches != defaults.microbatches) json.member("microbatches", training.microbatches);
+  if (training.replicas != defaults.replicas) json.member("replicas", training.replicas);
+  if (!training.replica_of_microbatch.empty()) json.list("replica_of_microbatch", training.replica_of_microbatch);
+  if (training.gradient_bytes_per_weight_byte != defaults.gradient_bytes_per_weight_byte) {
+    json.member("gradient_bytes_per_weight_byte", training.gradient_bytes_per_weight_byte);
+  }
+  if (training.optimizer_bytes_per_weight_byte != defaults.optimizer_bytes_per_weight_byte) {
+    json.member("optimizer_bytes_per_weight_byte", training.optimizer_bytes_per_weight_byte);
+  }
+  json.close_object();
+}
+
+Contention read_contention(const JsonValue& value) {
+  const std::optional<Contention> contention = contention_from_string(value.text());
+  if (!contention) value.reject("\"none\", \"endpoint\" or \"link\"");
+  return *contention;
+}
+
+}  // namespace opweave::io

@@ -1,0 +1,20 @@
+/// The training block and the contention model, which plans share with graphs and clusters.
+#pragma once
+
+#include "io/json_reader.h"
+#include "io/json_writer.h"
+#include "opweave/cluster.h"
+#include "opweave/training.h"
+
+namespace opweave::io {
+
+/// \throws InputError at the place of the value, also for what validate(Training) rejects.
+[[nodiscard]] Training read_training(const JsonValue& value);
+
+/// Writes `"training": {...}` unless everything has its default.
+void write_training(JsonWriter& json, const Training& training);
+
+/// \throws InputError unless the value names a contention model.
+[[nodiscard]] Contention read_contention(const JsonValue& value);
+
+}  // namespace opweave::io

@@ -1,0 +1,33 @@
+/// First plans: what is known within moments, without search.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "opweave/budget.h"
+#include "opweave/problem.h"
+#include "opweave/schedule.h"
+#include "planner/incumbent.h"
+
+namespace opweave {
+
+/// A valid schedule to improve, the best that is known for its placement.
+struct Start {
+  Schedule schedule;
+  Duration makespan;
+  std::string method;
+};
+
+/// What construction achieved.
+struct Construction {
+  std::vector<Start> starts;        ///< one per placement, best first
+  bool any_placement_fits = false;  ///< some guess can be run serially within memory
+  std::uint64_t evaluations = 0;    ///< schedules built
+};
+
+/// Offers to `incumbent` the list schedules of the guessed placements under all priority rules, and the
+/// expert schedules that apply. The first list schedule is always finished, even past the budget.
+[[nodiscard]] Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent);
+
+}  // namespace opweave

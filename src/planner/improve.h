@@ -1,0 +1,21 @@
+/// Improvement of first plans until the budget ends.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "opweave/budget.h"
+#include "opweave/planner.h"
+#include "opweave/problem.h"
+#include "planner/construct.h"
+#include "planner/incumbent.h"
+
+namespace opweave {
+
+/// Searches from the starts and offers what it finds. Under a work limit the lanes of the search and
+/// their seeds do not depend on the number of threads, so neither does the result; under a time limit
+/// there is a lane per thread. `work` evaluations are what the work limit leaves.
+void improve(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+             const std::vector<Start>& starts, std::optional<std::uint64_t> work, IncumbentStore& incumbent);
+
+}  // namespace opweave

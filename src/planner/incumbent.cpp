@@ -1,0 +1,72 @@
+#include "planner/incumbent.h"
+
+#include <algorithm>
+
+#include "opweave/check.h"
+
+namespace opweave {
+
+bool is_valid(const Problem& problem, const Schedule& schedule) {
+  return check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1).empty();
+}
+
+IncumbentStore::IncumbentStore(const Problem& problem, const Budget& budget, std::vector<LowerBound> bounds,
+                               std::function<void(const Progress&)> on_progress)
+    : problem_(problem), budget_(budget), bounds_(std::move(bounds)), on_progress_(std::move(on_progress)) {
+  for (const LowerBound& bound : bounds_) lower_bound_ = std::max(lower_bound_, bound.value);
+}
+
+bool IncumbentStore::offer(const Schedule& schedule, const std::string& method) {
+  const Duration makespan = schedule.makespan(problem_);
+  {
+    const std::lock_guard lock(mutex_);
+    if (schedule_ && makespan >= makespan_) return false;
+  }
+  // The slow part runs unlocked; another thread may win meanwhile.
+  const Plan plan = make_plan(problem_, schedule, bounds_, {});
+  const std::vector<Violation> violations = check(problem_.graph(), problem_.cluster(), plan, 1);
+  const std::lock_guard lock(mutex_);
+  if (!violations.empty()) {
+    last_rejection_ = method + ": " + violations.front().message;
+    return false;
+  }
+  if (schedule_ && makespan >= makespan_) return false;
+  schedule_ = schedule;
+  makespan_ = makespan;
+  method_ = method;
+  trajectory_.push_back({budget_.elapsed(), makespan, method});
+  if (on_progress_) on_progress_({budget_.elapsed(), makespan_, lower_bound_, method_});
+  return true;
+}
+
+std::optional<Duration> IncumbentStore::makespan() const {
+  const std::lock_guard lock(mutex_);
+  return schedule_ ? std::optional(makespan_) : std::nullopt;
+}
+
+Schedule IncumbentStore::schedule() const {
+  const std::lock_guard lock(mutex_);
+  return *schedule_;
+}
+
+std::string IncumbentStore::method() const {
+  const std::lock_guard lock(mutex_);
+  return method_;
+}
+
+bool IncumbentStore::is_optimal() const {
+  const std::lock_guard lock(mutex_);
+  return schedule_ && makespan_ == lower_bound_;
+}
+
+std::vector<Incumbent> IncumbentStore::trajectory() const {
+  const std::lock_guard lock(mutex_);
+  return trajectory_;
+}
+
+std::string IncumbentStore::last_rejection() const {
+  const std::lock_guard lock(mutex_);
+  return last_rejection_;
+}
+
+}  // namespace opweave

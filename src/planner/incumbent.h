@@ -1,0 +1,55 @@
+/// The best plan known, which only improves.
+#pragma once
+
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "opweave/budget.h"
+#include "opweave/plan.h"
+#include "opweave/planner.h"
+
+namespace opweave {
+
+/// `check` accepts the plan that the schedule makes.
+[[nodiscard]] bool is_valid(const Problem& problem, const Schedule& schedule);
+
+/// Shared by all methods that work on one problem. A schedule is a claim until `check` has accepted the
+/// plan made of it; claims that fail are dropped and counted. Safe to use from several threads.
+class IncumbentStore {
+ public:
+  IncumbentStore(const Problem& problem, const Budget& budget, std::vector<LowerBound> bounds,
+                 std::function<void(const Progress&)> on_progress);
+
+  /// Takes the schedule if it is better than the incumbent (or there is none) and valid.
+  bool offer(const Schedule& schedule, const std::string& method);
+  /// Makespan of the incumbent.
+  [[nodiscard]] std::optional<Duration> makespan() const;
+  /// The incumbent's schedule. \pre makespan() has a value.
+  [[nodiscard]] Schedule schedule() const;
+  [[nodiscard]] std::string method() const;
+  /// The incumbent reaches the lower bound: nothing is left to do.
+  [[nodiscard]] bool is_optimal() const;
+  [[nodiscard]] const std::vector<LowerBound>& bounds() const { return bounds_; }
+  [[nodiscard]] std::vector<Incumbent> trajectory() const;
+  /// First violation of the last claim that was dropped, empty if there was none.
+  [[nodiscard]] std::string last_rejection() const;
+
+ private:
+  const Problem& problem_;
+  const Budget& budget_;
+  const std::vector<LowerBound> bounds_;
+  const std::function<void(const Progress&)> on_progress_;
+  Duration lower_bound_;
+
+  mutable std::mutex mutex_;
+  std::optional<Schedule> schedule_;
+  Duration makespan_;
+  std::string method_;
+  std::vector<Incumbent> trajectory_;
+  std::string last_rejection_;
+};
+
+}  // namespace opweave

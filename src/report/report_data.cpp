@@ -1,0 +1,259 @@
+#include "report/report_data.h"
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+namespace opweave {
+namespace {
+
+using Json = nlohmann::json;
+using Column = std::vector<std::int64_t>;
+
+/// Appends value - previous value, so that a column that grows slowly stays short as text.
+class DifferenceColumn {
+ public:
+  void push(std::int64_t value) {
+    differences_.push_back(value - last_);
+    last_ = value;
+  }
+  [[nodiscard]] const Column& differences() const { return differences_; }
+
+ private:
+  Column differences_;
+  std::int64_t last_ = 0;
+};
+
+/// Texts that many operators share, each once.
+class Words {
+ public:
+  /// Index of the text; -1 for the empty one.
+  std::int64_t index(const std::string& text) {
+    if (text.empty()) return -1;
+    const auto [position, inserted] = indices_.try_emplace(text, static_cast<std::int64_t>(list_.size()));
+    if (inserted) list_.push_back(text);
+    return position->second;
+  }
+  [[nodiscard]] const std::vector<std::string>& list() const { return list_; }
+
+ private:
+  std::unordered_map<std::string, std::int64_t> indices_;
+  std::vector<std::string> list_;
+};
+
+template <class Quantity>
+Json value_or_null(const std::optional<Quantity>& quantity) {
+  return quantity ? Json(quantity->value()) : Json();
+}
+
+Json operators_json(const Problem& problem, Words& words) {
+  std::vector<std::string> names;
+  Column kinds, layers, phases, stages, streams;
+  const auto& operators = problem.graph().operators();
+  for (std::size_t o = 0; o < operators.size(); ++o) {
+    const Operator& op = operators[o];
+    names.push_back(op.name);
+    kinds.push_back(words.index(op.kind));
+    layers.push_back(words.index(op.layer));
+    phases.push_back(static_cast<std::int64_t>(op.phase));
+    stages.push_back(op.stage ? static_cast<std::int64_t>(op.stage->index()) : -1);
+    streams.push_back(problem.streams(problem.task_of(OperatorId(o), 0)));
+  }
+  return {{"name", names},   {"kind", kinds},   {"layer", layers},
+          {"phase", phases}, {"stage", stages}, {"streams", streams}};
+}
+
+/// Also fills `sets` with the distinct lists of devices that tasks run on.
+Json tasks_json(const Plan& plan, Json& sets) {
+  DifferenceColumn ops, starts;
+  Column copies, devices, durations;
+  std::map<std::vector<DeviceId>, std::int64_t> set_indices;
+  sets = Json::array();
+  for (const PlannedTask& task : plan.tasks) {
+    ops.push(static_cast<std::int64_t>(task.op.index()));
+    copies.push_back(task.copy);
+    const auto [set, inserted] = set_indices.try_emplace(task.devices, static_cast<std::int64_t>(sets.size()));
+    if (inserted) {
+      Json members = Json::array();
+      for (const DeviceId device : task.devices) members.push_back(device.index());
+      sets.push_back(std::move(members));
+    }
+    devices.push_back(set->second);
+    starts.push(task.start.value());
+    durations.push_back((task.end - task.start).value());
+  }
+  return {{"op", ops.differences()},
+          {"copy", copies},
+          {"devices", devices},
+          {"start", starts.differences()},
+          {"duration", durations}};
+}
+
+/// Also fills `tensors` with the tensors that are sent at all.
+Json transfers_json(const Problem& problem, const Plan& plan, Json& tensors) {
+  std::vector<std::string> names;
+  Column bytes, producers;
+  Json consumers = Json::array();
+  std::unordered_map<TensorId, std::int64_t> tensor_indices;
+  const auto tensor_index = [&](TensorId id) {
+    const auto [position, inserted] = tensor_indices.try_emplace(id, static_cast<std::int64_t>(names.size()));
+    if (inserted) {
+      const Tensor& tensor = problem.graph().at(id);
+      names.push_back(tensor.name);
+      bytes.push_back(tensor.size.value());
+      producers.push_back(tensor.producer ? static_cast<std::int64_t>(tensor.producer->index()) : -1);
+      Json list = Json::array();
+      for (const OperatorId consumer : tensor.consumers) list.push_back(consumer.index());
+      consumers.push_back(std::move(list));
+    }
+    return position->second;
+  };
+  DifferenceColumn starts;
+  Column sent, copies, sources, destinations, durations;
+  for (const PlannedTransfer& transfer : plan.transfers) {
+    sent.push_back(tensor_index(transfer.tensor));
+    copies.push_back(transfer.copy);
+    sources.push_back(static_cast<std::int64_t>(transfer.source.index()));
+    destinations.push_back(static_cast<std::int64_t>(transfer.destination.index()));
+    starts.push(transfer.start.value());
+    durations.push_back((transfer.end - transfer.start).value());
+  }
+  tensors = {{"name", names}, {"bytes", bytes}, {"producer", producers}, {"consumers", std::move(consumers)}};
+  return {{"tensor", sent},
+          {"copy", copies},
+          {"source", sources},
+          {"destination", destinations},
+          {"start", starts.differences()},
+          {"duration", durations}};
+}
+
+Json memory_json(const std::vector<MemoryStep>& curve) {
+  DifferenceColumn times, bytes;
+  for (const MemoryStep& step : curve) {
+    times.push(step.time.value());
+    bytes.push(step.bytes.value());
+  }
+  return {{"time", times.differences()}, {"bytes", bytes.differences()}};
+}
+
+Json devices_json(const Problem& problem, const Plan& plan) {
+  const auto curves = memory_curves(problem, to_schedule(problem, plan));
+  Json devices = Json::array();
+  for (std::size_t d = 0; d < problem.cluster().device_count(); ++d) {
+    const Device& device = problem.cluster().devices()[d];
+    const DeviceStatistics& figures = plan.statistics.devices[d];
+    Json streams = Json::array();
+    for (std::size_t s = 0; s < problem.cluster().stream_names().size(); ++s) {
+      if (problem.cluster().stream_mask(DeviceId(d)) >> s & 1U) streams.push_back(s);
+    }
+    devices.push_back({{"name", device.name},
+                       {"type", device.type},
+                       {"capacity", value_or_null(problem.capacity(DeviceId(d)))},
+                       {"streams", std::move(streams)},
+                       {"memory", memory_json(curves[d])},
+                       {"statistics",
+                        {{"compute_busy", figures.compute_busy.value()},
+                         {"bubble", figures.bubble.value()},
+                         {"span_idle", figures.span_idle.value()},
+                         {"peak_memory", figures.peak_memory.value()},
+                         {"persistent_memory", figures.persistent_memory.value()},
+                         {"bytes_sent", figures.bytes_sent.value()},
+                         {"bytes_received", figures.bytes_received.value()}}}});
+  }
+  return devices;
+}
+
+Json settings_json(const ProblemSettings& settings) {
+  return {{"microbatches", settings.training.microbatches},
+          {"replicas", settings.training.replicas},
+          {"gradient_bytes_per_weight_byte", settings.training.gradient_bytes_per_weight_byte},
+          {"optimizer_bytes_per_weight_byte", settings.training.optimizer_bytes_per_weight_byte},
+          {"contention", to_string(settings.contention)},
+          {"memory_limit", value_or_null(settings.memory_limit)}};
+}
+
+Json statistics_json(const PlanStatistics& statistics) {
+  return {{"makespan", statistics.makespan.value()},       {"period", statistics.period.value()},
+          {"bubble_ratio", statistics.bubble_ratio},       {"utilisation", statistics.utilisation},
+          {"bytes_moved", statistics.bytes_moved.value()}, {"parameter_copies", statistics.parameter_copies}};
+}
+
+Json provenance_json(const Provenance& provenance) {
+  Json trajectory = Json::array();
+  for (const Incumbent& incumbent : provenance.trajectory) {
+    trajectory.push_back(
+        {{"seconds", incumbent.seconds}, {"makespan", incumbent.makespan.value()}, {"method", incumbent.method}});
+  }
+  return {{"version", provenance.version},
+          {"method", provenance.method},
+          {"seed", std::to_string(provenance.seed)},  // all 64 bits, which a number of JavaScript does not hold
+          {"limit", provenance.limit},
+          {"graph_hash", provenance.graph_hash},
+          {"cluster_hash", provenance.cluster_hash},
+          {"seconds", provenance.seconds ? Json(*provenance.seconds) : Json()},
+          {"trajectory", std::move(trajectory)}};
+}
+
+Json comparison_json(const std::vector<ComparisonRow>& comparison) {
+  Json rows = Json::array();
+  for (const ComparisonRow& row : comparison) {
+    rows.push_back({{"name", row.name},
+                    {"makespan", row.makespan.value()},
+                    {"bubble_ratio", row.bubble_ratio},
+                    {"peak_memory", row.peak_memory.value()},
+                    {"parameter_copies", row.parameter_copies},
+                    {"fits_memory", row.fits_memory},
+                    {"gap", row.gap ? Json(*row.gap) : Json()}});
+  }
+  return rows;
+}
+
+Json bounds_json(const std::vector<LowerBound>& bounds) {
+  Json rows = Json::array();
+  for (const LowerBound& bound : bounds) {
+    rows.push_back({{"name", bound.name}, {"value", bound.value.value()}, {"detail", bound.detail}});
+  }
+  return rows;
+}
+
+/// "<" occurs in JSON only inside strings, where its escape means the same. Without it no text of a user
+/// can end the <script> element or open a comment.
+std::string without_markup(const std::string& json) {
+  std::string result;
+  result.reserve(json.size());
+  for (const char c : json) {
+    if (c == '<') {
+      result += "\\u003c";
+    } else {
+      result += c;
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+std::string report_data(const Problem& problem, const Plan& plan, const std::vector<ComparisonRow>& comparison) {
+  Words words;
+  Json sets, tensors;
+  Json data = {{"graph", plan.graph_name},
+               {"cluster", plan.cluster_name},
+               {"status", to_string(plan.status)},
+               {"streams", problem.cluster().stream_names()},
+               {"settings", settings_json(plan.settings)},
+               {"statistics", statistics_json(plan.statistics)},
+               {"bounds", bounds_json(plan.bounds)},
+               {"comparison", comparison_json(comparison)},
+               {"provenance", provenance_json(plan.provenance)},
+               {"operators", operators_json(problem, words)},
+               {"tasks", tasks_json(plan, sets)},
+               {"transfers", transfers_json(problem, plan, tensors)},
+               {"devices", devices_json(problem, plan)}};
+  data["device_sets"] = std::move(sets);
+  data["tensors"] = std::move(tensors);
+  data["words"] = words.list();
+  // Names are UTF-8 where files were read; anything else becomes the replacement character.
+  return without_markup(data.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+}  // namespace opweave

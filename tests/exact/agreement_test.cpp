@@ -1,0 +1,130 @@
+// All exact methods and brute force on random tiny problems with modes, gangs, streams, transfers under each contention
+// model, memory, parameters, microbatches and replicas.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <iostream>
+#include <map>
+
+#include "exact/cp_formulation.h"
+#include "exact/disjunctive_mip.h"
+#include "exact/solve.h"
+#include "exact/time_indexed_mip.h"
+#include "opweave/check.h"
+#include "opweave/error.h"
+#include "opweave/plan.h"
+#include "support/brute_force.h"
+#include "support/random_problems.h"
+
+namespace opweave::exact {
+namespace {
+
+std::vector<std::string> violations(const Problem& problem, const Schedule& schedule) {
+  const Plan plan = make_plan(problem, schedule, {{"none", Duration(), ""}}, {});
+  std::vector<std::string> messages;
+  for (const Violation& violation : check(problem.graph(), problem.cluster(), plan)) {
+    messages.push_back(violation.message);
+  }
+  return messages;
+}
+
+std::uint64_t instance_count() {
+  const char* count = std::getenv("OPWEAVE_RANDOM_INSTANCES");
+  return count != nullptr ? std::strtoull(count, nullptr, 10) : 150;
+}
+
+/// Calls visit(problem, optimum or nothing) for random problems that brute force finishes.
+template <class Visit>
+void for_each_random_problem(std::uint64_t count, Visit visit) {
+  for (std::uint64_t seed = 1; seed <= count; ++seed) {
+    std::optional<Problem> problem;
+    try {
+      problem = opweave::testing::random_problem(seed).problem();
+    } catch (const InputError&) {
+      continue;
+    }
+    const auto truth = opweave::testing::brute_force(*problem, 2'000'000);
+    if (!truth.finished) continue;
+    SCOPED_TRACE(seed);
+    visit(*problem, truth.best);
+    if (::testing::Test::HasFatalFailure()) return;
+  }
+}
+
+class ExactAgreement : public ::testing::TestWithParam<ExactMethod> {
+ protected:
+  void SetUp() override {
+    const std::string reason = GetParam() == ExactMethod::kConstraintProgram ? cp_sat_engine()->unavailable_because()
+                                                                             : highs_engine()->unavailable_because();
+    if (!reason.empty()) GTEST_SKIP() << reason;
+    options_.method = GetParam();
+  }
+  ExactOptions options_;
+};
+
+TEST_P(ExactAgreement, finds_and_proves_the_optimum_of_brute_force) {
+  int optima = 0;
+  int infeasible = 0;
+  for_each_random_problem(instance_count(), [&](const Problem& problem, const std::optional<Schedule>& best) {
+    const ExactAnswer answer = solve_exactly(problem, nullptr, Budget(30.0, std::nullopt), options_);
+    if (!best) {
+      EXPECT_EQ(to_string(answer.status), "infeasible") << answer.message;
+      ++infeasible;
+      return;
+    }
+    ASSERT_EQ(to_string(answer.status), "optimal") << answer.message << ", bound " << answer.bound.value();
+    EXPECT_EQ(answer.bound, best->makespan(problem));
+    EXPECT_EQ(answer.schedule->makespan(problem), best->makespan(problem));
+    EXPECT_EQ(violations(problem, *answer.schedule), std::vector<std::string>());
+    ++optima;
+  });
+  EXPECT_GT(optima, 0);
+  std::cout << to_string(GetParam()) << ": " << optima << " optima, " << infeasible << " infeasible\n";
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, ExactAgreement,
+                         ::testing::Values(ExactMethod::kConstraintProgram, ExactMethod::kDisjunctive,
+                                           ExactMethod::kTimeIndexed),
+                         [](const auto& info) {
+                           std::string name;
+                           for (const char c : to_string(info.param)) name += c == '-' ? '_' : c;
+                           return name;
+                         });
+
+// Needs no solver: a valid schedule is a solution of every model, with its makespan as objective.
+TEST(Formulations, hold_every_valid_schedule) {
+  for_each_random_problem(instance_count(), [&](const Problem& problem, const std::optional<Schedule>& best) {
+    if (!best) return;
+    const auto space = std::make_shared<const ScheduleSpace>(problem, exact_unit(problem));
+    const std::int64_t makespan = space->unit().ticks(best->makespan(problem));
+    // With room above the optimum, and without any.
+    for (const std::int64_t limit : {makespan, makespan + 3}) {
+      const CpFormulation cp(space, limit);
+      const auto cp_values = cp.values_of(*best);
+      EXPECT_EQ(cp.model().defect(), "");
+      EXPECT_EQ(cp.model().violation(cp_values), "");
+      EXPECT_EQ(cp.model().objective(cp_values), makespan);
+      const DisjunctiveMip disjunctive(space, limit);
+      const auto disjunctive_values = disjunctive.values_of(*best);
+      EXPECT_EQ(disjunctive.model().defect(), "");
+      EXPECT_EQ(disjunctive.model().violation(disjunctive_values), "");
+      EXPECT_DOUBLE_EQ(disjunctive.model().objective(disjunctive_values), static_cast<double>(makespan));
+      const TimeIndexedMip time_indexed(space, limit, TimeIndexedMip::Goal::kMinimise);
+      const auto time_values = time_indexed.values_of(*best);
+      EXPECT_EQ(time_indexed.model().defect(), "");
+      EXPECT_EQ(time_indexed.model().violation(time_values), "");
+      EXPECT_DOUBLE_EQ(time_indexed.model().objective(time_values), static_cast<double>(makespan));
+      // And reading them gives a schedule as good.
+      for (const RoughSchedule& rough :
+           {cp.read(cp_values), disjunctive.read(disjunctive_values), time_indexed.read(time_values)}) {
+        const auto schedule = retime(problem, rough);
+        ASSERT_TRUE(schedule);
+        EXPECT_EQ(schedule->makespan(problem), best->makespan(problem));
+        EXPECT_EQ(violations(problem, *schedule), std::vector<std::string>());
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace opweave::exact

@@ -1,0 +1,326 @@
+"""Opens a report in headless Chromium and uses it as a reader would.
+
+python3 browser_check.py PAGE MILLISECONDS [PICTURES]; exit status 77 where there is no Chromium.
+MILLISECONDS is the limit for the first picture. Screenshots are written to the folder PICTURES, if given.
+"""
+
+import collections
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from chromium import Chromium, find_chromium
+
+SIZES = ((1280, 800), (1920, 1080))
+PHASES = ("none", "f", "i", "w", "b", "o")
+
+# Pixel of a canvas at a point of the window.
+PIXEL = """((id, x, y) => {
+  const canvas = document.getElementById(id), box = canvas.getBoundingClientRect();
+  const context = document.createElement('canvas').getContext('2d');
+  context.drawImage(canvas, Math.floor(x - box.left), Math.floor(y - box.top), 1, 1, 0, 0, 1, 1);
+  return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+})"""
+# Resolved colour of a name in the style sheet, as a pixel.
+COLOUR = """(name => {
+  const span = document.body.appendChild(document.createElement('span'));
+  span.style.color = `var(${name})`;
+  const context = document.createElement('canvas').getContext('2d');
+  context.fillStyle = getComputedStyle(span).color;
+  context.fillRect(0, 0, 1, 1);
+  span.remove();
+  return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+})"""
+# Where a task is drawn: middle of its part in the window, or null.
+PLACE = """(task => {
+  const {tasks, devices, view, timeToX, source} = window.opweave;
+  const device = source.device_sets[tasks.devices[task]][0];
+  const row = view.rows.find(r => r.kind === 'lane' && r.device.index === device && r.lane.tasks.includes(task));
+  const box = document.getElementById('overlay').getBoundingClientRect();
+  const y = row.y + row.height / 2 - document.getElementById('lanes').scrollTop;
+  return {x: box.left + (timeToX(tasks.start[task]) + timeToX(tasks.end[task])) / 2, y: box.top + y,
+          width: timeToX(tasks.end[task]) - timeToX(tasks.start[task]), inside: y > 0 && y < view.height};
+})"""
+
+
+class Reader:
+    """A page under test, with the questions that the checks ask."""
+
+    def __init__(self, browser, page, limit):
+        self.browser = browser
+        self.limit = limit
+        browser.open(page)
+        self.first_drawn = browser.wait_for("window.opweave?.firstDrawn")
+        self.source = browser.evaluate("window.opweave.source")
+
+    def __call__(self, expression):
+        return self.browser.evaluate(expression)
+
+    def text(self, element):
+        return self(f"document.getElementById('{element}').textContent")
+
+    def settle(self):
+        """Waits until what was asked for is drawn."""
+        self("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
+
+    def range(self):
+        self.settle()
+        return tuple(self("[opweave.view.from, opweave.view.to]"))
+
+    def lanes(self):
+        return self("(({left, top, width, height}) => ({left, top, width, height}))"
+                    "(document.getElementById('overlay').getBoundingClientRect())")
+
+    def selected_name(self):
+        return self("document.querySelector('#selection b')?.textContent ?? null")
+
+    def task_name(self, task):
+        op, copy = self(f"[opweave.tasks.op[{task}], opweave.tasks.copy[{task}]]")
+        settings = self.source["settings"]
+        name = self.source["operators"]["name"][op]
+        return f"{name}#{copy}" if settings["microbatches"] > 1 or settings["replicas"] > 1 else name
+
+
+def check_opening(reader):
+    paint = reader.browser.wait_for("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
+    slowest = max(reader.first_drawn, paint)
+    assert slowest < reader.limit, f"first picture after {slowest:.0f} ms, limit {reader.limit} ms"
+    tasks = len(reader.source["tasks"]["copy"])
+    assert f"{tasks:,} tasks" in reader.text("summary"), reader.text("summary")
+    assert reader.source["graph"] in reader("document.title")
+    assert reader("document.querySelectorAll('#devices tbody tr').length") == len(reader.source["devices"])
+    assert reader("document.querySelectorAll('#comparison tbody tr').length") == len(reader.source["comparison"])
+    assert reader("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the window"
+    return slowest
+
+
+def check_cells(reader):
+    """The longest task of each phase has the colour of the phase and opens with a click."""
+    reader.browser.key("f")
+    if reader("document.getElementById('colour-phase').disabled"):
+        return
+    reader("document.getElementById('colour-phase').click()")
+    operators, tasks = reader.source["operators"], reader.source["tasks"]
+    op, ops = 0, []
+    for difference in tasks["op"]:
+        op += difference
+        ops.append(op)
+    longest = {}
+    for task, duration in enumerate(tasks["duration"]):
+        phase = operators["phase"][ops[task]]
+        if phase not in longest or duration > tasks["duration"][longest[phase]]:
+            longest[phase] = task
+    for phase, task in longest.items():
+        name = reader.task_name(task)
+        reader.browser.key("/")
+        reader.browser.type(name)
+        reader("document.getElementById('search').requestSubmit()")
+        reader("document.getElementById('lanes').focus()")
+        reader.browser.key("Enter")
+        reader.settle()
+        assert reader.selected_name() == name, (reader.selected_name(), name)
+        reader.browser.key("Escape")
+        reader.settle()
+        assert reader.selected_name() is None
+        place = reader(f"{PLACE}({task})")
+        assert place["inside"] and place["width"] > 50, (name, place)
+        # Beside the label, which starts at the left.
+        x = place["x"] + place["width"] / 2 - 6
+        pixel = reader(f"{PIXEL}('cells', {x}, {place['y']})")
+        assert pixel == reader(f"{COLOUR}('--phase-{PHASES[phase]}')"), (name, pixel)
+        reader.browser.mouse("mouseMoved", place["x"], place["y"])
+        reader.settle()
+        tooltip = reader.text("tooltip")
+        assert reader("!document.getElementById('tooltip').hidden") and name in tooltip, tooltip
+        for label in ("start", "end", "duration", "stream", "device"):
+            assert label in tooltip, tooltip
+        reader.browser.click(place["x"], place["y"])
+        assert reader.selected_name() == name
+        reader.browser.key("Escape")
+    reader.browser.key("f")
+
+
+def check_navigation(reader):
+    browser, makespan = reader.browser, reader.source["statistics"]["makespan"]
+    box = reader.lanes()
+    x, y = box["left"] + 0.6 * box["width"], box["top"] + 10
+    assert reader.range() == (0, makespan)
+
+    under = f"opweave.view.from + ({x - box['left']} - opweave.view.gutter) / opweave.view.width * (opweave.view.to - opweave.view.from)"
+    before = reader(under)
+    browser.mouse("mouseWheel", x, y, deltaX=0, deltaY=-300)
+    start, end = reader.range()
+    assert end - start < 0.6 * makespan, (start, end)
+    assert abs(reader(under) - before) < makespan / 500, "the time under the pointer moved"
+
+    browser.drag(x, y, x - 100, y)
+    moved = reader.range()
+    assert moved[0] > start and abs((moved[1] - moved[0]) - (end - start)) < 1, (moved, start, end)
+    browser.key("ArrowLeft")
+    assert reader.range()[0] < moved[0]
+    span = moved[1] - moved[0]
+    browser.key("+")
+    assert reader.range()[1] - reader.range()[0] < span
+    browser.key("-")
+    reader("document.getElementById('zoom-in').click()")
+    assert reader.range()[1] - reader.range()[0] < span
+    browser.key("0")
+    assert reader.range() == (0, makespan)
+
+    # A range on the overview, the second quarter of the plan, whatever is visible before.
+    browser.key("+")
+    reader.settle()
+    axis = reader("(({top}) => top)(document.getElementById('axis').getBoundingClientRect())")
+    gutter, width = reader("[opweave.view.gutter, opweave.view.width]")
+    browser.drag(box["left"] + gutter + width / 4, axis + 10, box["left"] + gutter + width / 2, axis + 10)
+    start, end = reader.range()
+    assert abs(start - makespan / 4) < makespan / 100 and abs(end - makespan / 2) < makespan / 100, (start, end)
+    browser.key("f")
+
+    # Zoomed out completely, the wheel belongs to the page again.
+    browser.mouse("mouseWheel", x, y, deltaX=0, deltaY=300)
+    assert reader.range() == (0, makespan)
+    reader("scrollTo(0, 0)")
+
+
+def check_memory(reader):
+    """The tooltip under a device tells what is in use at the time under the pointer."""
+    device = reader.source["devices"][0]
+    reader("document.getElementById('lanes').scrollTop = 0")
+    row = reader("opweave.view.rows.find(row => row.kind === 'memory').y")
+    height = reader("opweave.view.rows.find(row => row.kind === 'memory').height")
+    box = reader.lanes()
+    reader.browser.mouse("mouseMoved", box["left"] + box["width"] - 2, box["top"] + row + height / 2)
+    reader.settle()
+    tooltip = reader.text("tooltip")
+    assert f"memory of {device['name']}" in tooltip, tooltip
+    left = sum(device["memory"]["bytes"])  # what is still there at the end of the plan
+    assert (f"({left:,} B)" if left >= 1024 else f"in use{left} B") in tooltip, (left, tooltip)
+
+
+def check_search(reader):
+    names, copies = reader.source["operators"]["name"], reader.source["tasks"]["copy"]
+    ops, op = [], 0
+    for difference in reader.source["tasks"]["op"]:
+        op += difference
+        ops.append(op)
+    part = names[0].split(".")[-1].lower()
+    expected = sum(part in names[op].lower() for op in ops)
+    reader.browser.key("/")
+    reader.browser.type(part)
+    reader.settle()
+    assert reader.text("matches") == f"{expected:,} found", (reader.text("matches"), expected)
+    reader("document.getElementById('search').requestSubmit()")
+    assert reader.text("matches") == f"1 of {expected:,}"
+    assert part in reader.selected_name().lower()
+    reader.browser.key("Escape")
+    per_name = collections.Counter(ops)[ops[0]]
+    if per_name > 1:
+        reader.browser.key("/")
+        reader.browser.type(f"{names[ops[0]]}#{copies[0]}")
+        reader.settle()
+        longer = sum(names[ops[0]].lower() in names[op].lower() and copy == copies[0] for op, copy in zip(ops, copies))
+        assert reader.text("matches") == f"{longer:,} found", reader.text("matches")
+        reader.browser.key("Escape")
+    reader.browser.key("/")
+    reader.browser.type("no such operator")
+    reader.settle()
+    assert reader.text("matches") == "no match"
+    reader.browser.key("Escape")
+    assert reader.text("matches") == ""
+    reader.browser.key("f")
+
+
+def check_toggles(reader):
+    height = reader("opweave.view.rowsHeight")
+    reader.browser.key("m")
+    reader.settle()
+    assert reader("opweave.view.rowsHeight") < height
+    reader.browser.key("m")
+    reader.browser.key("]")
+    reader.settle()
+    reader.browser.key("[")
+    reader.settle()
+    if reader.source["transfers"]["copy"]:
+        reader("document.getElementById('show-transfers').click()")
+        reader.settle()
+        assert "in view" in reader.text("note"), reader.text("note")
+        reader.browser.key("t")
+        reader.settle()
+        assert reader.text("note") == ""
+    if reader("!document.getElementById('colour-stage').disabled"):
+        reader("document.getElementById('colour-stage').click()")
+        assert "stage 0" in reader.text("legend"), reader.text("legend")
+        reader("document.getElementById('colour-phase').click()")
+    reader.browser.key("?")
+    assert reader("document.getElementById('keys').open")
+    reader("document.getElementById('keys').close()")
+
+
+def check_themes(reader):
+    browser = reader.browser
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    shades = {}
+    for scheme in ("light", "dark"):
+        browser.prefer(scheme)
+        reader.settle()
+        shades[scheme] = (reader(background), tuple(reader(f"{COLOUR}('--panel')")))
+    assert shades["light"] != shades["dark"], shades
+    browser.prefer("light")
+    for _ in range(2):  # auto, light, dark
+        reader("document.getElementById('theme-button').click()")
+    reader.settle()
+    assert reader(background) == shades["dark"][0]
+    reader("document.getElementById('theme-button').click()")
+    assert reader(background) == shades["light"][0]
+
+
+def check_picture_export(reader):
+    with tempfile.TemporaryDirectory() as folder:
+        reader.browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=folder)
+        reader("document.getElementById('save-picture').click()")
+        deadline = time.monotonic() + 20
+        picture = Path(folder) / "opweave-plan.png"
+        while not picture.exists():
+            assert time.monotonic() < deadline, "no picture was saved"
+            time.sleep(0.05)
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def check_names_are_text(reader):
+    assert reader("document.getElementById('injected')") is None
+    assert reader("document.querySelectorAll('script').length") == 2
+
+
+def take_screenshots(reader, folder, name):
+    for width, height in SIZES:
+        for scheme in ("light", "dark"):
+            reader.browser.resize(width, height)
+            reader.browser.prefer(scheme)
+            reader.settle()
+            reader.browser.screenshot(folder / f"{name}-{width}x{height}-{scheme}.png")
+
+
+def main():
+    if find_chromium() is None:
+        print("skipped: no chromium")
+        sys.exit(77)
+    page, limit = Path(sys.argv[1]), float(sys.argv[2])
+    with Chromium(*SIZES[0]) as browser:
+        browser.prefer("light")
+        reader = Reader(browser, page, limit)
+        slowest = check_opening(reader)
+        for check in (check_names_are_text, check_cells, check_memory, check_navigation, check_search, check_toggles, check_themes,
+                      check_picture_export):
+            check(reader)
+        assert not browser.complaints, browser.complaints
+        redraw = reader("(() => { const start = performance.now(); opweave.drawAll(); return performance.now() - start })()")
+        print(f"{page.name}: {page.stat().st_size:,} bytes, first picture after {slowest:.0f} ms, "
+              f"redrawn in {redraw:.0f} ms")
+        if len(sys.argv) > 3:
+            take_screenshots(reader, Path(sys.argv[3]), page.stem)
+
+
+if __name__ == "__main__":
+    main()
