@@ -95,6 +95,7 @@ Finding by_constraint_program(const Question& question) {
     return too_large(size.intervals, "intervals", question.options->most_intervals);
   }
   const auto formulation = std::make_shared<CpFormulation>(question.space, question.upper_bound);
+  if (question.goal == Goal::kDecide) formulation->accept_any();
   if (question.start != nullptr) formulation->hint(*question.start);
   Finding finding = solve_formulation<CpModel, CpFormulation>(question, engine, formulation);
   finding.proves = formulation->memory_is_exact();
