@@ -110,6 +110,12 @@ class Cluster {
   /// latency + ceil(bytes / bandwidth) along the route; nothing where there is no route.
   [[nodiscard]] std::optional<Duration> transfer_time(Bytes bytes, DeviceId from, DeviceId to) const;
 
+  /// Something that carries one transfer at a time: an endpoint, a link in one direction, or the default
+  /// link of one ordered pair. Distinct for distinct things of one contention model.
+  using Channel = std::uint64_t;
+  /// What a transfer keeps busy under a contention model; empty for Contention::kNone.
+  [[nodiscard]] std::vector<Channel> channels(DeviceId from, DeviceId to, Contention contention) const;
+
  private:
   struct StoredRoute {
     bool exists = false;

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "opweave/budget.h"
 #include "opweave/pipeline.h"
 #include "opweave/problem.h"
 #include "opweave/simulate.h"
@@ -83,7 +84,8 @@ struct ExpertPlan {
 /// All experts whose placement and sizes fit the problem's stages, devices and replicas, simulated on
 /// it, in the order of kAllExperts; a schedule with pairs gives two plans. Operators that may run
 /// anywhere are placed as the expert would, their stages joined as by to_order. The schedules are
-/// valid plans except that memory is reported, not enforced. Empty for problems without stages.
-[[nodiscard]] std::vector<ExpertPlan> expert_plans(const Problem& problem);
+/// valid plans except that memory is reported, not enforced. Empty for problems without stages. Looks at
+/// the clock of `budget` between plans and returns what is there by then. O(n log n) per plan.
+[[nodiscard]] std::vector<ExpertPlan> expert_plans(const Problem& problem, const Budget& budget = {});
 
 }  // namespace opweave

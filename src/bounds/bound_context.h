@@ -18,6 +18,7 @@ struct BoundContext {
   const MemoryRooms& rooms;
   const Ends& ends;
   const Budget& budget;
+  Nanoseconds known = 0;  ///< the largest bound so far
 };
 
 /// "device \"gpu3\", stream \"compute\"", or the number of devices.
@@ -29,12 +30,16 @@ struct BoundContext {
 [[nodiscard]] std::optional<LowerBound> path_bound(const Relaxation& relaxation, const Ends& ends, std::string name);
 /// Work of each stream over all devices that have it.
 [[nodiscard]] std::optional<LowerBound> load_bound(const BoundContext& context);
-/// The same over the devices that tasks are confined to, and weighted over unequal devices.
+/// The same over unequal and partly allowed devices, each with a weight.
 [[nodiscard]] std::optional<LowerBound> subset_load_bound(const BoundContext& context);
 /// Jackson's preemptive schedule of what certainly runs on a stream of a device.
 [[nodiscard]] std::optional<LowerBound> one_machine_bound(const BoundContext& context);
+/// Work over the devices that tasks are confined to, with the least heads and tails.
+[[nodiscard]] std::optional<LowerBound> parallel_machine_bound(const BoundContext& context);
 /// Work that memory keeps from being done near the ends of the plan.
 [[nodiscard]] std::optional<LowerBound> memory_ramp_bound(const BoundContext& context);
+/// The same where groups may choose their devices, but each is on one.
+[[nodiscard]] std::optional<LowerBound> group_ramp_bound(const BoundContext& context);
 /// Bytes x time that values occupy, against what the devices have.
 [[nodiscard]] std::optional<LowerBound> memory_energy_bound(const BoundContext& context);
 /// Unavoidable transfers over an endpoint or link that carries one at a time.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <queue>
 
 namespace opweave::bounds {
 namespace {
@@ -29,6 +28,18 @@ Nanoseconds after_predecessors(const Relaxation& r, Direction direction, const E
   return longest;
 }
 
+/// Visits the classes whose tasks must all have ended before the value is released, in the
+/// direction's time, with the time that it stays beyond.
+template <class Visit>
+void for_each_closer(const HeldValue& value, Direction direction, Visit visit) {
+  if (direction == Direction::kBackward) {
+    for (const Index c : value.first) visit(c, value.lead);
+    return;
+  }
+  for (const Index c : value.last) visit(c, Nanoseconds{0});
+  if (value.trail > 0) visit(value.first.front(), value.trail);
+}
+
 /// Visits tasks so that what comes before in the direction's time is visited before.
 template <class Visit>
 void for_each_in_order(const Relaxation& r, Direction direction, Visit visit) {
@@ -36,83 +47,151 @@ void for_each_in_order(const Relaxation& r, Direction direction, Visit visit) {
   for (Index i = 0; i < count; ++i) visit(direction == Direction::kForward ? i : count - 1 - i);
 }
 
-/// The moments at which memory comes free for one member of a room, asked for its copies in order.
-class ReleaseQueue {
+/// Earliest moments at which the copies of a room's values can be released, kept up to date while
+/// tasks get their final earliest times. Before that, longest paths count, which are never too late.
+class Releases {
  public:
-  ReleaseQueue(const Relaxation& r, const Room& room, std::size_t member, Direction direction)
-      : r_(r), room_(room), direction_(direction), copies_(r.classes()[room.members[member]].tasks.size()) {
-    for (Index v = 0; v < room.values.size(); ++v) {
-      const bool takes = direction == Direction::kForward ? room.taken_by(member, v) : room.kept_by(member, v);
-      if (!takes) continue;
-      const bool keeps = direction == Direction::kForward ? room.kept_by(member, v) : room.taken_by(member, v);
-      values_.push_back({v, keeps, 0});
-      const std::int64_t bytes = room.values[v].bytes;
-      total_ += bytes * room.values[v].count;
-      (room.values[v].count == 1 ? single_ : per_copy_) += bytes;
+  Releases(const Relaxation& r, const MemoryRooms& rooms, Direction direction, const Earliest& paths)
+      : r_(r), direction_(direction), closed_by_(r.classes().size()) {
+    const std::vector<Room>& all = rooms.rooms();
+    first_.resize(all.size());
+    for (Index i = 0; i < all.size(); ++i) {
+      for (Index v = 0; v < all[i].values.size(); ++v) {
+        const HeldValue& value = all[i].values[v];
+        const auto first = static_cast<Index>(moments_.size());
+        first_[i].push_back(first);
+        for (Index rank = 0; rank < value.count; ++rank) {
+          moments_.push_back(earliest_release(r, value, rank, direction, paths));
+        }
+        for_each_closer(value, direction,
+                        [&](Index c, Nanoseconds delay) { closed_by_[c].push_back({first, value.count, delay}); });
+      }
     }
   }
 
-  /// Earliest moment at which the member's copy of `rank` (in the direction's time) can run; nothing
-  /// if what must be held at once exceeds the capacity. Ranks must not decrease between calls.
-  std::optional<Nanoseconds> earliest(Index rank, const Earliest& known) {
-    const std::int64_t taken =
-        copies_ == 1 ? total_ : single_ + per_copy_ * (static_cast<std::int64_t>(rank) + 1);
-    if (taken - released_ <= *room_.capacity) return moment_;
-    for (State& state : values_) {
-      if (!state.queued) offer(state, rank, known);
+  /// Of the first copy of a value; those of later ranks follow.
+  [[nodiscard]] const Nanoseconds* of(Index room, Index value) const { return &moments_[first_[room][value]]; }
+
+  void settle(Index task, Nanoseconds end) {
+    const Index c = r_.class_of(task);
+    const auto copies = static_cast<Index>(r_.classes()[c].tasks.size());
+    const Index rank = direction_ == Direction::kForward ? r_.rank(task) : copies - 1 - r_.rank(task);
+    for (const Closing& closing : closed_by_[c]) {
+      // A task that runs once closes all copies.
+      const bool one = copies == closing.count;
+      for (Index i = one ? rank : 0; i < (one ? rank + 1 : closing.count); ++i) {
+        moments_[closing.first + i] = std::max(moments_[closing.first + i], end + closing.delay);
+      }
     }
-    while (taken - released_ > *room_.capacity) {
+  }
+
+ private:
+  struct Closing {
+    Index first;
+    Index count;
+    Nanoseconds delay;
+  };
+  const Relaxation& r_;
+  const Direction direction_;
+  std::vector<Nanoseconds> moments_;
+  std::vector<std::vector<Index>> first_;       // by room, value
+  std::vector<std::vector<Closing>> closed_by_;  // by class
+};
+
+/// The memory that one member of a room waits for, asked for its copies in order.
+class Waiting {
+ public:
+  /// Prepares for a member; keeps its storage.
+  void begin(const Relaxation& r, const Releases& releases, const Room& room, Index room_index, std::size_t member,
+             Direction direction) {
+    capacity_ = *room.capacity;
+    copies_ = static_cast<Index>(r.classes()[room.members[member]].tasks.size());
+    states_.clear();
+    total_ = single_ = per_copy_ = released_ = 0;
+    const bool forward = direction == Direction::kForward;
+    const auto* takes = (forward ? room.taken : room.kept).data() + member * room.words;
+    const auto* keeps = (forward ? room.kept : room.taken).data() + member * room.words;
+    for (std::size_t w = 0; w < room.words; ++w) {
+      for (std::uint64_t bits = takes[w]; bits != 0; bits &= bits - 1) {
+        const auto v = static_cast<Index>(64 * w + static_cast<std::size_t>(__builtin_ctzll(bits)));
+        const HeldValue& value = room.values[v];
+        const bool kept = (keeps[w] & bits & ~(bits - 1)) != 0;
+        // The member's own copy cannot be released before it has run; one that runs once follows all copies.
+        const Index kept_copies = !kept ? 0 : (copies_ == 1 ? value.count : 1);
+        states_.push_back({releases.of(room_index, v), value.bytes, value.count, kept_copies, 0});
+        total_ += value.bytes * value.count;
+        (value.count == 1 ? single_ : per_copy_) += value.bytes;
+      }
+    }
+  }
+
+  /// Earliest moment, not before `floor`, at which the member's copy of `rank` (in the direction's
+  /// time) finds memory; nothing if what must be held at once exceeds the capacity. Neither rank nor
+  /// floor may decrease between calls.
+  std::optional<Nanoseconds> earliest(Index rank, Nanoseconds floor) {
+    const std::int64_t taken = copies_ == 1 ? total_ : single_ + per_copy_ * (static_cast<std::int64_t>(rank) + 1);
+    if (taken - released_ <= capacity_) return floor;
+    queue_.clear();
+    for (Index i = 0; i < states_.size(); ++i) {
+      State& state = states_[i];
+      const Index limit = releasable(state, rank);
+      for (; state.released < limit && state.moments[state.released] <= floor; ++state.released) {
+        released_ += state.bytes;
+      }
+      if (state.released < limit) queue_.push_back({state.moments[state.released], i});
+    }
+    if (taken - released_ <= capacity_) return floor;
+    std::make_heap(queue_.begin(), queue_.end(), std::greater<>());
+    while (taken - released_ > capacity_) {
       if (queue_.empty()) return std::nullopt;
-      const Entry next = queue_.top();
-      queue_.pop();
-      State& state = values_[next.state];
-      released_ += room_.values[state.value].bytes;
-      moment_ = std::max(moment_, next.moment);
-      state.queued = false;
+      std::pop_heap(queue_.begin(), queue_.end(), std::greater<>());
+      const auto [moment, i] = queue_.back();
+      queue_.pop_back();
+      State& state = states_[i];
+      floor = std::max(floor, moment);
+      released_ += state.bytes;
       ++state.released;
-      offer(state, rank, known);
+      if (state.released == releasable(state, rank)) continue;
+      queue_.emplace_back(state.moments[state.released], i);
+      std::push_heap(queue_.begin(), queue_.end(), std::greater<>());
     }
-    return moment_;
+    return floor;
   }
 
  private:
   struct State {
-    Index value;
-    bool keeps;  ///< the member's own copy cannot be released before the member has run
+    const Nanoseconds* moments;
+    std::int64_t bytes;
+    Index count;
+    Index kept;
     Index released;
-    bool queued = false;
-  };
-  struct Entry {
-    Nanoseconds moment;
-    std::size_t state;
-    bool operator>(const Entry& other) const {
-      return moment != other.moment ? moment > other.moment : state > other.state;
-    }
   };
 
-  void offer(State& state, Index rank, const Earliest& known) {
-    const HeldValue& value = room_.values[state.value];
-    // Copies taken by now: those up to the rank; a task that runs once follows all of them.
-    const Index taken = copies_ == 1 ? value.count : std::min(value.count, rank + 1);
-    const Index kept = !state.keeps ? 0 : (copies_ == 1 && value.count > 1 ? value.count : 1);
-    if (state.released + kept >= taken) return;
-    state.queued = true;
-    queue_.push({earliest_release(r_, value, state.released, direction_, known),
-                 static_cast<std::size_t>(&state - values_.data())});
+  [[nodiscard]] Index releasable(const State& state, Index rank) const {
+    const Index taken = copies_ == 1 ? state.count : std::min(state.count, rank + 1);
+    return taken - std::min(taken, state.kept);
   }
 
-  const Relaxation& r_;
-  const Room& room_;
-  const Direction direction_;
-  const std::size_t copies_;
-  std::vector<State> values_;
+  std::int64_t capacity_ = 0;
+  Index copies_ = 1;
+  std::vector<State> states_;
   std::int64_t total_ = 0;     // of all copies
   std::int64_t single_ = 0;    // of values with one copy
   std::int64_t per_copy_ = 0;  // of the others, for each rank
   std::int64_t released_ = 0;
-  Nanoseconds moment_ = 0;
-  std::priority_queue<Entry, std::vector<Entry>, std::greater<>> queue_;
+  std::vector<std::pair<Nanoseconds, Index>> queue_;
 };
+
+std::string too_much(const Problem& problem, Index task, const Room& room) {
+  const std::string where = room.devices.size() == 1
+                                ? fmt::format("device \"{}\"", problem.cluster().at(room.devices.front()).name)
+                            : room.kind == RoomKind::kUnknown
+                                ? fmt::format("any of its {} devices", room.devices.size())
+                                : fmt::format("the {} devices that it is confined to", room.devices.size());
+  return fmt::format(
+      "while operator \"{}\" runs, tensors that cannot be released exceed the {} bytes that parameters leave on {}",
+      problem.op(TaskId(task)).name, *room.capacity, where);
+}
 
 }  // namespace
 
@@ -126,55 +205,47 @@ Earliest path_lengths(const Relaxation& relaxation, Direction direction) {
 
 Nanoseconds earliest_release(const Relaxation& relaxation, const HeldValue& value, Index rank, Direction direction,
                              const Earliest& earliest) {
-  const bool forward = direction == Direction::kForward;
-  const Index copy = forward ? rank : value.count - 1 - rank;
+  const Index copy = direction == Direction::kForward ? rank : value.count - 1 - rank;
   Nanoseconds moment = 0;
-  for (const Index c : forward ? value.last : value.first) {
+  for_each_closer(value, direction, [&](Index c, Nanoseconds delay) {
     const Index task = task_at(relaxation.classes()[c], copy);
-    moment = std::max(moment, earliest[task] + relaxation.duration(task));
-  }
-  if (!forward) return moment + value.lead;
-  if (value.trail > 0) {
-    const Index producer = task_at(relaxation.classes()[value.first.front()], copy);
-    moment = std::max(moment, earliest[producer] + relaxation.duration(producer) + value.trail);
-  }
+    moment = std::max(moment, earliest[task] + relaxation.duration(task) + delay);
+  });
   return moment;
 }
 
 Earliest memory_path_lengths(const Relaxation& relaxation, const MemoryRooms& rooms, Direction direction,
                              std::vector<std::string>* proofs) {
-  // Releases by tasks that are not yet visited count with their plain path length, which is never too late.
   Earliest earliest = path_lengths(relaxation, direction);
-  std::vector<std::vector<std::unique_ptr<ReleaseQueue>>> queues(rooms.rooms().size());
-  for (std::size_t i = 0; i < queues.size(); ++i) queues[i].resize(rooms.rooms()[i].members.size());
+  Releases releases(relaxation, rooms, direction, earliest);
+  // Classes with several copies keep their state from copy to copy.
+  std::vector<std::vector<std::unique_ptr<Waiting>>> states(rooms.rooms().size());
+  for (std::size_t i = 0; i < states.size(); ++i) states[i].resize(rooms.rooms()[i].members.size());
+  Waiting scratch;
   std::vector<bool> reported(relaxation.classes().size(), false);
 
   for_each_in_order(relaxation, direction, [&](Index task) {
     earliest[task] = std::max(earliest[task], after_predecessors(relaxation, direction, earliest, task));
-    if (relaxation.duration(task) == 0) return;  // may hold what it takes for no time
     const Index c = relaxation.class_of(task);
     const auto copies = static_cast<Index>(relaxation.classes()[c].tasks.size());
     const Index rank = direction == Direction::kForward ? relaxation.rank(task) : copies - 1 - relaxation.rank(task);
     for (const auto& [room_index, member] : rooms.memberships(c)) {
+      if (relaxation.duration(task) == 0) break;  // may hold what it takes for no time
       const Room& room = rooms.rooms()[room_index];
       if (!room.capacity) continue;
-      std::unique_ptr<ReleaseQueue>& queue = queues[room_index][member];
-      if (!queue) queue = std::make_unique<ReleaseQueue>(relaxation, room, member, direction);
-      const auto moment = queue->earliest(rank, earliest);
+      std::unique_ptr<Waiting>& kept = states[room_index][member];
+      if (copies > 1 && !kept) kept = std::make_unique<Waiting>();
+      Waiting& waiting = copies > 1 ? *kept : scratch;
+      if (rank == 0) waiting.begin(relaxation, releases, room, room_index, member, direction);
+      const auto moment = waiting.earliest(rank, earliest[task]);
       if (moment) {
-        earliest[task] = std::max(earliest[task], *moment);
+        earliest[task] = *moment;
       } else if (proofs != nullptr && !reported[c]) {
         reported[c] = true;
-        const Problem& problem = relaxation.problem();
-        const std::string where =
-            room.devices.size() == 1
-                ? fmt::format("device \"{}\"", problem.cluster().at(room.devices.front()).name)
-                : fmt::format("the {} devices it is confined to", room.devices.size());
-        proofs->push_back(fmt::format(
-            "while operator \"{}\" runs, tensors that cannot be released exceed the {} bytes that parameters leave on {}",
-            problem.op(TaskId(task)).name, *room.capacity, where));
+        proofs->push_back(too_much(relaxation.problem(), task, room));
       }
     }
+    releases.settle(task, earliest[task] + relaxation.duration(task));
   });
   return earliest;
 }

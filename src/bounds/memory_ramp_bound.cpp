@@ -58,6 +58,7 @@ std::optional<LowerBound> memory_ramp_bound(const BoundContext& context) {
   const Problem& problem = relaxation.problem();
   std::optional<LowerBound> best;
   for (const Room& room : context.rooms.rooms()) {
+    if (!room.capacity || room.kind == RoomKind::kUnknown) continue;
     for (std::size_t s = 0; s < problem.cluster().stream_names().size(); ++s) {
       const StreamId stream(s);
       const WindowWork head(relaxation, room, stream, Direction::kForward, context.ends.head);

@@ -11,7 +11,7 @@ namespace {
 // Limits that keep the work near linear for a million operators. Forgetting values, rooms or
 // far-away ancestors only weakens a relaxation.
 constexpr std::size_t kMostSharedRooms = 24;
-constexpr std::size_t kMostValues = 512;
+constexpr std::size_t kMostValues = 256;
 constexpr double kMostClosureWork = 4e8;
 
 class RoomBuilder {
@@ -27,6 +27,9 @@ class RoomBuilder {
     find_values();
     for (Room& room : rooms_) bound_capacity(room);
     for (const TaskClass& c : r_.classes()) edges_ += static_cast<double>(c.predecessors.size() + 1);
+    all_classes_.resize(r_.classes().size());
+    std::iota(all_classes_.begin(), all_classes_.end(), 0U);
+    position_.assign(r_.classes().size(), detail::kNoIndex);
     for (Room& room : rooms_) find_closure(room);
   }
 
@@ -34,10 +37,20 @@ class RoomBuilder {
   [[nodiscard]] const OptionList& options(Index task_class) const {
     return r_.options(r_.classes()[task_class].tasks.front());
   }
-  [[nodiscard]] bool on_one_device(const Room& room) const { return room.devices.size() == 1; }
+  [[nodiscard]] GroupId group(Index task_class) const {
+    return problem_.group_of(TaskId(r_.classes()[task_class].tasks.front()));
+  }
   [[nodiscard]] bool is_member(const Room& room, Index task_class) const {
     const OptionList& list = options(task_class);
-    return on_one_device(room) ? contains(list.every, room.devices.front()) : contains(room.devices, list.any);
+    switch (room.kind) {
+      case RoomKind::kDevice:
+        return contains(list.every, room.devices.front());
+      case RoomKind::kShared:
+        return contains(room.devices, list.any);
+      case RoomKind::kUnknown:
+        return list.single_devices && contains(room.devices, list.any);
+    }
+    return false;
   }
 
   void find_device_rooms() {
@@ -72,6 +85,7 @@ class RoomBuilder {
     sets.emplace_back(0, all);
     for (auto& [amount, devices] : sets) {
       Room room;
+      room.kind = RoomKind::kShared;
       room.devices = std::move(devices);
       std::map<const OptionList*, bool> known;
       for (Index c = 0; c < r_.classes().size(); ++c) {
@@ -79,6 +93,10 @@ class RoomBuilder {
         if (is_new) entry->second = is_member(room, c);
         if (entry->second) room.members.push_back(c);
       }
+      rooms_.push_back(room);
+      if (room.devices.size() < 2) continue;
+      std::erase_if(room.members, [&](Index c) { return !options(c).single_devices; });
+      room.kind = RoomKind::kUnknown;
       rooms_.push_back(std::move(room));
     }
   }
@@ -89,19 +107,19 @@ class RoomBuilder {
     std::vector<std::size_t> shared;
     for (std::size_t i = 0; i < rooms_.size(); ++i) {
       Room& room = rooms_[i];
-      if (on_one_device(room)) {
-        room_of_device[room.devices.front().index()] = i;
-      } else {
-        shared.push_back(i);
-      }
+      if (room.kind == RoomKind::kDevice) room_of_device[room.devices.front().index()] = i;
+      if (room.kind == RoomKind::kShared) shared.push_back(i);
       std::int64_t sum = 0;
+      std::int64_t largest = 0;
       bool limited = true;
       for (const DeviceId device : room.devices) {
         const auto capacity = problem_.capacity(device);
         limited = limited && capacity.has_value();
-        if (capacity) sum += capacity->value();
+        if (!capacity) continue;
+        sum += capacity->value();
+        largest = std::max(largest, capacity->value());
       }
-      if (limited) room.capacity = sum;
+      if (limited) room.capacity = room.kind == RoomKind::kUnknown ? largest : sum;
     }
     for (std::size_t g = 0; g < problem_.group_count(); ++g) {
       const auto parameters = problem_.parameters_of(GroupId(g));
@@ -137,8 +155,10 @@ class RoomBuilder {
       for (const DeviceId device : touched) add_value(rooms_[room_of_device_[device.index()]], value);
     }
     for (Room& room : rooms_) {
-      if (on_one_device(room)) continue;
-      for (const ValueClass& value : r_.values()) add_value(room, value);
+      if (room.kind != RoomKind::kDevice) {
+        for (const ValueClass& value : r_.values()) add_value(room, value);
+      }
+      add_workspaces(room);
     }
   }
 
@@ -148,16 +168,34 @@ class RoomBuilder {
     for (const Index consumer : value.consumers) {
       if (is_member(room, consumer)) held.last.push_back(consumer);
     }
-    if (value.producer && is_member(room, *value.producer)) {
+    bool made_here = value.producer && is_member(room, *value.producer);
+    if (room.kind == RoomKind::kUnknown) {
+      // Only what a single group uses up is known to stay on one device.
+      if (held.last.size() != value.consumers.size() || held.last.empty()) return;
+      const GroupId only = group(held.last.front());
+      if (std::any_of(held.last.begin(), held.last.end(), [&](Index c) { return group(c) != only; })) return;
+      made_here = made_here && group(*value.producer) == only;
+    }
+    if (made_here) {
       held.first = {*value.producer};
-      held.last.push_back(*value.producer);
-      if (on_one_device(room)) held.trail = trail(room.devices.front(), value);
+      if (held.last.empty()) held.last = held.first;
+      if (room.kind == RoomKind::kDevice) held.trail = trail(room.devices.front(), value);
     } else {
       if (held.last.empty()) return;
       held.first = held.last;
-      if (on_one_device(room)) held.lead = lead(room.devices.front(), value);
+      if (room.kind == RoomKind::kDevice) held.lead = lead(room.devices.front(), value);
     }
     room.values.push_back(std::move(held));
+  }
+
+  /// A workspace is a value that its task alone takes and releases.
+  void add_workspaces(Room& room) const {
+    if (!room.capacity) return;
+    for (const Index c : room.members) {
+      const TaskClass& task_class = r_.classes()[c];
+      const std::int64_t bytes = r_.workspace(task_class.tasks.front());
+      if (bytes > 0) room.values.push_back({bytes, static_cast<Index>(task_class.tasks.size()), {c}, {c}, 0, 0});
+    }
   }
 
   /// Least time of a transfer that a consumer elsewhere makes unavoidable, if the device is the only
@@ -207,29 +245,22 @@ class RoomBuilder {
     if (room.values.size() > kMostValues) room.values.resize(kMostValues);
     std::int64_t unit = 0;
     for (const HeldValue& value : room.values) unit = std::gcd(unit, value.bytes);
-    // Each device on its own holds a multiple of the unit; only for one device the remainder is known here.
-    if (on_one_device(room) && *room.capacity > 0) *room.capacity -= *room.capacity % unit;
+    // A device holds a multiple of the unit; of several devices together the remainders are not known.
+    if (room.kind != RoomKind::kShared && unit > 0 && *room.capacity > 0) *room.capacity -= *room.capacity % unit;
   }
 
-  void find_closure(Room& room) const {
+  void find_closure(Room& room) {
     if (!room.capacity) return;
     room.words = (room.values.size() + 63) / 64;
     const bool whole_graph = edges_ * static_cast<double>(room.words * rooms_.size()) <= kMostClosureWork;
-
-    std::vector<Index> all;
-    if (whole_graph) {
-      all.resize(r_.classes().size());
-      std::iota(all.begin(), all.end(), 0U);
-    }
-    const std::vector<Index>& considered = whole_graph ? all : room.members;
-    std::vector<Index> position(r_.classes().size(), detail::kNoIndex);
-    for (Index i = 0; i < considered.size(); ++i) position[considered[i]] = i;
+    const std::vector<Index>& considered = whole_graph ? all_classes_ : room.members;
+    for (Index i = 0; i < considered.size(); ++i) position_[considered[i]] = i;
 
     for (const bool forward : {true, false}) {
       std::vector<std::uint64_t> bits(considered.size() * room.words, 0);
       for (std::size_t v = 0; v < room.values.size(); ++v) {
         for (const Index c : forward ? room.values[v].first : room.values[v].last) {
-          bits[position[c] * room.words + v / 64] |= std::uint64_t{1} << (v % 64);
+          bits[position_[c] * room.words + v / 64] |= std::uint64_t{1} << (v % 64);
         }
       }
       const std::size_t count = considered.size();
@@ -237,17 +268,29 @@ class RoomBuilder {
         const std::size_t i = forward ? step : count - 1 - step;
         const TaskClass& c = r_.classes()[considered[i]];
         for (const Index other : forward ? c.predecessors : c.successors) {
-          if (position[other] == detail::kNoIndex) continue;
+          if (position_[other] == detail::kNoIndex) continue;
           for (std::size_t w = 0; w < room.words; ++w) {
-            bits[i * room.words + w] |= bits[position[other] * room.words + w];
+            bits[i * room.words + w] |= bits[position_[other] * room.words + w];
           }
         }
       }
+      if (room.kind == RoomKind::kUnknown) keep_own_group(room, considered, bits);
       std::vector<std::uint64_t>& rows = forward ? room.taken : room.kept;
       rows.reserve(room.members.size() * room.words);
       for (const Index member : room.members) {
-        const auto row = bits.begin() + static_cast<std::ptrdiff_t>(position[member] * room.words);
+        const auto row = bits.begin() + static_cast<std::ptrdiff_t>(position_[member] * room.words);
         rows.insert(rows.end(), row, row + static_cast<std::ptrdiff_t>(room.words));
+      }
+    }
+    for (const Index c : considered) position_[c] = detail::kNoIndex;
+  }
+
+  /// On unknown devices, only the values of a member's own group are known to be where it runs.
+  void keep_own_group(const Room& room, const std::vector<Index>& classes, std::vector<std::uint64_t>& bits) const {
+    for (std::size_t i = 0; i < classes.size(); ++i) {
+      for (std::size_t v = 0; v < room.values.size(); ++v) {
+        if (group(room.values[v].first.front()) == group(classes[i])) continue;
+        bits[i * room.words + v / 64] &= ~(std::uint64_t{1} << (v % 64));
       }
     }
   }
@@ -257,6 +300,8 @@ class RoomBuilder {
   std::vector<Room>& rooms_;
   std::vector<std::size_t> room_of_device_;
   double edges_ = 0;  // of the class graph
+  std::vector<Index> all_classes_;
+  std::vector<Index> position_;  // of a class among those considered
 };
 
 }  // namespace

@@ -1,8 +1,10 @@
 /// Which values the memory of a device, or of several devices together, must hold, and when.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "bounds/relaxation.h"
@@ -22,21 +24,32 @@ struct HeldValue {
   Nanoseconds trail = 0;
 };
 
-/// A device, or a set of devices whose memory is taken as one.
+/// What a room stands for.
+enum class RoomKind : std::uint8_t {
+  kDevice,   ///< one device; members certainly run on it
+  kShared,   ///< several devices whose memory is taken as one; members run nowhere else
+  kUnknown,  ///< whichever single one of several devices: members of one group meet there
+};
+
+/// A place with limited memory, the tasks that run there and the values that they keep there.
 struct Room {
+  RoomKind kind = RoomKind::kDevice;
   DeviceSet devices;
-  /// Bytes beside the parameters that certainly live here; nothing = unlimited. Negative if these alone overflow.
+  /// Bytes beside the parameters that certainly live here; nothing = unlimited. Negative if these alone
+  /// overflow.
   std::optional<std::int64_t> capacity;
-  /// Classes that certainly run here: on the device, or for several devices nowhere else. Topological order.
-  std::vector<Index> members;
-  /// Largest first; empty if the capacity is unlimited.
-  std::vector<HeldValue> values;
+  std::vector<Index> members;     ///< classes, ascending (a topological order)
+  std::vector<HeldValue> values;  ///< largest first; empty if the capacity is unlimited
   /// Bit v of row i: if a copy of member i has started, the copy of value v of its rank has been taken.
   std::vector<std::uint64_t> taken;
   /// Bit v of row i: if a copy of member i has not ended, the copy of value v of its rank has not been released.
   std::vector<std::uint64_t> kept;
   std::size_t words = 0;  ///< per row
 
+  /// Position among the members. \pre it is one.
+  [[nodiscard]] std::size_t member(Index task_class) const {
+    return static_cast<std::size_t>(std::lower_bound(members.begin(), members.end(), task_class) - members.begin());
+  }
   [[nodiscard]] bool taken_by(std::size_t member, std::size_t value) const {
     return (taken[member * words + value / 64] >> (value % 64) & 1U) != 0;
   }
@@ -46,7 +59,8 @@ struct Room {
 };
 
 /// The rooms of a problem: every device on which some task must run, and, if not every task has its
-/// devices fixed, the sets of devices within which tasks are confined, the whole cluster among them.
+/// devices fixed, the sets of devices within which tasks are confined, the whole cluster among them,
+/// once as shared and, where groups of several tasks exist, once as unknown.
 class MemoryRooms {
  public:
   explicit MemoryRooms(const Relaxation& relaxation);

@@ -8,7 +8,7 @@ std::optional<LowerBound> one_machine_bound(const BoundContext& context) {
   const Problem& problem = relaxation.problem();
   std::optional<LowerBound> best;
   for (const Room& room : context.rooms.rooms()) {
-    if (room.devices.size() != 1) continue;
+    if (room.kind != RoomKind::kDevice) continue;
     for (std::size_t s = 0; s < problem.cluster().stream_names().size(); ++s) {
       std::vector<Job> jobs;
       for (const Index member : room.members) {

@@ -39,25 +39,31 @@ class RelaxationBuilder {
       Nanoseconds duration = 0;
       Nanoseconds work = 0;
       Index widest = 1;
+      std::int64_t workspace = 0;
     };
     std::vector<Measure> measured(variant_count_);
     for (std::size_t t = 0; t < problem_.task_count(); ++t) {
       Measure& m = measured[variant(t)];
       const Index list = list_of(t);
       if (m.list != list) {
-        m = {list, std::numeric_limits<Nanoseconds>::max(), std::numeric_limits<Nanoseconds>::max(), 1};
+        constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+        m = {list, kMost, kMost, 1, kMost};
         measure(TaskId(t), r_.placement_.lists()[list], m);
+        if (m.duration == 0) m.workspace = 0;
       }
       r_.duration_.push_back(m.duration);
       r_.work_.push_back(m.work);
       r_.widest_.push_back(m.widest);
+      r_.workspace_.push_back(m.workspace);
     }
   }
 
   template <class Measure>
   void measure(TaskId task, const OptionList& options, Measure& m) const {
-    if (options.single_devices && options.sets.size() == problem_.mode_count(task)) {
+    // The common case without a look at a thousand devices.
+    if (problem_.op(task).modes.empty() && options.sets.size() == problem_.mode_count(task)) {
       m.duration = m.work = problem_.shortest(task).value();
+      m.workspace = problem_.mode(task, 0).workspace.value();
       return;
     }
     DeviceSet devices;
@@ -69,6 +75,7 @@ class RelaxationBuilder {
       m.duration = std::min(m.duration, mode.duration.value());
       m.work = std::min(m.work, mode.duration.value() * width);
       m.widest = std::max(m.widest, static_cast<Index>(width));
+      m.workspace = std::min(m.workspace, mode.workspace.value());
     }
   }
 

@@ -55,6 +55,8 @@ class Relaxation {
   [[nodiscard]] Nanoseconds work(Index task) const { return work_[task]; }
   /// Most devices of an allowed set.
   [[nodiscard]] Index widest(Index task) const { return widest_[task]; }
+  /// Least bytes of workspace on each of its devices; 0 for a task that may take no time.
+  [[nodiscard]] std::int64_t workspace(Index task) const { return workspace_[task]; }
 
   /// Precedences by task, with least delays; the order within a class is not among them.
   [[nodiscard]] std::span<const Edge> before(Index task) const { return before_[task]; }
@@ -77,6 +79,7 @@ class Relaxation {
   std::vector<Nanoseconds> duration_;
   std::vector<Nanoseconds> work_;
   std::vector<Index> widest_;
+  std::vector<std::int64_t> workspace_;
   detail::Lists<Edge> before_;
   detail::Lists<Edge> after_;
   std::vector<TaskClass> classes_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <unordered_map>
 
 namespace opweave::bounds {
 namespace {
@@ -9,8 +10,6 @@ namespace {
 __extension__ using Wide = __int128;  // nanoseconds x bytes exceed 64 bits
 
 constexpr Index kNone = detail::kNoIndex;
-constexpr std::size_t kDeepest = 2;  // values charged with a member's work: those taken last, and its own
-constexpr std::size_t kOwn = 2;
 
 /// Values of a room as a forest: a copy can only be taken together with those on its path to the root.
 struct ValueForest {
@@ -28,7 +27,7 @@ bool takes(const Room& room, std::size_t member, std::size_t value, Direction di
   return direction == Direction::kForward ? room.taken_by(member, value) : room.kept_by(member, value);
 }
 
-ValueForest plant(const Room& room, const std::vector<Index>& member_of_class, Direction direction) {
+ValueForest plant(const Room& room, Direction direction) {
   const std::size_t count = room.values.size();
   const std::vector<std::uint64_t>& rows = direction == Direction::kForward ? room.taken : room.kept;
   // Bit u of row v: u has been taken whenever v has, whichever of its takers was first.
@@ -37,7 +36,7 @@ ValueForest plant(const Room& room, const std::vector<Index>& member_of_class, D
   for (std::size_t v = 0; v < count; ++v) {
     for (const Index taker : takers(room.values[v], direction)) {
       for (std::size_t w = 0; w < room.words; ++w) {
-        implied[v * room.words + w] &= rows[member_of_class[taker] * room.words + w];
+        implied[v * room.words + w] &= rows[room.member(taker) * room.words + w];
       }
     }
     for (std::size_t w = 0; w < room.words; ++w) implied_count[v] += __builtin_popcountll(implied[v * room.words + w]);
@@ -61,12 +60,34 @@ ValueForest plant(const Room& room, const std::vector<Index>& member_of_class, D
 
 }  // namespace
 
+std::vector<Nanoseconds> member_releases(const Relaxation& relaxation, const Room& room, Direction direction,
+                                         const Earliest& earliest) {
+  std::vector<Nanoseconds> result(room.members.size(), std::numeric_limits<Nanoseconds>::max());
+  if (room.kind != RoomKind::kUnknown) return result;
+  const auto group = [&](Index c) {
+    return relaxation.problem().group_of(TaskId(relaxation.classes()[c].tasks.front()));
+  };
+  std::unordered_map<GroupId, Nanoseconds> first;
+  for (const HeldValue& value : room.values) {
+    if (value.first == value.last && value.first.size() == 1) continue;  // held while one task runs
+    const auto [entry, is_new] =
+        first.try_emplace(group(value.first.front()), std::numeric_limits<Nanoseconds>::max());
+    entry->second = std::min(entry->second, earliest_release(relaxation, value, 0, direction, earliest));
+  }
+  for (std::size_t m = 0; m < room.members.size(); ++m) {
+    const auto found = first.find(group(room.members[m]));
+    if (found != first.end()) result[m] = found->second;
+  }
+  return result;
+}
+
 WindowWork::WindowWork(const Relaxation& relaxation, const Room& room, StreamId stream, Direction direction,
                        const Earliest& earliest)
     : capacity_(room.capacity) {
   for (const DeviceId device : room.devices) {
     machines_ += relaxation.problem().cluster().stream_mask(device) >> stream.index() & 1U;
   }
+  if (room.kind == RoomKind::kUnknown) machines_ = 1;
   if (capacity_) collect_holdings(relaxation, room, direction, earliest);
   collect_jobs(relaxation, room, stream, direction, earliest);
   pour();
@@ -74,9 +95,7 @@ WindowWork::WindowWork(const Relaxation& relaxation, const Room& room, StreamId 
 
 void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room, Direction direction,
                                   const Earliest& earliest) {
-  std::vector<Index> member_of_class(relaxation.classes().size(), kNone);
-  for (Index i = 0; i < room.members.size(); ++i) member_of_class[room.members[i]] = i;
-  const ValueForest forest = plant(room, member_of_class, direction);
+  const ValueForest forest = plant(room, direction);
 
   first_holding_.assign(room.values.size(), 0);
   for (const Index v : forest.order) {
@@ -94,55 +113,58 @@ void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room
     }
   }
 
-  std::vector<std::vector<Index>> own(room.members.size());
-  for (Index v = 0; v < room.values.size(); ++v) {
-    for (const auto* classes : {&room.values[v].first, &room.values[v].last}) {
-      for (const Index c : *classes) own[member_of_class[c]].push_back(v);
-    }
+  std::vector<std::size_t> taking(room.values.size(), 0);
+  for (std::size_t v = 0; v < room.values.size(); ++v) {
+    for (std::size_t m = 0; m < room.members.size(); ++m) taking[v] += takes(room, m, v, direction) ? 1U : 0U;
   }
-  member_values_.resize(room.members.size());
+  const auto deeper = [&](Index a, Index b) {
+    if (forest.depth[a] != forest.depth[b]) return forest.depth[a] > forest.depth[b];
+    return taking[a] != taking[b] ? taking[a] < taking[b] : a < b;
+  };
+  const auto more_specific = [&](Index a, Index b) {
+    return taking[a] != taking[b] ? taking[a] < taking[b] : a < b;  // values are sorted by size
+  };
   std::vector<Index> taken;
   for (std::size_t m = 0; m < room.members.size(); ++m) {
     taken.clear();
     for (Index v = 0; v < room.values.size(); ++v) {
       if (takes(room, m, v, direction)) taken.push_back(v);
     }
-    const std::size_t deepest = std::min(kDeepest, taken.size());
-    std::partial_sort(taken.begin(), taken.begin() + static_cast<std::ptrdiff_t>(deepest), taken.end(),
-                      [&](Index a, Index b) {
-                        return forest.depth[a] != forest.depth[b] ? forest.depth[a] > forest.depth[b] : a < b;
-                      });
-    std::vector<Index>& list = member_values_[m];
-    list.assign(taken.begin(), taken.begin() + static_cast<std::ptrdiff_t>(deepest));
-    std::size_t added = 0;
-    for (const Index v : own[m]) {  // largest first, as in the room
-      if (added == kOwn) break;
-      if (!takes(room, m, v, direction) || std::find(list.begin(), list.end(), v) != list.end()) continue;
-      list.push_back(v);
-      ++added;
-    }
+    const auto add_first = [&](const auto& before) {
+      const auto count = static_cast<std::ptrdiff_t>(std::min(kCharges, taken.size()));
+      std::partial_sort(taken.begin(), taken.begin() + count, taken.end(), before);
+      member_values_.insert(member_values_.end(), taken.begin(), taken.begin() + count);
+      member_values_.resize(member_values_.size() + kCharges - static_cast<std::size_t>(count), kNone);
+    };
+    add_first(deeper);
+    add_first(more_specific);
   }
 }
 
 void WindowWork::collect_jobs(const Relaxation& relaxation, const Room& room, StreamId stream, Direction direction,
                               const Earliest& earliest) {
-  const bool one_device = room.devices.size() == 1;
+  const bool one_device = room.kind != RoomKind::kShared;
+  const std::vector<Nanoseconds> releases = member_releases(relaxation, room, direction, earliest);
   for (std::size_t m = 0; m < room.members.size(); ++m) {
     const std::vector<Index>& tasks = relaxation.classes()[room.members[m]].tasks;
     if ((relaxation.problem().streams(TaskId(tasks.front())) >> stream.index() & 1U) == 0) continue;
     for (Index i = 0; i < tasks.size(); ++i) {
       const Index task = tasks[i];
-      Job job{earliest[task], relaxation.duration(task), 0, 1, static_cast<Index>(job_holdings_.size()), 0};
+      Job job{earliest[task], relaxation.duration(task), 0, 1, static_cast<Index>(charges_.size()), releases[m]};
       job.work = one_device ? job.duration : relaxation.work(task);
       if (!one_device) job.widest = relaxation.widest(task);
       if (job.work == 0) continue;
       if (capacity_) {
         const Index rank = direction == Direction::kForward ? i : static_cast<Index>(tasks.size()) - 1 - i;
-        for (const Index v : member_values_[m]) {
+        for (std::size_t k = 0; k < kWays * kCharges; ++k) {
+          const Index v = member_values_[m * kWays * kCharges + k];
+          if (v == kNone) {
+            charges_.push_back(kNone);
+            continue;
+          }
           const Index count = room.values[v].count;
-          job_holdings_.push_back(first_holding_[v] + (tasks.size() == count ? rank : count - 1));
+          charges_.push_back(first_holding_[v] + (tasks.size() == count ? rank : count - 1));
         }
-        job.holding_count = static_cast<Index>(member_values_[m].size());
       }
       total_ += job.work;
       jobs_.push_back(job);
@@ -179,39 +201,34 @@ Nanoseconds WindowWork::fluid(Nanoseconds h) const {
 }
 
 Nanoseconds WindowWork::most(Nanoseconds h) const {
-  const Nanoseconds by_time = fluid(h);
-  if (!capacity_) return by_time;
+  Nanoseconds least = fluid(h);
+  if (!capacity_) return least;
+  for (const Charging charging : {kDeepest, kMostSpecific}) least = std::min(least, most_in_memory(h, charging));
+  return least;
+}
 
-  // Bytes on the path to the root that cannot be released within the window.
-  std::vector<std::int64_t> path(holdings_.size());
-  for (std::size_t i = 0; i < holdings_.size(); ++i) {
-    const Holding& holding = holdings_[i];
-    path[i] = (holding.release >= h ? holding.bytes : 0) + (holding.parent == kNone ? 0 : path[holding.parent]);
-  }
+Nanoseconds WindowWork::most_in_memory(Nanoseconds h, Charging charging) const {
   std::vector<Nanoseconds> work(holdings_.size(), 0);
   std::vector<Nanoseconds> unfinished;  // jobs that cannot end within the window: one per machine at most
   Nanoseconds unheld = 0;
   for (const Job& job : jobs_) {
     if (job.earliest >= h) break;
+    if (job.release < h) continue;
     if (job.duration >= h - job.earliest) {
-      unfinished.push_back(
-          static_cast<Nanoseconds>(std::min<Wide>(job.work, Wide{h - job.earliest} * job.widest)));
+      unfinished.push_back(static_cast<Nanoseconds>(std::min<Wide>(job.work, Wide{h - job.earliest} * job.widest)));
       continue;
     }
     Index charged = kNone;
-    for (Index k = 0; k < job.holding_count; ++k) {
-      const Index holding = job_holdings_[job.first_holding + k];
-      if (path[holding] > 0 && (charged == kNone || path[holding] > path[charged])) charged = holding;
+    for (std::size_t k = 0; k < kCharges && charged == kNone; ++k) {
+      const Index candidate = charges_[job.first_charge + charging * kCharges + k];
+      if (candidate != kNone && holdings_[candidate].release >= h) charged = candidate;
     }
     (charged == kNone ? unheld : work[charged]) += job.work;
   }
-  const auto running = std::min<std::size_t>(unfinished.size(), static_cast<std::size_t>(machines_));
-  std::partial_sort(unfinished.begin(), unfinished.begin() + static_cast<std::ptrdiff_t>(running), unfinished.end(),
-                    std::greater<>());
-  const Nanoseconds straddling =
-      std::accumulate(unfinished.begin(), unfinished.begin() + static_cast<std::ptrdiff_t>(running), Nanoseconds{0});
-  if (straddling + unheld >= by_time) return by_time;
-  return std::min(by_time, straddling + unheld + held_work(work, h));
+  const auto running = static_cast<std::ptrdiff_t>(
+      std::min<std::size_t>(unfinished.size(), static_cast<std::size_t>(machines_)));
+  std::partial_sort(unfinished.begin(), unfinished.begin() + running, unfinished.end(), std::greater<>());
+  return std::accumulate(unfinished.begin(), unfinished.begin() + running, unheld) + held_work(work, h);
 }
 
 /// Most work whose holdings fit into the capacity, fractions of holdings allowed, by Lagrangian

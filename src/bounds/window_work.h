@@ -1,6 +1,7 @@
 /// How much of the work of a room's stream can be done within a time of either end of the plan.
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "bounds/earliest.h"
@@ -9,7 +10,8 @@
 
 namespace opweave::bounds {
 
-/// Window [0, h) forward, (T - h, T] backward, of any plan with makespan T.
+/// Window [0, h) forward, (T - h, T] backward, of any plan with makespan T. For a room of unknown
+/// place, what one device can do whose groups release nothing within the window.
 class WindowWork {
  public:
   /// \param earliest  heads forward, tails backward.
@@ -18,7 +20,7 @@ class WindowWork {
 
   /// Work that the members certainly have on the stream: time x devices.
   [[nodiscard]] Nanoseconds total() const { return total_; }
-  /// Devices of the room that have the stream.
+  /// Devices of the room that have the stream, and work in a window; 1 for a room of unknown place.
   [[nodiscard]] std::int64_t machines() const { return machines_; }
   /// Upper bound on the part of total() that is done within the window of length h.
   [[nodiscard]] Nanoseconds most(Nanoseconds h) const;
@@ -37,8 +39,8 @@ class WindowWork {
     Nanoseconds duration;
     Nanoseconds work;
     std::int64_t widest;
-    Index first_holding;  ///< in holdings_
-    Index holding_count;
+    Index first_charge;  ///< in charges_: kCharges candidates for each way of charging
+    Nanoseconds release = std::numeric_limits<Nanoseconds>::max();  ///< of its group, in a room of unknown place
   };
   /// Copy of a value; a job can only run after it has been taken, together with its ancestors.
   struct Holding {
@@ -53,22 +55,33 @@ class WindowWork {
     std::int64_t rate;
   };
 
+  /// Which of the holdings that a job needs its work is charged to. Neither way is best always.
+  enum Charging : std::size_t { kDeepest, kMostSpecific };
+  static constexpr std::size_t kWays = 2;
+  static constexpr std::size_t kCharges = 4;  ///< candidates per way; the first that is not releasable counts
+
   void collect_holdings(const Relaxation& relaxation, const Room& room, Direction direction, const Earliest& earliest);
   void collect_jobs(const Relaxation& relaxation, const Room& room, StreamId stream, Direction direction,
                     const Earliest& earliest);
   void pour();
   [[nodiscard]] Nanoseconds fluid(Nanoseconds h) const;
   [[nodiscard]] Nanoseconds held_work(const std::vector<Nanoseconds>& work, Nanoseconds h) const;
+  [[nodiscard]] Nanoseconds most_in_memory(Nanoseconds h, Charging charging) const;
 
   std::int64_t machines_ = 0;
   Nanoseconds total_ = 0;
   std::optional<std::int64_t> capacity_;
   std::vector<Job> jobs_;  // by earliest
   std::vector<Holding> holdings_;
-  std::vector<Index> job_holdings_;
+  std::vector<Index> charges_;
   std::vector<FluidStep> fluid_;
-  std::vector<std::vector<Index>> member_values_;  // candidates to charge a member's work to
-  std::vector<Index> first_holding_;               // by value
+  std::vector<Index> member_values_;  // kWays x kCharges per member
+  std::vector<Index> first_holding_;  // by value
 };
+
+/// Per member of a room of unknown place: moment before which its group releases nothing that more
+/// than one task uses; the largest number where it keeps nothing, and for all other rooms.
+[[nodiscard]] std::vector<Nanoseconds> member_releases(const Relaxation& relaxation, const Room& room,
+                                                       Direction direction, const Earliest& earliest);
 
 }  // namespace opweave::bounds

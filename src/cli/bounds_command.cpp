@@ -21,9 +21,10 @@ struct Options {
 
 ExitCode run(const Options& options) {
   const Problem problem = load_problem(options.files, options.settings);
-  const auto proofs = infeasibility_proofs(problem);
-  for (const std::string& proof : proofs) complain("error", "no plan exists: " + proof);
-  if (!proofs.empty()) return ExitCode::kNoPlan;
+  if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) {
+    complain("error", "no plan exists: " + proofs.front());
+    return ExitCode::kNoPlan;
+  }
 
   const auto bounds = lower_bounds(problem);
   if (options.json || !options.output.empty()) {

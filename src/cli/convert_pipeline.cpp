@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/convert_command.h"
+#include "cli/inputs.h"
 #include "opweave/error.h"
 #include "opweave/pipeline.h"
 #include "opweave/problem.h"
@@ -17,6 +18,7 @@ struct Options {
   std::uint32_t devices = 0;
   std::optional<std::uint32_t> stages;
   std::optional<std::uint32_t> microbatches;
+  std::optional<std::uint32_t> copies;
   std::optional<std::string> memory;
   std::optional<double> activations;
   std::int64_t latency_ns = 0;
@@ -62,7 +64,12 @@ ExitCode run(const Options& options) {
   spec.name += " " + options.shape;
   if (options.microbatches) spec.training.microbatches = *options.microbatches;
   spec.training.replica_of_microbatch.clear();
-  if (*shape != PipelineShape::kFree) spec.training.replicas = *shape == PipelineShape::kTwoWay ? 2 : 1;
+  if (*shape == PipelineShape::kFree) {
+    if (options.copies) spec.training.replicas = *options.copies;
+  } else {
+    if (options.copies) throw InputError(fmt::format("--copies: only for shape free, {} fixes them", options.shape));
+    spec.training.replicas = *shape == PipelineShape::kTwoWay ? 2 : 1;
+  }
   const auto layers = static_cast<std::uint32_t>(spec.layers.size());
   const std::uint32_t stages = stage_count(options, *shape, layers);
   if (stages == 0 || stages > layers) {
@@ -75,7 +82,7 @@ ExitCode run(const Options& options) {
     return uniform_cluster(options.devices, streams_of(spec), memory, Duration(options.latency_ns), options.bandwidth);
   };
   std::optional<Bytes> memory;
-  if (options.memory) memory = parse_bytes(*options.memory);
+  if (options.memory) memory = parse_bytes_of("--memory", *options.memory);
   const Cluster unlimited = cluster(std::nullopt);
   for (const Device& device : unlimited.devices()) spec.devices.push_back(device.name);
   const ComputationGraph graph = build_pipeline(spec);
@@ -106,6 +113,8 @@ void add_convert_pipeline(CLI::App& convert, Action& action) {
   command->add_option("--stages", options->stages,
                       "number of stages [linear and two-way: one per device; V and loop: two; free: one per layer]");
   command->add_option("--microbatches", options->microbatches, "microbatches [as in SPEC]")->check(CLI::PositiveNumber);
+  command->add_option("--copies", options->copies, "copies of every parameter, for shape free [as in SPEC]")
+      ->check(CLI::PositiveNumber);
   CLI::Option* memory =
       command->add_option("--memory", options->memory, "capacity of a device, e.g. 80GiB [unlimited]");
   command->add_option("--activations", options->activations, "capacity: the parameters and this many activations")

@@ -34,10 +34,8 @@ ExitCode csv_to_plan(const CsvOptions& options) {
   SimulationOptions how;
   how.contention = problem.settings().contention;
   const SimulationResult result = simulate(problem, to_order(problem, schedule, parse_pairs(options.pairs)), how);
-  if (!result.deadlocked.empty()) {
-    throw InputError(fmt::format("{}: deadlock: {} tasks wait for each other, the first is \"{}\"",
-                                 options.schedule.string(), result.deadlocked.size(),
-                                 problem.task_name(result.deadlocked.front())));
+  if (!result.deadlock.empty()) {
+    throw InputError(fmt::format("{}: the order cannot run: {}", options.schedule.string(), result.deadlock));
   }
   Provenance provenance;
   provenance.version = OPWEAVE_VERSION;

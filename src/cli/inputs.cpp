@@ -26,7 +26,7 @@ ProblemSettings SettingOptions::apply(ProblemSettings settings) const {
   if (microbatches || replicas) settings.training.replica_of_microbatch.clear();
   if (microbatches) settings.training.microbatches = *microbatches;
   if (replicas) settings.training.replicas = *replicas;
-  if (memory_limit) settings.memory_limit = parse_bytes(*memory_limit);
+  if (memory_limit) settings.memory_limit = parse_bytes_of("--memory-limit", *memory_limit);
   return settings;
 }
 
@@ -37,6 +37,14 @@ Cluster load_cluster(const std::filesystem::path& path) { return parse_cluster(r
 Contention parse_contention(const std::string& text) {
   if (const auto contention = contention_from_string(text)) return *contention;
   throw InputError(fmt::format("--contention: value is \"{}\", expected none, endpoint or link", text));
+}
+
+Bytes parse_bytes_of(const std::string& option, const std::string& text) {
+  try {
+    return parse_bytes(text);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{}: {}", option, error.what()), error.hint());
+  }
 }
 
 Problem load_problem(const InputFiles& files, const SettingOptions& options) {

@@ -36,7 +36,9 @@ struct SettingOptions {
 
 [[nodiscard]] ComputationGraph load_graph(const std::filesystem::path& path);
 [[nodiscard]] Cluster load_cluster(const std::filesystem::path& path);
+// Values of options; errors name the option.
 [[nodiscard]] Contention parse_contention(const std::string& text);
+[[nodiscard]] Bytes parse_bytes_of(const std::string& option, const std::string& text);
 
 /// A problem from its files, with the settings of the authors and the options.
 [[nodiscard]] Problem load_problem(const InputFiles& files, const SettingOptions& options = {});

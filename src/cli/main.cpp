@@ -67,7 +67,7 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     complain("error", "out of memory");
   } catch (const std::exception& error) {
-    complain("internal error", error.what());
+    complain("error", fmt::format("internal error: {}", error.what()));
     complain("hint", "this is a bug in opweave: please report it with the files and the command line");
   }
   return static_cast<int>(code);

@@ -67,10 +67,8 @@ ExitCode run(const Options& options) {
     how.durations = parse_durations(read_file(options.durations), options.durations.string(), problem, schedule);
   }
   const SimulationResult result = simulate(problem, execution_order(problem, schedule), how);
-  if (!result.deadlocked.empty()) {
-    throw InputError(
-        fmt::format("{}: presence: the order cannot run: {} tasks wait for each other, the first is \"{}\"",
-                    options.plan.string(), result.deadlocked.size(), problem.task_name(result.deadlocked.front())));
+  if (!result.deadlock.empty()) {
+    throw InputError(fmt::format("{}: the order cannot run: {}", options.plan.string(), result.deadlock));
   }
   const PlanStatistics figures = statistics(problem, result.schedule, result.task_ends);
   if (options.json || !options.output.empty()) {

@@ -247,4 +247,26 @@ std::optional<Duration> Cluster::transfer_time(Bytes bytes, DeviceId from, Devic
   return found->latency + Duration(static_cast<std::int64_t>(capped));
 }
 
+std::vector<Cluster::Channel> Cluster::channels(DeviceId from, DeviceId to, Contention contention) const {
+  switch (contention) {
+    case Contention::kNone:
+      break;
+    case Contention::kEndpoint:
+      return {2 * from.index(), 2 * to.index() + 1};
+    case Contention::kLink: {
+      const std::optional<Route> found = route(from, to);
+      if (!found) break;
+      const Channel pair = 2 * parts_.links.size() + from.index() * device_count() + to.index();
+      if (found->hops.empty()) return {pair};
+      std::vector<Channel> result;
+      for (const Hop& hop : found->hops) {
+        const bool other_direction = parts_.links[hop.link.index()].full_duplex && !hop.forward;
+        result.push_back(2 * hop.link.index() + (other_direction ? 1 : 0));
+      }
+      return result;
+    }
+  }
+  return {};
+}
+
 }  // namespace opweave

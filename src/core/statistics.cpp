@@ -61,30 +61,14 @@ Duration period(const Problem& problem, const Schedule& schedule, const End& end
     }
   }
   for (const auto& [stream, load] : streams) largest = std::max(largest, load);
-  if (problem.settings().contention == Contention::kEndpoint) {
-    std::map<std::pair<DeviceId, bool>, Duration> ends;
-    for (const Transfer& transfer : schedule.transfers) {
-      ends[{transfer.source, true}] += transfer.end - transfer.start;
-      ends[{transfer.destination, false}] += transfer.end - transfer.start;
+  std::map<Cluster::Channel, Duration> channels;
+  for (const Transfer& transfer : schedule.transfers) {
+    for (const Cluster::Channel channel :
+         problem.cluster().channels(transfer.source, transfer.destination, problem.settings().contention)) {
+      channels[channel] += transfer.end - transfer.start;
     }
-    for (const auto& [end, load] : ends) largest = std::max(largest, load);
-  } else if (problem.settings().contention == Contention::kLink) {
-    std::map<std::pair<LinkId, bool>, Duration> links;
-    std::map<std::pair<DeviceId, DeviceId>, Duration> default_links;
-    for (const Transfer& transfer : schedule.transfers) {
-      const auto route = problem.cluster().route(transfer.source, transfer.destination);
-      if (!route) continue;
-      if (route->hops.empty()) {
-        default_links[{transfer.source, transfer.destination}] += transfer.end - transfer.start;
-      }
-      for (const Hop& hop : route->hops) {
-        const bool shared = !problem.cluster().links()[hop.link.index()].full_duplex;
-        links[{hop.link, shared || hop.forward}] += transfer.end - transfer.start;
-      }
-    }
-    for (const auto& [link, load] : links) largest = std::max(largest, load);
-    for (const auto& [pair, load] : default_links) largest = std::max(largest, load);
   }
+  for (const auto& [channel, load] : channels) largest = std::max(largest, load);
   const std::int64_t microbatches = problem.settings().training.microbatches;
   return Duration((largest.value() + microbatches - 1) / microbatches);
 }

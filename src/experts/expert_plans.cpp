@@ -76,7 +76,7 @@ bool has_pairs(const PipelineSchedule& schedule) {
 
 }  // namespace
 
-std::vector<ExpertPlan> expert_plans(const Problem& problem) {
+std::vector<ExpertPlan> expert_plans(const Problem& problem, const Budget& budget) {
   std::vector<ExpertPlan> result;
   auto layout = StageLayout::of(problem);
   if (!layout) return result;
@@ -94,6 +94,7 @@ std::vector<ExpertPlan> expert_plans(const Problem& problem) {
     if (schedule->shape == PipelineShape::kTwoWay && !bind_directions(training, *schedule)) continue;
     for (const PairMode pairs : {PairMode::kAtomic, PairMode::kSplit}) {
       if (pairs == PairMode::kSplit && !has_pairs(*schedule)) continue;
+      if (budget.expired()) return result;
       std::string reason;  // an expert that does not fit is no error here
       const auto order = detail::order_of(problem, *layout, *schedule, pairs, reason);
       if (!order) break;

@@ -5,6 +5,7 @@
 #include <map>
 #include <queue>
 #include <set>
+#include <unordered_map>
 #include <utility>
 
 #include "heuristics/memory_guard.h"
@@ -56,16 +57,13 @@ class ListScheduler {
     bool dirty = false;
   };
 
-  // Streams first, then what transfers occupy under the contention model.
+  // Streams first, then the channels of transfers under the contention model as they appear.
   void find_resources() {
     const Problem& problem = placed_.problem();
     const Cluster& cluster = problem.cluster();
     const auto streams = static_cast<std::uint32_t>(cluster.stream_names().size());
-    const auto devices = static_cast<std::uint32_t>(cluster.device_count());
-    const std::uint32_t first_send = devices * streams;
-    const std::uint32_t first_receive = first_send + devices;
-    const std::uint32_t first_link = first_receive + devices;
-    busy_.assign(first_link + 2 * cluster.links().size(), false);
+    auto resource_count = static_cast<std::uint32_t>(cluster.device_count()) * streams;
+    std::unordered_map<Cluster::Channel, std::uint32_t> resource_of_channel;
     for (ItemId item = 0; item < placed_.item_count(); ++item) {
       if (placed_.is_task(item)) {
         for (const DeviceId device : placed_.devices(item)) {
@@ -76,20 +74,16 @@ class ListScheduler {
         }
       } else if (placed_.duration(item) > 0) {  // an instant occupies nothing
         const NecessaryTransfer& transfer = placed_.transfer(item);
-        if (problem.settings().contention == Contention::kEndpoint) {
-          resources_.items.push_back(first_send + static_cast<std::uint32_t>(transfer.source.index()));
-          resources_.items.push_back(first_receive + static_cast<std::uint32_t>(transfer.destination.index()));
-        } else if (problem.settings().contention == Contention::kLink) {
-          const std::optional<Route> route = cluster.route(transfer.source, transfer.destination);
-          for (const Hop& hop : route->hops) {
-            const bool shared = !cluster.links()[hop.link.index()].full_duplex;
-            resources_.items.push_back(first_link + 2 * static_cast<std::uint32_t>(hop.link.index()) +
-                                       (shared || hop.forward ? 0U : 1U));
-          }
+        for (const Cluster::Channel channel :
+             cluster.channels(transfer.source, transfer.destination, problem.settings().contention)) {
+          const auto [entry, is_new] = resource_of_channel.try_emplace(channel, resource_count);
+          if (is_new) ++resource_count;
+          resources_.items.push_back(entry->second);
         }
       }
       resources_.close_list();
     }
+    busy_.assign(resource_count, false);
   }
 
   // One queue per set of resources: a look at the set decides about all of them at once.

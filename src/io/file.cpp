@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <system_error>
@@ -115,17 +116,19 @@ std::string read_file(const fs::path& path) {
   // The size is a hint: a pipe has none, and a file may grow while it is read.
   constexpr std::size_t kMostBytes = std::size_t{4} << 30;
   constexpr std::size_t kChunk = std::size_t{1} << 16;
-  std::string content;
+  const auto expected = static_cast<std::size_t>(status.st_size);
+  if (expected > kMostBytes) fail(path, "cannot be read", EFBIG);
+  std::string content(expected + kChunk, '\0');
   std::size_t used = 0;
-  content.resize(static_cast<std::size_t>(status.st_size) + kChunk);
   for (;;) {
     const ssize_t count = ::read(file.number(), content.data() + used, content.size() - used);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) fail(path, "cannot be read", errno);
     if (count == 0) break;
     used += static_cast<std::size_t>(count);
+    if (used < content.size()) continue;
     if (used > kMostBytes) fail(path, "cannot be read", EFBIG);
-    if (used == content.size()) content.resize(2 * content.size());
+    content.resize(std::min(2 * used, kMostBytes + kChunk));
   }
   content.resize(used);
   return content;

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "io/json_syntax.h"
@@ -112,12 +111,6 @@ simdjson::dom::array JsonValue::array() const {
   return value;
 }
 
-void JsonValue::reject_repeated(std::vector<std::string_view>& seen, std::string_view key) const {
-  const auto place = std::lower_bound(seen.begin(), seen.end(), key);
-  if (place != seen.end() && *place == key) fail_repeated_key(*this, key);
-  seen.insert(place, key);
-}
-
 std::size_t JsonValue::position() const {
   if (parent_ == nullptr || parent_->is_array()) return index_;
   return parent_->position();
@@ -139,17 +132,15 @@ void JsonValue::reject(std::string_view expected, std::string hint) const {
   fail(fmt::format("value is {}, expected {}", describe(element_), expected), std::move(hint));
 }
 
-void fail_unknown_key(const JsonValue& object, std::string_view key, std::span<const std::string_view> known) {
-  object.fail(fmt::format("key {} is unknown", quoted(key)), did_you_mean(key, known));
+void JsonValue::fail_unknown_key(std::string_view key, std::span<const std::string_view> known) const {
+  fail(fmt::format("key {} is unknown", quoted(key)), did_you_mean(key, known));
 }
 
-void fail_repeated_key(const JsonValue& object, std::string_view key) {
-  object.fail(fmt::format("key {} appears twice", quoted(key)));
+void JsonValue::fail_repeated_key(std::string_view key) const {
+  fail(fmt::format("key {} appears twice", quoted(key)));
 }
 
-void fail_missing_key(const JsonValue& object, std::string_view key) {
-  object.fail(fmt::format("key {} is missing", quoted(key)));
-}
+void JsonValue::fail_missing_key(std::string_view key) const { fail(fmt::format("key {} is missing", quoted(key))); }
 
 JsonDocument::JsonDocument(std::string_view text, const std::string& source) : source_(source) {
   simdjson::error_code error = parser_.allocate(0, kMaxJsonDepth);

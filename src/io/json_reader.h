@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -61,9 +63,9 @@ class JsonValue {
   /// Calls visit(key, member) for each member of an object, in order; a repeated key is an error.
   template <class Visit>
   void each_member(Visit&& visit) const {
-    std::vector<std::string_view> seen;
+    std::set<std::string_view> seen;
     for (const auto& [key, element] : object()) {
-      reject_repeated(seen, key);
+      if (!seen.insert(key).second) fail_repeated_key(key);
       visit(key, JsonValue(*this, key, element));
     }
   }
@@ -76,10 +78,12 @@ class JsonValue {
   [[noreturn]] void fail(std::string_view message, std::string hint = {}) const;
   /// \throws InputError "<source>: <pointer>: value is <value>, expected <expected>".
   [[noreturn]] void reject(std::string_view expected, std::string hint = {}) const;
+  /// \throws InputError about a key of this object; `known` are the keys that it may have.
+  [[noreturn]] void fail_unknown_key(std::string_view key, std::span<const std::string_view> known) const;
+  [[noreturn]] void fail_repeated_key(std::string_view key) const;
+  [[noreturn]] void fail_missing_key(std::string_view key) const;
 
  private:
-  void reject_repeated(std::vector<std::string_view>& seen, std::string_view key) const;
-
   const std::string* source_;
   const JsonValue* parent_ = nullptr;
   std::string_view key_;
@@ -126,11 +130,6 @@ inline auto keep(std::optional<JsonValue>& slot) {
   return [&slot](const JsonValue& value) { slot.emplace(value); };
 }
 
-[[noreturn]] void fail_unknown_key(const JsonValue& object, std::string_view key,
-                                   std::span<const std::string_view> known);
-[[noreturn]] void fail_repeated_key(const JsonValue& object, std::string_view key);
-[[noreturn]] void fail_missing_key(const JsonValue& object, std::string_view key);
-
 /// Whether keys that are not named are errors.
 enum class OtherKeys : std::uint8_t { kReject, kIgnore };
 
@@ -148,18 +147,18 @@ void read_object(const JsonValue& object, const Field<Read>&... fields) {
         bit <<= 1U;
         return false;
       }
-      if ((seen & bit) != 0) fail_repeated_key(object, name);
+      if ((seen & bit) != 0) object.fail_repeated_key(name);
       seen |= bit;
       field.read(value);
       return true;
     };
     if (!(read_if_named(fields) || ...) && other_keys == OtherKeys::kReject) {
-      fail_unknown_key(object, key, std::array<std::string_view, sizeof...(fields)>{fields.key...});
+      object.fail_unknown_key(key, std::array<std::string_view, sizeof...(fields)>{fields.key...});
     }
   }
   std::uint64_t bit = 1;
   const auto require = [&](const auto& field) {
-    if (field.is_required && (seen & bit) == 0) fail_missing_key(object, field.key);
+    if (field.is_required && (seen & bit) == 0) object.fail_missing_key(field.key);
     bit <<= 1U;
   };
   (require(fields), ...);

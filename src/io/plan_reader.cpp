@@ -205,7 +205,7 @@ class PlanReader {
       object.fail(per_replica ? "key \"microbatch\" given for what exists once per replica"
                               : "key \"replica\" given for what exists once per microbatch");
     }
-    if (!wanted) io::fail_missing_key(object, per_replica ? "replica" : "microbatch");
+    if (!wanted) object.fail_missing_key(per_replica ? "replica" : "microbatch");
     return wanted->index();
   }
 

@@ -1,9 +1,7 @@
 /// What transfers wait for: endpoints or links, first come first served.
 #pragma once
 
-#include <cstdint>
 #include <unordered_map>
-#include <vector>
 
 #include "opweave/cluster.h"
 
@@ -22,10 +20,7 @@ class Channels {
  private:
   const Cluster& cluster_;
   const Contention contention_;
-  /// Endpoint: 2 x device, + 1 for receiving. Link: 2 x link, + 1 for the other direction of full duplex.
-  std::vector<Duration> free_from_;
-  std::unordered_map<std::uint64_t, Duration> pair_free_from_;  ///< default links, by ordered pair
-  std::vector<Duration*> needed_;
+  std::unordered_map<Cluster::Channel, Duration> free_from_;
 };
 
 }  // namespace opweave::simulation

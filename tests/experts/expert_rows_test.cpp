@@ -110,6 +110,7 @@ testing::BlockFigures simulate_row(const Row& row, const PipelineSchedule& sched
       for (Block& block : blocks) {
         if (block.tasks.size() != 3) continue;  // F, I and W: a pair
         block.duration = *row.pair;
+        block.offsets.assign(block.tasks.size(), Duration(0));  // where inside is not said
         block.fixed_duration = true;
       }
     }

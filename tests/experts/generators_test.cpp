@@ -122,9 +122,9 @@ TEST(Experts, memory_stays_within_what_each_definition_promises) {
         {Expert::kZB2P, 2 * devices},
         {Expert::kZBV, 2 * devices},
         {Expert::kDualPipeV, 2 * devices + 1},
-        // Controllable memory: about a half and a third of 2P, with constants (see docs/experts.md).
-        {Expert::kVHalf, devices + 3},
-        {Expert::kVMin, 2 * devices / 3 + 4}};
+        // Published as (P + 2) / 2 and (P + 4) / 3 microbatches, rounded down; here in half stages.
+        {Expert::kVHalf, 2 * ((devices + 2) / 2)},
+        {Expert::kVMin, 2 * ((devices + 4) / 3)}};
     for (const auto& [expert, limit] : limits) {
       for (const StageCosts& times : {costs(10, 10, 10, 0), costs(10, 13, 3, 1)}) {
         const auto figures = run(generate(expert, devices, microbatches, times).value(), times);

@@ -1,0 +1,210 @@
+#include "heuristics/order_search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "heuristics/order_search_moves.h"
+#include "heuristics/order_search_network.h"
+#include "heuristics/order_search_timing.h"
+#include "heuristics/placed_problem.h"
+
+namespace opweave {
+namespace order_search {
+namespace {
+
+/// Evaluations when the caller sets no limit at all.
+constexpr std::uint64_t kDefaultEvaluations = 1'000'000;
+/// The clock is read once per so many evaluations.
+constexpr std::uint64_t kClockInterval = 64;
+
+/// Relative frequency of each kind of change.
+struct Frequency {
+  Move move;
+  std::uint32_t weight;
+};
+constexpr Frequency kFrequencies[] = {{Move::kCriticalEarlier, 30}, {Move::kCriticalLater, 25}, {Move::kNode, 10},
+                                      {Move::kChunk, 15},           {Move::kMicrobatch, 8},     {Move::kSegment, 6},
+                                      {Move::kWindow, 6},           {Move::kTwins, 2}};
+/// In a single microbatch there are no others to move.
+constexpr Frequency kFrequenciesOfOne[] = {{Move::kCriticalEarlier, 40}, {Move::kCriticalLater, 40}, {Move::kNode, 20}};
+
+/// One annealing run from given starts.
+class Annealing {
+ public:
+  struct Temperature {
+    double first;
+    double last;
+  };
+
+  Annealing(const Network& network, std::span<const Time> starts, std::uint64_t seed)
+      : network_(network), timing_(network, kMeanEndWeight), orders_(network, starts, seed) {}
+
+  /// False if the order of the starts does not fit in memory the way Timing counts it.
+  bool begin() {
+    if (!timing_.evaluate(orders_.order(), 0) || !settle()) return false;
+    take();
+    return true;
+  }
+
+  [[nodiscard]] Time makespan() const { return current_.makespan; }
+  [[nodiscard]] std::span<const Time> ends() const { return timing_.ends(); }
+
+  /// Proposes changes until `progress` (asked before each, 0 .. 1, rising) reaches 1.
+  template <class Progress, class OnAccept>
+  void run(const Temperature& temperature, Progress progress, OnAccept on_accept) {
+    const std::span<const Frequency> frequencies = network_.copy_count > 1
+                                                       ? std::span<const Frequency>(kFrequencies)
+                                                       : std::span<const Frequency>(kFrequenciesOfOne);
+    std::uint32_t total = 0;
+    for (const Frequency& frequency : frequencies) total += frequency.weight;
+    const double cooling = std::log(temperature.last / temperature.first);
+    Random& random = orders_.random();
+    for (double done = progress(); done < 1; done = progress()) {
+      const double heat = temperature.first * std::exp(cooling * done);
+      std::uint32_t draw = random.below(total);
+      const Frequency* chosen = frequencies.data();
+      while (draw >= chosen->weight) draw -= (chosen++)->weight;
+      if (!orders_.propose(chosen->move, timing_)) continue;
+      bool taken = timing_.evaluate(orders_.order(), orders_.first_change());
+      if (taken) {
+        const double worse = timing_.cost().value - current_.value;
+        taken = (worse <= 0 || random.unit() < std::exp(-worse / heat)) && settle();
+      }
+      if (taken) {
+        take();
+        on_accept();
+      } else {
+        timing_.reject();
+        orders_.reject();
+      }
+    }
+  }
+
+ private:
+  /// Weight of the mean device end beside the makespan.
+  static constexpr double kMeanEndWeight = 0.5;
+
+  /// Sorts the proposed order by its starts. That keeps the order on every resource and so, mostly, the times; where
+  /// memory is counted across resources they may change, and now and then the sorted order does not fit.
+  bool settle() { return !orders_.sort(timing_) || timing_.evaluate(orders_.order(), orders_.first_change()); }
+
+  void take() {
+    current_ = timing_.cost();
+    timing_.accept();
+    orders_.accept(timing_);
+  }
+
+  const Network& network_;
+  Timing timing_;
+  Orders orders_;
+  Cost current_;
+};
+
+/// Starts of the nodes in a schedule of the same placement.
+std::vector<Time> starts_of(const PlacedProblem& placed, const Network& network, const Schedule& schedule) {
+  std::map<std::pair<ValueId, DeviceId>, Time> arrivals;
+  for (const Transfer& transfer : schedule.transfers) {
+    arrivals[{transfer.value, transfer.destination}] = transfer.start.value();
+  }
+  std::vector<Time> starts(network.node_count);
+  for (Node node = 0; node < network.node_count; ++node) {
+    const ItemId item = network.item_of_node[node];
+    if (placed.is_task(item)) {
+      starts[node] = schedule.tasks[item].start.value();
+    } else {
+      const NecessaryTransfer& transfer = placed.transfer(item);
+      starts[node] = arrivals.at({transfer.value, transfer.destination});
+    }
+  }
+  return starts;
+}
+
+class Search {
+ public:
+  Search(const Problem& problem, const Schedule& start, const Budget& budget, const OrderSearchOptions& options,
+         const std::function<void(const Schedule&)>& on_improvement)
+      : problem_(problem), budget_(budget), options_(options), on_improvement_(on_improvement), best_(start) {
+    best_makespan_ = start.makespan(problem).value();
+  }
+
+  Schedule run() {
+    std::vector<ModeIndex> modes;
+    for (const TaskAssignment& task : best_.tasks) modes.push_back(task.mode);
+    const std::optional<PlacedProblem> placed = PlacedProblem::create(problem_, std::move(modes));
+    if (!placed || placed->task_count() == 0) return best_;
+    double mean = 0;
+    for (ItemId task = 0; task < placed->task_count(); ++task) mean += static_cast<double>(placed->duration(task));
+    mean = std::max(1.0, mean / static_cast<double>(placed->task_count()));
+    double done = 0;
+    const double switch_at = 0.75;
+    const double reheat = 0.2;
+    const Network with_fillers = build_network(*placed, true);
+    if (std::ranges::count(with_fillers.fills_gaps, true) > 0) {
+      if (anneal(*placed, with_fillers, {4 * mean, 0.01 * mean}, done, switch_at)) done = switch_at;
+    }
+    const Network plain = build_network(*placed, false);
+    anneal(*placed, plain, {done > 0 ? reheat * mean : 4 * mean, 0.01 * mean}, done, 1.0);
+    return best_;
+  }
+
+ private:
+  /// Anneals from the best schedule while the progress of the whole search goes from one share to another. False if
+  /// its order does not fit in memory the way Timing counts it.
+  bool anneal(const PlacedProblem& placed, const Network& network, Annealing::Temperature temperature, double from,
+              double to) {
+    const std::vector<Time> starts = starts_of(placed, network, best_);
+    Annealing annealing(network, starts, options_.seed);
+    if (!annealing.begin()) return false;
+    const auto keep = [&] {
+      if (annealing.makespan() >= best_makespan_) return;
+      best_makespan_ = annealing.makespan();
+      best_ = placed.schedule(item_starts(placed, network, annealing.ends()));
+      if (on_improvement_) on_improvement_(best_);
+    };
+    keep();
+    const auto share = [&] { return (progress(++evaluations_) - from) / (to - from); };
+    annealing.run(temperature, share, keep);
+    return true;
+  }
+
+  /// Share of the limits that is used up; whichever limit is nearer counts.
+  double progress(std::uint64_t evaluations) {
+    const bool unlimited = options_.max_evaluations == std::numeric_limits<std::uint64_t>::max();
+    if (evaluations % kClockInterval == 0) {
+      if (budget_.expired()) return 1;
+      if (const std::optional<double> limit = budget_.time_limit_seconds()) {
+        if (!began_) began_ = budget_.elapsed();
+        time_share_ = (budget_.elapsed() - *began_) / std::max(1e-9, *limit - *began_);
+      }
+    }
+    if (unlimited && budget_.time_limit_seconds()) return time_share_;
+    const std::uint64_t most = unlimited ? kDefaultEvaluations : options_.max_evaluations;
+    return std::max(time_share_,
+                    static_cast<double>(evaluations) / static_cast<double>(std::max<std::uint64_t>(1, most)));
+  }
+
+  const Problem& problem_;
+  const Budget& budget_;
+  const OrderSearchOptions& options_;
+  const std::function<void(const Schedule&)>& on_improvement_;
+  Schedule best_;
+  Time best_makespan_ = 0;
+  std::uint64_t evaluations_ = 0;
+  std::optional<double> began_;
+  double time_share_ = 0;
+};
+
+}  // namespace
+}  // namespace order_search
+
+Schedule improve_order(const Problem& problem, const Schedule& start, const Budget& budget,
+                       const OrderSearchOptions& options, const std::function<void(const Schedule&)>& on_improvement) {
+  return order_search::Search(problem, start, budget, options, on_improvement).run();
+}
+
+}  // namespace opweave

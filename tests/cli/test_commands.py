@@ -1,0 +1,157 @@
+import json
+
+import pytest
+
+from conftest import JOB_SHOP, LAYERS, fails, opweave, pipeline, succeeds
+
+
+def test_check_accepts_what_plan_writes(planned):
+    assert succeeds("check", *planned.inputs, planned.plan).startswith("valid: makespan ")
+
+
+def test_simulation_of_a_plan_as_planned_takes_no_longer_than_planned(planned):
+    figures = json.loads(succeeds("simulate", *planned.inputs, planned.plan, "--json"))
+    plan = json.loads(planned.plan.read_text())
+    assert figures["makespan_ns"] <= plan["makespan_ns"]
+    assert len(figures["devices"]) == 2
+
+
+def test_simulation_with_every_operator_twice_as_long_takes_twice_the_time(planned):
+    once = json.loads(succeeds("simulate", *planned.inputs, planned.plan, "--json"))
+    graph = json.loads(planned.graph.read_text())
+    durations = planned.folder / "durations.json"
+    durations.write_text(json.dumps({op["name"]: 2 * op["duration_ns"] for op in graph["operators"]}))
+    twice = json.loads(succeeds("simulate", *planned.inputs, planned.plan, "--json", "--durations", durations))
+    # No transfer takes time here, so every moment of the schedule doubles.
+    assert twice["makespan_ns"] == 2 * once["makespan_ns"]
+    assert twice["bubble_ratio"] == pytest.approx(once["bubble_ratio"])
+    for a, b in zip(once["devices"], twice["devices"]):
+        assert b["compute_busy_ns"] == 2 * a["compute_busy_ns"]
+        assert b["peak_memory_bytes"] == a["peak_memory_bytes"]
+
+
+def test_duration_of_one_task_goes_before_that_of_its_operator(planned):
+    durations = planned.folder / "durations.json"
+    durations.write_text(json.dumps({"block.0.mix.F": 400, "block.0.mix.F#0": 1_000_000}))
+    slow = json.loads(succeeds("simulate", *planned.inputs, planned.plan, "--json", "--durations", durations))
+    assert slow["makespan_ns"] > 1_000_000
+
+
+def test_durations_of_unknown_operators_are_refused(planned):
+    durations = planned.folder / "durations.json"
+    durations.write_text('{"block.99.mix.F": 1}')
+    assert "block.99.mix.F" in fails(2, "simulate", *planned.inputs, planned.plan, "--durations", durations)
+
+
+def test_slower_compute_beside_communication_lengthens_the_iteration(planned):
+    free = json.loads(succeeds("simulate", *planned.inputs, planned.plan, "--json"))
+    shared = json.loads(succeeds("simulate", *planned.inputs, planned.plan, "--json", "--compute-slowdown", 2))
+    assert shared["makespan_ns"] > free["makespan_ns"]
+    assert sum(d["compute_busy_ns"] for d in shared["devices"]) > sum(d["compute_busy_ns"] for d in free["devices"])
+
+
+def test_bounds_are_sorted_and_below_the_plan(planned):
+    bounds = [b["value_ns"] for b in json.loads(succeeds("bounds", *planned.inputs, "--json"))["bounds"]]
+    assert bounds == sorted(bounds, reverse=True)
+    assert bounds[0] <= json.loads(planned.plan.read_text())["makespan_ns"]
+    # Each of the 2 devices computes half of 8 layers x 8 microbatches x (400 + 900 + 200) ns.
+    assert bounds[0] >= 4 * 8 * 1500
+
+
+def test_comparison_shows_the_schedules_of_the_shape_the_plan_and_the_bound(planned):
+    text = succeeds("compare", *planned.inputs, planned.plan)
+    for name in ["ZB-V", "DualPipeV", "opweave", "lower bound"]:
+        assert name in text
+    assert "1F1B" not in text  # a linear schedule
+
+
+def test_comparison_over_several_problems_is_one_table(planned, tmp_path):
+    folder = tmp_path / "linear"
+    folder.mkdir()
+    linear = pipeline(folder, LAYERS, "--shape", "linear", "--devices", 2)
+    whole = json.loads(succeeds("compare", *planned.inputs, planned.plan, "--with", *linear.inputs, "--json"))
+    first, second = whole["comparisons"]
+    assert [s["name"] for s in first["schedules"]][-1] == "opweave"
+    assert "1F1B" in [s["name"] for s in second["schedules"]]
+    table = succeeds("compare", *planned.inputs, planned.plan, "--with", *linear.inputs)
+    assert table.count("peak activations") == 1
+    fails(2, "compare", *planned.inputs, planned.plan, "--with", linear.graph)
+
+
+def test_comparison_counts_activations_and_copies(tmp_path):
+    # 1F1B on 2 devices holds 2 activations on the first (Narayanan et al. 2021); there is one copy.
+    linear = pipeline(tmp_path, LAYERS, "--shape", "linear", "--devices", 2, "--activations", 2)
+    rows = json.loads(succeeds("compare", *linear.inputs, "--json"))["comparisons"][0]["schedules"]
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["1F1B"]["peak_activations"] == 2
+    assert by_name["1F1B"]["parameter_copies"] == 1
+    assert by_name["1F1B"]["fits_memory"]
+    # GPipe holds all 8 microbatches.
+    assert by_name["GPipe"]["peak_activations"] == 8
+    assert not by_name["GPipe"]["fits_memory"]
+
+
+def test_report_and_trace_are_written(planned):
+    page, trace = planned.folder / "report.html", planned.folder / "trace.json"
+    succeeds("report", *planned.inputs, planned.plan, "-o", page, "--trace", trace)
+    assert page.read_text().lstrip().lower().startswith("<!doctype html>")
+    assert json.loads(trace.read_text())["traceEvents"]
+
+
+def test_plan_writes_the_same_report_and_trace_as_report_does(small):
+    pages = [small.folder / name for name in ("a.html", "a.json", "b.html", "b.json")]
+    succeeds("plan", *small.inputs, "--work-limit", 50, "-o", small.plan, "--report", pages[0], "--trace", pages[1])
+    succeeds("report", *small.inputs, small.plan, "-o", pages[2], "--trace", pages[3])
+    assert pages[0].read_bytes() == pages[2].read_bytes()
+    assert pages[1].read_bytes() == pages[3].read_bytes()
+
+
+def test_settings_can_be_replaced(small):
+    plan = json.loads(succeeds("plan", *small.inputs, "--work-limit", 50, "--microbatches", 3, "--memory-limit",
+                               "1GiB", "--contention", "endpoint"))
+    assert plan["settings"]["training"]["microbatches"] == 3
+    assert plan["settings"]["memory_limit_bytes"] == 2**30
+    assert plan["settings"]["contention"] == "endpoint"
+    # 8 layers x (3 F and I and W operators: mix F I W, send F I) x 3 microbatches
+    assert len(plan["tasks"]) == 8 * 5 * 3
+
+
+def test_job_shop_is_converted_and_planned(tmp_path):
+    shop = tmp_path / "shop.fjs"
+    shop.write_text(JOB_SHOP)
+    graph, cluster = tmp_path / "graph.json", tmp_path / "cluster.json"
+    succeeds("convert", "fjs", shop, "-o", graph, "--cluster", cluster)
+    plan = json.loads(succeeds("plan", graph, cluster, "--time-limit", 5))
+    # Job 1: 3 or 4, then 2 on machine 2. Job 2: 2 or 5, then 3 on machine 1. With job 1 on machine 2 it ends at
+    # 4 + 2 = 6 and job 2 on machine 1 at 2 + 3 = 5; with job 1 on machine 1 all of 3 + 2 + 3 = 8 is there, or job 2
+    # starts on machine 2 and ends at 5 + 3 = 8. So nothing is below 6 microseconds; one after the other takes 10.
+    assert 6000 <= plan["makespan_ns"] <= 10000
+    assert len(plan["tasks"]) == 4
+
+
+def test_published_schedule_goes_to_csv_and_back_to_a_plan(tmp_path):
+    case = pipeline(tmp_path, LAYERS, "--shape", "linear", "--devices", 4)
+    csv = tmp_path / "schedule.csv"
+    for dialect in ["compute_only", "compute_comms"]:
+        succeeds("convert", "expert", "1F1B", "--devices", 4, "--microbatches", 8, "--dialect", dialect, "-o", csv)
+        assert len(csv.read_text().splitlines()) == 4
+        succeeds("convert", "csv", csv, *case.inputs, "-o", case.plan)
+        succeeds("check", *case.inputs, case.plan)
+        rows = json.loads(succeeds("compare", *case.inputs, "--json"))["comparisons"][0]["schedules"]
+        expected = next(row["makespan_ns"] for row in rows if row["name"] == "1F1B")
+        assert json.loads(case.plan.read_text())["makespan_ns"] == expected
+
+
+def test_schedule_that_needs_more_memory_becomes_a_plan_with_a_warning(tmp_path):
+    case = pipeline(tmp_path, LAYERS, "--shape", "linear", "--devices", 2, "--activations", 1)
+    csv = tmp_path / "schedule.csv"
+    succeeds("convert", "expert", "GPipe", "--devices", 2, "--microbatches", 8, "-o", csv)
+    done = opweave("convert", "csv", csv, *case.inputs, "-o", case.plan)
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: ") and ": memory: " in done.stderr
+    assert opweave("check", *case.inputs, case.plan).returncode == 2
+
+
+def test_schedule_that_is_not_defined_for_the_sizes_is_refused():
+    assert "DualPipeV" in fails(2, "convert", "expert", "DualPipeV", "--devices", 4, "--microbatches", 2)
+    assert "1F1B" in fails(2, "convert", "expert", "2F2B", "--devices", 4, "--microbatches", 8)

@@ -1,0 +1,85 @@
+import json
+import os
+import pty
+import subprocess
+
+from conftest import OPWEAVE, fails, opweave, succeeds
+
+
+def test_plan_goes_to_standard_output_or_to_the_file_with_the_same_bytes(small):
+    printed = succeeds("plan", *small.inputs, "--work-limit", 100)
+    summary = succeeds("plan", *small.inputs, "--work-limit", 100, "-o", small.plan)
+    assert small.plan.read_text() == printed
+    assert json.loads(printed)["format"] == "opweave.plan"
+    assert summary.count("\n") == 1 and "makespan" in summary
+
+
+def test_same_input_seed_and_work_limit_give_the_same_bytes(small):
+    results = {succeeds("plan", *small.inputs, "--work-limit", 500, "--seed", 3, "--threads", threads)
+               for threads in (1, 2) for _ in range(3)}
+    assert len(results) == 1
+
+
+def test_same_bytes_on_the_example_too(large):
+    results = {succeeds("plan", *large.inputs, "--work-limit", 300, "--threads", threads) for threads in (1, 2)}
+    assert len(results) == 1
+
+
+def run_on_terminal(*arguments):
+    """Runs opweave with standard error on a terminal; returns exit code and what the terminal got."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([OPWEAVE, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(ours, 4096)
+        except OSError:  # Linux reports the closed other end of a terminal as an error
+            break
+        if not chunk:
+            break
+        seen += chunk
+    os.close(ours)
+    return process.wait(), seen.decode()
+
+
+def test_progress_is_shown_on_a_terminal_and_erased(large):
+    code, seen = run_on_terminal("plan", *large.inputs, "--time-limit", 3, "-o", large.plan)
+    assert code == 0
+    assert "makespan" in seen and "bound" in seen and "gap" in seen
+    before_warning = seen[:seen.index("warning: ")]
+    assert before_warning.endswith("\r\x1b[K")
+
+
+def test_progress_is_silent_where_nobody_watches(large):
+    done = opweave("plan", *large.inputs, "--time-limit", 2, "-o", large.plan)
+    assert "\r" not in done.stderr and "\x1b" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_full_disk_is_told(small):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([OPWEAVE, "plan", *small.inputs, "--work-limit", "10"], stdout=full,
+                              stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.lower().startswith("error: standard output: no space left on device")
+    assert "no space left" in fails(2, "plan", *small.inputs, "--work-limit", 10, "-o", "/dev/full").lower()
+
+
+def test_reader_that_goes_away_is_no_error(small):
+    process = subprocess.Popen([OPWEAVE, "plan", *small.inputs, "--work-limit", "10"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read().startswith("warning: ")
+    process.stderr.close()
+
+
+def test_failed_write_keeps_the_old_file(small):
+    target = small.folder / "kept" / "plan.json"
+    fails(2, "plan", *small.inputs, "--work-limit", 10, "-o", target)
+    target.parent.mkdir()
+    target.write_text("old")
+    fails(3, "plan", *small.inputs, "--work-limit", 10, "--memory-limit", "100", "-o", target)
+    assert target.read_text() == "old"
+    assert [entry.name for entry in target.parent.iterdir()] == ["plan.json"]

@@ -1,0 +1,234 @@
+/// Random problems that use everything a graph and a cluster may contain.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "opweave/cluster.h"
+#include "opweave/graph.h"
+
+namespace opweave::testing {
+
+/// The same on every machine: std::uniform_int_distribution is not.
+class Dice {
+ public:
+  explicit Dice(std::uint64_t seed) : engine_(seed) {}
+  /// Uniform in low .. high.
+  std::int64_t roll(std::int64_t low, std::int64_t high) {
+    return low + static_cast<std::int64_t>(engine_() % static_cast<std::uint64_t>(high - low + 1));
+  }
+  bool chance(int percent) { return roll(1, 100) <= percent; }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+struct RandomProblem {
+  std::vector<Operator> operators;
+  std::vector<Tensor> tensors;
+  std::vector<Parameter> parameters;
+  Training training;
+  ClusterParts cluster;
+
+  [[nodiscard]] Problem problem() const {
+    return Problem::create(ComputationGraph::create("random", operators, tensors, parameters, training),
+                           Cluster::create(cluster));
+  }
+};
+
+struct RandomShape {
+  std::int64_t most_tasks = 8;
+  int pinned_percent = 55;   ///< operators with a single device
+  int memory_percent = 65;   ///< devices with limited memory
+  bool gangs = true;
+  std::int64_t least_microbatches = 1;
+};
+
+/// May be infeasible, and may even be rejected by Problem::create (shared parameters on different devices).
+inline RandomProblem random_problem(std::uint64_t seed, const RandomShape& shape = {}) {
+  Dice dice(seed);
+  RandomProblem result;
+  const std::int64_t devices = dice.roll(1, 3);
+  const bool has_comm = dice.chance(40);
+
+  result.training.microbatches = static_cast<std::uint32_t>(
+      shape.least_microbatches == 1 && dice.chance(50) ? 1 : dice.roll(2, 4));
+  if (result.training.microbatches > 1 && dice.chance(35)) result.training.replicas = 2;
+  if (dice.chance(30)) result.training.optimizer_bytes_per_weight_byte = 1;
+  const std::int64_t microbatches = result.training.microbatches;
+  const std::int64_t repeated = std::max<std::int64_t>(1, dice.roll(1, shape.most_tasks) / microbatches);
+  const std::int64_t room = (shape.most_tasks - repeated * microbatches) / result.training.replicas;
+  const std::int64_t optimizers = room > 0 && dice.chance(30) ? 1 : 0;
+
+  for (std::int64_t p = dice.roll(0, 2); p > 0; --p) {
+    result.parameters.push_back({"p" + std::to_string(p), Bytes(dice.roll(0, 3))});
+  }
+  const auto device_name = [](std::int64_t d) { return "d" + std::to_string(d); };
+  for (std::int64_t i = 0; i < repeated + optimizers; ++i) {
+    const bool is_optimizer = i >= repeated;
+    Operator op;
+    op.name = "o" + std::to_string(i);
+    constexpr Phase kPhases[] = {Phase::kForward, Phase::kInputGradient, Phase::kWeightGradient, Phase::kNone};
+    op.phase = is_optimizer ? Phase::kOptimizer : kPhases[dice.roll(0, 3)];
+    if (has_comm) {
+      const std::int64_t streams = dice.roll(0, 5);
+      if (streams == 0) op.streams = {"comm"};
+      if (streams == 1) op.streams = {"compute", "comm"};
+    }
+    const auto duration = [&] { return Duration(dice.chance(12) ? 0 : dice.roll(1, 6)); };
+    if (shape.gangs && dice.chance(15)) {
+      for (std::int64_t m = dice.roll(1, 3); m > 0; --m) {
+        ModeSpec mode{{}, duration(), Bytes(dice.chance(50) ? 0 : dice.roll(0, 2))};
+        for (std::int64_t d = 0; d < devices; ++d) {
+          if (dice.chance(50)) mode.devices.push_back(device_name(d));
+        }
+        if (mode.devices.empty()) mode.devices.push_back(device_name(dice.roll(0, devices - 1)));
+        op.modes.push_back(std::move(mode));
+      }
+    } else {
+      op.durations = {{"", duration()}};
+      if (dice.chance(20)) op.durations.push_back({"fast", duration()});
+      if (dice.chance(15)) op.workspace = Bytes(dice.roll(1, 2));
+      const auto some_devices = [&] {
+        std::vector<std::string> names;
+        for (std::int64_t d = 0; d < devices; ++d) {
+          if (dice.chance(60)) names.push_back(device_name(d));
+        }
+        if (names.empty()) names.push_back(device_name(dice.roll(0, devices - 1)));
+        return names;
+      };
+      if (dice.chance(shape.pinned_percent)) {
+        op.devices = {{device_name(dice.roll(0, devices - 1))}};
+        if (result.training.replicas == 2 && dice.chance(50)) {
+          op.devices.push_back({device_name(dice.roll(0, devices - 1))});
+        }
+      } else if (dice.chance(40)) {
+        op.devices = {some_devices()};
+      }
+    }
+    if (dice.chance(15)) op.colocation = "together";
+    if (dice.chance(8)) op.anti_colocation = {"apart"};
+    if (!result.parameters.empty() && dice.chance(30)) {
+      op.parameters = {ParameterId(static_cast<std::size_t>(dice.roll(0, std::ssize(result.parameters) - 1)))};
+    }
+    // Inputs from earlier operators, or of the graph.
+    for (std::size_t t = 0; t < result.tensors.size(); ++t) {
+      if (dice.chance(40)) op.inputs.emplace_back(t);
+    }
+    for (std::int64_t before = 0; before < i; ++before) {
+      const bool crosses = before >= repeated && !is_optimizer;
+      if (!crosses && dice.chance(8)) op.after.emplace_back(static_cast<std::size_t>(before));
+    }
+    for (std::int64_t out = dice.roll(0, 2); out > 0; --out) {
+      op.outputs.emplace_back(result.tensors.size());
+      result.tensors.push_back(
+          {"t" + std::to_string(result.tensors.size()), Bytes(dice.chance(20) ? 0 : dice.roll(1, 4)), {}, {}});
+    }
+    if (dice.chance(10)) {
+      op.inputs.emplace_back(result.tensors.size());
+      result.tensors.push_back({"t" + std::to_string(result.tensors.size()), Bytes(dice.roll(0, 3)), {}, {}});
+    }
+    result.operators.push_back(std::move(op));
+  }
+
+  result.cluster.name = "random";
+  result.cluster.types = {{"fast", {}, {}}, {"slow", {}, {}}};
+  const std::int64_t most_memory = dice.roll(6, 24);
+  for (std::int64_t d = 0; d < devices; ++d) {
+    Device device{device_name(d), dice.chance(50) ? "fast" : "slow", {}, {"compute"}};
+    if (has_comm) device.streams.push_back("comm");
+    if (dice.chance(shape.memory_percent)) device.memory = Bytes(dice.roll(most_memory / 2, most_memory));
+    result.cluster.devices.push_back(std::move(device));
+  }
+  // One byte per nanosecond and multiples: transfers of a few bytes take a few nanoseconds.
+  const auto link = [&](std::string name, std::string a, std::string b) {
+    Link l{std::move(name), std::move(a), std::move(b), Duration(dice.roll(0, 2)), {}, dice.chance(60)};
+    if (dice.chance(60)) l.bandwidth_bytes_per_s = 1'000'000'000 * dice.roll(1, 3);
+    return l;
+  };
+  if (dice.chance(70)) result.cluster.default_link = link("", "", "");
+  if (devices > 1 && dice.chance(50)) {
+    for (std::int64_t d = 1; d < devices; ++d) {
+      if (dice.chance(85)) {
+        result.cluster.links.push_back(link("l" + std::to_string(d), device_name(d - 1), device_name(d)));
+      }
+    }
+  }
+  constexpr Contention kContentions[] = {Contention::kNone, Contention::kEndpoint, Contention::kLink};
+  result.cluster.contention = kContentions[dice.roll(0, 2)];
+  return result;
+}
+
+/// A training pipeline of 1 or 2 stages with little memory: what the bounds on ramps are made for.
+inline RandomProblem random_pipeline(std::uint64_t seed) {
+  Dice dice(seed);
+  RandomProblem result;
+  const std::int64_t devices = dice.roll(1, 2);
+  const std::int64_t stages = dice.roll(1, 2);
+  const bool split = dice.chance(50);  // I and W instead of B
+  const std::int64_t per_microbatch = stages * (split ? 3 : 2);
+  result.training.microbatches = static_cast<std::uint32_t>(
+      std::max<std::int64_t>(2, std::min<std::int64_t>(per_microbatch <= 4 ? 4 : 3, dice.roll(2, 14) / per_microbatch)));
+  if (dice.chance(20)) result.training.replicas = 2;
+  const bool free = dice.chance(15);
+  const bool comm = dice.chance(25);
+  std::optional<TensorId> flow;
+  std::vector<TensorId> kept;
+  std::vector<std::string> homes[2];
+  for (std::int64_t s = 0; s < stages; ++s) {
+    for (auto& list : homes) list.push_back("d" + std::to_string(dice.roll(0, devices - 1)));
+    result.parameters.push_back({"w" + std::to_string(s), Bytes(dice.chance(30) ? dice.roll(1, 2) : 0)});
+  }
+  const auto add = [&](const std::string& name, Phase phase, std::int64_t stage) -> Operator& {
+    Operator op;
+    op.name = name + std::to_string(stage);
+    op.phase = phase;
+    op.durations = {{"", Duration(dice.chance(8) ? 0 : dice.roll(1, 5))}};
+    if (comm && dice.chance(25)) op.streams = {"comm"};
+    if (!free) {
+      for (std::uint32_t r = 0; r < result.training.replicas; ++r) {
+        op.devices.push_back({homes[r][static_cast<std::size_t>(stage)]});
+      }
+    }
+    op.parameters = {ParameterId(static_cast<std::size_t>(stage))};
+    if (flow && phase != Phase::kWeightGradient) op.inputs.push_back(*flow);
+    result.operators.push_back(std::move(op));
+    return result.operators.back();
+  };
+  const auto tensor = [&](std::int64_t low, std::int64_t high) {
+    result.tensors.push_back({"t" + std::to_string(result.tensors.size()), Bytes(dice.roll(low, high)), {}, {}});
+    return TensorId(result.tensors.size() - 1);
+  };
+  for (std::int64_t s = 0; s < stages; ++s) {
+    Operator& op = add("F", Phase::kForward, s);
+    kept.push_back(tensor(1, 3));
+    flow = tensor(0, 1);
+    op.outputs = {kept.back(), *flow};
+  }
+  for (std::int64_t s = stages; s-- > 0;) {
+    Operator& op = add(split ? "I" : "B", split ? Phase::kInputGradient : Phase::kBackward, s);
+    if (!split || dice.chance(50)) op.inputs.push_back(kept[static_cast<std::size_t>(s)]);
+    flow = tensor(0, 1);
+    op.outputs = {*flow};
+    if (!split) continue;
+    const TensorId gradient = tensor(0, 2);
+    result.operators.back().outputs.push_back(gradient);
+    Operator& update = add("W", Phase::kWeightGradient, s);
+    update.inputs.push_back(gradient);
+    update.inputs.push_back(kept[static_cast<std::size_t>(s)]);
+  }
+  result.cluster.name = "pipeline";
+  const std::int64_t capacity = dice.roll(3, 9);
+  for (std::int64_t d = 0; d < devices; ++d) {
+    Device device{"d" + std::to_string(d), "", Bytes(capacity), {"compute"}};
+    if (comm) device.streams.push_back("comm");
+    result.cluster.devices.push_back(std::move(device));
+  }
+  result.cluster.default_link = Link{"", "", "", Duration(dice.roll(0, 2)), {}, true};
+  result.cluster.contention = dice.chance(70) ? Contention::kNone : Contention::kEndpoint;
+  return result;
+}
+
+}  // namespace opweave::testing
