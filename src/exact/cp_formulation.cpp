@@ -384,25 +384,37 @@ void CpFormulation::add_channels() {
 // Memory.
 
 void CpFormulation::add_memory() {
-  for (std::size_t d = 0; d < problem_.cluster().device_count(); ++d) {
-    if (space_->binding_capacity(DeviceId(d))) add_memory_of(DeviceId(d));
-  }
-}
-
-void CpFormulation::add_memory_of(DeviceId device) {
-  std::vector<Demand> demands;
-  const std::int64_t capacity = space_->binding_capacity(device)->value() - add_persistent(device, demands);
-  add_workspaces(device, demands);
+  const std::size_t device_count = problem_.cluster().device_count();
+  std::vector<std::vector<ValueId>> values_on(device_count);
   for (std::size_t v = 0; v < problem_.value_count(); ++v) {
     const ValueId value(v);
     if (problem_.size(value) == Bytes()) continue;
+    const auto settle = [&](TaskId task) {
+      for (const auto& [device, placed] : on_[problem_.group_of(task).index()]) {
+        std::vector<ValueId>& values = values_on[device.index()];
+        if (values.empty() || values.back() != value) values.push_back(value);
+      }
+    };
+    if (const auto producer = problem_.producer(value)) settle(*producer);
+    for (const TaskId consumer : problem_.consumers(value)) settle(consumer);
+  }
+  for (std::size_t d = 0; d < device_count; ++d) {
+    if (space_->binding_capacity(DeviceId(d))) add_memory_of(DeviceId(d), values_on[d]);
+  }
+}
+
+void CpFormulation::add_memory_of(DeviceId device, const std::vector<ValueId>& values) {
+  std::vector<Demand> demands;
+  constant_load_ = add_persistent(device, demands);
+  add_workspaces(device, demands);
+  for (const ValueId value : values) {
     if (problem_.producer(value)) {
       add_value_lifetime(value, device, demands);
     } else {
       add_input_lifetime(value, device, demands);
     }
   }
-  add_capacity(std::move(demands), capacity);
+  add_capacity(std::move(demands), space_->binding_capacity(device)->value() - constant_load_);
 }
 
 /// \return bytes that are there in any case
@@ -475,6 +487,11 @@ CpModel::Affine CpFormulation::last_of(std::vector<std::pair<Affine, Truth>> end
 void CpFormulation::add_lifetime(Affine start, Affine end, const Truth& present, std::int64_t bytes,
                                  std::vector<Demand>& demands) {
   if (!present.can_hold) return;
+  const bool is_constant = !start.variable && !end.variable && present.is_always();
+  if (is_constant && start.offset <= frame_.begin && end.offset >= frame_.end) {
+    constant_load_ += bytes;
+    return;
+  }
   Affine size;
   bool is_sized = false;
   if (start.variable == end.variable) {

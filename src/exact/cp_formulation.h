@@ -55,6 +55,8 @@ class CpFormulation {
   CpFormulation(std::shared_ptr<const ScheduleSpace> space, Frame frame);
 
   [[nodiscard]] const CpModel& model() const { return model_; }
+  /// Asks for any schedule within the upper bound instead of the shortest.
+  void accept_any() { model_.minimise({}); }
   /// Lets the solver begin with a schedule. No effect on what is valid.
   void hint(const Schedule& schedule);
   /// Values of all variables that say the same as the schedule; they satisfy the model exactly if the
@@ -121,7 +123,7 @@ class CpFormulation {
   };
   void chain(std::vector<Ordered> things);
   void add_memory();
-  void add_memory_of(DeviceId device);
+  void add_memory_of(DeviceId device, const std::vector<ValueId>& values);
   std::int64_t add_persistent(DeviceId device, std::vector<Demand>& demands);
   void add_workspaces(DeviceId device, std::vector<Demand>& demands);
   void add_value_lifetime(ValueId value, DeviceId device, std::vector<Demand>& demands);
@@ -162,6 +164,7 @@ class CpFormulation {
   std::vector<ResidenceParts> residences_;
   std::vector<PersistentParts> persistent_;
   std::vector<CpModel::Interval> sized_;  ///< intervals whose size is a variable of their own
+  std::int64_t constant_load_ = 0;        ///< bytes on the device at hand throughout the frame
   CpModel::Variable makespan_ = 0;
   bool memory_is_exact_ = true;
 };

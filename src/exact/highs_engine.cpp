@@ -194,6 +194,10 @@ class HighsEngine final : public MipEngine {
   [[nodiscard]] Claim<MipModel> solve(const MipModel& model, const EngineLimits& limits,
                                       EngineRun<MipModel>& run) const override {
     Claim<MipModel> claim;
+    if (model.column_count() == 0) {  // which HiGHS calls optimal whatever the rows say
+      claim.status = model.violation({}).empty() ? EngineStatus::kOptimal : EngineStatus::kInfeasible;
+      return claim;
+    }
     const Instance highs;
     set_options(highs, limits);
     if (!pass(highs, model)) {
@@ -253,7 +257,7 @@ class HighsEngine final : public MipEngine {
     Claim<MipModel> claim;
     HighsInt solution_status = 0;
     api().get_int_info(highs.get(), "primal_solution_status", &solution_status);
-    const bool has_solution = solution_status == kSolutionStatusFeasible || model.column_count() == 0;
+    const bool has_solution = solution_status == kSolutionStatusFeasible;
     claim.status = status_of(status, has_solution);
     if (claim.status == EngineStatus::kFailed) claim.message = fmt::format("HiGHS ends with model status {}", status);
     if (claim.status == EngineStatus::kOptimal || claim.status == EngineStatus::kFeasible) {

@@ -95,10 +95,42 @@ Finding by_constraint_program(const Question& question) {
     return too_large(size.intervals, "intervals", question.options->most_intervals);
   }
   const auto formulation = std::make_shared<CpFormulation>(question.space, question.upper_bound);
+  if (question.goal == Goal::kDecide) formulation->accept_any();
   if (question.start != nullptr) formulation->hint(*question.start);
   Finding finding = solve_formulation<CpModel, CpFormulation>(question, engine, formulation);
   finding.proves = formulation->memory_is_exact();
   return finding;
+}
+
+/// The model grows with the horizon. Without a schedule that limits it, short horizons are tried first: that they
+/// are too short is proven fast.
+Finding by_time_indexed(const Question& question, const std::shared_ptr<const MipEngine>& engine) {
+  const ScheduleSpace& space = *question.space;
+  const std::int64_t last = question.upper_bound.value_or(space.horizon());
+  std::int64_t least = 0;
+  for (std::size_t t = 0; t < space.problem().task_count(); ++t) {
+    least = std::max(least, space.head(TaskId(t)) + space.shortest(TaskId(t)) + space.tail(TaskId(t)));
+  }
+  std::int64_t room = std::max<std::int64_t>(2, least / 3);
+  std::int64_t bound = 0;
+  for (;;) {
+    const std::int64_t horizon = question.upper_bound ? last : std::min(last, least + room);
+    const MipSize size = TimeIndexedMip::size(space, horizon);
+    Finding finding;
+    if (size.nonzeros > question.options->most_nonzeros) {
+      finding = too_large(size.nonzeros, "nonzeros", question.options->most_nonzeros);
+    } else {
+      const auto formulation = std::make_shared<TimeIndexedMip>(question.space, horizon, question.goal);
+      if (question.start != nullptr) formulation->start_from(*question.start);
+      finding = solve_formulation<MipModel, TimeIndexedMip>(question, engine, formulation);
+    }
+    if (finding.status != EngineStatus::kInfeasible || horizon == last) {
+      finding.bound = std::max(finding.bound, bound);
+      return finding;
+    }
+    bound = horizon + 1;
+    room *= 2;
+  }
 }
 
 Finding by_integer_program(const Question& question) {
@@ -114,12 +146,7 @@ Finding by_integer_program(const Question& question) {
     if (question.start != nullptr) formulation->start_from(*question.start);
     return solve_formulation<MipModel, DisjunctiveMip>(question, engine, formulation);
   }
-  const std::int64_t horizon = question.upper_bound.value_or(question.space->horizon());
-  const MipSize size = TimeIndexedMip::size(*question.space, horizon);
-  if (size.nonzeros > most) return too_large(size.nonzeros, "nonzeros", most);
-  const auto formulation = std::make_shared<TimeIndexedMip>(question.space, horizon, question.goal);
-  if (question.start != nullptr) formulation->start_from(*question.start);
-  return solve_formulation<MipModel, TimeIndexedMip>(question, engine, formulation);
+  return by_time_indexed(question, engine);
 }
 
 Finding ask(const Question& question) {

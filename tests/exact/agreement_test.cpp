@@ -8,25 +8,15 @@
 
 #include "exact/cp_formulation.h"
 #include "exact/disjunctive_mip.h"
+#include "exact/random_schedule.h"
 #include "exact/solve.h"
 #include "exact/time_indexed_mip.h"
-#include "opweave/check.h"
-#include "opweave/error.h"
-#include "opweave/plan.h"
 #include "support/brute_force.h"
-#include "support/random_problems.h"
 
 namespace opweave::exact {
 namespace {
 
-std::vector<std::string> violations(const Problem& problem, const Schedule& schedule) {
-  const Plan plan = make_plan(problem, schedule, {{"none", Duration(), ""}}, {});
-  std::vector<std::string> messages;
-  for (const Violation& violation : check(problem.graph(), problem.cluster(), plan)) {
-    messages.push_back(violation.message);
-  }
-  return messages;
-}
+using testing::violations;
 
 std::uint64_t instance_count() {
   const char* count = std::getenv("OPWEAVE_RANDOM_INSTANCES");
@@ -37,12 +27,8 @@ std::uint64_t instance_count() {
 template <class Visit>
 void for_each_random_problem(std::uint64_t count, Visit visit) {
   for (std::uint64_t seed = 1; seed <= count; ++seed) {
-    std::optional<Problem> problem;
-    try {
-      problem = opweave::testing::random_problem(seed).problem();
-    } catch (const InputError&) {
-      continue;
-    }
+    const auto problem = testing::problem_of_seed(seed);
+    if (!problem) continue;
     const auto truth = opweave::testing::brute_force(*problem, 2'000'000);
     if (!truth.finished) continue;
     SCOPED_TRACE(seed);

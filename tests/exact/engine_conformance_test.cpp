@@ -214,6 +214,17 @@ TEST(MipEngineConformance, says_unbounded) {
   EXPECT_EQ(run<MipModel>(engine, model, {}).status, EngineStatus::kUnbounded);
 }
 
+TEST(MipEngineConformance, rows_without_columns_are_true_or_infeasible) {
+  const auto engine = highs_engine();
+  if (const std::string reason = engine->unavailable_because(); !reason.empty()) GTEST_SKIP() << reason;
+  for (const double upper : {0.0, -1.0}) {
+    const auto model = std::make_shared<MipModel>();
+    model->add_row({}, -kInfinity, upper);
+    EXPECT_EQ(run<MipModel>(engine, model, {}).status,
+              upper < 0 ? EngineStatus::kInfeasible : EngineStatus::kOptimal);
+  }
+}
+
 TEST(MipEngineConformance, mixes_integer_and_continuous_columns) {
   const auto engine = highs_engine();
   if (const std::string reason = engine->unavailable_because(); !reason.empty()) GTEST_SKIP() << reason;
