@@ -19,8 +19,8 @@ namespace {
 
 /// Evaluations when the caller sets no limit at all.
 constexpr std::uint64_t kDefaultEvaluations = 1'000'000;
-/// The clock is read once per so many evaluations.
-constexpr std::uint64_t kClockInterval = 64;
+/// The clock is read once per so many timed nodes: an evaluation of a large order takes a while.
+constexpr std::uint64_t kNodesPerClockReading = 200'000;
 
 /// Relative frequency of each kind of change.
 struct Frequency {
@@ -137,6 +137,7 @@ class Search {
     for (const TaskAssignment& task : best_.tasks) modes.push_back(task.mode);
     const std::optional<PlacedProblem> placed = PlacedProblem::create(problem_, std::move(modes));
     if (!placed || placed->task_count() == 0) return best_;
+    clock_interval_ = 1 + kNodesPerClockReading / (1 + placed->item_count());
     double mean = 0;
     for (ItemId task = 0; task < placed->task_count(); ++task) mean += static_cast<double>(placed->duration(task));
     mean = std::max(1.0, mean / static_cast<double>(placed->task_count()));
@@ -175,7 +176,7 @@ class Search {
   /// Share of the limits that is used up; whichever limit is nearer counts.
   double progress(std::uint64_t evaluations) {
     const bool unlimited = options_.max_evaluations == std::numeric_limits<std::uint64_t>::max();
-    if (evaluations % kClockInterval == 0) {
+    if (evaluations % clock_interval_ == 0) {
       if (budget_.expired()) return 1;
       if (const std::optional<double> limit = budget_.time_limit_seconds()) {
         if (!began_) began_ = budget_.elapsed();
@@ -197,6 +198,7 @@ class Search {
   std::uint64_t evaluations_ = 0;
   std::optional<double> began_;
   double time_share_ = 0;
+  std::uint64_t clock_interval_ = 1;
 };
 
 }  // namespace
