@@ -163,6 +163,11 @@ class RoomBuilder {
     }
   }
 
+  [[nodiscard]] bool in_one_group(const std::vector<Index>& classes) const {
+    return !classes.empty() &&
+           std::all_of(classes.begin(), classes.end(), [&](Index c) { return group(c) == group(classes.front()); });
+  }
+
   void add_value(Room& room, const ValueClass& value) const {
     if (!room.capacity) return;
     HeldValue held{value.bytes, value.count, {}, {}, 0, 0};
@@ -172,17 +177,17 @@ class RoomBuilder {
     bool made_here = value.producer && is_member(room, *value.producer);
     if (room.kind == RoomKind::kUnknown) {
       // Only what a single group uses up is known to stay on one device.
-      if (held.last.size() != value.consumers.size() || held.last.empty()) return;
-      const GroupId only = group(held.last.front());
-      if (std::any_of(held.last.begin(), held.last.end(), [&](Index c) { return group(c) != only; })) return;
-      made_here = made_here && group(*value.producer) == only;
+      if (held.last.size() != value.consumers.size() || !in_one_group(held.last)) return;
+      made_here = made_here && group(*value.producer) == group(held.last.front());
     }
     if (made_here) {
       held.first = {*value.producer};
       if (held.last.empty()) held.last = held.first;
       if (room.kind == RoomKind::kDevice) held.trail = trail(room.devices.front(), value);
     } else {
-      if (held.last.empty()) return;
+      // What comes from outside is held without a break only on a device: one that several devices of
+      // the room read may be sent to each of them on its own.
+      if (held.last.empty() || (room.kind == RoomKind::kShared && !in_one_group(held.last))) return;
       held.first = held.last;
       if (room.kind == RoomKind::kDevice) held.lead = lead(room.devices.front(), value);
     }

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "opweave/bounds.h"
+#include "opweave/check.h"
 #include "opweave/error.h"
 #include "opweave/plan.h"
 #include "support/random_problems.h"
@@ -75,6 +76,9 @@ void compare(std::uint64_t seed, const testing::RandomProblem& random, Tally& ta
     return;
   }
   ++tally.optima;
+  const Plan plan = make_plan(*problem, *answer.best, bounds, {});
+  const auto violations = check(problem->graph(), problem->cluster(), plan);
+  ASSERT_TRUE(violations.empty()) << "seed " << seed << ": the search is wrong: " << violations.front().message;
   ASSERT_TRUE(proofs.empty()) << "seed " << seed << " has a schedule, but: " << proofs.front();
   const Duration optimum = answer.best->makespan(*problem);
   std::vector<std::string> reached;
@@ -105,6 +109,15 @@ TEST(BruteForce, no_bound_exceeds_the_optimum_of_random_problems) {
   }
   print("random problems of at most 8 tasks", tally);
   EXPECT_GE(tally.optima, 500);
+}
+
+TEST(BruteForce, no_bound_exceeds_the_optimum_of_random_problems_with_few_pinned_operators) {
+  Tally tally;
+  for (std::uint64_t seed = 1; seed <= testing::seeds(600) && !HasFatalFailure(); ++seed) {
+    compare(seed, testing::random_problem(seed, {6, 20, 90, true, 1}), tally);
+  }
+  print("random problems of at most 6 tasks, mostly free, with little memory", tally);
+  EXPECT_GE(tally.optima, 200);
 }
 
 TEST(BruteForce, no_bound_exceeds_the_optimum_of_random_pipelines) {

@@ -128,7 +128,8 @@ TYPED_TEST(EngineConformance, never_ends_worse_than_its_start) {
   limits.seconds = 0.1;
   const auto warm = this->solve(program, limits);
   ASSERT_TRUE(warm.has_solution()) << warm.message;
-  EXPECT_LE(warm.objective, cold.objective);
+  // Objectives of solvers that calculate in floating point are equal up to rounding.
+  EXPECT_LE(static_cast<double>(warm.objective), static_cast<double>(cold.objective) + 1e-4);
 }
 
 TYPED_TEST(EngineConformance, takes_up_a_start_that_it_would_hardly_find) {
