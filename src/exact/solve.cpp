@@ -72,9 +72,7 @@ Finding solve_formulation(const Question& question, const std::shared_ptr<const 
   const std::shared_ptr<const Model> model(formulation, &formulation->model());
   const Claim<Model> claim = run<Model>(
       engine, model, question.limits(),
-      [&] {
-        return question.budget->expired() || (question.options->should_stop && question.options->should_stop());
-      },
+      [&] { return question.budget->expired() || (question.options->should_stop && question.options->should_stop()); },
       [&](const auto& values, auto) {
         if (question.on_solution) question.on_solution(formulation->read(values));
       });

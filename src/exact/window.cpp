@@ -232,9 +232,8 @@ WindowAnswer improve_window(const Problem& problem, const Schedule& schedule, st
   limits.seed = options.seed;
   limits.deterministic = options.deterministic;
   const std::shared_ptr<const CpModel> model(formulation, &formulation->model());
-  const Claim<CpModel> claim = run<CpModel>(engine, model, limits, [&] {
-    return budget.expired() || (options.should_stop && options.should_stop());
-  });
+  const Claim<CpModel> claim = run<CpModel>(
+      engine, model, limits, [&] { return budget.expired() || (options.should_stop && options.should_stop()); });
   answer.message = claim.message;
   answer.abandoned = claim.abandoned;
   answer.exhausted = claim.status == EngineStatus::kOptimal;

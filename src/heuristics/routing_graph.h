@@ -103,7 +103,7 @@ class Graph {
   Node lifted_ = kNone;
   std::vector<Time> head_without_;
   std::vector<Time> tail_without_;
-  std::vector<char> is_ancestor_;    ///< of the lifted task
+  std::vector<char> is_ancestor_;  ///< of the lifted task
   std::vector<char> is_descendant_;
   Time makespan_without_ = 0;
 

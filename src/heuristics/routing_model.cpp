@@ -14,8 +14,7 @@ namespace opweave::routing {
 std::shared_ptr<const Model> Model::create(const Problem& problem, std::size_t most_entries) {
   const std::shared_ptr<Model> model(new Model(problem));
   if (!model->list_options(most_entries) || !model->list_arcs(most_entries)) return nullptr;
-  const bool has_lags =
-      std::ranges::any_of(model->tables_, [](const Table& table) { return table.columns > 0; });
+  const bool has_lags = std::ranges::any_of(model->tables_, [](const Table& table) { return table.columns > 0; });
   model->needs_exact_timing_ =
       model->memory_may_run_out() || (has_lags && problem.settings().contention != Contention::kNone);
   return model;
@@ -104,8 +103,7 @@ bool Model::list_arcs(std::size_t most_entries) {
       const std::uint32_t b = group_of_[task];
       std::uint32_t table = 0;
       if (!values.empty() && a != b) {
-        const auto [entry, is_new] =
-            known_tables.try_emplace({options_id[a], options_id[b], std::move(sizes)}, 0);
+        const auto [entry, is_new] = known_tables.try_emplace({options_id[a], options_id[b], std::move(sizes)}, 0);
         if (is_new) {
           const std::size_t first = lags_.size();
           if (first + options_[a].size() * options_[b].size() > most_entries) return false;

@@ -26,8 +26,9 @@ class Room {
   void remove(std::uint32_t group);
 
   std::shared_ptr<const Model> model_;
-  std::vector<std::uint32_t> option_;    ///< by group
-  std::vector<std::uint32_t> readers_;   ///< by parameter and device: groups there that read it; empty without parameters
+  std::vector<std::uint32_t> option_;  ///< by group
+  std::vector<std::uint32_t>
+      readers_;  ///< by parameter and device: groups there that read it; empty without parameters
   std::vector<std::int64_t> persistent_;  ///< by device
 };
 

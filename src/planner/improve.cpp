@@ -118,7 +118,8 @@ constexpr std::size_t kMostRoutedTasks = 4000;
 constexpr std::size_t kRepeatableRoutes = 2;
 /// Evaluations where neither time nor work is limited.
 constexpr std::uint64_t kDefaultWork = 200'000;
-/// Share of the work, or of the turns, that placement gets where the order has to be searched with memory and contention.
+/// Share of the work, or of the turns, that placement gets where the order has to be searched with memory and
+/// contention.
 constexpr double kRoutingShare = 0.5;
 /// Share of a lone thread that the solver gets beside the searches.
 constexpr double kSolverShare = 0.35;
@@ -142,8 +143,8 @@ Start improve_routes(const std::shared_ptr<const routing::Model>& model, const B
   const auto work_through = [&](std::size_t worker) {
     for (std::size_t i = worker; i < searches.size(); i += workers) {
       const Duration bound = incumbent.lower_bound();
-      searches[i]->advance(
-          work / searches.size(), [&] { return budget.expired() || searches[i]->makespan() <= bound; }, {});
+      searches[i]->advance(work / searches.size(), [&] { return budget.expired() || searches[i]->makespan() <= bound; },
+                           {});
     }
   };
   std::vector<std::thread> threads;

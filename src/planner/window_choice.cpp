@@ -59,7 +59,8 @@ void WindowChoice::measure(const Schedule& schedule) {
     for (const TaskId other : problem_.predecessors(task)) consider(other);
     for (const DeviceId device : devices_[task.index()]) {
       const std::vector<TaskId>& tasks = on_device_[device.index()];
-      auto place = std::ranges::lower_bound(tasks, start_[task.index()], {}, [&](TaskId t) { return start_[t.index()]; });
+      auto place =
+          std::ranges::lower_bound(tasks, start_[task.index()], {}, [&](TaskId t) { return start_[t.index()]; });
       if (place != tasks.begin()) consider(*std::prev(place));
     }
     task = before;

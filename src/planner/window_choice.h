@@ -36,7 +36,9 @@ class WindowChoice {
   void finished(Kind kind, bool in_time);
 
  private:
-  [[nodiscard]] std::size_t size(Kind kind) const { return static_cast<std::size_t>(sizes_[static_cast<std::size_t>(kind)]); }
+  [[nodiscard]] std::size_t size(Kind kind) const {
+    return static_cast<std::size_t>(sizes_[static_cast<std::size_t>(kind)]);
+  }
   void measure(const Schedule& schedule);
   [[nodiscard]] TaskId draw_critical();
   template <class Belongs>
