@@ -137,7 +137,7 @@ PipelineSpec parse_pipeline_spec(std::string_view json, const std::string& sourc
               optional("source", read_source),
               optional("training", [&](const JsonValue& value) { spec.training = io::read_training(value); }),
               optional("layers", read_layer_list), optional("components", read_components));
-  if (spec.layers.empty()) root.fail("key \"layers\" is missing");
+  if (spec.layers.empty()) root.fail("key \"layers\" or \"components\" is missing");
   return spec;
 }
 
