@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 import run_support as support  # noqa: E402
 
 from opweave.run import ProgramError, compile_plan  # noqa: E402
-from opweave.run.check_program import check_program  # noqa: E402
+from opweave.run.checker import check_program  # noqa: E402
 
 LINE = {f"s{i}": i for i in range(3)}
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,25 +13,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from opweave.run.backward import BackwardSplit, Boundary, SegmentBackward
-from opweave.run.compile_plan import compile_plan
+from opweave.run.clock import Clock
+from opweave.run.compiler import compile_plan
 from opweave.run.errors import PeerError, ProgramError
-from opweave.run.program import Action, Message, Program, Segment
+from opweave.run.program import Action, ActionTiming, Message, Program, Segment
 from opweave.run.segments import SegmentRule
 
 LossFunction = Callable[[Any, Any], Tensor]
 Batch = Tensor | Sequence[Any]
-
-
-@dataclass(frozen=True)
-class ActionTiming:
-    """When an action ran, in nanoseconds from the start of the step on its host. `wait_ns` is the time spent waiting
-    for messages just before `start_ns`; posting its sends is part of the action."""
-
-    rank: int
-    action: Action
-    start_ns: int
-    end_ns: int
-    wait_ns: int
 
 
 @dataclass
@@ -253,7 +240,7 @@ class _Run:
     # One step
 
     def run(self) -> StepResult:
-        clock = _Clock(self.executor.device)
+        clock = Clock(self.executor.device)
         earlier = self._set_aside_gradients()
         reduced = False
         marks = []
@@ -494,34 +481,6 @@ class _Run:
             group = self.executor._home_groups[tuple(sorted(set(self.program.segments[name].homes)))]
             if group is not None:
                 yield name, group
-
-
-class _Clock:
-    """Moments of a step: host time, or on a GPU the time on its current stream."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.on_gpu = device.type == "cuda"
-        if self.on_gpu:
-            torch.cuda.synchronize(device)
-        self.origin = (socket.gethostname(), time.monotonic_ns())
-        self.first = self.mark()
-
-    def mark(self) -> Any:
-        if not self.on_gpu:
-            return time.monotonic_ns()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-    def finish(self) -> None:
-        if self.on_gpu:
-            torch.cuda.synchronize()
-
-    def ns(self, mark: Any) -> int:
-        """Nanoseconds from the start of the step."""
-        if self.on_gpu:
-            return round(self.first.elapsed_time(mark) * 1e6)
-        return mark - self.origin[1]
 
 
 def gather_timings(result: StepResult, group: dist.ProcessGroup | None = None) -> list[ActionTiming]:

@@ -43,6 +43,18 @@ class Input:
 
 
 @dataclass(frozen=True)
+class ActionTiming:
+    """When an action ran, in nanoseconds from the start of the step on its host. `wait_ns` is the time spent waiting
+    for messages just before `start_ns`; posting its sends is part of the action."""
+
+    rank: int
+    action: Action
+    start_ns: int
+    end_ns: int
+    wait_ns: int
+
+
+@dataclass(frozen=True)
 class Segment:
     """Wiring of one segment. `outputs` are the tensors that other segments consume, in the order in which the module
     returns them; a segment without any is a *sink*, whose loss is taken."""

@@ -7,7 +7,7 @@ from collections import defaultdict
 from itertools import groupby
 from typing import Any
 
-from opweave.run.check_program import check_program
+from opweave.run.checker import check_program
 from opweave.run.errors import ProgramError
 from opweave.run.plan_files import device_names, document, training
 from opweave.run.program import Action, Message, Phase, Program, Segment, Step
