@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import torch
-from torch import nn
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+nn = torch.nn
 
 WIDTH = 8
 

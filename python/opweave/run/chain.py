@@ -44,3 +44,13 @@ def stages_of(program: Program) -> list[str]:
 def ranks_of(program: Program) -> list[int]:
     """Rank of every stage. Raises as stages_of."""
     return [program.segments[name].homes[0] for name in stages_of(program)]
+
+
+def microbatch_order(program: Program) -> list[int]:
+    """Microbatches in the order in which the last stage runs them forward.
+
+    torch.distributed.pipelining finds losses by the number of forwards so far, so that exported schedules number the
+    microbatches in this order. Microbatches are alike: only the slice of the batch that each one gets changes.
+    """
+    last = stages_of(program)[-1]
+    return [b for phase, segment, b in program.order(program.segments[last].homes[0]) if (phase, segment) == ("F", last)]

@@ -16,7 +16,7 @@ from torch.distributed.pipelining.schedules import _PipelineScheduleRuntime
 
 from opweave.export.pytorch import CsvDialect, pytorch_csv
 from opweave.run.backward import Boundary
-from opweave.run.chain import stages_of
+from opweave.run.chain import microbatch_order, stages_of
 from opweave.run.clock import Clock
 from opweave.run.executor import LossFunction, StepResult
 from opweave.run.program import ActionTiming, Program
@@ -45,6 +45,7 @@ class PipeliningRunner:
         self.device = torch.device(device)
         names = stages_of(program)
         csv = pytorch_csv(program, dialect)
+        self._planned_microbatch = microbatch_order(program)
         self._timings: list[tuple[str, str, int, Any, Any]] = []
         self._clock = Clock(self.device)
         mine = [number for number, name in enumerate(names) if program.segments[name].homes[0] == self.rank]
@@ -62,7 +63,8 @@ class PipeliningRunner:
         self._is_first, self._is_last = 0 in mine, len(names) - 1 in mine
 
     def step(self, inputs: Tensor, target: Tensor) -> StepResult:
-        """One training iteration; all ranks give the whole batch, the ranks that need it use it."""
+        """One training iteration; all ranks give the whole batch, the ranks that need it use it. Losses are by slice of the
+        batch, timings by planned microbatch: they differ where the export numbers microbatches anew."""
         self._timings.clear()
         self._clock = Clock(self.device)
         losses: list[Tensor] = []
@@ -87,7 +89,8 @@ class PipeliningRunner:
             def wrapper(microbatch: int, *args: Any, **options: Any) -> Any:
                 start = self._clock.mark()
                 result = method(microbatch, *args, **options)
-                self._timings.append((phase_of(options), segment, microbatch, start, self._clock.mark()))
+                planned = self._planned_microbatch[microbatch]
+                self._timings.append((phase_of(options), segment, planned, start, self._clock.mark()))
                 return result
 
             setattr(stage, name, wrapper)
