@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from opweave.run.compiler import compile_plan
 from opweave.run.durations import measured_durations, with_durations
 from opweave.run.errors import LaunchError, PeerError, ProgramError
-from opweave.run.program import Action, ActionTiming, Message, Program, Segment
 from opweave.run.perfetto import trace
+from opweave.run.program import Action, ActionTiming, Message, Program, Segment
 
 if TYPE_CHECKING:
     from opweave.run.executor import Executor, StepResult, execute, gather_timings
