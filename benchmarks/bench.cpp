@@ -91,6 +91,7 @@ int run(int argc, char** argv) {
       {"overlap", {"Operator-level overlap", run_overlap}},
       {"pipelines", {"Pipeline schedules", run_pipelines}},
       {"random-pipelines", {"Random pipelines", run_random_pipelines}},
+      {"branched", {"Branched models", run_branched}},
       {"job-shop", {"Flexible job shop", run_job_shop}},
       {"scale", {"Scale", run_scale}},
   };
@@ -98,16 +99,17 @@ int run(int argc, char** argv) {
   std::vector<std::string> chosen;
   std::string output;
   CLI::App app{"Quality benchmarks of opweave: a table per suite"};
-  app.add_option("suite", chosen, "overlap, pipelines, random-pipelines, job-shop, scale; none = all");
+  std::vector<std::string> names;
+  for (const auto& [name, suite] : suites) names.push_back(name);
+  const std::string list = fmt::format("{}", fmt::join(names, ", "));
+  app.add_option("suite", chosen, list + "; none = all");
   app.add_option("--time-limit", options.seconds, "seconds per instance")->capture_default_str();
   app.add_option("--threads", options.threads)->capture_default_str();
   app.add_option("--seed", options.seed)->capture_default_str();
   app.add_option("--only", options.only, "only instances whose name contains this");
   app.add_option("-o,--output", output, "file for the tables");
   CLI11_PARSE(app, argc, argv);
-  if (chosen.empty()) {
-    for (const auto& [name, suite] : suites) chosen.push_back(name);
-  }
+  if (chosen.empty()) chosen = names;
   const char* data = std::getenv("OPWEAVE_DATA");
   options.data = data != nullptr ? data : "../shared/data";
 
@@ -121,8 +123,7 @@ int run(int argc, char** argv) {
   for (const std::string& name : chosen) {
     const auto suite = suites.find(name);
     if (suite == suites.end()) {
-      std::cerr << "error: unknown suite \"" << name
-                << "\", expected overlap, pipelines, random-pipelines, job-shop or scale\n";
+      std::cerr << "error: unknown suite \"" << name << "\", expected one of " << list << "\n";
       return 2;
     }
     emit("## " + suite->second.title);
