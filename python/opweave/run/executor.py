@@ -91,9 +91,11 @@ class Executor:
             raise ProgramError(f"rank {self.rank} has no module for segment {', '.join(map(repr, missing))}")
         self.modules = {name: segments[name] for name in program.segments_on(self.rank)}
         self._peers = [dist.get_global_rank(group or dist.group.WORLD, rank) for rank in range(size)]  # type: ignore[arg-type]
+        # Only members take part, in one order, so the program's group may be a part of the world.
         self._home_groups = {
-            homes: dist.new_group([self._peers[rank] for rank in homes]) if len(homes) > 1 else None
+            homes: dist.new_group([self._peers[rank] for rank in homes], use_local_synchronization=True)
             for homes in sorted({tuple(sorted(set(s.homes))) for s in program.segments.values()})
+            if len(homes) > 1 and self.rank in homes
         }
         self._specs: dict[str, _Spec] = {}
         self._knows_shapes = False
@@ -477,7 +479,7 @@ class _Run:
 
     def _shared(self) -> Iterator[tuple[str, dist.ProcessGroup]]:
         for name in self.executor.modules:
-            group = self.executor._home_groups[tuple(sorted(set(self.program.segments[name].homes)))]
+            group = self.executor._home_groups.get(tuple(sorted(set(self.program.segments[name].homes))))
             if group is not None:
                 yield name, group
 
