@@ -152,7 +152,7 @@ class Executor:
         return batch
 
     def _inputs(self, inputs: Batch | Mapping[str, Batch]) -> dict[str, Sequence[Any]]:
-        names = self.external_inputs()
+        names = self.program.external_inputs()
         wanted = list(dict.fromkeys(name for on_segment in names.values() for name in on_segment))
         if not isinstance(inputs, Mapping):
             if len(wanted) != 1:
@@ -166,13 +166,6 @@ class Executor:
                 if name not in inputs:
                     raise ProgramError(f"segment {segment!r} needs input {name!r}")
         return {name: self._batch(f"inputs of {name!r}", batch) for name, batch in inputs.items()}
-
-    def external_inputs(self) -> dict[str, list[str]]:
-        """Names of the inputs from outside, by segment."""
-        return {
-            s.name: [s.name] if not s.inputs else [entry.tensor for entry in s.inputs if entry.producer is None]
-            for s in self.program.segments.values()
-        }
 
 
 class _Run:
