@@ -45,6 +45,7 @@ using Emit = std::function<void(const std::string& line)>;
 void run_overlap(const Options& options, const Emit& emit);
 void run_pipelines(const Options& options, const Emit& emit);
 void run_job_shop(const Options& options, const Emit& emit);
+void run_msr(const Options& options, const Emit& emit);
 void run_scale(const Options& options, const Emit& emit);
 
 /// Header and rows of the table that the suites share.
