@@ -19,7 +19,9 @@ namespace opweave {
 namespace {
 
 /// Shares of a microbatch's critical path at which a window may let the next one in.
-constexpr double kProgress[] = {0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
+constexpr double kProgress[] = {0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
+/// Of the priority rules for repeated microbatches those that differ under a window.
+constexpr std::size_t kRules = 3;
 /// Placements whose windows are tuned after all have been tried roughly.
 constexpr std::size_t kTunedPlacements = 3;
 /// Windows wider than this are not tried: by then memory, not the window, limits what is in flight.
@@ -81,7 +83,7 @@ class Constructor {
     const bool is_whole = trial.task_count() == problem_.task_count();
     trial_ = &trial;
     const std::uint32_t widest = std::min(kWidestWindow, trial.settings().training.microbatches);
-    constexpr std::size_t kFirstProgress = 3;
+    constexpr std::size_t kFirstProgress = 4;
     for (Candidate& candidate : candidates) {
       std::uint32_t step = 1;
       for (std::uint32_t width = 1; width <= widest; width += step) {
@@ -114,7 +116,7 @@ class Constructor {
       for (std::size_t progress = 0; progress < std::size(kProgress); ++progress) {
         if (progress != at.progress) improved |= try_window(candidate, at.window, progress, at.rule);
       }
-      for (std::size_t rule = 0; rule < 2; ++rule) {
+      for (std::size_t rule = 0; rule < kRules; ++rule) {
         if (rule != at.rule) improved |= try_window(candidate, at.window, at.progress, rule);
       }
     }
