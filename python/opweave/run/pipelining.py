@@ -18,8 +18,8 @@ from opweave.export.pytorch import CsvDialect, pytorch_csv
 from opweave.run.backward import boundary
 from opweave.run.chain import microbatch_order, stages_of
 from opweave.run.clock import Clock
-from opweave.run.executor import LossFunction, StepResult
 from opweave.run.program import ActionTiming, Program
+from opweave.run.step import LossFunction, StepResult
 
 
 class PipeliningRunner:
