@@ -77,9 +77,14 @@ Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerO
 }
 
 Finding search(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-               const std::function<void(const Progress&)>& on_progress) {
+               std::optional<Duration> target, const std::function<void(const Progress&)>& on_progress) {
   Finding finding;
   finding.bounds = lower_bounds(problem, budget.share(0.2));
+  if (target && finding.bounds.front().value > *target) {
+    finding.detail = fmt::format("lower bound \"{}\" is {} ns, above {} ns", finding.bounds.front().name,
+                                 finding.bounds.front().value.value(), target->value());
+    return finding;
+  }
   IncumbentStore incumbent(problem, budget, finding.bounds, on_progress);
   if (options.warm_start) incumbent.offer(*options.warm_start, kWarmStart);
 
@@ -127,7 +132,7 @@ Finding minimise_makespan(const Problem& problem, const Budget& budget, const Pl
   };
   const std::optional<exact::ExactMethod> program = complete_program(options.method);
   return program ? solve_alone(problem, own, options, *program, on_progress)
-                 : search(problem, own, options, on_progress);
+                 : search(problem, own, options, target, on_progress);
 }
 
 }  // namespace opweave

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <vector>
@@ -19,6 +21,7 @@ class Expander {
         replicas_(data.settings.training.replicas) {}
 
   void expand() {
+    require_sane_size();
     make_tasks();
     make_values();
     connect_values();
@@ -27,6 +30,33 @@ class Expander {
   }
 
  private:
+  /// Counts what will be built before any of it is.
+  void require_sane_size() const {
+    // Some 100 bytes each: beyond this, no machine that plans has the memory.
+    constexpr double kMost = 100e6;
+    double operators = 0;
+    double edges = 0;
+    const double microbatches = microbatches_;
+    for (std::size_t i = 0; i < operators_.size(); ++i) {
+      const bool once_per_replica = per_replica(OperatorId(i));
+      const double copies = once_per_replica ? replicas_ : microbatches;
+      operators += copies;
+      // An optimizer operator reads what every microbatch made.
+      const double inputs = static_cast<double>(operators_[i].inputs.size() + operators_[i].after.size());
+      edges += copies * inputs * (once_per_replica ? microbatches : 1);
+      edges += copies * static_cast<double>(operators_[i].outputs.size());
+    }
+    const auto require = [&](double count, const char* what, std::size_t per_microbatch) {
+      if (count <= kMost) return;
+      throw InputError(
+          fmt::format("the iteration would have {:.0f} {}, expected at most {:.0f}: {} in the graph times {} "
+                      "microbatches",
+                      count, what, kMost, per_microbatch, microbatches_));
+    };
+    require(operators, "operator instances", operators_.size());
+    require(edges, "inputs and outputs of operator instances", operators_.size());
+  }
+
   [[nodiscard]] bool per_replica(OperatorId op) const { return data_.graph.at(op).phase == Phase::kOptimizer; }
 
   [[nodiscard]] TaskId task_of(OperatorId op, std::uint32_t copy) const {
@@ -47,9 +77,7 @@ class Expander {
       std::size_t& count = per_replica(op) ? data_.optimizer_operators : data_.repeated_operators;
       data_.operator_rank[op.index()] = static_cast<std::uint32_t>(count++);
     }
-    const std::size_t count = microbatches_ * data_.repeated_operators + replicas_ * data_.optimizer_operators;
-    if (count >= kNoIndex) throw InputError("the iteration has more than 4 billion operator instances");
-    data_.tasks.resize(count);
+    data_.tasks.resize(microbatches_ * data_.repeated_operators + replicas_ * data_.optimizer_operators);
     for (const OperatorId op : data_.graph.topological_order()) {
       const std::uint32_t copies = per_replica(op) ? replicas_ : microbatches_;
       for (std::uint32_t copy = 0; copy < copies; ++copy) {
@@ -69,7 +97,6 @@ class Expander {
       data_.tensor_rank[i] = static_cast<std::uint32_t>(count++);
     }
     const std::size_t count = microbatches_ * data_.repeated_tensors + replicas_ * data_.optimizer_tensors;
-    if (count >= kNoIndex) throw InputError("the iteration has more than 4 billion tensor instances");
     data_.value_tensor.resize(count);
     data_.value_copy.resize(count);
     data_.value_producer.assign(count, kNoIndex);
