@@ -21,6 +21,7 @@ class Expander {
         replicas_(data.settings.training.replicas) {}
 
   void expand() {
+    find_weight_updates();
     require_sane_size();
     make_tasks();
     make_values();
@@ -32,29 +33,36 @@ class Expander {
  private:
   /// Counts what will be built before any of it is.
   void require_sane_size() const {
-    // Some 100 bytes each: beyond this, no machine that plans has the memory.
-    constexpr double kMost = 100e6;
-    double operators = 0;
+    const double m = microbatches_;
+    const double r = replicas_;
+    double tasks = 0;
     double edges = 0;
-    const double microbatches = microbatches_;
     for (std::size_t i = 0; i < operators_.size(); ++i) {
-      const bool once_per_replica = per_replica(OperatorId(i));
-      const double copies = once_per_replica ? replicas_ : microbatches;
-      operators += copies;
-      // An optimizer operator reads what every microbatch made.
-      const double inputs = static_cast<double>(operators_[i].inputs.size() + operators_[i].after.size());
-      edges += copies * inputs * (once_per_replica ? microbatches : 1);
-      edges += copies * static_cast<double>(operators_[i].outputs.size());
+      const Operator& op = operators_[i];
+      const auto inputs = static_cast<double>(op.inputs.size() + op.after.size());
+      const auto outputs = static_cast<double>(op.outputs.size());
+      if (!per_replica(OperatorId(i))) {
+        tasks += m;
+        edges += m * (inputs + outputs);
+        continue;
+      }
+      // An optimizer operator reads what every microbatch made, and waits for the gradients of all.
+      std::size_t updates = op.parameters.empty() ? weight_updates_.size() : 0;
+      for (const ParameterId parameter : op.parameters) updates += updates_of_parameter_[parameter.index()].size();
+      tasks += r;
+      edges += r * (m * (inputs + static_cast<double>(updates)) + outputs);
     }
-    const auto require = [&](double count, const char* what, std::size_t per_microbatch) {
+    const auto require = [&](double count, const char* what) {
+      constexpr double kMost = 100e6;  // some 100 bytes each: beyond this, no machine that plans has the memory
       if (count <= kMost) return;
       throw InputError(
-          fmt::format("the iteration would have {:.0f} {}, expected at most {:.0f}: {} in the graph times {} "
-                      "microbatches",
-                      count, what, kMost, per_microbatch, microbatches_));
+          fmt::format("the iteration would have {:.0f} {}, expected at most {:.0f}: the graph has {} "
+                      "operators and {} tensors, repeated over {} microbatches and {} replicas",
+                      count, what, kMost, operators_.size(), data_.graph.tensors().size(), microbatches_, replicas_));
     };
-    require(operators, "operator instances", operators_.size());
-    require(edges, "inputs and outputs of operator instances", operators_.size());
+    require(tasks, "operator instances");
+    require(m * static_cast<double>(data_.graph.tensors().size()), "tensor instances");
+    require(edges, "edges");
   }
 
   [[nodiscard]] bool per_replica(OperatorId op) const { return data_.graph.at(op).phase == Phase::kOptimizer; }
@@ -167,7 +175,6 @@ class Expander {
   }
 
   void connect_control() {
-    find_weight_updates();
     std::vector<TaskId> list;
     for (const Task& task : data_.tasks) {
       const Operator& op = data_.graph.at(task.op);
