@@ -48,6 +48,9 @@ std::string write_model_file(const Problem& problem, const PlannerOptions& optio
   if (path.extension() != ".mps" && path.extension() != ".lp") {
     throw InputError(fmt::format("--write-model: file is \"{}\", expected an ending of .mps or .lp", path.string()));
   }
+  if (const std::string reason = exact::too_many_choices(problem, exact); !reason.empty()) {
+    return "the model would have " + reason;
+  }
   const auto upper_bound = horizon(problem, options);
   return exact::write_integer_program(problem, upper_bound ? &*upper_bound : nullptr, path.string(), exact);
 }

@@ -72,6 +72,10 @@ LeastCommunication least_communication(const Problem& problem, std::optional<Dur
                                        const Budget& budget, unsigned threads, std::uint64_t seed) {
   LeastCommunication result;
   if (result.message = highs_engine()->unavailable_because(); !result.message.empty()) return result;
+  if (const std::size_t choices = choice_count(problem); choices > kMostNonzeros / 4) {
+    result.message = fmt::format("{} choices, expected at most {}", choices, kMostNonzeros / 4);
+    return result;
+  }
   const ScheduleSpace space(problem, exact_unit(problem));
   if (space.is_empty()) {
     result.is_infeasible = true;

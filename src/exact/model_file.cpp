@@ -62,6 +62,17 @@ Schedule schedule_of(const Problem& problem, const Formulation& formulation,
 
 }  // namespace
 
+std::string too_many_choices(const Problem& problem, const ExactOptions& options) {
+  const bool is_constraint_program = options.method == ExactMethod::kConstraintProgram;
+  // Each choice is a column in several rows.
+  constexpr std::size_t kNonzerosPerChoice = 4;
+  const std::size_t size = choice_count(problem) * (is_constraint_program ? 1 : kNonzerosPerChoice);
+  const std::size_t most = is_constraint_program ? options.most_intervals : options.most_nonzeros;
+  if (size <= most) return {};
+  return fmt::format("{} {} or more, expected at most {}", size, is_constraint_program ? "intervals" : "nonzeros",
+                     most);
+}
+
 std::map<std::string, double, std::less<>> parse_solution(std::string_view text, const std::string& source) {
   // HiGHS has sections, of which the first "# Columns" holds the primal values.
   constexpr std::string_view kColumns = "# Columns";
@@ -100,6 +111,9 @@ std::map<std::string, double, std::less<>> parse_solution(std::string_view text,
 Schedule read_integer_program_solution(const Problem& problem, const Schedule* upper_bound, std::string_view text,
                                        const std::string& source, const ExactOptions& options) {
   const auto named = parse_solution(text, source);
+  if (const std::string reason = too_many_choices(problem, options); !reason.empty()) {
+    throw InputError(fmt::format("{}: the model would have {}", source, reason));
+  }
   const auto space = std::make_shared<const ScheduleSpace>(problem, exact_unit(problem));
   if (space->is_empty()) throw InputError(fmt::format("{}: some group of operators fits on no devices", source));
   const std::int64_t horizon =

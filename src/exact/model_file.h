@@ -11,6 +11,10 @@
 
 namespace opweave::exact {
 
+/// Why the program of a problem is too large even to be sized in detail, from the number of its choices; empty if it
+/// is not.
+[[nodiscard]] std::string too_many_choices(const Problem& problem, const ExactOptions& options);
+
 /// Values of columns by name, from what a solver writes: HiGHS (`# Columns n`, then `name value` lines), Gurobi and
 /// others (`name value` lines; those that begin with `#` are comments).
 /// \throws InputError naming source and line

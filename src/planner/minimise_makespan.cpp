@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "exact/model_file.h"
 #include "exact/solve.h"
 #include "opweave/bounds.h"
 #include "opweave/error.h"
