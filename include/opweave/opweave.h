@@ -27,4 +27,5 @@
 #include "opweave/io.h"
 #include "opweave/msr.h"
 #include "opweave/report.h"
+#include "opweave/explain.h"
 // clang-format on

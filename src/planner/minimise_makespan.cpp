@@ -111,6 +111,7 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
     improve(problem, budget, options, construction.starts, work, incumbent);
   }
   conclude(incumbent, finding);
+  finding.bounds = incumbent.bounds();
   finding.is_optimal = incumbent.is_optimal();
   return finding;
 }

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "support/source_dir.h"
+
 namespace opweave::testing {
 
 /// A folder that is removed at the end, unless OPWEAVE_KEEP_PAGES is set.
@@ -38,7 +40,7 @@ class TemporaryFolder {
 /// Runs tests/report/<script>. It exits with 0 for success and with 77, after a line that says why, to skip.
 /// \pre no argument contains a single quote.
 inline void run_python_check(const std::string& script, const std::vector<std::string>& arguments) {
-  std::string command = "python3 '" + std::string(OPWEAVE_SOURCE_DIR) + "/tests/report/" + script + "'";
+  std::string command = "python3 '" + source_dir().string() + "/tests/report/" + script + "'";
   for (const std::string& argument : arguments) command += " '" + argument + "'";
   const int status = std::system(command.c_str());
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;

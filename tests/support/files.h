@@ -10,10 +10,12 @@
 #include <string_view>
 #include <vector>
 
+#include "support/source_dir.h"
+
 namespace opweave::testing {
 
 /// The folder tests/ of the source tree.
-inline std::filesystem::path tests_dir() { return std::filesystem::path(OPWEAVE_SOURCE_DIR) / "tests"; }
+inline std::filesystem::path tests_dir() { return source_dir() / "tests"; }
 
 /// Whole content; not the library's reader, which is itself under test.
 inline std::string content_of(const std::filesystem::path& path) {
