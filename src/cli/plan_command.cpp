@@ -94,6 +94,7 @@ ExitCode run(const Options& options) {
     planner.deadline = naming("--deadline", [&] { return parse_duration(options.deadline); });
   }
   const Problem problem = load_problem(options.files, options.settings);
+  const double seconds_to_load = budget.elapsed();
   if (!options.warm_start.empty()) planner.warm_start = load_warm_start(options.warm_start, problem);
 
   if (!options.write_model.empty()) {
@@ -107,11 +108,14 @@ ExitCode run(const Options& options) {
     return ExitCode::kDone;
   }
 
+  // Checking and writing the plan take about as long as reading the graph did, and at least some time per task.
+  constexpr double kSecondsPerTask = 5e-6;
+  const double keep = std::max(seconds_to_load, kSecondsPerTask * static_cast<double>(problem.task_count()));
   PlanResult result;
   {
     ProgressLine progress;
     planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
-    result = plan(problem, budget, planner);
+    result = plan(problem, budget.keeping(keep), planner);
   }
   if (!result.plan) return refuse(result);
   const Plan& best = *result.plan;
