@@ -111,6 +111,7 @@ LeastCommunication least_communication(const Problem& problem, std::optional<Dur
   if (budget.work_limit()) {
     limits.work = static_cast<double>(*budget.work_limit()) / 1000;  // a unit of work is a node
     limits.deterministic = true;
+    limits.threads = 1;  // the same answer whatever the machine
   }
   const std::shared_ptr<const MipModel> model(program, &program->model);
   const Claim<MipModel> claim = run<MipModel>(highs_engine(), model, limits, [&] { return budget.expired(); });

@@ -63,6 +63,7 @@ Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerO
     // A unit of work is a node of the search tree, or a millisecond of CP-SAT's deterministic time.
     exact_options.work = static_cast<double>(*budget.work_limit()) / 1000;
     exact_options.deterministic = true;
+    exact_options.threads = 1;  // the same plan whatever the threads
   }
   IncumbentStore incumbent(problem, budget, {}, on_progress);
   if (options.warm_start) incumbent.offer(*options.warm_start, kWarmStart);
