@@ -144,6 +144,12 @@ ObjectiveBound devices_bound(const Problem& problem, std::optional<Duration> dea
   ObjectiveBound bound;
   if (problem.task_count() == 0) return bound;
   bound.raise(1, "something must run");
+  std::vector<bool> is_needed(problem.cluster().device_count(), false);
+  for (std::size_t t = 0; t < problem.task_count(); ++t) {
+    if (problem.mode_count(TaskId(t)) != 1) continue;
+    for (const DeviceId device : problem.mode(TaskId(t), 0).devices) is_needed[device.index()] = true;
+  }
+  bound.raise(std::count(is_needed.begin(), is_needed.end(), true), "tasks that can run nowhere else");
   if (deadline && *deadline > Duration()) {
     const std::vector<Wide> work = work_of_streams(problem);
     for (std::size_t s = 0; s < work.size(); ++s) {

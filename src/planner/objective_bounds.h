@@ -37,8 +37,9 @@ struct ObjectiveBound {
 /// Devices that nothing distinguishes: any set of k of them is as good as any other.
 [[nodiscard]] bool devices_are_alike(const Problem& problem);
 
-/// devices: the work of a stream in the time of the deadline, parameters in the largest memories and, where all
-/// devices are alike, the number of them at which a plan is proven impossible, plus one.
+/// devices: those that some task cannot do without, the work of a stream in the time of the deadline, parameters in the
+/// largest memories and, where all devices are alike, the number of them at which a plan is proven impossible, plus
+/// one.
 [[nodiscard]] ObjectiveBound devices_bound(const Problem& problem, std::optional<Duration> deadline, std::int64_t known,
                                            const Budget& budget);
 
