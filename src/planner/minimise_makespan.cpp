@@ -68,6 +68,12 @@ Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerO
   IncumbentStore incumbent(problem, budget, {}, on_progress);
   if (options.warm_start) incumbent.offer(*options.warm_start, kWarmStart);
   const std::string name(to_string(method));
+  if (const std::string reason = exact::too_many_choices(problem, exact_options); !reason.empty()) {
+    Finding finding;
+    finding.detail = "the model would have " + reason;
+    conclude(incumbent, finding);
+    return finding;
+  }
   const exact::ExactAnswer answer =
       exact::solve_exactly(problem, options.warm_start ? &*options.warm_start : nullptr, budget, exact_options,
                            [&](const Schedule& schedule) { incumbent.offer(schedule, name); });
