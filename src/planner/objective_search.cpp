@@ -93,6 +93,8 @@ class ObjectiveSearch {
       first_.bounds = lower_bounds(problem_, budget_.share(0.1));
     } else {
       first_ = minimise_makespan(problem_, budget_.share(0.8), options_, deadline_.value_or(kAny));
+      // A search that has reached its target leaves its bounds unfinished.
+      if (first_.schedule) first_.bounds = lower_bounds(problem_, budget_.share(0.1));
     }
     if (first_.schedule) store_.offer(*first_.schedule, first_.method);
     if (store_.schedule() || first_.reason == Reason::kInfeasible || !deadline_) return;

@@ -36,7 +36,8 @@ std::string describe_limit(const Budget& budget) {
 /// The limit that ended the search; empty if it ended by itself.
 std::string reached_limit(const Budget& budget, bool optimal) {
   if (budget.stopped()) return "interrupt";
-  return optimal ? "" : describe_limit(budget);
+  const bool has_time = budget.time_limit_seconds() && !budget.work_limit() && !budget.expired();
+  return optimal || has_time ? "" : describe_limit(budget);
 }
 
 Provenance provenance_of(const Problem& problem, const Budget& budget, const PlannerOptions& options,

@@ -59,7 +59,7 @@ def test_solution_that_states_no_plan_is_an_input_error(shop):
 
 def test_every_method_plans_the_job_shop(shop):
     for method in ["auto", "heuristic", "mip", "mip-time-indexed", "cp"]:
-        succeeds("plan", *shop.inputs, "--method", method, "--time-limit", 3, "-o", shop.plan)
+        succeeds("plan", *shop.inputs, "--method", method, "--time-limit", 1, "-o", shop.plan)
         succeeds("check", *shop.inputs, shop.plan)
         makespan = json.loads(shop.plan.read_text())["makespan_ns"]
         assert makespan >= 6000
