@@ -54,7 +54,6 @@ void conclude(const IncumbentStore& incumbent, Finding& finding) {
 /// One complete program, one solver, and nothing of ours but the warm start.
 Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerOptions& options,
                     exact::ExactMethod method, const std::function<void(const Progress&)>& on_progress) {
-  if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) return infeasible(proofs.front());
   exact::ExactOptions exact_options;
   exact_options.method = method;
   exact_options.threads = options.threads;
@@ -74,6 +73,7 @@ Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerO
     conclude(incumbent, finding);
     return finding;
   }
+  if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) return infeasible(proofs.front());
   const exact::ExactAnswer answer =
       exact::solve_exactly(problem, options.warm_start ? &*options.warm_start : nullptr, budget, exact_options,
                            [&](const Schedule& schedule) { incumbent.offer(schedule, name); });
