@@ -11,6 +11,7 @@
 #include "exact/engine.h"
 #include "exact/random_schedule.h"
 #include "exact/schedule_space.h"
+#include "exact/time_indexed_mip.h"
 #include "opweave/error.h"
 #include "support/tiny_diamond.h"
 
