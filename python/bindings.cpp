@@ -311,6 +311,16 @@ NB_MODULE(_core, m) {
   m.def("compare", &compare, "graph"_a, "cluster"_a, "plan"_a.none(), "settings"_a);
   m.def("report_html", &report, no_gil);
   m.def(
+      "format_schedule",
+      [](const std::string& csv, const std::string& dialect) {
+        if (dialect != "compute_only" && dialect != "compute_comms") {
+          throw InputError("dialect: value is \"" + dialect + "\", expected compute_only or compute_comms");
+        }
+        return to_pytorch_csv(parse_pytorch_csv(csv, "schedule"),
+                              dialect == "compute_only" ? CsvDialect::kComputeOnly : CsvDialect::kComputeComms);
+      },
+      "csv"_a, "dialect"_a, no_gil);
+  m.def(
       "perfetto_trace",
       [](const ComputationGraph& graph, const Cluster& cluster, const Plan& plan) {
         return perfetto_trace(problem_of(graph, cluster, plan), plan);

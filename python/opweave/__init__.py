@@ -11,7 +11,9 @@ Times are integer nanoseconds and memory is integer bytes; the unit is in the na
 The words are those of docs/concepts.md, the dictionaries those of docs/formats.md.
 """
 
+from opweave import costs
 from opweave._core import __version__
+from opweave.capture import capture
 from opweave.cluster import Cluster
 from opweave.comparison import Comparison, compare
 from opweave.errors import CaptureError, InputError, InternalError, NoPlanError
@@ -35,8 +37,10 @@ __all__ = [
     "Simulation",
     "Violation",
     "__version__",
+    "capture",
     "check",
     "compare",
+    "costs",
     "lower_bounds",
     "plan",
     "simulate",

@@ -16,7 +16,7 @@ class Cluster(Document):
     """Devices and the links between them. Immutable and checked."""
 
     def __init__(self, core: _core.Cluster) -> None:
-        """Users call from_json, from_file, from_dict or uniform."""
+        """Users call from_json, from_file, from_dict, uniform or preset."""
         self._core = core
 
     @classmethod
@@ -64,6 +64,38 @@ class Cluster(Document):
                 "default_link": link,
             }
         )
+
+    @classmethod
+    def preset(
+        cls,
+        name: str,
+        *,
+        nodes: int = 1,
+        devices_per_node: int | None = None,
+        memory: Amount | None = None,
+        message: Amount = "64MB",
+        contention: str = "none",
+    ) -> Cluster:
+        """Nodes of a named kind: "a100", "h100", "h800", "h200", "b200", "mi300x", "ascend910b".
+
+        Devices are "node0.gpu0", ...; those of a node are joined by a switch or pairwise, those of different nodes by
+        one adapter each. opweave.costs.NODES has the numbers and their sources.
+
+        Args:
+            name: Kind of the nodes.
+            nodes: Number of nodes.
+            devices_per_node: Fewer than the node has; None takes all.
+            memory: Of a device; None takes all of it. What the framework needs for itself should not be planned.
+            message: Links get the bandwidth that messages of this size reach.
+            contention: "none", "endpoint" or "link".
+
+        Raises InputError.
+        """
+        from opweave.costs.nodes import cluster_content
+
+        capacity = None if memory is None else to_bytes(memory, "memory")
+        content = cluster_content(name, nodes, devices_per_node, capacity, to_bytes(message, "message"), contention)
+        return cls.from_dict(content, f"preset {name}")
 
     def to_json(self) -> str:
         """The cluster file, in canonical form."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opweave import _core
 from opweave.document import Document, read_text
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Graph(Document):
@@ -78,7 +81,7 @@ class Graph(Document):
         replicas: int | None = None,
         gradient_bytes_per_weight_byte: float | None = None,
         optimizer_bytes_per_weight_byte: float | None = None,
-    ) -> Graph:
+    ) -> Self:
         """The same graph in another training setting; what is None stays.
 
         bf16 weights under Adam with fp32 copies keep 1 byte of gradients and 6 of optimizer state per byte of weights.
@@ -95,9 +98,9 @@ class Graph(Document):
             "optimizer_bytes_per_weight_byte": optimizer_bytes_per_weight_byte,
         }
         training.update({key: value for key, value in changes.items() if value is not None})
-        return Graph.from_dict(content, self.name or "graph")
+        return self._derived(content)
 
-    def with_durations(self, durations: Mapping[str, int | Mapping[str, int]]) -> Graph:
+    def with_durations(self, durations: Mapping[str, int | Mapping[str, int]]) -> Self:
         """The same graph with measured durations (ns) by operator: one number, or one per device type.
 
         Raises InputError for a name that is no operator.
@@ -111,7 +114,11 @@ class Graph(Document):
                 op.pop("modes", None)
         if left:
             raise _core.InputError(f'durations: operator "{next(iter(left))}" is unknown')
-        return Graph.from_dict(content, self.name or "graph")
+        return self._derived(content)
+
+    def _derived(self, content: dict[str, Any]) -> Self:
+        """This graph with other content, and all that it knows beside its file."""
+        return type(self)(Graph.from_dict(content, self.name or "graph")._core)
 
     def __repr__(self) -> str:
         return (
