@@ -22,6 +22,7 @@
 #include "opweave/budget.h"
 #include "opweave/planner.h"
 #include "opweave/pareto.h"
+#include "opweave/partition.h"
 #include "opweave/pipeline.h"
 #include "opweave/experts.h"
 #include "opweave/io.h"

@@ -15,6 +15,7 @@
 #include "heuristics/reference_order.h"
 #include "opweave/bounds.h"
 #include "opweave/error.h"
+#include "opweave/partition.h"
 #include "planner/goal_store.h"
 #include "planner/incumbent.h"
 #include "planner/objective_bounds.h"
@@ -324,10 +325,19 @@ class ObjectiveSearch {
   }
 
   ObjectiveBound minimise_period(const Budget& budget) {
-    const ObjectiveBound bound = period_bound(problem_);
+    ObjectiveBound bound = period_bound(problem_);
     if (placement_is_fixed_) return bound;
     const auto period = [&] { return store_.value(Objective::kPeriod); };
-    offer_guesses(budget.share(0.5));
+    if (const auto restricted = RestrictedProblem::create(problem_, limits_)) {
+      const PeriodAnswer answer = opweave::minimise_period(restricted->problem(), budget.share(0.5), {options_.seed});
+      if (!limits_.devices || devices_are_alike_) bound.raise(answer.bound.value.value(), answer.bound.name);
+      if (answer.schedule && !store_.offer(restricted->widen(*answer.schedule), answer.method)) {
+        std::vector<ModeIndex> modes;
+        for (const TaskAssignment& task : answer.schedule->tasks) modes.push_back(task.mode);
+        schedule_placement(restricted->problem(), modes, answer.method, budget);
+      }
+    }
+    if (period() > bound.value) offer_guesses(budget.share(0.5));
     if (period() > bound.value) attempt(limits_, std::nullopt, budget, options_.seed);
     return bound;
   }
