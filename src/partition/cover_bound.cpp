@@ -311,7 +311,7 @@ LoadBound cover_bound(const CutModel& whole, const CoverOptions& options, const 
     return budget.expired() || (budget.work_limit() && memory.work > *budget.work_limit());
   };
   // An attempt that leads nowhere must leave time for the next one, at a value that is easier to prove.
-  constexpr double kAttempt = 0.25;
+  constexpr double kAttempt = 0.5;
   const auto proves = [&](double limit) {
     const Budget part = budget.share(kAttempt);
     std::uint64_t most_work = std::numeric_limits<std::uint64_t>::max();
