@@ -52,8 +52,8 @@ void ExactLane::advance(const Budget& budget) {
   whole ? solve_whole(budget) : solve_windows(budget);
 }
 
-void ExactLane::note_failure(bool abandoned) {
-  if (abandoned || ++failures_ >= kMostFailures) is_done_ = true;
+void ExactLane::note_failure(bool is_final) {
+  if (is_final || ++failures_ >= kMostFailures) is_done_ = true;
 }
 
 void ExactLane::solve_whole(const Budget& budget) {
@@ -78,7 +78,7 @@ void ExactLane::solve_whole(const Budget& budget) {
     using Status = exact::ExactAnswer::Status;
     if (answer.schedule) incumbent_.offer(*answer.schedule, kSolver);
     if (answer.status == Status::kFailed || answer.status == Status::kUnavailable || answer.abandoned) {
-      note_failure(answer.abandoned || answer.status == Status::kUnavailable);
+      note_failure(answer.status == Status::kUnavailable);
       continue;
     }
     if (answer.status == Status::kTooLarge) return;
@@ -106,7 +106,7 @@ void ExactLane::solve_windows(const Budget& budget) {
     const exact::WindowAnswer answer = exact::improve_window(problem_, *current_, window.tasks, budget, options);
     using Status = exact::WindowAnswer::Status;
     if (answer.status == Status::kFailed || answer.status == Status::kUnavailable || answer.abandoned) {
-      note_failure(answer.abandoned || answer.status == Status::kUnavailable);
+      note_failure(answer.status == Status::kUnavailable);
       continue;
     }
     windows_.finished(window.kind, answer.status != Status::kTooLarge && answer.exhausted);

@@ -29,8 +29,8 @@ class ExactLane final : public Lane {
  private:
   void solve_whole(const Budget& budget);
   void solve_windows(const Budget& budget);
-  /// The solver failed; after a few times, or at once where it cannot be stopped, the lane gives up.
-  void note_failure(bool abandoned);
+  /// The solver failed or had to be left behind; after a few times the lane gives up.
+  void note_failure(bool is_final);
 
   const Problem& problem_;
   const std::shared_ptr<const exact::CpEngine> engine_;
