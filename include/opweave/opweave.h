@@ -14,6 +14,7 @@
 #include "opweave/cost.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
+#include "opweave/objective.h"
 #include "opweave/plan.h"
 #include "opweave/check.h"
 #include "opweave/simulate.h"

@@ -10,6 +10,7 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "opweave/check.h"
 #include "opweave/io.h"
 #include "opweave/planner.h"
 #include "opweave/report.h"
@@ -27,7 +28,28 @@ struct Options {
   std::optional<std::uint64_t> work_limit;
   std::uint64_t seed = 1;
   unsigned threads = std::max(1U, std::thread::hardware_concurrency());
+  std::string method = "auto";
+  std::filesystem::path warm_start;
 };
+
+Method parse_method(const std::string& text) {
+  if (const auto method = method_from_string(text)) return *method;
+  throw InputError(
+      fmt::format("--method: value is \"{}\", expected auto, heuristic, mip, mip-time-indexed or cp", text));
+}
+
+/// The schedule of a plan file, which must be valid for this problem whatever the plan's own settings say.
+Schedule load_warm_start(const std::filesystem::path& path, const Problem& problem) {
+  const Plan plan = parse_plan(read_file(path), path.string(), problem.graph(), problem.cluster());
+  return naming(path.string(), [&] {
+    Schedule schedule = to_schedule(problem, plan);
+    const auto violations = check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1);
+    if (violations.empty()) return schedule;
+    throw InputError(
+        fmt::format("not valid here: {}: {}", to_string(violations.front().rule), violations.front().message),
+        "--warm-start takes a plan for the same graph, cluster and settings");
+  });
+}
 
 /// "time limit 60 s reached", "interrupted".
 std::string ending(const std::string& limit) {
@@ -51,10 +73,12 @@ ExitCode run(const Options& options) {
   Budget budget(seconds, options.work_limit);
   budget.watch(&interrupted);
 
+  PlannerOptions planner;
+  planner.method = parse_method(options.method);
+  if (!options.warm_start.empty()) planner.warm_start = load_warm_start(options.warm_start, problem);
   PlanResult result;
   {
     ProgressLine progress;
-    PlannerOptions planner;
     planner.seed = options.seed;
     planner.threads = options.threads;
     planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
@@ -77,6 +101,7 @@ ExitCode run(const Options& options) {
   if (!options.trace.empty()) write_file(options.trace, perfetto_trace(problem, best));
 
   if (!options.output.empty()) print(fmt::format("{} plan: {}\n", to_string(best.status), figures(best)));
+  if (!result.detail.empty()) complain("warning", result.detail);
   if (!result.limit.empty() && best.status != PlanStatus::kOptimal) {
     const std::string where = options.output.empty() ? "standard output" : options.output.string();
     complain("warning", fmt::format("{}: {} (plan written to {})", ending(result.limit), figures(best), where));
@@ -105,6 +130,13 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--work-limit", options->work_limit, "evaluations of candidate plans");
   command->add_option("--seed", options->seed, "seed of the search")->capture_default_str();
   command->add_option("--threads", options->threads, "threads of the search [all cores]")->check(CLI::PositiveNumber);
+  command
+      ->add_option("--method", options->method,
+                   "auto: all methods together; heuristic: no solver; mip, mip-time-indexed, cp: the complete program "
+                   "alone")
+      ->capture_default_str();
+  command->add_option("--warm-start", options->warm_start,
+                      "plan of the same problem, never to be given up for a worse");
   options->settings.add_to(*command);
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }
