@@ -23,7 +23,7 @@ constexpr double kHeats[] = {4, 1};
 constexpr double kOfferInterval = 0.2;
 
 /// One search from one start, with its own seed.
-struct Lane {
+struct Attempt {
   const Start* start;
   std::uint64_t seed;
   std::uint64_t max_evaluations;
@@ -37,7 +37,7 @@ class Improver {
       : problem_(problem), options_(options), incumbent_(incumbent) {}
 
   /// Runs the lanes on the threads at hand; afterwards each lane holds its best schedule.
-  void run(std::vector<Lane>& lanes, const Budget& budget, bool shares_time) {
+  void run(std::vector<Attempt>& lanes, const Budget& budget, bool shares_time) {
     const std::size_t workers = std::min<std::size_t>(std::max(1U, options_.threads), lanes.size());
     const std::size_t turns = (lanes.size() + workers - 1) / workers;
     const auto work_through = [&](std::size_t worker) {
@@ -52,13 +52,13 @@ class Improver {
     work_through(0);
     for (std::thread& thread : threads) thread.join();
     // In lane order, so that the incumbent's trajectory is repeatable where the work is.
-    for (const Lane& lane : lanes) incumbent_.offer(lane.result, method(lane));
+    for (const Attempt& lane : lanes) incumbent_.offer(lane.result, method(lane));
   }
 
  private:
-  static std::string method(const Lane& lane) { return "order search from " + lane.start->method; }
+  static std::string method(const Attempt& lane) { return "order search from " + lane.start->method; }
 
-  void search(Lane& lane, const Budget& budget) {
+  void search(Attempt& lane, const Budget& budget) {
     double next_offer = 0;
     const bool repeatable = budget.work_limit().has_value();
     const auto on_improvement = [&](const Schedule& schedule) {
@@ -86,7 +86,7 @@ void improve_orders(const Problem& problem, const Budget& budget, const PlannerO
   };
 
   const std::size_t trials = std::min(kTrials, starts.size());
-  std::vector<Lane> lanes;
+  std::vector<Attempt> lanes;
   for (std::size_t i = 0; i < trials; ++i) {
     for (const double heat : kHeats) {
       lanes.push_back({&starts[i], options.seed + i, evaluations(kTrialShare, trials * std::size(kHeats)), heat, {}});
@@ -95,7 +95,7 @@ void improve_orders(const Problem& problem, const Budget& budget, const PlannerO
   improver.run(lanes, budget.share(kTrialShare), true);
   if (incumbent.is_optimal() || budget.expired()) return;
 
-  const Lane& winner = *std::min_element(lanes.begin(), lanes.end(), [&](const Lane& a, const Lane& b) {
+  const Attempt& winner = *std::min_element(lanes.begin(), lanes.end(), [&](const Attempt& a, const Attempt& b) {
     return a.result.makespan(problem) < b.result.makespan(problem);
   });
   const Start best{winner.result, winner.result.makespan(problem), winner.start->method};

@@ -92,7 +92,7 @@ TEST_F(ExactLaneTest, proves_a_small_problem_optimal) {
   const Budget budget(20.0, std::nullopt);
   IncumbentStore store(problem, budget, {}, {});
   ASSERT_TRUE(store.offer(first_schedule(problem), "construction"));
-  ASSERT_TRUE(ExactLane::is_small(problem));
+  EXPECT_LT(ExactLane::size(problem), 100U);  // 16 tasks, at most 3 machines
   ExactLane lane(problem, true, 1, store);
   lane.advance(budget);
   EXPECT_TRUE(store.is_optimal());
@@ -288,6 +288,18 @@ TEST(Portfolio, more_work_never_gives_a_worse_plan) {
     before = makespan;
   }
   EXPECT_LT(before, first);
+}
+
+TEST(Portfolio, plan_is_never_worse_than_its_warm_start) {
+  const Problem problem = testing::random_job_shop(13, 12, 8, 5);
+  const PlanResult good = plan(problem, Budget(std::nullopt, 20'000));
+  PlannerOptions options;
+  options.warm_start = to_schedule(problem, *good.plan);
+  for (const std::uint64_t work : {0, 1, 200}) {
+    const PlanResult result = plan(problem, Budget(std::nullopt, work), options);
+    EXPECT_LE(result.plan->statistics.makespan, good.plan->statistics.makespan) << work;
+  }
+  EXPECT_LT(good.plan->statistics.makespan, plan(problem, Budget(std::nullopt, 0)).plan->statistics.makespan);
 }
 
 }  // namespace
