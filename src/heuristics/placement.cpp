@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
+#include "heuristics/branch_placement.h"
 #include "heuristics/contiguous.h"
 #include "heuristics/earliest_finish.h"
 
@@ -27,12 +29,26 @@ std::vector<PlacementGuess> guess_placements(const Problem& problem) {
   };
   const bool repeated = problem.settings().training.microbatches > 1;
   if (!repeated) add("earliest finish", earliest_finish_placement(problem));
-  add("contiguous", contiguous_placement(problem, Fold::kLoop, 1, PartWeight::kWork));
-  if (repeated) {
+  std::vector<std::pair<Shift, const char*>> shifts = {{Shift::kReversed, ""}};
+  if (problem.settings().training.replicas > 1) {
+    shifts = {{Shift::kReversed, ", copies reversed"},
+              {Shift::kRotated, ", copies rotated"},
+              {Shift::kTogether, ", copies together"}};
+  }
+  for (const auto& [shift, suffix] : shifts) {
+    const auto lay = [&](Fold fold, std::uint32_t rounds) {
+      return contiguous_placement(problem, fold, rounds, PartWeight::kWork, shift);
+    };
+    add(std::string("contiguous") + suffix, lay(Fold::kLoop, 1));
+    if (!repeated) continue;
     for (const std::uint32_t rounds : kRounds) {
-      add(fmt::format("zigzag x{}", rounds), contiguous_placement(problem, Fold::kZigzag, rounds, PartWeight::kWork));
-      add(fmt::format("loop x{}", rounds), contiguous_placement(problem, Fold::kLoop, rounds, PartWeight::kWork));
+      add(fmt::format("zigzag x{}{}", rounds, suffix), lay(Fold::kZigzag, rounds));
+      add(fmt::format("loop x{}{}", rounds, suffix), lay(Fold::kLoop, rounds));
     }
+  }
+  if (repeated) {
+    add("branches over all devices", branch_placement(problem, BranchLayout::kSpread));
+    add("branches apart", branch_placement(problem, BranchLayout::kApart));
     add("earliest finish", earliest_finish_placement(problem));
   }
   add("contiguous by bytes", contiguous_placement(problem, Fold::kLoop, 1, PartWeight::kBytes));
