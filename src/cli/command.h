@@ -26,6 +26,7 @@ void add_compare(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
 void add_report(CLI::App& app, Action& action);
 void add_explain(CLI::App& app, Action& action);
+void add_partition(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);
 
 }  // namespace opweave::cli

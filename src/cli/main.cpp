@@ -40,6 +40,7 @@ ExitCode run(int argc, char** argv) {
   add_convert(app, action);
   add_report(app, action);
   add_explain(app, action);
+  add_partition(app, action);
   add_version(app, action);
 
   try {

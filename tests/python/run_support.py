@@ -176,9 +176,13 @@ class Block(nn.Module):
 
 
 def modules(graph: dict[str, Any]) -> dict[str, nn.Module]:
-    """A block for every segment."""
+    """A block for every segment; tanh, without parameters, where the graph has an I and no W."""
     forward = [op for op in graph["operators"] if op["phase"] == "F"]
-    return {op["name"][:-2]: Block(i, max(1, len(op["outputs"]))) for i, op in enumerate(forward)}
+    names = {op["name"] for op in graph["operators"]}
+    return {
+        name: nn.Tanh() if f"{name}.I" in names and f"{name}.W" not in names else Block(i, max(1, outputs))
+        for i, (name, outputs) in enumerate((op["name"][:-2], len(op["outputs"])) for op in forward)
+    }
 
 
 def batch(microbatches: int, seed: int = 7) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,19 +11,23 @@ from opweave.run.durations import measured_durations, with_durations
 from opweave.run.errors import LaunchError, PeerError, ProgramError
 from opweave.run.perfetto import trace
 from opweave.run.program import Action, ActionTiming, Message, Program, Segment
+from opweave.run.segments import colocate_segments
 
 if TYPE_CHECKING:
-    from opweave.run.executor import Executor, StepResult, execute, gather_timings
+    from opweave.run.executor import Executor, execute, gather_timings
     from opweave.run.launcher import launch
+    from opweave.run.measure import measured_graph
     from opweave.run.pipelining import PipeliningRunner
+    from opweave.run.step import StepResult
 
 _NEEDS_TORCH = {
     "Executor": "executor",
     "PipeliningRunner": "pipelining",
-    "StepResult": "executor",
+    "StepResult": "step",
     "execute": "executor",
     "gather_timings": "executor",
     "launch": "launcher",
+    "measured_graph": "measure",
 }
 
 
@@ -48,11 +52,13 @@ __all__ = [
     "ProgramError",
     "Segment",
     "StepResult",
+    "colocate_segments",
     "compile_plan",
     "execute",
     "gather_timings",
     "launch",
     "measured_durations",
+    "measured_graph",
     "trace",
     "with_durations",
 ]

@@ -117,6 +117,15 @@ class SegmentBackward:
             if alone:
                 self._accumulate(alone, edges, flows)
 
+    def held_bytes(self) -> int:
+        """Bytes of the gradients that are kept from I for W."""
+        kind, *rest = self._weights or ("whole", [])
+        if kind == "graph":
+            held = [g for group in rest[0] for at_place in group.get("grads", ()) for g in at_place if g is not None]
+        else:
+            held = [value for value in rest[-1] if value is not None]
+        return sum({value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in held}.values())
+
     def _accumulate(
         self, parameters: list[nn.Parameter], roots: Sequence[Tensor] | Sequence[GradientEdge], flows: Sequence[Tensor]
     ) -> None:
