@@ -40,6 +40,8 @@ class Budget {
   [[nodiscard]] Budget until(const std::atomic<bool>* flag) const;
   /// The same limits, with the deadline this much earlier: time kept for what must follow the search.
   [[nodiscard]] Budget keeping(double seconds) const;
+  /// The same limits with another work limit.
+  [[nodiscard]] Budget with_work(std::uint64_t work) const;
 
  private:
   Clock::time_point start_ = Clock::now();

@@ -42,4 +42,10 @@ Budget Budget::keeping(double seconds) const {
   return result;
 }
 
+Budget Budget::with_work(std::uint64_t work) const {
+  Budget result = *this;
+  result.work_limit_ = work;
+  return result;
+}
+
 }  // namespace opweave

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "exact/model_file.h"
 #include "exact/solve.h"
 #include "opweave/bounds.h"
 #include "opweave/error.h"
@@ -16,6 +17,15 @@ namespace opweave {
 namespace {
 
 constexpr const char* kWarmStart = "warm start";
+/// Share of the time for bounds.
+constexpr double kBoundShare = 0.2;
+
+Finding infeasible(std::string why) {
+  Finding finding;
+  finding.reason = PlanResult::Reason::kInfeasible;
+  finding.detail = std::move(why);
+  return finding;
+}
 
 std::optional<exact::ExactMethod> complete_program(Method method) {
   switch (method) {
@@ -52,10 +62,18 @@ Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerO
     // A unit of work is a node of the search tree, or a millisecond of CP-SAT's deterministic time.
     exact_options.work = static_cast<double>(*budget.work_limit()) / 1000;
     exact_options.deterministic = true;
+    exact_options.threads = 1;  // the same plan whatever the threads
   }
   IncumbentStore incumbent(problem, budget, {}, on_progress);
   if (options.warm_start) incumbent.offer(*options.warm_start, kWarmStart);
   const std::string name(to_string(method));
+  if (const std::string reason = exact::too_many_choices(problem, exact_options); !reason.empty()) {
+    Finding finding;
+    finding.detail = "the model would have " + reason;
+    conclude(incumbent, finding);
+    return finding;
+  }
+  if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) return infeasible(proofs.front());
   const exact::ExactAnswer answer =
       exact::solve_exactly(problem, options.warm_start ? &*options.warm_start : nullptr, budget, exact_options,
                            [&](const Schedule& schedule) { incumbent.offer(schedule, name); });
@@ -76,12 +94,54 @@ Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerO
   return finding;
 }
 
+/// What is found in moments: one plan, before anything that may take longer than there is time. On large problems the
+/// bounds cost more than a plan.
+struct FirstPlan {
+  std::optional<Schedule> schedule;
+  std::string method;
+  std::vector<Incumbent> trajectory;
+};
+
+FirstPlan first_plan(const Problem& problem, const Budget& budget,
+                     const std::function<void(const Progress&)>& on_progress) {
+  std::atomic<bool> is_there = false;
+  IncumbentStore incumbent(problem, budget, {}, [&](const Progress& progress) {
+    is_there = progress.makespan.has_value();
+    on_progress(progress);
+  });
+  (void)construct(problem, budget.until(&is_there), incumbent);
+  if (!incumbent.makespan()) return {};
+  return {incumbent.schedule(), incumbent.method(), incumbent.trajectory()};
+}
+
 Finding search(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-               const std::function<void(const Progress&)>& on_progress) {
+               std::optional<Duration> target, const std::function<void(const Progress&)>& on_progress) {
   Finding finding;
-  finding.bounds = lower_bounds(problem, budget.share(0.2));
+  FirstPlan first;
+  if (options.warm_start) {
+    first = {options.warm_start, kWarmStart, {}};
+  } else if (budget.remaining()) {
+    first = first_plan(problem, budget, on_progress);
+  }
+  if (!first.schedule) {
+    if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) return infeasible(proofs.front());
+  }
+  finding.bounds = lower_bounds(problem, budget.share(kBoundShare));
+  if (target && finding.bounds.front().value > *target) {
+    finding.detail = fmt::format("lower bound \"{}\" is {} ns, above {} ns", finding.bounds.front().name,
+                                 finding.bounds.front().value.value(), target->value());
+    return finding;
+  }
+  if (first.schedule && budget.expired()) {
+    finding.reason = PlanResult::Reason::kPlanned;
+    finding.is_optimal = first.schedule->makespan(problem) == finding.bounds.front().value;
+    finding.schedule = std::move(first.schedule);
+    finding.method = std::move(first.method);
+    finding.trajectory = std::move(first.trajectory);
+    return finding;
+  }
   IncumbentStore incumbent(problem, budget, finding.bounds, on_progress);
-  if (options.warm_start) incumbent.offer(*options.warm_start, kWarmStart);
+  if (first.schedule) incumbent.offer(*first.schedule, first.method);
 
   Construction construction = construct(problem, budget, incumbent);
   if (!incumbent.makespan()) {
@@ -105,6 +165,8 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
     improve(problem, budget, options, construction.starts, work, incumbent);
   }
   conclude(incumbent, finding);
+  // The first plan was there before this store.
+  if (!first.trajectory.empty()) finding.trajectory.front() = first.trajectory.front();
   finding.bounds = incumbent.bounds();
   finding.is_optimal = incumbent.is_optimal();
   return finding;
@@ -114,12 +176,6 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
 
 Finding minimise_makespan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
                           std::optional<Duration> target) {
-  if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) {
-    Finding finding;
-    finding.reason = PlanResult::Reason::kInfeasible;
-    finding.detail = proofs.front();
-    return finding;
-  }
   std::atomic<bool> is_reached = false;
   const Budget own = target ? budget.until(&is_reached) : budget;
   const auto on_progress = [&](const Progress& progress) {
@@ -128,7 +184,7 @@ Finding minimise_makespan(const Problem& problem, const Budget& budget, const Pl
   };
   const std::optional<exact::ExactMethod> program = complete_program(options.method);
   return program ? solve_alone(problem, own, options, *program, on_progress)
-                 : search(problem, own, options, on_progress);
+                 : search(problem, own, options, target, on_progress);
 }
 
 }  // namespace opweave

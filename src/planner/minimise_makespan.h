@@ -24,7 +24,8 @@ struct Finding {
   std::vector<Incumbent> trajectory;
 };
 
-/// Searches for a short schedule until the budget ends, a bound is met, or the makespan is at most `target`.
+/// Searches for a short schedule until the budget ends, a bound is met, or the makespan is at most `target`. Where a
+/// bound is above the target, there may be no schedule.
 /// Objectives and deadline of the options are not looked at.
 [[nodiscard]] Finding minimise_makespan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
                                         std::optional<Duration> target = std::nullopt);

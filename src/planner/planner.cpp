@@ -9,6 +9,7 @@
 #include "opweave/error.h"
 #include "opweave/io.h"
 #include "planner/minimise_makespan.h"
+#include "planner/objective_search.h"
 
 namespace opweave {
 namespace {
@@ -35,7 +36,8 @@ std::string describe_limit(const Budget& budget) {
 /// The limit that ended the search; empty if it ended by itself.
 std::string reached_limit(const Budget& budget, bool optimal) {
   if (budget.stopped()) return "interrupt";
-  return optimal ? "" : describe_limit(budget);
+  const bool has_time = budget.time_limit_seconds() && !budget.work_limit() && !budget.expired();
+  return optimal || has_time ? "" : describe_limit(budget);
 }
 
 Provenance provenance_of(const Problem& problem, const Budget& budget, const PlannerOptions& options,
@@ -66,6 +68,24 @@ void require_valid(const Problem& problem, const Schedule& schedule) {
       "see all violations with `opweave check`");
 }
 
+void require_distinct(std::vector<Objective> objectives) {
+  if (objectives.empty()) throw InputError("no objective is given");
+  std::sort(objectives.begin(), objectives.end());
+  const auto twice = std::adjacent_find(objectives.begin(), objectives.end());
+  if (twice == objectives.end()) return;
+  throw InputError(fmt::format("objective \"{}\" is given twice", to_string(*twice)));
+}
+
+/// States the objectives in the plan, which then is optimal if all of them are.
+void state_objectives(const Problem& problem, const PlannerOptions& options, const ObjectiveFinding& found,
+                      Plan& plan) {
+  plan.objectives = found.figures;
+  plan.deadline = options.deadline;
+  plan.status = found.finding.is_optimal ? PlanStatus::kOptimal : PlanStatus::kFeasible;
+  const auto violations = check(problem.graph(), problem.cluster(), plan, 1);
+  if (!violations.empty()) throw InternalError("check rejects the plan: " + violations.front().message);
+}
+
 }  // namespace
 
 std::string_view to_string(Method method) {
@@ -83,8 +103,12 @@ std::optional<Method> method_from_string(std::string_view text) {
 }
 
 PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
+  require_distinct(options.objectives);
   if (options.warm_start) require_valid(problem, *options.warm_start);
-  Finding finding = minimise_makespan(problem, budget, options);
+  const bool makespan_alone = options.objectives == std::vector{Objective::kMakespan} && !options.deadline;
+  ObjectiveFinding found = makespan_alone ? ObjectiveFinding{minimise_makespan(problem, budget, options), {}}
+                                          : search_for_objectives(problem, budget, options);
+  Finding& finding = found.finding;
   PlanResult result;
   result.reason = finding.reason;
   result.bounds = finding.bounds;
@@ -94,6 +118,7 @@ PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptio
   if (finding.schedule) {
     result.plan =
         make_plan(problem, *finding.schedule, result.bounds, provenance_of(problem, budget, options, finding));
+    if (!makespan_alone) state_objectives(problem, options, found, *result.plan);
   }
   return result;
 }

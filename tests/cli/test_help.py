@@ -2,7 +2,7 @@ import pytest
 
 from conftest import fails, opweave, succeeds
 
-COMMANDS = ["plan", "check", "simulate", "bounds", "compare", "convert", "partition", "report"]
+COMMANDS = ["plan", "check", "simulate", "bounds", "pareto", "compare", "convert", "partition", "report"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

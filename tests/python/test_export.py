@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 
 import opweave
 import pytest
 import run_support as support
+from conftest import PACKAGE
 from opweave.export import layer_kind, megatron_layout, pytorch_csv, torchtitan_settings
 from opweave.export.__main__ import main
 from opweave.run import ActionTiming, compile_plan, measured_durations, trace, with_durations
@@ -261,3 +265,9 @@ def test_command_line_writes_every_target_and_says_what_it_cannot(tmp_path, caps
     code, _, said = command(capsys, "pytorch", *files)
     assert code == 2
     assert "runs on 2 devices, expected 1" in said
+
+
+def test_exports_and_compiling_need_no_torch():
+    code = "import sys; sys.modules['torch'] = None; import opweave.run, opweave.export; opweave.run.compile_plan"
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)

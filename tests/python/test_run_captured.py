@@ -7,10 +7,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import models  # noqa: E402, I001
-import run_support as support  # noqa: E402
+import run_modules as blocks  # noqa: E402
 
 import opweave  # noqa: E402
-from opweave.run import Executor, colocate_segments, compile_plan, launch  # noqa: E402
+from opweave.run import Executor, runnable_graph, compile_plan, launch  # noqa: E402
 
 WIDTH, LENGTH, WORDS, MICROBATCHES = 32, 8, 50, 3
 
@@ -50,7 +50,7 @@ def run(rank, graph, plan):
     loss(reference(words), words).backward()
     mine = {name: segments[name] for name in program.segments_on(rank) if name != "loss"}
     assert [t.action.key for t in result.timings] == program.order(rank)
-    return support.largest_error(mine, dict(reference.named_children()))
+    return blocks.largest_error(mine, dict(reference.named_children()))
 
 
 def test_a_captured_model_is_planned_for_named_devices_and_run_with_the_gradients_of_one_process():
@@ -64,7 +64,7 @@ def test_a_captured_model_is_planned_for_named_devices_and_run_with_the_gradient
         microbatches=MICROBATCHES,
     )
     cluster = opweave.Cluster.preset("a100", devices_per_node=3)
-    content = colocate_segments(graph).to_dict()
+    content = runnable_graph(graph).to_dict()
     for op in content["operators"]:  # so small a model would stay on one device
         op["devices"] = [f"node0.gpu{op['stage'] % 3}"]
     spread = opweave.Graph.from_dict(content)
