@@ -23,7 +23,7 @@ constexpr double kProgress[] = {0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
 /// Of the priority rules for repeated microbatches those that differ under a window.
 constexpr std::size_t kRules = 3;
 /// Placements whose windows are tuned after all have been tried roughly.
-constexpr std::size_t kTunedPlacements = 3;
+constexpr std::size_t kTunedPlacements = 6;
 /// Windows wider than this are not tried: by then memory, not the window, limits what is in flight.
 constexpr std::uint32_t kWidestWindow = 64;
 /// Windows are tuned on at most so many microbatches: more of them run through the same pipeline in the same way.
