@@ -87,8 +87,14 @@ class Constructor {
     // they fit, by microbatch; early entry with weight gradients put off, by the longest way to go.
     for (Candidate& candidate : candidates) scan_widths(candidate, widest, 4, 0);
     keep_best(candidates, 2 * kTunedPlacements);
-    for (Candidate& candidate : candidates) scan_widths(candidate, widest, 0, 2);
+    std::vector<Candidate> others = candidates;
+    for (Candidate& candidate : others) {
+      candidate.makespan.reset();
+      scan_widths(candidate, widest, 0, 2);
+    }
     keep_best(candidates, kTunedPlacements);
+    keep_best(others, kTunedPlacements);
+    candidates.insert(candidates.end(), others.begin(), others.end());
     for (Candidate& candidate : candidates) descend(candidate, widest);
     if (is_whole) return;
     for (const Candidate& candidate : candidates) {
