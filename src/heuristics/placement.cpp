@@ -20,51 +20,90 @@ constexpr std::uint32_t kRounds[] = {2, 3, 4, 6, 8};
 /// The same for each branch by itself: the branches already make rounds.
 constexpr std::uint32_t kBranchRounds[] = {1, 2, 3, 4};
 
+/// Hands on what has not been seen before, until nobody wants more.
+class Guesser {
+ public:
+  Guesser(const Problem& problem, const std::function<bool(PlacementGuess guess)>& see)
+      : problem_(problem), see_(see) {}
+
+  void run() {
+    const bool repeated = problem_.settings().training.microbatches > 1;
+    if (!repeated) add("earliest finish", [&] { return earliest_finish_placement(problem_); });
+    if (problem_.settings().training.replicas > 1) {
+      lay(Shift::kReversed, ", copies reversed", repeated);
+      lay(Shift::kRotated, ", copies rotated", repeated);
+      lay(Shift::kTogether, ", copies together", repeated);
+    } else {
+      lay(Shift::kReversed, "", repeated);
+    }
+    if (repeated) {
+      for (const std::uint32_t rounds : kBranchRounds) {
+        add(fmt::format("branches over all devices x{}", rounds),
+            [&] { return branch_placement(problem_, BranchLayout::kSpread, rounds); });
+      }
+      add("branches apart", [&] { return branch_placement(problem_, BranchLayout::kApart); });
+      add("earliest finish", [&] { return earliest_finish_placement(problem_); });
+    }
+    add("contiguous by bytes", [&] { return contiguous_placement(problem_, Fold::kLoop, 1, PartWeight::kBytes); });
+  }
+
+ private:
+  using Modes = std::optional<std::vector<ModeIndex>>;
+
+  /// Consecutive parts of equal work, in one round and, where a pipeline may gain from it, in several.
+  void lay(Shift shift, const std::string& suffix, bool in_rounds) {
+    const auto parts = [&](Fold fold, std::uint32_t rounds) {
+      return contiguous_placement(problem_, fold, rounds, PartWeight::kWork, shift);
+    };
+    add("contiguous" + suffix, [&] { return parts(Fold::kLoop, 1); });
+    if (!in_rounds) return;
+    for (const std::uint32_t rounds : kRounds) {
+      add_balanced(fmt::format("zigzag x{}{}", rounds, suffix), [&] { return parts(Fold::kZigzag, rounds); });
+      add_balanced(fmt::format("loop x{}{}", rounds, suffix), [&] { return parts(Fold::kLoop, rounds); });
+    }
+  }
+
+  /// Makes a placement and hands it on; gives it back for whoever wants to change it.
+  template <class Make>
+  Modes add(const std::string& method, Make make) {
+    if (!wants_more_) return std::nullopt;
+    Modes modes = make();
+    if (modes && std::find(seen_.begin(), seen_.end(), *modes) == seen_.end()) {
+      seen_.push_back(*modes);
+      wants_more_ = see_({method, *modes});
+    }
+    return modes;
+  }
+
+  template <class Make>
+  void add_balanced(const std::string& method, Make make) {
+    const Modes modes = add(method, make);
+    if (!modes) return;
+    add(method + ", balanced", [&] {
+      if (!balancer_) balancer_.emplace(problem_);
+      return balancer_->balanced(*modes);
+    });
+  }
+
+  const Problem& problem_;
+  const std::function<bool(PlacementGuess guess)>& see_;
+  std::optional<PlacementBalancer> balancer_;
+  std::vector<std::vector<ModeIndex>> seen_;
+  bool wants_more_ = true;
+};
+
 }  // namespace
+
+void guess_placements(const Problem& problem, const std::function<bool(PlacementGuess guess)>& see) {
+  Guesser(problem, see).run();
+}
 
 std::vector<PlacementGuess> guess_placements(const Problem& problem) {
   std::vector<PlacementGuess> guesses;
-  const auto add = [&](std::string method, std::optional<std::vector<ModeIndex>> modes) {
-    if (!modes) return;
-    const bool known =
-        std::any_of(guesses.begin(), guesses.end(), [&](const PlacementGuess& g) { return g.modes == *modes; });
-    if (!known) guesses.push_back({std::move(method), std::move(*modes)});
-  };
-  PlacementBalancer balancer(problem);
-  const auto add_balanced = [&](const std::string& method, std::optional<std::vector<ModeIndex>> modes) {
-    std::optional<std::vector<ModeIndex>> balanced;
-    if (modes) balanced = balancer.balanced(*modes);
-    add(method, std::move(modes));
-    add(method + ", balanced", std::move(balanced));
-  };
-  const bool repeated = problem.settings().training.microbatches > 1;
-  if (!repeated) add("earliest finish", earliest_finish_placement(problem));
-  std::vector<std::pair<Shift, const char*>> shifts = {{Shift::kReversed, ""}};
-  if (problem.settings().training.replicas > 1) {
-    shifts = {{Shift::kReversed, ", copies reversed"},
-              {Shift::kRotated, ", copies rotated"},
-              {Shift::kTogether, ", copies together"}};
-  }
-  for (const auto& [shift, suffix] : shifts) {
-    const auto lay = [&](Fold fold, std::uint32_t rounds) {
-      return contiguous_placement(problem, fold, rounds, PartWeight::kWork, shift);
-    };
-    add(std::string("contiguous") + suffix, lay(Fold::kLoop, 1));
-    if (!repeated) continue;
-    for (const std::uint32_t rounds : kRounds) {
-      add_balanced(fmt::format("zigzag x{}{}", rounds, suffix), lay(Fold::kZigzag, rounds));
-      add_balanced(fmt::format("loop x{}{}", rounds, suffix), lay(Fold::kLoop, rounds));
-    }
-  }
-  if (repeated) {
-    for (const std::uint32_t rounds : kBranchRounds) {
-      add(fmt::format("branches over all devices x{}", rounds),
-          branch_placement(problem, BranchLayout::kSpread, rounds));
-    }
-    add("branches apart", branch_placement(problem, BranchLayout::kApart));
-    add("earliest finish", earliest_finish_placement(problem));
-  }
-  add("contiguous by bytes", contiguous_placement(problem, Fold::kLoop, 1, PartWeight::kBytes));
+  guess_placements(problem, [&](PlacementGuess guess) {
+    guesses.push_back(std::move(guess));
+    return true;
+  });
   return guesses;
 }
 

@@ -1,6 +1,7 @@
 /// First placements: quick, deterministic guesses that later methods improve.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,10 +24,13 @@ struct PlacementGuess {
 ///    laid over the devices in R rounds (see contiguous.h); only for graphs of several microbatches, where
 ///    they go first, with more than one round;
 ///  - "branches over all devices xR", "branches apart": where the graph has branches (see branch_placement.h), for
-///  graphs of
-///    several microbatches;
+///    graphs of several microbatches;
 ///  - "contiguous by bytes": consecutive parts of equal memory.
 /// O(tasks x devices).
 [[nodiscard]] std::vector<PlacementGuess> guess_placements(const Problem& problem);
+
+/// The same one by one, each made when the one before it has been seen: on large problems a guess takes a while.
+/// \param see  returns false to end
+void guess_placements(const Problem& problem, const std::function<bool(PlacementGuess guess)>& see);
 
 }  // namespace opweave

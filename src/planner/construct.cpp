@@ -45,10 +45,10 @@ class Constructor {
 
   Construction run() {
     std::vector<Candidate> candidates;
-    for (PlacementGuess& guess : guess_placements(problem_)) {
-      if (finished()) break;
-      if (schedule_freely(guess)) candidates.push_back({std::move(guess), 0, 0, 0, std::nullopt});
-    }
+    guess_placements(problem_, [&](PlacementGuess guess) {
+      if (!finished() && schedule_freely(guess)) candidates.push_back({std::move(guess), 0, 0, 0, std::nullopt});
+      return !finished();
+    });
     // Before the windows, which may take all the time there is: no plan is worse than an expert's.
     if (!finished()) add_experts();
     if (problem_.settings().training.microbatches > 1) tune_windows(candidates);
@@ -58,8 +58,13 @@ class Constructor {
   }
 
  private:
-  [[nodiscard]] bool finished() const {
-    return incumbent_.makespan() && (incumbent_.is_optimal() || budget_.expired());
+  /// Asked before every step. No step is begun that may not end in time, as far as the longest so far tells.
+  [[nodiscard]] bool finished() {
+    const double now = budget_.elapsed();
+    longest_step_ = std::max(longest_step_, now - asked_);
+    asked_ = now;
+    if (!incumbent_.makespan()) return false;
+    return incumbent_.is_optimal() || budget_.expired() || budget_.remaining().value_or(longest_step_) < longest_step_;
   }
 
   /// List schedules under every rule, without a window; false if the placement does not fit.
@@ -227,7 +232,9 @@ class Constructor {
   const Budget& budget_;
   IncumbentStore& incumbent_;
   Construction result_;
-  const Problem* trial_ = nullptr;  ///< on which windows are tuned
+  double asked_ = budget_.elapsed();  ///< when the last step ended
+  double longest_step_ = 0;           ///< seconds
+  const Problem* trial_ = nullptr;    ///< on which windows are tuned
   std::string last_rule_;
 };
 
