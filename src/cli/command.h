@@ -26,6 +26,9 @@ void add_compare(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
 void add_report(CLI::App& app, Action& action);
 void add_explain(CLI::App& app, Action& action);
+void add_show(CLI::App& app, Action& action);
+void add_diff(CLI::App& app, Action& action);
+void add_what_if(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);
 
 }  // namespace opweave::cli

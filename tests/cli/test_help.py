@@ -2,7 +2,7 @@ import pytest
 
 from conftest import fails, opweave, succeeds
 
-COMMANDS = ["plan", "check", "simulate", "bounds", "compare", "convert", "report"]
+COMMANDS = ["plan", "check", "simulate", "bounds", "compare", "convert", "report", "explain", "show", "diff", "what-if"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
