@@ -43,6 +43,8 @@ ExitCode run(int argc, char** argv) {
   add_show(app, action);
   add_diff(app, action);
   add_what_if(app, action);
+  add_completion(app, action);
+  add_manual(app, action);
   add_version(app, action);
 
   try {

@@ -2,12 +2,12 @@
 
 import json
 import os
-import pathlib
+import shutil
 import subprocess
 
 import pytest
 
-from conftest import OPWEAVE, fails, opweave, succeeds
+from conftest import OPWEAVE, fails, succeeds
 
 
 def figures(plan):
@@ -165,3 +165,45 @@ def test_what_if_says_that_less_memory_is_too_little(planned):
 
 def test_what_if_names_what_it_does_not_find(planned):
     assert "nothing" in fails(2, "what-if", *planned.inputs, planned.plan, "--faster", "nothing")
+
+
+def complete_in_bash(script, *words):
+    """What bash offers for the last of some words."""
+    code = f"source {script}\nCOMP_WORDS=(opweave {' '.join(words)} '')\n"
+    if words and words[-1].startswith("-"):
+        code = f"source {script}\nCOMP_WORDS=(opweave {' '.join(words)})\n"
+    code += "COMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_opweave\nprintf '%s\\n' \"${COMPREPLY[@]}\"\n"
+    return subprocess.run(["bash", "-c", code], text=True, capture_output=True, check=True).stdout.split()
+
+
+def test_completion_of_bash_offers_commands_kinds_and_options(tmp_path):
+    script = tmp_path / "opweave.bash"
+    script.write_text(succeeds("completion", "bash"))
+    assert {"plan", "explain", "what-if", "convert"} <= set(complete_in_bash(script))
+    assert {"pipeline", "csv"} <= set(complete_in_bash(script, "convert"))
+    assert "--time-limit" in complete_in_bash(script, "plan", "graph.json", "--")
+    assert "--device" in complete_in_bash(script, "explain", "graph.json", "--")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_of_its_shell_and_knows_every_command(shell, tmp_path):
+    script = succeeds("completion", shell)
+    for command in ["plan", "check", "simulate", "bounds", "compare", "convert", "report", "explain", "show", "diff"]:
+        assert command in script
+    if shutil.which(shell):
+        (tmp_path / "script").write_text(script)
+        subprocess.run([shell, "-n", tmp_path / "script"], check=True)
+
+
+def test_completion_for_other_shells_is_refused():
+    assert "SHELL" in fails(2, "completion", "csh")
+
+
+def test_manual_describes_every_command_without_a_warning_of_the_formatter():
+    page = succeeds("manual")
+    assert page.startswith(".TH OPWEAVE 1")
+    for command in ["plan", "explain", "what\\-if", "convert pipeline"]:
+        assert f'.SS "opweave {command}"' in page
+    if shutil.which("groff"):
+        done = subprocess.run(["groff", "-man", "-Tascii", "-ww"], input=page, text=True, capture_output=True, check=True)
+        assert "time-limit" in done.stdout

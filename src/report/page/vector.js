@@ -1,6 +1,7 @@
 // A canvas context that writes SVG: as much of it as the pictures here use.
 
-const escapeMarkup = text => text.replace(/[&<>"]/g, letter => ({'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;'})[letter]);
+/// Control characters, which XML does not allow at all, become the replacement character.
+const escapeMarkup = text => text.replace(/[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g, '\ufffd').replace(/[&<>"]/g, letter => ({'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;'})[letter]);
 const short = value => String(Math.round(value * 100) / 100);
 
 class SvgContext {
