@@ -78,6 +78,7 @@ int run(int argc, char** argv) {
   const std::map<std::string, Suite> suites = {
       {"overlap", {"Operator-level overlap", run_overlap}},
       {"pipelines", {"Pipeline schedules", run_pipelines}},
+      {"branched", {"Branched models", run_branched}},
       {"job-shop", {"Flexible job shop", run_job_shop}},
       {"scale", {"Scale", run_scale}},
   };
@@ -85,7 +86,7 @@ int run(int argc, char** argv) {
   std::vector<std::string> chosen;
   std::string output;
   CLI::App app{"Quality benchmarks of opweave: a table per suite"};
-  app.add_option("suite", chosen, "overlap, pipelines, job-shop, scale; none = all");
+  app.add_option("suite", chosen, "overlap, pipelines, branched, job-shop, scale; none = all");
   app.add_option("--time-limit", options.seconds, "seconds per instance")->capture_default_str();
   app.add_option("--threads", options.threads)->capture_default_str();
   app.add_option("--seed", options.seed)->capture_default_str();
@@ -108,7 +109,8 @@ int run(int argc, char** argv) {
   for (const std::string& name : chosen) {
     const auto suite = suites.find(name);
     if (suite == suites.end()) {
-      std::cerr << "error: unknown suite \"" << name << "\", expected overlap, pipelines, job-shop or scale\n";
+      std::cerr << "error: unknown suite \"" << name
+                << "\", expected overlap, pipelines, branched, job-shop or scale\n";
       return 2;
     }
     emit("## " + suite->second.title);

@@ -44,6 +44,7 @@ struct Row {
 using Emit = std::function<void(const std::string& line)>;
 void run_overlap(const Options& options, const Emit& emit);
 void run_pipelines(const Options& options, const Emit& emit);
+void run_branched(const Options& options, const Emit& emit);
 void run_job_shop(const Options& options, const Emit& emit);
 void run_scale(const Options& options, const Emit& emit);
 

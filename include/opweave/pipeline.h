@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,22 @@ struct Layer {
   Bytes output;                           ///< sent to the next layer by F; the same number comes back with I
 };
 
+/// What the first layer of a component takes from the last layer of another.
+struct ComponentInput {
+  std::uint32_t component = 0;  ///< index of the giver, smaller than that of the taker
+  std::optional<Bytes> size;    ///< a tensor of its own of these bytes; nothing = the output of the giver's last
+                                ///< layer, one tensor for all that take it
+};
+
+/// A branch of a model: consecutive layers, one after the other (a vision encoder, a language model, a
+/// speech head). Components make an acyclic graph: several may flow into one and one into several.
+struct Component {
+  std::string name;
+  std::uint32_t layers = 0;  ///< how many of PipelineSpec::layers
+  std::vector<ComponentInput> inputs;
+  std::vector<std::uint32_t> devices;  ///< where its layers may run, by index; empty = anywhere. Shape kFree only
+};
+
 /// How stages lie on devices (P devices).
 enum class PipelineShape : std::uint8_t {
   kLinear,  ///< P stages, stage s on device s
@@ -52,6 +69,8 @@ enum class PipelineShape : std::uint8_t {
 struct PipelineSpec {
   std::string name;
   std::vector<Layer> layers;
+  std::vector<Component> components;          ///< which layers follow which; empty = all layers are one chain. The
+                                              ///< layers of the first component come first, and so on
   std::vector<std::uint32_t> stage_of_layer;  ///< ascending from 0 without holes; empty = a stage per layer
   PipelineShape shape = PipelineShape::kLinear;
   std::vector<std::string> devices;  ///< names, in pipeline order
@@ -65,13 +84,23 @@ struct PipelineSpec {
 /// Layers 0 .. n-1 cut into `stages` consecutive stages whose sizes differ by at most one.
 [[nodiscard]] std::vector<std::uint32_t> even_stages(std::uint32_t layers, std::uint32_t stages);
 
+/// Layers cut into `stages` consecutive stages, none empty, such that the longest stage is as short as it
+/// can be and, beyond that, every cut is near its share of the whole time. O(layers log(time)).
+/// \pre 1 <= stages <= times.size().
+[[nodiscard]] std::vector<std::uint32_t> stages_of_equal_time(std::span<const Duration> times, std::uint32_t stages);
+
+/// Time of all phases of all operators of a layer.
+[[nodiscard]] Duration total_time(const Layer& layer);
+
 /// The one-microbatch graph of the pipeline: for each layer a chain of F operators, a reverse chain of
 /// I operators, W operators, and the tensors that Layer describes; operators of a layer share its
-/// parameter (even of 0 bytes) and so a device. The last F hands over to the first I. Operators are
-/// named "<layer>.<operator>.<phase>" and carry their stage and layer; those of a free pipeline may run
-/// on any device.
+/// parameter (even of 0 bytes) and so a device. The first layer of a component waits for the last layers of
+/// its inputs, and the gradient goes back the same ways: I of a layer needs the gradients of all that took
+/// its output. Where a component ends without a taker, its last F hands over to its first I. A layer
+/// without F, or without I, hands on what it was handed. Operators are named "<layer>.<operator>.<phase>"
+/// and carry their stage and layer; those of a free pipeline may run on any device, or on those of their component.
 /// \throws InputError if the number of stages does not fit the shape and the devices, replicas do not
-///   fit the shape, or stage_of_layer is not as described; and as ComputationGraph::create.
+///   fit the shape, stage_of_layer or components are not as described; and as ComputationGraph::create.
 [[nodiscard]] ComputationGraph build_pipeline(const PipelineSpec& spec);
 
 /// `count` equal devices "gpu0", "gpu1", ... with the given streams and capacity, every ordered pair

@@ -1,7 +1,10 @@
 #include <algorithm>
+#include <limits>
+#include <map>
 #include <unordered_map>
 
 #include "bounds/bound_context.h"
+#include "bounds/device_loads.h"
 #include "bounds/window_work.h"
 
 namespace opweave::bounds {
@@ -9,75 +12,210 @@ namespace {
 
 __extension__ using Wide = __int128;
 
-/// One end of the plan, as seen by whichever device a group is on.
+/// One end of the plan, as seen by whichever device a group is on: for each group the least time for which a device
+/// is idle in its window if that group starts (or gives memory back) first of those on the device.
 class End {
  public:
-  End(const BoundContext& context, const Room& room, StreamId stream, Direction direction)
-      : earliest_(direction == Direction::kForward ? context.ends.head : context.ends.tail),
-        window_(context.relaxation, room, stream, direction, earliest_) {
+  End(const BoundContext& context, const Room& room, StreamId stream, Direction direction, Nanoseconds cap,
+      const std::vector<GroupId>& groups, std::size_t machines)
+      : cap_(cap) {
+    const Earliest& earliest = direction == Direction::kForward ? context.ends.head : context.ends.tail;
     const Relaxation& relaxation = context.relaxation;
     const Problem& problem = relaxation.problem();
-    const std::vector<Nanoseconds> releases = member_releases(relaxation, room, direction, earliest_);
-    struct Times {
-      Nanoseconds start;
-      Nanoseconds release;
-    };
-    std::unordered_map<GroupId, Times> groups;
+    const WindowWork window(relaxation, room, stream, direction, earliest);
+    const std::vector<Nanoseconds> releases = member_releases(relaxation, room, direction, earliest);
+    std::unordered_map<GroupId, std::size_t> position;
+    for (const GroupId group : groups) position.emplace(group, position.size());
+    std::vector<Nanoseconds> first_release(groups.size(), std::numeric_limits<Nanoseconds>::max());
+    by_start_.assign(groups.size(), std::numeric_limits<Nanoseconds>::max());
     for (std::size_t m = 0; m < room.members.size(); ++m) {
       for (const Index task : relaxation.classes()[room.members[m]].tasks) {
-        if ((problem.streams(TaskId(task)) >> stream.index() & 1U) == 0) continue;
-        const auto [entry, is_new] =
-            groups.try_emplace(problem.group_of(TaskId(task)), Times{earliest_[task], releases[m]});
-        entry->second.start = std::min(entry->second.start, earliest_[task]);
+        const auto group = position.find(problem.group_of(TaskId(task)));
+        if (group == position.end() || (problem.streams(TaskId(task)) >> stream.index() & 1U) == 0) continue;
+        by_start_[group->second] = std::min({by_start_[group->second], earliest[task], cap});
+        first_release[group->second] = std::min(first_release[group->second], releases[m]);
       }
     }
-    for (const auto& [group, times] : groups) {
-      starts_.push_back(times.start);
-      releases_.push_back(times.release);
-    }
-    std::sort(starts_.begin(), starts_.end());
-    std::sort(releases_.begin(), releases_.end());
+    by_release_ = idle_until(window, first_release, 2 * machines);
   }
 
-  [[nodiscard]] Nanoseconds total() const { return window_.total(); }
+  /// By position in the list of groups.
+  [[nodiscard]] const std::vector<Nanoseconds>& by_start() const { return by_start_; }
+  [[nodiscard]] const std::vector<Nanoseconds>& by_release() const { return by_release_; }
 
-  /// Least total idle time of `machines` devices in windows of at most `cap` each. Each device is
-  /// charged to a group of its own: the one on it that starts first, or the one that releases first.
-  [[nodiscard]] Wide idle(std::int64_t machines, Nanoseconds cap) const {
-    const auto count = static_cast<std::size_t>(machines);
-    Wide by_start = 0;
-    for (std::size_t i = 0; i < count; ++i) by_start += i < starts_.size() ? std::min(starts_[i], cap) : cap;
-
-    // Idle time of a device on which nothing is released within a window grows with the window.
-    std::vector<WindowWork::Sample> samples = window_.samples();
-    for (std::size_t i = 0; i < std::min(count, releases_.size()); ++i) {
-      const Nanoseconds length = std::min(releases_[i], cap);
-      samples.push_back({length, window_.most(length)});
+ private:
+  /// Idle time of a device on which nothing is given back within a window: it grows with the window.
+  [[nodiscard]] std::vector<Nanoseconds> idle_until(const WindowWork& window, const std::vector<Nanoseconds>& releases,
+                                                    std::size_t exact) const {
+    std::vector<WindowWork::Sample> samples = window.samples();
+    std::vector<Nanoseconds> lengths;
+    for (const Nanoseconds release : releases) lengths.push_back(std::min(release, cap_));
+    std::sort(lengths.begin(), lengths.end());
+    lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
+    // Only the groups that release first can be the first ones of their devices in the bound.
+    for (std::size_t i = 0; i < std::min(exact, lengths.size()); ++i) {
+      samples.push_back({lengths[i], window.most(lengths[i])});
     }
     std::sort(samples.begin(), samples.end(),
               [](const WindowWork::Sample& a, const WindowWork::Sample& b) { return a.length < b.length; });
-    Wide by_release = 0;
-    Nanoseconds most_idle = 0;
-    std::size_t used = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-      if (i >= releases_.size()) {
-        by_release += cap;
-        continue;
-      }
-      const Nanoseconds length = std::min(releases_[i], cap);
-      for (; used < samples.size() && samples[used].length <= length; ++used) {
-        most_idle = std::max(most_idle, samples[used].length - samples[used].most);
-      }
-      by_release += most_idle;
+    std::vector<Nanoseconds> most_idle;
+    for (const WindowWork::Sample& sample : samples) {
+      most_idle.push_back(std::max(sample.length - sample.most, most_idle.empty() ? 0 : most_idle.back()));
     }
-    return std::max(by_start, by_release);
+    std::vector<Nanoseconds> result;
+    for (const Nanoseconds release : releases) {
+      const auto after = std::upper_bound(samples.begin(), samples.end(), std::min(release, cap_),
+                                          [](Nanoseconds x, const WindowWork::Sample& s) { return x < s.length; });
+      result.push_back(after == samples.begin() ? 0 : most_idle[static_cast<std::size_t>(after - samples.begin()) - 1]);
+    }
+    return result;
+  }
+
+  Nanoseconds cap_;
+  std::vector<Nanoseconds> by_start_;
+  std::vector<Nanoseconds> by_release_;
+};
+
+/// For k = 1 .. machines: of any placement, the device that has the k-th least idle time at both ends together is idle
+/// at least this long. If fewer than k groups are below a at the head or below b at the tail, one of the k devices with
+/// the least idle time has none of them, so it is idle for at least a + b.
+std::vector<Nanoseconds> least_idle(const std::vector<Nanoseconds>& head, const std::vector<Nanoseconds>& tail,
+                                    Nanoseconds caps, std::size_t machines) {
+  std::vector<std::size_t> by_head(head.size());
+  for (std::size_t g = 0; g < head.size(); ++g) by_head[g] = g;
+  std::sort(by_head.begin(), by_head.end(), [&](std::size_t a, std::size_t b) { return head[a] < head[b]; });
+  std::vector<Nanoseconds> result(machines, 0);
+  for (std::size_t below = 0; below < machines; ++below) {  // groups that the head excludes
+    if (below >= head.size()) {
+      // A device beyond one per group has nothing to do at all.
+      for (std::size_t k = below; k < machines; ++k) result[k] = caps;
+      break;
+    }
+    std::vector<Nanoseconds> rest;
+    for (std::size_t i = below; i < by_head.size(); ++i) rest.push_back(tail[by_head[i]]);
+    const std::size_t needed = std::min(rest.size(), machines - below);
+    std::partial_sort(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(needed), rest.end());
+    for (std::size_t k = below; k < std::min(machines, below + needed); ++k) {
+      result[k] = std::max(result[k], head[by_head[below]] + rest[k - below]);
+    }
+  }
+  for (std::size_t k = 1; k < machines; ++k) result[k] = std::max(result[k], result[k - 1]);
+  return result;
+}
+
+/// Groups of the room with their work on the stream, and what a device keeps of parameters for it.
+DeviceLoads loads_of(const BoundContext& context, const Room& room, StreamId stream, std::vector<GroupId>& groups) {
+  const Relaxation& relaxation = context.relaxation;
+  const Problem& problem = relaxation.problem();
+  std::map<GroupId, Nanoseconds> work;
+  for (const Index member : room.members) {
+    for (const Index task : relaxation.classes()[member].tasks) {
+      if ((problem.streams(TaskId(task)) >> stream.index() & 1U) == 0) continue;
+      if (relaxation.duration(task) > 0) work[problem.group_of(TaskId(task))] += relaxation.duration(task);
+    }
+  }
+  std::vector<DeviceLoads::Part> parts;
+  for (const auto& [group, load] : work) {
+    groups.push_back(group);
+    parts.push_back({load, 0});
+  }
+  std::map<ParameterId, std::vector<std::size_t>> readers;
+  for (std::size_t g = 0; g < problem.group_count(); ++g) {
+    for (const ParameterId parameter : problem.parameters_of(GroupId(g))) {
+      const auto found = std::lower_bound(groups.begin(), groups.end(), GroupId(g));
+      const bool counts = found != groups.end() && *found == GroupId(g);
+      readers[parameter].push_back(counts ? static_cast<std::size_t>(found - groups.begin()) : groups.size());
+    }
+  }
+  for (const auto& [parameter, list] : readers) {
+    // Groups that read one parameter may share it on a device.
+    const std::int64_t share = problem.persistent_bytes(parameter).value() / static_cast<std::int64_t>(list.size());
+    for (const std::size_t reader : list) {
+      if (reader < parts.size()) parts[reader].bytes += share;
+    }
+  }
+  return DeviceLoads(std::move(parts));
+}
+
+class GroupRamp {
+ public:
+  GroupRamp(const BoundContext& context, const Room& room, StreamId stream)
+      : context_(context), loads_(loads_of(context, room, stream, groups_)) {
+    for (const DeviceId device : room.devices) {
+      machines_ += context.relaxation.problem().cluster().stream_mask(device) >> stream.index() & 1U;
+    }
+    if (groups_.empty() || machines_ == 0) return;
+    // A device with little to do keeps few parameters; around the mean load it pays to count them.
+    const Nanoseconds mean = loads_.total() / static_cast<Nanoseconds>(machines_);
+    std::vector<Nanoseconds> from = {0};
+    if (room.capacity && loads_.bytes_for(loads_.total()) > 0) {
+      from.push_back(loads_.most_within(mean));
+      from.push_back(mean + 1);
+    }
+    for (const Nanoseconds load : from) {
+      Room reduced = room;
+      if (reduced.capacity) *reduced.capacity = std::max<std::int64_t>(0, *reduced.capacity - loads_.bytes_for(load));
+      levels_.push_back({load, idle(reduced, stream)});
+    }
+  }
+
+  /// The least makespan for which the devices can take all work.
+  [[nodiscard]] Nanoseconds value() const {
+    if (groups_.empty() || machines_ == 0) return 0;
+    Nanoseconds low = 0;
+    Nanoseconds high = low;
+    for (const Level& level : levels_) high = std::max(high, loads_.total() + level.idle.back());
+    while (low < high) {
+      const Nanoseconds middle = low + (high - low) / 2;
+      if (can_take_all(middle)) {
+        high = middle;
+      } else {
+        low = middle + 1;
+      }
+    }
+    return low;
   }
 
  private:
-  const Earliest& earliest_;
-  WindowWork window_;
-  std::vector<Nanoseconds> starts_;    // of each group, ascending
-  std::vector<Nanoseconds> releases_;  // of each group, ascending
+  struct Level {
+    Nanoseconds from;               ///< for devices with at least this load
+    std::vector<Nanoseconds> idle;  ///< k-th least over the devices
+  };
+
+  [[nodiscard]] std::vector<Nanoseconds> idle(const Room& room, StreamId stream) const {
+    // Windows that together are no longer than any plan do not overlap.
+    const Nanoseconds half = context_.known / 2;
+    const End head(context_, room, stream, Direction::kForward, half, groups_, machines_);
+    const End tail(context_, room, stream, Direction::kBackward, context_.known - half, groups_, machines_);
+    std::vector<Nanoseconds> most(machines_, 0);
+    for (const auto* at_head : {&head.by_start(), &head.by_release()}) {
+      for (const auto* at_tail : {&tail.by_start(), &tail.by_release()}) {
+        const std::vector<Nanoseconds> least = least_idle(*at_head, *at_tail, context_.known, machines_);
+        for (std::size_t k = 0; k < machines_; ++k) most[k] = std::max(most[k], least[k]);
+      }
+    }
+    return most;
+  }
+
+  [[nodiscard]] bool can_take_all(Nanoseconds makespan) const {
+    Wide sum = 0;
+    for (std::size_t k = 0; k < machines_; ++k) {
+      Nanoseconds most = 0;
+      for (std::size_t i = 0; i < levels_.size(); ++i) {
+        Nanoseconds load = loads_.most_within(makespan - levels_[i].idle[k]);
+        if (i + 1 < levels_.size() && load >= levels_[i + 1].from) load = loads_.most_below(levels_[i + 1].from);
+        if (load >= levels_[i].from) most = std::max(most, load);
+      }
+      sum += most;
+    }
+    return sum >= loads_.total();
+  }
+
+  const BoundContext& context_;
+  std::vector<GroupId> groups_;
+  DeviceLoads loads_;
+  std::size_t machines_ = 0;
+  std::vector<Level> levels_;
 };
 
 }  // namespace
@@ -89,16 +227,10 @@ std::optional<LowerBound> group_ramp_bound(const BoundContext& context) {
     if (room.kind != RoomKind::kUnknown) continue;
     for (std::size_t s = 0; s < problem.cluster().stream_names().size(); ++s) {
       const StreamId stream(s);
-      const End head(context, room, stream, Direction::kForward);
-      if (head.total() == 0) continue;
-      const End tail(context, room, stream, Direction::kBackward);
-      std::int64_t machines = 0;
-      for (const DeviceId device : room.devices) machines += problem.cluster().stream_mask(device) >> s & 1U;
-      // Windows that together are no longer than any plan do not overlap.
-      const Nanoseconds half = context.known / 2;
-      const Wide sum = Wide{head.total()} + head.idle(machines, half) + tail.idle(machines, context.known - half);
-      const Duration value(static_cast<Nanoseconds>((sum + machines - 1) / machines));
-      if (!best || value > best->value) best = {"group-ramp", value, describe(problem, room.devices, stream)};
+      const Duration value(GroupRamp(context, room, stream).value());
+      if (value > Duration() && (!best || value > best->value)) {
+        best = {"group-ramp", value, describe(problem, room.devices, stream)};
+      }
     }
     if (context.budget.expired()) break;
   }

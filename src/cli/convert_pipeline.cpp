@@ -76,7 +76,9 @@ ExitCode run(const Options& options) {
     throw InputError(fmt::format("{} stages needed for {} devices in shape {}, {} has {} layers", stages,
                                  options.devices, options.shape, options.spec.string(), layers));
   }
-  spec.stage_of_layer = even_stages(layers, stages);
+  std::vector<Duration> times;
+  for (const Layer& layer : spec.layers) times.push_back(total_time(layer));
+  spec.stage_of_layer = stages_of_equal_time(times, stages);
 
   const auto cluster = [&](std::optional<Bytes> memory) {
     return uniform_cluster(options.devices, streams_of(spec), memory, Duration(options.latency_ns), options.bandwidth);
@@ -98,11 +100,15 @@ ExitCode run(const Options& options) {
 void add_convert_pipeline(CLI::App& convert, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
-      convert.add_subcommand("pipeline", "layers with measured operators -> pipeline over equal devices");
+      convert.add_subcommand("pipeline",
+                             "layers with measured operators, in a chain or in branches -> pipeline over equal "
+                             "devices");
   command->footer(
       "Shapes: linear (stage s on device s), V (2 stages per device, there and back), loop (stage s on device s mod "
       "P),\n"
       "two-way (two copies of every parameter, one per direction), free (opweave places the layers).\n"
+      "Stages are cut so that the longest takes as little time as possible; the branches of a model follow one\n"
+      "after the other in the order of SPEC, and in shape free each layer is a stage.\n"
       "One activation is what a microbatch keeps for its backward in 1/devices of the model.\n\n"
       "Example:\n"
       "  opweave convert pipeline spec.json --shape two-way --devices 8 --activations 9 \\\n"

@@ -10,7 +10,7 @@
 namespace opweave::exact {
 namespace {
 
-Frame whole(const ScheduleSpace& space, std::int64_t upper_bound) {
+Frame whole(const ScheduleSpace& space, std::int64_t upper_bound, std::int64_t floor) {
   const Problem& problem = space.problem();
   Frame frame;
   frame.tasks.assign(problem.task_count(), Frame::Role::kFree);
@@ -18,6 +18,7 @@ Frame whole(const ScheduleSpace& space, std::int64_t upper_bound) {
   frame.stream_tails.assign(problem.cluster().device_count() * problem.cluster().stream_names().size(), 0);
   frame.end = upper_bound;
   frame.later_from = upper_bound;
+  frame.floor = floor;
   return frame;
 }
 
@@ -47,10 +48,11 @@ CpSize cp_size(const ScheduleSpace& space) {
   return size;
 }
 
-CpFormulation::CpFormulation(std::shared_ptr<const ScheduleSpace> space, std::optional<std::int64_t> upper_bound)
+CpFormulation::CpFormulation(std::shared_ptr<const ScheduleSpace> space, std::optional<std::int64_t> upper_bound,
+                             std::int64_t floor)
     : space_(std::move(space)),
       problem_(space_->problem()),
-      frame_(whole(*space_, upper_bound.value_or(space_->horizon()))),
+      frame_(whole(*space_, upper_bound.value_or(space_->horizon()), floor)),
       is_whole_(true) {
   build();
 }

@@ -37,22 +37,43 @@ void* SharedLibrary::symbol(const char* name) {
   return address;
 }
 
+namespace {
+
+/// The folders <prefix>/lib/<python>/site-packages that exist.
+void add_site_packages(const fs::path& prefix, std::vector<fs::path>& folders) {
+  std::error_code error;
+  for (fs::directory_iterator entry(prefix / "lib", error), end; !error && entry != end; entry.increment(error)) {
+    if (fs::path folder = entry->path() / "site-packages"; fs::exists(folder, error)) folders.push_back(folder);
+    error.clear();
+  }
+}
+
+/// File that holds this code: the program, or Python's extension module.
+fs::path own_file() {
+  Dl_info info = {};
+  if (dladdr(reinterpret_cast<const void*>(&own_file), &info) == 0 || info.dli_fname == nullptr) return {};
+  std::error_code ignored;
+  return fs::weakly_canonical(info.dli_fname, ignored);
+}
+
+}  // namespace
+
 std::vector<fs::path> package_file_places(const fs::path& recorded, const fs::path& file) {
   std::vector<fs::path> places;
   if (!recorded.empty()) places.push_back(recorded);
-  std::vector<fs::path> roots = {OPWEAVE_SOURCE_DIR};
+  std::vector<fs::path> folders;
+  add_site_packages(fs::path(OPWEAVE_SOURCE_DIR) / ".venv", folders);
   std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  for (fs::path folder = program.parent_path(); !error && folder.has_relative_path(); folder = folder.parent_path()) {
-    roots.push_back(folder);
-  }
-  for (const fs::path& root : roots) {
-    const fs::path library_folder = root / ".venv" / "lib";
-    for (fs::directory_iterator entry(library_folder, error), end; !error && entry != end; entry.increment(error)) {
-      places.push_back(entry->path() / "site-packages" / file);
+  // Installed into an environment of Python, as <prefix>/bin/opweave or <site-packages>/opweave/_core.so, the solvers
+  // lie there too.
+  for (const fs::path& start : {fs::read_symlink("/proc/self/exe", error), own_file()}) {
+    for (fs::path folder = start.parent_path(); folder.has_relative_path(); folder = folder.parent_path()) {
+      if (folder.filename() == "site-packages") folders.push_back(folder);
+      add_site_packages(folder, folders);
+      add_site_packages(folder / ".venv", folders);
     }
-    error.clear();
   }
+  for (const fs::path& folder : folders) places.push_back(folder / file);
   return places;
 }
 

@@ -32,7 +32,8 @@ class SharedLibrary {
 };
 
 /// Where a file of a Python package may lie: the place recorded when opweave was configured, then the
-/// `.venv` of the source folder and those beside and above the running program.
+/// `.venv` of the source folder, and the environments of Python (and their `.venv`) in or beside which the running
+/// program and this library are installed.
 /// \param file  below site-packages
 [[nodiscard]] std::vector<std::filesystem::path> package_file_places(const std::filesystem::path& recorded,
                                                                      const std::filesystem::path& file);

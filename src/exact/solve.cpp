@@ -26,6 +26,7 @@ struct Finding {
   std::int64_t bound = 0;             ///< in ticks
   std::optional<RoughSchedule> best;  ///< last solution
   std::string message;
+  bool abandoned = false;
 };
 
 Finding refusal(EngineStatus status, std::string message) {
@@ -45,6 +46,7 @@ Finding too_large(std::size_t size, const char* what, std::size_t most) {
 struct Question {
   std::shared_ptr<const ScheduleSpace> space;
   std::optional<std::int64_t> upper_bound;  ///< in ticks
+  std::int64_t floor = 0;                   ///< in ticks: no schedule of the space is shorter
   Goal goal = Goal::kMinimise;
   const Schedule* start = nullptr;  ///< exact in ticks of the space
   const Budget* budget = nullptr;
@@ -69,13 +71,15 @@ Finding solve_formulation(const Question& question, const std::shared_ptr<const 
   // The alias keeps the formulation alive as long as a worker that was left behind reads the model.
   const std::shared_ptr<const Model> model(formulation, &formulation->model());
   const Claim<Model> claim = run<Model>(
-      engine, model, question.limits(), [&] { return question.budget->expired(); },
+      engine, model, question.limits(),
+      [&] { return question.budget->expired() || (question.options->should_stop && question.options->should_stop()); },
       [&](const auto& values, auto) {
         if (question.on_solution) question.on_solution(formulation->read(values));
       });
   Finding finding;
   finding.status = claim.status;
   finding.message = claim.message;
+  finding.abandoned = claim.abandoned;
   if (claim.has_solution()) finding.best = formulation->read(claim.values);
   if (claim.bound) {
     // Makespans are whole ticks; what the solver's tolerance may have taken is given back first.
@@ -86,7 +90,7 @@ Finding solve_formulation(const Question& question, const std::shared_ptr<const 
 }
 
 Finding by_constraint_program(const Question& question) {
-  const auto engine = cp_sat_engine();
+  const auto engine = question.options->engine ? question.options->engine : cp_sat_engine();
   if (std::string reason = engine->unavailable_because(); !reason.empty()) {
     return refusal(EngineStatus::kUnavailable, reason);
   }
@@ -94,7 +98,7 @@ Finding by_constraint_program(const Question& question) {
   if (size.intervals > question.options->most_intervals) {
     return too_large(size.intervals, "intervals", question.options->most_intervals);
   }
-  const auto formulation = std::make_shared<CpFormulation>(question.space, question.upper_bound);
+  const auto formulation = std::make_shared<CpFormulation>(question.space, question.upper_bound, question.floor);
   if (question.goal == Goal::kDecide) formulation->accept_any();
   if (question.start != nullptr) formulation->hint(*question.start);
   Finding finding = solve_formulation<CpModel, CpFormulation>(question, engine, formulation);
@@ -213,6 +217,7 @@ ExactAnswer conclude(const Finding& finding, const TimeUnit& unit, const Incumbe
   ExactAnswer answer;
   answer.status = status_of(finding);
   answer.message = finding.message;
+  answer.abandoned = finding.abandoned;
   answer.schedule = incumbent.schedule();
   if (finding.proves && finding.bound > 0) answer.bound = unit.length * finding.bound;
   const auto fail = [&](std::string message) {
@@ -277,6 +282,11 @@ ExactAnswer solve_exactly(const Problem& problem, const Schedule* warm_start, co
   question.options = &options;
   question.on_solution = [&](const RoughSchedule& rough) { incumbent.take(rough); };
   const bool is_exact = question.space->unit().rounding == TimeUnit::Rounding::kExact;
+  // All makespans of interest are whole ticks.
+  if (is_exact) {
+    const Duration unit = question.space->unit().length;
+    question.floor = (options.known_bound.value() + unit.value() - 1) / unit.value();
+  }
   // In a coarser unit the schedule that is known may take longer than it does, so it limits nothing there.
   if (incumbent.schedule() && is_exact) {
     question.upper_bound = question.space->unit().ticks(incumbent.makespan());

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -23,12 +24,17 @@ enum class ExactMethod : std::uint8_t {
 
 struct ExactOptions {
   ExactMethod method = ExactMethod::kConstraintProgram;
+  std::shared_ptr<const CpEngine> engine;  ///< for constraint programs; nothing = CP-SAT
   unsigned threads = 1;
   std::uint64_t seed = 1;
   bool deterministic = false;
   std::optional<double> work;  ///< as in EngineLimits
   /// Count time in this unit instead of the largest that loses nothing; see TimeUnit.
   std::optional<Duration> unit;
+  /// A proven lower bound, from which the constraint program may start.
+  Duration known_bound = {};
+  /// Asked every few milliseconds beside the budget; may be empty.
+  std::function<bool()> should_stop = {};
   /// Models with more intervals (constraint program) or nonzeros (integer programs) than this are not built.
   std::size_t most_intervals = 200'000;
   std::size_t most_nonzeros = 5'000'000;
@@ -49,6 +55,7 @@ struct ExactAnswer {
   std::optional<Schedule> schedule;  ///< a claim until `check` has seen it
   Duration bound;                    ///< no valid schedule is shorter; as good as the solver's word
   std::string message;
+  bool abandoned = false;  ///< the solver ignored its limit and was left behind
 };
 [[nodiscard]] std::string_view to_string(ExactAnswer::Status status);
 

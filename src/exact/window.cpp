@@ -201,7 +201,7 @@ Window window_frame(const Problem& problem, TimeUnit unit, const Schedule& sched
 WindowAnswer improve_window(const Problem& problem, const Schedule& schedule, std::span<const TaskId> window,
                             const Budget& budget, const WindowOptions& options) {
   WindowAnswer answer;
-  const auto engine = cp_sat_engine();
+  const auto engine = options.engine ? options.engine : cp_sat_engine();
   if (answer.message = engine->unavailable_because(); !answer.message.empty()) {
     answer.status = WindowAnswer::Status::kUnavailable;
     return answer;
@@ -232,8 +232,10 @@ WindowAnswer improve_window(const Problem& problem, const Schedule& schedule, st
   limits.seed = options.seed;
   limits.deterministic = options.deterministic;
   const std::shared_ptr<const CpModel> model(formulation, &formulation->model());
-  const Claim<CpModel> claim = run<CpModel>(engine, model, limits, [&] { return budget.expired(); });
+  const Claim<CpModel> claim = run<CpModel>(
+      engine, model, limits, [&] { return budget.expired() || (options.should_stop && options.should_stop()); });
   answer.message = claim.message;
+  answer.abandoned = claim.abandoned;
   answer.exhausted = claim.status == EngineStatus::kOptimal;
   if (claim.status == EngineStatus::kFailed || claim.status == EngineStatus::kInvalidModel) {
     answer.status = WindowAnswer::Status::kFailed;

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "exact/cp_formulation.h"
+#include "exact/engine.h"
 #include "opweave/budget.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
@@ -15,11 +18,14 @@
 namespace opweave::exact {
 
 struct WindowOptions {
+  std::shared_ptr<const CpEngine> engine;  ///< nothing = CP-SAT
   unsigned threads = 1;
   std::uint64_t seed = 1;
   bool deterministic = false;
   std::optional<double> work = 2.0;  ///< as in EngineLimits
   std::optional<double> seconds;     ///< beside the budget's
+  /// Asked every few milliseconds beside the budget; may be empty.
+  std::function<bool()> should_stop = {};
   /// Frames with more tasks and transfers that may move are not solved.
   std::size_t most_moving = 2000;
 };
@@ -36,6 +42,7 @@ struct WindowAnswer {
   Status status = Status::kNotImproved;
   std::optional<Schedule> schedule;  ///< a claim until `check` has seen it
   bool exhausted = false;            ///< the solver finished with this window
+  bool abandoned = false;            ///< the solver ignored its limit and was left behind
   std::string message;
 };
 

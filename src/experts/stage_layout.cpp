@@ -52,26 +52,11 @@ Duration StageLayout::time(OperatorId op) const { return problem_->shortest(prob
 
 void StageLayout::join_into(std::uint32_t stages) {
   const auto& order = problem_->graph().topological_order();
-  std::vector<double> times(problem_stages_, 0);
-  double total = 0;
+  std::vector<Duration> times(problem_stages_);
   for (const OperatorId op : order) {
-    if (!stage_of_operator_[op.index()]) continue;
-    const auto duration = static_cast<double>(time(op).value());
-    times[*stage_of_operator_[op.index()]] += duration;
-    total += duration;
+    if (stage_of_operator_[op.index()]) times[*stage_of_operator_[op.index()]] += time(op);
   }
-  // A stage of the problem goes where its middle falls when the time is cut into equal shares, as
-  // far as every share gets at least one.
-  std::vector<std::uint32_t> joined = even_stages(problem_stages_, stages);
-  double before = 0;
-  for (std::uint32_t stage = 0; stage < problem_stages_ && total > 0; ++stage) {
-    const auto share = static_cast<std::uint32_t>((before + times[stage] / 2) * stages / total);
-    const std::uint32_t left = problem_stages_ - stage;
-    const std::uint32_t least = std::max(stage == 0 ? 0 : joined[stage - 1], stages > left ? stages - left : 0);
-    const std::uint32_t most = stage == 0 ? 0 : joined[stage - 1] + 1;
-    joined[stage] = std::min({std::max(share, least), most, stages - 1});
-    before += times[stage];
-  }
+  const std::vector<std::uint32_t> joined = stages_of_equal_time(times, stages);
   stages_ = stages;
   operators_.assign(stages, {});
   for (const OperatorId op : order) {

@@ -122,7 +122,7 @@ bool place_unit(const Problem& problem, PlacementState& state, const Unit& unit,
 }  // namespace
 
 std::optional<std::vector<ModeIndex>> contiguous_placement(const Problem& problem, Fold fold, std::uint32_t rounds,
-                                                           PartWeight weight) {
+                                                           PartWeight weight, Shift shift) {
   const std::size_t devices = problem.cluster().device_count();
   PlacementState state(problem);
   const auto units = units_by_replica(problem, weight);
@@ -131,8 +131,8 @@ std::optional<std::vector<ModeIndex>> contiguous_placement(const Problem& proble
     const std::vector<std::size_t> part = cut(units[replica], rounds * devices);
     for (std::size_t i = 0; i < part.size(); ++i) {
       std::size_t device = device_of_part(fold, part[i], devices);
-      // Two replicas that run in opposite directions fill each other's ramps (DualPipe).
-      if (replica % 2 == 1) device = devices - 1 - device;
+      if (shift == Shift::kRotated) device = (device + replica * devices / units.size()) % devices;
+      if (shift == Shift::kReversed && replica % 2 == 1) device = devices - 1 - device;
       if (!place_unit(problem, state, units[replica][i], DeviceId(device))) return std::nullopt;
     }
   }

@@ -15,15 +15,23 @@ enum class Fold : std::uint8_t {
   kZigzag,  ///< rounds go up and down in turn: 0 1 2 3, 3 2 1 0 (two rounds: V)
 };
 
+/// Where the other replicas lie, relative to the first.
+enum class Shift : std::uint8_t {
+  kReversed,  ///< every second replica the other way round (DualPipe): devices that begin late with one begin early
+              ///< with the other
+  kRotated,   ///< replica r of R by r / R of the devices: on every device the replicas take turns
+  kTogether,  ///< on the same devices: one copy of the parameters, whose memory is left for activations
+};
+
 /// What the parts share equally.
 enum class PartWeight : std::uint8_t { kWork, kBytes };
 
 /// Cuts the groups, in the order of their first task, into rounds x devices consecutive parts whose
-/// largest weight is as small as possible, and lays the parts over the devices; every second replica runs
-/// the other way round. A group that may not run on its part's device goes to the nearest device (in order
-/// of id) where it may. Nothing if some group fits nowhere, or if there are more parts than groups to cut
-/// although rounds > 1. O(groups log(weight) + groups x devices).
+/// largest weight is as small as possible, and lays the parts over the devices. A group that may not run on its part's
+/// device goes to the nearest device (in order of id) where it may. Nothing if some group fits nowhere, or if there are
+/// more parts than groups to cut although rounds > 1. O(groups log(weight) + groups x devices).
 [[nodiscard]] std::optional<std::vector<ModeIndex>> contiguous_placement(const Problem& problem, Fold fold,
-                                                                         std::uint32_t rounds, PartWeight weight);
+                                                                         std::uint32_t rounds, PartWeight weight,
+                                                                         Shift shift = Shift::kReversed);
 
 }  // namespace opweave

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "heuristics/contiguous.h"
@@ -27,14 +28,24 @@ std::vector<PlacementGuess> guess_placements(const Problem& problem) {
   };
   const bool repeated = problem.settings().training.microbatches > 1;
   if (!repeated) add("earliest finish", earliest_finish_placement(problem));
-  add("contiguous", contiguous_placement(problem, Fold::kLoop, 1, PartWeight::kWork));
-  if (repeated) {
-    for (const std::uint32_t rounds : kRounds) {
-      add(fmt::format("zigzag x{}", rounds), contiguous_placement(problem, Fold::kZigzag, rounds, PartWeight::kWork));
-      add(fmt::format("loop x{}", rounds), contiguous_placement(problem, Fold::kLoop, rounds, PartWeight::kWork));
-    }
-    add("earliest finish", earliest_finish_placement(problem));
+  std::vector<std::pair<Shift, const char*>> shifts = {{Shift::kReversed, ""}};
+  if (problem.settings().training.replicas > 1) {
+    shifts = {{Shift::kReversed, ", copies reversed"},
+              {Shift::kRotated, ", copies rotated"},
+              {Shift::kTogether, ", copies together"}};
   }
+  for (const auto& [shift, suffix] : shifts) {
+    const auto lay = [&](Fold fold, std::uint32_t rounds) {
+      return contiguous_placement(problem, fold, rounds, PartWeight::kWork, shift);
+    };
+    add(std::string("contiguous") + suffix, lay(Fold::kLoop, 1));
+    if (!repeated) continue;
+    for (const std::uint32_t rounds : kRounds) {
+      add(fmt::format("zigzag x{}{}", rounds, suffix), lay(Fold::kZigzag, rounds));
+      add(fmt::format("loop x{}{}", rounds, suffix), lay(Fold::kLoop, rounds));
+    }
+  }
+  if (repeated) add("earliest finish", earliest_finish_placement(problem));
   add("contiguous by bytes", contiguous_placement(problem, Fold::kLoop, 1, PartWeight::kBytes));
   return guesses;
 }

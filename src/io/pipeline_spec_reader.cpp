@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <set>
+
 #include "io/formats.h"
 #include "io/json_reader.h"
 #include "io/settings_json.h"
@@ -31,8 +33,8 @@ LayerOperator read_operator(const JsonValue& value, io::NameIndex& names) {
   return op;
 }
 
-/// Appends one layer, or `repeat` copies of it named "<name>.<number>".
-void read_layers(const JsonValue& value, io::NameIndex& names, std::vector<Layer>& layers) {
+/// Appends one layer, or `repeat` copies of it named "<name>.<number>"; `prefix` goes before the names.
+void read_layers(const JsonValue& value, const std::string& prefix, io::NameIndex& names, std::vector<Layer>& layers) {
   Layer layer;
   std::int64_t repeat = 0;  // 0 = one layer, under its own name
   const auto read_operators = [&layer](const JsonValue& list) {
@@ -49,6 +51,7 @@ void read_layers(const JsonValue& value, io::NameIndex& names, std::vector<Layer
               optional("weight_gradient_input_bytes", io::amount_into(layer.weight_gradient_input)),
               optional("output_bytes", io::amount_into(layer.output)));
   if (layer.operators.empty()) value.fail("no operators, expected at least 1");
+  layer.name = prefix + layer.name;
   if (repeat == 0) {
     layers.push_back(std::move(layer));
     return;
@@ -60,21 +63,81 @@ void read_layers(const JsonValue& value, io::NameIndex& names, std::vector<Layer
   }
 }
 
+void read_chain(const JsonValue& list, const std::string& prefix, std::vector<Layer>& layers) {
+  io::NameIndex names;
+  const std::size_t before = layers.size();
+  list.each([&](const JsonValue& item) { read_layers(item, prefix, names, layers); });
+  if (layers.size() == before) list.fail("no layers, expected at least 1");
+}
+
+ComponentInput read_input(const JsonValue& value, const io::NameIndex& components, std::vector<bool>& taken) {
+  ComponentInput input;
+  const auto read_giver = [&](const JsonValue& name) {
+    input.component = components.resolve(name, "an earlier component");
+    if (taken[input.component]) name.reject("a component that is not an input already");
+    taken[input.component] = true;
+  };
+  read_object(value, required("component", read_giver),
+              optional("bytes", [&](const JsonValue& bytes) { input.size = Bytes(bytes.integer()); }));
+  return input;
+}
+
+/// `components` has the names of those read so far; the layers of this one are appended to `layers`.
+Component read_component(const JsonValue& value, io::NameIndex& components, std::vector<Component>& list,
+                         std::vector<Layer>& layers) {
+  Component component;
+  std::optional<JsonValue> name;
+  std::optional<JsonValue> chain;
+  std::vector<bool> taken(list.size(), false);
+  const auto read_inputs = [&](const JsonValue& inputs) {
+    inputs.each([&](const JsonValue& item) { component.inputs.push_back(read_input(item, components, taken)); });
+  };
+  const auto read_devices = [&](const JsonValue& devices) {
+    std::set<std::uint32_t> seen;
+    devices.each([&](const JsonValue& item) {
+      component.devices.push_back(item.index());
+      if (!seen.insert(component.devices.back()).second) item.reject("a device that is not in the list already");
+    });
+    if (component.devices.empty()) devices.fail("no devices, expected at least 1");
+  };
+  // The name is added last: a component is no input of itself.
+  read_object(value, required("name", io::keep(name)), optional("inputs", read_inputs),
+              optional("devices", read_devices), required("layers", io::keep(chain)));
+  components.add(*name, "component");
+  component.name = name->text();
+  const std::size_t before = layers.size();
+  read_chain(*chain, component.name + ".", layers);
+  component.layers = static_cast<std::uint32_t>(layers.size() - before);
+  return component;
+}
+
 }  // namespace
 
 PipelineSpec parse_pipeline_spec(std::string_view json, const std::string& source) {
   const io::JsonDocument document(json, source);
+  const JsonValue root = document.root(io::kPipelineFormat, io::kFormatVersion);
   PipelineSpec spec;
-  io::NameIndex names;
+  bool has_chain = false;
   const auto skip = [](const JsonValue&) {};
   const auto read_source = [](const JsonValue& value) { (void)value.text(); };  // for people
-  read_object(document.root(io::kPipelineFormat, io::kFormatVersion), required("format", skip),
-              required("version", skip), optional("name", io::text_into(spec.name)), optional("source", read_source),
+  const auto read_layer_list = [&](const JsonValue& list) {
+    if (!spec.components.empty()) list.fail("layers and components are given, expected one of them");
+    read_chain(list, "", spec.layers);
+    has_chain = true;
+  };
+  const auto read_components = [&](const JsonValue& list) {
+    if (has_chain) list.fail("layers and components are given, expected one of them");
+    io::NameIndex names;
+    list.each([&](const JsonValue& item) {
+      spec.components.push_back(read_component(item, names, spec.components, spec.layers));
+    });
+    if (spec.components.empty()) list.fail("no components, expected at least 1");
+  };
+  read_object(root, required("format", skip), required("version", skip), optional("name", io::text_into(spec.name)),
+              optional("source", read_source),
               optional("training", [&](const JsonValue& value) { spec.training = io::read_training(value); }),
-              required("layers", [&](const JsonValue& list) {
-                list.each([&](const JsonValue& item) { read_layers(item, names, spec.layers); });
-                if (spec.layers.empty()) list.fail("no layers, expected at least 1");
-              }));
+              optional("layers", read_layer_list), optional("components", read_components));
+  if (spec.layers.empty()) root.fail("key \"layers\" or \"components\" is missing");
   return spec;
 }
 

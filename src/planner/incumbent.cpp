@@ -1,6 +1,7 @@
 #include "planner/incumbent.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "opweave/check.h"
 
@@ -12,8 +13,14 @@ bool is_valid(const Problem& problem, const Schedule& schedule) {
 
 IncumbentStore::IncumbentStore(const Problem& problem, const Budget& budget, std::vector<LowerBound> bounds,
                                std::function<void(const Progress&)> on_progress)
-    : problem_(problem), budget_(budget), bounds_(std::move(bounds)), on_progress_(std::move(on_progress)) {
-  for (const LowerBound& bound : bounds_) lower_bound_ = std::max(lower_bound_, bound.value);
+    : problem_(problem), budget_(budget), proven_(std::move(bounds)), on_progress_(std::move(on_progress)) {
+  find_lower_bound();
+}
+
+void IncumbentStore::find_lower_bound() {
+  lower_bound_ = {};
+  for (const LowerBound& bound : proven_) lower_bound_ = std::max(lower_bound_, bound.value);
+  for (const LowerBound& bound : claimed_) lower_bound_ = std::max(lower_bound_, bound.value);
 }
 
 bool IncumbentStore::offer(const Schedule& schedule, const std::string& method) {
@@ -23,7 +30,7 @@ bool IncumbentStore::offer(const Schedule& schedule, const std::string& method) 
     if (schedule_ && makespan >= makespan_) return false;
   }
   // The slow part runs unlocked; another thread may win meanwhile.
-  const Plan plan = make_plan(problem_, schedule, bounds_, {});
+  const Plan plan = make_plan(problem_, schedule, proven_, {});
   const std::vector<Violation> violations = check(problem_.graph(), problem_.cluster(), plan, 1);
   const std::lock_guard lock(mutex_);
   if (!violations.empty()) {
@@ -31,12 +38,39 @@ bool IncumbentStore::offer(const Schedule& schedule, const std::string& method) 
     return false;
   }
   if (schedule_ && makespan >= makespan_) return false;
+  if (makespan < lower_bound_) {
+    std::erase_if(claimed_, [&](const LowerBound& bound) { return bound.value > makespan; });
+    find_lower_bound();
+  }
   schedule_ = schedule;
   makespan_ = makespan;
   method_ = method;
   trajectory_.push_back({budget_.elapsed(), makespan, method});
   if (on_progress_) on_progress_({budget_.elapsed(), makespan_, lower_bound_, method_});
   return true;
+}
+
+bool IncumbentStore::raise_bound(LowerBound bound) {
+  const std::lock_guard lock(mutex_);
+  if (bound.value <= lower_bound_ || (schedule_ && bound.value > makespan_)) return false;
+  lower_bound_ = bound.value;
+  std::erase_if(claimed_, [&](const LowerBound& weaker) { return weaker.name == bound.name; });
+  claimed_.push_back(std::move(bound));
+  if (on_progress_ && schedule_) on_progress_({budget_.elapsed(), makespan_, lower_bound_, method_});
+  return true;
+}
+
+Duration IncumbentStore::lower_bound() const {
+  const std::lock_guard lock(mutex_);
+  return lower_bound_;
+}
+
+std::vector<LowerBound> IncumbentStore::bounds() const {
+  std::vector<LowerBound> bounds = proven_;
+  const std::lock_guard lock(mutex_);
+  bounds.insert(bounds.end(), claimed_.begin(), claimed_.end());
+  std::ranges::stable_sort(bounds, std::greater<>(), &LowerBound::value);
+  return bounds;
 }
 
 std::optional<Duration> IncumbentStore::makespan() const {

@@ -16,8 +16,8 @@ namespace opweave {
 /// `check` accepts the plan that the schedule makes.
 [[nodiscard]] bool is_valid(const Problem& problem, const Schedule& schedule);
 
-/// Shared by all methods that work on one problem. A schedule is a claim until `check` has accepted the
-/// plan made of it; claims that fail are dropped and counted. Safe to use from several threads.
+/// Shared by all methods that work on one problem, with the bounds that are known. A schedule is a claim until `check`
+/// has accepted the plan made of it; claims that fail are dropped and counted. Safe to use from several threads.
 class IncumbentStore {
  public:
   IncumbentStore(const Problem& problem, const Budget& budget, std::vector<LowerBound> bounds,
@@ -25,6 +25,11 @@ class IncumbentStore {
 
   /// Takes the schedule if it is better than the incumbent (or there is none) and valid.
   bool offer(const Schedule& schedule, const std::string& method);
+  /// Takes a bound that a solver claims, if it is above all known ones. A claim above a plan that `check` accepts is
+  /// wrong, and is dropped as soon as there is one.
+  bool raise_bound(LowerBound bound);
+  /// Largest bound; 0 without any.
+  [[nodiscard]] Duration lower_bound() const;
   /// Makespan of the incumbent.
   [[nodiscard]] std::optional<Duration> makespan() const;
   /// The incumbent's schedule. \pre makespan() has a value.
@@ -32,19 +37,23 @@ class IncumbentStore {
   [[nodiscard]] std::string method() const;
   /// The incumbent reaches the lower bound: nothing is left to do.
   [[nodiscard]] bool is_optimal() const;
-  [[nodiscard]] const std::vector<LowerBound>& bounds() const { return bounds_; }
+  /// Largest first.
+  [[nodiscard]] std::vector<LowerBound> bounds() const;
   [[nodiscard]] std::vector<Incumbent> trajectory() const;
   /// First violation of the last claim that was dropped, empty if there was none.
   [[nodiscard]] std::string last_rejection() const;
 
  private:
+  void find_lower_bound();
+
   const Problem& problem_;
   const Budget& budget_;
-  const std::vector<LowerBound> bounds_;
+  const std::vector<LowerBound> proven_;
   const std::function<void(const Progress&)> on_progress_;
-  Duration lower_bound_;
 
   mutable std::mutex mutex_;
+  std::vector<LowerBound> claimed_;
+  Duration lower_bound_;
   std::optional<Schedule> schedule_;
   Duration makespan_;
   std::string method_;

@@ -71,6 +71,7 @@ PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptio
     if (work) work = *work - std::min(*work, construction.evaluations);
     improve(problem, budget, options, construction.starts, work, incumbent);
   }
+  result.bounds = incumbent.bounds();
   result.reason = PlanResult::Reason::kPlanned;
   result.limit = reached_limit(budget, incumbent.is_optimal());
   result.plan =

@@ -9,6 +9,7 @@
 #include "opweave/bounds.h"
 #include "opweave/check.h"
 #include "opweave/error.h"
+#include "opweave/pipeline.h"
 #include "opweave/plan.h"
 #include "support/random_problems.h"
 #include "support/tiny_diamond.h"
@@ -100,6 +101,48 @@ void print(const char* what, const Tally& tally) {
     std::cout << "  " << name << " equal " << count << ", alone "
               << (alone == tally.alone_by_bound.end() ? 0 : alone->second) << "\n";
   }
+}
+
+TEST(BruteForce, no_bound_exceeds_the_optimum_of_free_pipelines_whose_layers_stay_whole) {
+  // What group-ramp rests on: every layer on one device, loads that are sums of layers, parameters that take memory.
+  Tally tally;
+  for (std::uint64_t seed = 1; seed <= testing::seeds(400) && !HasFatalFailure(); ++seed) {
+    testing::Dice dice(seed);
+    PipelineSpec spec;
+    spec.shape = PipelineShape::kFree;
+    const std::int64_t layers = dice.roll(2, 4);
+    const bool equal = dice.chance(50);
+    const Duration forward(dice.roll(1, 4));
+    const Duration backward(dice.roll(1, 4));
+    for (std::int64_t i = 0; i < layers; ++i) {
+      Layer layer;
+      layer.name = "layer" + std::to_string(i);
+      layer.operators = {{"op",
+                          "",
+                          {"compute"},
+                          equal ? forward : Duration(dice.roll(1, 4)),
+                          equal ? backward : Duration(dice.roll(1, 4)),
+                          std::nullopt}};
+      layer.activation = Bytes(dice.roll(0, 2));
+      layer.weights = Bytes(dice.chance(50) ? 2 : 0);
+      spec.layers.push_back(layer);
+    }
+    spec.training.microbatches = layers == 2 ? 3 : static_cast<std::uint32_t>(dice.roll(1, 2));
+    if (spec.training.microbatches == 2 && dice.chance(30)) spec.training.replicas = 2;
+    testing::RandomProblem random;
+    const ComputationGraph graph = build_pipeline(spec);
+    random.operators = graph.operators();
+    random.tensors = graph.tensors();
+    random.parameters = graph.parameters();
+    random.training = spec.training;
+    random.cluster = uniform_cluster(dice.chance(80) ? 2 : 3, {"compute"}, Bytes(dice.roll(3, 10)),
+                                     Duration(dice.chance(50) ? 0 : 1))
+                         .parts();
+    compare(seed, random, tally);
+  }
+  print("free pipelines", tally);
+  EXPECT_GT(tally.optima, 150);
+  EXPECT_GT(tally.tight_by_bound["group-ramp"], 30);
 }
 
 TEST(BruteForce, no_bound_exceeds_the_optimum_of_random_problems) {

@@ -175,8 +175,9 @@ TEST(MemoryRampBound, counts_what_cannot_be_done_before_the_first_release) {
 
 TEST(GroupRampBound, charges_each_device_to_a_group_of_its_own) {
   // Four layers of F = I = W = 1 us on any of four devices, a parameter each, 8 microbatches: 24 us of
-  // work per device. Some device starts at 0, the others with other layers: 1, 2 and 3 us idle, 6 / 4 on
-  // average. Nothing is idle at the end: every layer's W can be the last.
+  // work per layer. Some device starts at 0, the others with other layers: 1, 2 and 3 us idle. Two layers on a device
+  // are 48 us, so each device has one, the one that starts last too. Nothing is idle at the end: every layer's W can be
+  // the last.
   PipelineSpec spec;
   spec.name = "free";
   spec.shape = PipelineShape::kFree;
@@ -189,7 +190,47 @@ TEST(GroupRampBound, charges_each_device_to_a_group_of_its_own) {
   }
   const Problem problem =
       Problem::create(build_pipeline(spec), uniform_cluster(4, {"compute"}, std::nullopt, Duration(0)));
-  EXPECT_EQ(value_of(problem, "group-ramp"), 25'500);
+  EXPECT_EQ(value_of(problem, "group-ramp"), 27'000);
+}
+
+TEST(GroupRampBound, a_device_has_whole_groups) {
+  // Three groups of two tasks of 5 ns on two devices: 15 ns per device on average, but loads are multiples of 10.
+  std::vector<Operator> operators;
+  std::vector<Parameter> parameters;
+  for (std::size_t group = 0; group < 3; ++group) {
+    parameters.push_back({"w" + std::to_string(group), Bytes(0)});
+    for (const char* name : {"a", "b"}) {
+      operators.push_back(make(name + std::to_string(group), 5, {}));
+      operators.back().parameters = {ParameterId(group)};
+    }
+  }
+  const Problem problem =
+      Problem::create(ComputationGraph::create("g", std::move(operators), {}, std::move(parameters), {}),
+                      uniform_cluster(2, {"compute"}, std::nullopt, Duration(0)));
+  EXPECT_EQ(value_of(problem, "load"), 15);
+  EXPECT_EQ(value_of(problem, "group-ramp"), 20);
+}
+
+TEST(GroupRampBound, parameters_that_fill_the_memory_added_for_them_change_nothing) {
+  // Four equal layers on four devices with room for one activation: a device with its share of the work has a layer.
+  const auto bound = [](std::int64_t weights, std::optional<Bytes> memory) {
+    PipelineSpec spec;
+    spec.shape = PipelineShape::kFree;
+    spec.training.microbatches = 8;
+    for (int i = 0; i < 4; ++i) {
+      Layer layer;
+      layer.name = "layer" + std::to_string(i);
+      layer.operators = {{"op", "", {"compute"}, Duration(1000), Duration(1000), Duration(1000)}};
+      layer.activation = Bytes(10);
+      layer.weights = Bytes(weights);
+      spec.layers.push_back(layer);
+    }
+    return value_of(Problem::create(build_pipeline(spec), uniform_cluster(4, {"compute"}, memory, Duration(0))),
+                    "group-ramp");
+  };
+  EXPECT_GT(bound(0, Bytes(10)), bound(0, std::nullopt));
+  EXPECT_EQ(bound(100, Bytes(110)), bound(0, Bytes(10)));
+  EXPECT_EQ(bound(100, Bytes(1000)), bound(0, std::nullopt));
 }
 
 TEST(LowerBounds, are_sorted_and_name_where_they_bind) {

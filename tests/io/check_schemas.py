@@ -50,6 +50,12 @@ BEYOND_SCHEMAS = {
         "unknown_parameter",
     },
     "pipeline": {
+        "component_input_later",
+        "component_input_of_itself",
+        "component_input_twice",
+        "component_input_unknown",
+        "component_layer_twice",
+        "component_twice",
         "layer_twice",
         "operator_twice",
         "replicas_above_microbatches",

@@ -48,7 +48,8 @@ TEST(GoldenFormats, documented_examples_are_the_golden_files) {
     shown.insert(name);
   }
   EXPECT_EQ(shown, (std::set<std::string>{"measured.durations.json", "three_layers.pipeline.json",
-                                          "two_gpus.cluster.json", "two_stage.graph.json", "two_stage.plan.json"}));
+                                          "two_encoders.pipeline.json", "two_gpus.cluster.json", "two_stage.graph.json",
+                                          "two_stage.plan.json"}));
 }
 
 /// The schedule of the example, recomputed: its statistics, hashes and order follow from it.

@@ -1,0 +1,351 @@
+// The compiled core as seen from Python: values in and out as the files of docs/formats.md, one object for a
+// running search. Everything that users see is in the Python modules beside this file; nothing is decided here.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <tuple>
+
+#include "cli/comparison.h"
+#include "cli/format.h"
+#include "opweave/opweave.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace opweave::python {
+namespace {
+
+/// Replacements for what graph and cluster say.
+struct Settings {
+  std::optional<std::uint32_t> microbatches;
+  std::optional<std::uint32_t> replicas;
+  std::optional<std::string> contention;
+  std::optional<std::int64_t> memory_limit_bytes;
+};
+
+Contention parse_contention(const std::string& text) {
+  if (const auto contention = contention_from_string(text)) return *contention;
+  throw InputError("contention: value is \"" + text + "\", expected none, endpoint or link");
+}
+
+Problem make_problem(const ComputationGraph& graph, const Cluster& cluster, const Settings& replacements) {
+  ProblemSettings settings = default_settings(graph, cluster);
+  // A binding of microbatches to replicas is for the numbers that its author had in mind.
+  if (replacements.microbatches || replacements.replicas) settings.training.replica_of_microbatch.clear();
+  if (replacements.microbatches) settings.training.microbatches = *replacements.microbatches;
+  if (replacements.replicas) settings.training.replicas = *replacements.replicas;
+  if (replacements.contention) settings.contention = parse_contention(*replacements.contention);
+  if (replacements.memory_limit_bytes) settings.memory_limit = Bytes(*replacements.memory_limit_bytes);
+  return Problem::create(graph, cluster, settings);
+}
+
+Problem problem_of(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan) {
+  return Problem::create(graph, cluster, plan.settings);
+}
+
+using Bounds = std::vector<std::tuple<std::string, std::int64_t, std::string>>;
+
+Bounds bounds_of(const std::vector<LowerBound>& bounds) {
+  Bounds result;
+  for (const LowerBound& bound : bounds) result.emplace_back(bound.name, bound.value.value(), bound.detail);
+  return result;
+}
+
+/// A planner that runs in one thread while others look at it and stop it.
+class Search {
+ public:
+  Search(const ComputationGraph& graph, const Cluster& cluster, const Settings& settings,
+         std::optional<double> time_limit, std::optional<std::uint64_t> work_limit, std::uint64_t seed,
+         unsigned threads)
+      : problem_(make_problem(graph, cluster, settings)), time_limit_(time_limit), work_limit_(work_limit) {
+    options_.seed = seed;
+    options_.threads = threads != 0 ? threads : std::max(1U, std::thread::hardware_concurrency());
+    options_.on_progress = [this](const Progress& state) {
+      const std::scoped_lock lock(mutex_);
+      progress_ = state;
+    };
+  }
+
+  /// Holds no Python object, so the interpreter is free meanwhile.
+  PlanResult run() {
+    Budget budget(time_limit_, work_limit_);
+    budget.watch(&stopped_);
+    return plan(problem_, budget, options_);
+  }
+
+  void stop() { stopped_ = true; }
+
+  [[nodiscard]] Progress progress() const {
+    const std::scoped_lock lock(mutex_);
+    return progress_;
+  }
+
+ private:
+  Problem problem_;
+  std::optional<double> time_limit_;
+  std::optional<std::uint64_t> work_limit_;
+  PlannerOptions options_;
+  std::atomic<bool> stopped_ = false;
+  mutable std::mutex mutex_;
+  Progress progress_;
+};
+
+nb::dict figures(const Problem& problem, const PlanStatistics& statistics) {
+  nb::list devices;
+  for (std::size_t d = 0; d < statistics.devices.size(); ++d) {
+    const DeviceStatistics& device = statistics.devices[d];
+    nb::dict entry;
+    entry["device"] = problem.cluster().at(DeviceId(d)).name;
+    entry["compute_busy_ns"] = device.compute_busy.value();
+    entry["bubble_ns"] = device.bubble.value();
+    entry["span_idle_ns"] = device.span_idle.value();
+    entry["peak_memory_bytes"] = device.peak_memory.value();
+    entry["persistent_memory_bytes"] = device.persistent_memory.value();
+    entry["sent_bytes"] = device.bytes_sent.value();
+    entry["received_bytes"] = device.bytes_received.value();
+    devices.append(entry);
+  }
+  nb::dict result;
+  result["makespan_ns"] = statistics.makespan.value();
+  result["period_ns"] = statistics.period.value();
+  result["bubble_ratio"] = statistics.bubble_ratio;
+  result["moved_bytes"] = statistics.bytes_moved.value();
+  result["parameter_copies"] = statistics.parameter_copies;
+  result["devices"] = devices;
+  return result;
+}
+
+nb::dict simulate_plan(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan,
+                       const std::optional<std::string>& contention, double compute_slowdown,
+                       const std::optional<std::string>& durations_json) {
+  const Problem problem = problem_of(graph, cluster, plan);
+  const Schedule schedule = to_schedule(problem, plan);
+  SimulationOptions how;
+  how.contention = contention ? parse_contention(*contention) : problem.settings().contention;
+  how.compute_slowdown = compute_slowdown;
+  if (durations_json) how.durations = parse_durations(*durations_json, "durations", problem, schedule);
+  const SimulationResult result = [&] {
+    const nb::gil_scoped_release released;
+    return simulate(problem, execution_order(problem, schedule), how);
+  }();
+  if (!result.deadlock.empty()) throw InputError("the order of the plan cannot run: " + result.deadlock);
+  return figures(problem, statistics(problem, result.schedule, result.task_ends));
+}
+
+nb::dict comparison_rows(const cli::Comparison& comparison) {
+  nb::list rows;
+  for (const auto& [row, activations] : comparison.schedules) {
+    nb::dict entry;
+    entry["name"] = row.name;
+    entry["makespan_ns"] = row.makespan.value();
+    entry["gap"] = row.gap;
+    entry["bubble_ratio"] = row.bubble_ratio;
+    entry["peak_memory_bytes"] = row.peak_memory.value();
+    entry["peak_activations"] = activations;
+    entry["fits_memory"] = row.fits_memory;
+    entry["parameter_copies"] = row.parameter_copies;
+    rows.append(entry);
+  }
+  nb::dict result;
+  result["problem"] = comparison.problem;
+  result["lower_bound_ns"] = comparison.bound.value.value();
+  result["lower_bound_name"] = comparison.bound.name;
+  result["schedules"] = rows;
+  return result;
+}
+
+nb::dict compare(const ComputationGraph& graph, const Cluster& cluster, const Plan* plan, const Settings& settings) {
+  const Problem problem = plan != nullptr ? problem_of(graph, cluster, *plan) : make_problem(graph, cluster, settings);
+  const cli::Comparison comparison = [&] {
+    const nb::gil_scoped_release released;
+    return cli::compare_schedules(problem, plan);
+  }();
+  return comparison_rows(comparison);
+}
+
+std::string report(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan) {
+  const Problem problem = problem_of(graph, cluster, plan);
+  return report_html(problem, plan, cli::rows_of(cli::compare_schedules(problem, &plan)));
+}
+
+/// "message" or "message\nhint: advice".
+std::string text_of(const InputError& error) {
+  std::string text = error.what();
+  if (!error.hint().empty()) text += "\nhint: " + error.hint();
+  return text;
+}
+
+void bind_errors(nb::module_& m) {
+  // Kept alive by the module for as long as the interpreter runs.
+  static nb::object input_error = nb::steal(PyErr_NewExceptionWithDoc(
+      "opweave.InputError", "The input is wrong: where, which value, what was expected.", PyExc_ValueError, nullptr));
+  static nb::object internal_error = nb::steal(PyErr_NewExceptionWithDoc(
+      "opweave.InternalError", "A broken invariant of opweave itself: please report it.", PyExc_RuntimeError, nullptr));
+  m.attr("InputError") = input_error;
+  m.attr("InternalError") = internal_error;
+  nb::register_exception_translator([](const std::exception_ptr& pointer, void*) {
+    try {
+      std::rethrow_exception(pointer);
+    } catch (const InputError& error) {
+      PyErr_SetString(input_error.ptr(), text_of(error).c_str());
+    } catch (const InternalError& error) {
+      PyErr_SetString(internal_error.ptr(), error.what());
+    }
+  });
+}
+
+}  // namespace
+}  // namespace opweave::python
+
+NB_MODULE(_core, m) {
+  using namespace opweave;
+  using namespace opweave::python;
+  m.attr("__version__") = OPWEAVE_VERSION;
+  bind_errors(m);
+  const auto no_gil = nb::call_guard<nb::gil_scoped_release>();
+
+  nb::class_<ComputationGraph>(m, "Graph")
+      .def_prop_ro("name", [](const ComputationGraph& graph) { return graph.name(); })
+      .def("to_json", &graph_to_json, no_gil)
+      .def(
+          "content_hash", [](const ComputationGraph& graph) { return content_hash(graph); }, no_gil);
+  nb::class_<Cluster>(m, "Cluster")
+      .def_prop_ro("name", [](const Cluster& cluster) { return cluster.name(); })
+      .def("to_json", &cluster_to_json, no_gil)
+      .def(
+          "content_hash", [](const Cluster& cluster) { return content_hash(cluster); }, no_gil)
+      .def("transfer_time_ns",
+           [](const Cluster& cluster, std::int64_t bytes, const std::string& from, const std::string& to) {
+             const auto find = [&](const std::string& name) {
+               if (const auto device = cluster.find_device(name)) return *device;
+               throw InputError("device \"" + name + "\" is unknown");
+             };
+             const auto time = cluster.transfer_time(Bytes(bytes), find(from), find(to));
+             return time ? std::optional(time->value()) : std::nullopt;
+           });
+  nb::class_<Plan>(m, "Plan").def(
+      "to_json",
+      [](const Plan& plan, const ComputationGraph& graph, const Cluster& cluster) {
+        return plan_to_json(plan, graph, cluster);
+      },
+      no_gil);
+  nb::class_<Settings>(m, "Settings")
+      .def(
+          "__init__",
+          [](Settings* self, std::optional<std::uint32_t> microbatches, std::optional<std::uint32_t> replicas,
+             std::optional<std::string> contention, std::optional<std::int64_t> memory_limit_bytes) {
+            new (self) Settings{microbatches, replicas, std::move(contention), memory_limit_bytes};
+          },
+          "microbatches"_a = nb::none(), "replicas"_a = nb::none(), "contention"_a = nb::none(),
+          "memory_limit_bytes"_a = nb::none());
+
+  m.def(
+      "parse_graph", [](const std::string& json, const std::string& source) { return parse_graph(json, source); },
+      no_gil);
+  m.def(
+      "parse_cluster", [](const std::string& json, const std::string& source) { return parse_cluster(json, source); },
+      no_gil);
+  m.def(
+      "parse_plan",
+      [](const std::string& json, const std::string& source, const ComputationGraph& graph, const Cluster& cluster) {
+        return parse_plan(json, source, graph, cluster);
+      },
+      no_gil);
+  m.def(
+      "read_file", [](const std::string& path) { return read_file(path); }, no_gil);
+  m.def(
+      "write_file", [](const std::string& path, const std::string& content) { write_file(path, content); }, no_gil);
+  m.def("parse_bytes", [](const std::string& text) { return parse_bytes(text).value(); });
+
+  m.def("human_time", [](std::int64_t ns) { return cli::human(Duration(ns)); });
+  m.def("human_bytes", [](std::int64_t bytes) { return cli::human(Bytes(bytes)); });
+
+  nb::class_<Progress>(m, "Progress")
+      .def_ro("seconds", &Progress::seconds)
+      .def_prop_ro(
+          "makespan_ns",
+          [](const Progress& state) { return state.makespan ? std::optional(state.makespan->value()) : std::nullopt; })
+      .def_prop_ro("lower_bound_ns", [](const Progress& state) { return state.lower_bound.value(); })
+      .def_ro("method", &Progress::method);
+  nb::class_<PlanResult>(m, "PlanResult")
+      .def_prop_ro("infeasible",
+                   [](const PlanResult& result) { return result.reason == PlanResult::Reason::kInfeasible; })
+      .def_ro("plan", &PlanResult::plan)
+      .def_ro("limit", &PlanResult::limit)
+      .def_ro("detail", &PlanResult::detail)
+      .def_prop_ro("bounds", [](const PlanResult& result) { return bounds_of(result.bounds); });
+  nb::class_<Search>(m, "Search")
+      .def(nb::init<const ComputationGraph&, const Cluster&, const Settings&, std::optional<double>,
+                    std::optional<std::uint64_t>, std::uint64_t, unsigned>(),
+           "graph"_a, "cluster"_a, "settings"_a, "time_limit"_a.none(), "work_limit"_a.none(), "seed"_a, "threads"_a)
+      .def("run", &Search::run, no_gil)
+      .def("stop", &Search::stop)
+      .def("progress", &Search::progress);
+
+  m.def(
+      "check",
+      [](const ComputationGraph& graph, const Cluster& cluster, const Plan& plan, std::size_t limit) {
+        std::vector<std::pair<std::string, std::string>> violations;
+        for (const Violation& violation : check(graph, cluster, plan, limit)) {
+          violations.emplace_back(std::string(to_string(violation.rule)), violation.message);
+        }
+        return violations;
+      },
+      no_gil);
+  m.def(
+      "lower_bounds",
+      [](const ComputationGraph& graph, const Cluster& cluster, const Settings& settings) {
+        return bounds_of(lower_bounds(make_problem(graph, cluster, settings)));
+      },
+      no_gil);
+  m.def("simulate", &simulate_plan, "graph"_a, "cluster"_a, "plan"_a, "contention"_a.none(), "compute_slowdown"_a,
+        "durations_json"_a.none());
+  m.def("compare", &compare, "graph"_a, "cluster"_a, "plan"_a.none(), "settings"_a);
+  m.def("report_html", &report, no_gil);
+  m.def(
+      "format_schedule",
+      [](const std::string& csv, const std::string& dialect) {
+        if (dialect != "compute_only" && dialect != "compute_comms") {
+          throw InputError("dialect: value is \"" + dialect + "\", expected compute_only or compute_comms");
+        }
+        return to_pytorch_csv(parse_pytorch_csv(csv, "schedule"),
+                              dialect == "compute_only" ? CsvDialect::kComputeOnly : CsvDialect::kComputeComms);
+      },
+      "csv"_a, "dialect"_a, no_gil);
+  m.def(
+      "perfetto_trace",
+      [](const ComputationGraph& graph, const Cluster& cluster, const Plan& plan) {
+        return perfetto_trace(problem_of(graph, cluster, plan), plan);
+      },
+      no_gil);
+
+  m.def(
+      "build_pipeline",
+      [](const std::string& spec_json, const std::string& source, const std::string& shape, std::uint32_t stages,
+         const std::vector<std::string>& devices) {
+        PipelineSpec spec = parse_pipeline_spec(spec_json, source);
+        const auto known_shape = shape_from_string(shape);
+        if (!known_shape) {
+          throw InputError("shape: value is \"" + shape + "\", expected linear, V, loop, two-way or free");
+        }
+        spec.shape = *known_shape;
+        spec.devices = devices;
+        spec.stage_of_layer = even_stages(static_cast<std::uint32_t>(spec.layers.size()), stages);
+        return build_pipeline(spec);
+      },
+      no_gil);
+  m.def(
+      "memory_for_activations",
+      [](const ComputationGraph& graph, const Cluster& cluster, double activations) {
+        return memory_for_activations(make_problem(graph, cluster, {}), activations).value();
+      },
+      no_gil);
+}

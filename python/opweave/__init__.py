@@ -1,0 +1,47 @@
+"""opweave plans how the operators of a neural network are placed and ordered on the devices of a cluster.
+
+>>> import opweave
+>>> graph = opweave.Graph.from_file("graph.json")
+>>> cluster = opweave.Cluster.from_file("cluster.json")
+>>> plan = opweave.plan(graph, cluster, time_limit=10)
+>>> plan.show()
+>>> plan.report("report.html")
+
+Times are integer nanoseconds and memory is integer bytes; the unit is in the name (``makespan_ns``).
+The words are those of docs/concepts.md, the dictionaries those of docs/formats.md.
+"""
+
+from opweave import costs
+from opweave._core import __version__
+from opweave.capture import capture
+from opweave.cluster import Cluster
+from opweave.comparison import Comparison, compare
+from opweave.errors import CaptureError, InputError, InternalError, NoPlanError
+from opweave.graph import Graph
+from opweave.pipeline import Pipeline
+from opweave.planner import check, lower_bounds, plan
+from opweave.plans import Bound, Plan, Violation
+from opweave.simulation import Simulation, simulate
+
+__all__ = [
+    "Bound",
+    "CaptureError",
+    "Cluster",
+    "Comparison",
+    "Graph",
+    "InputError",
+    "InternalError",
+    "NoPlanError",
+    "Pipeline",
+    "Plan",
+    "Simulation",
+    "Violation",
+    "__version__",
+    "capture",
+    "check",
+    "compare",
+    "costs",
+    "lower_bounds",
+    "plan",
+    "simulate",
+]

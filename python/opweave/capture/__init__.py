@@ -1,0 +1,77 @@
+"""Graphs of models: a training step of a PyTorch module (capture), an ONNX file (capture_onnx)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from opweave.errors import CaptureError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from opweave.capture.captured import CapturedGraph
+
+__all__ = ["capture"]
+
+
+def capture(
+    model: nn.Module | Callable[[], nn.Module],
+    example_inputs: Sequence[Any] | Mapping[str, Any],
+    *,
+    loss: Callable[..., Any] | None = None,
+    training: bool = True,
+    granularity: str = "operator",
+    optimizer: str | None = "adam",
+    assumed_size: int | None = None,
+    microbatches: int = 1,
+    name: str | None = None,
+) -> CapturedGraph:
+    """Trace one training step of *model* on one microbatch and return its operators, tensors and parameters.
+
+    Nothing is computed and no memory of the model's size is used: the step is traced on tensors without values. Shapes
+    are those of *example_inputs*; capture again when the batch size changes.
+
+    Args:
+        model: A module (its tensors are only looked at; it may be on the meta device), or a function that builds one,
+            which then never takes its memory.
+        example_inputs: Arguments of the module for one microbatch: a sequence, or a mapping for keyword arguments.
+        loss: From the output of the module to a scalar. Without it the gradients of the outputs are inputs.
+        training: False leaves the backward pass and the optimizer out; the operators then have no phase.
+        granularity: "operator": every tensor operator that does work. "module": an operator per visit of an innermost
+            module and phase. "block": an operator per repeated block (children of lists and sequences, such as
+            transformer layers) and phase, for planning whole models.
+        optimizer: "adam", "sgd" or None; gives operators of phase O and the memory for its state (fp32 moments;
+            weights in shorter formats also have an fp32 copy).
+        assumed_size: Stands for every size that depends on data, for example tokens per expert.
+        microbatches: Of one iteration; Graph.with_training changes it.
+        name: Of the graph; None takes the class of the model.
+
+    Every operator has its module path as ``layer`` and the number of its block as ``stage``. Gradients are added
+    to those of earlier microbatches where they are made: they are memory of the parameters, not tensors.
+
+    Raises:
+        CaptureError: The model cannot be traced, for example because it branches on the values of tensors; the message
+            names the module.
+        InputError: An argument is out of range.
+    """
+    try:
+        from opweave.capture.step import graph_of, read_step
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise CaptureError('capture needs PyTorch\nhint: pip install "opweave[torch]"') from error
+    step = read_step(model, example_inputs, loss=loss, training=training, assumed_size=assumed_size)
+    graph = graph_of(
+        step,
+        granularity=granularity,
+        training=training,
+        optimizer=optimizer,
+        microbatches=microbatches,
+        name=name,
+    )
+    if graph.unread_parameters:
+        count, first = len(graph.unread_parameters), graph.unread_parameters[0]
+        warnings.warn(f"{count} parameters are never read, the first is {first}", stacklevel=2)
+    return graph

@@ -1,0 +1,178 @@
+"""From the nodes of a traced step to primitives: calls that do work, with phase, tensors, parameters and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.fx import Node
+from torch.utils._pytree import tree_map_only
+
+from opweave.capture import flops as flop_formulas
+from opweave.capture.phases import Phases
+from opweave.capture.torch_joint import Joint, module_of
+from opweave.costs.call import Call, TensorSpec
+from opweave.errors import CaptureError
+
+_UNDECLARED_VIEWS = {"aten._unsafe_view"}  # views that their schema does not call so
+
+
+@dataclass
+class Primitive:
+    """One call of the traced step that does work."""
+
+    name: str
+    kind: str
+    phase: str
+    path: str
+    """Innermost module, or "" where no module is known."""
+    position: int
+    """Of a forward call, its place in the forward order; of a backward call, the place of the call it belongs to."""
+    inputs: list[str]
+    outputs: list[str]
+    parameters: list[str]
+    call: Call
+
+
+@dataclass
+class Primitives:
+    """All primitives of a step in an order that obeys their dependencies, and the tensors between them."""
+
+    calls: list[Primitive] = field(default_factory=list)
+    tensors: dict[str, int] = field(default_factory=dict)
+    """Bytes by name; views are no tensors of their own: they are the tensor whose memory they look at."""
+    parameters: dict[str, int] = field(default_factory=dict)
+    uncounted: dict[str, int] = field(default_factory=dict)
+    """Kinds without a formula for their operations, with the number of their calls."""
+
+
+def is_view(node: Node) -> bool:
+    """The output of the node is memory of its first argument, so it does no work."""
+    if node.op != "call_function":
+        return False
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return getattr(node.target, "__name__", "") == "getitem"
+    if flop_formulas.kind_of(node.target) in _UNDECLARED_VIEWS:
+        return True
+    return any(result.alias_info is not None and not result.alias_info.is_write for result in schema.returns)
+
+
+def primitives(joint: Joint, phases: Phases, assumed_size: int | None) -> Primitives:
+    """Everything in the joint graph that does work. O(nodes + edges)."""
+    return _Reader(joint, phases, assumed_size).read()
+
+
+class _Reader:
+    def __init__(self, joint: Joint, phases: Phases, assumed_size: int | None) -> None:
+        self.joint = joint
+        self.phases = phases
+        self.assumed_size = assumed_size
+        self.result = Primitives()
+        self.roots: dict[Node, Node] = {}  # of views and of the parts of a result: the node that made the memory
+
+    def read(self) -> Primitives:
+        for name, parameter in self.joint.model.named_parameters():
+            self.result.parameters[name] = parameter.numel() * parameter.element_size()
+        for node in self.joint.graph.nodes:
+            if node.op in ("placeholder", "get_attr"):
+                self.add_input(node)
+            elif node.op == "call_function":
+                self.add_call(node)
+        return self.result
+
+    def add_input(self, node: Node) -> None:
+        self.roots[node] = node
+        if node not in self.joint.parameter_of and isinstance(node.meta.get("val"), torch.Tensor):
+            self.result.tensors[node.name] = self.bytes_of(node.meta["val"], node)
+
+    def add_call(self, node: Node) -> None:
+        if getattr(node.target, "__name__", "") == "getitem":
+            source = node.args[0]
+            assert isinstance(source, Node)
+            # A part of a result is memory of its own, a part of a list of views is not.
+            self.roots[node] = self.roots[source] if is_view(source) else node
+            return
+        if is_view(node):
+            first = next((leaf for leaf in node.all_input_nodes), None)
+            if first is not None:
+                self.roots[node] = self.roots[first]
+                return
+        self.roots[node] = node
+        results = self.results(node)
+        if not results:  # sizes and other numbers
+            return
+        for result in results:
+            self.result.tensors[result.name] = self.bytes_of(result.meta["val"], node)
+        sources = dict.fromkeys(self.roots[source] for source in node.all_input_nodes if source in self.roots)
+        parameters = dict.fromkeys(
+            [self.joint.parameter_of[source] for source in sources if source in self.joint.parameter_of]
+            + self.phases.updated_parameters(node)
+        )
+        kind = flop_formulas.kind_of(node.target)
+        call = self.call_of(node, kind)
+        if not flop_formulas.counted(kind, node.target):
+            self.result.uncounted[kind] = self.result.uncounted.get(kind, 0) + 1
+        self.result.calls.append(
+            Primitive(
+                name=node.name,
+                kind=kind,
+                phase=self.phases.phase(node),
+                path=module_of(node) or "",
+                position=self.phases.position(node),
+                inputs=[source.name for source in sources if source.name in self.result.tensors],
+                outputs=[result.name for result in results],
+                parameters=list(parameters),
+                call=call,
+            )
+        )
+
+    def results(self, node: Node) -> list[Node]:
+        """The nodes that stand for tensors made by this call: itself, or the parts of its result that are used."""
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor):
+            return [node]
+        if not isinstance(value, (tuple, list)):
+            return []
+        return [user for user in node.users if isinstance(user.meta.get("val"), torch.Tensor)]
+
+    def bytes_of(self, value: torch.Tensor, node: Node) -> int:
+        return self.count(value.numel(), node) * value.element_size()
+
+    def count(self, size: Any, node: Node) -> int:
+        """A number of elements; where it depends on data, with the assumed size in place of what is not known."""
+        if isinstance(size, int):
+            return size
+        symbolic = size.node
+        if self.assumed_size is None:
+            raise CaptureError(
+                f'module "{module_of(node) or ""}": the size {size} of {node.name} depends on data'
+                "\nhint: give assumed_size, for example the expected number of tokens per expert"
+            )
+        expression = symbolic.expr
+        return int(expression.subs(dict.fromkeys(expression.free_symbols, self.assumed_size)))
+
+    def call_of(self, node: Node, kind: str) -> Call:
+        def spec(value: torch.Tensor) -> TensorSpec:
+            shape = tuple(self.count(size, node) for size in value.shape)
+            stride = tuple(self.count(step, node) for step in value.stride())
+            return TensorSpec(shape, stride, value.dtype)
+
+        def described(structure: Any) -> Any:
+            values = tree_map_only(Node, lambda source: source.meta.get("val"), structure)
+            values = tree_map_only(torch.Tensor, spec, values)
+            return tree_map_only(torch.SymInt, lambda size: self.count(size, node), values)
+
+        args, kwargs = described(node.args), described(node.kwargs)
+        output = described(node.meta["val"])
+        return Call.create(node.target, kind, args, dict(kwargs), output)
+
+
+def signatures(calls: Iterable[Primitive], key: Callable[[Primitive], Any]) -> dict[Any, tuple[str, ...]]:
+    """What the calls with one key are, in order: equal tuples for repeated blocks."""
+    lists: dict[Any, list[str]] = {}
+    for call in calls:
+        lists.setdefault(key(call), []).append(f"{call.phase} {call.call.signature}")
+    return {group: tuple(items) for group, items in lists.items()}

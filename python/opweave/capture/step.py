@@ -1,0 +1,260 @@
+"""From a model to its graph: trace, tell the phases apart, join, write down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from opweave.capture.captured import CapturedGraph
+from opweave.capture.joining import Joined, Operator, join
+from opweave.capture.phases import Phases
+from opweave.capture.primitives import Primitive, Primitives, primitives, signatures
+from opweave.capture.segments import Segments, block_names, by_block, by_module
+from opweave.capture.torch_joint import trace
+from opweave.errors import CaptureError, InputError
+from opweave.graph import Graph
+
+# Bytes per parameter that an optimizer keeps, and that a step of it reads and writes, beside weights and gradients.
+# Adam keeps two moments of 4 bytes; with weights below 4 bytes also a copy of them of 4 bytes.
+_STATE_BYTES: dict[str, Callable[[int], int]] = {
+    "adam": lambda weight: 8 if weight >= 4 else 12,
+    "sgd": lambda weight: 0 if weight >= 4 else 4,
+}
+_OPTIMIZER_FLOPS = {"adam": 12, "sgd": 2}  # per parameter
+
+
+@dataclass(frozen=True)
+class Step:
+    """A traced step, not yet joined to operators."""
+
+    model: nn.Module
+    """A copy that holds no memory."""
+    primitives: Primitives
+
+
+def read_step(
+    model: nn.Module | Callable[[], nn.Module],
+    example_inputs: Sequence[Any] | Mapping[str, Any],
+    *,
+    loss: Callable[..., Any] | None = None,
+    training: bool = True,
+    assumed_size: int | None = None,
+) -> Step:
+    """Trace and tell the phases apart; arguments as for opweave.capture."""
+    args, kwargs = _arguments(example_inputs)
+    joint = trace(model, args, kwargs, loss)
+    if joint.missing_gradients and training:
+        raise CaptureError(
+            f'parameter "{joint.missing_gradients[0]}" is read but gets no gradient '
+            f"({len(joint.missing_gradients)} such parameters)"
+            "\nhint: set requires_grad to False where that is intended"
+        )
+    calls = primitives(joint, Phases(joint), assumed_size)
+    if not training:
+        calls.calls = [call for call in calls.calls if call.phase == "F"]
+    return Step(joint.model, calls)
+
+
+def graph_of(
+    step: Step,
+    *,
+    granularity: str = "operator",
+    training: bool = True,
+    optimizer: str | None = "adam",
+    microbatches: int = 1,
+    name: str | None = None,
+) -> CapturedGraph:
+    """Join the calls of a step to operators; arguments as for opweave.capture."""
+    if granularity not in ("operator", "module", "block"):
+        raise InputError(f'granularity: value is "{granularity}", expected operator, module or block')
+    if optimizer is not None and optimizer not in _STATE_BYTES:
+        raise InputError(f'optimizer: value is "{optimizer}", expected adam, sgd or None')
+    blocks = by_block(step.primitives, step.model)
+    joined = _join(step.primitives, granularity, blocks)
+    _order_after_inputs(joined)
+    operators = [_described(operator, training) for operator in joined.operators]
+    read = {parameter for operator in joined.operators for parameter in operator.parameters}
+    settings: dict[str, Any] = {"microbatches": microbatches}
+    if training:
+        settings |= _add_optimizer(step, joined, read, optimizer, operators)
+    title = name or type(step.model).__name__
+    content = {
+        "name": title,
+        "training": settings,
+        "parameters": [{"name": name, "bytes": size} for name, size in step.primitives.parameters.items()],
+        "tensors": [{"name": name, "bytes": size} for name, size in joined.tensors.items()],
+        "operators": operators,
+    }
+    return CapturedGraph(
+        Graph.from_dict(content, title)._core,
+        {operator.name: operator.calls for operator in joined.operators},
+        _repeated(step.primitives, step.model),
+        step.primitives.uncounted,
+        [parameter for parameter in step.primitives.parameters if parameter not in read],
+    )
+
+
+def _arguments(example_inputs: Sequence[Any] | Mapping[str, Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    if isinstance(example_inputs, Mapping):
+        return (), example_inputs
+    if isinstance(example_inputs, (tuple, list)):
+        return tuple(example_inputs), {}
+    return (example_inputs,), {}
+
+
+def _join(step: Primitives, granularity: str, blocks: Segments) -> Joined:
+    if granularity == "operator":
+
+        def alone(call: Primitive) -> Operator:
+            path = f"{call.path}." if call.path else ""
+            return Operator(
+                f"{path}{call.name}.{call.phase}", call.phase, blocks.index_of(call.position), call.path, call.kind
+            )
+
+        return join(step, alone)
+
+    segments = by_module(step) if granularity == "module" else blocks
+    phases = _joined_phases(step, segments)
+    operators: dict[tuple[int, str], Operator] = {}
+
+    def joined(call: Primitive) -> Operator:
+        index = segments.index_of(call.position)
+        phase = phases[index, call.phase]
+        if (index, phase) not in operators:
+            segment = segments.all[index]
+            stage = blocks.index_of(segment.start)
+            layer = segment.name.split("/")[0]
+            operators[index, phase] = Operator(f"{segment.name}.{phase}", phase, stage, layer, granularity)
+        return operators[index, phase]
+
+    return join(step, joined)
+
+
+def _joined_phases(step: Primitives, segments: Segments) -> dict[tuple[int, str], str]:
+    """Phase of the operator that calls of a phase go to: calls that are I and W in one go with I, and make it B if the
+    segment has no W of its own."""
+    present: dict[int, set[str]] = {}
+    for call in step.calls:
+        present.setdefault(segments.index_of(call.position), set()).add(call.phase)
+    result = {}
+    for index, phases in present.items():
+        gradient = "B" if "B" in phases and "W" not in phases else "I"
+        for phase in phases:
+            result[index, phase] = gradient if phase in "IB" else phase
+    return result
+
+
+def _order_after_inputs(joined: Joined) -> None:
+    """Where I also makes parameter gradients, W of the same parameters runs after it, so that an optimizer that waits
+    for W has everything."""
+    by_name = {operator.name: operator for operator in joined.operators}
+    for operator in joined.operators:
+        if operator.phase != "W":
+            continue
+        gradient = by_name.get(operator.name[:-1] + "I")
+        makes_gradients = gradient is not None and any(call.phase == "B" for call in gradient.primitives)
+        if gradient is not None and makes_gradients and not set(gradient.outputs) & set(operator.inputs):
+            operator.after.append(gradient.name)
+
+
+def _described(operator: Operator, training: bool) -> dict[str, Any]:
+    calls = operator.calls
+    by_dtype: dict[str, float] = {}
+    for call in calls:
+        by_dtype[call.dtype] = by_dtype.get(call.dtype, 0.0) + call.flops + call.bytes / 1e9
+    return {
+        "name": operator.name,
+        "kind": operator.kind,
+        "phase": operator.phase if training else "",
+        "flops": sum(call.flops for call in calls),
+        "bytes_accessed": sum(call.bytes for call in calls),
+        "dtype": max(by_dtype, key=lambda dtype: by_dtype[dtype]),
+        "inputs": operator.inputs,
+        "outputs": operator.outputs,
+        "parameters": operator.parameters,
+        "after": operator.after,
+        "workspace_bytes": operator.workspace_bytes,
+        "stage": operator.segment,
+        "layer": operator.layer,
+    }
+
+
+def _add_optimizer(
+    step: Step, joined: Joined, read: set[str], optimizer: str | None, operators: list[dict[str, Any]]
+) -> dict[str, float]:
+    """Append the operators of the optimizer; returns what training keeps per byte of weights, on average."""
+    sizes = step.primitives.parameters
+    trained = {
+        name: parameter for name, parameter in step.model.named_parameters() if parameter.requires_grad and name in read
+    }
+    kept: dict[str, int] = {}
+    if optimizer is not None:
+        state = _STATE_BYTES[optimizer]
+        kept = {name: parameter.numel() * state(parameter.element_size()) for name, parameter in trained.items()}
+        operators += _optimizer_steps(joined, trained, kept, sizes, optimizer)
+    weights = sum(sizes.values())
+    if not weights:
+        return {}
+    return {
+        "gradient_bytes_per_weight_byte": sum(sizes[name] for name in trained) / weights,
+        "optimizer_bytes_per_weight_byte": sum(kept.values()) / weights,
+    }
+
+
+def _optimizer_steps(
+    joined: Joined,
+    trainable: Mapping[str, nn.Parameter],
+    kept: Mapping[str, int],
+    weights: Mapping[str, int],
+    optimizer: str,
+) -> list[dict[str, Any]]:
+    """One operator for all parameters that one operator reads first: they live on one device anyway."""
+    first: dict[str, Operator] = {}
+    for operator in joined.operators:
+        for name in operator.parameters:
+            first.setdefault(name, operator)
+    groups: dict[str, list[str]] = {}
+    for name in kept:
+        groups.setdefault(first[name].name, []).append(name)
+    steps = []
+    used: dict[str, int] = {}
+    for names in groups.values():
+        operator = first[names[0]]
+        owner = names[0].rpartition(".")[0] if len(operator.primitives) == 1 else operator.name.rpartition(".")[0]
+        label = owner or "model"
+        used[label] = used.get(label, 0) + 1
+        if used[label] > 1:
+            label = f"{label}/{used[label]}"
+        elements = sum(trainable[name].numel() for name in names)
+        # Reads weights, gradients and state; writes weights and state.
+        moved = sum(3 * weights[name] + 2 * kept[name] for name in names)
+        steps.append(
+            {
+                "name": f"{label}.O",
+                "kind": optimizer,
+                "phase": "O",
+                "flops": _OPTIMIZER_FLOPS[optimizer] * elements,
+                "bytes_accessed": moved,
+                "dtype": "fp32",
+                "parameters": names,
+                "stage": operator.segment,
+                "layer": operator.layer,
+            }
+        )
+    return steps
+
+
+def _repeated(step: Primitives, model: nn.Module) -> list[list[str]]:
+    names = block_names(model)
+
+    def block_of(call: Primitive) -> str:
+        return next((name for name in names if call.path == name or call.path.startswith(name + ".")), "")
+
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for block, calls in signatures(step.calls, block_of).items():
+        if block:
+            groups.setdefault(calls, []).append(block)
+    return [group for group in groups.values() if len(group) > 1]

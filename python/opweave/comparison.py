@@ -1,0 +1,92 @@
+"""A plan beside the published pipeline schedules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from opweave import _core
+from opweave.amounts import Amount
+from opweave.cluster import Cluster
+from opweave.graph import Graph
+from opweave.planner import settings
+from opweave.plans import Plan
+
+_HEADINGS = ("schedule", "makespan", "gap", "bubble", "peak activations", "peak memory", "fits", "parameter copies")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The published schedules that apply to a problem, longest makespan first, and the plan as the last."""
+
+    problem: str
+    lower_bound_ns: int
+    lower_bound_name: str
+    schedules: list[dict[str, Any]]
+    """Of each: name, makespan_ns, gap, bubble_ratio, peak_memory_bytes, peak_activations, fits_memory,
+    parameter_copies. Memory is reported, not enforced."""
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table as text, without headings."""
+        table: list[tuple[str, ...]] = []
+        for schedule in self.schedules:
+            gap, activations = schedule["gap"], schedule["peak_activations"]
+            table.append(
+                (
+                    schedule["name"],
+                    _core.human_time(schedule["makespan_ns"]),
+                    "-" if gap is None else f"{100 * gap:.1f}%",
+                    f"{100 * schedule['bubble_ratio']:.1f}%",
+                    "-" if activations is None else f"{activations:.2f}",
+                    _core.human_bytes(schedule["peak_memory_bytes"]),
+                    "yes" if schedule["fits_memory"] else "no",
+                    str(schedule["parameter_copies"]),
+                )
+            )
+        bound = f"lower bound ({self.lower_bound_name})"
+        table.append((bound, _core.human_time(self.lower_bound_ns), "", "", "", "", "", ""))
+        return table
+
+    def show(self) -> None:
+        """Print the table."""
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=self.problem or None)
+        for heading in _HEADINGS:
+            table.add_column(heading, justify="left" if heading == "schedule" else "right")
+        for row in self.rows():
+            table.add_row(*row)
+        Console().print(table)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        def line(cells: tuple[str, ...], tag: str) -> str:
+            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        return "<table>" + line(_HEADINGS, "th") + "".join(line(row, "td") for row in self.rows()) + "</table>"
+
+
+def compare(
+    graph: Graph | Plan,
+    cluster: Cluster | None = None,
+    *,
+    microbatches: int | None = None,
+    replicas: int | None = None,
+    contention: str | None = None,
+    memory_limit: Amount | None = None,
+) -> Comparison:
+    """Simulate the published schedules that apply: ``compare(plan)``, or ``compare(graph, cluster)`` without a plan.
+
+    Which ones apply follows from the graph's stages, their devices and the replicas (docs/experts.md). The other
+    arguments are those of opweave.plan; a plan carries its own settings.
+    """
+    replacements = settings(microbatches, replicas, contention, memory_limit)
+    if isinstance(graph, Plan):
+        figures = _core.compare(graph.graph._core, graph.cluster._core, graph._core, replacements)
+    elif cluster is None:
+        raise TypeError("compare() takes a plan, or a graph and a cluster")
+    else:
+        figures = _core.compare(graph._core, cluster._core, None, replacements)
+    return Comparison(**figures)

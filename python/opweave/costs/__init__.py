@@ -1,0 +1,14 @@
+"""How long operators, transfers and collectives take.
+
+Durations of operators: analytic for devices that are not at hand, measured on this machine, profiled from a trace.
+Transfers and collectives: LinkModel and collective_ns. Named devices with the source of every number: NODES.
+"""
+
+from opweave.costs.analytic import analytic
+from opweave.costs.curves import Curve, constant
+from opweave.costs.devices import NODES, NodeModel
+from opweave.costs.links import LinkModel, collective_ns
+from opweave.costs.measured import measured
+from opweave.costs.profiled import profiled
+
+__all__ = ["NODES", "Curve", "LinkModel", "NodeModel", "analytic", "collective_ns", "constant", "measured", "profiled"]

@@ -1,0 +1,39 @@
+"""The errors that opweave raises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opweave._core import InputError, InternalError
+
+if TYPE_CHECKING:
+    from opweave.plans import Bound
+
+__all__ = ["CaptureError", "InputError", "InternalError", "NoPlanError"]
+
+
+class CaptureError(InputError):
+    """A model cannot be captured. The message names the module and the reason."""
+
+
+class NoPlanError(RuntimeError):
+    """There is no plan: none exists, or none was found within the limits.
+
+    Attributes:
+        infeasible: True if it is proven that no valid plan exists.
+        detail: Why, in one line; may be empty.
+        limit: The limit that ended the search ("time 60 s", "work 1000", "interrupt"), or empty.
+        bounds: Lower bounds on the makespan, known even without a plan.
+    """
+
+    def __init__(self, *, infeasible: bool, detail: str, limit: str, bounds: tuple[Bound, ...]) -> None:
+        message = "no plan exists" if infeasible else "no plan found"
+        if limit:
+            message += f" ({limit})"
+        if detail:
+            message += f": {detail}"
+        super().__init__(message)
+        self.infeasible = infeasible
+        self.detail = detail
+        self.limit = limit
+        self.bounds = bounds

@@ -1,0 +1,85 @@
+"""Plans as charts of letters, for terminals and notebooks. Plan.report writes the complete picture."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from opweave import _core
+
+if TYPE_CHECKING:
+    from opweave.plans import Plan
+
+# PyTorch draws its pipeline schedules in these colours.
+_STYLES = {"F": "blue", "I": "cyan", "W": "green", "B": "yellow", "O": "magenta", "=": "white"}
+_HTML_COLOURS = {"F": "#1f77b4", "I": "#17becf", "W": "#2ca02c", "B": "#ff7f0e", "O": "#9467bd", "=": "#7f7f7f"}
+_MEANINGS = {
+    "F": "F forward",
+    "I": "I gradient of inputs",
+    "W": "W gradient of weights",
+    "B": "B I and W",
+    "O": "O optimizer",
+    "=": "= no phase",
+}
+
+
+def rows(plan: Plan, width: int) -> list[tuple[str, str]]:
+    """(label, *width* letters) for every stream of each device that runs something, in the order of the cluster.
+
+    A letter is the phase that fills most of its share of the makespan, "." where idle time does. O(tasks + width).
+    """
+    phases = {op["name"]: op.get("phase") or "=" for op in plan.graph.operators}
+    makespan = max(plan.makespan_ns, 1)
+    shares: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for task in plan.tasks:
+        first, last = task["start_ns"] * width / makespan, task["end_ns"] * width / makespan
+        for device in task["devices"]:
+            for stream in task["streams"]:
+                cells = shares.setdefault((device, stream), [{} for _ in range(width)])
+                for index in range(int(first), min(int(last) + 1, width)):
+                    filled = min(last, index + 1) - max(first, index)
+                    letter = phases[task["operator"]]
+                    cells[index][letter] = cells[index].get(letter, 0.0) + filled
+    order = {device: index for index, device in enumerate(plan.cluster.devices)}
+    labels = sorted(shares, key=lambda row: (order[row[0]], row[1] != "compute", row[1]))
+    return [(f"{device} {stream}", "".join(map(_letter, shares[device, stream]))) for device, stream in labels]
+
+
+def _letter(cell: dict[str, float]) -> str:
+    if not cell:
+        return "."
+    letter, filled = max(cell.items(), key=lambda entry: entry[1])
+    return letter if filled >= 1 - sum(cell.values()) else "."
+
+
+def show(plan: Plan, width: int | None) -> None:
+    """Print the chart, coloured where the terminal has colours."""
+    console = Console(width=width, highlight=False)
+    devices = plan.cluster.to_dict()["devices"]
+    names = [f"{device['name']} {stream}" for device in devices for stream in device.get("streams", ["compute"])]
+    label_width = max(map(len, names)) + 1
+    chart = rows(plan, max(console.width - label_width - 1, 10))
+    console.print(plan.summary(), soft_wrap=True)
+    for label, letters in chart:
+        line = Text(label.ljust(label_width))
+        for letter in letters:
+            line.append(letter, style=_STYLES.get(letter, "dim"))
+        console.print(line, soft_wrap=True)
+    used = {letter for _, letters in chart for letter in letters}
+    legend = ", ".join(meaning for letter, meaning in _MEANINGS.items() if letter in used)
+    console.print(f"0 to {_core.human_time(plan.makespan_ns)}; {legend}", style="dim", soft_wrap=True)
+
+
+def html(plan: Plan, width: int = 120) -> str:
+    """The chart as a fragment of HTML."""
+    lines = []
+    for label, letters in rows(plan, width):
+        cells = "".join(
+            f'<span style="color:{_HTML_COLOURS[letter]}">{letter}</span>' if letter in _HTML_COLOURS else letter
+            for letter in letters
+        )
+        lines.append(f"{escape(label):>16} {cells}")
+    return f"<p>{escape(plan.summary())}</p><pre style='line-height:1.1'>" + "\n".join(lines) + "</pre>"

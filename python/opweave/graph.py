@@ -1,0 +1,127 @@
+"""Computational graphs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from opweave import _core
+from opweave.document import Document, read_text
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Graph(Document):
+    """The operators, tensors and parameters of one microbatch, and how an iteration repeats them.
+
+    Immutable and checked: whoever holds a graph need not ask whether it is well formed.
+    """
+
+    def __init__(self, core: _core.Graph) -> None:
+        """Users call from_json, from_file or from_dict, opweave.capture or Pipeline."""
+        self._core = core
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "graph") -> Graph:
+        """Read a graph; *source* names the text in errors. Raises InputError."""
+        return cls(_core.parse_graph(text, source))
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Graph:
+        """Read a graph file. Raises InputError naming file, place and value."""
+        return cls.from_json(read_text(path), os.fspath(path))
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], source: str = "graph") -> Graph:
+        """Read a graph from a dictionary with the keys of the file; "format" and "version" may be left out."""
+        return cls.from_json(json.dumps({"format": "opweave.graph", "version": 1, **content}), source)
+
+    def to_json(self) -> str:
+        """The graph file, in canonical form."""
+        return self._core.to_json()
+
+    @property
+    def name(self) -> str:
+        """Name of the graph."""
+        return self._core.name
+
+    @property
+    def content_hash(self) -> str:
+        """16 hexadecimal digits: equal content, equal hash."""
+        return self._core.content_hash()
+
+    @property
+    def operators(self) -> list[dict[str, Any]]:
+        """The operators, keys as in the file. Do not change them; see to_dict."""
+        operators: list[dict[str, Any]] = self._content["operators"]
+        return operators
+
+    @property
+    def tensors(self) -> dict[str, int]:
+        """Bytes of every tensor by name."""
+        return {tensor["name"]: tensor["bytes"] for tensor in self._content.get("tensors", ())}
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Bytes of the weights of every parameter by name."""
+        return {parameter["name"]: parameter["bytes"] for parameter in self._content.get("parameters", ())}
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """How an iteration repeats the graph: microbatches, replicas, bytes of gradients and optimizer state."""
+        return {"microbatches": 1, "replicas": 1, **self._content.get("training", {})}
+
+    def with_training(
+        self,
+        *,
+        microbatches: int | None = None,
+        replicas: int | None = None,
+        gradient_bytes_per_weight_byte: float | None = None,
+        optimizer_bytes_per_weight_byte: float | None = None,
+    ) -> Self:
+        """The same graph in another training setting; what is None stays.
+
+        bf16 weights under Adam with fp32 copies keep 1 byte of gradients and 6 of optimizer state per byte of weights.
+        """
+        content = self.to_dict()
+        training = content.setdefault("training", {})
+        if microbatches is not None or replicas is not None:
+            # A binding of microbatches to replicas is for the numbers that its author had in mind.
+            training.pop("replica_of_microbatch", None)
+        changes = {
+            "microbatches": microbatches,
+            "replicas": replicas,
+            "gradient_bytes_per_weight_byte": gradient_bytes_per_weight_byte,
+            "optimizer_bytes_per_weight_byte": optimizer_bytes_per_weight_byte,
+        }
+        training.update({key: value for key, value in changes.items() if value is not None})
+        return self._derived(content)
+
+    def with_durations(self, durations: Mapping[str, int | Mapping[str, int]]) -> Self:
+        """The same graph with measured durations (ns) by operator: one number, or one per device type.
+
+        Raises InputError for a name that is no operator.
+        """
+        content = self.to_dict()
+        left = dict(durations)
+        for op in content["operators"]:
+            if op["name"] in left:
+                duration = left.pop(op["name"])
+                op["duration_ns"] = dict(duration) if isinstance(duration, Mapping) else duration
+                op.pop("modes", None)
+        if left:
+            raise _core.InputError(f'durations: operator "{next(iter(left))}" is unknown')
+        return self._derived(content)
+
+    def _derived(self, content: dict[str, Any]) -> Self:
+        """This graph with other content, and all that it knows beside its file."""
+        return type(self)(Graph.from_dict(content, self.name or "graph")._core)
+
+    def __repr__(self) -> str:
+        return (
+            f"<opweave.Graph {self.name!r}: {len(self.operators)} operators, {len(self.tensors)} tensors, "
+            f"{len(self.parameters)} parameters, {self.training['microbatches']} microbatches>"
+        )

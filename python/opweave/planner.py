@@ -1,0 +1,160 @@
+"""The one call that does the work."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opweave import _core
+from opweave.amounts import Amount, to_bytes
+from opweave.cluster import Cluster
+from opweave.errors import NoPlanError
+from opweave.graph import Graph
+from opweave.plans import Bound, Plan, Violation
+from opweave.progress import ProgressBar
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a running search."""
+
+    seconds: float
+    makespan_ns: int | None
+    """Of the best plan so far; None before the first."""
+    lower_bound_ns: int
+    method: str
+    """What is at work, or what found the best plan."""
+
+
+def settings(
+    microbatches: int | None, replicas: int | None, contention: str | None, memory_limit: Amount | None
+) -> _core.Settings:
+    """Replacements for what graph and cluster say; None keeps that."""
+    limit = None if memory_limit is None else to_bytes(memory_limit, "memory_limit")
+    return _core.Settings(microbatches, replicas, contention, limit)
+
+
+def plan(
+    graph: Graph,
+    cluster: Cluster,
+    *,
+    time_limit: float | None = None,
+    work_limit: int | None = None,
+    seed: int = 1,
+    threads: int | None = None,
+    microbatches: int | None = None,
+    replicas: int | None = None,
+    contention: str | None = None,
+    memory_limit: Amount | None = None,
+    progress: bool | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Plan:
+    """Plan *graph* on *cluster*: the best placement and schedule found within the limits, checked.
+
+    Args:
+        graph: Operators of one microbatch, with durations or with flops and bytes that the cluster's rates time.
+        cluster: Devices and links.
+        time_limit: Seconds; 60 if neither limit is given. Wall time stays within 5 % and half a second of it.
+        work_limit: Evaluations of candidate plans. With this limit alone the result is repeatable to the byte.
+        seed: Of the search.
+        threads: Of the search; None takes all cores.
+        microbatches, replicas, contention, memory_limit: Replace what graph and cluster say. *memory_limit* is the
+            capacity of every device in bytes or as a text such as "80GiB".
+        progress: Show a progress bar on standard error or in the notebook; None shows one where somebody watches.
+        on_progress: Called in this thread a few times a second. An exception from it ends the search and is raised.
+
+    Ctrl-C ends the search, and the best plan so far is returned with ``plan.stopped_by == "interrupt"``.
+    KeyboardInterrupt is raised if there is no plan yet, or at once at a second Ctrl-C. The interpreter is free
+    meanwhile: other Python threads run.
+
+    Raises:
+        InputError: No plan can be valid whatever the order, or an argument is out of range.
+        NoPlanError: No plan exists, or none was found within the limits.
+    """
+    if time_limit is None and work_limit is None:
+        time_limit = 60.0
+    for name, limit in (("time_limit", time_limit), ("work_limit", work_limit)):
+        if limit is not None and not limit >= 0:
+            raise _core.InputError(f"{name}: value is {limit}, expected a number from 0")
+    if threads is not None and threads < 1:
+        raise _core.InputError(f"threads: value is {threads}, expected an integer from 1")
+    replacements = settings(microbatches, replicas, contention, memory_limit)
+    search = _core.Search(graph._core, cluster._core, replacements, time_limit, work_limit, seed, threads or 0)
+
+    interrupted = False
+    with ProgressBar(progress, time_limit) as bar:
+
+        def look() -> None:
+            state = search.progress()
+            bar.show(state)
+            if on_progress is not None:
+                on_progress(Progress(state.seconds, state.makespan_ns, state.lower_bound_ns, state.method))
+
+        result, interrupted = _run(search, look)
+    if result.plan is None:
+        if interrupted:
+            raise KeyboardInterrupt
+        raise NoPlanError(
+            infeasible=result.infeasible,
+            detail=result.detail,
+            limit=result.limit,
+            bounds=tuple(Bound(*bound) for bound in result.bounds),
+        )
+    best = Plan(result.plan, graph, cluster)
+    best.stopped_by = result.limit
+    if interrupted:
+        print(f"opweave: interrupted: {best.summary()}", file=sys.stderr)
+    return best
+
+
+def _run(search: _core.Search, look: Callable[[], None]) -> tuple[_core.PlanResult, bool]:
+    """Run in a thread of its own, so that this one sees signals. Returns the result and whether Ctrl-C ended it."""
+    results: list[_core.PlanResult] = []
+    errors: list[BaseException] = []
+    done = threading.Event()  # Thread.join believes that the thread has ended when a signal interrupts it
+
+    def work() -> None:
+        try:
+            results.append(search.run())
+        except BaseException as error:  # raised again by the caller's thread
+            errors.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=work, name="opweave-plan", daemon=True).start()
+    interrupted = False
+    try:
+        while not done.wait(0.05):
+            look()
+    except KeyboardInterrupt:
+        interrupted = True
+        search.stop()
+        done.wait()  # a second Ctrl-C is raised from here
+    except BaseException:
+        search.stop()
+        done.wait()
+        raise
+    if errors:
+        raise errors[0]
+    return results[0], interrupted
+
+
+def check(plan: Plan, limit: int = 100) -> list[Violation]:
+    """What *plan* breaks, at most *limit* findings; empty for a valid plan. The same as plan.check()."""
+    return plan.check(limit)
+
+
+def lower_bounds(
+    graph: Graph,
+    cluster: Cluster,
+    *,
+    microbatches: int | None = None,
+    replicas: int | None = None,
+    contention: str | None = None,
+    memory_limit: Amount | None = None,
+) -> tuple[Bound, ...]:
+    """Bounds on the makespan that need no search, largest first; arguments as for plan(). Raises InputError."""
+    replacements = settings(microbatches, replicas, contention, memory_limit)
+    return tuple(Bound(*bound) for bound in _core.lower_bounds(graph._core, cluster._core, replacements))

@@ -1,0 +1,158 @@
+"""Plans: where and when every operator runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from opweave import _core
+from opweave.cluster import Cluster
+from opweave.document import Document, read_text
+from opweave.graph import Graph
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A value that no valid plan can go below."""
+
+    name: str
+    """The argument that proves it, as in docs/bounds.md."""
+    value_ns: int
+    detail: str
+    """Where it binds; may be empty."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule that a plan breaks."""
+
+    rule: str
+    """once, stream, presence, transfer, memory, placement or figures (docs/concepts.md)."""
+    message: str
+
+
+class Plan(Document):
+    """A checked schedule of a graph on a cluster, with its figures, its lower bounds and where it comes from.
+
+    `tasks` and `transfers` say what runs where and when; `statistics` holds the figures per device.
+    """
+
+    def __init__(self, core: _core.Plan, graph: Graph, cluster: Cluster) -> None:
+        """Users call opweave.plan, from_json or from_file."""
+        self._core = core
+        self.graph = graph
+        self.cluster = cluster
+        self.stopped_by = ""
+        """What ended the search: "time 60 s", "work 1000", "interrupt"; empty if it ended by itself, or for a file."""
+
+    @classmethod
+    def from_json(cls, text: str, graph: Graph, cluster: Cluster, source: str = "plan") -> Plan:
+        """Read a plan for this graph and cluster. Whether it obeys the rules is for check() to say.
+
+        Raises InputError.
+        """
+        return cls(_core.parse_plan(text, source, graph._core, cluster._core), graph, cluster)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], graph: Graph, cluster: Cluster) -> Plan:
+        """Read a plan file for this graph and cluster. Raises InputError naming file, place and value."""
+        return cls.from_json(read_text(path), graph, cluster, os.fspath(path))
+
+    def to_json(self) -> str:
+        """The plan file, in canonical form."""
+        return self._core.to_json(self.graph._core, self.cluster._core)
+
+    @property
+    def makespan_ns(self) -> int:
+        """End of the last task."""
+        return int(self._content["makespan_ns"])
+
+    @property
+    def lower_bound_ns(self) -> int:
+        """Proven: no valid plan is shorter. 0 if nothing was proven."""
+        return int(self._content["lower_bound_ns"])
+
+    @property
+    def gap(self) -> float:
+        """(makespan - lower bound) / makespan."""
+        return float(self._content["gap"])
+
+    @property
+    def optimal(self) -> bool:
+        """True if the makespan equals the lower bound."""
+        return bool(self._content["status"] == "optimal")
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """All lower bounds, largest first."""
+        return tuple(
+            Bound(bound["name"], bound["value_ns"], bound.get("detail", ""))
+            for bound in self._content.get("bounds", ())
+        )
+
+    @property
+    def tasks(self) -> list[dict[str, Any]]:
+        """Tasks by start, keys as in the file: operator, microbatch or replica, devices, streams, start_ns, end_ns."""
+        tasks: list[dict[str, Any]] = self._content["tasks"]
+        return tasks
+
+    @property
+    def transfers(self) -> list[dict[str, Any]]:
+        """Transfers by start, keys as in the file: tensor, microbatch, source, destination, start_ns, end_ns."""
+        transfers: list[dict[str, Any]] = self._content.get("transfers", [])
+        return transfers
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """Period, bubble ratio, bytes moved, and per device busy time, bubble and memory; keys as in the file."""
+        statistics: dict[str, Any] = self._content["statistics"]
+        return statistics
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Version, method, seed, limit and hashes of the inputs; keys as in the file."""
+        provenance: dict[str, Any] = self._content.get("provenance", {})
+        return provenance
+
+    def check(self, limit: int = 100) -> list[Violation]:
+        """What the plan breaks, at most *limit* findings; empty for a valid plan.
+
+        The validator uses nothing of what made the plan.
+        """
+        return [
+            Violation(rule, message)
+            for rule, message in _core.check(self.graph._core, self.cluster._core, self._core, limit)
+        ]
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write one HTML page that needs no network: Gantt, memory, transfers, comparison, bounds."""
+        _core.write_file(os.fspath(path), _core.report_html(self.graph._core, self.cluster._core, self._core))
+
+    def trace(self, path: str | os.PathLike[str]) -> None:
+        """Write a trace for Perfetto (ui.perfetto.dev)."""
+        _core.write_file(os.fspath(path), _core.perfetto_trace(self.graph._core, self.cluster._core, self._core))
+
+    def show(self, width: int | None = None) -> None:
+        """Print the plan as a Gantt chart of letters: a line per stream of each device, phases F, I, W, B and O.
+
+        *width* is in characters; None takes that of the terminal.
+        """
+        from opweave.gantt import show
+
+        show(self, width)
+
+    def _repr_html_(self) -> str:
+        from opweave.gantt import html
+
+        return html(self)
+
+    def summary(self) -> str:
+        """Makespan, lower bound and gap in one line."""
+        return (
+            f"makespan {_core.human_time(self.makespan_ns)}, lower bound {_core.human_time(self.lower_bound_ns)}, "
+            f"gap {100 * self.gap:.1f}%, bubble {100 * self.statistics['bubble_ratio']:.1f}%"
+        )
+
+    def __repr__(self) -> str:
+        return f"<opweave.Plan of {self.graph.name!r} on {self.cluster.name!r}: {self.summary()}>"

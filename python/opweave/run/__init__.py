@@ -1,0 +1,58 @@
+"""Running plans on processes with torch.distributed. See docs/running.md.
+
+Compiling a plan, durations and traces need no torch; what runs is imported on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from opweave.run.compiler import compile_plan
+from opweave.run.durations import measured_durations, with_durations
+from opweave.run.errors import LaunchError, PeerError, ProgramError
+from opweave.run.program import Action, ActionTiming, Message, Program, Segment
+from opweave.run.perfetto import trace
+
+if TYPE_CHECKING:
+    from opweave.run.executor import Executor, StepResult, execute, gather_timings
+    from opweave.run.launcher import launch
+    from opweave.run.pipelining import PipeliningRunner
+
+_NEEDS_TORCH = {
+    "Executor": "executor",
+    "PipeliningRunner": "pipelining",
+    "StepResult": "executor",
+    "execute": "executor",
+    "gather_timings": "executor",
+    "launch": "launcher",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NEEDS_TORCH:
+        module = import_module(f"opweave.run.{_NEEDS_TORCH[name]}")
+        value = getattr(module, name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "Action",
+    "ActionTiming",
+    "Executor",
+    "LaunchError",
+    "Message",
+    "PeerError",
+    "PipeliningRunner",
+    "Program",
+    "ProgramError",
+    "Segment",
+    "StepResult",
+    "compile_plan",
+    "execute",
+    "gather_timings",
+    "launch",
+    "measured_durations",
+    "trace",
+    "with_durations",
+]

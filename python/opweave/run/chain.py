@@ -1,0 +1,56 @@
+"""Programs that are a chain of stages: what torch.distributed.pipelining can express."""
+
+from __future__ import annotations
+
+from opweave.run.errors import ProgramError
+from opweave.run.program import Program
+
+
+def stages_of(program: Program) -> list[str]:
+    """The segments of a chain, in the order in which tensors pass them; segment i is stage i.
+
+    Raises ProgramError with the reason where the target has no word for it: a branch, a skip, a segment with two
+    homes, a rank without a stage, inputs in the middle.
+    """
+    names = list(program.segments)
+    target = "torch.distributed.pipelining"
+    for number, name in enumerate(names):
+        segment = program.segments[name]
+        if len(set(segment.homes)) > 1:
+            homes = ", ".join(program.devices[rank] for rank in sorted(set(segment.homes)))
+            raise ProgramError(f'segment "{name}" lives on {homes}; {target} has one rank per stage')
+        before = names[number - 1] if number else None
+        for entry in segment.inputs:
+            if entry.producer is None and before is not None:
+                raise ProgramError(
+                    f'segment "{name}" takes "{entry.tensor}" from outside; {target} gives inputs to the first stage'
+                )
+            if entry.producer not in (None, before):
+                raise ProgramError(
+                    f'segment "{name}" takes "{entry.tensor}" from "{entry.producer}"; {target} passes tensors only '
+                    f'from a stage to the next, here from "{before}"'
+                )
+        if before is not None and tuple(entry.tensor for entry in segment.inputs) != program.segments[before].outputs:
+            raise ProgramError(
+                f'segment "{name}" takes {len(segment.inputs)} tensors, "{before}" makes '
+                f"{len(program.segments[before].outputs)}; {target} passes them all, in their order"
+            )
+    for rank, device in enumerate(program.devices):
+        if not program.segments_on(rank):
+            raise ProgramError(f"device {device} runs nothing; {target} needs a stage on every rank")
+    return names
+
+
+def ranks_of(program: Program) -> list[int]:
+    """Rank of every stage. Raises as stages_of."""
+    return [program.segments[name].homes[0] for name in stages_of(program)]
+
+
+def microbatch_order(program: Program) -> list[int]:
+    """Microbatches in the order in which the last stage runs them forward.
+
+    torch.distributed.pipelining finds losses by the number of forwards so far, so that exported schedules number the
+    microbatches in this order. Microbatches are alike: only the slice of the batch that each one gets changes.
+    """
+    last = stages_of(program)[-1]
+    return [b for phase, segment, b in program.order(program.segments[last].homes[0]) if (phase, segment) == ("F", last)]

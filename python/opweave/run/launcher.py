@@ -1,0 +1,189 @@
+"""Starts the processes of a plan on this machine and watches them."""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import multiprocessing.connection
+import os
+import pickle
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+
+from opweave.run.errors import LaunchError, PeerError
+
+_GRACE_S = 3.0  # for the others to report, after one process has failed
+
+
+def launch(
+    function: Callable[..., Any],
+    processes: int,
+    args: Sequence[Any] = (),
+    *,
+    timeout_s: float = 300.0,
+    backend: str = "gloo",
+    log_dir: str | os.PathLike[str] | None = None,
+    threads: int = 1,
+    start_method: Literal["spawn", "fork"] = "spawn",
+) -> list[Any]:
+    """Calls `function(rank, *args)` in `processes` new processes that form a process group; returns what they return.
+
+    Output of rank r goes to `log_dir/rank<r>.log` (a new folder in the temporary one by default), torch uses `threads` threads
+    in each. "spawn" needs a function that can be imported; "fork" starts faster and takes any, but the caller must
+    not have used a GPU or threads of its own.
+
+    Raises LaunchError as soon as one process fails or is killed, naming it, its error and its log, or after `timeout_s`
+    seconds (the logs then end with where each process was). No process outlives the call.
+    """
+    folder = Path(log_dir or tempfile.mkdtemp(prefix="opweave-run-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("rank*.*"):
+        stale.unlink()
+    rendezvous = folder / "rank.store"
+    context = multiprocessing.get_context(start_method)
+    workers = [
+        context.Process(
+            target=_work,
+            args=(rank, processes, function, tuple(args), backend, threads, str(folder), str(rendezvous), timeout_s),
+            daemon=True,
+        )
+        for rank in range(processes)
+    ]
+    try:
+        for worker in workers:
+            worker.start()
+        _watch(workers, folder, timeout_s)
+    finally:
+        _end(workers)
+    results = []
+    for rank in range(processes):
+        with open(folder / f"rank{rank}.result", "rb") as file:
+            results.append(pickle.load(file))
+    return results
+
+
+def _work(
+    rank: int,
+    processes: int,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    backend: str,
+    threads: int,
+    folder: str,
+    rendezvous: str,
+    timeout_s: float,
+) -> None:
+    """Body of one process. Leaves a .result or an .error file behind."""
+    log = open(f"{folder}/rank{rank}.log", "a", buffering=1)  # noqa: SIM115 (open until the process ends)
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    sys.stdout = sys.stderr = log
+    faulthandler.register(signal.SIGUSR1, log)
+    torch.set_num_threads(threads)
+    if backend == "gloo" and sys.platform == "linux":
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all processes are on this machine
+    try:
+        if backend == "nccl":
+            torch.cuda.set_device(rank)
+        dist.init_process_group(
+            backend,
+            init_method=f"file://{rendezvous}",
+            rank=rank,
+            world_size=processes,
+            timeout=timedelta(seconds=timeout_s),
+        )
+        result = function(rank, *args)
+        with open(f"{folder}/rank{rank}.partial", "wb") as file:
+            pickle.dump(result, file)
+        os.replace(f"{folder}/rank{rank}.partial", f"{folder}/rank{rank}.result")
+        dist.barrier()  # a process that leaves early would look like a failure to those that still talk to it
+        dist.destroy_process_group()
+    except BaseException as error:  # noqa: BLE001 (reported by the parent)
+        traceback.print_exc()
+        kind = "peer" if isinstance(error, PeerError) or _is_closed_connection(error) else "own"
+        Path(f"{folder}/rank{rank}.error").write_text(f"{kind}\n{type(error).__name__}: {error}\n")
+        log.flush()
+        # Skips destructors of a process group whose peers may be gone: they can hang.
+        os._exit(1)
+
+
+def _is_closed_connection(error: BaseException) -> bool:
+    text = str(error)
+    return any(sign in text for sign in ("Connection closed by peer", "Connection reset by peer", "Broken pipe"))
+
+
+def _watch(workers: list[Any], folder: Path, timeout_s: float) -> None:
+    """Returns when all processes have ended well."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        failed = [rank for rank, worker in enumerate(workers) if worker.exitcode not in (None, 0)]
+        if failed:
+            grace = time.monotonic() + _GRACE_S
+            while time.monotonic() < grace and any(worker.exitcode is None for worker in workers):
+                time.sleep(0.05)
+            raise LaunchError(_failure(workers, folder, failed))
+        running = [worker for worker in workers if worker.exitcode is None]
+        if not running:
+            return
+        left = deadline - time.monotonic()
+        if left <= 0:
+            ranks = [rank for rank, worker in enumerate(workers) if worker.exitcode is None]
+            for rank in ranks:
+                os.kill(workers[rank].pid, signal.SIGUSR1)
+            time.sleep(0.3)  # for the stacks to reach the logs
+            noun = "rank" if len(ranks) == 1 else "ranks"
+            raise LaunchError(
+                f"{noun} {', '.join(map(str, ranks))} did not end within {timeout_s:g} s; logs with where they were: {folder}"
+            )
+        multiprocessing.connection.wait([worker.sentinel for worker in running], min(left, 1.0))
+
+
+def _failure(workers: list[Any], folder: Path, first: list[int]) -> str:
+    """One line about the process that failed first by itself: killed, else with an error that no other one caused."""
+
+    def rank_of_blame(rank: int) -> tuple[int, int]:
+        code = workers[rank].exitcode
+        if code is not None and code < 0:
+            return (0, rank not in first)
+        error = folder / f"rank{rank}.error"
+        caused_by_peer = error.exists() and error.read_text().startswith("peer\n")
+        return (2 if caused_by_peer else 1, rank not in first)
+
+    failed = [rank for rank, worker in enumerate(workers) if worker.exitcode not in (None, 0)]
+    culprit = min(failed, key=rank_of_blame)
+    code = workers[culprit].exitcode
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = "unknown"
+        what = f"rank {culprit} ended with signal {-code} ({name})"
+    else:
+        error = folder / f"rank{culprit}.error"
+        reason = error.read_text().split("\n", 1)[1].strip() if error.exists() else "no error was reported"
+        what = f"rank {culprit} ended with exit code {code}: {reason}"
+    others = [str(rank) for rank in range(len(workers)) if rank != culprit]
+    ended = f"; the other ranks ({', '.join(others)}) were ended" if others else ""
+    return f"{what}{ended}\nlog: {folder / f'rank{culprit}.log'}"
+
+
+def _end(workers: list[Any]) -> None:
+    alive = [worker for worker in workers if worker.pid is not None and worker.is_alive()]
+    for worker in alive:
+        worker.terminate()
+    deadline = time.monotonic() + 2.0
+    for worker in alive:
+        worker.join(max(0.0, deadline - time.monotonic()))
+        if worker.is_alive():
+            worker.kill()
+            worker.join()

@@ -1,0 +1,119 @@
+"""The same plan by torch.distributed.pipelining, where it can express it (docs/running.md)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.pipelining import PipelineStage
+from torch.distributed.pipelining.schedules import _PipelineScheduleRuntime
+
+from opweave.export.pytorch import CsvDialect, pytorch_csv
+from opweave.run.backward import Boundary
+from opweave.run.chain import microbatch_order, stages_of
+from opweave.run.clock import Clock
+from opweave.run.executor import LossFunction, StepResult
+from opweave.run.program import ActionTiming, Program
+
+
+class PipeliningRunner:
+    """Runs steps of a program by `_PipelineScheduleRuntime` with an exported CSV. The program must be a chain of stages.
+
+    Interface and results as `Executor`, for one input tensor and one target tensor of the whole batch. `schedule`
+    is PyTorch's object. Raises ProgramError with the reason where the program cannot be expressed. Private interfaces of
+    torch are used: torch 2.13 is what this is tested with.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        segments: Mapping[str, nn.Module],
+        loss_fn: LossFunction,
+        *,
+        dialect: CsvDialect = "compute_comms",
+        group: dist.ProcessGroup | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.program = program
+        self.rank = dist.get_rank(group)
+        self.device = torch.device(device)
+        names = stages_of(program)
+        csv = pytorch_csv(program, dialect)
+        self._planned_microbatch = microbatch_order(program)
+        self._timings: list[tuple[str, str, int, Any, Any]] = []
+        self._clock = Clock(self.device)
+        mine = [number for number, name in enumerate(names) if program.segments[name].homes[0] == self.rank]
+        stages = [
+            PipelineStage(_Stage(segments[names[number]]), number, len(names), self.device, group=group)
+            for number in mine  # ascending, or the runtime hangs
+        ]
+        for stage in stages:
+            self._record(stage, names[stage.stage_index])
+        self.schedule = _PipelineScheduleRuntime(stages, program.microbatches, loss_fn=loss_fn)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "schedule.csv"
+            path.write_text(csv)
+            self.schedule._load_csv(str(path), format=dialect)
+        self._is_first, self._is_last = 0 in mine, len(names) - 1 in mine
+
+    def step(self, inputs: Tensor, target: Tensor) -> StepResult:
+        """One training iteration; all ranks give the whole batch, the ranks that need it use it. Losses are by slice of the
+        batch, timings by planned microbatch: they differ where the export numbers microbatches anew."""
+        self._timings.clear()
+        self._clock = Clock(self.device)
+        losses: list[Tensor] = []
+        arguments = (inputs,) if self._is_first else ()
+        options: dict[str, Any] = {"target": target, "losses": losses} if self._is_last else {}
+        self.schedule.step(*arguments, return_outputs=False, **options)
+        self._clock.finish()
+        planned = {step.action.key: step.action for step in self.program.ranks[self.rank]}
+        timings = [
+            ActionTiming(self.rank, planned[phase, segment, b], self._clock.ns(start), self._clock.ns(end), 0)
+            for phase, segment, b, start, end in self._timings
+        ]
+        return StepResult({b: loss.detach() for b, loss in enumerate(losses)}, {}, timings, self._clock.origin)
+
+    def _record(self, stage: PipelineStage, segment: str) -> None:
+        """Times the methods of a stage that compute; waiting for messages is outside of them."""
+
+        def timed(name: str, phase_of: Any) -> None:
+            method = getattr(stage, name)
+
+            @wraps(method)
+            def wrapper(microbatch: int, *args: Any, **options: Any) -> Any:
+                start = self._clock.mark()
+                result = method(microbatch, *args, **options)
+                planned = self._planned_microbatch[microbatch]
+                self._timings.append((phase_of(options), segment, planned, start, self._clock.mark()))
+                return result
+
+            setattr(stage, name, wrapper)
+
+        timed("forward_one_chunk", lambda options: "F")
+        timed("backward_one_chunk", lambda options: "B" if options.get("full_backward", True) else "I")
+        timed("backward_weight_one_chunk", lambda options: "W")
+
+
+class _Stage(nn.Module):
+    """A segment whose outputs the runtime may detach in place and send as they are."""
+
+    def __init__(self, segment: nn.Module) -> None:
+        super().__init__()
+        self.segment = segment
+
+    def forward(self, *arguments: Any) -> Any:
+        made = self.segment(*arguments)
+        if isinstance(made, Tensor):
+            return self._bound(made)
+        return tuple(self._bound(value) for value in made)
+
+    @staticmethod
+    def _bound(value: Tensor) -> Tensor:
+        value = value.contiguous()
+        return Boundary.apply(value) if value.requires_grad else value  # type: ignore[no-any-return]

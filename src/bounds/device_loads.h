@@ -1,0 +1,38 @@
+/// Loads that a device can have when groups of tasks go to devices undivided.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "bounds/relaxation.h"
+
+namespace opweave::bounds {
+
+/// Sums of the work of some of the groups. Where the different sums are few they are all known: a device cannot have
+/// any load between two of them.
+class DeviceLoads {
+ public:
+  /// One group: its work, and bytes of parameters that a device keeps for it at least.
+  struct Part {
+    Nanoseconds work = 0;
+    std::int64_t bytes = 0;
+  };
+  /// O(sums x different loads + n log n); sums are given up beyond 10^5.
+  explicit DeviceLoads(std::vector<Part> parts);
+
+  [[nodiscard]] Nanoseconds total() const { return total_; }
+  /// The largest load that is at most the limit; 0 below 0.
+  [[nodiscard]] Nanoseconds most_within(Nanoseconds limit) const;
+  /// The largest load below the limit. \pre limit > 0.
+  [[nodiscard]] Nanoseconds most_below(Nanoseconds limit) const { return most_within(limit - 1); }
+  /// Least bytes of parameters of a device with at least this load: groups with the least bytes per work, one of them
+  /// in part (the linear relaxation of a covering knapsack).
+  [[nodiscard]] std::int64_t bytes_for(Nanoseconds load) const;
+
+ private:
+  Nanoseconds total_ = 0;
+  std::vector<Part> parts_;        ///< by bytes per work
+  std::vector<Nanoseconds> sums_;  ///< ascending; empty if too many
+};
+
+}  // namespace opweave::bounds

@@ -1,0 +1,45 @@
+"""The branched examples: their files are what their scripts write, and they can be planned at once."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, succeeds
+
+EXAMPLES = {"vision-language": "76GiB", "omni": "76GiB", "two-tower": "36GiB"}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_pipeline_file_is_what_the_formulas_give(name, tmp_path):
+    (tmp_path / name).mkdir()
+    shutil.copy(ROOT / "examples/transformer_costs.py", tmp_path)
+    shutil.copy(ROOT / "examples" / name / "make_pipeline.py", tmp_path / name)
+    subprocess.run([sys.executable, tmp_path / name / "make_pipeline.py"], check=True, timeout=60)
+    assert (tmp_path / name / "pipeline.json").read_text() == (ROOT / "examples" / name / "pipeline.json").read_text()
+
+
+@pytest.mark.parametrize("name, memory", EXAMPLES.items())
+def test_branched_example_is_planned_within_a_second_below_every_published_schedule_that_fits(name, memory, tmp_path):
+    graph, cluster, plan = tmp_path / "graph.json", tmp_path / "cluster.json", tmp_path / "plan.json"
+    succeeds("convert", "pipeline", ROOT / "examples" / name / "pipeline.json", "--shape", "free", "--devices", 8,
+             "--memory", memory, "-o", graph, "--cluster", cluster)
+    succeeds("plan", graph, cluster, "--time-limit", 1, "-o", plan)
+    succeeds("check", graph, cluster, plan)
+    rows = json.loads(succeeds("compare", graph, cluster, plan, "--json"))["comparisons"][0]["schedules"]
+    ours = next(row for row in rows if row["name"] == "opweave")
+    fitting = [row for row in rows if row["name"] != "opweave" and row["fits_memory"]]
+    assert ours["fits_memory"]
+    assert fitting
+    assert all(ours["makespan_ns"] <= row["makespan_ns"] for row in fitting)
+
+
+def test_branches_appear_in_the_graph_as_layers_of_their_component(tmp_path):
+    graph = tmp_path / "graph.json"
+    succeeds("convert", "pipeline", ROOT / "tests/golden/formats/two_encoders.pipeline.json", "--shape", "free",
+             "--devices", 2, "-o", graph, "--cluster", tmp_path / "cluster.json")
+    operators = {op["name"]: op for op in json.loads(graph.read_text())["operators"]}
+    assert operators["language.block.mlp.F"]["devices"] == ["gpu1"]
+    assert operators["vision.block.1.mlp.I"]["layer"] == "vision.block.1"
+    assert "devices" not in operators["text.embedding.look-up.W"]

@@ -1,0 +1,290 @@
+"""From models to graphs."""
+
+import functools
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed (requirements-torch.txt)")
+
+import models  # noqa: E402
+import opweave  # noqa: E402
+from opweave.capture.step import graph_of, read_step  # noqa: E402
+from torch import nn  # noqa: E402
+
+# Model, inputs, loss.
+FAMILIES = {
+    "language": (models.Gpt, lambda: (models.ids(),), models.next_token_loss),
+    "tied": (lambda: models.Gpt(tied=True), lambda: (models.ids(),), models.next_token_loss),
+    "experts": (lambda: models.Gpt(experts=4), lambda: (models.ids(),), models.next_token_loss),
+    "two towers": (models.TwoTower, lambda: (models.pictures(), models.ids()), None),
+    "vision and language": (models.VisionLanguage, lambda: (models.pictures(), models.ids()), models.next_token_loss),
+}
+
+
+@functools.cache
+def step(family):
+    model, inputs, loss = FAMILIES[family]
+    return read_step(model, inputs(), loss=loss)
+
+
+@functools.cache
+def captured(family, granularity="operator"):
+    """As opweave.capture gives it, traced once for all granularities."""
+    return graph_of(step(family), granularity=granularity)
+
+
+def by_phase(graph, key="flops"):
+    sums = dict.fromkeys("FIWBO", 0)
+    for op in graph.operators:
+        sums[op["phase"]] += op.get(key, 0)
+    return sums
+
+
+def real_model(family):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with mode:
+        return mode, FAMILIES[family][0]()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_parameter_is_there_with_its_bytes_and_gets_its_gradient(family):
+    graph = captured(family)
+    _, model = real_model(family)
+    expected = {name: 4 * parameter.numel() for name, parameter in model.named_parameters()}
+    assert graph.parameters == expected
+    updated = {name for op in graph.operators if op["phase"] in "WB" for name in op.get("parameters", ())}
+    stepped = [name for op in graph.operators if op["phase"] == "O" for name in op["parameters"]]
+    assert updated == set(expected) - set(graph.unread_parameters)
+    assert sorted(stepped) == sorted(updated)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weight_gradients_feed_nothing_but_weight_gradients(family):
+    for granularity in ("operator", "module", "block"):
+        graph = captured(family, granularity)
+        phase_of = {op["name"]: op["phase"] for op in graph.operators}
+        makers = {tensor: op["name"] for op in graph.operators for tensor in op.get("outputs", ())}
+        for op in graph.operators:
+            for tensor in op.get("inputs", ()):
+                if phase_of.get(makers.get(tensor)) == "W":
+                    assert op["phase"] == "W", (granularity, op["name"], tensor)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_flops_are_those_of_the_flop_counter(family):
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+    aten = torch.ops.aten
+
+    def forward(query, key, value, *_, **__):
+        return sdpa_flop_count(query, key, value)
+
+    def backward(gradient, query, key, value, *_, **__):
+        return sdpa_backward_flop_count(gradient, query, key, value)
+
+    # The counter knows attention on GPUs only; the formulas are its own.
+    attention = {
+        aten._scaled_dot_product_flash_attention_for_cpu: forward,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
+    }
+    mode, model = real_model(family)
+    _, inputs, loss = FAMILIES[family]
+    with mode, FlopCounterMode(display=False, custom_mapping=attention) as counter:
+        output = model(*inputs())
+        (loss(output) if loss else output).backward()
+    assert counter.get_total_flops() > 0
+    for granularity in ("operator", "module", "block"):
+        assert captured(family, granularity).flops == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+# A matrix product of a layer costs the same forward, for the input's and for the weight's gradient; attention (2
+# products forward, 5 backward) has no weights. Per block of width 32 with 2 x 16 tokens: 12 x 32^2 weights, so
+# F = 2 x 32 x 12288 + 2 products x 2 x 2 heads x 2 x 16 x 16 x 16 = 786432 + 65536; I has 5 / 2 of the latter.
+def test_phases_of_a_block_have_the_flops_of_the_formula():
+    flops = {op["name"]: op.get("flops", 0) for op in captured("language", "block").operators}
+    for block in ("blocks.0", "blocks.1"):
+        assert flops[f"{block}.F"] == 786432 + 65536
+        assert flops[f"{block}.I"] == 786432 + 65536 * 5 // 2
+        assert flops[f"{block}.W"] == 786432
+
+
+def test_integer_inputs_have_no_gradient_so_embeddings_are_weight_gradients_alone():
+    phases = {op["name"] for op in captured("language", "block").operators}
+    assert {"tokens.F", "tokens.W", "tokens.O"} <= phases
+    assert not {"tokens.I", "tokens.B", "positions.I", "positions.B"} & phases
+
+
+def test_coarser_graphs_have_the_same_work_and_fewer_operators():
+    fine, middle, coarse = (captured("language", granularity) for granularity in ("operator", "module", "block"))
+    assert len(fine.operators) > len(middle.operators) > len(coarse.operators)
+    for phase in "FW":
+        assert by_phase(fine)[phase] == by_phase(middle)[phase] == by_phase(coarse)[phase]
+    assert by_phase(fine, "bytes_accessed")["F"] == by_phase(coarse, "bytes_accessed")["F"]
+
+
+def test_repeated_blocks_are_recognised():
+    assert captured("language").blocks == [["blocks.0", "blocks.1"]]
+    assert captured("vision and language").blocks == [
+        ["vision.0", "vision.1"],
+        ["language.blocks.0", "language.blocks.1"],
+    ]
+    stages = {op["layer"]: op["stage"] for op in captured("language", "block").operators if "layer" in op}
+    assert stages["blocks.1"] == stages["blocks.0"] + 1
+
+
+def test_two_towers_do_not_wait_for_each_other():
+    graph = captured("two towers", "block")
+    makers = {tensor: op["name"] for op in graph.operators for tensor in op.get("outputs", ())}
+    for op in graph.operators:
+        sources = {makers[tensor] for tensor in op.get("inputs", ()) if tensor in makers}
+        if op["name"].startswith("text.") and op["phase"] == "F":
+            assert not any(source.startswith(("vision", "patches")) for source in sources), op["name"]
+
+
+# Adam keeps two fp32 moments for 4 bytes of weight: 2 bytes per byte. A gradient has the bytes of its weight.
+def test_training_memory_follows_from_the_optimizer():
+    training = captured("language").training
+    assert training["gradient_bytes_per_weight_byte"] == 1
+    assert training["optimizer_bytes_per_weight_byte"] == 2
+    half = opweave.capture(models.Mlp(8).bfloat16(), (torch.zeros(2, 8, dtype=torch.bfloat16),))
+    assert half.training["optimizer_bytes_per_weight_byte"] == 6
+    assert half.operators[0].get("dtype", "bf16") == "bf16"  # the default of the file
+
+
+def test_frozen_parameters_need_no_gradients_and_no_optimizer():
+    def build():
+        model = models.Mlp(8)
+        model.up.requires_grad_(False)
+        return model
+
+    graph = opweave.capture(build, (torch.zeros(2, 8),))
+    assert {name for op in graph.operators if op["phase"] == "O" for name in op["parameters"]} == {
+        "down.weight",
+        "down.bias",
+    }
+    # Weights 4 x 8 x 8 x 2 + biases: the half that is trained keeps gradients.
+    trained = 4 * (8 * 32 + 8)
+    assert graph.training["gradient_bytes_per_weight_byte"] == pytest.approx(trained / (trained + 4 * (8 * 32 + 32)))
+
+
+def test_inference_has_no_phase_and_no_backward():
+    graph = opweave.capture(models.Mlp(8), (torch.zeros(2, 8),), training=False)
+    assert [op.get("phase", "") for op in graph.operators] == ["", "", ""]
+    assert graph.training == {"microbatches": 1, "replicas": 1}
+
+
+def test_a_model_on_the_meta_device_is_captured_like_a_real_one():
+    with torch.device("meta"):
+        model = models.Gpt()
+    graph = opweave.capture(model, (models.ids(),), loss=models.next_token_loss)
+    assert graph == captured("language")
+    assert next(model.parameters()).device.type == "meta"
+
+
+def test_the_users_model_is_left_alone():
+    model = models.Mlp(8)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    opweave.capture(model, (torch.randn(2, 8),))
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert parameter.grad is None
+
+
+# Cut between two views of one tensor: q, k and v are views of what one product makes, which is sent once.
+def test_views_are_no_tensors_of_their_own():
+    graph = captured("language")
+    attention = next(op for op in graph.operators if "flash" in op["kind"] and op["phase"] == "F")
+    assert len(attention["inputs"]) == 1
+    assert graph.tensors[attention["inputs"][0]] == 4 * 2 * 16 * 3 * 32
+    assert not any(op["kind"] in ("aten.view", "aten.t", "aten.transpose") for op in graph.operators)
+
+
+def test_parameters_that_are_never_read_are_warned_about():
+    class Spare(models.Mlp):
+        def forward(self, x):
+            return self.up(x)
+
+    with pytest.warns(UserWarning, match=r"2 parameters are never read, the first is down\.weight"):
+        graph = opweave.capture(Spare(8), (torch.zeros(2, 8),))
+    assert graph.unread_parameters == ["down.weight", "down.bias"]
+
+
+def test_branching_on_values_is_an_error_that_names_the_module():
+    with pytest.raises(opweave.CaptureError, match='module "inner": it branches on the values of tensors'):
+        opweave.capture(models.Branching(), (torch.zeros(2, 4),))
+
+
+class Selecting(nn.Module):
+    """Works on the rows that a mask selects: how many depends on data."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 8, bias=False)
+
+    def forward(self, x, mask):
+        return self.linear(x[mask.nonzero().squeeze(1)]).sum()
+
+
+# With 5 rows assumed the product costs 2 x 5 x 4 x 8 = 320 forward, and as much for the weight's gradient.
+def test_sizes_that_depend_on_data_are_assumed():
+    inputs = (torch.zeros(16, 4), torch.zeros(16, dtype=torch.bool))
+    with pytest.raises(opweave.CaptureError, match="depends on data"):
+        opweave.capture(Selecting(), inputs)
+    assert opweave.capture(Selecting(), inputs, assumed_size=5).flops == 640
+
+
+def test_captured_steps_are_planned():
+    graph = captured("language", "block").with_training(microbatches=4)
+    costed = opweave.costs.analytic(graph, opweave.Cluster.preset("a100", devices_per_node=2))
+    plan = opweave.plan(costed, opweave.Cluster.preset("a100", devices_per_node=2), work_limit=20, threads=1)
+    assert plan.check() == []
+    assert {task["operator"] for task in plan.tasks} == {op["name"] for op in graph.operators}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"granularity": "layer"}, 'granularity: value is "layer"'),
+        ({"optimizer": "lion"}, 'optimizer: value is "lion"'),
+    ],
+)
+def test_arguments_out_of_range_are_named(arguments, message):
+    with pytest.raises(opweave.InputError, match=message):
+        opweave.capture(models.Mlp(8), (torch.zeros(2, 8),), **arguments)
+
+
+def hugging_face(name):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed (requirements-torch.txt)")
+    small = {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    if name == "llama":
+        config = transformers.LlamaConfig(**small, num_key_value_heads=1)
+        return lambda: transformers.LlamaForCausalLM(config), {"input_ids": models.ids(), "labels": models.ids()}
+    if name == "mixtral":
+        config = transformers.MixtralConfig(**small, num_key_value_heads=1, num_local_experts=4)
+        return lambda: transformers.MixtralForCausalLM(config), {"input_ids": models.ids(), "labels": models.ids()}
+    text = {**small, "max_position_embeddings": 16, "bos_token_id": 62, "eos_token_id": 63}
+    vision = {**small, "image_size": 16, "patch_size": 4}
+    del vision["vocab_size"]
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=32)
+    inputs = {"input_ids": models.ids(), "pixel_values": models.pictures(), "return_loss": True}
+    return lambda: transformers.CLIPModel(config), inputs
+
+
+@pytest.mark.parametrize("name", ["llama", "mixtral", "clip"])
+def test_hugging_face_models_are_captured_from_their_configuration(name):
+    model, inputs = hugging_face(name)
+    graph = opweave.capture(model, inputs, loss=lambda output: output.loss, granularity="block")
+    updated = {parameter for op in graph.operators if op["phase"] in "IWB" for parameter in op.get("parameters", ())}
+    assert updated == set(graph.parameters) and graph.unread_parameters == []
+    assert all(len(group) == 2 for group in graph.blocks)
+    assert len(graph.blocks) == (2 if name == "clip" else 1)
+    sums = by_phase(graph)
+    assert sums["F"] > 0 and sums["I"] > 0 and sums["W"] > 0

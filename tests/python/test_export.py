@@ -1,0 +1,194 @@
+"""Exports for the frameworks of others, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+
+import pytest
+import run_support as support
+
+import opweave
+from opweave.export import layer_kind, megatron_layout, pytorch_csv, torchtitan_settings
+from opweave.run import ActionTiming, ProgramError, compile_plan, measured_durations, trace, with_durations
+
+LOOP = {f"s{i}": i % 2 for i in range(4)}
+V = {f"s{i}": min(i, 3 - i) for i in range(4)}
+
+
+def program(placement, devices=2, microbatches=2, seed=0):
+    graph = support.chain(len(placement), microbatches)
+    return compile_plan(support.plan(graph, placement, devices, seed), graph)
+
+
+def rows(csv):
+    return [[cell for cell in line.split(",") if cell] for line in csv.splitlines()]
+
+
+def test_csv_rows_are_the_planned_orders_with_stage_numbers():
+    for seed in range(5):
+        made = program(V, microbatches=3, seed=seed)
+        # PyTorch numbers losses by order, so microbatches are numbered in the order of the last stage, on device 0.
+        order = [b for phase, segment, b in made.order(0) if (phase, segment) == ("F", "s3")]
+        for rank, row in enumerate(rows(pytorch_csv(made))):
+            assert row == [f"{segment[1:]}{phase}{order.index(b)}" for phase, segment, b in made.order(rank)]
+
+
+def test_csv_with_messages_has_a_receive_for_every_send_and_a_reduction_per_stage():
+    cells = [cell for row in rows(pytorch_csv(program(LOOP), "compute_comms")) for cell in row]
+    # Three boundaries between ranks, two microbatches, two directions, two ends.
+    assert sum("SEND" in cell or "RECV" in cell for cell in cells) == 3 * 2 * 2 * 2
+    assert sorted(cell for cell in cells if "REDUCE" in cell) == [f"{stage}REDUCE_GRAD" for stage in range(4)]
+
+
+def test_csv_is_read_back_by_the_core_as_a_plan_with_the_same_order(tmp_path):
+    made = program(V, seed=3)
+    again = opweave._core.format_schedule(pytorch_csv(made, "compute_comms"), "compute_only")
+    assert again == pytorch_csv(made)
+
+
+def refuses(call, text):
+    with pytest.raises(ValueError) as error:
+        call()
+    assert text in str(error.value)
+
+
+def test_what_is_no_chain_of_stages_is_refused_with_the_reason():
+    skip = support.graph({"s0": [], "s1": ["s0"], "s2": ["s1", "s0"]}, 2)
+    made = compile_plan(support.plan(skip, {"s0": 0, "s1": 1, "s2": 0}, 2), skip)
+    refuses(lambda: pytorch_csv(made), 'segment "s2" takes "s0:0" from "s0"; torch.distributed.pipelining passes tensors only')
+    two_way = support.chain(2, 2)
+    two_way["training"]["replicas"] = 2
+    made = compile_plan(support.plan(two_way, {"s0": [0, 1], "s1": [1, 0]}, 2), two_way)
+    refuses(lambda: pytorch_csv(made), 'segment "s0" lives on gpu0, gpu1; torch.distributed.pipelining has one rank per stage')
+    refuses(lambda: pytorch_csv(program(LOOP, 3)), "device gpu2 runs nothing")
+    late_input = support.chain(2, 2)
+    next(op for op in late_input["operators"] if op["name"] == "s1.F")["inputs"].append("mask")
+    made = compile_plan(support.plan(late_input, {"s0": 0, "s1": 1}, 2), late_input)
+    refuses(lambda: pytorch_csv(made), 'segment "s1" takes "mask" from outside')
+    without_w = support.chain(2, 1)
+    without_w["operators"] = [op for op in without_w["operators"] if op["name"] != "s1.W"]
+    made = compile_plan(support.plan(without_w, {"s0": 0, "s1": 1}, 2), without_w)
+    refuses(lambda: pytorch_csv(made), "1W0 is missing")
+    refuses(lambda: pytorch_csv(program(LOOP), "fast"), "dialect: value is \"fast\"")
+
+
+MODULES = [["tok_embeddings", "layers.0"], ["layers.1"], ["layers.2"], ["norm", "output"]]
+
+
+def test_torchtitan_settings_name_the_map_the_modules_and_the_schedule(tmp_path):
+    settings = torchtitan_settings(program(V), MODULES)
+    assert settings.parallelism == {
+        "pipeline_parallel_degree": 2,
+        "pipeline_parallel_schedule": "ZBVZeroBubble",
+        "pipeline_parallel_schedule_csv": "schedule.csv",
+        "module_fqns_per_model_part": MODULES,
+    }
+    text = settings.save(tmp_path).read_text()
+    assert 'module_fqns_per_model_part = [["tok_embeddings", "layers.0"], ["layers.1"], ["layers.2"], ["norm", "output"]]' in text
+    assert (tmp_path / "schedule.csv").read_text() == pytorch_csv(program(V))
+    assert torchtitan_settings(program(LOOP), MODULES).parallelism["pipeline_parallel_schedule"] == "Interleaved1F1B"
+    line = {f"s{i}": i for i in range(4)}
+    assert torchtitan_settings(program(line, 4), MODULES).parallelism["pipeline_parallel_schedule"] == "1F1B"
+
+
+def test_torchtitan_refuses_other_maps_and_module_lists():
+    consecutive = {"s0": 0, "s1": 0, "s2": 1, "s3": 1}
+    refuses(lambda: torchtitan_settings(program(consecutive), MODULES), "stages lie on ranks [0, 0, 1, 1]; torchtitan knows")
+    refuses(lambda: torchtitan_settings(program(V), MODULES[:3]), "modules has 3 entries, expected one for each of 4 stages")
+    refuses(lambda: torchtitan_settings(program(V), [*MODULES[:3], []]), 'stage "s3" has no modules')
+    refuses(lambda: torchtitan_settings(program(V), [*MODULES[:3], ["layers.0"]]), 'module "layers.0" is in two places')
+
+
+def unrolled(layout):
+    """What Megatron-LM makes of a layout: parentheses first, then letters (pipeline_parallel_layer_layout.py)."""
+    layout = layout.replace(",", "")
+    layout = re.sub(r"\(([^)]+)\)\*(\d+)", lambda found: found[1] * int(found[2]), layout)
+    return re.sub(r"(.)\*(\d+)", lambda found: found[1] * int(found[2]), layout).split("|")
+
+
+def test_megatron_layouts_are_compressed_and_unroll_to_the_stages():
+    loop = {f"s{i}": i % 2 for i in range(8)}
+    layers = [["embedding", "l.0"], *[[f"l.{2 * i + 1}", f"l.{2 * i + 2}"] for i in range(5)], ["l.11"], ["mtp", "lm_head"]]
+    layout = megatron_layout(program(loop), layers)
+    assert layout.layout == "Et|(t*2|)*5t|mL"
+    assert layout.arguments() == ["--pipeline-model-parallel-size", "2", "--pipeline-model-parallel-layout", layout.layout]
+    assert layout.stages_per_rank == 4
+    rng = random.Random(4)
+    for _ in range(50):
+        sizes = [rng.randrange(4) for _ in range(8)]
+        letters = ["E" + "t" * sizes[0], *["t" * size for size in sizes[1:7]], "t" * sizes[7] + "L"]
+        layout = megatron_layout(program(loop), letters, kind=str)
+        assert unrolled(layout.layout) == letters
+
+
+def test_megatron_refuses_what_its_layout_cannot_say():
+    loop = {f"s{i}": i % 2 for i in range(4)}
+
+    def layout(*stages, placement=loop):
+        return lambda: megatron_layout(program(placement), stages, kind=str)
+
+    refuses(layout("E", "t", "t", "L", placement=V), "stages lie on ranks [0, 1, 1, 0]; Megatron-LM puts stage s on rank s mod 2")
+    refuses(layout("E", "t", "t"), "layers has 3 entries, expected one for each of 4 stages")
+    refuses(layout("t", "E", "t", "L"), "exactly one E, first")
+    refuses(layout("E", "t", "L", "L"), "exactly one L, last")
+    refuses(layout("E", "m", "t", "L"), "every m after all t")
+    refuses(layout("E", "t", "m", "mL"), "m is in stages [2, 3]")
+    refuses(layout("E", "t", "m", "L"), "m is on rank 0")
+    refuses(layout("E", "x", "t", "L"), "layer kind is 'x'")
+
+
+def test_layers_are_recognised_by_their_names():
+    names = ["model.embed_tokens", "tok_embeddings", "layers.3", "mtp.0", "lm_head", "output", "loss"]
+    assert "".join(layer_kind(name) for name in names) == "EEtmLLL"
+
+
+def timings_of(made):
+    """A measurement in which everything takes twice as long as planned."""
+    return [
+        ActionTiming(rank, action, 2 * action.start_ns, 2 * action.end_ns, 5)
+        for rank, action in made.actions()
+    ]
+
+
+def test_traces_show_prediction_beside_measurement(tmp_path):
+    made = program(LOOP)
+    trace(made, timings_of(made), tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    slices = [event for event in events if event["ph"] == "X"]
+    assert len(slices) == 2 * 4 * 3 * 2  # planned and measured; stages, phases, microbatches
+    by_track = {}
+    for event in slices:
+        by_track.setdefault((event["tid"] % 100, event["name"]), event)
+    for name in {event["name"] for event in slices}:
+        assert by_track[2, name]["ts"] == 2 * by_track[1, name]["ts"]
+    # Ends of arrows lie inside of slices on their track.
+    for end in (event for event in events if event["ph"] in "sf"):
+        assert any(s["tid"] == end["tid"] and s["ts"] <= end["ts"] <= s["ts"] + s["dur"] for s in slices)
+    assert sum(event["ph"] == "s" for event in events) == sum(event["ph"] == "f" for event in events) == 2 * 3 * 2 * 2
+
+
+def test_measured_durations_go_back_to_graph_and_simulation():
+    graph = support.chain(4, 2)
+    made = compile_plan(support.plan(graph, LOOP, 2), graph)
+    durations = measured_durations([timings_of(made)] * 3)
+    assert set(durations) == {op["name"] for op in graph["operators"]}
+    assert all(value in (0, 500, 1000, 1500, 2000, 3000, 2500, 4000) for value in durations.values())
+    again = with_durations(graph, {"s0.F": 77})
+    assert next(op for op in again["operators"] if op["name"] == "s0.F")["duration_ns"] == 77
+    assert next(op for op in graph["operators"] if op["name"] == "s0.F")["duration_ns"] == 1000
+
+
+def test_durations_of_joined_operators_are_shared_out_as_planned():
+    graph = support.chain(2, 1)
+    for op in graph["operators"]:
+        op["layer"] = "all"
+    plan = support.plan(graph, {"s0": 0, "s1": 0}, 1)
+    order = ["s0.F", "s1.F", "s1.I", "s0.I", "s1.W", "s0.W"]
+    for task in plan["tasks"]:
+        task["start_ns"] = 100 * order.index(task["operator"])
+        task["end_ns"] = task["start_ns"] + (10 if task["operator"] == "s0.F" else 30)
+    made = compile_plan(plan, graph, "layer")
+    forward = next(action for _, action in made.actions() if action.phase == "F")
+    assert measured_durations([[ActionTiming(0, forward, 0, 80, 0)]]) == {"s0.F": 20, "s1.F": 60}

@@ -1,0 +1,159 @@
+"""From plan to program: what is refused, and what every program guarantees. Needs no torch process."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import random
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+
+import run_support as support  # noqa: E402
+
+from opweave.run import ProgramError, compile_plan  # noqa: E402
+from opweave.run.checker import check_program  # noqa: E402
+
+LINE = {f"s{i}": i for i in range(3)}
+
+
+def case(microbatches=2):
+    graph = support.chain(3, microbatches)
+    return graph, support.plan(graph, LINE, 3)
+
+
+def refused(plan, graph, text, **options):
+    with pytest.raises(ProgramError) as error:
+        compile_plan(plan, graph, **options)
+    assert text in str(error.value)
+
+
+def test_receives_are_posted_while_the_action_runs_during_which_the_plan_sends():
+    # s0 on gpu0 ends F#0 at 10, while gpu1 runs F of the other branch from 5 to 20: the receive is posted before that.
+    graph = support.graph({"a": [], "b": [], "c": ["a", "b"]}, 1)
+    graph["operators"] = [op for op in graph["operators"] if op["phase"] == "F"]
+    times = {"a.F": ("gpu0", 0, 10), "b.F": ("gpu1", 5, 20), "c.F": ("gpu1", 20, 30)}
+    plan = support.plan(graph, {"a": 0, "b": 1, "c": 1}, 2)
+    for task in plan["tasks"]:
+        device, task["start_ns"], task["end_ns"] = times[task["operator"]]
+        assert task["devices"] == [device]
+    program = compile_plan(plan, graph)
+    assert [[str(m) for m in step.post] for step in program.ranks[1]] == [["a:0, microbatch 0"], []]
+    assert [[str(m) for m in step.receive] for step in program.ranks[1]] == [[], ["a:0, microbatch 0"]]
+
+
+def test_sends_are_released_when_their_effect_has_come_back():
+    graph, plan = case(1)
+    first = compile_plan(plan, graph).ranks[0]
+    assert [str(step.action) for step in first] == ["s0.F#0", "s0.I#0", "s0.W#0"]
+    # The gradient of s0's output proves that s1 has had it.
+    assert [len(step.release) for step in first] == [0, 1, 0]
+
+
+def test_tensors_go_once_to_every_rank_however_many_consumers_are_there():
+    graph = support.graph({"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}, 1)
+    program = compile_plan(support.plan(graph, {"a": 0, "b": 1, "c": 1, "d": 1}, 2), graph)
+    sent = [str(message) for step in program.ranks[0] for message in step.send]
+    assert sent == ["a:0, microbatch 0"]
+    back = [str(message) for step in program.ranks[1] for message in step.send]
+    assert sorted(back) == ["gradient of a:0 from b, microbatch 0", "gradient of a:0 from c, microbatch 0"]
+
+
+def test_operators_of_a_layer_become_one_action_and_mixed_backwards_one_backward():
+    graph = support.chain(2, 1)
+    layers = {"s0": "first", "s1": "first"}
+    for op in graph["operators"]:
+        op["layer"] = layers[op["name"][:-2]]
+    plan = support.plan(graph, {"s0": 0, "s1": 0}, 1)
+    start = {name: i for i, name in enumerate(["s0.F", "s1.F", "s1.I", "s1.W", "s0.I", "s0.W"])}
+    for task in plan["tasks"]:
+        task["start_ns"], task["end_ns"] = start[task["operator"]], start[task["operator"]] + 1
+    program = compile_plan(plan, graph, "layer")
+    assert program.order(0) == [("F", "first", 0), ("B", "first", 0)]
+    start["s1.W"], start["s0.I"] = 4, 3
+    for task in plan["tasks"]:
+        task["start_ns"], task["end_ns"] = start[task["operator"]], start[task["operator"]] + 1
+    assert compile_plan(plan, graph, "layer").order(0) == [("F", "first", 0), ("I", "first", 0), ("W", "first", 0)]
+
+
+def test_segments_whose_operators_are_torn_apart_are_refused():
+    graph = support.chain(2, 2)
+    for op in graph["operators"]:
+        op["layer"] = "all"
+    plan = support.plan(graph, {"s0": 0, "s1": 0}, 1)
+    for task in plan["tasks"]:  # all of microbatch 0 and 1 in turn
+        position = ["s0.F", "s1.F", "s1.I", "s0.I", "s1.W", "s0.W"].index(task["operator"])
+        task["start_ns"] = task["end_ns"] = 2 * position + task["microbatch"]
+    refused(plan, graph, 'operators of segment "all" for microbatch 0 do not follow each other on device gpu0', segments="layer")
+
+
+def test_plans_that_do_not_fit_their_graph_are_refused():
+    graph, plan = case()
+    missing = {**plan, "tasks": [t for t in plan["tasks"] if (t["operator"], t["microbatch"]) != ("s1.W", 1)]}
+    refused(missing, graph, 'operator "s1.W" does not run for microbatch 1')
+    twice = {**plan, "tasks": [*plan["tasks"], plan["tasks"][0]]}
+    refused(twice, graph, "runs twice for microbatch")
+    gang = copy.deepcopy(plan)
+    gang["tasks"][0]["devices"] = ["gpu0", "gpu1"]
+    refused(gang, graph, "runs on 2 devices, expected 1")
+    refused({"format": "opweave.graph"}, graph, "format is 'opweave.graph', expected \"opweave.plan\"")
+
+
+def test_a_backward_away_from_its_forward_is_refused():
+    graph, plan = case()
+    for task in plan["tasks"]:
+        if task["operator"] == "s1.W":
+            task["devices"] = ["gpu0"]
+    refused(plan, graph, 'segment "s1", microbatch 0: F runs on gpu1, W on gpu0, expected the same device')
+
+
+def test_orders_that_wait_in_a_circle_are_refused_and_the_place_is_named():
+    graph, plan = case(1)
+    for task in plan["tasks"]:
+        if task["operator"] == "s1.F":
+            task["start_ns"] = task["end_ns"] = 10**6  # after its own backward
+    refused(plan, graph, "devices wait for each other: ")
+
+
+def test_programs_of_random_plans_pass_the_independent_check():
+    rng = random.Random(1)
+    for seed in range(30):
+        graph = support.graph(support.BRANCHES, 4)
+        names = [op["name"][:-2] for op in graph["operators"] if op["phase"] == "F"]
+        program = compile_plan(support.plan(graph, {n: rng.randrange(5) for n in names}, 5, seed), graph)
+        check_program(program)  # compile_plan did it, too; here for the spoiled copies below
+        assert sum(1 for _ in program.actions()) == 3 * len(names) * 4
+
+
+def spoiled(change):
+    graph, plan = case()
+    program = compile_plan(plan, graph)
+    ranks = copy.deepcopy(program.ranks)
+    change(ranks)
+    with pytest.raises(ProgramError) as error:
+        check_program(dataclasses.replace(program, ranks=ranks))
+    return str(error.value)
+
+
+def first_with(steps, what):
+    return next(step for step in steps if getattr(step, what))
+
+
+def test_the_check_finds_missing_late_crossed_and_unmatched_messages():
+    assert "do not post the same messages" in spoiled(lambda ranks: first_with(ranks[0], "send").send.clear())
+    assert "do not post the same messages" in spoiled(lambda ranks: first_with(ranks[1], "post").post.clear())
+    assert "needs s0:0, which is not there" in spoiled(lambda ranks: first_with(ranks[1], "receive").receive.clear())
+
+    def crossed(ranks):
+        posts = [step for step in ranks[1] if step.post]
+        posts[0].post, posts[1].post = posts[1].post, posts[0].post
+
+    assert "same order" in spoiled(crossed)
+
+    def early_backward(ranks):
+        forward, backward = ranks[2][0], first_with(ranks[2], "send")
+        assert (forward.action.phase, backward.action.phase) == ("F", "I")
+        forward.action, backward.action = backward.action, forward.action
+
+    assert "comes before its forward" in spoiled(early_backward)

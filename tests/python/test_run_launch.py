@@ -1,0 +1,78 @@
+"""Processes that fail, die or hang end the run with one clear error, and none is left behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import signal
+import time
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+import run_support as support  # noqa: E402
+
+from opweave.run import Executor, LaunchError, compile_plan, launch  # noqa: E402
+
+
+def chain_plan():
+    graph = support.chain(4, 3)
+    return graph, support.plan(graph, {f"s{i}": i for i in range(4)}, 4)
+
+
+def steps(rank, graph, plan, dies, how):
+    x, target = support.batch(3)
+    executor = Executor(compile_plan(plan, graph), support.modules(graph))
+    for number in range(1000):
+        if rank == dies and number == 2:
+            if how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if how == "raise":
+                raise ValueError("no such token: 17")
+            time.sleep(3600)
+        executor.step(x, target, support.mse)
+
+
+def failure(how, timeout_s, tmp_path):
+    began = time.monotonic()
+    with pytest.raises(LaunchError) as error:
+        launch(steps, 4, (*chain_plan(), 2, how), timeout_s=timeout_s, start_method="fork", log_dir=tmp_path)
+    assert not multiprocessing.active_children()
+    return str(error.value), time.monotonic() - began
+
+
+def test_a_killed_process_ends_the_run_and_is_named(tmp_path):
+    message, seconds = failure("kill", 60, tmp_path)
+    assert message.startswith("rank 2 ended with signal 9 (SIGKILL); the other ranks (0, 1, 3) were ended")
+    assert seconds < 40
+    assert re.search(r"PeerError: rank 1: communication.* failed", (tmp_path / "rank1.log").read_text())
+
+
+def test_an_exception_names_the_rank_that_raised_it_and_not_its_victims(tmp_path):
+    message, _ = failure("raise", 60, tmp_path)
+    assert message.startswith("rank 2 ended with exit code 1: ValueError: no such token: 17; the other ranks")
+    assert str(tmp_path / "rank2.log") in message
+
+
+def test_a_hanging_process_ends_the_run_in_time_and_its_log_says_where(tmp_path):
+    message, seconds = failure("hang", 12, tmp_path)
+    assert "did not end within 12 s" in message
+    assert seconds < 30
+    assert "in steps" in (tmp_path / "rank2.log").read_text()
+
+
+def rank_and_argument(rank, argument):
+    print("said by", rank)
+    return rank, argument
+
+
+def test_results_come_back_by_rank_and_output_goes_to_the_logs(tmp_path):
+    results = launch(rank_and_argument, 3, ("x",), timeout_s=60, start_method="fork", log_dir=tmp_path)
+    assert results == [(0, "x"), (1, "x"), (2, "x")]
+    assert "said by 1" in (tmp_path / "rank1.log").read_text()
+
+
+def test_spawned_processes_work_as_forked_ones(tmp_path):
+    assert launch(max, 2, (5,), timeout_s=60, log_dir=tmp_path) == [5, 5]

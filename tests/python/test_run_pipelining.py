@@ -1,0 +1,65 @@
+"""Every exported CSV loads and runs in torch.distributed.pipelining (torch 2.13) in the planned order."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+import run_support as support  # noqa: E402
+
+from opweave.run import PipeliningRunner, ProgramError, compile_plan, launch  # noqa: E402
+
+
+def by_pipelining(rank, cases):
+    results = []
+    for graph, plan, dialect in cases:
+        program = compile_plan(plan, graph)
+        segments, reference = support.modules(graph), support.modules(graph)
+        losses = support.one_process(graph, reference)
+        x, target = support.batch(graph["training"]["microbatches"])
+        runner = PipeliningRunner(program, segments, support.mse, dialect=dialect)
+        result = runner.step(x, target)
+        mine = {name: segments[name] for name in program.segments_on(rank)}
+        loss_error = max((abs(loss.item() - losses[b]) for b, loss in result.losses.items()), default=0.0)
+        executed = [timing.action.key for timing in result.timings]
+        results.append((support.largest_error(mine, reference), loss_error, executed == program.order(rank)))
+    return results
+
+
+def test_exported_schedules_run_in_planned_order_with_the_gradients_of_one_process():
+    maps = {
+        "line": [0, 1, 2, 3],
+        "loop": [0, 1, 2, 3, 0, 1, 2, 3],
+        "V": [0, 1, 2, 3, 3, 2, 1, 0],
+        "consecutive": [0, 0, 1, 1, 2, 2, 3, 3],
+        "irregular": [2, 0, 3, 1, 2, 3, 0],
+    }
+    rng = random.Random(8)
+    cases = []
+    for seed, ranks in enumerate([*maps.values(), [*rng.sample(range(4), 4), rng.randrange(4)]]):
+        fused = frozenset(f"s{i}" for i in range(len(ranks)) if seed % 2 and i % 2)
+        graph = support.chain(len(ranks), 4, fused=fused)
+        plan = support.plan(graph, {f"s{i}": rank for i, rank in enumerate(ranks)}, 4, seed)
+        cases += [(graph, plan, dialect) for dialect in ("compute_only", "compute_comms")]
+    results = launch(by_pipelining, 4, (cases,), timeout_s=80, start_method="fork")
+    for rank, on_rank in enumerate(results):
+        for number, (error, loss_error, in_order) in enumerate(on_rank):
+            assert error < 1e-5, f"case {number}, rank {rank}"
+            assert loss_error < 1e-6, f"case {number}, rank {rank}"
+            assert in_order, f"case {number}, rank {rank}"
+
+
+def branched(rank, graph, plan):
+    with pytest.raises(ProgramError) as error:
+        PipeliningRunner(compile_plan(plan, graph), support.modules(graph), support.mse)
+    return str(error.value)
+
+
+def test_a_branched_model_is_refused_with_the_reason():
+    graph = support.graph(support.BRANCHES, 2)
+    names = [op["name"][:-2] for op in graph["operators"] if op["phase"] == "F"]
+    plan = support.plan(graph, {name: i % 2 for i, name in enumerate(names)}, 2)
+    assert "torch.distributed.pipelining gives inputs to the first stage" in launch(branched, 2, (graph, plan), start_method="fork")[0]
