@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <map>
 
 #include "cli/format.h"
@@ -66,6 +67,12 @@ class Picture {
   using Lane = std::vector<Column>;
 
   [[nodiscard]] Group group_of(const PlannedTask& task) const {
+    if (!has_phases_ && plan_.settings.training.microbatches == 1) {
+      const std::string& name = graph_.at(task.op).name;
+      const auto letter = std::ranges::find_if(name, [](unsigned char c) { return std::isalnum(c) != 0; });
+      return {letter == name.end() ? '#' : static_cast<char>(std::toupper(static_cast<unsigned char>(*letter))),
+              kCopyColours[task.op.index() % kCopyColours.size()]};
+    }
     if (!has_phases_) {
       return {static_cast<char>('0' + task.copy % 10), kCopyColours[task.copy % kCopyColours.size()]};
     }
@@ -130,7 +137,8 @@ class Picture {
         continue;
       }
       const bool sparse = 2 * busy < width;
-      const char letter = sparse ? static_cast<char>(std::tolower(longest->letter)) : longest->letter;
+      const char letter =
+          sparse ? static_cast<char>(std::tolower(static_cast<unsigned char>(longest->letter))) : longest->letter;
       if (!terminal_.colour) {
         text += letter;
       } else if (sparse) {
@@ -187,6 +195,8 @@ class Picture {
     std::string text;
     if (has_phases_) {
       text = "F forward, I input gradient, W weight gradient, B backward, O optimizer, # other";
+    } else if (plan_.settings.training.microbatches == 1) {
+      text = "letters: first letter of the operator";
     } else {
       text = "digits: last digit of the microbatch";
     }

@@ -43,6 +43,7 @@ struct Change {
   std::string what;
   Problem problem;
   bool same_tasks = true;
+  std::string remark = {};
 };
 
 struct Outcome {
@@ -110,7 +111,8 @@ std::vector<Change> changes(const Problem& problem, const Schedule& schedule, Op
   }
   for (const std::uint32_t count : options.devices) {
     result.push_back({count == 1 ? "one device more" : fmt::format("{} devices more", count),
-                      with(problem, with_more_devices(problem.cluster(), count))});
+                      with(problem, with_more_devices(problem.cluster(), count)), true,
+                      any_operator_is_free(problem.graph()) ? "" : "every operator names its devices"});
   }
   for (const std::uint32_t count : options.microbatches) {
     result.push_back({fmt::format("{} microbatches", count),
@@ -136,6 +138,7 @@ Outcome outcome(const Change& change, const Schedule& schedule, const Options& o
                 const std::atomic<bool>& interrupted) {
   Outcome result;
   result.what = change.what;
+  result.remark = change.remark;
   result.microbatches = change.problem.settings().training.microbatches;
   if (const auto proofs = infeasibility_proofs(change.problem); !proofs.empty()) {
     result.remark = "no plan exists";
@@ -158,7 +161,6 @@ Outcome outcome(const Change& change, const Schedule& schedule, const Options& o
   planner.threads = options.threads;
   const PlanResult planned = plan(change.problem, budget_of(options, interrupted), planner);
   if (planned.plan) {
-    result.remark.clear();
     result.replanned = planned.plan->statistics.makespan;
     result.bound = planned.plan->lower_bound();
   } else {
@@ -181,32 +183,41 @@ std::string bar(double share, bool unicode) {
   return text;
 }
 
+/// A table without the columns that nothing but the heading fills.
+std::string filled_columns(std::vector<std::vector<std::string>> rows) {
+  for (std::size_t c = rows.front().size(); c-- > 0;) {
+    const bool is_empty = std::all_of(rows.begin() + 1, rows.end(), [c](const auto& row) { return row[c].empty(); });
+    if (!is_empty) continue;
+    for (auto& row : rows) row.erase(row.begin() + static_cast<std::ptrdiff_t>(c));
+  }
+  return table(rows);
+}
+
 std::string changes_table(const std::vector<Outcome>& outcomes, Duration makespan, std::uint32_t microbatches,
-                          bool replanned) {
+                          bool replan) {
   const bool unicode = terminal("never").unicode;
   const auto best = [](const Outcome& o) { return o.replanned ? o.replanned : o.same_order; };
-  double longest = per_microbatch(makespan, microbatches);
+  const double now = per_microbatch(makespan, microbatches);
+  double longest = std::max(now, 1.0);
   for (const Outcome& o : outcomes) {
     if (const auto value = best(o)) longest = std::max(longest, per_microbatch(*value, o.microbatches));
   }
-  std::vector<std::vector<std::string>> rows = {{"change", "same order", replanned ? "replanned" : "", "lower bound",
-                                                 "per microbatch", "change", "per microbatch, drawn"}};
-  const double now = per_microbatch(makespan, microbatches);
-  rows.push_back({"as planned", human(makespan), "", "", human(Duration(std::llround(now))), "",
-                  bar(longest > 0 ? now / longest : 0, unicode)});
+  std::vector<std::vector<std::string>> rows = {{"change", "same order", "replanned", "lower bound", "per microbatch",
+                                                 "change", "per microbatch, drawn", "remark"}};
+  rows.push_back(
+      {"as planned", human(makespan), "", "", human(Duration(std::llround(now))), "", bar(now / longest, unicode), ""});
   for (const Outcome& o : outcomes) {
     const auto value = best(o);
     const double each = value ? per_microbatch(*value, o.microbatches) : 0;
-    const double change = now > 0 ? each / now - 1 : 0;
     rows.push_back({o.what, o.same_order ? human(*o.same_order) : "-",
-                    o.replanned                     ? human(*o.replanned)
-                    : replanned && o.remark.empty() ? "-"
-                                                    : o.remark,
+                    o.replanned ? human(*o.replanned)
+                    : replan    ? "-"
+                                : "",
                     human(o.bound), value ? human(Duration(std::llround(each))) : "-",
-                    value ? fmt::format("{:+.1f}%", 100 * change) : "-",
-                    value ? bar(longest > 0 ? each / longest : 0, unicode) : ""});
+                    value && now > 0 ? fmt::format("{:+.1f}%", 100 * (each / now - 1)) : "-",
+                    value ? bar(each / longest, unicode) : "", o.remark});
   }
-  return table(rows);
+  return filled_columns(std::move(rows));
 }
 
 std::string robustness_table(const std::vector<Robustness>& all, Duration makespan) {
@@ -273,10 +284,7 @@ ExitCode run(const Options& options) {
   } else {
     std::string text = changes_table(outcomes, makespan, microbatches, options.replan);
     if (!options.replan) {
-      text += "\"same order\" keeps placement and order; with --replan each change is planned anew";
-      text += any_operator_is_free(problem.graph())
-                  ? ".\n"
-                  : ".\nEvery operator names its devices: none would run on another one.\n";
+      text += "\"same order\" keeps placement and order; with --replan each change is planned anew.\n";
     }
     print(text + (robust.empty() ? "" : "\n" + robustness_table(robust, makespan)));
   }
