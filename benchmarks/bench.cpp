@@ -12,6 +12,17 @@
 
 namespace opweave::bench {
 
+std::optional<ExpertPlan> best_expert(const Problem& problem) {
+  std::optional<ExpertPlan> best;
+  for (ExpertPlan& expert : expert_plans(problem)) {
+    const Plan plan = make_plan(problem, expert.schedule, {}, {});
+    if (!check(problem.graph(), problem.cluster(), plan, 1).empty()) continue;  // too much memory
+    if (best && best->schedule.makespan(problem) <= expert.schedule.makespan(problem)) continue;
+    best = std::move(expert);
+  }
+  return best;
+}
+
 Row plan_row(const std::string& instance, const Problem& problem, const Options& options, double unit,
              const std::string& baseline_name, std::optional<double> baseline) {
   Row row;
@@ -44,6 +55,7 @@ Row plan_row(const std::string& instance, const Problem& problem, const Options&
       row.beats_baseline_s = incumbent.seconds;
     }
   }
+  row.plan = result.plan;
   return row;
 }
 
@@ -78,6 +90,7 @@ int run(int argc, char** argv) {
   const std::map<std::string, Suite> suites = {
       {"overlap", {"Operator-level overlap", run_overlap}},
       {"pipelines", {"Pipeline schedules", run_pipelines}},
+      {"random-pipelines", {"Random pipelines", run_random_pipelines}},
       {"branched", {"Branched models", run_branched}},
       {"job-shop", {"Flexible job shop", run_job_shop}},
       {"scale", {"Scale", run_scale}},
@@ -86,16 +99,17 @@ int run(int argc, char** argv) {
   std::vector<std::string> chosen;
   std::string output;
   CLI::App app{"Quality benchmarks of opweave: a table per suite"};
-  app.add_option("suite", chosen, "overlap, pipelines, branched, job-shop, scale; none = all");
+  std::vector<std::string> names;
+  for (const auto& [name, suite] : suites) names.push_back(name);
+  const std::string list = fmt::format("{}", fmt::join(names, ", "));
+  app.add_option("suite", chosen, list + "; none = all");
   app.add_option("--time-limit", options.seconds, "seconds per instance")->capture_default_str();
   app.add_option("--threads", options.threads)->capture_default_str();
   app.add_option("--seed", options.seed)->capture_default_str();
   app.add_option("--only", options.only, "only instances whose name contains this");
   app.add_option("-o,--output", output, "file for the tables");
   CLI11_PARSE(app, argc, argv);
-  if (chosen.empty()) {
-    for (const auto& [name, suite] : suites) chosen.push_back(name);
-  }
+  if (chosen.empty()) chosen = names;
   const char* data = std::getenv("OPWEAVE_DATA");
   options.data = data != nullptr ? data : "../shared/data";
 
@@ -109,8 +123,7 @@ int run(int argc, char** argv) {
   for (const std::string& name : chosen) {
     const auto suite = suites.find(name);
     if (suite == suites.end()) {
-      std::cerr << "error: unknown suite \"" << name
-                << "\", expected overlap, pipelines, branched, job-shop or scale\n";
+      std::cerr << "error: unknown suite \"" << name << "\", expected one of " << list << "\n";
       return 2;
     }
     emit("## " + suite->second.title);

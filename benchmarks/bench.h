@@ -34,7 +34,11 @@ struct Row {
   double first_plan_s = 0;
   double beats_baseline_s = -1;  ///< when the first plan at most the baseline was there; negative = never
   std::string method;
+  std::optional<Plan> plan;
 };
+
+/// The published schedule of least makespan that is a valid plan of the problem, if any is.
+[[nodiscard]] std::optional<ExpertPlan> best_expert(const Problem& problem);
 
 /// Plans a problem under the options and fills a row; `unit` nanoseconds are one unit of the table.
 [[nodiscard]] Row plan_row(const std::string& instance, const Problem& problem, const Options& options, double unit,
@@ -44,6 +48,7 @@ struct Row {
 using Emit = std::function<void(const std::string& line)>;
 void run_overlap(const Options& options, const Emit& emit);
 void run_pipelines(const Options& options, const Emit& emit);
+void run_random_pipelines(const Options& options, const Emit& emit);
 void run_branched(const Options& options, const Emit& emit);
 void run_job_shop(const Options& options, const Emit& emit);
 void run_scale(const Options& options, const Emit& emit);

@@ -88,4 +88,10 @@ struct ExpertPlan {
 /// the clock of `budget` between plans and returns what is there by then. O(n log n) per plan.
 [[nodiscard]] std::vector<ExpertPlan> expert_plans(const Problem& problem, const Budget& budget = {});
 
+/// The same work without its placement: operators may run on any device, every layer is a stage of its own (where
+/// operators name their layers), and there may be two copies of every parameter. Its expert_plans are all
+/// published schedules for the devices at hand, whatever placement the problem has.
+/// \throws InputError as Problem::create: an operator may lack a duration on a device that it was kept from.
+[[nodiscard]] Problem with_open_placement(const Problem& problem);
+
 }  // namespace opweave

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -8,6 +9,7 @@
 #include "cli/inputs.h"
 #include "cli/output.h"
 #include "opweave/error.h"
+#include "opweave/experts.h"
 
 namespace opweave::cli {
 namespace {
@@ -17,18 +19,34 @@ struct Options {
   std::vector<std::vector<std::string>> others;
   SettingOptions settings;
   std::filesystem::path output;
+  bool all_experts = false;
   bool json = false;
 };
 
-/// \param files  GRAPH CLUSTER [PLAN]
-Comparison compare_files(const std::vector<std::string>& files, const SettingOptions& settings) {
+/// Compares GRAPH CLUSTER [PLAN], and with all experts the same work with its placement open.
+void compare_files(const std::vector<std::string>& files, const Options& options, std::vector<Comparison>& result) {
   if (files.size() < 2 || files.size() > 3) {
     throw InputError(fmt::format("compare: {} files given, expected GRAPH CLUSTER [PLAN]", files.size()));
   }
   const InputFiles inputs{files[0], files[1]};
-  if (files.size() == 2) return compare_schedules(load_problem(inputs, settings), nullptr);
-  const PlannedProblem planned = load_valid_plan(inputs, files[2]);
-  return compare_schedules(planned.problem, &planned.plan);
+  const auto add = [&](const Problem& problem, const Plan* plan) {
+    result.push_back(compare_schedules(problem, plan));
+    if (!options.all_experts) return;
+    Comparison open = compare_schedules(with_open_placement(problem), nullptr);
+    const auto is_known = [known = result.back().schedules](const ComparedSchedule& schedule) {
+      return std::ranges::any_of(known, [&](const ComparedSchedule& other) {
+        return other.row.name == schedule.row.name && other.row.makespan == schedule.row.makespan;
+      });
+    };
+    std::erase_if(open.schedules, is_known);
+    result.push_back(std::move(open));
+  };
+  if (files.size() == 2) {
+    add(load_problem(inputs, options.settings), nullptr);
+  } else {
+    const PlannedProblem planned = load_valid_plan(inputs, files[2]);
+    add(planned.problem, &planned.plan);
+  }
 }
 
 nlohmann::ordered_json to_json(const Comparison& comparison) {
@@ -53,8 +71,9 @@ nlohmann::ordered_json to_json(const Comparison& comparison) {
 }
 
 ExitCode run(const Options& options) {
-  std::vector<Comparison> comparisons = {compare_files(options.first, options.settings)};
-  for (const auto& files : options.others) comparisons.push_back(compare_files(files, options.settings));
+  std::vector<Comparison> comparisons;
+  compare_files(options.first, options, comparisons);
+  for (const auto& files : options.others) compare_files(files, options, comparisons);
   if (options.json || !options.output.empty()) {
     auto list = nlohmann::ordered_json::array();
     for (const Comparison& comparison : comparisons) list.push_back(to_json(comparison));
@@ -73,14 +92,18 @@ void add_compare(CLI::App& app, Action& action) {
   command->footer(
       "Which schedules apply follows from the graph's stages, their devices and the replicas (docs/experts.md).\n"
       "Their memory is reported, not enforced: \"fits\" says whether they keep to the capacity.\n"
+      "With --experts the table also has every other published schedule on the same devices with the same memory:\n"
+      "the placement is left open, every layer is a stage, and there may be two copies of the parameters.\n"
       "Options that replace settings hold where no plan is given; a plan carries its own.\n\n"
       "Examples:\n"
       "  opweave compare graph.json cluster.json\n"
       "  opweave compare graph.json cluster.json plan.json\n"
+      "  opweave compare --experts graph.json cluster.json plan.json\n"
       "  opweave compare v.graph.json v.cluster.json v.plan.json --with loop.graph.json loop.cluster.json");
   command->add_option("FILES", options->first, "GRAPH CLUSTER [PLAN]")->required()->expected(2, 3);
   command->add_option("--with", options->others, "GRAPH CLUSTER [PLAN] to add to the table; may be repeated")
       ->expected(2, 3);
+  command->add_flag("--experts", options->all_experts, "also the published schedules that need another placement");
   options->settings.add_to(*command);
   command->add_option("-o,--output", options->output, "write JSON here");
   command->add_flag("--json", options->json, "JSON on standard output");

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "heuristics/placement_units.h"
 #include "opweave/problem.h"
 
 namespace opweave {
@@ -22,9 +23,6 @@ enum class Shift : std::uint8_t {
   kRotated,   ///< replica r of R by r / R of the devices: on every device the replicas take turns
   kTogether,  ///< on the same devices: one copy of the parameters, whose memory is left for activations
 };
-
-/// What the parts share equally.
-enum class PartWeight : std::uint8_t { kWork, kBytes };
 
 /// Cuts the groups, in the order of their first task, into rounds x devices consecutive parts whose
 /// largest weight is as small as possible, and lays the parts over the devices. A group that may not run on its part's

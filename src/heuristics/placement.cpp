@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "heuristics/branch_placement.h"
 #include "heuristics/contiguous.h"
 #include "heuristics/earliest_finish.h"
 
@@ -45,7 +46,11 @@ std::vector<PlacementGuess> guess_placements(const Problem& problem) {
       add(fmt::format("loop x{}{}", rounds, suffix), lay(Fold::kLoop, rounds));
     }
   }
-  if (repeated) add("earliest finish", earliest_finish_placement(problem));
+  if (repeated) {
+    add("branches over all devices", branch_placement(problem, BranchLayout::kSpread));
+    add("branches apart", branch_placement(problem, BranchLayout::kApart));
+    add("earliest finish", earliest_finish_placement(problem));
+  }
   add("contiguous by bytes", contiguous_placement(problem, Fold::kLoop, 1, PartWeight::kBytes));
   return guesses;
 }

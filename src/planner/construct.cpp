@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "heuristics/fewer_microbatches.h"
 #include "heuristics/in_flight_window.h"
 #include "heuristics/list_scheduler.h"
 #include "heuristics/placed_problem.h"
@@ -23,6 +24,8 @@ constexpr double kProgress[] = {0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
 constexpr std::size_t kTunedPlacements = 3;
 /// Windows wider than this are not tried: by then memory, not the window, limits what is in flight.
 constexpr std::uint32_t kWidestWindow = 64;
+/// Windows are tuned on at most so many microbatches: more of them run through the same pipeline in the same way.
+constexpr std::uint32_t kTrialMicrobatches = 64;
 
 /// A guessed placement with what is needed to schedule it again and again.
 struct Candidate {
@@ -44,8 +47,9 @@ class Constructor {
       if (finished()) break;
       if (schedule_freely(guess)) candidates.push_back({std::move(guess), 0, 0, 0, std::nullopt});
     }
-    if (problem_.settings().training.microbatches > 1) tune_windows(candidates);
+    // Before the windows, which may take all the time there is: no plan is worse than an expert's.
     if (!finished()) add_experts();
+    if (problem_.settings().training.microbatches > 1) tune_windows(candidates);
     std::stable_sort(result_.starts.begin(), result_.starts.end(),
                      [](const Start& a, const Start& b) { return a.makespan < b.makespan; });
     return std::move(result_);
@@ -73,8 +77,10 @@ class Constructor {
 
   /// Every placement with windows of doubling width, then the best few placements in detail.
   void tune_windows(std::vector<Candidate>& candidates) {
-    const Training& training = problem_.settings().training;
-    const std::uint32_t widest = std::min(kWidestWindow, training.microbatches);
+    const Problem trial = with_fewer_microbatches(problem_, kTrialMicrobatches);
+    const bool is_whole = trial.task_count() == problem_.task_count();
+    trial_ = &trial;
+    const std::uint32_t widest = std::min(kWidestWindow, trial.settings().training.microbatches);
     constexpr std::size_t kFirstProgress = 3;
     for (Candidate& candidate : candidates) {
       std::uint32_t step = 1;
@@ -88,6 +94,10 @@ class Constructor {
                      [](const Candidate& a, const Candidate& b) { return *a.makespan < *b.makespan; });
     if (candidates.size() > kTunedPlacements) candidates.resize(kTunedPlacements);
     for (Candidate& candidate : candidates) descend(candidate, widest);
+    if (is_whole) return;
+    for (const Candidate& candidate : candidates) {
+      if (!finished()) keep_window(problem_, candidate.guess.modes, candidate);
+    }
   }
 
   /// Coordinate descent over width, progress and rule.
@@ -113,21 +123,52 @@ class Constructor {
   /// True if this window improves the candidate's best.
   bool try_window(Candidate& candidate, std::uint32_t width, std::size_t progress, std::size_t rule) {
     if (finished()) return false;
-    const auto placed =
-        PlacedProblem::create(problem_, candidate.guess.modes, window_edges(problem_, {width, kProgress[progress]}));
-    const ReferenceOrder reference = reference_order(*placed);
-    const PriorityRule order = priority_rules(*placed, reference)[rule];
-    ++result_.evaluations;
-    Schedule schedule = placed->schedule(list_schedule(*placed, reference, order.priority));
-    const Duration makespan = schedule.makespan(problem_);
+    Candidate tried = candidate;
+    tried.window = width;
+    tried.progress = progress;
+    tried.rule = rule;
+    const bool is_whole = trial_->task_count() == problem_.task_count();
+    const Duration makespan =
+        is_whole ? keep_window(problem_, candidate.guess.modes, tried)
+                 : schedule_in_window(*trial_, modes_of_trial(candidate.guess.modes), tried).makespan(*trial_);
     if (candidate.makespan && *candidate.makespan <= makespan) return false;
     candidate.makespan = makespan;
     candidate.window = width;
     candidate.progress = progress;
     candidate.rule = rule;
-    keep(std::move(schedule), fmt::format("{}, {}, {} in flight until {:.0f} %", candidate.guess.method, order.name,
-                                          width, 100 * kProgress[progress]));
     return true;
+  }
+
+  Duration keep_window(const Problem& problem, const std::vector<ModeIndex>& modes, const Candidate& chosen) {
+    Schedule schedule = schedule_in_window(problem, modes, chosen);
+    const Duration makespan = schedule.makespan(problem);
+    keep(std::move(schedule), fmt::format("{}, {}, {} in flight until {:.0f} %", chosen.guess.method, last_rule_,
+                                          chosen.window, 100 * kProgress[chosen.progress]));
+    return makespan;
+  }
+
+  Schedule schedule_in_window(const Problem& problem, std::vector<ModeIndex> modes, const Candidate& chosen) {
+    const auto placed = PlacedProblem::create(problem, std::move(modes),
+                                              window_edges(problem, {chosen.window, kProgress[chosen.progress]}));
+    const ReferenceOrder reference = reference_order(*placed);
+    const PriorityRule rule = priority_rules(*placed, reference)[chosen.rule];
+    last_rule_ = rule.name;
+    ++result_.evaluations;
+    return placed->schedule(list_schedule(*placed, reference, rule.priority));
+  }
+
+  /// The modes that a placement of all microbatches gives to those of the trial.
+  [[nodiscard]] std::vector<ModeIndex> modes_of_trial(const std::vector<ModeIndex>& modes) const {
+    std::vector<ModeIndex> result(trial_->task_count());
+    const std::uint32_t all = problem_.settings().training.microbatches;
+    const std::uint32_t some = trial_->settings().training.microbatches;
+    for (std::size_t t = 0; t < result.size(); ++t) {
+      const Task& task = trial_->task(TaskId(t));
+      const bool per_replica = trial_->op(TaskId(t)).phase == Phase::kOptimizer;
+      const std::uint32_t copy = per_replica ? task.copy : sampled_microbatch(task.copy, some, all);
+      result[t] = modes[problem_.task_of(task.op, copy).index()];
+    }
+    return result;
   }
 
   /// Every expert as published, and its order with the blocks taken apart: operators then start as soon as
@@ -169,6 +210,8 @@ class Constructor {
   const Budget& budget_;
   IncumbentStore& incumbent_;
   Construction result_;
+  const Problem* trial_ = nullptr;  ///< on which windows are tuned
+  std::string last_rule_;
 };
 
 }  // namespace

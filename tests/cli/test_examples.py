@@ -43,3 +43,24 @@ def test_branches_appear_in_the_graph_as_layers_of_their_component(tmp_path):
     assert operators["language.block.mlp.F"]["devices"] == ["gpu1"]
     assert operators["vision.block.1.mlp.I"]["layer"] == "vision.block.1"
     assert "devices" not in operators["text.embedding.look-up.W"]
+
+
+def test_compare_experts_lists_every_published_schedule_whatever_the_placement(tmp_path):
+    """A V pipeline by itself is compared with the V schedules; with --experts also with linear, loop and two-way ones."""
+    graph, cluster = tmp_path / "graph.json", tmp_path / "cluster.json"
+    succeeds("convert", "pipeline", ROOT / "examples/deepseek-v3/pipeline.json", "--shape", "V", "--devices", 8,
+             "--activations", 8.5, "-o", graph, "--cluster", cluster)
+
+    def names(*options):
+        table = json.loads(succeeds("compare", graph, cluster, "--json", *options))["comparisons"]
+        return [{row["name"]: row for row in one["schedules"]} for one in table]
+
+    assert [set(rows) for rows in names()] == [{"ZB-V", "V-Half", "V-Min", "DualPipeV", "DualPipeV (split)"}]
+    own, others = names("--experts")
+    assert set(others) == {"GPipe", "1F1B", "Interleaved-1F1B", "ZB1P", "ZB-2P", "DualPipe", "DualPipe (split)"}
+    # The published figures of README's table: the same as in the pipelines of these shapes.
+    assert others["1F1B"]["makespan_ns"] == 5364360000
+    assert others["DualPipe"]["makespan_ns"] == 3551760000
+    assert others["DualPipe"]["parameter_copies"] == 2
+    assert not others["DualPipe"]["fits_memory"]
+    assert own["DualPipeV"]["makespan_ns"] == 3621820000

@@ -13,7 +13,9 @@ nn = torch.nn
 WIDTH = 8
 
 
-def graph(edges: dict[str, list[str]], microbatches: int, fused: frozenset[str] = frozenset(), name: str = "model") -> dict[str, Any]:
+def graph(
+    edges: dict[str, list[str]], microbatches: int, fused: frozenset[str] = frozenset(), name: str = "model"
+) -> dict[str, Any]:
     """Segments with the segments whose output they take. A segment without any takes the graph input "x"; two outputs
     of one segment are written "name:1". Each has F, I and W, or F and B if it is in `fused`."""
     tensors: dict[str, None] = {"x": None}
@@ -29,13 +31,23 @@ def graph(edges: dict[str, list[str]], microbatches: int, fused: frozenset[str] 
         inputs = [s if ":" in s else f"{s}:0" for s in edges[segment]] or ["x"]
         operators.append({"name": f"{segment}.F", "phase": "F", "inputs": inputs, "outputs": made[segment]})
     for segment in reversed(order):
-        inputs = sorted(f"d{t}>{c}" for t in made[segment] for c in order if t in [s if ":" in s else f"{s}:0" for s in edges[c]])
+        inputs = sorted(
+            f"d{t}>{c}" for t in made[segment] for c in order if t in [s if ":" in s else f"{s}:0" for s in edges[c]]
+        )
         outputs = [f"d{s if ':' in s else s + ':0'}>{segment}" for s in edges[segment]]
         if segment in fused:
-            operators.append({"name": f"{segment}.B", "phase": "B", "inputs": inputs, "outputs": outputs, "after": [f"{segment}.F"]})
+            operators.append(
+                {"name": f"{segment}.B", "phase": "B", "inputs": inputs, "outputs": outputs, "after": [f"{segment}.F"]}
+            )
         else:
             operators.append(
-                {"name": f"{segment}.I", "phase": "I", "inputs": inputs, "outputs": [*outputs, f"{segment}.kept"], "after": [f"{segment}.F"]}
+                {
+                    "name": f"{segment}.I",
+                    "phase": "I",
+                    "inputs": inputs,
+                    "outputs": [*outputs, f"{segment}.kept"],
+                    "after": [f"{segment}.F"],
+                }
             )
             operators.append({"name": f"{segment}.W", "phase": "W", "inputs": [f"{segment}.kept"]})
     for op in operators:
@@ -72,7 +84,11 @@ BRANCHES = {
 
 
 def plan(
-    graph: dict[str, Any], placement: dict[str, int] | dict[str, list[int]], devices: int, seed: int = 0, latency: int = 50
+    graph: dict[str, Any],
+    placement: dict[str, int] | dict[str, list[int]],
+    devices: int,
+    seed: int = 0,
+    latency: int = 50,
 ) -> dict[str, Any]:
     """A random active plan: whenever a device is free it runs a random one of its ready tasks. `placement` gives the
     device of every segment, or one per replica."""
@@ -81,7 +97,10 @@ def plan(
     replicas = graph["training"].get("replicas", 1)
     operators = {op["name"]: op for op in graph["operators"]}
     producer = {t: name for name, op in operators.items() for t in op.get("outputs", [])}
-    waits = {n: {producer[t] for t in op.get("inputs", []) if t in producer} | set(op.get("after", [])) for n, op in operators.items()}
+    waits = {
+        n: {producer[t] for t in op.get("inputs", []) if t in producer} | set(op.get("after", []))
+        for n, op in operators.items()
+    }
 
     def device(name: str, b: int) -> int:
         home = placement[name[:-2]]
@@ -103,7 +122,13 @@ def plan(
         end[name, b] = start + rng.choice([0, 500, 1000, 2000])
         free[device(name, b)] = end[name, b]
         tasks.append(
-            {"operator": name, "microbatch": b, "devices": [f"gpu{device(name, b)}"], "start_ns": start, "end_ns": end[name, b]}
+            {
+                "operator": name,
+                "microbatch": b,
+                "devices": [f"gpu{device(name, b)}"],
+                "start_ns": start,
+                "end_ns": end[name, b],
+            }
         )
         todo.remove((name, b))
     last = max(end.values())
@@ -111,7 +136,15 @@ def plan(
         for replica in range(replicas if op["phase"] == "O" else 0):
             home = placement[name[:-2]]
             where = home if isinstance(home, int) else home[replica]
-            tasks.append({"operator": name, "replica": replica, "devices": [f"gpu{where}"], "start_ns": last, "end_ns": last + 10})
+            tasks.append(
+                {
+                    "operator": name,
+                    "replica": replica,
+                    "devices": [f"gpu{where}"],
+                    "start_ns": last,
+                    "end_ns": last + 10,
+                }
+            )
     return {
         "format": "opweave.plan",
         "version": 1,
@@ -163,7 +196,7 @@ def one_process(graph: dict[str, Any], segments: dict[str, nn.Module], loss_fn: 
     microbatches = graph["training"]["microbatches"]
     x, target = batch(microbatches)
     losses = []
-    for b, (xb, tb) in enumerate(zip(x.chunk(microbatches), target.chunk(microbatches))):
+    for xb, tb in zip(x.chunk(microbatches), target.chunk(microbatches), strict=True):
         values = {"x": xb}
         for op in graph["operators"]:
             if op["phase"] != "F":
@@ -174,7 +207,7 @@ def one_process(graph: dict[str, Any], segments: dict[str, nn.Module], loss_fn: 
                 losses.append(loss.item())
                 (loss / microbatches).backward()
             else:
-                values.update(zip(op["outputs"], made if isinstance(made, tuple) else (made,)))
+                values.update(zip(op["outputs"], made if isinstance(made, tuple) else (made,), strict=True))
     return losses
 
 

@@ -6,12 +6,11 @@ import json
 import random
 import re
 
+import opweave
 import pytest
 import run_support as support
-
-import opweave
 from opweave.export import layer_kind, megatron_layout, pytorch_csv, torchtitan_settings
-from opweave.run import ActionTiming, ProgramError, compile_plan, measured_durations, trace, with_durations
+from opweave.run import ActionTiming, compile_plan, measured_durations, trace, with_durations
 
 LOOP = {f"s{i}": i % 2 for i in range(4)}
 V = {f"s{i}": min(i, 3 - i) for i in range(4)}
@@ -57,11 +56,17 @@ def refuses(call, text):
 def test_what_is_no_chain_of_stages_is_refused_with_the_reason():
     skip = support.graph({"s0": [], "s1": ["s0"], "s2": ["s1", "s0"]}, 2)
     made = compile_plan(support.plan(skip, {"s0": 0, "s1": 1, "s2": 0}, 2), skip)
-    refuses(lambda: pytorch_csv(made), 'segment "s2" takes "s0:0" from "s0"; torch.distributed.pipelining passes tensors only')
+    refuses(
+        lambda: pytorch_csv(made),
+        'segment "s2" takes "s0:0" from "s0"; torch.distributed.pipelining passes tensors only',
+    )
     two_way = support.chain(2, 2)
     two_way["training"]["replicas"] = 2
     made = compile_plan(support.plan(two_way, {"s0": [0, 1], "s1": [1, 0]}, 2), two_way)
-    refuses(lambda: pytorch_csv(made), 'segment "s0" lives on gpu0, gpu1; torch.distributed.pipelining has one rank per stage')
+    refuses(
+        lambda: pytorch_csv(made),
+        'segment "s0" lives on gpu0, gpu1; torch.distributed.pipelining has one rank per stage',
+    )
     refuses(lambda: pytorch_csv(program(LOOP, 3)), "device gpu2 runs nothing")
     late_input = support.chain(2, 2)
     next(op for op in late_input["operators"] if op["name"] == "s1.F")["inputs"].append("mask")
@@ -71,7 +76,7 @@ def test_what_is_no_chain_of_stages_is_refused_with_the_reason():
     without_w["operators"] = [op for op in without_w["operators"] if op["name"] != "s1.W"]
     made = compile_plan(support.plan(without_w, {"s0": 0, "s1": 1}, 2), without_w)
     refuses(lambda: pytorch_csv(made), "1W0 is missing")
-    refuses(lambda: pytorch_csv(program(LOOP), "fast"), "dialect: value is \"fast\"")
+    refuses(lambda: pytorch_csv(program(LOOP), "fast"), 'dialect: value is "fast"')
 
 
 MODULES = [["tok_embeddings", "layers.0"], ["layers.1"], ["layers.2"], ["norm", "output"]]
@@ -86,7 +91,10 @@ def test_torchtitan_settings_name_the_map_the_modules_and_the_schedule(tmp_path)
         "module_fqns_per_model_part": MODULES,
     }
     text = settings.save(tmp_path).read_text()
-    assert 'module_fqns_per_model_part = [["tok_embeddings", "layers.0"], ["layers.1"], ["layers.2"], ["norm", "output"]]' in text
+    assert (
+        'module_fqns_per_model_part = [["tok_embeddings", "layers.0"], ["layers.1"], ["layers.2"], ["norm", "output"]]'
+        in text
+    )
     assert (tmp_path / "schedule.csv").read_text() == pytorch_csv(program(V))
     assert torchtitan_settings(program(LOOP), MODULES).parallelism["pipeline_parallel_schedule"] == "Interleaved1F1B"
     line = {f"s{i}": i for i in range(4)}
@@ -95,8 +103,12 @@ def test_torchtitan_settings_name_the_map_the_modules_and_the_schedule(tmp_path)
 
 def test_torchtitan_refuses_other_maps_and_module_lists():
     consecutive = {"s0": 0, "s1": 0, "s2": 1, "s3": 1}
-    refuses(lambda: torchtitan_settings(program(consecutive), MODULES), "stages lie on ranks [0, 0, 1, 1]; torchtitan knows")
-    refuses(lambda: torchtitan_settings(program(V), MODULES[:3]), "modules has 3 entries, expected one for each of 4 stages")
+    refuses(
+        lambda: torchtitan_settings(program(consecutive), MODULES), "stages lie on ranks [0, 0, 1, 1]; torchtitan knows"
+    )
+    refuses(
+        lambda: torchtitan_settings(program(V), MODULES[:3]), "modules has 3 entries, expected one for each of 4 stages"
+    )
     refuses(lambda: torchtitan_settings(program(V), [*MODULES[:3], []]), 'stage "s3" has no modules')
     refuses(lambda: torchtitan_settings(program(V), [*MODULES[:3], ["layers.0"]]), 'module "layers.0" is in two places')
 
@@ -110,10 +122,20 @@ def unrolled(layout):
 
 def test_megatron_layouts_are_compressed_and_unroll_to_the_stages():
     loop = {f"s{i}": i % 2 for i in range(8)}
-    layers = [["embedding", "l.0"], *[[f"l.{2 * i + 1}", f"l.{2 * i + 2}"] for i in range(5)], ["l.11"], ["mtp", "lm_head"]]
+    layers = [
+        ["embedding", "l.0"],
+        *[[f"l.{2 * i + 1}", f"l.{2 * i + 2}"] for i in range(5)],
+        ["l.11"],
+        ["mtp", "lm_head"],
+    ]
     layout = megatron_layout(program(loop), layers)
     assert layout.layout == "Et|(t*2|)*5t|mL"
-    assert layout.arguments() == ["--pipeline-model-parallel-size", "2", "--pipeline-model-parallel-layout", layout.layout]
+    assert layout.arguments() == [
+        "--pipeline-model-parallel-size",
+        "2",
+        "--pipeline-model-parallel-layout",
+        layout.layout,
+    ]
     assert layout.stages_per_rank == 4
     rng = random.Random(4)
     for _ in range(50):
@@ -129,7 +151,10 @@ def test_megatron_refuses_what_its_layout_cannot_say():
     def layout(*stages, placement=loop):
         return lambda: megatron_layout(program(placement), stages, kind=str)
 
-    refuses(layout("E", "t", "t", "L", placement=V), "stages lie on ranks [0, 1, 1, 0]; Megatron-LM puts stage s on rank s mod 2")
+    refuses(
+        layout("E", "t", "t", "L", placement=V),
+        "stages lie on ranks [0, 1, 1, 0]; Megatron-LM puts stage s on rank s mod 2",
+    )
     refuses(layout("E", "t", "t"), "layers has 3 entries, expected one for each of 4 stages")
     refuses(layout("t", "E", "t", "L"), "exactly one E, first")
     refuses(layout("E", "t", "L", "L"), "exactly one L, last")
@@ -146,10 +171,7 @@ def test_layers_are_recognised_by_their_names():
 
 def timings_of(made):
     """A measurement in which everything takes twice as long as planned."""
-    return [
-        ActionTiming(rank, action, 2 * action.start_ns, 2 * action.end_ns, 5)
-        for rank, action in made.actions()
-    ]
+    return [ActionTiming(rank, action, 2 * action.start_ns, 2 * action.end_ns, 5) for rank, action in made.actions()]
 
 
 def test_traces_show_prediction_beside_measurement(tmp_path):

@@ -10,10 +10,10 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-import run_support as support  # noqa: E402
+import run_support as support  # noqa: I001
 
-from opweave.run import ProgramError, compile_plan  # noqa: E402
-from opweave.run.checker import check_program  # noqa: E402
+from opweave.run import ProgramError, compile_plan
+from opweave.run.checker import check_program
 
 LINE = {f"s{i}": i for i in range(3)}
 
@@ -85,7 +85,12 @@ def test_segments_whose_operators_are_torn_apart_are_refused():
     for task in plan["tasks"]:  # all of microbatch 0 and 1 in turn
         position = ["s0.F", "s1.F", "s1.I", "s0.I", "s1.W", "s0.W"].index(task["operator"])
         task["start_ns"] = task["end_ns"] = 2 * position + task["microbatch"]
-    refused(plan, graph, 'operators of segment "all" for microbatch 0 do not follow each other on device gpu0', segments="layer")
+    refused(
+        plan,
+        graph,
+        'operators of segment "all" for microbatch 0 do not follow each other on device gpu0',
+        segments="layer",
+    )
 
 
 def test_plans_that_do_not_fit_their_graph_are_refused():

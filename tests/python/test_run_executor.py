@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import random
+import time
+from itertools import pairwise
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-import run_support as support  # noqa: E402
+import run_support as support  # noqa: E402, I001
+
+import opweave  # noqa: E402
 
 from opweave.run import (  # noqa: E402
     Executor,
+    ProgramError,
     compile_plan,
     execute,
     gather_timings,
     launch,
+    measured_durations,
 )
 
 LOOP = {f"s{i}": i % 4 for i in range(8)}
@@ -44,10 +50,12 @@ def compare(rank, graph, plan, split="graph"):
         if task["devices"] == [f"gpu{rank}"] and "microbatch" in task
     ]
     # Tasks of zero duration may share their start; the program breaks such ties along the graph.
-    starts = {(t["operator"][-1], t["operator"][:-2], t["microbatch"]): t["start_ns"] for t in plan["tasks"] if "microbatch" in t}
-    in_order = sorted(executed) == sorted(planned) and all(
-        starts[a] <= starts[b] for a, b in zip(executed, executed[1:])
-    )
+    starts = {
+        (t["operator"][-1], t["operator"][:-2], t["microbatch"]): t["start_ns"]
+        for t in plan["tasks"]
+        if "microbatch" in t
+    }
+    in_order = sorted(executed) == sorted(planned) and all(starts[a] <= starts[b] for a, b in pairwise(executed))
     return error, loss_error, in_order and executed == program.order(rank)
 
 
@@ -63,7 +71,7 @@ def compare_all(rank, cases):
 
 def run_cases(cases, timeout_s=60):
     results = launch(compare_all, 4, (cases,), timeout_s=timeout_s, start_method="fork")
-    for number, case in enumerate(cases):
+    for number in range(len(cases)):
         for rank in range(4):
             error, loss_error, in_order = results[rank][number]
             assert error < 1e-5, f"case {number}, rank {rank}: gradient error {error}"
@@ -73,7 +81,9 @@ def run_cases(cases, timeout_s=60):
 
 def test_loop_v_consecutive_and_irregular_placements_give_the_gradients_of_one_process():
     graph = support.chain(8, 4)
-    run_cases([(graph, support.plan(graph, where, 4, seed)) for seed, where in enumerate([LOOP, V, CONSECUTIVE, IRREGULAR])])
+    run_cases(
+        [(graph, support.plan(graph, where, 4, seed)) for seed, where in enumerate([LOOP, V, CONSECUTIVE, IRREGULAR])]
+    )
 
 
 def test_branches_skips_and_shared_tensors_give_the_gradients_of_one_process():
@@ -255,3 +265,128 @@ def timed(rank, graph, plan):
     x, target = support.batch(3)
     result = execute(plan, support.modules(graph), x, target, support.mse, graph=graph)
     return [(t.action.key, t.start_ns, t.end_ns) for t in gather_timings(result)]
+
+
+class Filter(torch.nn.Module):
+    """Keeps the rows that belong to an expert which gets none: tensors without elements travel, too."""
+
+    def __init__(self, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.linear = torch.nn.Linear(support.WIDTH, support.WIDTH)
+
+    def forward(self, x):
+        return self.linear(x)[:0], self.linear(x)
+
+
+def test_tensors_without_elements_pass_between_ranks():
+    graph = support.graph({"a": [], "b": ["a:0"], "c": ["a:1", "b"]}, 2)
+    plan = support.plan(graph, {"a": 0, "b": 1, "c": 2}, 3)
+    assert max(launch(with_filter, 3, (graph, plan), timeout_s=60, start_method="fork")) < 1e-5
+
+
+class AddSum(support.Block):
+    def forward(self, x, empty):
+        return super().forward(x) + empty.sum()
+
+
+def with_filter(rank, graph, plan):
+    segments, reference = ({"a": Filter(0), "b": support.Block(1), "c": AddSum(2)} for _ in range(2))
+    x, target = support.batch(2)
+    execute(plan, segments, x, target, support.mse, graph=graph)
+    support.one_process(graph, reference)
+    return support.largest_error({"abc"[rank]: segments["abc"[rank]]}, reference)
+
+
+def mistakes(rank):
+    """What the executor says to wrong use, in one process."""
+    graph = support.chain(2, 2)
+    program = compile_plan(support.plan(graph, {"s0": 0, "s1": 0}, 1), graph)
+    modules = support.modules(graph)
+    x, target = support.batch(2)
+    executor = Executor(program, modules)
+    two_ranks = compile_plan(support.plan(graph, {"s0": 0, "s1": 1}, 2), graph)
+    forward_only = {**graph, "operators": [op for op in graph["operators"] if op["name"] != "s0.W"]}
+    without_w = compile_plan(support.plan(forward_only, {"s0": 0, "s1": 0}, 1), forward_only)
+    three = {"s0": support.Block(0, 3), "s1": support.Block(1)}
+    calls = [
+        lambda: Executor(two_ranks, modules),
+        lambda: Executor(program, {"s0": modules["s0"]}),
+        lambda: Executor(without_w, modules),
+        lambda: executor.step({"y": x}, target, support.mse),
+        lambda: executor.step({}, target, support.mse),
+        lambda: executor.step(x[:3], target, support.mse),
+        lambda: executor.step([x], target, support.mse),
+        lambda: executor.step(x, target),
+        lambda: Executor(program, three).step(x, target, support.mse),
+        lambda: (executor.step(x, target, support.mse), executor.step(x[:2], target[:2], support.mse)),
+    ]
+    said = []
+    for call in calls:
+        with pytest.raises(ProgramError) as error:
+            call()
+        said.append(str(error.value))
+    return said
+
+
+def test_wrong_use_is_refused_with_what_was_expected():
+    expected = [
+        "group has 1 processes, the plan has 2 devices",
+        "rank 0 has no module for segment 's1'",
+        "segment 's0' has parameters that require gradients, but the plan has no W or B for it",
+        "no segment takes input 'y', expected 'x'",
+        "segment 's0' needs input 'x'",
+        "inputs of 'x': first dimension is 3, expected a multiple of 2 microbatches",
+        "inputs of 'x': 1 entries, expected one for each of 2 microbatches",
+        "nothing consumes segment 's1', expected a loss function for it",
+        "segment 's0' returned 3 outputs, expected 1 tensors: s0:0",
+        'tensor "s0:0" of microbatch',
+    ]
+    for said, start in zip(launch(mistakes, 1, timeout_s=60, start_method="fork")[0], expected, strict=True):
+        assert said.startswith(start), said
+
+
+class Slow(torch.nn.Module):
+    """Takes a stated time forward, for the gradient of its input and for that of its weight."""
+
+    class Wait(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, value):
+            return value.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            time.sleep(0.005)
+            return gradient
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        time.sleep(0.005)
+        return Slow.Wait.apply(x) * Slow.Wait.apply(self.weight)
+
+
+def slow_step(rank, graph, plan):
+    segments = {f"s{i}": Slow() for i in range(4)}
+    x, target = support.batch(3)
+    executor = Executor(compile_plan(plan, graph), segments)
+    executor.step(x, target, support.mse)
+    return gather_timings(executor.step(x, target, support.mse))
+
+
+def test_measured_times_contain_what_the_modules_took_and_predict_the_step():
+    graph = support.chain(4, 3)
+    cluster = opweave.Cluster.uniform(4, streams=("compute",))
+    for op in graph["operators"]:
+        op["devices"] = [f"gpu{op['stage']}"]
+    plan = opweave.plan(opweave.Graph.from_dict(graph), cluster, work_limit=20, threads=1, progress=False)
+    timings = launch(slow_step, 4, (graph, plan.to_json()), timeout_s=60, start_method="fork")[0]
+    durations = measured_durations([timings])
+    # Sleeping takes at least its time; only I of the first stage has nothing to do.
+    assert all(ns >= 5_000_000 for name, ns in durations.items() if name != "s0.I")
+    step = max(t.end_ns for t in timings) - min(t.start_ns for t in timings)
+    # The simulated step is no longer than the real one if every task takes at most its measured time.
+    shortest = {f"{t.action.operators[0]}#{t.action.microbatch}": t.end_ns - t.start_ns for t in timings}
+    assert opweave.simulate(plan, durations=shortest).makespan_ns <= step

@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-import run_support as support  # noqa: E402
+import run_support as support  # noqa: E402, I001
 
 from opweave.run import Executor, LaunchError, compile_plan, launch  # noqa: E402
 

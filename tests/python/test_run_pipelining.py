@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-import run_support as support  # noqa: E402
+import run_support as support  # noqa: E402, I001
 
 from opweave.run import PipeliningRunner, ProgramError, compile_plan, launch  # noqa: E402
 
@@ -62,4 +62,7 @@ def test_a_branched_model_is_refused_with_the_reason():
     graph = support.graph(support.BRANCHES, 2)
     names = [op["name"][:-2] for op in graph["operators"] if op["phase"] == "F"]
     plan = support.plan(graph, {name: i % 2 for i, name in enumerate(names)}, 2)
-    assert "torch.distributed.pipelining gives inputs to the first stage" in launch(branched, 2, (graph, plan), start_method="fork")[0]
+    assert (
+        "torch.distributed.pipelining gives inputs to the first stage"
+        in launch(branched, 2, (graph, plan), start_method="fork")[0]
+    )

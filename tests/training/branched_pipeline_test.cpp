@@ -10,8 +10,10 @@
 #include "opweave/experts.h"
 #include "opweave/io.h"
 #include "opweave/pipeline.h"
+#include "opweave/planner.h"
 #include "opweave/problem.h"
 #include "planner/incumbent.h"
+#include "support/brute_force.h"
 #include "support/files.h"
 
 namespace opweave {
@@ -272,6 +274,29 @@ TEST(BranchedPipeline, every_published_schedule_of_the_flattened_model_is_a_plan
     EXPECT_TRUE(is_valid(problem, expert.schedule)) << expert.name;
   }
   for (const char* name : {"1F1B", "ZB1P", "ZB-V", "DualPipeV"}) EXPECT_THAT(names, Contains(name));
+}
+
+TEST(BranchedPipeline, planner_reaches_the_optimum_of_tiny_branched_problems) {
+  // Two towers into a loss on two devices, random times: the towers can run side by side, and which device takes the
+  // loss matters.
+  std::mt19937_64 random(11);
+  const auto draw = [&] { return Duration(static_cast<std::int64_t>(1 + random() % 9)); };
+  for (int round = 0; round < 12; ++round) {
+    PipelineSpec spec;
+    spec.name = "towers";
+    spec.shape = PipelineShape::kFree;
+    spec.layers = {layer("image", draw(), {}, draw(), 2), layer("text", draw(), {}, draw(), 1),
+                   layer("loss", draw(), draw(), {}, 0)};
+    spec.components = {{"image", 1, {}, {}}, {"text", 1, {}, {}}, {"loss", 1, {{0, {}}, {1, {}}}, {}}};
+    for (Layer& each : spec.layers) each.activation = Bytes(10);
+    const Problem problem =
+        Problem::create(build_pipeline(spec), uniform_cluster(2, {"compute"}, Bytes(40), Duration(1), 1'000'000'000));
+    const testing::ExactAnswer exact = testing::brute_force(problem, 50'000'000);
+    ASSERT_TRUE(exact.finished && exact.best);
+    const PlanResult result = plan(problem, Budget(std::nullopt, 3000));
+    ASSERT_TRUE(result.plan) << round;
+    EXPECT_EQ(result.plan->statistics.makespan, exact.best->makespan(problem)) << round;
+  }
 }
 
 }  // namespace

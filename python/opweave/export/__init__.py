@@ -4,4 +4,11 @@ from opweave.export.megatron import MegatronLayout, layer_kind, megatron_layout
 from opweave.export.pytorch import pytorch_csv
 from opweave.export.torchtitan import TorchtitanSettings, torchtitan_settings
 
-__all__ = ["MegatronLayout", "TorchtitanSettings", "layer_kind", "megatron_layout", "pytorch_csv", "torchtitan_settings"]
+__all__ = [
+    "MegatronLayout",
+    "TorchtitanSettings",
+    "layer_kind",
+    "megatron_layout",
+    "pytorch_csv",
+    "torchtitan_settings",
+]

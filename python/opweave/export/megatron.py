@@ -46,8 +46,9 @@ def layer_kind(name: str) -> str:
 
 
 def megatron_layout(program: Program, layers: Sequence[Sequence[str]], kind: LayerKind = layer_kind) -> MegatronLayout:
-    """The `--pipeline-model-parallel-layout` of a program; `layers` names the layers of every stage in forward order, `kind`
-    gives the letter of a layer.
+    """The `--pipeline-model-parallel-layout` of a program.
+
+    `layers` names the layers of every stage in forward order, `kind` gives the letter of a layer.
 
     Raises ProgramError where Megatron-LM cannot express it: a stage map other than stage s on rank s mod P, more or
     fewer than one E (first) and one L (last), an m before a t, in several stages or on rank 0; and as `stages_of`.

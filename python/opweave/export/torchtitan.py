@@ -16,8 +16,10 @@ from opweave.run.program import Program
 
 @dataclass(frozen=True)
 class TorchtitanSettings:
-    """The `parallelism` section, and the schedule that it points to. The local batch size divided by the microbatch size
-    must be `microbatches`."""
+    """The `parallelism` section, and the schedule that it points to.
+
+    The local batch size divided by the microbatch size must be `microbatches`.
+    """
 
     parallelism: dict[str, object]
     schedule_csv: str
@@ -36,7 +38,9 @@ class TorchtitanSettings:
         return path
 
 
-def torchtitan_settings(program: Program, modules: Sequence[Sequence[str]], csv_name: str = "schedule.csv") -> TorchtitanSettings:
+def torchtitan_settings(
+    program: Program, modules: Sequence[Sequence[str]], csv_name: str = "schedule.csv"
+) -> TorchtitanSettings:
     """Settings with which torchtitan runs a program; `modules` names the modules of every stage ("tok_embeddings",
     "layers.0", ..., "norm", "output").
 

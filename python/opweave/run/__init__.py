@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from opweave.run.compiler import compile_plan
 from opweave.run.durations import measured_durations, with_durations
 from opweave.run.errors import LaunchError, PeerError, ProgramError
-from opweave.run.program import Action, ActionTiming, Message, Program, Segment
 from opweave.run.perfetto import trace
+from opweave.run.program import Action, ActionTiming, Message, Program, Segment
 
 if TYPE_CHECKING:
     from opweave.run.executor import Executor, StepResult, execute, gather_timings
     from opweave.run.launcher import launch
+    from opweave.run.measure import measured_graph
     from opweave.run.pipelining import PipeliningRunner
 
 _NEEDS_TORCH = {
@@ -24,6 +25,7 @@ _NEEDS_TORCH = {
     "execute": "executor",
     "gather_timings": "executor",
     "launch": "launcher",
+    "measured_graph": "measure",
 }
 
 
@@ -53,6 +55,7 @@ __all__ = [
     "gather_timings",
     "launch",
     "measured_durations",
+    "measured_graph",
     "trace",
     "with_durations",
 ]

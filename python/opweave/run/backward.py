@@ -20,6 +20,12 @@ from torch.distributed.pipelining._backward import stage_backward_input, stage_b
 BackwardSplit = Literal["graph", "twice"]
 
 
+def boundary(value: Tensor) -> Tensor:
+    """The value itself, from where a segment ends (Boundary)."""
+    made: Tensor = Boundary.apply(value) if value.requires_grad else value  # type: ignore[no-untyped-call]
+    return made
+
+
 class Boundary(torch.autograd.Function):
     """Identity at the outputs of a segment, without a copy.
 
@@ -29,10 +35,12 @@ class Boundary(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
+        """Shares the storage of the value, but is no view to autograd."""
         return value.detach()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Passes the gradient on."""
         return gradients[0]
 
 
@@ -81,10 +89,10 @@ class SegmentBackward:
         if self.split == "twice":
             found = torch.autograd.grad(roots, wanted, flows, retain_graph=True, allow_unused=True)
             self._weights = ("twice", roots, flows)
-            by_input = {id(value): gradient for value, gradient in zip(wanted, found)}
+            by_input = {id(value): gradient for value, gradient in zip(wanted, found, strict=True)}
             return [by_input.get(id(value)) for value in self.inputs]
         edges = [torch.autograd.graph.get_gradient_edge(root) for root in roots]
-        result, groups = stage_backward_input(roots, flows, self.inputs, iter(self.parameters))  # type: ignore[arg-type]
+        result, groups = stage_backward_input(roots, flows, self.inputs, iter(self.parameters))
         for value in self.inputs:
             value.grad = None
         self._weights = ("graph", groups, edges, flows)
@@ -92,7 +100,8 @@ class SegmentBackward:
 
     def weight_gradients(self, gradients: Sequence[Tensor | None]) -> None:
         """W: adds to the gradients of the parameters. `gradients` are those of I."""
-        kind, *rest = self._weights or ("whole", gradients)
+        kind, *kept = self._weights or ("whole", gradients)
+        rest: list[Any] = kept
         self._weights = None
         if kind == "whole":
             self.whole(rest[0])
@@ -104,16 +113,25 @@ class SegmentBackward:
             grouped = {node for group in groups for node in group["params"]}
             alone = [p for p in self.parameters if torch.autograd.graph.get_gradient_edge(p).node not in grouped]
             # The graph is kept because groups share parts of it; it goes when this object goes.
-            stage_backward_weight(iter(self.parameters), groups, retain_graph=True)  # type: ignore[arg-type]
+            stage_backward_weight(iter(self.parameters), groups, retain_graph=True)
             if alone:
                 self._accumulate(alone, edges, flows)
 
+    def held_bytes(self) -> int:
+        """Bytes of the gradients that are kept from I for W."""
+        kind, *rest = self._weights or ("whole", [])
+        if kind == "graph":
+            held = [g for group in rest[0] for at_place in group.get("grads", ()) for g in at_place if g is not None]
+        else:
+            held = [value for value in rest[-1] if value is not None]
+        return sum({value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in held}.values())
+
     def _accumulate(
-        self, parameters: list[nn.Parameter], roots: Sequence[Tensor | GradientEdge], flows: Sequence[Tensor]
+        self, parameters: list[nn.Parameter], roots: Sequence[Tensor] | Sequence[GradientEdge], flows: Sequence[Tensor]
     ) -> None:
         if not parameters:
             return
         found = torch.autograd.grad(roots, parameters, flows, retain_graph=True, allow_unused=True)
-        for parameter, gradient in zip(parameters, found):
+        for parameter, gradient in zip(parameters, found, strict=True):
             if gradient is not None:
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient

@@ -53,4 +53,6 @@ def microbatch_order(program: Program) -> list[int]:
     microbatches in this order. Microbatches are alike: only the slice of the batch that each one gets changes.
     """
     last = stages_of(program)[-1]
-    return [b for phase, segment, b in program.order(program.segments[last].homes[0]) if (phase, segment) == ("F", last)]
+    return [
+        b for phase, segment, b in program.order(program.segments[last].homes[0]) if (phase, segment) == ("F", last)
+    ]

@@ -20,18 +20,20 @@ class Clock:
         self.first = self.mark()
 
     def mark(self) -> Any:
+        """A moment, to be asked for with ns() after finish()."""
         if not self.on_gpu:
             return time.monotonic_ns()
-        event = torch.cuda.Event(enable_timing=True)
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 
     def finish(self) -> None:
+        """Waits for what the device still does."""
         if self.on_gpu:
             torch.cuda.synchronize()
 
     def ns(self, mark: Any) -> int:
         """Nanoseconds from the start of the step."""
         if self.on_gpu:
-            return round(self.first.elapsed_time(mark) * 1e6)
-        return mark - self.origin[1]
+            return int(1e6 * self.first.elapsed_time(mark))
+        return int(mark) - self.origin[1]

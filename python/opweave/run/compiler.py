@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from opweave.run.checker import check_program
@@ -75,7 +75,7 @@ def _orders(graph: dict[str, Any], plan: dict[str, Any], rule: SegmentRule, devi
 
 
 def _copy(task: dict[str, Any]) -> int:
-    return task["microbatch"] if "microbatch" in task else task["replica"]
+    return int(task["microbatch"] if "microbatch" in task else task["replica"])
 
 
 def _positions(graph: dict[str, Any]) -> dict[str, int]:
@@ -145,7 +145,9 @@ def _require_whole(orders: list[list[Action]], devices: list[str]) -> None:
                 other = place.get((phase, action.segment, action.microbatch))
                 if other is None:
                     continue
-                where = f"on device {devices[rank]}" if other == rank else f"on devices {devices[other]}, {devices[rank]}"
+                where = (
+                    f"on device {devices[rank]}" if other == rank else f"on devices {devices[other]}, {devices[rank]}"
+                )
                 raise ProgramError(
                     f'operators of segment "{action.segment}" for microbatch {action.microbatch} do not follow each '
                     f"other {where}, expected one block per phase\nhint: make its operators segments of their own"
@@ -289,7 +291,7 @@ class _Linker:
 
         actions = {action.key: action for order in self.orders for action in order}
         for order in self.orders:
-            for before, after in zip(order, order[1:]):
+            for before, after in pairwise(order):
                 add(before.key, after.key)
         for _, _, _, made, needed in self._edges():
             add(made, needed)
@@ -314,7 +316,9 @@ class _Linker:
                     heapq.heappush(heap, rank_key(follower))
         if len(index) < len(actions):
             stuck = [next((str(a) for a in order if a.key not in index), None) for order in self.orders]
-            text = ", ".join(f"{device} at {action}" for device, action in zip(self.devices, stuck) if action)
+            text = ", ".join(
+                f"{device} at {action}" for device, action in zip(self.devices, stuck, strict=True) if action
+            )
             raise ProgramError(f"the order cannot run, devices wait for each other: {text}")
         return index
 
@@ -334,7 +338,7 @@ class _Linker:
             step = ranks[rank][position]
             clock = current[rank]
             for message in step.receive:
-                clock = [max(a, b) for a, b in zip(clock, clocks[producer[message]])]
+                clock = [max(a, b) for a, b in zip(clock, clocks[producer[message]], strict=True)]
             clock = clock[:]
             clock[rank] = position + 1
             current[rank] = clocks[key] = clock

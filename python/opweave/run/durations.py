@@ -12,8 +12,9 @@ from opweave.run.program import ActionTiming
 
 
 def measured_durations(steps: Iterable[Sequence[ActionTiming]]) -> dict[str, int]:
-    """Nanoseconds by operator: the median over microbatches and steps (the timings of all ranks in each). The time of an
-    action with several operators is shared out as planned, or evenly if they were planned to take none.
+    """Nanoseconds by operator: the median over microbatches and steps (each with the timings of all ranks).
+
+    The time of an action with several operators is shared out as planned, or evenly if they were planned to take none.
 
     This is the file of measured durations of docs/formats.md: `opweave.simulate(plan, durations=...)`.
     """
@@ -22,7 +23,7 @@ def measured_durations(steps: Iterable[Sequence[ActionTiming]]) -> dict[str, int
         for timing in step:
             action = timing.action
             total = sum(action.durations_ns)
-            for operator, planned in zip(action.operators, action.durations_ns):
+            for operator, planned in zip(action.operators, action.durations_ns, strict=True):
                 share = planned / total if total else 1 / len(action.operators)
                 samples.setdefault(operator, []).append(share * (timing.end_ns - timing.start_ns))
     return {operator: round(statistics.median(values)) for operator, values in samples.items()}

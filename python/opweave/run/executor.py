@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from opweave.run.backward import BackwardSplit, Boundary, SegmentBackward
+from opweave.run.backward import BackwardSplit, SegmentBackward, boundary
 from opweave.run.clock import Clock
 from opweave.run.compiler import compile_plan
 from opweave.run.errors import PeerError, ProgramError
@@ -141,7 +141,9 @@ class Executor:
             return [None] * m
         if isinstance(batch, Tensor):
             if batch.shape[0] % m:
-                raise ProgramError(f"{name}: first dimension is {batch.shape[0]}, expected a multiple of {m} microbatches")
+                raise ProgramError(
+                    f"{name}: first dimension is {batch.shape[0]}, expected a multiple of {m} microbatches"
+                )
             return batch.chunk(m)
         if len(batch) != m:
             raise ProgramError(f"{name}: {len(batch)} entries, expected one for each of {m} microbatches")
@@ -161,7 +163,7 @@ class Executor:
             for name in names[segment]:
                 if name not in inputs:
                     raise ProgramError(f"segment {segment!r} needs input {name!r}")
-        return {name: self._batch(name, batch) for name, batch in inputs.items()}
+        return {name: self._batch(f"inputs of {name!r}", batch) for name, batch in inputs.items()}
 
     def external_inputs(self) -> dict[str, list[str]]:
         """Names of the inputs from outside, by segment."""
@@ -223,8 +225,8 @@ class _Run:
                 with torch.no_grad(), torch.random.fork_rng(devices=devices):
                     made = torch.func.functional_call(module, buffers, tuple(arguments))
                 outputs = self._outputs(segment, made) if segment.outputs else []
-                values.update(zip(segment.outputs, outputs))
-                specs = [{t: _Spec(tuple(v.shape), v.dtype) for t, v in zip(segment.outputs, outputs)}]
+                values.update(zip(segment.outputs, outputs, strict=True))
+                specs = [{t: _Spec(tuple(v.shape), v.dtype) for t, v in zip(segment.outputs, outputs, strict=True)}]
             with self.peer(f"shapes of segment {segment.name}"):
                 dist.broadcast_object_list(specs, executor._peers[home], group=group, device=executor.device)
             executor._specs.update(specs[0])
@@ -296,23 +298,23 @@ class _Run:
                 value = arguments[i]
                 if producer and self.executor._specs[segment.inputs[i].tensor].has_gradient:
                     arguments[i] = value.detach().requires_grad_(self.program.segments[producer].has_backward)
-            leaves = [value for value, producer in zip(arguments, producers) if producer]
+            leaves = [value for value, producer in zip(arguments, producers, strict=True) if producer]
             made = module(*arguments)
             if segment.outputs:
-                outputs = [self._bound(value) for value in self._outputs(segment, made)]
+                outputs = [boundary(value) for value in self._outputs(segment, made)]
             else:
                 loss = self._loss_of(segment)(made, self.targets[b])
                 if b in self.losses:
                     self.losses[b] = self.losses[b] + loss.detach()
                 else:
                     self.losses[b] = loss.detach()
-                outputs = [self._bound(loss / self.program.microbatches)]
+                outputs = [boundary(loss / self.program.microbatches)]
             self.forwards[segment.name, b] = _Forward(SegmentBackward(module, leaves, outputs, self.executor.split))
         if not segment.outputs and not segment.has_backward:
             if self.loss_fn is not None:
                 self.losses[b] = self._loss_of(segment)(made, self.targets[b])
             self.outputs.setdefault(segment.name, {})[b] = made
-        for tensor, value in zip(segment.outputs, outputs):
+        for tensor, value in zip(segment.outputs, outputs):  # noqa: B905 (a sink's loss goes nowhere)
             destinations = {consumer.homes[b] for consumer in self.consumers[tensor]} - {self.rank}
             self._keep(tensor, b, value.detach().contiguous(), len(destinations))
 
@@ -360,9 +362,6 @@ class _Run:
                 + ", ".join(segment.outputs)
             )
         return outputs
-
-    def _bound(self, value: Tensor) -> Tensor:
-        return Boundary.apply(value) if value.requires_grad else value  # type: ignore[no-any-return]
 
     def _loss_of(self, segment: Segment) -> LossFunction:
         fn = self.loss_fn.get(segment.name) if isinstance(self.loss_fn, Mapping) else self.loss_fn
@@ -454,7 +453,7 @@ class _Run:
     def _set_aside_gradients(self) -> dict[nn.Parameter, Tensor | None]:
         """Gradients from earlier steps of parameters that are about to be summed over homes."""
         earlier = {}
-        for name, group in self._shared():
+        for name, _ in self._shared():
             for parameter in self.executor.modules[name].parameters():
                 earlier[parameter] = parameter.grad
                 parameter.grad = None

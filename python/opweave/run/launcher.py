@@ -38,9 +38,9 @@ def launch(
 ) -> list[Any]:
     """Calls `function(rank, *args)` in `processes` new processes that form a process group; returns what they return.
 
-    Output of rank r goes to `log_dir/rank<r>.log` (a new folder in the temporary one by default), torch uses `threads` threads
-    in each. "spawn" needs a function that can be imported; "fork" starts faster and takes any, but the caller must
-    not have used a GPU or threads of its own.
+    Output of rank r goes to `log_dir/rank<r>.log` (by default in a new temporary folder); torch uses `threads` threads
+    in each. "spawn" needs a function that can be imported; "fork" starts faster and takes any, but the caller must not
+    have used a GPU or threads of its own.
 
     Raises LaunchError as soon as one process fails or is killed, naming it, its error and its log, or after `timeout_s`
     seconds (the logs then end with where each process was). No process outlives the call.
@@ -50,7 +50,7 @@ def launch(
     for stale in folder.glob("rank*.*"):
         stale.unlink()
     rendezvous = folder / "rank.store"
-    context = multiprocessing.get_context(start_method)
+    context: Any = multiprocessing.get_context(start_method)
     workers = [
         context.Process(
             target=_work,
@@ -84,7 +84,7 @@ def _work(
     timeout_s: float,
 ) -> None:
     """Body of one process. Leaves a .result or an .error file behind."""
-    log = open(f"{folder}/rank{rank}.log", "a", buffering=1)  # noqa: SIM115 (open until the process ends)
+    log = open(f"{folder}/rank{rank}.log", "a", buffering=1)
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     sys.stdout = sys.stderr = log
@@ -108,7 +108,7 @@ def _work(
         os.replace(f"{folder}/rank{rank}.partial", f"{folder}/rank{rank}.result")
         dist.barrier()  # a process that leaves early would look like a failure to those that still talk to it
         dist.destroy_process_group()
-    except BaseException as error:  # noqa: BLE001 (reported by the parent)
+    except BaseException as error:
         traceback.print_exc()
         kind = "peer" if isinstance(error, PeerError) or _is_closed_connection(error) else "own"
         Path(f"{folder}/rank{rank}.error").write_text(f"{kind}\n{type(error).__name__}: {error}\n")
@@ -143,7 +143,8 @@ def _watch(workers: list[Any], folder: Path, timeout_s: float) -> None:
             time.sleep(0.3)  # for the stacks to reach the logs
             noun = "rank" if len(ranks) == 1 else "ranks"
             raise LaunchError(
-                f"{noun} {', '.join(map(str, ranks))} did not end within {timeout_s:g} s; logs with where they were: {folder}"
+                f"{noun} {', '.join(map(str, ranks))} did not end within {timeout_s:g} s\n"
+                f"logs, with where they were: {folder}"
             )
         multiprocessing.connection.wait([worker.sentinel for worker in running], min(left, 1.0))
 

@@ -13,8 +13,11 @@ _PLANNED, _MEASURED = 1, 2
 
 
 def trace(program: Program, timings: Sequence[ActionTiming], path: str | os.PathLike[str]) -> None:
-    """Writes a trace for Perfetto (ui.perfetto.dev): a process per device with the planned actions on one track and the measured
-    ones on another, and arrows for the messages of each. `timings` are those of all ranks (`gather_timings`)."""
+    """Writes a trace for Perfetto (ui.perfetto.dev): prediction and measurement side by side.
+
+    A process per device with the planned actions on one track and the measured ones on another, and arrows for the
+    messages of each. `timings` are those of all ranks (`gather_timings`).
+    """
     events: list[dict[str, Any]] = []
     for rank, device in enumerate(program.devices):
         _name(events, rank, None, device, rank)

@@ -15,7 +15,7 @@ from torch.distributed.pipelining import PipelineStage
 from torch.distributed.pipelining.schedules import _PipelineScheduleRuntime
 
 from opweave.export.pytorch import CsvDialect, pytorch_csv
-from opweave.run.backward import Boundary
+from opweave.run.backward import boundary
 from opweave.run.chain import microbatch_order, stages_of
 from opweave.run.clock import Clock
 from opweave.run.executor import LossFunction, StepResult
@@ -23,11 +23,11 @@ from opweave.run.program import ActionTiming, Program
 
 
 class PipeliningRunner:
-    """Runs steps of a program by `_PipelineScheduleRuntime` with an exported CSV. The program must be a chain of stages.
+    """Runs steps of a program that is a chain of stages by `_PipelineScheduleRuntime`, with an exported CSV.
 
     Interface and results as `Executor`, for one input tensor and one target tensor of the whole batch. `schedule`
-    is PyTorch's object. Raises ProgramError with the reason where the program cannot be expressed. Private interfaces of
-    torch are used: torch 2.13 is what this is tested with.
+    is PyTorch's object. Raises ProgramError with the reason where the program cannot be expressed. Private interfaces
+    of torch are used: torch 2.13 is what this is tested with.
     """
 
     def __init__(
@@ -55,7 +55,9 @@ class PipeliningRunner:
         ]
         for stage in stages:
             self._record(stage, names[stage.stage_index])
-        self.schedule = _PipelineScheduleRuntime(stages, program.microbatches, loss_fn=loss_fn)
+        self.schedule = _PipelineScheduleRuntime(  # type: ignore[no-untyped-call]
+            stages, program.microbatches, loss_fn=loss_fn
+        )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "schedule.csv"
             path.write_text(csv)
@@ -63,8 +65,11 @@ class PipeliningRunner:
         self._is_first, self._is_last = 0 in mine, len(names) - 1 in mine
 
     def step(self, inputs: Tensor, target: Tensor) -> StepResult:
-        """One training iteration; all ranks give the whole batch, the ranks that need it use it. Losses are by slice of the
-        batch, timings by planned microbatch: they differ where the export numbers microbatches anew."""
+        """One training iteration; all ranks give the whole batch, the ranks that need it use it.
+
+        Losses are by slice of the batch, timings by planned microbatch: they differ where the export numbers
+        microbatches anew.
+        """
         self._timings.clear()
         self._clock = Clock(self.device)
         losses: list[Tensor] = []
@@ -110,10 +115,5 @@ class _Stage(nn.Module):
     def forward(self, *arguments: Any) -> Any:
         made = self.segment(*arguments)
         if isinstance(made, Tensor):
-            return self._bound(made)
-        return tuple(self._bound(value) for value in made)
-
-    @staticmethod
-    def _bound(value: Tensor) -> Tensor:
-        value = value.contiguous()
-        return Boundary.apply(value) if value.requires_grad else value  # type: ignore[no-any-return]
+            return boundary(made.contiguous())
+        return tuple(boundary(value.contiguous()) for value in made)

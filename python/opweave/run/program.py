@@ -107,6 +107,7 @@ class Program:
 
     @property
     def processes(self) -> int:
+        """Number of ranks."""
         return len(self.devices)
 
     def actions(self) -> Iterator[tuple[int, Action]]:

@@ -66,7 +66,9 @@ def wire(graph: dict[str, Any], rule: SegmentRule) -> dict[str, Wiring]:
                 inputs[name].setdefault(tensor, Input(tensor, None))
                 continue
             if phase_of(source) != "F":
-                raise ProgramError(f'tensor "{tensor}" goes from phase {phase_of(source)} to forward operator "{op["name"]}"')
+                raise ProgramError(
+                    f'tensor "{tensor}" goes from phase {phase_of(source)} to forward operator "{op["name"]}"'
+                )
             if segment_of(source, rule) != name:
                 inputs[name].setdefault(tensor, Input(tensor, segment_of(source, rule)))
                 consumed.add(tensor)
