@@ -112,7 +112,7 @@ def test_every_block_of_the_page_runs(page, tmp_path):
         if block.language == "sh":
             run(block.text, tmp_path, environment)
         elif block.language == "python":
-            if not PACKAGE.is_dir():
+            if not list(PACKAGE.glob("opweave/_core*")):
                 continue
             script = tmp_path / "block.py"
             script.write_text(block.text)
