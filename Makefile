@@ -6,13 +6,13 @@ plan: setup
 	cmake --build --preset default --target opweave
 	examples/deepseek-v3/run
 
-test: setup
+test:
+	scripts/setup --tests
 	scripts/test
 
 bench: setup
 	cmake --preset default
-	cmake --build --preset default --target opweave_bench
-	build/default/opweave_bench -o benchmarks/results.md
+	benchmarks/run
 
 setup:
 	scripts/setup

@@ -51,6 +51,7 @@ void run_pipelines(const Options& options, const Emit& emit);
 void run_random_pipelines(const Options& options, const Emit& emit);
 void run_branched(const Options& options, const Emit& emit);
 void run_job_shop(const Options& options, const Emit& emit);
+void run_msr(const Options& options, const Emit& emit);
 void run_scale(const Options& options, const Emit& emit);
 
 /// Header and rows of the table that the suites share.

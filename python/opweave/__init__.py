@@ -13,7 +13,7 @@ The words are those of docs/concepts.md, the dictionaries those of docs/formats.
 
 from opweave import costs
 from opweave._core import __version__
-from opweave.capture import capture
+from opweave.capture import capture, capture_onnx
 from opweave.cluster import Cluster
 from opweave.comparison import Comparison, compare
 from opweave.errors import CaptureError, InputError, InternalError, NoPlanError
@@ -38,6 +38,7 @@ __all__ = [
     "Violation",
     "__version__",
     "capture",
+    "capture_onnx",
     "check",
     "compare",
     "costs",

@@ -54,7 +54,9 @@ class Comparison:
 
         table = Table(title=self.problem or None)
         for heading in _HEADINGS:
-            table.add_column(heading, justify="left" if heading == "schedule" else "right")
+            table.add_column(
+                heading, justify="left" if heading == "schedule" else "right", no_wrap=heading == "schedule"
+            )
         for row in self.rows():
             table.add_row(*row)
         Console().print(table)

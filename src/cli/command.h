@@ -32,6 +32,7 @@ void add_what_if(CLI::App& app, Action& action);
 /// Both describe all the other commands, as they are when they run.
 void add_completion(CLI::App& app, Action& action);
 void add_manual(CLI::App& app, Action& action);
+void add_partition(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);
 
 }  // namespace opweave::cli

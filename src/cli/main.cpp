@@ -45,6 +45,7 @@ ExitCode run(int argc, char** argv) {
   add_what_if(app, action);
   add_completion(app, action);
   add_manual(app, action);
+  add_partition(app, action);
   add_version(app, action);
 
   try {

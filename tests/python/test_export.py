@@ -197,7 +197,7 @@ def test_measured_durations_go_back_to_graph_and_simulation():
     durations = measured_durations([timings_of(made)] * 3)
     assert set(durations) == {op["name"] for op in graph["operators"]}
     assert all(value in (0, 500, 1000, 1500, 2000, 3000, 2500, 4000) for value in durations.values())
-    again = with_durations(graph, {"s0.F": 77})
+    again = with_durations(graph, {"s0.F": 77}).to_dict()
     assert next(op for op in again["operators"] if op["name"] == "s0.F")["duration_ns"] == 77
     assert next(op for op in graph["operators"] if op["name"] == "s0.F")["duration_ns"] == 1000
 

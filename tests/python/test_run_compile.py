@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 
 import run_support as support  # noqa: I001
 
-from opweave.run import ProgramError, compile_plan
+from opweave.run import ProgramError, colocate_segments, compile_plan
 from opweave.run.checker import check_program
 
 LINE = {f"s{i}": i for i in range(3)}
@@ -162,3 +162,14 @@ def test_the_check_finds_missing_late_crossed_and_unmatched_messages():
         forward.action, backward.action = backward.action, forward.action
 
     assert "comes before its forward" in spoiled(early_backward)
+
+
+def test_operators_of_a_segment_can_be_kept_together():
+    graph = support.chain(3, 1)
+    for op in graph["operators"]:
+        del op["colocation"], op["parameters"]
+    graph["operators"][0]["colocation"] = "pair"  # s0.F with s1.F, so that both segments go together
+    graph["operators"][1]["colocation"] = "pair"
+    labels = {op["name"]: op["colocation"] for op in colocate_segments(graph).to_dict()["operators"]}
+    assert len({labels[f"s{i}.{phase}"] for i in (0, 1) for phase in "FIW"}) == 1
+    assert len({labels[f"s2.{phase}"] for phase in "FIW"} - {labels["s0.F"]}) == 1

@@ -118,12 +118,15 @@ def test_two_homes_per_segment_sum_their_gradients():
     run_cases([(graph, support.plan(graph, {f"s{i}": [i, 3 - i] for i in range(4)}, 4, 2))])
 
 
-def test_optimizers_step_where_the_plan_says():
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_optimizers_step_where_the_plan_says(replicas):
     graph = support.chain(4, 2)
+    graph["training"]["replicas"] = replicas
     for op in [op for op in graph["operators"] if op["phase"] == "W"]:
         graph["operators"].append({"name": op["name"][:-1] + "O", "phase": "O", "after": [op["name"]]})
-    plan = support.plan(graph, {f"s{i}": i for i in range(4)}, 4)
-    for before, after, gradient in launch(train_one_step, 4, (graph, plan), timeout_s=60, start_method="fork"):
+    plan = support.plan(graph, {f"s{i}": [i, 3 - i] for i in range(4)}, 4)
+    for before, after, gradient, right in launch(train_one_step, 4, (graph, plan), timeout_s=60, start_method="fork"):
+        torch.testing.assert_close(gradient, right)
         # Plain gradient descent with rate 0.5.
         torch.testing.assert_close(after, before - 0.5 * gradient)
 
@@ -135,7 +138,9 @@ def train_one_step(rank, graph, plan):
     optimizers = {name: torch.optim.SGD(module.parameters(), lr=0.5) for name, module in segments.items()}
     x, target = support.batch(2)
     execute(plan, segments, x, target, support.mse, graph=graph, optimizers=optimizers)
-    return before, weight.detach().clone(), weight.grad.clone()
+    reference = support.modules(graph)
+    support.one_process(graph, reference)
+    return before, weight.detach().clone(), weight.grad.clone(), reference[f"s{rank}"].up.weight.grad
 
 
 def test_gradients_of_several_steps_add_up_also_between_homes():
@@ -144,6 +149,27 @@ def test_gradients_of_several_steps_add_up_also_between_homes():
     plan = support.plan(graph, {f"s{i}": [i, 3 - i] for i in range(4)}, 4, 2)
     for error in launch(two_steps, 4, (graph, plan), timeout_s=60, start_method="fork"):
         assert error < 1e-5
+
+
+def test_a_plan_runs_on_a_part_of_the_processes():
+    graph = support.chain(4, 4)
+    graph["training"]["replicas"] = 2
+    plan = support.plan(graph, {f"s{i}": [i % 2, 1 - i % 2] for i in range(4)}, 2)
+    results = launch(on_the_last_two, 3, (graph, plan), timeout_s=60, start_method="fork")
+    assert results[0] is None
+    assert max(results[1:]) < 1e-5
+
+
+def on_the_last_two(rank, graph, plan):
+    group = torch.distributed.new_group([1, 2])
+    if rank == 0:
+        return None
+    program = compile_plan(plan, graph)
+    segments, reference = support.modules(graph), support.modules(graph)
+    x, target = support.batch(4)
+    Executor(program, segments, group=group).step(x, target, support.mse)
+    support.one_process(graph, reference)
+    return support.largest_error({name: segments[name] for name in program.segments_on(rank - 1)}, reference)
 
 
 def two_steps(rank, graph, plan):

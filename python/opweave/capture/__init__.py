@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from opweave.capture.captured import CapturedGraph
+    from opweave.graph import Graph
 
-__all__ = ["capture"]
+__all__ = ["capture", "capture_onnx"]
 
 
 def capture(
@@ -75,3 +77,28 @@ def capture(
         count, first = len(graph.unread_parameters), graph.unread_parameters[0]
         warnings.warn(f"{count} parameters are never read, the first is {first}", stacklevel=2)
     return graph
+
+
+def capture_onnx(
+    path: str | os.PathLike[str], *, sizes: Mapping[str, int] | None = None, name: str | None = None
+) -> Graph:
+    """The graph of an ONNX file: the forward pass, an operator per node that does work.
+
+    Weights are not read, only their shapes. Nodes that are views (Reshape, Squeeze, ...) or that compute shapes are no
+    operators. Operations of matrix products, convolutions and attention are counted, the rest moves bytes.
+
+    Args:
+        path: The file. Data that it keeps in other files is not needed.
+        sizes: Numbers for the symbolic dimensions of its inputs, by name.
+        name: Of the graph; None takes that in the file.
+
+    Raises InputError for a file that is no ONNX model, a dimension that is not bound, a tensor of unknown size, and for
+    control flow.
+    """
+    try:
+        from opweave.capture.onnx_file import graph_of_file
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise CaptureError('capture_onnx needs the package onnx\nhint: pip install "opweave[onnx]"') from error
+    return graph_of_file(path, sizes or {}, name)

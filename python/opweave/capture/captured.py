@@ -32,7 +32,7 @@ class CapturedGraph(Graph):
         self.calls: dict[str, list[Call]] = dict(calls)
         """The calls behind every operator, in the order in which they run; none for operators of phase O."""
         self.blocks = blocks
-        """Repeated blocks: names of modules that do the same calls on the same shapes, by group."""
+        """Repeated blocks: names of modules whose forward does the same calls on the same shapes, by group."""
         self.uncounted: dict[str, int] = dict(uncounted)
         """Kinds of calls without a formula for flops (counted as 0, timed by their bytes), with their number."""
         self.unread_parameters = unread_parameters

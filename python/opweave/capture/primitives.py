@@ -171,8 +171,12 @@ class _Reader:
 
 
 def signatures(calls: Iterable[Primitive], key: Callable[[Primitive], Any]) -> dict[Any, tuple[str, ...]]:
-    """What the calls with one key are, in order: equal tuples for repeated blocks."""
+    """What the forward calls with one key are, in order: equal tuples for repeated blocks.
+
+    Backward calls may differ: the first block has no gradient of its inputs where the batch needs none.
+    """
     lists: dict[Any, list[str]] = {}
     for call in calls:
-        lists.setdefault(key(call), []).append(f"{call.phase} {call.call.signature}")
+        if call.phase == "F":
+            lists.setdefault(key(call), []).append(call.call.signature)
     return {group: tuple(items) for group, items in lists.items()}

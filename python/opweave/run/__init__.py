@@ -11,6 +11,7 @@ from opweave.run.durations import measured_durations, with_durations
 from opweave.run.errors import LaunchError, PeerError, ProgramError
 from opweave.run.perfetto import trace
 from opweave.run.program import Action, ActionTiming, Message, Program, Segment
+from opweave.run.segments import colocate_segments
 
 if TYPE_CHECKING:
     from opweave.run.executor import Executor, StepResult, execute, gather_timings
@@ -50,6 +51,7 @@ __all__ = [
     "ProgramError",
     "Segment",
     "StepResult",
+    "colocate_segments",
     "compile_plan",
     "execute",
     "gather_timings",

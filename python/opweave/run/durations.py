@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from opweave.graph import Graph
 from opweave.run.plan_files import document
 from opweave.run.program import ActionTiming
 
@@ -29,8 +30,8 @@ def measured_durations(steps: Iterable[Sequence[ActionTiming]]) -> dict[str, int
     return {operator: round(statistics.median(values)) for operator, values in samples.items()}
 
 
-def with_durations(graph: Any, durations: dict[str, int]) -> dict[str, Any]:
-    """The graph (dictionary of its file) with these durations on every device type, ready to be planned again.
+def with_durations(graph: Any, durations: dict[str, int]) -> Graph:
+    """The graph with these durations on every device type, ready to be planned again.
 
     Operators that were not measured keep what they have. An operator with explicit modes keeps its devices.
     """
@@ -43,4 +44,4 @@ def with_durations(graph: Any, durations: dict[str, int]) -> dict[str, Any]:
                 mode["duration_ns"] = durations[operator["name"]]
         else:
             operator["duration_ns"] = durations[operator["name"]]
-    return result
+    return Graph.from_dict(result)

@@ -91,9 +91,11 @@ class Executor:
             raise ProgramError(f"rank {self.rank} has no module for segment {', '.join(map(repr, missing))}")
         self.modules = {name: segments[name] for name in program.segments_on(self.rank)}
         self._peers = [dist.get_global_rank(group or dist.group.WORLD, rank) for rank in range(size)]  # type: ignore[arg-type]
+        # Only members take part, in one order, so the program's group may be a part of the world.
         self._home_groups = {
-            homes: dist.new_group([self._peers[rank] for rank in homes]) if len(homes) > 1 else None
+            homes: dist.new_group([self._peers[rank] for rank in homes], use_local_synchronization=True)
             for homes in sorted({tuple(sorted(set(s.homes))) for s in program.segments.values()})
+            if len(homes) > 1 and self.rank in homes
         }
         self._specs: dict[str, _Spec] = {}
         self._knows_shapes = False
@@ -150,7 +152,7 @@ class Executor:
         return batch
 
     def _inputs(self, inputs: Batch | Mapping[str, Batch]) -> dict[str, Sequence[Any]]:
-        names = self.external_inputs()
+        names = self.program.external_inputs()
         wanted = list(dict.fromkeys(name for on_segment in names.values() for name in on_segment))
         if not isinstance(inputs, Mapping):
             if len(wanted) != 1:
@@ -164,13 +166,6 @@ class Executor:
                 if name not in inputs:
                     raise ProgramError(f"segment {segment!r} needs input {name!r}")
         return {name: self._batch(f"inputs of {name!r}", batch) for name, batch in inputs.items()}
-
-    def external_inputs(self) -> dict[str, list[str]]:
-        """Names of the inputs from outside, by segment."""
-        return {
-            s.name: [s.name] if not s.inputs else [entry.tensor for entry in s.inputs if entry.producer is None]
-            for s in self.program.segments.values()
-        }
 
 
 class _Run:
@@ -477,7 +472,7 @@ class _Run:
 
     def _shared(self) -> Iterator[tuple[str, dist.ProcessGroup]]:
         for name in self.executor.modules:
-            group = self.executor._home_groups[tuple(sorted(set(self.program.segments[name].homes)))]
+            group = self.executor._home_groups.get(tuple(sorted(set(self.program.segments[name].homes))))
             if group is not None:
                 yield name, group
 

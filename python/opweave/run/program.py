@@ -123,3 +123,10 @@ class Program:
     def order(self, rank: int) -> list[tuple[str, str, int]]:
         """Keys of the actions of a rank in planned order."""
         return [step.action.key for step in self.ranks[rank]]
+
+    def external_inputs(self) -> dict[str, list[str]]:
+        """Names of the inputs from outside, by segment. A segment whose operators name no inputs takes its own name."""
+        return {
+            s.name: [s.name] if not s.inputs else [entry.tensor for entry in s.inputs if entry.producer is None]
+            for s in self.segments.values()
+        }

@@ -1,0 +1,321 @@
+#include "partition/cover_bound.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "exact/engine.h"
+#include "partition/best_set.h"
+
+namespace opweave::partition {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+/// Work of all units over all devices: for any weights y >= 0 of the kinds,
+///   T >= sum over units of min over kinds of y w / sum over devices of y.
+double work_bound(const CutModel& model) {
+  // The best weights make some units indifferent between two kinds: only their ratios need be tried.
+  double best = 0;
+  const auto try_weights = [&](const std::vector<double>& y) {
+    double total = 0;
+    double power = 0;
+    for (std::size_t k = 0; k < model.kinds.size(); ++k) power += y[k] * model.kinds[k].count;
+    for (Unit unit = 0; unit < model.unit_count(); ++unit) {
+      double least = kInfinity;
+      for (std::size_t k = 0; k < model.kinds.size(); ++k) {
+        if (model.kinds[k].count > 0 && y[k] > 0) least = std::min(least, y[k] * model.kinds[k].work[unit]);
+        if (model.kinds[k].count > 0 && y[k] == 0 && model.kinds[k].work[unit] < kInfinity) least = 0;
+      }
+      if (least < kInfinity) total += least;
+    }
+    if (power > 0) best = std::max(best, total / power);
+  };
+  for (std::size_t k = 0; k < model.kinds.size(); ++k) {
+    if (model.kinds[k].count == 0) continue;
+    std::vector<double> y(model.kinds.size(), 0);
+    y[k] = 1;
+    try_weights(y);
+    for (Unit unit = 0; unit < model.unit_count(); ++unit) {
+      const double reference = model.kinds[k].work[unit];
+      if (!(reference > 0) || reference == kInfinity) continue;
+      for (std::size_t other = 0; other < model.kinds.size(); ++other) {
+        const double work = model.kinds[other].work[unit];
+        if (other != k) y[other] = work > 0 && work < kInfinity ? reference / work : 0;
+      }
+      try_weights(y);
+    }
+  }
+  return best;
+}
+
+/// What one proof learned and the next can use, in units of the whole model.
+struct Memory {
+  std::vector<std::vector<std::vector<Unit>>> sets;  ///< by kind: sets that devices could hold
+  std::vector<double> price;                         ///< by unit: prices that proved most
+  std::uint64_t work = 0;
+};
+
+double load_of(const CutModel& model, const DeviceKind& kind, const std::vector<Unit>& units) {
+  double load = 0;
+  for (const Unit unit : units) load += kind.work[unit];
+  if (!kind.pays_transfers) return load;
+  for (const Net& net : model.nets) {
+    const auto inside = std::count_if(net.pins.begin(), net.pins.end(),
+                                      [&](Unit unit) { return std::binary_search(units.begin(), units.end(), unit); });
+    if (inside > 0 && static_cast<std::size_t>(inside) < net.pins.size()) load += net.cost;
+  }
+  return load;
+}
+
+/// The linear program of the cover, from the side of its dual, on the sets known so far: greatest sum of prices, where
+/// no known set of a kind has a price above `most` of the kind, and the sum of count x most is 1. A sum of more than 1
+/// says that devices cannot hold all units.
+class CoverProgram {
+ public:
+  struct Prices {
+    std::vector<double> price;  ///< by unit
+    std::vector<double> most;   ///< by kind
+    double total = 0;
+  };
+
+  explicit CoverProgram(const CutModel& model) : model_(model), sets_(model.kinds.size()), known_(model.kinds.size()) {}
+
+  /// \pre the units, ascending, are within the limit on a device of the kind
+  void add(std::size_t kind, std::vector<Unit> units) {
+    if (known_[kind].insert(units).second) sets_[kind].push_back(std::move(units));
+  }
+  [[nodiscard]] const std::vector<std::vector<std::vector<Unit>>>& sets() const { return sets_; }
+
+  [[nodiscard]] std::optional<Prices> solve(const Budget& budget) const {
+    auto program = std::make_shared<exact::MipModel>();
+    const auto no_name = [] { return std::string(); };
+    // A box keeps the program bounded while few sets are known; prices within it prove as well as any.
+    for (Unit unit = 0; unit < model_.unit_count(); ++unit) program->add_column(-1, 1, -1, false, no_name);
+    std::vector<exact::MipModel::Term> supply;
+    for (const DeviceKind& kind : model_.kinds) {
+      supply.push_back({program->add_column(0, kInfinity, 0, false, no_name), static_cast<double>(kind.count)});
+    }
+    program->add_row(supply, -kInfinity, 1);
+    for (std::size_t kind = 0; kind < sets_.size(); ++kind) {
+      for (const std::vector<Unit>& units : sets_[kind]) {
+        std::vector<exact::MipModel::Term> row;
+        for (const Unit unit : units) row.push_back({unit, 1});
+        row.push_back({supply[kind].column, -1});
+        program->add_row(std::move(row), -kInfinity, 0);
+      }
+    }
+    exact::EngineLimits limits;
+    limits.seconds = budget.remaining();
+    const auto claim =
+        exact::run<exact::MipModel>(exact::highs_engine(), program, limits, [&budget] { return budget.expired(); });
+    if (claim.status != exact::EngineStatus::kOptimal) return std::nullopt;
+    Prices prices;
+    prices.price.assign(claim.values.begin(), claim.values.begin() + static_cast<std::ptrdiff_t>(model_.unit_count()));
+    for (const auto& term : supply) prices.most.push_back(claim.values[term.column]);
+    prices.total = -claim.objective;
+    return prices;
+  }
+
+ private:
+  const CutModel& model_;
+  std::vector<std::vector<std::vector<Unit>>> sets_;  ///< by kind
+  std::vector<std::set<std::vector<Unit>>> known_;
+};
+
+/// The attempt to prove that no assignment has a largest load below a limit.
+class Proof {
+ public:
+  Proof(const CutModel& whole, double limit, Memory& memory, const Budget& budget)
+      : budget_(budget), limit_(limit), memory_(memory), small_(contract(whole, limit)), program_(small_.model) {
+    const CutModel& model = small_.model;
+    for (std::size_t kind = 0; kind < model.kinds.size(); ++kind) {
+      pricers_.emplace_back(model, kind, limit);
+      for (const std::vector<Unit>& units : memory.sets[kind]) add_if_within(kind, merged(units));
+      for (Unit unit = 0; unit < model.unit_count(); ++unit) add_if_within(kind, {unit});
+    }
+    centre_.assign(model.unit_count(), 0);
+    for (Unit unit = 0; unit < whole.unit_count(); ++unit) centre_[small_.unit_of[unit]] += memory.price[unit];
+  }
+
+  /// True if proven.
+  bool run() {
+    const bool proven = search();
+    for (const BestSet& pricer : pricers_) memory_.work += pricer.work();
+    learn();
+    return proven;
+  }
+
+ private:
+  /// Beyond what rounding explains.
+  static constexpr double kMargin = 1e-7;
+  /// As in BestSet, less what rounding may add.
+  static constexpr double kTolerance = 9e-12;
+
+  bool search() {
+    const auto exhausted = [&] {
+      return budget_.expired() || (budget_.work_limit() && memory_.work + pricers_[0].work() > *budget_.work_limit());
+    };
+    CoverProgram::Prices none;
+    none.price = centre_;
+    none.most.assign(pricers_.size(), 0);
+    bool is_new = false;
+    for (const CoverProgram::Prices* prices = &none; !exhausted();) {
+      // Prices near the best ones so far are better than the program's, which jump about (Wentges 1997).
+      is_new = false;
+      for (const double weight : {0.75, 0.0}) {
+        std::vector<double> price = prices->price;
+        for (std::size_t u = 0; u < price.size(); ++u) price[u] = weight * centre_[u] + (1 - weight) * price[u];
+        const std::optional<bool> proven = look_up(price, *prices, is_new);
+        if (!proven || *proven) return proven.value_or(false);
+        if (is_new) break;
+      }
+      if (!is_new) return false;
+      latest_ = program_.solve(budget_);
+      if (!latest_ || latest_->total <= 1 + kMargin) return false;
+      prices = &*latest_;
+    }
+    return false;
+  }
+
+  /// Looks for the most expensive sets. Are these prices a proof? `is_new` becomes true if a set was found that the
+  /// program did not know and that contradicts `prices`. Nothing if the budget ended.
+  std::optional<bool> look_up(const std::vector<double>& price, const CoverProgram::Prices& prices, bool& is_new) {
+    const CutModel& model = small_.model;
+    double total = 0;
+    for (const double p : price) total += p;
+    double used = 0;
+    // Kinds that do not pay are quick; what they leave is what a device of the first may be worth without a proof.
+    for (std::size_t kind = pricers_.size(); kind-- > 0;) {
+      const double count = model.kinds[kind].count;
+      if (count == 0) continue;
+      const double floor = kind == 0 ? std::max(0.0, (total / (1 + 2 * kMargin) - used) / count) : 0;
+      const std::optional<BestSet::Answer> answer = pricers_[kind].find(price, floor, budget_);
+      if (!answer) return std::nullopt;
+      used += count * answer->most;
+      for (const BestSet::Found& found : answer->found) {
+        double value = 0;
+        for (const Unit unit : found.units) value += prices.price[unit];
+        if (add_if_within(kind, found.units)) is_new = is_new || value > prices.most[kind] + 1e-9;
+      }
+    }
+    const double ratio = used > 0 ? total / used : 0;
+    if (ratio > 1 + kMargin) return true;
+    if (ratio > best_) {
+      best_ = ratio;
+      centre_ = price;
+      for (double& p : centre_) p /= used;
+    }
+    return false;
+  }
+
+  bool add_if_within(std::size_t kind, std::vector<Unit> units) {
+    if (load_of(small_.model, small_.model.kinds[kind], units) >= limit_ * (1 - kTolerance)) return false;
+    program_.add(kind, std::move(units));
+    return true;
+  }
+
+  [[nodiscard]] std::vector<Unit> merged(const std::vector<Unit>& units) const {
+    std::vector<Unit> result;
+    for (const Unit unit : units) result.push_back(small_.unit_of[unit]);
+    std::sort(result.begin(), result.end());
+    result.erase(std::unique(result.begin(), result.end()), result.end());
+    return result;
+  }
+
+  void learn() {
+    std::vector<std::vector<Unit>> members(small_.model.unit_count());
+    for (Unit unit = 0; unit < small_.unit_of.size(); ++unit) members[small_.unit_of[unit]].push_back(unit);
+    std::fill(memory_.price.begin(), memory_.price.end(), 0);
+    for (Unit unit = 0; unit < members.size(); ++unit) memory_.price[members[unit].front()] = centre_[unit];
+    for (std::size_t kind = 0; kind < program_.sets().size(); ++kind) {
+      memory_.sets[kind].clear();
+      for (const std::vector<Unit>& units : program_.sets()[kind]) {
+        std::vector<Unit>& set = memory_.sets[kind].emplace_back();
+        for (const Unit unit : units) set.insert(set.end(), members[unit].begin(), members[unit].end());
+      }
+    }
+  }
+
+  const Budget& budget_;
+  const double limit_;
+  Memory& memory_;
+  Contraction small_;
+  CoverProgram program_;
+  std::vector<BestSet> pricers_;
+  std::optional<CoverProgram::Prices> latest_;
+  std::vector<double> centre_;  ///< the prices that proved most, scaled to a use of 1
+  double best_ = 0;
+};
+
+/// The sets of good assignments, and prices like the work, which prove the bound from work.
+Memory first_memory(const CutModel& model, const std::vector<Assignment>& samples) {
+  Memory memory;
+  memory.sets.resize(model.kinds.size());
+  for (const Assignment& sample : samples) {
+    for (std::size_t kind = 0; kind < model.kinds.size(); ++kind) {
+      const std::size_t first = model.first_device(kind);
+      std::vector<std::vector<Unit>> sets(model.kinds[kind].count);
+      for (Unit unit = 0; unit < sample.size(); ++unit) {
+        if (sample[unit] >= first && sample[unit] < first + sets.size()) sets[sample[unit] - first].push_back(unit);
+      }
+      for (std::vector<Unit>& set : sets) {
+        if (!set.empty()) memory.sets[kind].push_back(std::move(set));
+      }
+    }
+  }
+  double total = 0;
+  for (Unit unit = 0; unit < model.unit_count(); ++unit) {
+    double least = kInfinity;
+    for (const DeviceKind& kind : model.kinds) {
+      if (kind.count > 0) least = std::min(least, kind.work[unit]);
+    }
+    memory.price.push_back(least < kInfinity ? least : 0);
+    total += memory.price.back();
+  }
+  for (double& price : memory.price) price /= std::max(total, 1e-300);
+  return memory;
+}
+
+}  // namespace
+
+LoadBound simple_bound(const CutModel& model) {
+  LoadBound bound{work_bound(model), "work"};
+  for (Unit unit = 0; unit < model.unit_count(); ++unit) {
+    double least = kInfinity;
+    for (const DeviceKind& kind : model.kinds) {
+      if (kind.count > 0 && model.bytes[unit] <= kind.capacity) least = std::min(least, kind.work[unit]);
+    }
+    if (least < kInfinity && least > bound.value) bound = {least, "unit"};
+  }
+  return bound;
+}
+
+LoadBound cover_bound(const CutModel& whole, const CoverOptions& options, const Budget& budget) {
+  LoadBound bound = simple_bound(whole);
+  if (whole.unit_count() == 0 || !exact::highs_engine()->unavailable_because().empty()) return bound;
+  CutModel model = whole;
+  model.precedence.clear();  // nothing hangs together, so more may be merged
+  Memory memory = first_memory(model, options.samples);
+  const auto proves = [&](double limit) { return Proof(model, limit, memory, budget).run(); };
+  const auto exhausted = [&] {
+    return budget.expired() || (budget.work_limit() && memory.work > *budget.work_limit());
+  };
+  // Often the best assignment is optimal and the program says so.
+  if (options.upper < kInfinity && bound.value < options.upper && proves(options.upper))
+    return {options.upper, "cover"};
+  double high = options.upper;
+  constexpr double kPrecision = 1e-3;
+  while (high - bound.value > kPrecision * high && !exhausted()) {
+    const double middle = bound.value + 0.5 * (high - bound.value);
+    if (proves(middle)) {
+      bound = {middle, "cover"};
+    } else {
+      high = middle;
+    }
+  }
+  return bound;
+}
+
+}  // namespace opweave::partition

@@ -1,0 +1,117 @@
+#include <algorithm>
+#include <queue>
+
+#include "partition/device_counts.h"
+#include "partition/ordered.h"
+#include "partition/topological.h"
+
+namespace opweave::partition {
+namespace {
+
+/// Cuts one order of the units into parts by dynamic programming over its prefixes.
+class OrderCutter {
+ public:
+  OrderCutter(const CutModel& model, const Budget& budget)
+      : model_(model), budget_(budget), counts_(model), nets_of_(model.nets_of_units()), inside_(model.nets.size()) {}
+
+  OrderedAnswer cut(const std::vector<Unit>& order) {
+    const std::size_t count = order.size();
+    std::vector<Step> table((count + 1) * counts_.size());
+    const auto row = [&](std::size_t prefix) { return table.data() + prefix * counts_.size(); };
+    row(0)[0].value = 0;
+    std::vector<double> load(model_.kinds.size());
+    for (std::size_t from = 0; from < count; ++from) {
+      if (budget_.expired()) return {};
+      std::fill(inside_.begin(), inside_.end(), 0);
+      std::vector<double> work(model_.kinds.size());
+      double bytes = 0;
+      double cut = 0;
+      for (std::size_t to = from; to < count; ++to) {
+        ++work_;
+        bytes += model_.bytes[order[to]];
+        for (const std::uint32_t n : nets_of_[order[to]]) {
+          const Net& net = model_.nets[n];
+          ++inside_[n];
+          if (inside_[n] == 1) cut += net.cost;
+          if (inside_[n] == net.pins.size()) cut -= net.cost;
+        }
+        for (std::size_t kind = 0; kind < model_.kinds.size(); ++kind) {
+          work[kind] += model_.kinds[kind].work[order[to]];
+          load[kind] = work[kind] + (model_.kinds[kind].pays_transfers ? std::max(cut, 0.0) : 0);
+          if (bytes > model_.kinds[kind].capacity) load[kind] = kInfinity;
+        }
+        relax(row(from), row(to + 1), from, load);
+      }
+    }
+    return trace(table, order);
+  }
+
+ private:
+  static constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  struct Step {
+    double value = kInfinity;
+    std::uint32_t from = 0;
+    std::uint32_t kind = 0;
+  };
+
+  void relax(const Step* source, Step* target, std::size_t from, const std::vector<double>& load) const {
+    for (std::size_t code = 0; code < counts_.size(); ++code) {
+      if (source[code].value == kInfinity) continue;
+      for (std::size_t kind = 0; kind < load.size(); ++kind) {
+        if (counts_.left(code, kind) == 0) continue;
+        Step& step = target[counts_.with(code, kind)];
+        const double value = std::max(source[code].value, load[kind]);
+        if (value < step.value) step = {value, static_cast<std::uint32_t>(from), static_cast<std::uint32_t>(kind)};
+      }
+    }
+  }
+
+  [[nodiscard]] OrderedAnswer trace(const std::vector<Step>& table, const std::vector<Unit>& order) const {
+    OrderedAnswer answer;
+    answer.work = work_;
+    const Step* last = table.data() + order.size() * counts_.size();
+    std::size_t code = 0;
+    for (std::size_t c = 0; c < counts_.size(); ++c) {
+      if (last[c].value < last[code].value) code = c;
+    }
+    if (last[code].value == kInfinity) return answer;
+    answer.value = last[code].value;
+    answer.assignment.emplace(order.size());
+    for (std::size_t prefix = order.size(); prefix > 0;) {
+      const Step& step = table[prefix * counts_.size() + code];
+      code = counts_.without(code, step.kind);
+      const std::size_t device = model_.first_device(step.kind) + counts_.used(code, step.kind);
+      for (std::size_t i = step.from; i < prefix; ++i) {
+        (*answer.assignment)[order[i]] = static_cast<std::uint32_t>(device);
+      }
+      prefix = step.from;
+    }
+    return answer;
+  }
+
+  const CutModel& model_;
+  const Budget& budget_;
+  DeviceCounts counts_;
+  std::vector<std::vector<std::uint32_t>> nets_of_;
+  std::vector<std::size_t> inside_;  ///< by net: pins in the part
+  std::uint64_t work_ = 0;
+};
+
+}  // namespace
+
+OrderedAnswer cut_orders(const CutModel& model, const Budget& budget) {
+  OrderCutter cutter(model, budget);
+  OrderedAnswer best;
+  for (const std::vector<Unit>& order : topological_orders(model)) {
+    OrderedAnswer answer = cutter.cut(order);
+    if (answer.value < best.value || !best.assignment) {
+      const std::uint64_t work = answer.work;
+      best = std::move(answer);
+      best.work = work;
+    }
+    best.work = std::max(best.work, answer.work);
+  }
+  return best;
+}
+
+}  // namespace opweave::partition

@@ -1,0 +1,159 @@
+#include "partition/load_model.h"
+
+#include <algorithm>
+
+namespace opweave::partition {
+
+LoadModel load_model(const CutModel& model) {
+  LoadModel result;
+  result.devices = static_cast<std::uint32_t>(model.device_count());
+  result.resources = result.devices;
+  result.bytes = model.bytes;
+  result.channels.resize(std::size_t{result.devices} * result.devices);
+  result.route.resize(result.channels.size());
+  result.work.resize(model.unit_count());
+  result.apart.resize(model.unit_count());
+  for (std::uint32_t device = 0; device < result.devices; ++device) {
+    const DeviceKind& kind = model.kind_of(device);
+    result.capacity.push_back(kind.capacity);
+    result.exit.push_back(kind.pays_transfers ? std::optional(device) : std::nullopt);
+    for (std::uint32_t from = 0; from < result.devices; ++from) {
+      if (kind.pays_transfers) result.channels[std::size_t{from} * result.devices + device] = {device};
+    }
+    for (Unit unit = 0; unit < model.unit_count(); ++unit) {
+      auto& charges = result.work[unit].emplace_back();
+      if (kind.work[unit] == std::numeric_limits<double>::infinity()) continue;
+      charges.emplace();
+      if (kind.work[unit] > 0) charges->push_back({device, kind.work[unit]});
+    }
+  }
+  // Producer and readers pay alike, so any pin can stand for the producer.
+  for (const Net& net : model.nets) {
+    const auto number = static_cast<std::uint32_t>(result.nets.size());
+    result.nets.push_back({net.pins.front(), {net.pins.begin() + 1, net.pins.end()}, number});
+    result.cost.push_back({net.cost});
+  }
+  return result;
+}
+
+LoadState::LoadState(const LoadModel& model, Assignment assignment)
+    : model_(&model),
+      assignment_(std::move(assignment)),
+      nets_of_(model.unit_count()),
+      load_(model.resources),
+      bytes_(model.devices),
+      readers_(model.nets.size() * model.devices),
+      remote_(model.nets.size()) {
+  for (std::uint32_t n = 0; n < model.nets.size(); ++n) {
+    const LoadModel::Net& net = model.nets[n];
+    nets_of_[net.source].push_back(n);
+    for (const Unit reader : net.readers) {
+      nets_of_[reader].push_back(n);
+      ++readers(n, assignment_[reader]);
+    }
+    const std::uint32_t from = assignment_[net.source];
+    for (std::uint32_t device = 0; device < model.devices; ++device) {
+      if (device == from || readers(n, device) == 0) continue;
+      ship(net, from, device, 1);
+      if (remote_[n]++ == 0) change_exit(net, from, 1);
+    }
+  }
+  for (Unit unit = 0; unit < assignment_.size(); ++unit) {
+    for (const LoadModel::Charge& charge : *model.work[unit][assignment_[unit]]) add(charge.resource, charge.amount);
+    bytes_[assignment_[unit]] += model.bytes[unit];
+    for (const Unit other : model.apart[unit]) {
+      if (other < unit && assignment_[other] == assignment_[unit]) ++clashes_;
+    }
+  }
+  for (std::uint32_t device = 0; device < model.devices; ++device) {
+    excess_bytes_ += std::max(0.0, bytes_[device] - model.capacity[device]);
+  }
+}
+
+double LoadState::largest_load() const { return load_.empty() ? 0 : *std::max_element(load_.begin(), load_.end()); }
+
+Resource LoadState::busiest() const {
+  return static_cast<Resource>(std::max_element(load_.begin(), load_.end()) - load_.begin());
+}
+
+void LoadState::aim(double target, double pull) {
+  target_ = target;
+  pull_ = pull;
+  energy_ = 0;
+  for (const double load : load_) energy_ += price(load);
+}
+
+void LoadState::add(Resource resource, double amount) {
+  double& load = load_[resource];
+  energy_ -= price(load);
+  load += amount;
+  energy_ += price(load);
+}
+
+void LoadState::ship(const LoadModel::Net& net, std::uint32_t from, std::uint32_t to, double sign) {
+  const std::size_t pair = std::size_t{from} * model_->devices + to;
+  const double amount = sign * model_->cost[net.cost_class][model_->route[pair]];
+  for (const Resource resource : model_->channels[pair]) add(resource, amount);
+}
+
+void LoadState::change_exit(const LoadModel::Net& net, std::uint32_t device, double sign) {
+  if (!model_->exit[device]) return;
+  const std::size_t pair = std::size_t{device} * model_->devices + device;
+  add(*model_->exit[device], sign * model_->cost[net.cost_class][model_->route[pair]]);
+}
+
+void LoadState::move(Unit unit, std::uint32_t device) {
+  if (assignment_[unit] == device) return;
+  journal_.emplace_back(unit, assignment_[unit]);
+  do_move(unit, device);
+}
+
+void LoadState::revert() {
+  while (!journal_.empty()) {
+    do_move(journal_.back().first, journal_.back().second);
+    journal_.pop_back();
+  }
+}
+
+void LoadState::do_move(Unit unit, std::uint32_t to) {
+  const std::uint32_t from = assignment_[unit];
+  for (const LoadModel::Charge& charge : *model_->work[unit][from]) add(charge.resource, -charge.amount);
+  for (const LoadModel::Charge& charge : *model_->work[unit][to]) add(charge.resource, charge.amount);
+  const auto excess = [&](std::uint32_t device) { return std::max(0.0, bytes_[device] - model_->capacity[device]); };
+  excess_bytes_ -= excess(from) + excess(to);
+  bytes_[from] -= model_->bytes[unit];
+  bytes_[to] += model_->bytes[unit];
+  excess_bytes_ += excess(from) + excess(to);
+  for (const Unit other : model_->apart[unit]) {
+    if (assignment_[other] == from) --clashes_;
+    if (assignment_[other] == to) ++clashes_;
+  }
+  for (const std::uint32_t n : nets_of_[unit]) {
+    const LoadModel::Net& net = model_->nets[n];
+    if (net.source == unit) {
+      if (remote_[n] > 0) change_exit(net, from, -1);
+      remote_[n] = 0;
+      for (std::uint32_t device = 0; device < model_->devices; ++device) {
+        if (readers(n, device) == 0) continue;
+        if (device != from) ship(net, from, device, -1);
+        if (device == to) continue;
+        ship(net, to, device, 1);
+        ++remote_[n];
+      }
+      if (remote_[n] > 0) change_exit(net, to, 1);
+    } else {
+      const std::uint32_t source = assignment_[net.source];
+      if (--readers(n, from) == 0 && from != source) {
+        ship(net, source, from, -1);
+        if (--remote_[n] == 0) change_exit(net, source, -1);
+      }
+      if (readers(n, to)++ == 0 && to != source) {
+        ship(net, source, to, 1);
+        if (remote_[n]++ == 0) change_exit(net, source, 1);
+      }
+    }
+  }
+  assignment_[unit] = to;
+}
+
+}  // namespace opweave::partition
