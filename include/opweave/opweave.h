@@ -20,6 +20,7 @@
 #include "opweave/bounds.h"
 #include "opweave/budget.h"
 #include "opweave/planner.h"
+#include "opweave/partition.h"
 #include "opweave/pipeline.h"
 #include "opweave/experts.h"
 #include "opweave/io.h"

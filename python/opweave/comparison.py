@@ -12,7 +12,8 @@ from opweave.graph import Graph
 from opweave.planner import settings
 from opweave.plans import Plan
 
-_HEADINGS = ("schedule", "makespan", "gap", "bubble", "peak activations", "peak memory", "fits", "parameter copies")
+# Activations and memory at their highest on any device; copies of parameters.
+_HEADINGS = ("schedule", "makespan", "gap", "bubble", "activations", "memory", "fits", "copies")
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,14 @@ class Comparison:
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(title=self.problem or None)
+        table = Table(title=self.problem or None, box=None, pad_edge=False)
         for heading in _HEADINGS:
-            table.add_column(
-                heading, justify="left" if heading == "schedule" else "right", no_wrap=heading == "schedule"
-            )
+            table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
         for row in self.rows():
             table.add_row(*row)
-        Console().print(table)
+        console = Console()
+        console.width = max(console.width, 100)  # a line that wraps is easier to read than figures cut off
+        console.print(table)
 
     def _repr_html_(self) -> str:
         from html import escape

@@ -1,79 +1,16 @@
 #include "heuristics/branch_placement.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
+#include "heuristics/branches.h"
 #include "heuristics/placement_state.h"
 #include "heuristics/placement_units.h"
 #include "opweave/pipeline.h"
 
 namespace opweave {
 namespace {
-
-/// Indices of units, in the order of the chain.
-using Branch = std::vector<std::size_t>;
-
-bool is_forward(const Problem& problem, TaskId task) {
-  const Phase phase = problem.op(task).phase;
-  return phase == Phase::kForward || phase == Phase::kNone;
-}
-
-/// At most one neighbour counts: a unit with several is where branches meet.
-struct Neighbour {
-  std::optional<std::size_t> only;
-  bool several = false;
-
-  void add(std::size_t unit) {
-    if (only && *only != unit) several = true;
-    only = unit;
-  }
-  [[nodiscard]] std::optional<std::size_t> get() const { return several ? std::nullopt : only; }
-};
-
-std::vector<Branch> branches_of(const Problem& problem, const std::vector<PlacementUnit>& units) {
-  std::vector<std::optional<std::size_t>> unit_of(problem.group_count());
-  for (std::size_t u = 0; u < units.size(); ++u) {
-    for (const GroupId group : units[u].groups) unit_of[group.index()] = u;
-  }
-  std::vector<Neighbour> before(units.size());
-  std::vector<Neighbour> after(units.size());
-  for (std::size_t u = 0; u < units.size(); ++u) {
-    for (const GroupId group : units[u].groups) {
-      for (const TaskId task : problem.tasks_of(group)) {
-        if (!is_forward(problem, task)) continue;
-        for (const TaskId p : problem.predecessors(task)) {
-          const auto from = unit_of[problem.group_of(p).index()];
-          if (!from || *from == u || !is_forward(problem, p)) continue;
-          before[u].add(*from);
-          after[*from].add(u);
-        }
-      }
-    }
-  }
-  const auto continues = [&](std::size_t from, std::size_t to) {
-    return after[from].get() == to && before[to].get() == from;
-  };
-  std::vector<Branch> branches;
-  std::vector<bool> seen(units.size(), false);
-  const auto follow = [&](std::size_t unit) {
-    branches.emplace_back();
-    for (std::optional<std::size_t> next = unit; next && !seen[*next];) {
-      seen[*next] = true;
-      branches.back().push_back(*next);
-      const auto following = after[*next].get();
-      next = following && continues(*next, *following) ? following : std::nullopt;
-    }
-  };
-  for (std::size_t u = 0; u < units.size(); ++u) {
-    const auto previous = before[u].get();
-    if (!seen[u] && !(previous && continues(*previous, u))) follow(u);
-  }
-  // Units that wait for each other in a circle (groups, not tasks, may do that).
-  for (std::size_t u = 0; u < units.size(); ++u) {
-    if (!seen[u]) follow(u);
-  }
-  return branches;
-}
 
 /// The wanted devices of one replica's units.
 class Layout {
@@ -103,9 +40,9 @@ class Layout {
     for (std::size_t b = 0; b < branches_.size(); ++b) {
       if (count[b] == 0) continue;
       std::vector<Duration> weights;
-      for (const std::size_t unit : branches_[b]) weights.emplace_back(units_[unit].weight);
+      for (const std::size_t unit : branches_[b].units) weights.emplace_back(units_[unit].weight);
       const auto part = stages_of_equal_time(weights, static_cast<std::uint32_t>(count[b]));
-      for (std::size_t i = 0; i < part.size(); ++i) place(branches_[b][i], first + part[i]);
+      for (std::size_t i = 0; i < part.size(); ++i) place(branches_[b].units[i], first + part[i]);
       first += count[b];
     }
     for (std::size_t b = 0; b < branches_.size(); ++b) {
@@ -114,7 +51,8 @@ class Layout {
     return device_of_;
   }
 
-  std::vector<std::size_t> spread() {
+  std::vector<std::size_t> spread(std::uint32_t rounds) {
+    const std::vector<bool> downwards = directions();
     // Coarse branches first: the fine ones then level what is left uneven.
     std::vector<std::size_t> order(branches_.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -122,10 +60,10 @@ class Layout {
       return heaviest_unit(branches_[a]) > heaviest_unit(branches_[b]);
     });
     for (const std::size_t b : order) {
-      if (branches_[b].size() < load_.size()) {
-        for (const std::size_t unit : branches_[b]) place(unit, least_loaded());
+      if (branches_[b].units.size() < rounds * load_.size()) {
+        for (const std::size_t unit : branches_[b].units) place(unit, least_loaded());
       } else {
-        spread(branches_[b], b % 2 == 1);
+        spread(branches_[b], rounds, downwards[b]);
       }
     }
     return device_of_;
@@ -133,12 +71,12 @@ class Layout {
 
  private:
   [[nodiscard]] std::int64_t weight(const Branch& branch) const {
-    return std::accumulate(branch.begin(), branch.end(), std::int64_t{0},
+    return std::accumulate(branch.units.begin(), branch.units.end(), std::int64_t{0},
                            [&](std::int64_t sum, std::size_t unit) { return sum + units_[unit].weight; });
   }
   [[nodiscard]] std::int64_t heaviest_unit(const Branch& branch) const {
     std::int64_t most = 0;
-    for (const std::size_t unit : branch) most = std::max(most, units_[unit].weight);
+    for (const std::size_t unit : branch.units) most = std::max(most, units_[unit].weight);
     return most;
   }
   [[nodiscard]] std::size_t least_loaded() const {
@@ -150,7 +88,7 @@ class Layout {
   }
   void place_together(const Branch& branch) {
     const std::size_t device = least_loaded();
-    for (const std::size_t unit : branch) place(unit, device);
+    for (const std::size_t unit : branch.units) place(unit, device);
   }
 
   /// Devices that a branch needs if none takes more than `limit`; 0 for one that fills less than half a device.
@@ -158,7 +96,7 @@ class Layout {
     if (2 * weight(branch) <= limit) return 0;
     std::size_t count = 1;
     std::int64_t filled = 0;
-    for (const std::size_t unit : branch) {
+    for (const std::size_t unit : branch.units) {
       if (filled > 0 && filled + units_[unit].weight > limit) {
         ++count;
         filled = 0;
@@ -176,7 +114,7 @@ class Layout {
         return static_cast<double>(weight(branches_[b])) / static_cast<double>(std::max<std::size_t>(count[b], 1));
       };
       for (std::size_t b = 0; b < branches_.size(); ++b) {
-        const bool can_take = count[b] > 0 && count[b] < branches_[b].size();
+        const bool can_take = count[b] > 0 && count[b] < branches_[b].units.size();
         if (can_take && (!neediest || need(b) > need(*neediest))) neediest = b;
       }
       if (!neediest) return;
@@ -184,22 +122,40 @@ class Layout {
     }
   }
 
-  /// Each device takes of the branch what it lacks to the mean; a unit goes where its middle falls.
-  void spread(const Branch& branch, bool downwards) {
+  /// A branch begins where the one before it ends; of those that run at the same time every second one goes the other
+  /// way, so that the first layers, which keep their activations longest, do not all meet on one device.
+  [[nodiscard]] std::vector<bool> directions() const {
+    std::vector<std::size_t> order(branches_.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return weight(branches_[a]) > weight(branches_[b]); });
+    std::map<std::size_t, std::size_t> at_depth;
+    std::vector<bool> downwards(branches_.size());
+    for (const std::size_t b : order) downwards[b] = (branches_[b].depth + at_depth[branches_[b].depth]++) % 2 == 1;
+    return downwards;
+  }
+
+  /// Each device takes of the branch what it lacks to the mean, in equal parts per round; rounds go up and down in
+  /// turn. A unit goes where its middle falls.
+  void spread(const Branch& branch, std::uint32_t rounds, bool downwards) {
+    const std::size_t devices = load_.size();
     const std::int64_t total = std::accumulate(load_.begin(), load_.end(), weight(branch));
-    const double mean = static_cast<double>(total) / static_cast<double>(load_.size());
+    const double mean = static_cast<double>(total) / static_cast<double>(devices);
     std::vector<double> share;
     for (const std::int64_t load : load_) share.push_back(std::max(0.0, mean - static_cast<double>(load)));
-    if (downwards) std::reverse(share.begin(), share.end());
     const double all = std::accumulate(share.begin(), share.end(), 0.0);
-    const double scale = all > 0 ? static_cast<double>(weight(branch)) / all : 0;
-    std::size_t position = 0;
-    double end = share[0] * scale;
+    const double scale = all > 0 ? static_cast<double>(weight(branch)) / all / rounds : 0;
+    const auto device_of_part = [&](std::size_t part) {
+      const bool is_down = downwards != ((part / devices) % 2 == 1);
+      return is_down ? devices - 1 - part % devices : part % devices;
+    };
+    std::size_t part = 0;
+    double end = share[device_of_part(0)] * scale;
     double before = 0;
-    for (const std::size_t unit : branch) {
+    for (const std::size_t unit : branch.units) {
       const double middle = before + static_cast<double>(units_[unit].weight) / 2;
-      while (middle > end && position + 1 < share.size()) end += share[++position] * scale;
-      place(unit, downwards ? share.size() - 1 - position : position);
+      while (middle > end && part + 1 < rounds * devices) end += share[device_of_part(++part)] * scale;
+      place(unit, device_of_part(part));
       before += static_cast<double>(units_[unit].weight);
     }
   }
@@ -212,7 +168,8 @@ class Layout {
 
 }  // namespace
 
-std::optional<std::vector<ModeIndex>> branch_placement(const Problem& problem, BranchLayout layout) {
+std::optional<std::vector<ModeIndex>> branch_placement(const Problem& problem, BranchLayout layout,
+                                                       std::uint32_t rounds) {
   const std::size_t devices = problem.cluster().device_count();
   PlacementState state(problem);
   const auto units = units_by_replica(problem, PartWeight::kWork);
@@ -220,8 +177,12 @@ std::optional<std::vector<ModeIndex>> branch_placement(const Problem& problem, B
     std::vector<Branch> branches = branches_of(problem, units[replica]);
     // One chain has no branches; where most of them are single units there is no chain to cut.
     if (branches.size() < 2 || 2 * branches.size() > units[replica].size()) return std::nullopt;
+    // More rounds are worth it only if some branch has that many units.
+    const bool is_long =
+        std::ranges::any_of(branches, [&](const Branch& branch) { return branch.units.size() >= rounds * devices; });
+    if (rounds > 1 && !is_long) return std::nullopt;
     Layout wanted(units[replica], std::move(branches), devices);
-    const std::vector<std::size_t> device_of = layout == BranchLayout::kApart ? wanted.apart() : wanted.spread();
+    const std::vector<std::size_t> device_of = layout == BranchLayout::kApart ? wanted.apart() : wanted.spread(rounds);
     for (std::size_t unit = 0; unit < device_of.size(); ++unit) {
       const std::size_t device = replica % 2 == 1 ? devices - 1 - device_of[unit] : device_of[unit];
       if (!place_unit(problem, state, units[replica][unit], DeviceId(device))) return std::nullopt;

@@ -16,6 +16,8 @@ namespace {
 
 /// Rounds of consecutive parts worth trying: more rounds shorten the ramp of a pipeline and cost transfers.
 constexpr std::uint32_t kRounds[] = {2, 3, 4, 6, 8};
+/// The same for each branch by itself: the branches already make rounds.
+constexpr std::uint32_t kBranchRounds[] = {1, 2, 3};
 
 }  // namespace
 
@@ -47,7 +49,10 @@ std::vector<PlacementGuess> guess_placements(const Problem& problem) {
     }
   }
   if (repeated) {
-    add("branches over all devices", branch_placement(problem, BranchLayout::kSpread));
+    for (const std::uint32_t rounds : kBranchRounds) {
+      add(fmt::format("branches over all devices x{}", rounds),
+          branch_placement(problem, BranchLayout::kSpread, rounds));
+    }
     add("branches apart", branch_placement(problem, BranchLayout::kApart));
     add("earliest finish", earliest_finish_placement(problem));
   }

@@ -22,8 +22,8 @@ struct PlacementGuess {
 ///  - "contiguous", "zigzag xR", "loop xR": consecutive parts of equal work in the order of the graph,
 ///    laid over the devices in R rounds (see contiguous.h); only for graphs of several microbatches, where
 ///    they go first, with more than one round;
-///  - "branches over all devices", "branches apart": where the graph has branches (see branch_placement.h), for graphs
-///  of
+///  - "branches over all devices xR", "branches apart": where the graph has branches (see branch_placement.h), for
+///  graphs of
 ///    several microbatches;
 ///  - "contiguous by bytes": consecutive parts of equal memory.
 /// O(tasks x devices).

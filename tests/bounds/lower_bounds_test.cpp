@@ -173,6 +173,19 @@ TEST(MemoryRampBound, counts_what_cannot_be_done_before_the_first_release) {
   EXPECT_EQ(value_of(problem, "memory-ramp"), 13 * testing::kUnit);
 }
 
+TEST(MemoryEnergyBound, what_is_kept_fills_the_memory_for_as_long_as_its_microbatch_takes) {
+  // Two devices of a linear pipeline, 4 microbatches of F = I = W = 1. On device 0 an activation is kept for F0 F1 I1
+  // I0 W0 = 5 at least. With room for two of them: 4 x 5 / 2 = 10; the second comes no earlier than 1 and the last but
+  // one goes no later than 1 before the end: 1 / 2 more at each end. With room for one: 20, nothing empty at the ends.
+  const auto bound = [](double activations) {
+    return value_of(testing::stage_pipeline(
+                        {PipelineShape::kLinear, 2, 4, 1, 1, 1, 0, std::vector<double>{activations, activations}}),
+                    "memory-energy");
+  };
+  EXPECT_EQ(bound(2), 11 * testing::kUnit);
+  EXPECT_EQ(bound(1), 20 * testing::kUnit);
+}
+
 TEST(GroupRampBound, charges_each_device_to_a_group_of_its_own) {
   // Four layers of F = I = W = 1 us on any of four devices, a parameter each, 8 microbatches: 24 us of
   // work per layer. Some device starts at 0, the others with other layers: 1, 2 and 3 us idle. Two layers on a device

@@ -81,6 +81,23 @@ TEST(BranchPlacement, finer_branch_levels_what_a_coarse_one_leaves_uneven) {
   EXPECT_THAT(devices, ElementsAre(0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1));
 }
 
+TEST(BranchPlacement, branch_begins_where_the_one_before_it_ends) {
+  // a is the heavier of two that begin, so it goes up and t down; b comes after them and goes down again.
+  const Problem problem = branched({{"a", 2, 10, {}}, {"t", 2, 5, {}}, {"b", 2, 10, {{0, {}}, {1, {}}}}}, 2);
+  const auto modes = branch_placement(problem, BranchLayout::kSpread);
+  ASSERT_TRUE(modes);
+  EXPECT_THAT(devices_of_layers(problem, *modes), ElementsAre(0, 1, 1, 0, 1, 0));
+}
+
+TEST(BranchPlacement, rounds_of_a_branch_go_up_and_down_in_turn) {
+  // Two rounds of 4 layers on 2 devices: up and down. t has fewer layers than the 4 parts: where least work is.
+  const Problem problem = branched({{"a", 4, 10, {}}, {"t", 1, 5, {}}, {"b", 4, 10, {{0, {}}, {1, {}}}}}, 2);
+  const auto modes = branch_placement(problem, BranchLayout::kSpread, 2);
+  ASSERT_TRUE(modes);
+  EXPECT_THAT(devices_of_layers(problem, *modes), ElementsAre(0, 1, 1, 0, 0, 1, 0, 0, 1));
+  EXPECT_FALSE(branch_placement(problem, BranchLayout::kSpread, 3));  // no branch has 6 layers
+}
+
 TEST(BranchPlacement, second_replica_runs_the_other_way_round) {
   const Problem problem = branched({{"a", 4, 10, {}}, {"b", 2, 10, {}}, {"loss", 1, 1, {{0, {}}, {1, {}}}}}, 3, 2);
   const auto modes = branch_placement(problem, BranchLayout::kApart);

@@ -165,3 +165,50 @@ def test_only_captured_graphs_are_measured():
     graph = opweave.Graph.from_dict({"operators": [{"name": "a", "duration_ns": 1}]})
     with pytest.raises(opweave.InputError, match=r"expected one from opweave\.capture"):
         measured(graph)
+
+
+@pytest.fixture(scope="module")
+def attention():
+    """The attention of a small language model: forward and backward call."""
+    pytest.importorskip("torch", reason="torch is not installed (requirements-torch.txt)")
+    import models
+
+    graph = opweave.capture(lambda: models.Gpt(layers=1), (models.ids(),), loss=models.next_token_loss)
+    calls = [call for calls in graph.calls.values() for call in calls if "flash" in call.kind]
+    assert len(calls) == 2
+    return graph, calls
+
+
+# On other devices attention has other names; what stands for it there computes the same on the processor.
+def test_attention_has_a_portable_form_with_the_same_results(attention):
+    import torch
+    from opweave.costs.attention import portable
+    from opweave.costs.call import TensorSpec
+
+    forward, backward = attention[1]
+    query, key, value = (torch.randn(spec.shape) for spec in forward.args if isinstance(spec, TensorSpec))
+    expected, logsumexp = forward.target(query, key, value, *forward.args[3:], **forward.kwargs)
+    made = portable(forward, (query, key, value, *forward.args[3:]), forward.kwargs)()
+    torch.testing.assert_close(made, expected)
+    gradient = torch.randn(expected.shape)
+    arguments = (gradient, query, key, value, expected, logsumexp, *backward.args[6:])
+    torch.testing.assert_close(
+        portable(backward, arguments, backward.kwargs)(), backward.target(*arguments, **backward.kwargs)
+    )
+
+
+def test_profiles_of_gpus_give_the_times_of_kernels_and_other_names_of_attention(attention, tmp_path):
+    graph, (forward, _) = attention
+    shapes = [list(spec.shape) for spec in forward.args[:3]]
+    name = "aten::_scaled_dot_product_flash_attention"
+    events = [
+        {"cat": "cpu_op", "name": name, "dur": 90, "args": {"External id": 7, "Input Dims": [*shapes, [], []]}},
+        {"cat": "kernel", "name": "flash_fwd", "dur": 30, "args": {"External id": 7}},
+        {"cat": "kernel", "name": "flash_fix", "dur": 5, "args": {"External id": 7}},
+    ]
+    (tmp_path / "trace.json").write_text(json.dumps({"traceEvents": events}))
+    ones = graph.with_durations({op["name"]: 1 for op in graph.operators})
+    timed = profiled(graph, tmp_path / "trace.json", fallback=ones)
+    durations = {op["kind"]: op["duration_ns"] for op in timed.operators}
+    assert durations[forward.kind] == 35_000
+    assert sum(duration != 1 for duration in durations.values()) == 1

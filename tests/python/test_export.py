@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 
 import opweave
 import pytest
 import run_support as support
+from conftest import PACKAGE
 from opweave.export import layer_kind, megatron_layout, pytorch_csv, torchtitan_settings
+from opweave.export.__main__ import main
 from opweave.run import ActionTiming, compile_plan, measured_durations, trace, with_durations
 
 LOOP = {f"s{i}": i % 2 for i in range(4)}
@@ -32,6 +37,16 @@ def test_csv_rows_are_the_planned_orders_with_stage_numbers():
         order = [b for phase, segment, b in made.order(0) if (phase, segment) == ("F", "s3")]
         for rank, row in enumerate(rows(pytorch_csv(made))):
             assert row == [f"{segment[1:]}{phase}{order.index(b)}" for phase, segment, b in made.order(rank)]
+
+
+def test_backwards_without_the_other_half_are_whole_ones():
+    graph = support.chain(3, 1)
+    # The first stage has no gradient of inputs, the second no parameters.
+    graph["operators"] = [op for op in graph["operators"] if op["name"] not in ("s0.I", "s1.W")]
+    w = next(op for op in graph["operators"] if op["name"] == "s0.W")
+    w["inputs"] = ["ds0:0>s1"]
+    made = compile_plan(support.plan(graph, {"s0": 0, "s1": 1, "s2": 0}, 2), graph)
+    assert [cell for row in rows(pytorch_csv(made)) for cell in row] == "0F0 2F0 2I0 2W0 0B0 1F0 1B0".split()
 
 
 def test_csv_with_messages_has_a_receive_for_every_send_and_a_reduction_per_stage():
@@ -72,10 +87,10 @@ def test_what_is_no_chain_of_stages_is_refused_with_the_reason():
     next(op for op in late_input["operators"] if op["name"] == "s1.F")["inputs"].append("mask")
     made = compile_plan(support.plan(late_input, {"s0": 0, "s1": 1}, 2), late_input)
     refuses(lambda: pytorch_csv(made), 'segment "s1" takes "mask" from outside')
-    without_w = support.chain(2, 1)
-    without_w["operators"] = [op for op in without_w["operators"] if op["name"] != "s1.W"]
-    made = compile_plan(support.plan(without_w, {"s0": 0, "s1": 1}, 2), without_w)
-    refuses(lambda: pytorch_csv(made), "1W0 is missing")
+    forward_only = support.chain(2, 1)
+    forward_only["operators"] = [op for op in forward_only["operators"] if op["phase"] == "F"]
+    made = compile_plan(support.plan(forward_only, {"s0": 0, "s1": 1}, 2), forward_only)
+    refuses(lambda: pytorch_csv(made), "0I0 is missing")
     refuses(lambda: pytorch_csv(program(LOOP), "fast"), 'dialect: value is "fast"')
 
 
@@ -214,3 +229,45 @@ def test_durations_of_joined_operators_are_shared_out_as_planned():
     made = compile_plan(plan, graph, "layer")
     forward = next(action for _, action in made.actions() if action.phase == "F")
     assert measured_durations([[ActionTiming(0, forward, 0, 80, 0)]]) == {"s0.F": 20, "s1.F": 60}
+
+
+def command(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_command_line_writes_every_target_and_says_what_it_cannot(tmp_path, capsys):
+    graph = support.chain(4, 2)
+    names = ["tok_embeddings", "layers.0", "layers.1", "output"]
+    for op in graph["operators"]:
+        op["layer"] = names[op["stage"]]
+    plan = support.plan(graph, LOOP, 2)
+    (tmp_path / "graph.json").write_text(json.dumps(graph))
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    files = (tmp_path / "plan.json", tmp_path / "graph.json")
+    program = compile_plan(plan, graph)
+    assert command(capsys, "pytorch", *files) == (0, pytorch_csv(program), "")
+    with_messages = command(capsys, "pytorch", *files, "--dialect", "compute_comms", "-o", tmp_path / "schedule.csv")
+    assert with_messages == (0, "", "")
+    assert (tmp_path / "schedule.csv").read_text() == pytorch_csv(program, "compute_comms")
+    layout = '--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout "E|(t|)*2L"\n'
+    assert command(capsys, "megatron", *files) == (0, layout, "")
+    assert command(capsys, "torchtitan", *files, "-o", tmp_path / "run")[0] == 0
+    assert (
+        '[["tok_embeddings"], ["layers.0"], ["layers.1"], ["output"]]'
+        in (tmp_path / "run/parallelism.toml").read_text()
+    )
+    missing = command(capsys, "pytorch", tmp_path / "none.json", files[1])
+    assert missing == (2, "", f"error: {tmp_path}/none.json: No such file or directory\n")
+    plan["tasks"][0]["devices"] = ["gpu0", "gpu1"]
+    files[0].write_text(json.dumps(plan))
+    code, _, said = command(capsys, "pytorch", *files)
+    assert code == 2
+    assert "runs on 2 devices, expected 1" in said
+
+
+def test_exports_and_compiling_need_no_torch():
+    code = "import sys; sys.modules['torch'] = None; import opweave.run, opweave.export; opweave.run.compile_plan"
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)

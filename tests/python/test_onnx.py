@@ -88,5 +88,5 @@ def test_other_files_are_refused(tmp_path):
     path.write_text("no model")
     with pytest.raises(opweave.InputError, match="no ONNX model"):
         opweave.capture_onnx(path)
-    with pytest.raises(opweave.InputError, match="nowhere.onnx"):
+    with pytest.raises(opweave.InputError, match=r"nowhere\.onnx"):
         opweave.capture_onnx(tmp_path / "nowhere.onnx")

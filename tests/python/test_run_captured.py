@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import models  # noqa: E402, I001
-import run_support as support  # noqa: E402
+import run_modules as blocks  # noqa: E402
 
 import opweave  # noqa: E402
 from opweave.run import Executor, colocate_segments, compile_plan, launch  # noqa: E402
@@ -50,7 +50,7 @@ def run(rank, graph, plan):
     loss(reference(words), words).backward()
     mine = {name: segments[name] for name in program.segments_on(rank) if name != "loss"}
     assert [t.action.key for t in result.timings] == program.order(rank)
-    return support.largest_error(mine, dict(reference.named_children()))
+    return blocks.largest_error(mine, dict(reference.named_children()))
 
 
 def test_a_captured_model_is_planned_for_named_devices_and_run_with_the_gradients_of_one_process():

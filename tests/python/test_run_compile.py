@@ -7,11 +7,7 @@ import dataclasses
 import random
 
 import pytest
-
-pytest.importorskip("torch", reason="torch is not installed")
-
-import run_support as support  # noqa: I001
-
+import run_support as support
 from opweave.run import ProgramError, colocate_segments, compile_plan
 from opweave.run.checker import check_program
 
@@ -173,3 +169,34 @@ def test_operators_of_a_segment_can_be_kept_together():
     labels = {op["name"]: op["colocation"] for op in colocate_segments(graph).to_dict()["operators"]}
     assert len({labels[f"s{i}.{phase}"] for i in (0, 1) for phase in "FIW"}) == 1
     assert len({labels[f"s2.{phase}"] for phase in "FIW"} - {labels["s0.F"]}) == 1
+
+
+def test_no_send_is_released_before_its_receiver_has_run():
+    # Happens-before by search over program order and messages, unlike the vector clocks of the compiler.
+    graph = support.graph(support.BRANCHES, 3)
+    names = [op["name"][:-2] for op in graph["operators"] if op["phase"] == "F"]
+    released = 0
+    for seed in range(5):
+        rng = random.Random(seed)
+        program = compile_plan(support.plan(graph, {n: rng.randrange(3) for n in names}, 3, seed), graph)
+        before = {}  # every step: the step before it on its rank, and those whose messages it has received
+        sender = {m: (rank, i) for rank, steps in enumerate(program.ranks) for i, s in enumerate(steps) for m in s.send}
+        receiver = {
+            m: (rank, i) for rank, steps in enumerate(program.ranks) for i, s in enumerate(steps) for m in s.receive
+        }
+        for rank, steps in enumerate(program.ranks):
+            for i, step in enumerate(steps):
+                before[rank, i] = ([(rank, i - 1)] if i else []) + [sender[m] for m in step.receive]
+        for rank, steps in enumerate(program.ranks):
+            for i, step in enumerate(steps):
+                past, todo = set(), [(rank, i)]
+                while todo:
+                    place = todo.pop()
+                    if place not in past:
+                        past.add(place)
+                        todo += before[place]
+                for message in step.release:
+                    assert receiver[message] in past
+                    assert sender[message] in past
+                    released += 1
+    assert released > 100

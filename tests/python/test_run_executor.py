@@ -10,7 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-import run_support as support  # noqa: E402, I001
+import run_modules as blocks  # noqa: E402, I001
+import run_support as support  # noqa: E402
 
 import opweave  # noqa: E402
 
@@ -35,13 +36,13 @@ CROSSED = {"image": 3, "text": 0, "image2": 1, "fusion": 0, "decoder": 2, "head"
 def compare(rank, graph, plan, split="graph"):
     """Executes a plan and returns what is wrong, as numbers: gradient error, loss error, orders that differ."""
     program = compile_plan(plan, graph)
-    segments = support.modules(graph)
-    reference = support.modules(graph)
-    losses = support.one_process(graph, reference)
-    x, target = support.batch(graph["training"]["microbatches"])
-    result = Executor(program, segments, split=split).step(x, target, support.mse)
+    segments = blocks.modules(graph)
+    reference = blocks.modules(graph)
+    losses = blocks.one_process(graph, reference)
+    x, target = blocks.batch(graph["training"]["microbatches"])
+    result = Executor(program, segments, split=split).step(x, target, blocks.mse)
     mine = {name: segments[name] for name in program.segments_on(rank)}
-    error = support.largest_error(mine, reference)
+    error = blocks.largest_error(mine, reference)
     loss_error = max((abs(loss.item() - losses[b]) for b, loss in result.losses.items()), default=0.0)
     executed = [timing.action.key for timing in result.timings]
     planned = [
@@ -60,8 +61,8 @@ def compare(rank, graph, plan, split="graph"):
 
 
 def losses_and_outputs(rank, graph, plan):
-    x, target = support.batch(graph["training"]["microbatches"])
-    result = execute(plan, support.modules(graph), x, target, graph=graph)
+    x, target = blocks.batch(graph["training"]["microbatches"])
+    result = execute(plan, blocks.modules(graph), x, target, graph=graph)
     return {b: made for on_segment in result.outputs.values() for b, made in on_segment.items()}
 
 
@@ -132,14 +133,14 @@ def test_optimizers_step_where_the_plan_says(replicas):
 
 
 def train_one_step(rank, graph, plan):
-    segments = support.modules(graph)
+    segments = blocks.modules(graph)
     weight = segments[f"s{rank}"].up.weight
     before = weight.detach().clone()
     optimizers = {name: torch.optim.SGD(module.parameters(), lr=0.5) for name, module in segments.items()}
-    x, target = support.batch(2)
-    execute(plan, segments, x, target, support.mse, graph=graph, optimizers=optimizers)
-    reference = support.modules(graph)
-    support.one_process(graph, reference)
+    x, target = blocks.batch(2)
+    execute(plan, segments, x, target, blocks.mse, graph=graph, optimizers=optimizers)
+    reference = blocks.modules(graph)
+    blocks.one_process(graph, reference)
     return before, weight.detach().clone(), weight.grad.clone(), reference[f"s{rank}"].up.weight.grad
 
 
@@ -165,22 +166,22 @@ def on_the_last_two(rank, graph, plan):
     if rank == 0:
         return None
     program = compile_plan(plan, graph)
-    segments, reference = support.modules(graph), support.modules(graph)
-    x, target = support.batch(4)
-    Executor(program, segments, group=group).step(x, target, support.mse)
-    support.one_process(graph, reference)
-    return support.largest_error({name: segments[name] for name in program.segments_on(rank - 1)}, reference)
+    segments, reference = blocks.modules(graph), blocks.modules(graph)
+    x, target = blocks.batch(4)
+    Executor(program, segments, group=group).step(x, target, blocks.mse)
+    blocks.one_process(graph, reference)
+    return blocks.largest_error({name: segments[name] for name in program.segments_on(rank - 1)}, reference)
 
 
 def two_steps(rank, graph, plan):
     program = compile_plan(plan, graph)
-    segments, reference = support.modules(graph), support.modules(graph)
-    x, target = support.batch(4)
+    segments, reference = blocks.modules(graph), blocks.modules(graph)
+    x, target = blocks.batch(4)
     executor = Executor(program, segments)
     for _ in range(2):
-        executor.step(x, target, support.mse)
-        support.one_process(graph, reference)
-    return support.largest_error({name: segments[name] for name in program.segments_on(rank)}, reference)
+        executor.step(x, target, blocks.mse)
+        blocks.one_process(graph, reference)
+    return blocks.largest_error({name: segments[name] for name in program.segments_on(rank)}, reference)
 
 
 def test_plans_without_a_backward_return_the_outputs():
@@ -188,8 +189,8 @@ def test_plans_without_a_backward_return_the_outputs():
     graph["operators"] = [op for op in graph["operators"] if op["phase"] == "F"]
     plan = support.plan(graph, BRANCHED, 4)
     results = launch(losses_and_outputs, 4, (graph, plan), timeout_s=60, start_method="fork")
-    segments = support.modules(graph)
-    x, _ = support.batch(2)
+    segments = blocks.modules(graph)
+    x, _ = blocks.batch(2)
     for b, xb in enumerate(x.chunk(2)):
         with torch.no_grad():
             image, image_again = segments["image"](xb)
@@ -205,7 +206,7 @@ class Routed(torch.nn.Module):
     def __init__(self, seed):
         super().__init__()
         torch.manual_seed(seed)
-        self.linear = torch.nn.Linear(support.WIDTH, support.WIDTH)
+        self.linear = torch.nn.Linear(blocks.WIDTH, blocks.WIDTH)
         self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, x, unused=None):
@@ -217,7 +218,7 @@ class Routed(torch.nn.Module):
 class Gather(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.scale = torch.nn.Parameter(torch.ones(support.WIDTH))
+        self.scale = torch.nn.Parameter(torch.ones(blocks.WIDTH))
 
     def forward(self, y, index):
         return y.gather(-1, index.unsqueeze(-1)) * self.scale
@@ -234,11 +235,11 @@ def test_integers_and_unused_inputs_pass_between_ranks():
 
 def routed(rank, graph, plan):
     segments, reference = ({"a": Routed(0), "b": Routed(1), "c": Gather()} for _ in range(2))
-    x, target = support.batch(2)
-    execute(plan, segments, x, target, support.mse, graph=graph)
-    support.one_process(graph, reference)
+    x, target = blocks.batch(2)
+    execute(plan, segments, x, target, blocks.mse, graph=graph)
+    blocks.one_process(graph, reference)
     mine = {name: segments[name] for name in "abc"[rank]}
-    return support.largest_error(mine, reference), getattr(segments["abc"[rank]], "calls", torch.tensor(0)).item()
+    return blocks.largest_error(mine, reference), getattr(segments["abc"[rank]], "calls", torch.tensor(0)).item()
 
 
 def test_weight_gradients_away_from_the_way_of_the_input_are_not_lost():
@@ -252,8 +253,8 @@ def test_weight_gradients_away_from_the_way_of_the_input_are_not_lost():
 class WithBias(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.linear = torch.nn.Linear(support.WIDTH, support.WIDTH)
-        self.bias = torch.nn.Parameter(torch.full((support.WIDTH,), 0.5))
+        self.linear = torch.nn.Linear(blocks.WIDTH, blocks.WIDTH)
+        self.bias = torch.nn.Parameter(torch.full((blocks.WIDTH,), 0.5))
 
     def forward(self, x):
         return self.linear(x), self.bias.exp()
@@ -262,14 +263,14 @@ class WithBias(torch.nn.Module):
 def with_bias(rank, graph, plan):
     torch.manual_seed(3)
     module = WithBias()
-    segments = {"a": support.Block(0), "b": module, "c": support.Block(2)}
+    segments = {"a": blocks.Block(0), "b": module, "c": blocks.Block(2)}
     torch.manual_seed(3)
-    reference = {"a": support.Block(0), "b": WithBias(), "c": support.Block(2)}
+    reference = {"a": blocks.Block(0), "b": WithBias(), "c": blocks.Block(2)}
     reference["b"].load_state_dict(module.state_dict())
-    x, target = support.batch(2)
-    execute(plan, segments, x, target, support.mse, graph=graph)
-    support.one_process(graph, reference)
-    return support.largest_error({"abc"[rank]: segments["abc"[rank]]}, reference)
+    x, target = blocks.batch(2)
+    execute(plan, segments, x, target, blocks.mse, graph=graph)
+    blocks.one_process(graph, reference)
+    return blocks.largest_error({"abc"[rank]: segments["abc"[rank]]}, reference)
 
 
 def test_timings_cover_every_action_and_follow_the_data():
@@ -288,8 +289,8 @@ def test_timings_cover_every_action_and_follow_the_data():
 
 
 def timed(rank, graph, plan):
-    x, target = support.batch(3)
-    result = execute(plan, support.modules(graph), x, target, support.mse, graph=graph)
+    x, target = blocks.batch(3)
+    result = execute(plan, blocks.modules(graph), x, target, blocks.mse, graph=graph)
     return [(t.action.key, t.start_ns, t.end_ns) for t in gather_timings(result)]
 
 
@@ -299,7 +300,7 @@ class Filter(torch.nn.Module):
     def __init__(self, seed):
         super().__init__()
         torch.manual_seed(seed)
-        self.linear = torch.nn.Linear(support.WIDTH, support.WIDTH)
+        self.linear = torch.nn.Linear(blocks.WIDTH, blocks.WIDTH)
 
     def forward(self, x):
         return self.linear(x)[:0], self.linear(x)
@@ -311,41 +312,41 @@ def test_tensors_without_elements_pass_between_ranks():
     assert max(launch(with_filter, 3, (graph, plan), timeout_s=60, start_method="fork")) < 1e-5
 
 
-class AddSum(support.Block):
+class AddSum(blocks.Block):
     def forward(self, x, empty):
         return super().forward(x) + empty.sum()
 
 
 def with_filter(rank, graph, plan):
-    segments, reference = ({"a": Filter(0), "b": support.Block(1), "c": AddSum(2)} for _ in range(2))
-    x, target = support.batch(2)
-    execute(plan, segments, x, target, support.mse, graph=graph)
-    support.one_process(graph, reference)
-    return support.largest_error({"abc"[rank]: segments["abc"[rank]]}, reference)
+    segments, reference = ({"a": Filter(0), "b": blocks.Block(1), "c": AddSum(2)} for _ in range(2))
+    x, target = blocks.batch(2)
+    execute(plan, segments, x, target, blocks.mse, graph=graph)
+    blocks.one_process(graph, reference)
+    return blocks.largest_error({"abc"[rank]: segments["abc"[rank]]}, reference)
 
 
 def mistakes(rank):
     """What the executor says to wrong use, in one process."""
     graph = support.chain(2, 2)
     program = compile_plan(support.plan(graph, {"s0": 0, "s1": 0}, 1), graph)
-    modules = support.modules(graph)
-    x, target = support.batch(2)
+    modules = blocks.modules(graph)
+    x, target = blocks.batch(2)
     executor = Executor(program, modules)
     two_ranks = compile_plan(support.plan(graph, {"s0": 0, "s1": 1}, 2), graph)
     forward_only = {**graph, "operators": [op for op in graph["operators"] if op["name"] != "s0.W"]}
     without_w = compile_plan(support.plan(forward_only, {"s0": 0, "s1": 0}, 1), forward_only)
-    three = {"s0": support.Block(0, 3), "s1": support.Block(1)}
+    three = {"s0": blocks.Block(0, 3), "s1": blocks.Block(1)}
     calls = [
         lambda: Executor(two_ranks, modules),
         lambda: Executor(program, {"s0": modules["s0"]}),
         lambda: Executor(without_w, modules),
-        lambda: executor.step({"y": x}, target, support.mse),
-        lambda: executor.step({}, target, support.mse),
-        lambda: executor.step(x[:3], target, support.mse),
-        lambda: executor.step([x], target, support.mse),
+        lambda: executor.step({"y": x}, target, blocks.mse),
+        lambda: executor.step({}, target, blocks.mse),
+        lambda: executor.step(x[:3], target, blocks.mse),
+        lambda: executor.step([x], target, blocks.mse),
         lambda: executor.step(x, target),
-        lambda: Executor(program, three).step(x, target, support.mse),
-        lambda: (executor.step(x, target, support.mse), executor.step(x[:2], target[:2], support.mse)),
+        lambda: Executor(program, three).step(x, target, blocks.mse),
+        lambda: (executor.step(x, target, blocks.mse), executor.step(x[:2], target[:2], blocks.mse)),
     ]
     said = []
     for call in calls:
@@ -396,10 +397,10 @@ class Slow(torch.nn.Module):
 
 def slow_step(rank, graph, plan):
     segments = {f"s{i}": Slow() for i in range(4)}
-    x, target = support.batch(3)
+    x, target = blocks.batch(3)
     executor = Executor(compile_plan(plan, graph), segments)
-    executor.step(x, target, support.mse)
-    return gather_timings(executor.step(x, target, support.mse))
+    executor.step(x, target, blocks.mse)
+    return gather_timings(executor.step(x, target, blocks.mse))
 
 
 def test_measured_times_contain_what_the_modules_took_and_predict_the_step():

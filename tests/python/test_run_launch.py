@@ -12,7 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-import run_support as support  # noqa: E402, I001
+import run_modules as blocks  # noqa: E402, I001
+import run_support as support  # noqa: E402
 
 from opweave.run import Executor, LaunchError, compile_plan, launch  # noqa: E402
 
@@ -23,8 +24,8 @@ def chain_plan():
 
 
 def steps(rank, graph, plan, dies, how):
-    x, target = support.batch(3)
-    executor = Executor(compile_plan(plan, graph), support.modules(graph))
+    x, target = blocks.batch(3)
+    executor = Executor(compile_plan(plan, graph), blocks.modules(graph))
     for number in range(1000):
         if rank == dies and number == 2:
             if how == "kill":
@@ -32,7 +33,7 @@ def steps(rank, graph, plan, dies, how):
             if how == "raise":
                 raise ValueError("no such token: 17")
             time.sleep(3600)
-        executor.step(x, target, support.mse)
+        executor.step(x, target, blocks.mse)
 
 
 def failure(how, timeout_s, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-import run_support as support  # noqa: E402, I001
+import run_modules as blocks  # noqa: E402, I001
 
 import opweave  # noqa: E402
 from opweave.run import Executor, ProgramError, compile_plan, launch, measured_graph  # noqa: E402
@@ -25,7 +25,7 @@ class Words(torch.nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(9)
-        self.table = torch.nn.Embedding(10, support.WIDTH)
+        self.table = torch.nn.Embedding(10, blocks.WIDTH)
 
     def forward(self, words):
         return self.table(words)
@@ -34,11 +34,11 @@ class Words(torch.nn.Module):
 def modules():
     """Two sinks, an integer input, a segment without parameters, one with a buffer that changes."""
     return {
-        "image": torch.nn.Sequential(torch.nn.BatchNorm1d(support.WIDTH), support.Block(0, 2)),
+        "image": torch.nn.Sequential(torch.nn.BatchNorm1d(blocks.WIDTH), blocks.Block(0, 2)),
         "text": Words(),
         "fusion": Mix(),
-        "head": support.Block(3),
-        "caption": support.Block(4),
+        "head": blocks.Block(3),
+        "caption": blocks.Block(4),
     }
 
 
@@ -60,7 +60,7 @@ LOSSES = {"head": mse, "caption": sum_of_squares}
 
 def batch(microbatches):
     generator = torch.Generator().manual_seed(3)
-    shape = (ROWS * microbatches, support.WIDTH)
+    shape = (ROWS * microbatches, blocks.WIDTH)
     pixels, target = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
     return {"pixels": pixels, "words": torch.arange(ROWS * microbatches) % 10}, target
 
@@ -78,7 +78,7 @@ def test_the_graph_has_measured_times_and_the_bytes_of_tensors():
     assert set(operators) == {f"{s}.{p}" for s in WIRING for p in "FIW"} - {"fusion.W"}
     assert all(op["duration_ns"] > 0 for name, op in operators.items())
     tensors = {tensor["name"]: tensor["bytes"] for tensor in graph["tensors"]}
-    row = 4 * support.WIDTH  # bytes of float32
+    row = 4 * blocks.WIDTH  # bytes of float32
     assert tensors["image:0"] == tensors["fusion:0"] == ROWS * row
     assert tensors["words"] == ROWS * 8
     assert tensors["gradient of fusion:0 from head"] == ROWS * row
@@ -120,7 +120,7 @@ def run(rank, graph, plan):
     Executor(program, segments).step(inputs, target, LOSSES)
     one_process(reference, 3)
     mine = {name: segments[name] for name in program.segments_on(rank)}
-    return support.largest_error(mine, reference)
+    return blocks.largest_error(mine, reference)
 
 
 def test_a_measured_graph_is_planned_and_run_with_the_gradients_of_one_process():

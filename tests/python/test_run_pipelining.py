@@ -8,7 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-import run_support as support  # noqa: E402, I001
+import run_modules as blocks  # noqa: E402, I001
+import run_support as support  # noqa: E402
 
 from opweave.run import PipeliningRunner, ProgramError, compile_plan, launch  # noqa: E402
 
@@ -17,15 +18,15 @@ def by_pipelining(rank, cases):
     results = []
     for graph, plan, dialect in cases:
         program = compile_plan(plan, graph)
-        segments, reference = support.modules(graph), support.modules(graph)
-        losses = support.one_process(graph, reference)
-        x, target = support.batch(graph["training"]["microbatches"])
-        runner = PipeliningRunner(program, segments, support.mse, dialect=dialect)
+        segments, reference = blocks.modules(graph), blocks.modules(graph)
+        losses = blocks.one_process(graph, reference)
+        x, target = blocks.batch(graph["training"]["microbatches"])
+        runner = PipeliningRunner(program, segments, blocks.mse, dialect=dialect)
         result = runner.step(x, target)
         mine = {name: segments[name] for name in program.segments_on(rank)}
         loss_error = max((abs(loss.item() - losses[b]) for b, loss in result.losses.items()), default=0.0)
         executed = [timing.action.key for timing in result.timings]
-        results.append((support.largest_error(mine, reference), loss_error, executed == program.order(rank)))
+        results.append((blocks.largest_error(mine, reference), loss_error, executed == program.order(rank)))
     return results
 
 
@@ -44,6 +45,11 @@ def test_exported_schedules_run_in_planned_order_with_the_gradients_of_one_proce
         graph = support.chain(len(ranks), 4, fused=fused)
         plan = support.plan(graph, {f"s{i}": rank for i, rank in enumerate(ranks)}, 4, seed)
         cases += [(graph, plan, dialect) for dialect in ("compute_only", "compute_comms")]
+    # A stage without parameters has no W, the first one needs no I.
+    halves = support.chain(4, 3)
+    halves["operators"] = [op for op in halves["operators"] if op["name"] not in ("s0.I", "s2.W")]
+    next(op for op in halves["operators"] if op["name"] == "s0.W")["inputs"] = ["ds0:0>s1"]
+    cases.append((halves, support.plan(halves, {f"s{i}": i for i in range(4)}, 4, 5), "compute_comms"))
     results = launch(by_pipelining, 4, (cases,), timeout_s=80, start_method="fork")
     for rank, on_rank in enumerate(results):
         for number, (error, loss_error, in_order) in enumerate(on_rank):
@@ -54,7 +60,7 @@ def test_exported_schedules_run_in_planned_order_with_the_gradients_of_one_proce
 
 def branched(rank, graph, plan):
     with pytest.raises(ProgramError) as error:
-        PipeliningRunner(compile_plan(plan, graph), support.modules(graph), support.mse)
+        PipeliningRunner(compile_plan(plan, graph), blocks.modules(graph), blocks.mse)
     return str(error.value)
 
 

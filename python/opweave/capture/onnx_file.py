@@ -113,7 +113,7 @@ class _Reader:
             return None
         sources = list(dict.fromkeys(self._roots.get(tensor, tensor) for tensor in node.input if tensor))
         outputs = [tensor for tensor in node.output if tensor]
-        if sources and all(source in self._constants for source in sources) or node.op_type == "Shape":
+        if (sources and all(source in self._constants for source in sources)) or node.op_type == "Shape":
             self._constants.update(outputs)  # computed once, before the model runs
             return None
         if node.op_type in _VIEWS:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from opweave.costs.attention import is_attention, portable
 from opweave.costs.call import Call, TensorSpec
 from opweave.costs.calls import calls_of
 from opweave.errors import InputError
@@ -115,6 +116,8 @@ def _repeat(call: Call, device: Any) -> Callable[[], Any]:
         return device if isinstance(value, torch.device) else value
 
     args, kwargs = tree_map(here, tree_map_only(TensorSpec, make, (call.args, call.kwargs)))
+    if is_attention(call) and device.type != "cpu":
+        return portable(call, args, kwargs)
 
     def run() -> Any:
         with torch.no_grad():

@@ -6,9 +6,10 @@ import json
 import math
 import os
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from opweave.costs.attention import is_attention, profiler_names
 from opweave.costs.call import Call, TensorSpec
 from opweave.costs.calls import calls_of
 from opweave.document import read_text
@@ -42,7 +43,7 @@ def profiled(
     durations: dict[str, Any] = {}
     for op in graph.operators:
         calls = calls_of(graph, op["name"])
-        found = [times.get(_key(call)) for call in calls]
+        found = [_find(times, call) for call in calls]
         if calls and None not in found:
             durations[op["name"]] = {device_type: math.ceil(sum(time for time in found if time is not None))}
         elif known.get(op["name"]) is not None:
@@ -61,6 +62,21 @@ def _key(call: Call) -> _Key:
 
     shapes = [leaf.shape for leaf in tree_leaves((call.args, call.kwargs)) if isinstance(leaf, TensorSpec)]
     return call.kind.replace(".", "::"), tuple(shape for shape in shapes if shape)
+
+
+def _find(times: Mapping[_Key, float], call: Call) -> float | None:
+    key = _key(call)
+    if key in times or not is_attention(call):
+        return times.get(key)
+    names, tensors = profiler_names(call)
+    return next(
+        (
+            time
+            for (other, other_shapes), time in times.items()
+            if other in names and other_shapes[:tensors] == key[1][:tensors]
+        ),
+        None,
+    )
 
 
 def _times(path: str) -> dict[_Key, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from opweave import _core
-from opweave.run.chain import microbatch_order, stages_of
+from opweave.run.chain import microbatch_order, stages_of, whole_backwards
 from opweave.run.program import Program
 
 CsvDialect = Literal["compute_only", "compute_comms"]
@@ -18,15 +18,21 @@ def pytorch_csv(program: Program, dialect: CsvDialect = "compute_only") -> str:
     column work as well; PyTorch adds messages. "compute_comms" places sends just after their producers and receives
     just before their consumers, and the reduction that scales gradients after each stage's last backward. Optimizer
     steps are left out: they are not part of PyTorch's schedules. Microbatches are numbered anew where the last stage
-    does not take them in ascending order (`microbatch_order`).
+    does not take them in ascending order (`microbatch_order`). An I without a W, or the reverse, is a whole backward
+    and becomes a B.
 
     Raises ProgramError where the program is no chain of stages (`stages_of`), and InputError where it is one that
-    PyTorch does not accept, for instance an I without a W.
+    PyTorch does not accept, for instance a stage without a backward.
     """
     stage = {name: number for number, name in enumerate(stages_of(program))}
     number = {planned: exported for exported, planned in enumerate(microbatch_order(program))}
+    backward = whole_backwards(program)
     rows = [
-        ",".join(f"{stage[segment]}{phase}{number[b]}" for phase, segment, b in program.order(rank) if phase != "O")
+        ",".join(
+            f"{stage[segment]}{'B' if (phase, segment, b) in backward else phase}{number[b]}"
+            for phase, segment, b in program.order(rank)
+            if phase != "O"
+        )
         for rank in range(program.processes)
     ]
     return _core.format_schedule("\n".join(rows) + "\n", dialect)

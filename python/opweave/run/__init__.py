@@ -14,15 +14,16 @@ from opweave.run.program import Action, ActionTiming, Message, Program, Segment
 from opweave.run.segments import colocate_segments
 
 if TYPE_CHECKING:
-    from opweave.run.executor import Executor, StepResult, execute, gather_timings
+    from opweave.run.executor import Executor, execute, gather_timings
     from opweave.run.launcher import launch
     from opweave.run.measure import measured_graph
     from opweave.run.pipelining import PipeliningRunner
+    from opweave.run.step import StepResult
 
 _NEEDS_TORCH = {
     "Executor": "executor",
     "PipeliningRunner": "pipelining",
-    "StepResult": "executor",
+    "StepResult": "step",
     "execute": "executor",
     "gather_timings": "executor",
     "launch": "launcher",

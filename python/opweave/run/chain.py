@@ -56,3 +56,13 @@ def microbatch_order(program: Program) -> list[int]:
     return [
         b for phase, segment, b in program.order(program.segments[last].homes[0]) if (phase, segment) == ("F", last)
     ]
+
+
+def whole_backwards(program: Program) -> set[tuple[str, str, int]]:
+    """Keys of I actions without a W and of W actions without an I: a stage without parameters or without gradients of
+    inputs. Each is all of its backward, which torch.distributed.pipelining calls B."""
+    keys = {action.key for _, action in program.actions()}
+    other = {"I": "W", "W": "I"}
+    return {
+        (phase, segment, b) for phase, segment, b in keys if phase in other and (other[phase], segment, b) not in keys
+    }

@@ -16,7 +16,7 @@ from opweave.graph import Graph
 from opweave.run.backward import BackwardSplit, SegmentBackward, boundary
 from opweave.run.clock import Clock
 from opweave.run.errors import ProgramError
-from opweave.run.executor import LossFunction
+from opweave.run.step import LossFunction
 
 
 @dataclass

@@ -16,10 +16,10 @@ from torch.distributed.pipelining.schedules import _PipelineScheduleRuntime
 
 from opweave.export.pytorch import CsvDialect, pytorch_csv
 from opweave.run.backward import boundary
-from opweave.run.chain import microbatch_order, stages_of
+from opweave.run.chain import microbatch_order, stages_of, whole_backwards
 from opweave.run.clock import Clock
-from opweave.run.executor import LossFunction, StepResult
 from opweave.run.program import ActionTiming, Program
+from opweave.run.step import LossFunction, StepResult
 
 
 class PipeliningRunner:
@@ -78,6 +78,8 @@ class PipeliningRunner:
         self.schedule.step(*arguments, return_outputs=False, **options)
         self._clock.finish()
         planned = {step.action.key: step.action for step in self.program.ranks[self.rank]}
+        for key in whole_backwards(self.program) & planned.keys():
+            planned["B", key[1], key[2]] = planned[key]
         timings = [
             ActionTiming(self.rank, planned[phase, segment, b], self._clock.ns(start), self._clock.ns(end), 0)
             for phase, segment, b, start, end in self._timings
