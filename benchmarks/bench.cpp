@@ -95,6 +95,7 @@ int run(int argc, char** argv) {
       {"job-shop", {"Flexible job shop", run_job_shop}},
       {"msr", {"Placement of published graphs", run_msr}},
       {"scale", {"Scale", run_scale}},
+      {"exact", {"The mixed-integer program alone against the planner", run_exact}},
   };
   Options options;
   std::vector<std::string> chosen;

@@ -53,6 +53,10 @@ void run_branched(const Options& options, const Emit& emit);
 void run_job_shop(const Options& options, const Emit& emit);
 void run_msr(const Options& options, const Emit& emit);
 void run_scale(const Options& options, const Emit& emit);
+void run_exact(const Options& options, const Emit& emit);
+
+/// Random graph: each operator reads up to two of the 400 tensors before it; 1 to 10 us of work, 1 to 2 MB of output.
+[[nodiscard]] ComputationGraph layered_graph(std::size_t operators, std::uint64_t seed);
 
 /// Header and rows of the table that the suites share.
 void emit_header(const Emit& emit);

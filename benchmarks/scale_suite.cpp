@@ -7,9 +7,7 @@
 #include "bench.h"
 
 namespace opweave::bench {
-namespace {
 
-/// Each operator reads up to two of the 400 tensors before it; 1 to 10 us of work, 1 to 2 MB of output.
 ComputationGraph layered_graph(std::size_t operators, std::uint64_t seed) {
   std::mt19937_64 random(seed);
   std::vector<Operator> list(operators);
@@ -29,8 +27,6 @@ ComputationGraph layered_graph(std::size_t operators, std::uint64_t seed) {
   }
   return ComputationGraph::create(fmt::format("layered {}", operators), std::move(list), std::move(tensors), {});
 }
-
-}  // namespace
 
 void run_scale(const Options& options, const Emit& emit) {
   emit("Random layered graphs, transfers of 0.5 us + 1 byte/ps, 2 GB of memory per device; milliseconds.");

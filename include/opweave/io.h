@@ -39,6 +39,8 @@ void write_file(const std::filesystem::path& path, std::string_view content);
 
 /// "80 GiB", "512MiB", "1000" (bytes), "1.5 GB". \throws InputError for anything else.
 [[nodiscard]] Bytes parse_bytes(std::string_view text);
+/// "3.4s", "250 ms", "10us", "1000" (nanoseconds). \throws InputError for anything else.
+[[nodiscard]] Duration parse_duration(std::string_view text);
 
 /// Layers with measured operators, to be cut into stages: docs/formats.md. Shape, stages and devices are
 /// left open.

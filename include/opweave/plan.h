@@ -10,6 +10,7 @@
 
 #include "opweave/cluster.h"
 #include "opweave/graph.h"
+#include "opweave/objective.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
 
@@ -43,7 +44,7 @@ struct PlannedTransfer {
 
 /// How far the plan is known to be from the best.
 enum class PlanStatus : std::uint8_t {
-  kOptimal,   ///< makespan equals the lower bound
+  kOptimal,   ///< makespan equals the lower bound; with objectives, each of them equals its bound
   kFeasible,  ///< a limit was reached first
 };
 [[nodiscard]] std::string_view to_string(PlanStatus status);
@@ -99,7 +100,9 @@ struct Plan {
   std::vector<PlannedTask> tasks;          ///< by start, then operator, then copy
   std::vector<PlannedTransfer> transfers;  ///< by start, then tensor, copy, destination
   PlanStatistics statistics;
-  std::vector<LowerBound> bounds;  ///< largest first
+  std::vector<LowerBound> bounds;           ///< largest first
+  std::vector<ObjectiveFigure> objectives;  ///< in order of importance; empty = the makespan alone, without deadline
+  std::optional<Duration> deadline;         ///< the plan ends by then
   Provenance provenance;
 
   /// Largest of `bounds`; 0 without any.

@@ -5,11 +5,14 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "opweave/budget.h"
+#include "opweave/objective.h"
 #include "opweave/plan.h"
 #include "opweave/problem.h"
+#include "opweave/schedule.h"
 
 namespace opweave {
 
@@ -21,10 +24,30 @@ struct Progress {
   std::string method;  ///< what is at work, or what found the incumbent
 };
 
+/// What is put to work.
+enum class Method : std::uint8_t {
+  kAuto,            ///< everything: construction, search and solvers together
+  kHeuristic,       ///< construction and search; no solver
+  kMipDisjunctive,  ///< the complete mixed-integer program alone, orders as binaries, solved by HiGHS
+  kMipTimeIndexed,  ///< the complete mixed-integer program alone, a binary per task, mode and moment, solved by HiGHS
+  kCp,              ///< the complete constraint program alone, solved by CP-SAT
+};
+/// "auto", "heuristic", "mip-disjunctive", "mip-time-indexed", "cp".
+[[nodiscard]] std::string_view to_string(Method method);
+/// Inverse of to_string, and "mip" for kMipDisjunctive; nothing for any other text.
+[[nodiscard]] std::optional<Method> method_from_string(std::string_view text);
+
 struct PlannerOptions {
   std::uint64_t seed = 1;
   unsigned threads = 1;
   std::function<void(const Progress&)> on_progress;  ///< called from one thread at a time; may be empty
+  Method method = Method::kAuto;
+  /// A valid schedule of the problem: the plan is never worse than it.
+  std::optional<Schedule> warm_start = {};
+  /// In order of importance: a plan is better if it is in the first objective in which two plans differ.
+  std::vector<Objective> objectives = {Objective::kMakespan};
+  /// Plans must end by then.
+  std::optional<Duration> deadline = {};
 };
 
 /// What a planner returns: a plan, or the reason why there is none.
@@ -36,14 +59,15 @@ struct PlanResult {
   };
   Reason reason = Reason::kNotFound;
   std::optional<Plan> plan;
-  std::string limit;  ///< the limit that ended the search: "time 60 s", "work 1000", "interrupt", or empty
-  std::string detail;
-  std::vector<LowerBound> bounds;  ///< known even where there is no plan
+  std::string limit;               ///< the limit that ended the search: "time 60 s", "work 1000", "interrupt", or empty
+  std::string detail;              ///< why there is no plan, or what kept a method from working
+  std::vector<LowerBound> bounds;  ///< on the makespan; known even where there is no plan
 };
 
 /// Plans `problem`. Anytime: the first valid plan exists before any improvement starts, only better
 /// plans replace it, and the best one is returned when the budget ends. Every plan returned has
-/// passed `check`. The same problem, seed and work limit give the same plan whatever `threads` is.
+/// passed `check`. The same problem, options and work limit give the same plan whatever `threads` is.
+/// \throws InputError if the warm start is no valid schedule of the problem, no objective is given or one twice
 /// \throws InternalError if `check` rejects what was about to be returned.
 [[nodiscard]] PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& options = {});
 

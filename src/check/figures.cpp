@@ -30,6 +30,7 @@ class FiguresCheck {
     check_claims();
     check_plan_figures();
     check_device_figures();
+    check_goal();
   }
 
  private:
@@ -69,7 +70,7 @@ class FiguresCheck {
                            makespan_);
       });
     }
-    if (reading_.plan().status == PlanStatus::kOptimal && best != makespan_) {
+    if (reading_.plan().status == PlanStatus::kOptimal && reading_.plan().objectives.empty() && best != makespan_) {
       findings_.add(Rule::kFigures, [&] {
         return fmt::format("status is \"optimal\", but the lower bound {} ns is not the makespan {} ns", best,
                            makespan_);
@@ -80,6 +81,72 @@ class FiguresCheck {
     const double gap =
         makespan_ == 0 ? 0.0 : static_cast<double>(Wide{makespan_} - best) / static_cast<double>(makespan_);
     require_near("gap", reading_.plan().gap(), gap);
+  }
+
+  /// Deadline, objectives and their bounds, and a status that speaks of them.
+  void check_goal() {
+    const Plan& plan = reading_.plan();
+    if (plan.deadline && makespan_ > plan.deadline->value()) {
+      findings_.add(Rule::kFigures, [&] {
+        return fmt::format("makespan {} ns is above the deadline {} ns", makespan_, plan.deadline->value());
+      });
+    }
+    for (std::size_t i = 0; i < plan.objectives.size(); ++i) {
+      const ObjectiveFigure& figure = plan.objectives[i];
+      const std::string name(to_string(figure.objective));
+      require("objective \"" + name + "\"", figure.value, value_of(figure.objective));
+      if (figure.bound > figure.value) {
+        findings_.add(Rule::kFigures, [&] {
+          return fmt::format("bound of objective \"{}\" is {}, above its value {}", name, figure.bound, figure.value);
+        });
+      }
+      if (figure.bound != figure.value && plan.status == PlanStatus::kOptimal) {
+        findings_.add(Rule::kFigures, [&] {
+          return fmt::format("status is \"optimal\", but objective \"{}\" is {} and its bound {}", name, figure.value,
+                             figure.bound);
+        });
+      }
+      for (std::size_t k = 0; k < i; ++k) {
+        if (plan.objectives[k].objective != figure.objective) continue;
+        findings_.add(Rule::kFigures, [&] { return fmt::format("objective \"{}\" is stated twice", name); });
+      }
+    }
+  }
+
+  Wide value_of(Objective objective) const {
+    switch (objective) {
+      case Objective::kMakespan:
+        return makespan_;
+      case Objective::kPeriod:
+        return period();
+      case Objective::kPeakMemory: {
+        Wide peak = 0;
+        for (const MemoryUse& use : memory_) peak = std::max(peak, Wide{use.peak});
+        return peak;
+      }
+      case Objective::kDevices: {
+        std::vector<bool> is_used(reading_.cluster().device_count(), false);
+        for (const Run& run : reading_.runs()) {
+          for (const DeviceId device : run.devices) is_used[device.index()] = true;
+        }
+        return std::count(is_used.begin(), is_used.end(), true);
+      }
+      case Objective::kCommunication:
+        return moved();
+      case Objective::kUtilisation: {
+        Wide idle = 0;
+        for (const DeviceFigures& figures : device_figures()) idle += makespan_ - figures.compute_busy;
+        const Wide whole = Wide{makespan_} * static_cast<std::int64_t>(reading_.cluster().device_count());
+        return whole == 0 ? Wide{0} : idle * 1'000'000'000 / whole;
+      }
+    }
+    return 0;
+  }
+
+  Wide moved() const {
+    Wide sum = 0;
+    for (const Shipment& shipment : reading_.shipments()) sum += size(shipment);
+    return sum;
   }
 
   void check_plan_figures() {
@@ -93,9 +160,7 @@ class FiguresCheck {
     }
     require("parameter_copies", stated().parameter_copies, Wide{copies});
 
-    Wide moved = 0;
-    for (const Shipment& shipment : reading_.shipments()) moved += size(shipment);
-    require("bytes_moved", stated().bytes_moved.value(), moved);
+    require("bytes_moved", stated().bytes_moved.value(), moved());
   }
 
   /// ceil(largest load / microbatches).

@@ -22,6 +22,7 @@ void add_plan(CLI::App& app, Action& action);
 void add_check(CLI::App& app, Action& action);
 void add_simulate(CLI::App& app, Action& action);
 void add_bounds(CLI::App& app, Action& action);
+void add_pareto(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
 void add_report(CLI::App& app, Action& action);

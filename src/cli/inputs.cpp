@@ -39,6 +39,24 @@ Contention parse_contention(const std::string& text) {
   throw InputError(fmt::format("--contention: value is \"{}\", expected none, endpoint or link", text));
 }
 
+Method parse_method(const std::string& text) {
+  if (const auto method = method_from_string(text)) return *method;
+  throw InputError(
+      fmt::format("--method: value is \"{}\", expected auto, heuristic, mip, mip-time-indexed or cp", text));
+}
+
+Schedule load_warm_start(const std::filesystem::path& path, const Problem& problem) {
+  const Plan plan = parse_plan(read_file(path), path.string(), problem.graph(), problem.cluster());
+  return naming(path.string(), [&] {
+    Schedule schedule = to_schedule(problem, plan);
+    const auto violations = check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1);
+    if (violations.empty()) return schedule;
+    throw InputError(
+        fmt::format("not valid here: {}: {}", to_string(violations.front().rule), violations.front().message),
+        "--warm-start takes a plan for the same graph, cluster and settings");
+  });
+}
+
 Problem load_problem(const InputFiles& files, const SettingOptions& options) {
   ComputationGraph graph = load_graph(files.graph);
   Cluster cluster = load_cluster(files.cluster);

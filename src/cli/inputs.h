@@ -11,6 +11,7 @@
 #include "opweave/error.h"
 #include "opweave/graph.h"
 #include "opweave/plan.h"
+#include "opweave/planner.h"
 #include "opweave/problem.h"
 
 namespace opweave::cli {
@@ -38,6 +39,11 @@ struct SettingOptions {
 [[nodiscard]] ComputationGraph load_graph(const std::filesystem::path& path);
 [[nodiscard]] Cluster load_cluster(const std::filesystem::path& path);
 [[nodiscard]] Contention parse_contention(const std::string& text);
+/// Value of the option --method.
+[[nodiscard]] Method parse_method(const std::string& text);
+/// The schedule of a plan file, which must be valid for this problem whatever the plan's own settings say.
+/// \throws InputError naming the file and the first broken rule
+[[nodiscard]] Schedule load_warm_start(const std::filesystem::path& plan, const Problem& problem);
 
 /// Runs `build`; an InputError from it is thrown on with `where` (an option, a file) in front.
 template <class Build>

@@ -36,6 +36,7 @@ ExitCode run(int argc, char** argv) {
   add_check(app, action);
   add_simulate(app, action);
   add_bounds(app, action);
+  add_pareto(app, action);
   add_compare(app, action);
   add_convert(app, action);
   add_report(app, action);

@@ -8,6 +8,7 @@
 #include "cli/format.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
+#include "cli/model_files.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "opweave/io.h"
@@ -27,6 +28,12 @@ struct Options {
   std::optional<std::uint64_t> work_limit;
   std::uint64_t seed = 1;
   unsigned threads = std::max(1U, std::thread::hardware_concurrency());
+  std::string method = "auto";
+  std::filesystem::path warm_start;
+  std::string objective = "makespan";
+  std::string deadline;
+  std::filesystem::path write_model;
+  std::filesystem::path read_solution;
 };
 
 /// "time limit 60 s reached", "interrupted".
@@ -42,41 +49,78 @@ std::string figures(const Plan& plan) {
                      percent(plan.gap()));
 }
 
+/// "objective peak-memory 1073741824 bytes, bound 1073741824": one line per objective.
+void print_objectives(const Plan& plan) {
+  for (const ObjectiveFigure& figure : plan.objectives) {
+    const std::string proof = figure.proof.empty() ? "" : fmt::format(" ({})", figure.proof);
+    print(fmt::format("objective {} {} {}, bound {}{}\n", to_string(figure.objective), figure.value,
+                      unit_of(figure.objective), figure.bound, proof));
+  }
+}
+
+void write(const Options& options, const Problem& problem, const Plan& plan) {
+  deliver(options.output, plan_to_json(plan, problem.graph(), problem.cluster()));
+  if (!options.report.empty()) {
+    write_file(options.report, report_html(problem, plan, rows_of(compare_schedules(problem, &plan))));
+  }
+  if (!options.trace.empty()) write_file(options.trace, perfetto_trace(problem, plan));
+  if (options.output.empty()) return;
+  print(fmt::format("{} plan: {}\n", to_string(plan.status), figures(plan)));
+  print_objectives(plan);
+}
+
+ExitCode refuse(const PlanResult& result) {
+  std::string message = result.reason == PlanResult::Reason::kInfeasible ? "no plan exists" : "no plan found";
+  if (!result.limit.empty()) message += fmt::format(" ({})", ending(result.limit));
+  if (!result.detail.empty()) message += ": " + result.detail;
+  complain("error", message);
+  return result.limit == "interrupt" ? ExitCode::kInterrupted : ExitCode::kNoPlan;
+}
+
 ExitCode run(const Options& options) {
-  const Problem problem = load_problem(options.files, options.settings);
-  const std::atomic<bool>& interrupted = catch_interrupts();
   // Where the user limits the work alone, the result must not depend on the clock.
   const std::optional<double> seconds =
       options.time_limit || options.work_limit ? options.time_limit : std::optional<double>(60);
   Budget budget(seconds, options.work_limit);
+  const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
 
+  PlannerOptions planner;
+  planner.method = parse_method(options.method);
+  planner.seed = options.seed;
+  planner.threads = options.threads;
+  planner.objectives = naming("--objective", [&] { return parse_objectives(options.objective); });
+  if (!options.deadline.empty()) {
+    planner.deadline = naming("--deadline", [&] { return parse_duration(options.deadline); });
+  }
+  const Problem problem = load_problem(options.files, options.settings);
+  const double seconds_to_load = budget.elapsed();
+  if (!options.warm_start.empty()) planner.warm_start = load_warm_start(options.warm_start, problem);
+
+  if (!options.write_model.empty()) {
+    const std::string refusal = write_model_file(problem, planner, options.write_model);
+    if (refusal.empty()) return ExitCode::kDone;
+    complain("error", "model not written: " + refusal);
+    return ExitCode::kNoPlan;
+  }
+  if (!options.read_solution.empty()) {
+    write(options, problem, read_solution_file(problem, planner, options.read_solution));
+    return ExitCode::kDone;
+  }
+
+  // Checking and writing the plan take about as long as reading the graph did, and at least some time per task.
+  constexpr double kSecondsPerTask = 5e-6;
+  const double keep = std::max(seconds_to_load, kSecondsPerTask * static_cast<double>(problem.task_count()));
   PlanResult result;
   {
     ProgressLine progress;
-    PlannerOptions planner;
-    planner.seed = options.seed;
-    planner.threads = options.threads;
     planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
-    result = plan(problem, budget, planner);
+    result = plan(problem, budget.keeping(keep), planner);
   }
-  if (!result.plan) {
-    const bool infeasible = result.reason == PlanResult::Reason::kInfeasible;
-    std::string message = infeasible ? "no plan exists" : "no plan found";
-    if (!result.limit.empty()) message += fmt::format(" ({})", ending(result.limit));
-    if (!result.detail.empty()) message += ": " + result.detail;
-    complain("error", message);
-    return interrupted ? ExitCode::kInterrupted : ExitCode::kNoPlan;
-  }
-
+  if (!result.plan) return refuse(result);
   const Plan& best = *result.plan;
-  deliver(options.output, plan_to_json(best, problem.graph(), problem.cluster()));
-  if (!options.report.empty()) {
-    write_file(options.report, report_html(problem, best, rows_of(compare_schedules(problem, &best))));
-  }
-  if (!options.trace.empty()) write_file(options.trace, perfetto_trace(problem, best));
-
-  if (!options.output.empty()) print(fmt::format("{} plan: {}\n", to_string(best.status), figures(best)));
+  write(options, problem, best);
+  if (!result.detail.empty()) complain("warning", result.detail);
   if (!result.limit.empty() && best.status != PlanStatus::kOptimal) {
     const std::string where = options.output.empty() ? "standard output" : options.output.string();
     complain("warning", fmt::format("{}: {} (plan written to {})", ending(result.limit), figures(best), where));
@@ -95,7 +139,11 @@ void add_plan(CLI::App& app, Action& action) {
       "Examples:\n"
       "  opweave plan graph.json cluster.json -o plan.json\n"
       "  opweave plan graph.json cluster.json -o plan.json --report report.html --time-limit 10\n"
-      "  opweave plan graph.json cluster.json --work-limit 1000 --seed 7 > plan.json   # repeatable to the byte");
+      "  opweave plan graph.json cluster.json --work-limit 1000 --seed 7 > plan.json   # repeatable to the byte\n"
+      "  opweave plan graph.json cluster.json --objective peak-memory,makespan --deadline 3.4s -o plan.json\n"
+      "  opweave plan graph.json cluster.json --method mip --write-model model.mps\n"
+      "  gurobi_cl ResultFile=model.sol model.mps\n"
+      "  opweave plan graph.json cluster.json --method mip --read-solution model.sol -o plan.json");
   options->files.add_to(*command);
   command->add_option("-o,--output", options->output, "write the plan here instead of standard output");
   command->add_option("--report", options->report, "write an HTML report");
@@ -105,6 +153,27 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--work-limit", options->work_limit, "evaluations of candidate plans");
   command->add_option("--seed", options->seed, "seed of the search")->capture_default_str();
   command->add_option("--threads", options->threads, "threads of the search [all cores]")->check(CLI::PositiveNumber);
+  command
+      ->add_option("--method", options->method,
+                   "auto: all methods together; heuristic: no solver; mip, mip-time-indexed, cp: the complete program "
+                   "alone")
+      ->capture_default_str();
+  command->add_option("--warm-start", options->warm_start,
+                      "plan of the same problem, never to be given up for a worse");
+  command
+      ->add_option("--objective", options->objective,
+                   "what to minimise, most important first: makespan, period, peak-memory, devices, communication, "
+                   "utilisation (to maximise), joined by commas")
+      ->capture_default_str();
+  command->add_option("--deadline", options->deadline, "plans must end by then, e.g. 3.4s or 250ms");
+  command
+      ->add_option("--write-model", options->write_model,
+                   "write the integer program of --method (.mps or .lp) for another solver instead of planning")
+      ->excludes("--output");
+  command->add_option(
+      "--read-solution", options->read_solution,
+      "plan from another solver's answer (lines \"name value\") to the model written with the same files "
+      "and options");
   options->settings.add_to(*command);
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

@@ -64,6 +64,29 @@ std::vector<std::uint64_t> channels_of(const Problem& problem, DeviceId source, 
   return keys;
 }
 
+std::size_t choice_count(const Problem& problem) {
+  const std::size_t device_count = problem.cluster().device_count();
+  const auto places = [&](TaskId task) {
+    std::size_t devices = 0;
+    const ModeIndex modes = problem.mode_count(task);
+    for (ModeIndex m = 0; m < modes && devices < device_count; ++m) devices += problem.mode(task, m).devices.size();
+    return std::min(devices, device_count);
+  };
+  std::size_t count = 0;
+  for (std::size_t t = 0; t < problem.task_count(); ++t) count += problem.mode_count(TaskId(t));
+  for (std::size_t v = 0; v < problem.value_count(); ++v) {
+    const std::optional<TaskId> producer = problem.producer(ValueId(v));
+    if (!producer) continue;
+    std::size_t destinations = 0;
+    for (const TaskId consumer : problem.consumers(ValueId(v))) {
+      if (problem.group_of(consumer) == problem.group_of(*producer)) continue;
+      destinations = std::max(destinations, places(consumer));
+    }
+    count += destinations * places(*producer);
+  }
+  return count;
+}
+
 ScheduleSpace::ScheduleSpace(Problem problem, TimeUnit unit) : problem_(std::move(problem)), unit_(unit) {
   list_options(nullptr, nullptr);
   list_shipments();

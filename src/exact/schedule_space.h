@@ -32,6 +32,10 @@ struct TimeUnit {
 /// sending and receiving ends, or links in their direction, as the problem's contention says.
 [[nodiscard]] std::vector<std::uint64_t> channels_of(const Problem& problem, DeviceId source, DeviceId destination);
 
+/// Options of tasks and sources of shipments that a ScheduleSpace would list, up to a small factor, before it is built:
+/// each is a column or an interval of a model. O(tasks + edges).
+[[nodiscard]] std::size_t choice_count(const Problem& problem);
+
 /// The choices of a problem, with the hopeless ones left out.
 class ScheduleSpace {
  public:

@@ -60,10 +60,11 @@ class Layout {
       return heaviest_unit(branches_[a]) > heaviest_unit(branches_[b]);
     });
     for (const std::size_t b : order) {
-      if (branches_[b].units.size() < rounds * load_.size()) {
+      const std::size_t most_rounds = branches_[b].units.size() / load_.size();
+      if (most_rounds == 0) {
         for (const std::size_t unit : branches_[b].units) place(unit, least_loaded());
       } else {
-        spread(branches_[b], rounds, downwards[b]);
+        spread(branches_[b], std::min<std::size_t>(rounds, most_rounds), downwards[b]);
       }
     }
     return device_of_;
@@ -137,14 +138,14 @@ class Layout {
 
   /// Each device takes of the branch what it lacks to the mean, in equal parts per round; rounds go up and down in
   /// turn. A unit goes where its middle falls.
-  void spread(const Branch& branch, std::uint32_t rounds, bool downwards) {
+  void spread(const Branch& branch, std::size_t rounds, bool downwards) {
     const std::size_t devices = load_.size();
     const std::int64_t total = std::accumulate(load_.begin(), load_.end(), weight(branch));
     const double mean = static_cast<double>(total) / static_cast<double>(devices);
     std::vector<double> share;
     for (const std::int64_t load : load_) share.push_back(std::max(0.0, mean - static_cast<double>(load)));
     const double all = std::accumulate(share.begin(), share.end(), 0.0);
-    const double scale = all > 0 ? static_cast<double>(weight(branch)) / all / rounds : 0;
+    const double scale = all > 0 ? static_cast<double>(weight(branch)) / all / static_cast<double>(rounds) : 0;
     const auto device_of_part = [&](std::size_t part) {
       const bool is_down = downwards != ((part / devices) % 2 == 1);
       return is_down ? devices - 1 - part % devices : part % devices;

@@ -17,7 +17,7 @@ namespace {
 /// Rounds of consecutive parts worth trying: more rounds shorten the ramp of a pipeline and cost transfers.
 constexpr std::uint32_t kRounds[] = {2, 3, 4, 6, 8};
 /// The same for each branch by itself: the branches already make rounds.
-constexpr std::uint32_t kBranchRounds[] = {1, 2, 3};
+constexpr std::uint32_t kBranchRounds[] = {1, 2, 3, 4};
 
 }  // namespace
 

@@ -53,6 +53,7 @@ class PlanReader {
                          [&](const JsonValue& v) {
                            v.each([&](const JsonValue& bound) { plan.bounds.push_back(read_bound(bound)); });
                          }),
+                optional("goal", [&](const JsonValue& v) { read_goal(v, plan); }),
                 required("statistics", [&](const JsonValue& v) { plan.statistics = read_statistics(v); }),
                 optional("provenance", [&](const JsonValue& v) { plan.provenance = read_provenance(v); }),
                 required("tasks",
@@ -97,6 +98,34 @@ class PlanReader {
     read_object(value, required("name", text_into(bound.name)), required("value_ns", total_into(bound.value)),
                 optional("detail", text_into(bound.detail)));
     return bound;
+  }
+
+  static void read_goal(const JsonValue& value, Plan& plan) {
+    read_object(value, optional("deadline_ns", [&](const JsonValue& v) { plan.deadline = Duration(v.integer()); }),
+                required("objectives", [&](const JsonValue& list) {
+                  list.each([&](const JsonValue& v) { plan.objectives.push_back(read_objective(v)); });
+                  if (plan.objectives.empty()) list.fail("no objective, expected at least one");
+                }));
+  }
+
+  static ObjectiveFigure read_objective(const JsonValue& value) {
+    ObjectiveFigure figure;
+    std::optional<JsonValue> unit;
+    read_object(value,
+                required("name",
+                         [&](const JsonValue& v) {
+                           const auto objective = objective_from_string(v.text());
+                           if (!objective) {
+                             v.reject("makespan, period, peak-memory, devices, communication or utilisation");
+                           }
+                           figure.objective = *objective;
+                         }),
+                required("unit", io::keep(unit)),
+                required("value", [&](const JsonValue& v) { figure.value = v.integer(0, kMaxTotal); }),
+                required("bound", [&](const JsonValue& v) { figure.bound = v.integer(0, kMaxTotal); }),
+                optional("proof", text_into(figure.proof)));
+    if (unit->text() != unit_of(figure.objective)) unit->reject(io::quoted(unit_of(figure.objective)));
+    return figure;
   }
 
   PlanStatistics read_statistics(const JsonValue& value) const {

@@ -27,6 +27,7 @@ class PlanWriter {
     json_.member("lower_bound_ns", plan_.lower_bound().value());
     json_.member("gap", plan_.gap());
     write_bounds();
+    write_goal();
     write_statistics();
     write_provenance();
     write_tasks();
@@ -59,6 +60,26 @@ class PlanWriter {
       json_.close_object();
     }
     json_.close_array();
+  }
+
+  void write_goal() {
+    if (plan_.objectives.empty() && !plan_.deadline) return;
+    json_.key("goal");
+    json_.open_object(Layout::kBlock);
+    if (plan_.deadline) json_.member("deadline_ns", plan_.deadline->value());
+    json_.key("objectives");
+    json_.open_array(Layout::kBlock);
+    for (const ObjectiveFigure& figure : plan_.objectives) {
+      json_.open_object(Layout::kLine);
+      json_.member("name", to_string(figure.objective));
+      json_.member("unit", unit_of(figure.objective));
+      json_.member("value", figure.value);
+      json_.member("bound", figure.bound);
+      if (!figure.proof.empty()) json_.member("proof", figure.proof);
+      json_.close_object();
+    }
+    json_.close_array();
+    json_.close_object();
   }
 
   void write_statistics() {

@@ -12,6 +12,8 @@ namespace opweave::partition {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+/// No proof is in reach for larger models, and looking for one would take its time.
+constexpr std::size_t kMostUnits = 1000;
 
 /// Work of all units over all devices: for any weights y >= 0 of the kinds,
 ///   T >= sum over units of min over kinds of y w / sum over devices of y.
@@ -294,7 +296,9 @@ LoadBound simple_bound(const CutModel& model) {
 
 LoadBound cover_bound(const CutModel& whole, const CoverOptions& options, const Budget& budget) {
   LoadBound bound = simple_bound(whole);
-  if (whole.unit_count() == 0 || !exact::highs_engine()->unavailable_because().empty()) return bound;
+  if (whole.unit_count() == 0 || whole.unit_count() > kMostUnits ||
+      !exact::highs_engine()->unavailable_because().empty())
+    return bound;
   CutModel model = whole;
   model.precedence.clear();  // nothing hangs together, so more may be merged
   Memory memory = first_memory(model, options.samples);

@@ -26,7 +26,8 @@ struct CoverOptions {
 
 /// Raises the simple bound by proofs that no convex combination of sets, each within T, covers all units with the
 /// devices there are (the relaxation of the set partitioning program, Gilmore and Gomory 1961), for the largest T
-/// found by bisection (docs/partition.md). Needs the HiGHS engine; without it the simple bound stays.
+/// found by bisection (docs/partition.md). Needs the HiGHS engine; without it, and for more than
+/// a thousand units, the simple bound stays.
 [[nodiscard]] LoadBound cover_bound(const CutModel& model, const CoverOptions& options, const Budget& budget);
 
 }  // namespace opweave::partition

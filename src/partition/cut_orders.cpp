@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <queue>
+#include <optional>
 
 #include "partition/device_counts.h"
 #include "partition/ordered.h"
@@ -14,7 +14,8 @@ class OrderCutter {
   OrderCutter(const CutModel& model, const Budget& budget)
       : model_(model), budget_(budget), counts_(model), nets_of_(model.nets_of_units()), inside_(model.nets.size()) {}
 
-  OrderedAnswer cut(const std::vector<Unit>& order) {
+  /// The best cut of the order, if it is below `limit`.
+  OrderedAnswer cut(const std::vector<Unit>& order, double limit) {
     const std::size_t count = order.size();
     std::vector<Step> table((count + 1) * counts_.size());
     const auto row = [&](std::size_t prefix) { return table.data() + prefix * counts_.size(); };
@@ -41,9 +42,41 @@ class OrderCutter {
           if (bytes > model_.kinds[kind].capacity) load[kind] = kInfinity;
         }
         relax(row(from), row(to + 1), from, load);
+        // Work and bytes only grow with the part.
+        bool may_grow = false;
+        for (std::size_t kind = 0; kind < model_.kinds.size(); ++kind) {
+          may_grow =
+              may_grow || (model_.kinds[kind].count > 0 && work[kind] < limit && bytes <= model_.kinds[kind].capacity);
+        }
+        if (!may_grow) break;
       }
     }
     return trace(table, order);
+  }
+
+  /// Device after device takes units in the order while work and memory allow, with the least limit on the work for
+  /// which the devices suffice. O(units) for each of some limits.
+  [[nodiscard]] OrderedAnswer fill(const std::vector<Unit>& order) const {
+    OrderedAnswer answer;
+    double low = 0;
+    double high = 0;
+    for (const Unit unit : order) high += finite_work(unit);
+    constexpr int kHalvings = 30;
+    for (int i = 0; i < kHalvings; ++i) {
+      const double limit = i == 0 ? high : low + (high - low) / 2;
+      std::optional<Assignment> assignment = fill(order, limit);
+      if (i > 0) (assignment ? high : low) = limit;
+      if (!assignment) {
+        if (i == 0) break;
+        continue;
+      }
+      const double value = largest_load(model_, *assignment);
+      if (value < answer.value) {
+        answer.value = value;
+        answer.assignment = std::move(assignment);
+      }
+    }
+    return answer;
   }
 
  private:
@@ -53,6 +86,33 @@ class OrderCutter {
     std::uint32_t from = 0;
     std::uint32_t kind = 0;
   };
+
+  [[nodiscard]] double finite_work(Unit unit) const {
+    double least = kInfinity;
+    for (const DeviceKind& kind : model_.kinds) {
+      if (kind.count > 0) least = std::min(least, kind.work[unit]);
+    }
+    return least < kInfinity ? least : 0;
+  }
+
+  [[nodiscard]] std::optional<Assignment> fill(const std::vector<Unit>& order, double limit) const {
+    Assignment assignment(order.size());
+    std::size_t device = 0;
+    double work = 0;
+    double bytes = 0;
+    for (const Unit unit : order) {
+      for (;; ++device, work = 0, bytes = 0) {
+        if (device == model_.device_count()) return std::nullopt;
+        const DeviceKind& kind = model_.kind_of(device);
+        if (work + kind.work[unit] > limit || bytes + model_.bytes[unit] > kind.capacity) continue;
+        work += kind.work[unit];
+        bytes += model_.bytes[unit];
+        assignment[unit] = static_cast<std::uint32_t>(device);
+        break;
+      }
+    }
+    return assignment;
+  }
 
   void relax(const Step* source, Step* target, std::size_t from, const std::vector<double>& load) const {
     for (std::size_t code = 0; code < counts_.size(); ++code) {
@@ -102,14 +162,14 @@ class OrderCutter {
 OrderedAnswer cut_orders(const CutModel& model, const Budget& budget) {
   OrderCutter cutter(model, budget);
   OrderedAnswer best;
+  const auto take = [&](OrderedAnswer answer) {
+    const std::uint64_t work = std::max(best.work, answer.work);
+    if (answer.value < best.value) best = std::move(answer);
+    best.work = work;
+  };
   for (const std::vector<Unit>& order : topological_orders(model)) {
-    OrderedAnswer answer = cutter.cut(order);
-    if (answer.value < best.value || !best.assignment) {
-      const std::uint64_t work = answer.work;
-      best = std::move(answer);
-      best.work = work;
-    }
-    best.work = std::max(best.work, answer.work);
+    take(cutter.fill(order));
+    take(cutter.cut(order, best.value));
   }
   return best;
 }

@@ -123,13 +123,15 @@ class PathBound {
     return path;
   }
 
-  /// Least time to pass the path. A piece of it that runs on an accelerator brings all nodes between its ends along.
+  /// Least time to pass the path; 0 if the budget ends before it is known. A piece of it that runs on an accelerator
+  /// brings all nodes between its ends along.
   [[nodiscard]] double cut(const std::vector<std::uint32_t>& path) const {
     const std::size_t pieces = std::min<std::size_t>(instance_.accelerators, path.size());
     // least[i * (pieces + 1) + s]: the first i nodes have ended, s accelerators have been used.
     std::vector<double> least((path.size() + 1) * (pieces + 1), kInfinity);
     least[0] = 0;
     for (std::size_t i = 0; i < path.size(); ++i) {
+      if (budget_.expired()) return 0;
       const double* from = &least[i * (pieces + 1)];
       for (std::size_t s = 0; s <= pieces; ++s) {
         double& to = least[(i + 1) * (pieces + 1) + s];

@@ -18,7 +18,7 @@ struct OrderedAnswer {
 };
 
 /// The best assignment among those that cut some topological orders of the units into consecutive parts. Quick.
-/// O(orders x units^2 x product over kinds of their devices); gives up when the time is over.
+/// O(orders x units^2 x product over kinds of their devices); when the time is over, parts filled one after the other.
 [[nodiscard]] OrderedAnswer cut_orders(const CutModel& model, const Budget& budget = {});
 
 /// The best assignment, by dynamic programming over the ideals of the precedence (sets closed under predecessors),

@@ -165,7 +165,7 @@ void run_lanes(const Problem& problem, const std::shared_ptr<const routing::Mode
   const unsigned threads = std::max(1U, options.threads);
   std::unique_ptr<ExactLane> solver =
       std::make_unique<ExactLane>(problem, ExactLane::is_small(problem), options.seed, incumbent);
-  if (solver->is_done()) solver = nullptr;
+  if (solver->is_done() || options.method == Method::kHeuristic) solver = nullptr;
   const unsigned searching = threads > 1 && solver ? threads - 1 : threads;
   std::vector<Shift> shifts(searching);
   for (unsigned i = 0; i < searching; ++i) {

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <vector>
@@ -19,6 +21,8 @@ class Expander {
         replicas_(data.settings.training.replicas) {}
 
   void expand() {
+    find_weight_updates();
+    require_sane_size();
     make_tasks();
     make_values();
     connect_values();
@@ -27,6 +31,40 @@ class Expander {
   }
 
  private:
+  /// Counts what will be built before any of it is.
+  void require_sane_size() const {
+    const double m = microbatches_;
+    const double r = replicas_;
+    double tasks = 0;
+    double edges = 0;
+    for (std::size_t i = 0; i < operators_.size(); ++i) {
+      const Operator& op = operators_[i];
+      const auto inputs = static_cast<double>(op.inputs.size() + op.after.size());
+      const auto outputs = static_cast<double>(op.outputs.size());
+      if (!per_replica(OperatorId(i))) {
+        tasks += m;
+        edges += m * (inputs + outputs);
+        continue;
+      }
+      // An optimizer operator reads what every microbatch made, and waits for the gradients of all.
+      std::size_t updates = op.parameters.empty() ? weight_updates_.size() : 0;
+      for (const ParameterId parameter : op.parameters) updates += updates_of_parameter_[parameter.index()].size();
+      tasks += r;
+      edges += r * (m * (inputs + static_cast<double>(updates)) + outputs);
+    }
+    const auto require = [&](double count, const char* what) {
+      constexpr double kMost = 100e6;  // some 100 bytes each: beyond this, no machine that plans has the memory
+      if (count <= kMost) return;
+      throw InputError(
+          fmt::format("the iteration would have {:.0f} {}, expected at most {:.0f}: the graph has {} "
+                      "operators and {} tensors, repeated over {} microbatches and {} replicas",
+                      count, what, kMost, operators_.size(), data_.graph.tensors().size(), microbatches_, replicas_));
+    };
+    require(tasks, "operator instances");
+    require(m * static_cast<double>(data_.graph.tensors().size()), "tensor instances");
+    require(edges, "edges");
+  }
+
   [[nodiscard]] bool per_replica(OperatorId op) const { return data_.graph.at(op).phase == Phase::kOptimizer; }
 
   [[nodiscard]] TaskId task_of(OperatorId op, std::uint32_t copy) const {
@@ -47,9 +85,7 @@ class Expander {
       std::size_t& count = per_replica(op) ? data_.optimizer_operators : data_.repeated_operators;
       data_.operator_rank[op.index()] = static_cast<std::uint32_t>(count++);
     }
-    const std::size_t count = microbatches_ * data_.repeated_operators + replicas_ * data_.optimizer_operators;
-    if (count >= kNoIndex) throw InputError("the iteration has more than 4 billion operator instances");
-    data_.tasks.resize(count);
+    data_.tasks.resize(microbatches_ * data_.repeated_operators + replicas_ * data_.optimizer_operators);
     for (const OperatorId op : data_.graph.topological_order()) {
       const std::uint32_t copies = per_replica(op) ? replicas_ : microbatches_;
       for (std::uint32_t copy = 0; copy < copies; ++copy) {
@@ -69,7 +105,6 @@ class Expander {
       data_.tensor_rank[i] = static_cast<std::uint32_t>(count++);
     }
     const std::size_t count = microbatches_ * data_.repeated_tensors + replicas_ * data_.optimizer_tensors;
-    if (count >= kNoIndex) throw InputError("the iteration has more than 4 billion tensor instances");
     data_.value_tensor.resize(count);
     data_.value_copy.resize(count);
     data_.value_producer.assign(count, kNoIndex);
@@ -140,7 +175,6 @@ class Expander {
   }
 
   void connect_control() {
-    find_weight_updates();
     std::vector<TaskId> list;
     for (const Task& task : data_.tasks) {
       const Operator& op = data_.graph.at(task.op);

@@ -371,5 +371,52 @@ TEST(CheckPlacement, lists_of_devices_and_colocation_bind_per_replica) {
                   "placement: task \"b#1\" runs on \"d1\", but \"a#1\" on \"d0\": colocation group \"together\""));
 }
 
+// The plan of diamond_schedule(): makespan 51, at most 300 bytes on d0, both devices, 200 bytes moved, 65 of 102 ns
+// busy; d0 is busy for 35 ns in the only microbatch.
+class DiamondGoal : public DiamondCheck {
+ protected:
+  DiamondGoal() {
+    plan.objectives = {{Objective::kPeakMemory, 300, 300, "some proof"},
+                       {Objective::kMakespan, 51, 45, ""},
+                       {Objective::kPeriod, 35, 33, ""},
+                       {Objective::kDevices, 2, 1, ""},
+                       {Objective::kCommunication, 200, 0, ""},
+                       {Objective::kUtilisation, 362'745'098, 0, ""}};
+    plan.deadline = Duration(51);
+  }
+  std::vector<std::string> messages() const {
+    std::vector<std::string> result;
+    for (const Violation& violation : check(problem.graph(), problem.cluster(), plan))
+      result.push_back(violation.message);
+    return result;
+  }
+};
+
+TEST_F(DiamondGoal, is_accepted_with_all_its_objectives) { EXPECT_THAT(messages(), IsEmpty()); }
+
+TEST_F(DiamondGoal, with_any_false_value_is_rejected) {
+  for (ObjectiveFigure& figure : plan.objectives) {
+    ++figure.value;
+    EXPECT_THAT(messages(),
+                ElementsAre(HasSubstr("objective \"" + std::string(to_string(figure.objective)) + "\" is")));
+    --figure.value;
+  }
+}
+
+TEST_F(DiamondGoal, with_a_missed_deadline_a_bound_above_its_value_or_a_false_status_is_rejected) {
+  plan.deadline = Duration(50);
+  EXPECT_THAT(messages(), ElementsAre("makespan 51 ns is above the deadline 50 ns"));
+  plan.deadline = std::nullopt;
+  plan.objectives = {{Objective::kDevices, 2, 3, ""}};
+  EXPECT_THAT(messages(), ElementsAre("bound of objective \"devices\" is 3, above its value 2"));
+  plan.objectives = {{Objective::kDevices, 2, 1, ""}};
+  plan.status = PlanStatus::kOptimal;
+  EXPECT_THAT(messages(), ElementsAre("status is \"optimal\", but objective \"devices\" is 2 and its bound 1"));
+  plan.objectives = {{Objective::kDevices, 2, 2, ""}};  // optimal although the makespan is not
+  EXPECT_THAT(messages(), IsEmpty());
+  plan.objectives.push_back(plan.objectives.front());
+  EXPECT_THAT(messages(), ElementsAre("objective \"devices\" is stated twice"));
+}
+
 }  // namespace
 }  // namespace opweave

@@ -1,4 +1,8 @@
+"""Limits and signals. OPWEAVE_INTERRUPTS=100 tries that many random moments of each signal instead of a few."""
+
 import json
+import os
+import random
 import signal
 import subprocess
 import time
@@ -11,6 +15,7 @@ SANITIZED = "default" not in OPWEAVE.parts
 # Time to the first plan, and from the signal to the end; sanitizers slow everything down.
 FIRST_PLAN_SECONDS = 20 if SANITIZED else 4
 END_SECONDS = 10 if SANITIZED else 1
+MOMENTS = int(os.environ.get("OPWEAVE_INTERRUPTS", "3"))
 
 
 def start(case, *options):
@@ -18,19 +23,52 @@ def start(case, *options):
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def interrupt(process, kind):
+    """Sends the signal; returns the seconds until the end and what was said."""
+    begin = time.monotonic()
+    process.send_signal(kind)
+    _, errors = process.communicate(timeout=60)
+    return time.monotonic() - begin, errors
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_during_planning_writes_a_valid_plan_and_exits_with_130(large, kind):
     process = start(large)
     time.sleep(FIRST_PLAN_SECONDS)
     assert process.poll() is None, process.communicate()
-    begin = time.monotonic()
-    process.send_signal(kind)
-    _, errors = process.communicate(timeout=60)
-    seconds = time.monotonic() - begin
+    seconds, errors = interrupt(process, kind)
     assert process.returncode == 130, errors
     assert seconds < END_SECONDS
     assert errors.startswith("warning: interrupted: makespan ")
     assert "valid" in succeeds("check", *large.inputs, large.plan)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_at_any_moment_leaves_a_valid_plan_or_says_that_there_is_none(large, kind):
+    dice = random.Random(int(kind))
+    for _ in range(MOMENTS):
+        large.plan.unlink(missing_ok=True)
+        process = start(large, "--threads", dice.choice(["1", "2"]))
+        time.sleep(dice.uniform(0.1, FIRST_PLAN_SECONDS))
+        seconds, errors = interrupt(process, kind)
+        assert process.returncode == 130, errors
+        assert seconds < END_SECONDS
+        if errors.startswith("error: no plan found (interrupted)"):
+            assert not large.plan.exists()
+        else:
+            assert "valid" in succeeds("check", *large.inputs, large.plan)
+
+
+@pytest.mark.parametrize("method", ["mip", "mip-time-indexed", "cp"])
+def test_solver_alone_is_interrupted_as_well(small, method):
+    process = start(small, "--method", method, "--microbatches", "2", "--threads", "1")
+    time.sleep(1.5)
+    if process.poll() is None:
+        seconds, _ = interrupt(process, signal.SIGINT)
+        assert seconds < END_SECONDS
+    assert process.returncode in (0, 3, 130)
+    if process.returncode in (0, 130) and small.plan.exists():
+        assert "valid" in succeeds("check", *small.inputs, small.plan)
 
 
 def test_interrupt_before_the_first_plan_says_so(large):
@@ -51,3 +89,12 @@ def test_limit_reached_with_a_plan_in_hand_is_success(large):
     assert process.stderr.startswith(f"warning: time limit {FIRST_PLAN_SECONDS} s reached: makespan ")
     assert f"(plan written to {large.plan})" in process.stderr
     assert json.loads(large.plan.read_text())["status"] == "feasible"
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+def test_limit_counts_from_the_start_of_the_program_and_always_leaves_a_plan(large, limit):
+    begin = time.monotonic()
+    succeeds("plan", *large.inputs, "--time-limit", limit, "-o", large.plan)
+    seconds = time.monotonic() - begin
+    assert "valid" in succeeds("check", *large.inputs, large.plan)
+    assert seconds <= limit * 1.05 + 0.5 + (10 if SANITIZED else 0)

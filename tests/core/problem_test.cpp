@@ -180,5 +180,19 @@ TEST(Plan, turns_back_into_the_same_schedule) {
   EXPECT_EQ(back.transfers, schedule.transfers);
 }
 
+// 4 operators times 30 million microbatches.
+TEST(Problem, refuses_to_expand_what_no_machine_can_hold) {
+  ProblemSettings settings = default_settings(testing::tiny_diamond_graph(), testing::tiny_cluster());
+  settings.training.microbatches = 30'000'000;
+  try {
+    (void)Problem::create(testing::tiny_diamond_graph(), testing::tiny_cluster(), settings);
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_EQ(std::string(error.what()),
+              "the iteration would have 120000000 operator instances, expected at most 100000000: the graph has 4 "
+              "operators and 4 tensors, repeated over 30000000 microbatches and 1 replicas");
+  }
+}
+
 }  // namespace
 }  // namespace opweave

@@ -90,7 +90,7 @@ TEST(BranchPlacement, branch_begins_where_the_one_before_it_ends) {
 }
 
 TEST(BranchPlacement, rounds_of_a_branch_go_up_and_down_in_turn) {
-  // Two rounds of 4 layers on 2 devices: up and down. t has fewer layers than the 4 parts: where least work is.
+  // Two rounds of 4 layers on 2 devices: up and down. t has fewer layers than devices: where least work is.
   const Problem problem = branched({{"a", 4, 10, {}}, {"t", 1, 5, {}}, {"b", 4, 10, {{0, {}}, {1, {}}}}}, 2);
   const auto modes = branch_placement(problem, BranchLayout::kSpread, 2);
   ASSERT_TRUE(modes);

@@ -63,6 +63,7 @@ BEYOND_SCHEMAS = {
     "plan": {
         "gap_contradicts_bound",
         "lower_bound_contradicts_bounds",
+        "objective_in_another_unit",
         "settings_replicas_above_microbatches",
         "statistics_out_of_order",
         "statistics_with_a_device_too_many",

@@ -17,6 +17,7 @@ FAMILIES = {
     "tied": (lambda: models.Gpt(tied=True), lambda: (models.ids(),), models.next_token_loss),
     "experts": (lambda: models.Gpt(experts=4), lambda: (models.ids(),), models.next_token_loss),
     "two towers": (models.TwoTower, lambda: (models.pictures(), models.ids()), None),
+    "convolutions": (models.Convolutions, lambda: (models.pictures(),), None),
     "vision and language": (models.VisionLanguage, lambda: (models.pictures(), models.ids()), models.next_token_loss),
 }
 
@@ -114,6 +115,14 @@ def test_integer_inputs_have_no_gradient_so_embeddings_are_weight_gradients_alon
     phases = {op["name"] for op in captured("language", "block").operators}
     assert {"tokens.F", "tokens.W", "tokens.O"} <= phases
     assert not {"tokens.I", "tokens.B", "positions.I", "positions.B"} & phases
+
+
+# Outputs 2 x 8 x 16 x 16, kernels 8 x 3 x 3: each gradient of a convolution costs what its forward does, 2 x 4096 x 72.
+def test_backward_of_a_convolution_is_two_calls():
+    flops = {op["name"]: op.get("flops", 0) for op in captured("convolutions", "block").operators}
+    for block in ("blocks.0", "blocks.1"):
+        assert flops[f"{block}.F"] == flops[f"{block}.I"] == flops[f"{block}.W"] == 2 * 4096 * 72
+    assert "stem.I" not in flops  # pictures need no gradient
 
 
 def test_coarser_graphs_have_the_same_work_and_fewer_operators():

@@ -124,9 +124,12 @@ def test_every_call_of_a_transformer_can_be_repeated():
     pytest.importorskip("torch", reason="torch is not installed (requirements-torch.txt)")
     import models
 
-    for build, inputs in ((lambda: models.Gpt(experts=4), (models.ids(),)), (models.TwoTower, None)):
-        inputs = inputs or (models.pictures(), models.ids())
-        loss = models.next_token_loss if inputs[0].dim() == 2 else None
+    cases = (
+        (lambda: models.Gpt(experts=4), (models.ids(),), models.next_token_loss),
+        (models.TwoTower, (models.pictures(), models.ids()), None),
+        (models.Convolutions, (models.pictures(),), None),
+    )
+    for build, inputs, loss in cases:
         graph = opweave.capture(build, inputs, loss=loss)
         timed = measured(graph, device="cpu", seconds_per_call=0)
         assert all(op["duration_ns"] > 0 for op in timed.operators)

@@ -6,9 +6,10 @@ import copy
 import dataclasses
 import random
 
+import opweave
 import pytest
 import run_support as support
-from opweave.run import ProgramError, colocate_segments, compile_plan
+from opweave.run import ProgramError, compile_plan, runnable_graph
 from opweave.run.checker import check_program
 
 LINE = {f"s{i}": i for i in range(3)}
@@ -110,11 +111,21 @@ def test_a_backward_away_from_its_forward_is_refused():
 
 
 def test_orders_that_wait_in_a_circle_are_refused_and_the_place_is_named():
+    # gpu0 runs d before a, gpu1 b before c; but b needs a, and d needs c.
+    graph = support.graph({"a": [], "b": ["a"], "c": [], "d": ["c"]}, 1)
+    graph["operators"] = [op for op in graph["operators"] if op["phase"] == "F"]
+    plan = support.plan(graph, {"a": 0, "b": 1, "c": 1, "d": 0}, 2)
+    for task in plan["tasks"]:
+        task["start_ns"] = task["end_ns"] = {"d.F": 0, "b.F": 0, "a.F": 1, "c.F": 1}[task["operator"]]
+    refused(plan, graph, "the order cannot run, devices wait for each other: gpu0 at d.F#0, gpu1 at b.F#0")
+
+
+def test_phases_of_a_segment_out_of_order_are_refused():
     graph, plan = case(1)
     for task in plan["tasks"]:
         if task["operator"] == "s1.F":
-            task["start_ns"] = task["end_ns"] = 10**6  # after its own backward
-    refused(plan, graph, "devices wait for each other: ")
+            task["start_ns"] = task["end_ns"] = 10**6
+    refused(plan, graph, 'segment "s1", microbatch 0: I comes before F on gpu1, expected after it')
 
 
 def test_programs_of_random_plans_pass_the_independent_check():
@@ -160,15 +171,43 @@ def test_the_check_finds_missing_late_crossed_and_unmatched_messages():
     assert "comes before its forward" in spoiled(early_backward)
 
 
-def test_operators_of_a_segment_can_be_kept_together():
+def test_runnable_graphs_keep_segments_together_and_their_phases_in_order():
     graph = support.chain(3, 1)
     for op in graph["operators"]:
         del op["colocation"], op["parameters"]
+        op["after"] = []
     graph["operators"][0]["colocation"] = "pair"  # s0.F with s1.F, so that both segments go together
     graph["operators"][1]["colocation"] = "pair"
-    labels = {op["name"]: op["colocation"] for op in colocate_segments(graph).to_dict()["operators"]}
+    operators = {op["name"]: op for op in runnable_graph(graph).to_dict()["operators"]}
+    labels = {name: op["colocation"] for name, op in operators.items()}
     assert len({labels[f"s{i}.{phase}"] for i in (0, 1) for phase in "FIW"}) == 1
     assert len({labels[f"s2.{phase}"] for phase in "FIW"} - {labels["s0.F"]}) == 1
+    # The last stage's I takes no tensor of its F, or of anything else.
+    assert operators["s2.I"]["after"] == ["s2.F"]
+    assert operators["s2.W"]["after"] == ["s2.F", "s2.I"]
+
+
+def test_plans_of_runnable_graphs_can_be_compiled_where_plans_of_others_cannot():
+    # Nothing needs the result of the loss, so that its backward may come first; W of a linear layer needs no I.
+    content = {
+        "name": "loose",
+        "training": {"microbatches": 2},
+        "tensors": [{"name": name, "bytes": 4} for name in ("y", "dy")],
+        "operators": [
+            {"name": "layer.F", "phase": "F", "duration_ns": 10, "outputs": ["y"]},
+            {"name": "loss.F", "phase": "F", "duration_ns": 50, "inputs": ["y"]},
+            {"name": "loss.I", "phase": "I", "duration_ns": 10, "inputs": ["y"], "outputs": ["dy"]},
+            {"name": "layer.I", "phase": "I", "duration_ns": 50, "inputs": ["dy"]},
+            {"name": "layer.W", "phase": "W", "duration_ns": 10, "inputs": ["dy"]},
+        ],
+    }
+    graph, cluster = opweave.Graph.from_dict(content), opweave.Cluster.uniform(2)
+    plan = opweave.plan(runnable_graph(graph), cluster, work_limit=50, threads=1, progress=False)
+    assert sum(1 for _ in compile_plan(plan).actions()) == 5 * 2
+    loose = opweave.plan(graph, cluster, work_limit=50, threads=1, progress=False)
+    with pytest.raises(ProgramError) as error:
+        compile_plan(loose)
+    assert "hint: plan runnable_graph(graph)" in str(error.value)
 
 
 def test_no_send_is_released_before_its_receiver_has_run():

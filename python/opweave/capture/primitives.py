@@ -106,25 +106,52 @@ class _Reader:
             return
         for result in results:
             self.result.tensors[result.name] = self.bytes_of(result.meta["val"], node)
-        sources = dict.fromkeys(self.roots[source] for source in node.all_input_nodes if source in self.roots)
-        parameters = dict.fromkeys(
-            [self.joint.parameter_of[source] for source in sources if source in self.joint.parameter_of]
-            + self.phases.updated_parameters(node)
-        )
         kind = flop_formulas.kind_of(node.target)
-        call = self.call_of(node, kind)
+        phase = self.phases.phase(node)
         if not flop_formulas.counted(kind, node.target):
             self.result.uncounted[kind] = self.result.uncounted.get(kind, 0) + 1
+        if phase == "B" and kind == "aten.convolution_backward":
+            self.add_convolution_backward(node, kind, results)
+            return
+        updated = self.phases.updated_parameters(node)
+        self.append(node, node.name, phase, node.all_input_nodes, results, updated, self.call_of(node, kind, node.args))
+
+    def add_convolution_backward(self, node: Node, kind: str, results: list[Node]) -> None:
+        """Two calls, as its mask of wanted outputs allows: the gradient of the input, then those of the weights."""
+        gradient, source, weight = (argument for argument in node.args[:3] if isinstance(argument, Node))
+        inputs = [result for result in results if result.args[1] == 0]
+        weights = [result for result in results if result.args[1] != 0]
+        *rest, mask = node.args
+        assert isinstance(mask, (list, tuple))
+        for name, phase, sources, made, updated, wanted in (
+            (f"{node.name}_input", "I", [gradient, weight], inputs, [], [True, False, False]),
+            (node.name, "W", [gradient, source], weights, self.phases.updated_parameters(node), [False, *mask[1:]]),
+        ):
+            self.append(node, name, phase, sources, made, updated, self.call_of(node, kind, (*rest, wanted)))
+
+    def append(
+        self,
+        node: Node,
+        name: str,
+        phase: str,
+        sources: list[Node],
+        results: list[Node],
+        updated: list[str],
+        call: Call,
+    ) -> None:
+        """Add a call that stands for *node* or a part of it."""
+        roots = dict.fromkeys(self.roots[source] for source in sources if source in self.roots)
+        read = [self.joint.parameter_of[root] for root in roots if root in self.joint.parameter_of]
         self.result.calls.append(
             Primitive(
-                name=node.name,
-                kind=kind,
-                phase=self.phases.phase(node),
+                name=name,
+                kind=call.kind,
+                phase=phase,
                 path=module_of(node) or "",
                 position=self.phases.position(node),
-                inputs=[source.name for source in sources if source.name in self.result.tensors],
+                inputs=[root.name for root in roots if root.name in self.result.tensors],
                 outputs=[result.name for result in results],
-                parameters=list(parameters),
+                parameters=list(dict.fromkeys([*read, *updated])),
                 call=call,
             )
         )
@@ -154,7 +181,7 @@ class _Reader:
         expression = symbolic.expr
         return int(expression.subs(dict.fromkeys(expression.free_symbols, self.assumed_size)))
 
-    def call_of(self, node: Node, kind: str) -> Call:
+    def call_of(self, node: Node, kind: str, arguments: tuple[Any, ...]) -> Call:
         def spec(value: torch.Tensor) -> TensorSpec:
             shape = tuple(self.count(size, node) for size in value.shape)
             stride = tuple(self.count(step, node) for step in value.stride())
@@ -165,7 +192,7 @@ class _Reader:
             values = tree_map_only(torch.Tensor, spec, values)
             return tree_map_only(torch.SymInt, lambda size: self.count(size, node), values)
 
-        args, kwargs = described(node.args), described(node.kwargs)
+        args, kwargs = described(arguments), described(node.kwargs)
         output = described(node.meta["val"])
         return Call.create(node.target, kind, args, dict(kwargs), output)
 

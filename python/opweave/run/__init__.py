@@ -11,7 +11,7 @@ from opweave.run.durations import measured_durations, with_durations
 from opweave.run.errors import LaunchError, PeerError, ProgramError
 from opweave.run.perfetto import trace
 from opweave.run.program import Action, ActionTiming, Message, Program, Segment
-from opweave.run.segments import colocate_segments
+from opweave.run.runnable import runnable_graph
 
 if TYPE_CHECKING:
     from opweave.run.executor import Executor, execute, gather_timings
@@ -52,13 +52,13 @@ __all__ = [
     "ProgramError",
     "Segment",
     "StepResult",
-    "colocate_segments",
     "compile_plan",
     "execute",
     "gather_timings",
     "launch",
     "measured_durations",
     "measured_graph",
+    "runnable_graph",
     "trace",
     "with_durations",
 ]

@@ -71,6 +71,7 @@ def _orders(graph: dict[str, Any], plan: dict[str, Any], rule: SegmentRule, devi
         on_device.sort(key=lambda t: (t["start_ns"], t["end_ns"], position[t["operator"]], _copy(t)))
     orders = [_actions(on_device, operators, rule) for on_device in tasks]
     _require_whole(orders, devices)
+    _require_phase_order(orders, devices)
     return orders
 
 
@@ -162,8 +163,21 @@ def _require_whole(orders: list[list[Action]], devices: list[str]) -> None:
         if forward != rank:
             raise ProgramError(
                 f'segment "{segment}", microbatch {microbatch}: F runs on {devices[forward]}, {phase} on '
-                f"{devices[rank]}, expected the same device (autograd keeps what the backward needs)"
+                f"{devices[rank]}, expected the same device\nhint: plan runnable_graph(graph), which demands it"
             )
+
+
+def _require_phase_order(orders: list[list[Action]], devices: list[str]) -> None:
+    """On a device, a segment's backward comes after its forward, and W after I."""
+    for order, device in zip(orders, devices, strict=True):
+        place = {action.key: i for i, action in enumerate(order)}
+        for phase, segment, microbatch in place:
+            for later in {"F": "IBW", "I": "W"}.get(phase, ""):
+                if place.get((later, segment, microbatch), len(order)) < place[phase, segment, microbatch]:
+                    raise ProgramError(
+                        f'segment "{segment}", microbatch {microbatch}: {later} comes before {phase} on {device}, '
+                        "expected after it\nhint: plan runnable_graph(graph), which demands it"
+                    )
 
 
 def _segment(name: str, wiring: Wiring, orders: list[list[Action]], microbatches: int) -> Segment:

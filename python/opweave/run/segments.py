@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from opweave.graph import Graph
 from opweave.run.errors import ProgramError
-from opweave.run.plan_files import document
 from opweave.run.program import Input
 
 SegmentRule = Literal["operator", "layer", "stage"] | Callable[[dict[str, Any]], str]
@@ -81,30 +78,6 @@ def wire(graph: dict[str, Any], rule: SegmentRule) -> dict[str, Wiring]:
             outputs[segment_of(op, rule)] += [t for t in op.get("outputs", []) if t in consumed]
     order = _topological({name: {i.producer for i in inputs[name].values() if i.producer} for name in names})
     return {name: Wiring(tuple(inputs[name].values()), tuple(outputs[name])) for name in order}
-
-
-def colocate_segments(graph: Any, rule: SegmentRule = "operator") -> Graph:
-    """The graph with every segment's operators on one device, as running them demands.
-
-    Autograd keeps what a backward needs where the forward ran. Operators that read one parameter share their device
-    anyway; segments without parameters do so by this. Colocation that is there already is kept.
-    """
-    content = copy.deepcopy(document(graph, "graph"))
-    representative: dict[str, str] = {}
-
-    def find(label: str) -> str:
-        while representative.setdefault(label, label) != label:
-            label = representative[label]
-        return label
-
-    labels = {}
-    for operator in content["operators"]:
-        labels[operator["name"]] = f"segment {segment_of(operator, rule)}"
-        if operator.get("colocation"):
-            representative[find(f"colocation {operator['colocation']}")] = find(labels[operator["name"]])
-    for operator in content["operators"]:
-        operator["colocation"] = find(labels[operator["name"]])
-    return Graph.from_dict(content)
 
 
 def _topological(producers: dict[str, set[str]]) -> list[str]:

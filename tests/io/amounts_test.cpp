@@ -51,5 +51,16 @@ TEST(ParseBytes, rejects_everything_else) {
   }
 }
 
+TEST(ParseDuration, reads_times_with_their_unit) {
+  EXPECT_EQ(parse_duration("0"), Duration(0));
+  EXPECT_EQ(parse_duration("1000"), Duration(1000));
+  EXPECT_EQ(parse_duration("3.4s"), Duration(3'400'000'000));
+  EXPECT_EQ(parse_duration("250 ms"), Duration(250'000'000));
+  EXPECT_EQ(parse_duration("1.0005us"), Duration(1000));  // a part of a nanosecond is cut off
+  for (const char* text : {"", "s", "-1s", "1 h", "1.s", "1 S", "1e9", "1  s", "9007199254740992"}) {
+    EXPECT_THROW((void)parse_duration(text), InputError) << text;
+  }
+}
+
 }  // namespace
 }  // namespace opweave::testing

@@ -1,0 +1,38 @@
+/// Makespan against memory: how much time a byte is worth.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "opweave/budget.h"
+#include "opweave/planner.h"
+#include "opweave/problem.h"
+
+namespace opweave {
+
+/// One point of the curve. Plans at this memory limit are plans at every larger one.
+struct ParetoPoint {
+  Bytes memory_limit;                ///< no device holds more
+  std::optional<Duration> makespan;  ///< best known; nothing if no plan is known
+  Bytes peak_memory;                 ///< of that plan
+  Duration bound;                    ///< no valid plan at this limit is shorter
+  std::string bound_name;
+  std::string method;          ///< what found the plan
+  bool is_infeasible = false;  ///< proven: no valid plan keeps this limit
+};
+
+/// The curve at `points` memory limits, evenly spaced from the least memory for which a plan is known to the peak of
+/// the shortest plan known, smallest first. Each search starts from its neighbour's plan and each plan counts for all
+/// larger limits, so the curve never rises; nor do the bounds, which hold for all smaller limits.
+/// Fewer points if the ends lie closer together; none if there is no plan at all (then `options` found none either).
+/// Objectives and deadline of the options are not looked at.
+/// \param on_point  called as each point gets its search; may be empty
+/// \throws InputError for fewer than 2 points
+[[nodiscard]] std::vector<ParetoPoint> pareto_curve(const Problem& problem, std::size_t points, const Budget& budget,
+                                                    const PlannerOptions& options,
+                                                    const std::function<void(const ParetoPoint&)>& on_point = {});
+
+}  // namespace opweave

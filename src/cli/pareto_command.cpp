@@ -1,0 +1,120 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "cli/command.h"
+#include "cli/format.h"
+#include "cli/inputs.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+#include "opweave/bounds.h"
+#include "opweave/io.h"
+#include "opweave/pareto.h"
+
+namespace opweave::cli {
+namespace {
+
+struct Options {
+  InputFiles files;
+  SettingOptions settings;
+  std::size_t points = 8;
+  double time_limit = 60;
+  std::uint64_t seed = 1;
+  unsigned threads = std::max(1U, std::thread::hardware_concurrency());
+  std::string method = "auto";
+  std::filesystem::path csv;
+  std::filesystem::path json;
+};
+
+double gap(const ParetoPoint& point) {
+  const auto makespan = static_cast<double>(point.makespan->value());
+  return makespan == 0 ? 0 : (makespan - static_cast<double>(point.bound.value())) / makespan;
+}
+
+std::string as_table(const std::vector<ParetoPoint>& points) {
+  std::vector<std::vector<std::string>> rows = {
+      {"memory limit", "makespan", "lower bound", "gap", "peak memory", "bound by", "found by"}};
+  for (const ParetoPoint& point : points) {
+    rows.push_back({human(point.memory_limit), point.makespan ? human(*point.makespan) : "-", human(point.bound),
+                    point.makespan ? percent(gap(point)) : "-", point.makespan ? human(point.peak_memory) : "-",
+                    point.bound_name, point.is_infeasible ? "proven: no plan" : point.method});
+  }
+  return table(rows);
+}
+
+std::string as_csv(const std::vector<ParetoPoint>& points) {
+  std::string text = "memory_limit_bytes,makespan_ns,lower_bound_ns,peak_memory_bytes,infeasible\n";
+  for (const ParetoPoint& point : points) {
+    text += fmt::format("{},{},{},{},{}\n", point.memory_limit.value(),
+                        point.makespan ? std::to_string(point.makespan->value()) : "", point.bound.value(),
+                        point.makespan ? std::to_string(point.peak_memory.value()) : "", point.is_infeasible ? 1 : 0);
+  }
+  return text;
+}
+
+std::string as_json(const std::vector<ParetoPoint>& points) {
+  auto list = nlohmann::ordered_json::array();
+  for (const ParetoPoint& point : points) {
+    nlohmann::ordered_json item = {{"memory_limit_bytes", point.memory_limit.value()}};
+    if (point.makespan) {
+      item["makespan_ns"] = point.makespan->value();
+      item["peak_memory_bytes"] = point.peak_memory.value();
+      item["method"] = point.method;
+    }
+    item["lower_bound_ns"] = point.bound.value();
+    item["bound"] = point.bound_name;
+    item["infeasible"] = point.is_infeasible;
+    list.push_back(std::move(item));
+  }
+  return nlohmann::ordered_json{{"points", list}}.dump(2) + "\n";
+}
+
+ExitCode run(const Options& options) {
+  Budget budget(options.time_limit, std::nullopt);
+  const Problem problem = load_problem(options.files, options.settings);
+  const std::atomic<bool>& interrupted = catch_interrupts();
+  budget.watch(&interrupted);
+  PlannerOptions planner;
+  planner.seed = options.seed;
+  planner.threads = options.threads;
+  planner.method = parse_method(options.method);
+  const std::vector<ParetoPoint> points = pareto_curve(problem, options.points, budget, planner);
+  if (points.empty()) {
+    const auto proofs = infeasibility_proofs(problem);
+    complain("error", proofs.empty() ? "no plan found" : "no plan exists: " + proofs.front());
+    return interrupted ? ExitCode::kInterrupted : ExitCode::kNoPlan;
+  }
+  if (!options.csv.empty()) write_file(options.csv, as_csv(points));
+  if (!options.json.empty()) write_file(options.json, as_json(points));
+  print(as_table(points));
+  return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
+}
+
+}  // namespace
+
+void add_pareto(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("pareto", "makespan against memory limit, each point with its bound");
+  command->footer(
+      "From the least memory for which a plan is found to the memory that the shortest plan takes.\n"
+      "Exit code 3: no plan exists, or none was found.\n\n"
+      "Examples:\n"
+      "  opweave pareto graph.json cluster.json\n"
+      "  opweave pareto graph.json cluster.json --points 20 --time-limit 300 --csv curve.csv");
+  options->files.add_to(*command);
+  command->add_option("--points", options->points, "memory limits")->check(CLI::Range(2, 1000))->capture_default_str();
+  command->add_option("--csv", options->csv, "write the points here as CSV");
+  command->add_option("--json", options->json, "write the points here as JSON");
+  command->add_option("--time-limit", options->time_limit, "seconds for the whole curve")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--seed", options->seed, "seed of the search")->capture_default_str();
+  command->add_option("--threads", options->threads, "threads of the search [all cores]")->check(CLI::PositiveNumber);
+  command->add_option("--method", options->method, "as of `opweave plan`")->capture_default_str();
+  options->settings.add_to(*command);
+  command->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace opweave::cli

@@ -1,0 +1,47 @@
+/// The best answer so far to a question of several objectives.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "opweave/budget.h"
+#include "opweave/objective.h"
+#include "opweave/plan.h"
+#include "opweave/problem.h"
+#include "opweave/schedule.h"
+
+namespace opweave {
+
+/// Keeps the schedule that is first in the order of the objectives among the valid ones that keep the deadline.
+/// Used from one thread.
+class GoalStore {
+ public:
+  GoalStore(const Problem& problem, const Budget& budget, std::vector<Objective> objectives,
+            std::optional<Duration> deadline);
+
+  /// Takes the schedule if it is valid, keeps the deadline and is better than what is held.
+  bool offer(const Schedule& schedule, const std::string& method);
+
+  [[nodiscard]] const std::optional<Schedule>& schedule() const { return schedule_; }
+  [[nodiscard]] const std::string& method() const { return method_; }
+  /// Value of an objective of the schedule that is held. \pre schedule() has a value
+  [[nodiscard]] std::int64_t value(Objective objective) const;
+  [[nodiscard]] const std::vector<Incumbent>& trajectory() const { return trajectory_; }
+
+ private:
+  [[nodiscard]] std::vector<std::int64_t> values_of(const Schedule& schedule, const PlanStatistics& statistics) const;
+
+  const Problem& problem_;
+  const Budget& budget_;
+  const std::vector<Objective> objectives_;
+  const std::optional<Duration> deadline_;
+  std::optional<Schedule> schedule_;
+  PlanStatistics statistics_;
+  std::vector<std::int64_t> values_;
+  std::string method_;
+  std::vector<Incumbent> trajectory_;
+};
+
+}  // namespace opweave

@@ -1,0 +1,190 @@
+#include "planner/minimise_makespan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "exact/model_file.h"
+#include "exact/solve.h"
+#include "opweave/bounds.h"
+#include "opweave/error.h"
+#include "planner/construct.h"
+#include "planner/improve.h"
+#include "planner/incumbent.h"
+
+namespace opweave {
+namespace {
+
+constexpr const char* kWarmStart = "warm start";
+/// Share of the time for bounds.
+constexpr double kBoundShare = 0.2;
+
+Finding infeasible(std::string why) {
+  Finding finding;
+  finding.reason = PlanResult::Reason::kInfeasible;
+  finding.detail = std::move(why);
+  return finding;
+}
+
+std::optional<exact::ExactMethod> complete_program(Method method) {
+  switch (method) {
+    case Method::kMipDisjunctive:
+      return exact::ExactMethod::kDisjunctive;
+    case Method::kMipTimeIndexed:
+      return exact::ExactMethod::kTimeIndexed;
+    case Method::kCp:
+      return exact::ExactMethod::kConstraintProgram;
+    case Method::kAuto:
+    case Method::kHeuristic:
+      return std::nullopt;
+  }
+  throw InternalError("unknown method");
+}
+
+/// What the store holds at the end.
+void conclude(const IncumbentStore& incumbent, Finding& finding) {
+  if (!incumbent.makespan()) return;
+  finding.reason = PlanResult::Reason::kPlanned;
+  finding.schedule = incumbent.schedule();
+  finding.method = incumbent.method();
+  finding.trajectory = incumbent.trajectory();
+}
+
+/// One complete program, one solver, and nothing of ours but the warm start.
+Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                    exact::ExactMethod method, const std::function<void(const Progress&)>& on_progress) {
+  exact::ExactOptions exact_options;
+  exact_options.method = method;
+  exact_options.threads = options.threads;
+  exact_options.seed = options.seed;
+  if (budget.work_limit()) {
+    // A unit of work is a node of the search tree, or a millisecond of CP-SAT's deterministic time.
+    exact_options.work = static_cast<double>(*budget.work_limit()) / 1000;
+    exact_options.deterministic = true;
+    exact_options.threads = 1;  // the same plan whatever the threads
+  }
+  IncumbentStore incumbent(problem, budget, {}, on_progress);
+  if (options.warm_start) incumbent.offer(*options.warm_start, kWarmStart);
+  const std::string name(to_string(method));
+  if (const std::string reason = exact::too_many_choices(problem, exact_options); !reason.empty()) {
+    Finding finding;
+    finding.detail = "the model would have " + reason;
+    conclude(incumbent, finding);
+    return finding;
+  }
+  if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) return infeasible(proofs.front());
+  const exact::ExactAnswer answer =
+      exact::solve_exactly(problem, options.warm_start ? &*options.warm_start : nullptr, budget, exact_options,
+                           [&](const Schedule& schedule) { incumbent.offer(schedule, name); });
+  if (answer.schedule) incumbent.offer(*answer.schedule, name);
+  Finding finding;
+  finding.bounds = {{name, answer.bound, "by the solver"}};
+  conclude(incumbent, finding);
+  using Status = exact::ExactAnswer::Status;
+  if (answer.status == Status::kTooLarge) {
+    finding.detail = fmt::format("the model would have {}", answer.message);
+  } else if (answer.status == Status::kInfeasible) {
+    finding.reason = PlanResult::Reason::kInfeasible;
+    finding.detail = fmt::format("the solver proves that there is no valid schedule ({})", name);
+  } else if (answer.status != Status::kOptimal && answer.status != Status::kFeasible) {
+    finding.detail = answer.message.empty() ? "the solver found no schedule" : answer.message;
+  }
+  if (finding.schedule) finding.is_optimal = finding.schedule->makespan(problem) == answer.bound;
+  return finding;
+}
+
+/// What is found in moments: one plan, before anything that may take longer than there is time. On large problems the
+/// bounds cost more than a plan.
+struct FirstPlan {
+  std::optional<Schedule> schedule;
+  std::string method;
+  std::vector<Incumbent> trajectory;
+};
+
+FirstPlan first_plan(const Problem& problem, const Budget& budget,
+                     const std::function<void(const Progress&)>& on_progress) {
+  std::atomic<bool> is_there = false;
+  IncumbentStore incumbent(problem, budget, {}, [&](const Progress& progress) {
+    is_there = progress.makespan.has_value();
+    on_progress(progress);
+  });
+  (void)construct(problem, budget.until(&is_there), incumbent);
+  if (!incumbent.makespan()) return {};
+  return {incumbent.schedule(), incumbent.method(), incumbent.trajectory()};
+}
+
+Finding search(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+               std::optional<Duration> target, const std::function<void(const Progress&)>& on_progress) {
+  Finding finding;
+  FirstPlan first;
+  if (options.warm_start) {
+    first = {options.warm_start, kWarmStart, {}};
+  } else if (budget.remaining()) {
+    first = first_plan(problem, budget, on_progress);
+  }
+  if (!first.schedule) {
+    if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) return infeasible(proofs.front());
+  }
+  finding.bounds = lower_bounds(problem, budget.share(kBoundShare));
+  if (target && finding.bounds.front().value > *target) {
+    finding.detail = fmt::format("lower bound \"{}\" is {} ns, above {} ns", finding.bounds.front().name,
+                                 finding.bounds.front().value.value(), target->value());
+    return finding;
+  }
+  if (first.schedule && budget.expired()) {
+    finding.reason = PlanResult::Reason::kPlanned;
+    finding.is_optimal = first.schedule->makespan(problem) == finding.bounds.front().value;
+    finding.schedule = std::move(first.schedule);
+    finding.method = std::move(first.method);
+    finding.trajectory = std::move(first.trajectory);
+    return finding;
+  }
+  IncumbentStore incumbent(problem, budget, finding.bounds, on_progress);
+  if (first.schedule) incumbent.offer(*first.schedule, first.method);
+
+  Construction construction = construct(problem, budget, incumbent);
+  if (!incumbent.makespan()) {
+    if (!incumbent.last_rejection().empty()) {
+      throw InternalError("check rejected every plan, the last one from " + incumbent.last_rejection());
+    }
+    finding.detail = construction.any_placement_fits
+                         ? "no schedule was finished"
+                         : "no placement that was tried fits in memory, even run one operator at a time";
+    return finding;
+  }
+  if (options.warm_start) {
+    const Duration makespan = options.warm_start->makespan(problem);
+    const auto behind = std::find_if(construction.starts.begin(), construction.starts.end(),
+                                     [&](const Start& start) { return start.makespan > makespan; });
+    construction.starts.insert(behind, {*options.warm_start, makespan, kWarmStart});
+  }
+  if (!incumbent.is_optimal() && !budget.expired()) {
+    std::optional<std::uint64_t> work = budget.work_limit();
+    if (work) work = *work - std::min(*work, construction.evaluations);
+    improve(problem, budget, options, construction.starts, work, incumbent);
+  }
+  conclude(incumbent, finding);
+  // The first plan was there before this store.
+  if (!first.trajectory.empty()) finding.trajectory.front() = first.trajectory.front();
+  finding.bounds = incumbent.bounds();
+  finding.is_optimal = incumbent.is_optimal();
+  return finding;
+}
+
+}  // namespace
+
+Finding minimise_makespan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                          std::optional<Duration> target) {
+  std::atomic<bool> is_reached = false;
+  const Budget own = target ? budget.until(&is_reached) : budget;
+  const auto on_progress = [&](const Progress& progress) {
+    if (target && progress.makespan && *progress.makespan <= *target) is_reached = true;
+    if (options.on_progress) options.on_progress(progress);
+  };
+  const std::optional<exact::ExactMethod> program = complete_program(options.method);
+  return program ? solve_alone(problem, own, options, *program, on_progress)
+                 : search(problem, own, options, target, on_progress);
+}
+
+}  // namespace opweave

@@ -1,0 +1,23 @@
+/// Plans for objectives beside the makespan, and for several in order of importance.
+#pragma once
+
+#include <vector>
+
+#include "opweave/budget.h"
+#include "opweave/objective.h"
+#include "opweave/planner.h"
+#include "planner/minimise_makespan.h"
+
+namespace opweave {
+
+struct ObjectiveFinding {
+  Finding finding;                       ///< `is_optimal`: every objective equals its bound
+  std::vector<ObjectiveFigure> figures;  ///< by order of importance; empty without a schedule
+};
+
+/// One objective after the other: each is minimised among the plans that keep the deadline and are as good in the
+/// objectives before (docs/objectives.md). Shares the time equally.
+[[nodiscard]] ObjectiveFinding search_for_objectives(const Problem& problem, const Budget& budget,
+                                                     const PlannerOptions& options);
+
+}  // namespace opweave
