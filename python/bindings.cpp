@@ -64,8 +64,18 @@ class Search {
  public:
   Search(const ComputationGraph& graph, const Cluster& cluster, const Settings& settings,
          std::optional<double> time_limit, std::optional<std::uint64_t> work_limit, std::uint64_t seed,
-         unsigned threads)
+         unsigned threads, const std::string& method, const std::string& objectives,
+         std::optional<std::int64_t> deadline_ns, const Plan* warm_start)
       : problem_(make_problem(graph, cluster, settings)), time_limit_(time_limit), work_limit_(work_limit) {
+    const auto known_method = method_from_string(method);
+    if (!known_method) {
+      throw InputError("method: value is \"" + method +
+                       "\", expected auto, heuristic, mip-disjunctive, mip-time-indexed or cp");
+    }
+    options_.method = *known_method;
+    options_.objectives = parse_objectives(objectives);
+    if (deadline_ns) options_.deadline = Duration(*deadline_ns);
+    if (warm_start != nullptr) options_.warm_start = to_schedule(problem_, *warm_start);
     options_.seed = seed;
     options_.threads = threads != 0 ? threads : std::max(1U, std::thread::hardware_concurrency());
     options_.on_progress = [this](const Progress& state) {
@@ -284,8 +294,10 @@ NB_MODULE(_core, m) {
       .def_prop_ro("bounds", [](const PlanResult& result) { return bounds_of(result.bounds); });
   nb::class_<Search>(m, "Search")
       .def(nb::init<const ComputationGraph&, const Cluster&, const Settings&, std::optional<double>,
-                    std::optional<std::uint64_t>, std::uint64_t, unsigned>(),
-           "graph"_a, "cluster"_a, "settings"_a, "time_limit"_a.none(), "work_limit"_a.none(), "seed"_a, "threads"_a)
+                    std::optional<std::uint64_t>, std::uint64_t, unsigned, const std::string&, const std::string&,
+                    std::optional<std::int64_t>, const Plan*>(),
+           "graph"_a, "cluster"_a, "settings"_a, "time_limit"_a.none(), "work_limit"_a.none(), "seed"_a, "threads"_a,
+           "method"_a, "objectives"_a, "deadline_ns"_a.none(), "warm_start"_a.none())
       .def("run", &Search::run, no_gil)
       .def("stop", &Search::stop)
       .def("progress", &Search::progress);

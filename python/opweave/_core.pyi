@@ -64,6 +64,10 @@ class Search:
         work_limit: int | None,
         seed: int,
         threads: int,
+        method: str,
+        objectives: str,
+        deadline_ns: int | None,
+        warm_start: Plan | None,
     ) -> None: ...
     def run(self) -> PlanResult: ...
     def stop(self) -> None: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from opweave import _core
@@ -48,6 +48,10 @@ def plan(
     replicas: int | None = None,
     contention: str | None = None,
     memory_limit: Amount | None = None,
+    method: str = "auto",
+    objectives: str | Sequence[str] = "makespan",
+    deadline_ns: int | None = None,
+    warm_start: Plan | None = None,
     progress: bool | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Plan:
@@ -62,6 +66,12 @@ def plan(
         threads: Of the search; None takes all cores.
         microbatches, replicas, contention, memory_limit: Replace what graph and cluster say. *memory_limit* is the
             capacity of every device in bytes or as a text such as "80GiB".
+        method: "auto" puts everything to work; "heuristic" no solver; "mip-disjunctive", "mip-time-indexed" and "cp"
+            one complete formulation alone.
+        objectives: In order of importance, as a list or separated by commas: "makespan", "period", "peak-memory",
+            "devices", "communication", "utilisation" (docs/objectives.md).
+        deadline_ns: The plan ends by then.
+        warm_start: A plan of the same graph and cluster; the result is never worse.
         progress: Show a progress bar on standard error or in the notebook; None shows one where somebody watches.
         on_progress: Called in this thread a few times a second. An exception from it ends the search and is raised.
 
@@ -81,7 +91,19 @@ def plan(
     if threads is not None and threads < 1:
         raise _core.InputError(f"threads: value is {threads}, expected an integer from 1")
     replacements = settings(microbatches, replicas, contention, memory_limit)
-    search = _core.Search(graph._core, cluster._core, replacements, time_limit, work_limit, seed, threads or 0)
+    search = _core.Search(
+        graph._core,
+        cluster._core,
+        replacements,
+        time_limit,
+        work_limit,
+        seed,
+        threads or 0,
+        method,
+        objectives if isinstance(objectives, str) else ",".join(objectives),
+        deadline_ns,
+        None if warm_start is None else warm_start._core,
+    )
 
     interrupted = False
     with ProgressBar(progress, time_limit) as bar:

@@ -9,6 +9,7 @@
 #include "heuristics/branch_placement.h"
 #include "heuristics/contiguous.h"
 #include "heuristics/earliest_finish.h"
+#include "heuristics/placement_balancer.h"
 
 namespace opweave {
 
@@ -29,6 +30,13 @@ std::vector<PlacementGuess> guess_placements(const Problem& problem) {
         std::any_of(guesses.begin(), guesses.end(), [&](const PlacementGuess& g) { return g.modes == *modes; });
     if (!known) guesses.push_back({std::move(method), std::move(*modes)});
   };
+  PlacementBalancer balancer(problem);
+  const auto add_balanced = [&](const std::string& method, std::optional<std::vector<ModeIndex>> modes) {
+    std::optional<std::vector<ModeIndex>> balanced;
+    if (modes) balanced = balancer.balanced(*modes);
+    add(method, std::move(modes));
+    add(method + ", balanced", std::move(balanced));
+  };
   const bool repeated = problem.settings().training.microbatches > 1;
   if (!repeated) add("earliest finish", earliest_finish_placement(problem));
   std::vector<std::pair<Shift, const char*>> shifts = {{Shift::kReversed, ""}};
@@ -44,8 +52,8 @@ std::vector<PlacementGuess> guess_placements(const Problem& problem) {
     add(std::string("contiguous") + suffix, lay(Fold::kLoop, 1));
     if (!repeated) continue;
     for (const std::uint32_t rounds : kRounds) {
-      add(fmt::format("zigzag x{}{}", rounds, suffix), lay(Fold::kZigzag, rounds));
-      add(fmt::format("loop x{}{}", rounds, suffix), lay(Fold::kLoop, rounds));
+      add_balanced(fmt::format("zigzag x{}{}", rounds, suffix), lay(Fold::kZigzag, rounds));
+      add_balanced(fmt::format("loop x{}{}", rounds, suffix), lay(Fold::kLoop, rounds));
     }
   }
   if (repeated) {

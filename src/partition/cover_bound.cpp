@@ -129,8 +129,14 @@ class CoverProgram {
 /// The attempt to prove that no assignment has a largest load below a limit.
 class Proof {
  public:
-  Proof(const CutModel& whole, double limit, Memory& memory, const Budget& budget)
-      : budget_(budget), limit_(limit), memory_(memory), small_(contract(whole, limit)), program_(small_.model) {
+  /// \param most_work  labels after which the attempt ends
+  Proof(const CutModel& whole, double limit, Memory& memory, std::uint64_t most_work, const Budget& budget)
+      : budget_(budget),
+        most_work_(most_work),
+        limit_(limit),
+        memory_(memory),
+        small_(contract(whole, limit)),
+        program_(small_.model) {
     const CutModel& model = small_.model;
     for (std::size_t kind = 0; kind < model.kinds.size(); ++kind) {
       pricers_.emplace_back(model, kind, limit);
@@ -156,9 +162,7 @@ class Proof {
   static constexpr double kTolerance = 9e-12;
 
   bool search() {
-    const auto exhausted = [&] {
-      return budget_.expired() || (budget_.work_limit() && memory_.work + pricers_[0].work() > *budget_.work_limit());
-    };
+    const auto exhausted = [&] { return budget_.expired() || pricers_[0].work() > most_work_; };
     CoverProgram::Prices none;
     none.price = centre_;
     none.most.assign(pricers_.size(), 0);
@@ -241,6 +245,7 @@ class Proof {
   }
 
   const Budget& budget_;
+  const std::uint64_t most_work_;
   const double limit_;
   Memory& memory_;
   Contraction small_;
@@ -302,16 +307,25 @@ LoadBound cover_bound(const CutModel& whole, const CoverOptions& options, const 
   CutModel model = whole;
   model.precedence.clear();  // nothing hangs together, so more may be merged
   Memory memory = first_memory(model, options.samples);
-  const auto proves = [&](double limit) { return Proof(model, limit, memory, budget).run(); };
   const auto exhausted = [&] {
     return budget.expired() || (budget.work_limit() && memory.work > *budget.work_limit());
+  };
+  // An attempt that leads nowhere must leave time for the next one, at a value that is easier to prove.
+  constexpr double kAttempt = 0.5;
+  const auto proves = [&](double limit) {
+    const Budget part = budget.share(kAttempt);
+    std::uint64_t most_work = std::numeric_limits<std::uint64_t>::max();
+    if (budget.work_limit()) {
+      most_work = static_cast<std::uint64_t>(kAttempt * static_cast<double>(*budget.work_limit() - memory.work));
+    }
+    return Proof(model, limit, memory, most_work, part).run();
   };
   // Often the best assignment is optimal and the program says so.
   if (options.upper < kInfinity && bound.value < options.upper && proves(options.upper))
     return {options.upper, "cover"};
   double high = options.upper;
   constexpr double kPrecision = 1e-3;
-  while (high - bound.value > kPrecision * high && !exhausted()) {
+  while (high < kInfinity && high - bound.value > kPrecision * high && !exhausted()) {
     const double middle = bound.value + 0.5 * (high - bound.value);
     if (proves(middle)) {
       bound = {middle, "cover"};

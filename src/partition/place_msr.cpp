@@ -59,8 +59,8 @@ class ThroughputPlacer {
     }
     if (!ordered.assignment && !find_any()) return std::move(answer_);
     // Often an optimum is found early, and the proof ends the search.
-    search(budget_.share(0.2), options_.seed);
-    raise_bound(budget_.share(0.5));
+    search(budget_.share(0.1), options_.seed);
+    raise_bound(budget_.share(0.6));
     if (!answer_.proven && !budget_.expired()) {
       search(budget_, options_.seed + 1);
       settle(answer_);

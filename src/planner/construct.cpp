@@ -19,7 +19,9 @@ namespace opweave {
 namespace {
 
 /// Shares of a microbatch's critical path at which a window may let the next one in.
-constexpr double kProgress[] = {0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
+constexpr double kProgress[] = {0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
+/// Of the priority rules for repeated microbatches those that differ under a window.
+constexpr std::size_t kRules = 3;
 /// Placements whose windows are tuned after all have been tried roughly.
 constexpr std::size_t kTunedPlacements = 3;
 /// Windows wider than this are not tried: by then memory, not the window, limits what is in flight.
@@ -81,23 +83,32 @@ class Constructor {
     const bool is_whole = trial.task_count() == problem_.task_count();
     trial_ = &trial;
     const std::uint32_t widest = std::min(kWidestWindow, trial.settings().training.microbatches);
-    constexpr std::size_t kFirstProgress = 3;
-    for (Candidate& candidate : candidates) {
-      std::uint32_t step = 1;
-      for (std::uint32_t width = 1; width <= widest; width += step) {
-        if (width >= 4 * step) step *= 2;
-        try_window(candidate, width, kFirstProgress, 0);
-      }
-    }
-    std::erase_if(candidates, [](const Candidate& candidate) { return !candidate.makespan; });
-    std::stable_sort(candidates.begin(), candidates.end(),
-                     [](const Candidate& a, const Candidate& b) { return *a.makespan < *b.makespan; });
-    if (candidates.size() > kTunedPlacements) candidates.resize(kTunedPlacements);
+    // Two ways that are far apart, or the descent might never leave the first: late entry with weight gradients where
+    // they fit, by microbatch; early entry with weight gradients put off, by the longest way to go.
+    for (Candidate& candidate : candidates) scan_widths(candidate, widest, 4, 0);
+    keep_best(candidates, 2 * kTunedPlacements);
+    for (Candidate& candidate : candidates) scan_widths(candidate, widest, 0, 2);
+    keep_best(candidates, kTunedPlacements);
     for (Candidate& candidate : candidates) descend(candidate, widest);
     if (is_whole) return;
     for (const Candidate& candidate : candidates) {
       if (!finished()) keep_window(problem_, candidate.guess.modes, candidate);
     }
+  }
+
+  void scan_widths(Candidate& candidate, std::uint32_t widest, std::size_t progress, std::size_t rule) {
+    std::uint32_t step = 1;
+    for (std::uint32_t width = 1; width <= widest; width += step) {
+      if (width >= 4 * step) step *= 2;
+      try_window(candidate, width, progress, rule);
+    }
+  }
+
+  static void keep_best(std::vector<Candidate>& candidates, std::size_t count) {
+    std::erase_if(candidates, [](const Candidate& candidate) { return !candidate.makespan; });
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [](const Candidate& a, const Candidate& b) { return *a.makespan < *b.makespan; });
+    if (candidates.size() > count) candidates.resize(count);
   }
 
   /// Coordinate descent over width, progress and rule.
@@ -114,7 +125,7 @@ class Constructor {
       for (std::size_t progress = 0; progress < std::size(kProgress); ++progress) {
         if (progress != at.progress) improved |= try_window(candidate, at.window, progress, at.rule);
       }
-      for (std::size_t rule = 0; rule < 2; ++rule) {
+      for (std::size_t rule = 0; rule < kRules; ++rule) {
         if (rule != at.rule) improved |= try_window(candidate, at.window, at.progress, rule);
       }
     }

@@ -1,6 +1,7 @@
 #include "planner/exact_lane.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "exact/schedule_space.h"
@@ -13,10 +14,8 @@ namespace {
 constexpr const char* kSolver = "cp-sat";
 constexpr const char* kWindows = "cp-sat windows";
 
-/// Intervals of the largest whole problem that is tried, and tasks of the largest that is looked at for that. What is
-/// larger is neither proven nor found in minutes.
-constexpr std::size_t kMostIntervals = 6000;
-constexpr std::size_t kMostTasks = 3000;
+/// Modes of all tasks together beyond which no model of the whole is thought of.
+constexpr std::size_t kMostModes = 20'000;
 /// Seconds for one window.
 constexpr double kWindowSeconds = 1.0;
 /// Windows of tasks that may not move together do not pay: tasks and transfers in a window's frame.
@@ -25,13 +24,13 @@ constexpr std::uint32_t kMostFailures = 3;
 
 }  // namespace
 
-bool ExactLane::is_small(const Problem& problem) {
-  if (problem.task_count() > kMostTasks) return false;
+std::size_t ExactLane::size(const Problem& problem) {
+  constexpr std::size_t kFarTooLarge = std::numeric_limits<std::size_t>::max();
   std::size_t modes = 0;
-  for (std::size_t t = 0; t < problem.task_count(); ++t) modes += problem.mode_count(TaskId(t));
-  if (modes > kMostIntervals) return false;
+  for (std::size_t t = 0; t < problem.task_count() && modes <= kMostModes; ++t) modes += problem.mode_count(TaskId(t));
+  if (modes > kMostModes) return kFarTooLarge;
   const exact::ScheduleSpace space(problem, exact::exact_unit(problem));
-  return !space.is_empty() && exact::cp_size(space).intervals <= kMostIntervals;
+  return space.is_empty() ? kFarTooLarge : exact::cp_size(space).intervals;
 }
 
 ExactLane::ExactLane(const Problem& problem, bool solves_whole, std::uint64_t seed, IncumbentStore& incumbent,
@@ -52,13 +51,13 @@ void ExactLane::advance(const Budget& budget) {
   whole ? solve_whole(budget) : solve_windows(budget);
 }
 
-void ExactLane::note_failure(bool abandoned) {
-  if (abandoned || ++failures_ >= kMostFailures) is_done_ = true;
+void ExactLane::note_failure(bool is_final) {
+  if (is_final || ++failures_ >= kMostFailures) is_done_ = true;
 }
 
 void ExactLane::solve_whole(const Budget& budget) {
   // Begun anew when others find a better plan, unless much of the turn is used: the new plan cuts the search short.
-  while (!is_done_ && !budget.expired() && !incumbent_.is_optimal()) {
+  while (!is_done_ && !budget.expired()) {
     const Schedule start = incumbent_.schedule();
     const Duration makespan = start.makespan(problem_);
     const double began = budget.elapsed();
@@ -66,11 +65,9 @@ void ExactLane::solve_whole(const Budget& budget) {
     exact::ExactOptions options;
     options.engine = engine_;
     options.seed = seed_;
-    options.most_intervals = kMostIntervals;
     options.known_bound = incumbent_.lower_bound();
     bool has_better_start = false;
     options.should_stop = [&] {
-      if (incumbent_.is_optimal()) return true;
       has_better_start = incumbent_.makespan() < makespan && budget.elapsed() - began < rest / 2;
       return has_better_start;
     };
@@ -78,17 +75,18 @@ void ExactLane::solve_whole(const Budget& budget) {
     using Status = exact::ExactAnswer::Status;
     if (answer.schedule) incumbent_.offer(*answer.schedule, kSolver);
     if (answer.status == Status::kFailed || answer.status == Status::kUnavailable || answer.abandoned) {
-      note_failure(answer.abandoned || answer.status == Status::kUnavailable);
+      note_failure(answer.status == Status::kUnavailable);
       continue;
     }
     if (answer.status == Status::kTooLarge) return;
+    failures_ = 0;
     incumbent_.raise_bound({kSolver, answer.bound, "proven by the solver"});
     if (!has_better_start) return;
   }
 }
 
 void ExactLane::solve_windows(const Budget& budget) {
-  while (!is_done_ && !budget.expired() && !incumbent_.is_optimal()) {
+  while (!is_done_ && !budget.expired()) {
     const Duration makespan = *incumbent_.makespan();
     if (!current_ || current_->makespan(problem_) > makespan) current_ = incumbent_.schedule();
     const WindowChoice::Window window = windows_.draw(*current_);
@@ -106,9 +104,10 @@ void ExactLane::solve_windows(const Budget& budget) {
     const exact::WindowAnswer answer = exact::improve_window(problem_, *current_, window.tasks, budget, options);
     using Status = exact::WindowAnswer::Status;
     if (answer.status == Status::kFailed || answer.status == Status::kUnavailable || answer.abandoned) {
-      note_failure(answer.abandoned || answer.status == Status::kUnavailable);
+      note_failure(answer.status == Status::kUnavailable);
       continue;
     }
+    failures_ = 0;
     windows_.finished(window.kind, answer.status != Status::kTooLarge && answer.exhausted);
     if (!answer.schedule) continue;
     // Schedules as long as the incumbent lead on from where it is stuck.

@@ -16,10 +16,11 @@ namespace opweave {
 /// solver that is missing, breaks down, or ignores its limits ends the lane and nothing else.
 class ExactLane final : public Lane {
  public:
-  /// Whether the model of the whole problem would be small enough to be worth a try. O(tasks x options)
-  static bool is_small(const Problem& problem);
+  /// Intervals that the model of the whole problem would have; the largest integer without looking closely where there
+  /// are very many, or where some group fits nowhere. O(tasks x options)
+  static std::size_t size(const Problem& problem);
   /// \pre the incumbent has a schedule
-  /// \param solves_whole  is_small(problem), or false for windows only
+  /// \param solves_whole  the whole problem is small enough; else windows only
   ExactLane(const Problem& problem, bool solves_whole, std::uint64_t seed, IncumbentStore& incumbent,
             std::shared_ptr<const exact::CpEngine> engine = exact::cp_sat_engine());
 
@@ -29,8 +30,8 @@ class ExactLane final : public Lane {
  private:
   void solve_whole(const Budget& budget);
   void solve_windows(const Budget& budget);
-  /// The solver failed; after a few times, or at once where it cannot be stopped, the lane gives up.
-  void note_failure(bool abandoned);
+  /// The solver failed or had to be left behind; after a few times on end the lane gives up.
+  void note_failure(bool is_final);
 
   const Problem& problem_;
   const std::shared_ptr<const exact::CpEngine> engine_;

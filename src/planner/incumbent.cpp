@@ -47,6 +47,7 @@ bool IncumbentStore::offer(const Schedule& schedule, const std::string& method) 
   method_ = method;
   trajectory_.push_back({budget_.elapsed(), makespan, method});
   if (on_progress_) on_progress_({budget_.elapsed(), makespan_, lower_bound_, method_});
+  if (makespan_ == lower_bound_ || budget_.expired()) is_final_ = true;
   return true;
 }
 
@@ -56,6 +57,7 @@ bool IncumbentStore::raise_bound(LowerBound bound) {
   lower_bound_ = bound.value;
   std::erase_if(claimed_, [&](const LowerBound& weaker) { return weaker.name == bound.name; });
   claimed_.push_back(std::move(bound));
+  if (schedule_ && makespan_ == lower_bound_) is_final_ = true;
   if (on_progress_ && schedule_) on_progress_({budget_.elapsed(), makespan_, lower_bound_, method_});
   return true;
 }

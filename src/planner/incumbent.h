@@ -1,6 +1,7 @@
 /// The best plan known, which only improves.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -37,6 +38,9 @@ class IncumbentStore {
   [[nodiscard]] std::string method() const;
   /// The incumbent reaches the lower bound: nothing is left to do.
   [[nodiscard]] bool is_optimal() const;
+  /// For Budget::until(): true as soon as the incumbent is optimal, or was accepted when the budget had ended - as it
+  /// does where a better plan is of no use.
+  [[nodiscard]] const std::atomic<bool>& is_final() const { return is_final_; }
   /// Largest first.
   [[nodiscard]] std::vector<LowerBound> bounds() const;
   [[nodiscard]] std::vector<Incumbent> trajectory() const;
@@ -59,6 +63,7 @@ class IncumbentStore {
   std::string method_;
   std::vector<Incumbent> trajectory_;
   std::string last_rejection_;
+  std::atomic<bool> is_final_ = false;
 };
 
 }  // namespace opweave

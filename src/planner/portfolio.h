@@ -18,7 +18,7 @@ class Lane {
   Lane& operator=(const Lane&) = delete;
   virtual ~Lane() = default;
 
-  /// Works until the budget ends or the incumbent is optimal.
+  /// Works until the budget ends, as it does when the incumbent is optimal.
   virtual void advance(const Budget& budget) = 0;
   /// Nothing more can come of it.
   [[nodiscard]] virtual bool is_done() const { return false; }

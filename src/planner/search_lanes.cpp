@@ -49,7 +49,7 @@ void RoutingLane::advance(const Budget& budget) {
   Offers offers(incumbent_, budget, kRoutingSearch);
   const auto should_stop = [&] {
     offers.offer_if_due();
-    return budget.expired() || incumbent_.is_optimal();
+    return budget.expired();
   };
   search_.advance(std::numeric_limits<std::uint64_t>::max(), should_stop,
                   [&](const Schedule& schedule) { offers.remember(schedule); });

@@ -64,3 +64,27 @@ def test_compare_experts_lists_every_published_schedule_whatever_the_placement(t
     assert others["DualPipe"]["parameter_copies"] == 2
     assert not others["DualPipe"]["fits_memory"]
     assert own["DualPipeV"]["makespan_ns"] == 3621820000
+
+
+def test_objectives_example_answers_each_question_within_its_limits(tmp_path):
+    graph, cluster, plan = tmp_path / "graph.json", tmp_path / "cluster.json", tmp_path / "plan.json"
+    succeeds("convert", "pipeline", ROOT / "examples/objectives/pipeline.json", "--shape", "free", "--devices", 4,
+             "--latency-ns", 10000, "--bandwidth-bytes-per-s", 100000000000, "-o", graph, "--cluster", cluster)
+
+    def rows(*options):
+        succeeds("plan", graph, cluster, *options, "--time-limit", 2, "-o", plan)
+        succeeds("check", graph, cluster, plan)
+        table = json.loads(succeeds("compare", graph, cluster, plan, "--json"))["comparisons"][0]
+        ours = next(row for row in table["schedules"] if row["name"] == "opweave")
+        return ours, [row for row in table["schedules"] if row["name"] != "opweave"]
+
+    ours, published = rows("--objective", "peak-memory,makespan", "--deadline", "100ms")
+    assert ours["makespan_ns"] <= 100_000_000
+    in_time = [row["peak_memory_bytes"] for row in published if row["makespan_ns"] <= 100_000_000]
+    assert ours["peak_memory_bytes"] < min(in_time)
+    ours, published = rows("--memory-limit", "800MiB")
+    assert ours["peak_memory_bytes"] <= 800 << 20
+    small = [row["makespan_ns"] for row in published if row["peak_memory_bytes"] <= 800 << 20]
+    assert ours["makespan_ns"] < min(small)
+    ours, published = rows("--objective", "utilisation")
+    assert ours["bubble_ratio"] < min(row["bubble_ratio"] for row in published)

@@ -69,7 +69,9 @@ TEST_P(ExactAgreement, finds_and_proves_the_optimum_of_brute_force) {
     ++optima;
   });
   EXPECT_GT(optima, 0);
-  if (instance_count(kManySeeds) >= kManySeeds) EXPECT_GE(optima + infeasible, 500);
+  if (instance_count(kManySeeds) >= kManySeeds) {
+    EXPECT_GE(optima + infeasible, 500);
+  }
   std::cout << to_string(GetParam()) << ": " << optima << " optima, " << infeasible << " infeasible\n";
 }
 

@@ -53,6 +53,17 @@ def test_graphs_and_clusters_survive_their_files(small, tmp_path):
         assert again.content_hash == value.content_hash
 
 
+# On one device nothing is sent: 550 ns. The makespan alone would take two devices and end at 400.
+def test_objectives_methods_and_warm_starts_reach_the_planner(diamond):
+    graph, cluster = diamond
+    apart = opweave.plan(graph, cluster, work_limit=50, threads=1)
+    together = opweave.plan(graph, cluster, work_limit=50, threads=1, objectives=["communication", "makespan"])
+    assert (apart.makespan_ns, apart.statistics["moved_bytes"]) == (400, 20)
+    assert (together.makespan_ns, together.statistics["moved_bytes"]) == (550, 0)
+    again = opweave.plan(graph, cluster, work_limit=1, method="heuristic", warm_start=apart, deadline_ns=400)
+    assert again.makespan_ns == 400
+
+
 def test_a_spoiled_plan_is_found_out(small):
     graph, cluster = small
     content = opweave.plan(graph, cluster, work_limit=10).to_dict()
@@ -98,6 +109,8 @@ def test_wrong_input_is_an_error_with_place_and_value(tmp_path):
     [
         ({"time_limit": -1}, "time_limit: value is -1"),
         ({"threads": 0}, "threads: value is 0"),
+        ({"method": "guess"}, 'method: value is "guess"'),
+        ({"objectives": "beauty"}, "beauty"),
         ({"contention": "some"}, 'value is "some", expected none, endpoint or link'),
         ({"memory_limit": "much"}, "memory_limit: "),
     ],

@@ -77,3 +77,13 @@ def test_results_come_back_by_rank_and_output_goes_to_the_logs(tmp_path):
 
 def test_spawned_processes_work_as_forked_ones(tmp_path):
     assert launch(max, 2, (5,), timeout_s=60, log_dir=tmp_path) == [5, 5]
+
+
+def test_logs_in_the_temporary_folder_stay_after_a_failure_only(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    launch(rank_and_argument, 1, ("x",), timeout_s=60, start_method="fork")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(LaunchError) as error:
+        launch(rank_and_argument, 1, (), timeout_s=60, start_method="fork")
+    log = str(error.value).split("log: ")[1]
+    assert "missing 1 required positional argument" in open(log).read()

@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
+import shutil
 import signal
 import sys
 import tempfile
@@ -38,9 +39,9 @@ def launch(
 ) -> list[Any]:
     """Calls `function(rank, *args)` in `processes` new processes that form a process group; returns what they return.
 
-    Output of rank r goes to `log_dir/rank<r>.log` (by default in a new temporary folder); torch uses `threads` threads
-    in each. "spawn" needs a function that can be imported; "fork" starts faster and takes any, but the caller must not
-    have used a GPU or threads of its own.
+    Output of rank r goes to `log_dir/rank<r>.log`, by default in a temporary folder that stays after a failure only.
+    torch uses `threads` threads in each process. "spawn" needs a function that can be imported; "fork" starts faster
+    and takes any, but the caller must not have used a GPU or threads of its own.
 
     Raises LaunchError as soon as one process fails or is killed, naming it, its error and its log, or after `timeout_s`
     seconds (the logs then end with where each process was). No process outlives the call.
@@ -69,6 +70,8 @@ def launch(
     for rank in range(processes):
         with open(folder / f"rank{rank}.result", "rb") as file:
             results.append(pickle.load(file))
+    if log_dir is None:
+        shutil.rmtree(folder)
     return results
 
 

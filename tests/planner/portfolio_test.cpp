@@ -1,0 +1,306 @@
+// Lanes around one incumbent: the solver on the whole and on windows, and solvers that misbehave.
+#include "planner/portfolio.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+
+#include "exact/engine.h"
+#include "heuristics/routing_model.h"
+#include "opweave/bounds.h"
+#include "opweave/check.h"
+#include "opweave/error.h"
+#include "opweave/io.h"
+#include "opweave/planner.h"
+#include "planner/exact_lane.h"
+#include "planner/incumbent.h"
+#include "planner/search_lanes.h"
+#include "planner/window_choice.h"
+#include "support/job_shop.h"
+#include "support/random_problems.h"
+#include "support/serial_plan.h"
+
+namespace opweave {
+namespace {
+
+Schedule first_schedule(const Problem& problem) {
+  return to_schedule(problem, *plan(problem, Budget(std::nullopt, 0)).plan);
+}
+
+bool is_accepted(const Problem& problem, const Schedule& schedule) {
+  return check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1).empty();
+}
+
+TEST(IncumbentStore, drops_a_claimed_bound_above_a_valid_plan) {
+  const Problem problem = testing::random_job_shop(1, 3, 3, 2);
+  const Budget budget;
+  const Schedule schedule = first_schedule(problem);
+  const Duration makespan = schedule.makespan(problem);
+  IncumbentStore store(problem, budget, {{"load", Duration(1), ""}}, {});
+  EXPECT_TRUE(store.raise_bound({"solver", makespan + Duration(1), ""}));
+  EXPECT_FALSE(store.raise_bound({"solver", Duration(1), ""}));
+  EXPECT_TRUE(store.offer(schedule, "test"));
+  EXPECT_EQ(store.lower_bound(), Duration(1));
+  EXPECT_FALSE(store.is_optimal());
+  EXPECT_FALSE(store.raise_bound({"solver", makespan + Duration(1), ""}));
+  EXPECT_TRUE(store.raise_bound({"solver", makespan, ""}));
+  EXPECT_TRUE(store.is_optimal());
+  EXPECT_EQ(store.bounds().front().name, "solver");
+  EXPECT_EQ(store.bounds().size(), 2U);
+}
+
+TEST(WindowChoice, draws_windows_of_existing_tasks_without_repeats) {
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    std::optional<Problem> problem;
+    try {
+      testing::RandomShape shape;
+      shape.most_tasks = 30;
+      problem = testing::random_problem(seed, shape).problem();
+    } catch (const InputError&) {
+      continue;
+    }
+    const PlanResult first = plan(*problem, Budget(std::nullopt, 0));
+    if (!first.plan) continue;
+    const Schedule schedule = to_schedule(*problem, *first.plan);
+    WindowChoice choice(*problem, seed);
+    for (int i = 0; i < 20; ++i) {
+      const WindowChoice::Window window = choice.draw(schedule);
+      ASSERT_FALSE(window.tasks.empty());
+      EXPECT_TRUE(std::ranges::is_sorted(window.tasks));
+      EXPECT_EQ(std::ranges::adjacent_find(window.tasks), window.tasks.end());
+      EXPECT_LT(window.tasks.back().index(), problem->task_count());
+      choice.finished(window.kind, i % 3 != 0);
+    }
+  }
+}
+
+class ExactLaneTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string reason = exact::cp_sat_engine()->unavailable_because();
+    if (!reason.empty()) GTEST_SKIP() << reason;
+  }
+};
+
+TEST_F(ExactLaneTest, proves_a_small_problem_optimal) {
+  const Problem problem = testing::random_job_shop(2, 4, 4, 3);
+  const Budget budget(20.0, std::nullopt);
+  IncumbentStore store(problem, budget, {}, {});
+  ASSERT_TRUE(store.offer(first_schedule(problem), "construction"));
+  EXPECT_LT(ExactLane::size(problem), 100U);  // 16 tasks, at most 3 machines
+  ExactLane lane(problem, true, 1, store);
+  lane.advance(budget);
+  EXPECT_TRUE(store.is_optimal());
+  EXPECT_LT(budget.elapsed(), 15);
+  ASSERT_FALSE(store.bounds().empty());
+  EXPECT_EQ(store.bounds().front().name, "cp-sat");
+  EXPECT_EQ(store.bounds().front().value, *store.makespan());
+}
+
+TEST_F(ExactLaneTest, windows_improve_a_serial_schedule) {
+  // Everything one after the other; a window may overlap what is in it.
+  const Problem problem = testing::random_job_shop(3, 8, 5, 4);
+  const Budget budget(3.0, std::nullopt);
+  testing::Random random(1);
+  const Schedule serial = *testing::serial_schedule(problem, random);
+  ASSERT_TRUE(is_accepted(problem, serial));
+  IncumbentStore store(problem, budget, {}, {});
+  ASSERT_TRUE(store.offer(serial, "serial"));
+  ExactLane lane(problem, false, 1, store);
+  lane.advance(budget);
+  EXPECT_LT(store.makespan()->value() * 2, serial.makespan(problem).value());
+  EXPECT_EQ(store.method(), "cp-sat windows");
+  EXPECT_EQ(store.last_rejection(), "");
+}
+
+TEST_F(ExactLaneTest, windows_never_offer_an_invalid_schedule) {
+  std::size_t tried = 0;
+  for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+    std::optional<Problem> problem;
+    try {
+      testing::RandomShape shape;
+      shape.most_tasks = 20;
+      shape.pinned_percent = 20;
+      problem = testing::random_problem(seed, shape).problem();
+    } catch (const InputError&) {
+      continue;
+    }
+    const PlanResult first = plan(*problem, Budget(std::nullopt, 0));
+    if (!first.plan) continue;
+    const Budget budget(0.2, std::nullopt);
+    IncumbentStore store(*problem, budget, {}, {});
+    ASSERT_TRUE(store.offer(to_schedule(*problem, *first.plan), "construction"));
+    ExactLane lane(*problem, false, seed, store);
+    lane.advance(budget);
+    EXPECT_EQ(store.last_rejection(), "") << seed;
+    ++tried;
+  }
+  EXPECT_GT(tried, 3U);
+}
+
+// Hostile solvers.
+
+class Stub final : public exact::CpEngine {
+ public:
+  using Claim = exact::Claim<exact::CpModel>;
+  using Solve = std::function<Claim(const exact::CpModel&, const exact::EngineLimits&)>;
+  explicit Stub(Solve solve) : solve_(std::move(solve)) {}
+  [[nodiscard]] std::string name() const override { return "stub"; }
+  [[nodiscard]] std::string unavailable_because() const override { return {}; }
+  [[nodiscard]] Claim solve(const exact::CpModel& model, const exact::EngineLimits& limits,
+                            exact::EngineRun<exact::CpModel>&) const override {
+    return solve_(model, limits);
+  }
+
+ private:
+  Solve solve_;
+};
+
+struct HostileCase {
+  std::string name;
+  Stub::Solve solve;
+};
+
+class HostileSolver : public ::testing::TestWithParam<HostileCase> {};
+
+TEST_P(HostileSolver, cannot_keep_the_portfolio_from_a_valid_plan_in_time) {
+  const Problem problem = testing::random_job_shop(4, 6, 5, 3);
+  const Schedule start = first_schedule(problem);
+  for (const bool solves_whole : {true, false}) {
+    const Budget budget(0.5, std::nullopt);
+    IncumbentStore store(problem, budget, {}, {});
+    ASSERT_TRUE(store.offer(start, "construction"));
+    std::vector<Shift> shifts(2);
+    shifts[0].turns.push_back({std::make_unique<RoutingLane>(routing::Model::create(problem), 1, store), 1});
+    shifts[1].turns.push_back(
+        {std::make_unique<ExactLane>(problem, solves_whole, 1, store, std::make_shared<Stub>(GetParam().solve)), 1});
+    run_portfolio(std::move(shifts), budget, store);
+    EXPECT_LT(budget.elapsed(), 0.5 * 1.05 + 0.5);
+    EXPECT_LE(*store.makespan(), start.makespan(problem));
+    EXPECT_TRUE(is_accepted(problem, store.schedule()));
+    EXPECT_FALSE(store.is_optimal());
+    EXPECT_LE(store.lower_bound(), *store.makespan());
+  }
+}
+
+Stub::Claim claim(exact::EngineStatus status, std::vector<std::int64_t> values) {
+  Stub::Claim result;
+  result.status = status;
+  result.values = std::move(values);
+  return result;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, HostileSolver,
+    ::testing::Values(HostileCase{"throws", [](auto&&...) -> Stub::Claim { throw std::runtime_error("out of paper"); }},
+                      HostileCase{"sleeps",
+                                  [](auto&&...) {
+                                    std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+                                    return claim(exact::EngineStatus::kUnknown, {});
+                                  }},
+                      HostileCase{"sees_nothing_feasible",
+                                  [](auto&&...) { return claim(exact::EngineStatus::kInfeasible, {}); }},
+                      HostileCase{"answers_zeros",
+                                  [](const exact::CpModel& model, auto&&...) {
+                                    return claim(exact::EngineStatus::kOptimal,
+                                                 std::vector<std::int64_t>(model.domains().size(), 0));
+                                  }},
+                      HostileCase{"claims_an_impossible_bound",
+                                  [](auto&&...) {
+                                    auto result = claim(exact::EngineStatus::kUnknown, {});
+                                    result.bound = 1'000'000;
+                                    return result;
+                                  }}),
+    [](const auto& info) { return info.param.name; });
+
+// Through the planner.
+
+TEST(Portfolio, plans_small_job_shops_to_proven_optimality) {
+  if (!exact::cp_sat_engine()->unavailable_because().empty()) GTEST_SKIP() << "no CP-SAT";
+  for (const unsigned threads : {1U, 2U}) {
+    const Problem problem = testing::random_job_shop(9, 5, 5, 3);
+    PlannerOptions options;
+    options.threads = threads;
+    const PlanResult result = plan(problem, Budget(20.0, std::nullopt), options);
+    ASSERT_TRUE(result.plan);
+    EXPECT_EQ(result.plan->status, PlanStatus::kOptimal);
+    EXPECT_EQ(result.limit, "");
+    EXPECT_TRUE(check(problem.graph(), problem.cluster(), *result.plan).empty());
+  }
+}
+
+TEST(Portfolio, keeps_its_time_limit) {
+  const Problem problem = testing::random_job_shop(10, 15, 10, 6);
+  for (const double limit : {0.1, 1.0}) {
+    for (const unsigned threads : {1U, 2U}) {
+      PlannerOptions options;
+      options.threads = threads;
+      const Budget budget(limit, std::nullopt);
+      const PlanResult result = plan(problem, budget, options);
+      EXPECT_LE(budget.elapsed(), limit * 1.05 + 0.5);
+      ASSERT_TRUE(result.plan.has_value());
+    }
+  }
+}
+
+TEST(Portfolio, same_work_limit_gives_the_same_bytes_with_any_number_of_threads) {
+  std::vector<Problem> problems = {testing::random_job_shop(11, 8, 6, 4)};
+  for (std::uint64_t seed = 1; problems.size() < 4; ++seed) {  // memory, contention, gangs
+    testing::RandomShape shape;
+    shape.most_tasks = 20;
+    shape.pinned_percent = 10;
+    try {
+      const Problem problem = testing::random_problem(seed, shape).problem();
+      const auto model = routing::Model::create(problem);
+      if (model && model->has_choice() && model->needs_exact_timing() && plan(problem, Budget(std::nullopt, 0)).plan) {
+        problems.push_back(problem);
+      }
+    } catch (const InputError&) {
+      continue;
+    }
+  }
+  for (const Problem& problem : problems) {
+    const auto bytes = [&](unsigned threads) {
+      PlannerOptions options;
+      options.threads = threads;
+      const PlanResult result = plan(problem, Budget(std::nullopt, 3000), options);
+      return plan_to_json(*result.plan, problem.graph(), problem.cluster());
+    };
+    const std::string one = bytes(1);
+    EXPECT_EQ(bytes(1), one);
+    EXPECT_EQ(bytes(2), one);
+    EXPECT_EQ(bytes(3), one);
+  }
+}
+
+TEST(Portfolio, more_work_never_gives_a_worse_plan) {
+  const Problem problem = testing::random_job_shop(12, 12, 8, 5);
+  Duration before = first_schedule(problem).makespan(problem);
+  const Duration first = before;
+  for (std::uint64_t work = 100; work <= 12800; work *= 2) {
+    const Duration makespan = plan(problem, Budget(std::nullopt, work)).plan->statistics.makespan;
+    EXPECT_LE(makespan, before) << work;
+    before = makespan;
+  }
+  EXPECT_LT(before, first);
+}
+
+TEST(Portfolio, plan_is_never_worse_than_its_warm_start) {
+  const Problem problem = testing::random_job_shop(13, 12, 8, 5);
+  const PlanResult good = plan(problem, Budget(std::nullopt, 20'000));
+  PlannerOptions options;
+  options.warm_start = to_schedule(problem, *good.plan);
+  for (const std::uint64_t work : {0, 1, 200}) {
+    const PlanResult result = plan(problem, Budget(std::nullopt, work), options);
+    EXPECT_LE(result.plan->statistics.makespan, good.plan->statistics.makespan) << work;
+  }
+  EXPECT_LT(good.plan->statistics.makespan, plan(problem, Budget(std::nullopt, 0)).plan->statistics.makespan);
+}
+
+}  // namespace
+}  // namespace opweave
