@@ -23,7 +23,7 @@ constexpr double kProgress[] = {0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
 /// Of the priority rules for repeated microbatches those that differ under a window.
 constexpr std::size_t kRules = 3;
 /// Placements whose windows are tuned after all have been tried roughly.
-constexpr std::size_t kTunedPlacements = 3;
+constexpr std::size_t kTunedPlacements = 6;
 /// Windows wider than this are not tried: by then memory, not the window, limits what is in flight.
 constexpr std::uint32_t kWidestWindow = 64;
 /// Windows are tuned on at most so many microbatches: more of them run through the same pipeline in the same way.
@@ -87,8 +87,14 @@ class Constructor {
     // they fit, by microbatch; early entry with weight gradients put off, by the longest way to go.
     for (Candidate& candidate : candidates) scan_widths(candidate, widest, 4, 0);
     keep_best(candidates, 2 * kTunedPlacements);
-    for (Candidate& candidate : candidates) scan_widths(candidate, widest, 0, 2);
+    std::vector<Candidate> others = candidates;
+    for (Candidate& candidate : others) {
+      candidate.makespan.reset();
+      scan_widths(candidate, widest, 0, 2);
+    }
     keep_best(candidates, kTunedPlacements);
+    keep_best(others, kTunedPlacements);
+    candidates.insert(candidates.end(), others.begin(), others.end());
     for (Candidate& candidate : candidates) descend(candidate, widest);
     if (is_whole) return;
     for (const Candidate& candidate : candidates) {
