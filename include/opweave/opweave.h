@@ -26,7 +26,9 @@
 #include "opweave/pipeline.h"
 #include "opweave/experts.h"
 #include "opweave/io.h"
+#include "opweave/plan_alone.h"
 #include "opweave/msr.h"
 #include "opweave/report.h"
 #include "opweave/explain.h"
+#include "opweave/what_if.h"
 // clang-format on

@@ -27,6 +27,12 @@ void add_compare(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
 void add_report(CLI::App& app, Action& action);
 void add_explain(CLI::App& app, Action& action);
+void add_show(CLI::App& app, Action& action);
+void add_diff(CLI::App& app, Action& action);
+void add_what_if(CLI::App& app, Action& action);
+/// Both describe all the other commands, as they are when they run.
+void add_completion(CLI::App& app, Action& action);
+void add_manual(CLI::App& app, Action& action);
 void add_partition(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);
 

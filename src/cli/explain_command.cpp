@@ -104,8 +104,7 @@ std::string path_by_stretch(const Explained& it, const std::vector<PathStep>& pa
     const auto place = [&](const PathStep& step) {
       return step.task ? it.names(*step.task) : step.transfer ? it.transfer_name(*step.transfer) : "";
     };
-    while (path[i].task && last + 1 < path.size() && path[last + 1].task &&
-           place(path[last + 1]) == place(path[i])) {
+    while (path[i].task && last + 1 < path.size() && path[last + 1].task && place(path[last + 1]) == place(path[i])) {
       ++last;
     }
     const PathStep& step = path[i];
@@ -173,9 +172,10 @@ std::string headline(const Explained& it) {
 
 std::string explain_plan(const Explained& it) {
   const auto path = it.explanation.critical_path();
-  return fmt::format("{}\nCritical path: {} steps, one after the other from 0 to the makespan\n{}\n{}\n"
-                     "Idle time of the compute streams by cause (its sum is the bubble)\n{}",
-                     headline(it), path.size(), path_by_kind(it, path), path_by_stretch(it, path), idle_table(it));
+  return fmt::format(
+      "{}\nCritical path: {} steps, one after the other from 0 to the makespan\n{}\n{}\n"
+      "Idle time of the compute streams by cause (its sum is the bubble)\n{}",
+      headline(it), path.size(), path_by_kind(it, path), path_by_stretch(it, path), idle_table(it));
 }
 
 std::string explain_device(const Explained& it, DeviceId device) {
@@ -187,9 +187,9 @@ std::string explain_device(const Explained& it, DeviceId device) {
   const auto curve = memory_curves(it.problem, it.schedule)[device.index()];
   const auto peak = std::ranges::max_element(curve, {}, &MemoryStep::bytes);
   const auto capacity = it.problem.capacity(device);
-  text += fmt::format("memory: peak {} at {}, {} of it parameters, {}\n", human(peak->bytes), human(peak->time),
-                      human(figures.persistent_memory),
-                      capacity ? fmt::format("limit {}", human(*capacity)) : "no limit");
+  text +=
+      fmt::format("memory: peak {} at {}, {} of it parameters, {}\n", human(peak->bytes), human(peak->time),
+                  human(figures.persistent_memory), capacity ? fmt::format("limit {}", human(*capacity)) : "no limit");
   const IdleByCause causes = it.explanation.idle_by_cause()[device.index()];
   Rows sums = {{"idle because of", "time", "share", "stretches"}};
   for (std::size_t c = 0; c < kIdleCauses; ++c) {
@@ -199,8 +199,8 @@ std::string explain_device(const Explained& it, DeviceId device) {
                     std::to_string(count)});
   }
   text += "\n" + table(sums);
-  std::ranges::stable_sort(
-      spans, [](const IdleSpan& a, const IdleSpan& b) { return a.until - a.from > b.until - b.from; });
+  std::ranges::stable_sort(spans,
+                           [](const IdleSpan& a, const IdleSpan& b) { return a.until - a.from > b.until - b.from; });
   Rows longest = {{"longest", "from", "cause", "until the end of", "for"}};
   for (const IdleSpan& span : spans) {
     if (!it.all && longest.size() > kMostRows) break;
@@ -222,10 +222,10 @@ std::string explain_alternatives(const Explained& it, OperatorId op) {
         continue;
       }
       const bool is_loss = *other.makespan >= found.stays;
-      rows.push_back({it.name(other.device), human(*other.makespan),
-                      (is_loss ? "+" : "-") +
-                          human(is_loss ? *other.makespan - found.stays : found.stays - *other.makespan),
-                      other.fits_memory ? "fits" : "exceeds a limit"});
+      rows.push_back(
+          {it.name(other.device), human(*other.makespan),
+           (is_loss ? "+" : "-") + human(is_loss ? *other.makespan - found.stays : found.stays - *other.makespan),
+           other.fits_memory ? "fits" : "exceeds a limit"});
     }
     text += table(rows);
   }

@@ -36,7 +36,7 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
     for (std::size_t c = 0; c < columns; ++c) {
       const std::string& cell = rows[r][c];
       widths[c] = std::max(widths[c], cell.size());
-      const bool is_number = cell.empty() || cell[0] == '-' || std::isdigit(static_cast<unsigned char>(cell[0])) != 0;
+      const bool is_number = cell.empty() || cell[0] == '-' || cell[0] == '+' || std::isdigit(static_cast<unsigned char>(cell[0])) != 0;
       if (r > 0 && !is_number) numeric[c] = false;
     }
   }

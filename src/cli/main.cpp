@@ -41,6 +41,11 @@ ExitCode run(int argc, char** argv) {
   add_convert(app, action);
   add_report(app, action);
   add_explain(app, action);
+  add_show(app, action);
+  add_diff(app, action);
+  add_what_if(app, action);
+  add_completion(app, action);
+  add_manual(app, action);
   add_partition(app, action);
   add_version(app, action);
 

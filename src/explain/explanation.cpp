@@ -81,8 +81,7 @@ const Condition* last_met(const std::vector<Condition>& conditions) {
 
 StartReason to_reason(const Condition& condition) {
   // The step before a task is the transfer that brought the value, not its producer.
-  return {condition.binding, condition.time,
-          condition.transfer ? std::nullopt : condition.task, condition.transfer};
+  return {condition.binding, condition.time, condition.transfer ? std::nullopt : condition.task, condition.transfer};
 }
 
 }  // namespace
@@ -106,8 +105,8 @@ StartReason reason(const Timeline& timeline, TaskId task) {
   Duration since = result.since;
   DeviceId device = timeline.mode(task).devices.front();
   for (const DeviceId candidate : timeline.mode(task).devices) {
-    const Duration fits = timeline.fits_from(candidate, timeline.bytes_at_start(task, candidate), result.since,
-                                             timeline.start(task));
+    const Duration fits =
+        timeline.fits_from(candidate, timeline.bytes_at_start(task, candidate), result.since, timeline.start(task));
     if (fits > since) {
       since = fits;
       device = candidate;
@@ -122,8 +121,8 @@ StartReason transfer_reason(const Timeline& timeline, std::size_t index) {
   if (const Condition* last = last_met(all)) result = to_reason(*last);
   const Transfer& transfer = timeline.schedule.transfers[index];
   if (result.since >= transfer.start || transfer.start == transfer.end) return result;
-  const Duration fits = timeline.fits_from(transfer.destination, timeline.problem.size(transfer.value), result.since,
-                                           transfer.start);
+  const Duration fits =
+      timeline.fits_from(transfer.destination, timeline.problem.size(transfer.value), result.since, transfer.start);
   return memory_or(timeline, result, transfer.destination, fits);
 }
 

@@ -23,9 +23,12 @@ class Gap {
 
   void cut() {
     const std::vector<Condition> all = conditions(timeline_, next_);
-    until(IdleCause::kInput, last(all, [&](const Condition& c) { return c.task && !is_here(*c.task); }, true));
-    until(IdleCause::kTransfer, last(all, [](const Condition& c) { return c.binding == Binding::kTransfer; }, false));
-    until(IdleCause::kStream, last(all, [](const Condition& c) { return c.binding != Binding::kTransfer; }, false));
+    until(IdleCause::kInput, last(
+                                 all, [&](const Condition& c) { return c.task && !is_here(*c.task); }, true));
+    until(IdleCause::kTransfer, last(
+                                    all, [](const Condition& c) { return c.binding == Binding::kTransfer; }, false));
+    until(IdleCause::kStream, last(
+                                  all, [](const Condition& c) { return c.binding != Binding::kTransfer; }, false));
     wait_for_memory();
     close(IdleCause::kHeld, timeline_.start(next_), {}, {});
   }

@@ -16,8 +16,8 @@ std::vector<Duration> slack(const Timeline& timeline) {
   std::vector<std::vector<std::size_t>> before(nodes);
   std::vector<std::size_t> followers(nodes, 0);
   for (std::size_t node = 0; node < nodes; ++node) {
-    const auto all = node < task_count ? conditions(timeline, TaskId(node))
-                                       : transfer_conditions(timeline, node - task_count);
+    const auto all =
+        node < task_count ? conditions(timeline, TaskId(node)) : transfer_conditions(timeline, node - task_count);
     for (const Condition& condition : all) before[node].push_back(node_of(condition));
     std::ranges::sort(before[node]);
     before[node].erase(std::unique(before[node].begin(), before[node].end()), before[node].end());

@@ -44,9 +44,8 @@ void Timeline::index_lanes() {
 std::optional<TaskId> Timeline::before_on(DeviceId device, std::size_t stream, TaskId task) const {
   if (mode(task).duration == Duration()) return std::nullopt;
   const auto tasks = lane(device, stream);
-  const auto at = std::lower_bound(tasks.begin(), tasks.end(), task, [&](TaskId a, TaskId b) {
-    return std::pair(start(a), a) < std::pair(start(b), b);
-  });
+  const auto at = std::lower_bound(tasks.begin(), tasks.end(), task,
+                                   [&](TaskId a, TaskId b) { return std::pair(start(a), a) < std::pair(start(b), b); });
   if (at == tasks.begin()) return std::nullopt;
   return *(at - 1);
 }
@@ -82,8 +81,7 @@ void Timeline::index_transfers() {
 
 std::span<const std::size_t> Timeline::transfers_of(ValueId value) const {
   return std::span(transfer_list_)
-      .subspan(transfer_first_[value.index()],
-               transfer_first_[value.index() + 1] - transfer_first_[value.index()]);
+      .subspan(transfer_first_[value.index()], transfer_first_[value.index() + 1] - transfer_first_[value.index()]);
 }
 
 std::optional<std::size_t> Timeline::arrival(ValueId value, DeviceId device) const {
@@ -166,9 +164,8 @@ Bytes Timeline::bytes_at_start(TaskId task, DeviceId device) const {
   for (const ValueId value : problem.inputs(task)) {
     if (problem.producer(value)) continue;
     // An input of the graph appears with its first consumer on the device.
-    const bool is_first = std::ranges::all_of(problem.consumers(value), [&](TaskId other) {
-      return !runs_on(other, device) || start(other) >= start(task);
-    });
+    const bool is_first = std::ranges::all_of(
+        problem.consumers(value), [&](TaskId other) { return !runs_on(other, device) || start(other) >= start(task); });
     if (is_first) result += problem.size(value);
   }
   return result;

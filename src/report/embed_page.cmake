@@ -1,7 +1,7 @@
 # cmake -DPAGE=folder -DOUTPUT=file.cpp -P embed_page.cmake
 # One script out of all: a name of one file is visible in those after it.
 set(script "")
-foreach(name format model colours view draw control tables main)
+foreach(name format model colours view draw vector control tables explain main)
   file(READ ${PAGE}/${name}.js text)
   string(APPEND script "${text}\n")
 endforeach()

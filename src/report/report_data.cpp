@@ -1,8 +1,15 @@
 #include "report/report_data.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
+
+#include "opweave/experts.h"
+#include "opweave/explain.h"
 
 namespace opweave {
 namespace {
@@ -63,10 +70,25 @@ Json operators_json(const Problem& problem, Words& words) {
           {"phase", phases}, {"stage", stages}, {"streams", streams}};
 }
 
+/// The plan's schedule with its explanation, and where the tasks stand in the plan.
+struct Explained {
+  Schedule schedule;
+  Explanation explanation;
+  std::vector<std::int64_t> position;  ///< by TaskId, in plan.tasks
+
+  Explained(const Problem& problem, const Plan& plan)
+      : schedule(to_schedule(problem, plan)), explanation(problem, schedule), position(problem.task_count()) {
+    for (std::size_t i = 0; i < plan.tasks.size(); ++i) {
+      position[problem.task_of(plan.tasks[i].op, plan.tasks[i].copy).index()] = static_cast<std::int64_t>(i);
+    }
+  }
+};
+
 /// Also fills `sets` with the distinct lists of devices that tasks run on.
-Json tasks_json(const Plan& plan, Json& sets) {
+Json tasks_json(const Problem& problem, const Plan& plan, const Explained& explained, Json& sets) {
   DifferenceColumn ops, starts;
-  Column copies, devices, durations;
+  Column copies, devices, durations, bindings, slacks;
+  const std::vector<Duration> slack = explained.explanation.slack();
   std::map<std::vector<DeviceId>, std::int64_t> set_indices;
   sets = Json::array();
   for (const PlannedTask& task : plan.tasks) {
@@ -81,11 +103,12 @@ Json tasks_json(const Plan& plan, Json& sets) {
     devices.push_back(set->second);
     starts.push(task.start.value());
     durations.push_back((task.end - task.start).value());
+    const TaskId id = problem.task_of(task.op, task.copy);
+    bindings.push_back(static_cast<std::int64_t>(explained.explanation.reason(id).binding));
+    slacks.push_back(slack[id.index()].value());
   }
-  return {{"op", ops.differences()},
-          {"copy", copies},
-          {"devices", devices},
-          {"start", starts.differences()},
+  return {{"op", ops.differences()}, {"copy", copies},  {"devices", devices},
+          {"binding", bindings},     {"slack", slacks}, {"start", starts.differences()},
           {"duration", durations}};
 }
 
@@ -136,8 +159,125 @@ Json memory_json(const std::vector<MemoryStep>& curve) {
   return {{"time", times.differences()}, {"bytes", bytes.differences()}};
 }
 
-Json devices_json(const Problem& problem, const Plan& plan) {
-  const auto curves = memory_curves(problem, to_schedule(problem, plan));
+/// Idle stretches of each device.
+std::vector<Json> idle_json(const Problem& problem, const Explained& explained) {
+  struct Columns {
+    Column cause, length;
+    DifferenceColumn start;
+  };
+  std::vector<Columns> columns(problem.cluster().device_count());
+  for (const IdleSpan& span : explained.explanation.idle_spans()) {
+    Columns& device = columns[span.device.index()];
+    device.cause.push_back(static_cast<std::int64_t>(span.cause));
+    device.start.push(span.from.value());
+    device.length.push_back((span.until - span.from).value());
+  }
+  std::vector<Json> result;
+  for (const Columns& device : columns) {
+    result.push_back({{"cause", device.cause}, {"start", device.start.differences()}, {"length", device.length}});
+  }
+  return result;
+}
+
+/// The critical path, and the words for causes and bindings in the order of their enumerators.
+Json explanation_json(const Explained& explained) {
+  Json causes = Json::array(), bindings = Json::array();
+  for (std::size_t c = 0; c < kIdleCauses; ++c) causes.push_back(to_string(static_cast<IdleCause>(c)));
+  for (const Binding binding :
+       {Binding::kStart, Binding::kInput, Binding::kTransfer, Binding::kStream, Binding::kLink, Binding::kMemory}) {
+    bindings.push_back(to_string(binding));
+  }
+  Column tasks, transfers, lengths;
+  for (const PathStep& step : explained.explanation.critical_path()) {
+    tasks.push_back(step.task ? explained.position[step.task->index()] : -1);
+    transfers.push_back(step.transfer ? static_cast<std::int64_t>(*step.transfer) : -1);
+    lengths.push_back((step.until - step.from).value());
+  }
+  return {{"causes", std::move(causes)},
+          {"bindings", std::move(bindings)},
+          {"path", {{"task", tasks}, {"transfer", transfers}, {"length", lengths}}}};
+}
+
+/// Pictures of schedules on one time axis: per device a letter for each of kSlices slices of time, the number of the
+/// phase that its compute stream runs longest, "." where more than half of the slice is idle.
+constexpr std::size_t kSlices = 800;
+Json lanes_json(const Problem& problem, const Schedule& schedule, Duration until) {
+  constexpr std::size_t kPhases = 6;
+  const std::size_t device_count = problem.cluster().device_count();
+  std::vector<std::array<double, kPhases>> busy(device_count * kSlices);
+  const double width = static_cast<double>(until.value()) / kSlices;
+  for (std::size_t t = 0; t < problem.task_count(); ++t) {
+    if ((problem.streams(TaskId(t)) & 1U) == 0) continue;
+    const auto start = static_cast<double>(schedule.tasks[t].start.value());
+    const auto end = static_cast<double>(schedule.end(problem, TaskId(t)).value());
+    for (const DeviceId device : problem.mode(TaskId(t), schedule.tasks[t].mode).devices) {
+      for (auto s = static_cast<std::size_t>(start / width); s < kSlices && static_cast<double>(s) * width < end; ++s) {
+        const double from = std::max(start, static_cast<double>(s) * width);
+        const double to = std::min(end, static_cast<double>(s + 1) * width);
+        busy[device.index() * kSlices + s][static_cast<std::size_t>(problem.op(TaskId(t)).phase)] += to - from;
+      }
+    }
+  }
+  Json lanes = Json::array();
+  for (std::size_t d = 0; d < device_count; ++d) {
+    std::string lane(kSlices, '.');
+    for (std::size_t s = 0; s < kSlices; ++s) {
+      const auto& shares = busy[d * kSlices + s];
+      double sum = 0;
+      for (const double share : shares) sum += share;
+      if (2 * sum < width) continue;
+      lane[s] = static_cast<char>('0' + (std::ranges::max_element(shares) - shares.begin()));
+    }
+    lanes.push_back(std::move(lane));
+  }
+  return lanes;
+}
+
+/// The plan and the published schedules that the comparison names, side by side.
+Json beside_json(const Problem& problem, const Plan& plan, const std::vector<ComparisonRow>& comparison,
+                 const Schedule& schedule) {
+  constexpr std::size_t kMostDevices = 64;  // more make no picture that one can read
+  Json rows = Json::array();
+  Duration until;
+  if (problem.cluster().device_count() <= kMostDevices && !comparison.empty()) {
+    const std::vector<ExpertPlan> experts = expert_plans(problem);
+    for (const ComparisonRow& row : comparison) until = std::max(until, row.makespan);
+    for (const ComparisonRow& row : comparison) {
+      const auto expert = std::ranges::find(experts, row.name, &ExpertPlan::name);
+      // What is no expert's is the plan.
+      const bool is_plan = expert == experts.end();
+      if (is_plan && row.makespan != plan.statistics.makespan) continue;
+      rows.push_back({{"name", row.name},
+                      {"makespan", row.makespan.value()},
+                      {"fits_memory", row.fits_memory},
+                      {"lanes", lanes_json(problem, is_plan ? schedule : expert->schedule, until)}});
+    }
+  }
+  return {{"until", until.value()}, {"slices", kSlices}, {"rows", std::move(rows)}};
+}
+
+/// The command line that makes such a plan again: settings in full, files by the names used in the documents.
+std::string command_line(const Plan& plan) {
+  std::string line = "opweave plan graph.json cluster.json -o plan.json";
+  const auto add_limit = [&](const std::string& limit) {
+    const auto space = limit.find(' ');
+    if (space == std::string::npos) return;
+    const std::string what = limit.substr(0, space);
+    std::string amount = limit.substr(space + 1);
+    amount.erase(std::min(amount.size(), amount.find(' ')));
+    if (what == "time" || what == "work") line += fmt::format(" --{}-limit {}", what, amount);
+  };
+  add_limit(plan.provenance.limit);
+  const ProblemSettings& settings = plan.settings;
+  line += fmt::format(" --seed {} --microbatches {} --replicas {} --contention {}", plan.provenance.seed,
+                      settings.training.microbatches, settings.training.replicas, to_string(settings.contention));
+  if (settings.memory_limit) line += fmt::format(" --memory-limit {}", settings.memory_limit->value());
+  return line;
+}
+
+Json devices_json(const Problem& problem, const Plan& plan, const Explained& explained) {
+  const auto curves = memory_curves(problem, explained.schedule);
+  const std::vector<Json> idle = idle_json(problem, explained);
   Json devices = Json::array();
   for (std::size_t d = 0; d < problem.cluster().device_count(); ++d) {
     const Device& device = problem.cluster().devices()[d];
@@ -151,6 +291,7 @@ Json devices_json(const Problem& problem, const Plan& plan) {
                        {"capacity", value_or_null(problem.capacity(DeviceId(d)))},
                        {"streams", std::move(streams)},
                        {"memory", memory_json(curves[d])},
+                       {"idle", idle[d]},
                        {"statistics",
                         {{"compute_busy", figures.compute_busy.value()},
                          {"bubble", figures.bubble.value()},
@@ -234,6 +375,7 @@ std::string without_markup(const std::string& json) {
 }  // namespace
 
 std::string report_data(const Problem& problem, const Plan& plan, const std::vector<ComparisonRow>& comparison) {
+  const Explained explained(problem, plan);
   Words words;
   Json sets, tensors;
   Json data = {{"graph", plan.graph_name},
@@ -246,9 +388,12 @@ std::string report_data(const Problem& problem, const Plan& plan, const std::vec
                {"comparison", comparison_json(comparison)},
                {"provenance", provenance_json(plan.provenance)},
                {"operators", operators_json(problem, words)},
-               {"tasks", tasks_json(plan, sets)},
+               {"command", command_line(plan)},
+               {"explanation", explanation_json(explained)},
+               {"beside", beside_json(problem, plan, comparison, explained.schedule)},
+               {"tasks", tasks_json(problem, plan, explained, sets)},
                {"transfers", transfers_json(problem, plan, tensors)},
-               {"devices", devices_json(problem, plan)}};
+               {"devices", devices_json(problem, plan, explained)}};
   data["device_sets"] = std::move(sets);
   data["tensors"] = std::move(tensors);
   data["words"] = words.list();

@@ -2,7 +2,8 @@ import pytest
 
 from conftest import fails, opweave, succeeds
 
-COMMANDS = ["plan", "check", "simulate", "bounds", "pareto", "compare", "convert", "partition", "report"]
+COMMANDS = ["plan", "check", "simulate", "bounds", "pareto", "compare", "convert", "partition", "report", "explain", "show",
+            "diff", "what-if", "completion", "manual"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -15,8 +15,8 @@
 namespace opweave {
 namespace {
 
-using testing::Random;
 using ::testing::ElementsAre;
+using testing::Random;
 
 constexpr std::size_t at(IdleCause cause) { return static_cast<std::size_t>(cause); }
 
@@ -132,11 +132,11 @@ TEST(Explanation, memory_is_named_where_an_operator_waits_for_its_release) {
     op.outputs = std::move(out);
     return op;
   };
-  const auto graph = ComputationGraph::create(
-      "two values",
-      {make("a", "compute", {}, {TensorId(0)}), make("use a", "comm", {TensorId(0)}, {}),
-       make("b", "compute", {}, {TensorId(1)}), make("use b", "comm", {TensorId(1)}, {})},
-      {{"va", Bytes(6), {}, {}}, {"vb", Bytes(6), {}, {}}}, {});
+  const auto graph =
+      ComputationGraph::create("two values",
+                               {make("a", "compute", {}, {TensorId(0)}), make("use a", "comm", {TensorId(0)}, {}),
+                                make("b", "compute", {}, {TensorId(1)}), make("use b", "comm", {TensorId(1)}, {})},
+                               {{"va", Bytes(6), {}, {}}, {"vb", Bytes(6), {}, {}}}, {});
   ClusterParts parts;
   parts.devices = {{"d", "", Bytes(10), {"compute", "comm"}}};
   const Problem problem = Problem::create(graph, Cluster::create(parts));

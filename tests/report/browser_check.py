@@ -8,6 +8,7 @@ import collections
 import sys
 import tempfile
 import time
+import xml.etree.ElementTree
 from pathlib import Path
 
 from chromium import Chromium, find_chromium
@@ -249,6 +250,13 @@ def check_toggles(reader):
         reader.browser.key("t")
         reader.settle()
         assert reader.text("note") == ""
+    # What the line of the critical path and the bands of idle time add to the legend.
+    for key, words in (("k", "critical path"), ("i", "idle:")):
+        legend = reader.text("legend")
+        reader.browser.key(key)
+        reader.settle()
+        assert words not in legend and words in reader.text("legend"), (words, reader.text("legend"))
+        reader.browser.key(key)
     if reader("!document.getElementById('colour-stage').disabled"):
         reader("document.getElementById('colour-stage').click()")
         assert "stage 0" in reader.text("legend"), reader.text("legend")
@@ -276,16 +284,46 @@ def check_themes(reader):
     assert reader(background) == shades["light"][0]
 
 
-def check_picture_export(reader):
+def check_explanation(reader):
+    """Causes fill the bubble of every device, the path the makespan; both as the plan states them."""
+    makespan = reader.source["statistics"]["makespan"]
+    for device in reader.source["devices"]:
+        assert sum(device["idle"]["length"]) == device["statistics"]["bubble"], device["name"]
+    assert sum(reader.source["explanation"]["path"]["length"]) == makespan
+    assert reader("opweave.criticalPath.at(-1)?.until ?? 0") == makespan
+    rows = len(reader.source["devices"])
+    assert reader("document.querySelectorAll('#idle tbody tr').length") == rows + (rows > 1)
+    beside = reader.source["beside"]["rows"]
+    assert reader("!document.getElementById('beside').hidden") == (len(beside) > 1)
+    assert "opweave plan" in reader.text("provenance")
+
+
+def downloaded(reader, button, name):
+    """Content of the file that a button saves."""
     with tempfile.TemporaryDirectory() as folder:
         reader.browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=folder)
-        reader("document.getElementById('save-picture').click()")
+        reader(f"document.getElementById('{button}').click()")
         deadline = time.monotonic() + 20
-        picture = Path(folder) / "opweave-plan.png"
+        picture = Path(folder) / name
         while not picture.exists():
-            assert time.monotonic() < deadline, "no picture was saved"
+            assert time.monotonic() < deadline, f"{name} was not saved"
             time.sleep(0.05)
-        assert picture.read_bytes().startswith(b"\x89PNG")
+        return picture.read_bytes()
+
+
+def check_picture_export(reader):
+    assert downloaded(reader, "save-picture", "opweave-plan.png").startswith(b"\x89PNG")
+    for show in (False, True):  # with everything that can be drawn
+        root = xml.etree.ElementTree.fromstring(downloaded(reader, "save-drawing", "opweave-plan.svg"))
+        assert root.tag.endswith("svg") and float(root.get("width")) > 500
+        texts = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+        assert texts & set(reader.source["streams"]), texts
+        if not show:
+            for key in "kit":
+                reader.browser.key(key)
+            reader.settle()
+    for key in "kit":
+        reader.browser.key(key)
 
 
 def check_names_are_text(reader):
@@ -311,7 +349,7 @@ def main():
         browser.prefer("light")
         reader = Reader(browser, page, limit)
         slowest = check_opening(reader)
-        for check in (check_names_are_text, check_cells, check_memory, check_navigation, check_search, check_toggles, check_themes,
+        for check in (check_names_are_text, check_explanation, check_cells, check_memory, check_navigation, check_search, check_toggles, check_themes,
                       check_picture_export):
             check(reader)
         assert not browser.complaints, browser.complaints

@@ -44,6 +44,7 @@ const pixel = document.createElement('canvas').getContext('2d', {willReadFrequen
 const ink = {};         // colours by their name in style.css
 let palette = [];       // {fill, text} by group of the current grouping
 let phasePalette = [];  // fills by phase, for the overview
+let idlePalette = [];   // fills by cause of idle time
 
 function resolve(colour) {
   probe.style.color = colour;
@@ -59,13 +60,14 @@ function textOn(fill) {
 }
 
 function loadColours() {
-  for (const name of ['panel', 'line', 'track', 'text', 'muted', 'accent', 'bad', 'memory', 'transfer']) {
+  for (const name of ['panel', 'line', 'track', 'text', 'muted', 'accent', 'bad', 'memory', 'transfer', 'path']) {
     ink[name] = resolve(`var(--${name})`);
   }
   palette = groupings[view.colourBy].groups.map(({colour}) => {
     const fill = resolve(colour);
     return {fill, text: textOn(fill)};
   });
+  idlePalette = explanation.causes.map(cause => resolve(`var(--idle-${cause})`));
   phasePalette = groupings.phase.groups.map(({colour}) => resolve(colour));
 }
 

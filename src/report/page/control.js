@@ -209,6 +209,12 @@ function drawLegend() {
     line.style.borderColor = ink.bad;
     items.push(element('span', {}, line, memoryLimitText()));
   }
+  if (view.showPath) {
+    const line = element('i', {class: 'line'});
+    line.style.borderTop = `2px solid ${ink.path}`;
+    items.push(element('span', {}, line, 'critical path'));
+  }
+  if (view.showIdle) items.push(element('span', {}, 'idle:'), ...idleLegend());
   byId('legend').replaceChildren(...items);
 }
 
@@ -231,12 +237,22 @@ function currentTheme() {
 }
 const nextTheme = () => setTheme(THEMES[(THEMES.indexOf(currentTheme()) + 1) % THEMES.length]);
 
+function download(blob, name) {
+  const link = element('a', {download: name, href: URL.createObjectURL(blob)});
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
 function savePicture() {
-  drawPicture().toBlob(blob => {
-    const link = element('a', {download: 'opweave-plan.png', href: URL.createObjectURL(blob)});
-    link.click();
-    URL.revokeObjectURL(link.href);
-  });
+  const canvas = document.createElement('canvas');
+  drawPicture(prepare(canvas, ...pictureSize()));
+  canvas.toBlob(blob => download(blob, 'opweave-plan.png'));
+}
+
+function saveDrawing() {
+  const context = new SvgContext(...pictureSize());
+  drawPicture(context);
+  download(new Blob([context.text()], {type: 'image/svg+xml'}), 'opweave-plan.svg');
 }
 
 // --- Search ------------------------------------------------------------------------------------
@@ -298,6 +314,8 @@ const KEYS = {
   'c': nextColours,
   't': () => toggle('showTransfers', 'show-transfers'),
   'm': () => toggle('showMemory', 'show-memory'),
+  'k': () => toggle('showPath', 'show-path'),
+  'i': () => toggle('showIdle', 'show-idle'),
   '[': () => changeDensity(-1), ']': () => changeDensity(1),
   'd': nextTheme,
   '?': () => byId('keys').showModal(),
@@ -324,8 +342,9 @@ document.addEventListener('keydown', event => {
 
 function connectControls() {
   const actions = {
-    'show-transfers': KEYS.t, 'show-memory': KEYS.m, 'zoom-in': KEYS['+'], 'zoom-out': KEYS['-'], 'zoom-fit': fit,
-    'rows-lower': KEYS['['], 'rows-higher': KEYS[']'], 'save-picture': savePicture,
+    'show-transfers': KEYS.t, 'show-memory': KEYS.m, 'show-path': KEYS.k, 'show-idle': KEYS.i,
+    'zoom-in': KEYS['+'], 'zoom-out': KEYS['-'], 'zoom-fit': fit,
+    'rows-lower': KEYS['['], 'rows-higher': KEYS[']'], 'save-picture': savePicture, 'save-drawing': saveDrawing,
     'match-previous': KEYS.p, 'theme-button': nextTheme, 'keys-button': KEYS['?'],
   };
   for (const [id, action] of Object.entries(actions)) byId(id).addEventListener('click', action);
@@ -339,5 +358,6 @@ function connectControls() {
     byId(`colour-${name}`).disabled = !usefulGroupings.includes(name);
   }
   byId('show-transfers').disabled = transfers.count === 0;
+  byId('show-path').disabled = criticalPath.length === 0;
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => setTheme(currentTheme()));
 }

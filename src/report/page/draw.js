@@ -72,6 +72,7 @@ function drawLane(context, row, y) {
   const scale = view.width / (view.to - view.from);
   const gatherer = new ColumnGatherer(context, y, height);
   const labels = [];
+  if (view.showIdle && row.lane.stream === 0) drawIdle(context, row, y);
   for (let i = upperBound(reach, view.from); i < members.length; i++) {
     const task = members[i];
     const start = tasks.start[task];
@@ -104,6 +105,41 @@ function drawLane(context, row, y) {
   context.globalAlpha = 1;
 }
 
+/// A band in each gap of a compute stream, in the colour of its cause.
+function drawIdle(context, row, y) {
+  const {cause, from, until} = row.device.idle;
+  const inset = Math.round(row.height / 4);
+  for (let i = upperBound(until, view.from); i < cause.length && from[i] < view.to; i++) {
+    const x = Math.max(view.gutter, timeToX(from[i])), right = Math.min(view.gutter + view.width, timeToX(until[i]));
+    context.fillStyle = idlePalette[cause[i]];
+    context.fillRect(x, y + inset, Math.max(right - x, 0.3), row.height - 2 * inset);
+  }
+}
+
+/// The critical path as one line from the start to the makespan, along the lanes of its operators.
+function drawPath(context, offset) {
+  context.save();
+  context.beginPath();
+  context.rect(view.gutter, 0, view.width, context.canvas.height);
+  context.clip();
+  context.beginPath();
+  let y = null;
+  for (const {from, until, task} of criticalPath) {
+    if (task >= 0) y = laneMiddle(deviceSets[tasks.devices[task]][0], tasks.op[task], offset);
+    if (y === null || until < view.from || from > view.to) continue;
+    context.lineTo(timeToX(from), y);
+    context.lineTo(timeToX(until), y);
+  }
+  context.lineJoin = 'round';
+  for (const [colour, width] of [[ink.panel, 4.5], [ink.path, 2]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = width;
+    context.stroke();
+  }
+  context.lineWidth = 1;
+  context.restore();
+}
+
 /// One scale for all devices, so that curves compare. A limit far above every peak would flatten them: it
 /// is then named beside the device instead of drawn.
 const memoryTop = (() => {
@@ -125,31 +161,31 @@ function drawMemory(context, row, y) {
   const right = view.gutter + view.width;
   let i = Math.max(0, upperBound(time, view.from) - 1);
   let current = time.length ? bytes[i] : 0;
-  const path = new Path2D();
-  path.moveTo(view.gutter, level(current));
+  context.beginPath();
+  context.moveTo(view.gutter, level(current));
   let column = view.gutter, highest = current;
   for (i++; i < time.length && time[i] < view.to; i++) {
     const x = Math.floor(timeToX(time[i]));
     if (x > column) {
-      path.lineTo(column, level(highest));
-      path.lineTo(column, level(current));
-      path.lineTo(x, level(current));
+      context.lineTo(column, level(highest));
+      context.lineTo(column, level(current));
+      context.lineTo(x, level(current));
       [column, highest] = [x, current];
     }
     current = bytes[i];
     highest = Math.max(highest, current);
   }
-  path.lineTo(column, level(highest));
-  path.lineTo(column, level(current));
-  path.lineTo(right, level(current));
+  context.lineTo(column, level(highest));
+  context.lineTo(column, level(current));
+  context.lineTo(right, level(current));
   context.strokeStyle = ink.memory;
   context.lineWidth = 1;
-  context.stroke(path);
-  path.lineTo(right, y + height);
-  path.lineTo(view.gutter, y + height);
+  context.stroke();
+  context.lineTo(right, y + height);
+  context.lineTo(view.gutter, y + height);
   context.fillStyle = ink.memory;
   context.globalAlpha = 0.35;
-  context.fill(path);
+  context.fill();
   // Parameters, gradients and optimizer state never move: the darker floor.
   const floor = row.device.statistics.persistent_memory;
   context.fillRect(view.gutter, level(floor), view.width, floor / memoryTop * height);
@@ -216,6 +252,7 @@ function drawRows(context, offset, height) {
     drawNames(context, block, offset);
   }
   if (view.showTransfers) drawVisibleTransfers(context, offset, height);
+  if (view.showPath) drawPath(context, offset);
 }
 
 // --- Transfers ---------------------------------------------------------------------------------
@@ -408,17 +445,17 @@ function outline(context, task, offset, colour, width) {
   }
 }
 
-/// The visible range of time with all devices, as a canvas of its own.
-function drawPicture() {
-  const full = view.gutter + view.width;
-  const canvas = document.createElement('canvas');
-  const context = prepare(canvas, full, view.rowsHeight + 26);
+const PICTURE_AXIS = 26;
+const pictureSize = () => [view.gutter + view.width, view.rowsHeight + PICTURE_AXIS];
+
+/// The visible range of time with all devices, on a canvas or as SVG.
+function drawPicture(context) {
+  const [width, height] = pictureSize();
   context.fillStyle = ink.panel;
-  context.fillRect(0, 0, full, view.rowsHeight + 26);
+  context.fillRect(0, 0, width, height);
   drawAxis(context, 4);
-  context.translate(0, 26);
+  context.translate(0, PICTURE_AXIS);
   drawRows(context, 0, view.rowsHeight);
-  return canvas;
 }
 
 let redrawRequested = false;

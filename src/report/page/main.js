@@ -20,6 +20,7 @@ function resize() {
   view.width = lanesBox.clientWidth - view.gutter;
   canvases.axis.style.width = `${lanesBox.clientWidth}px`;
   drawLegend();
+  drawBeside();
   redraw();
 }
 
@@ -31,6 +32,8 @@ function start() {
   showBounds();
   showProvenance();
   showDevices();
+  showIdle();
+  showPath();
   connectControls();
   let theme = 'auto';
   try { theme = localStorage.getItem('opweave-theme') ?? 'auto'; } catch { /* as in setTheme */ }
@@ -43,6 +46,6 @@ function start() {
 }
 
 /// For scripts and tests: the plan as read, what is visible, and the milliseconds until the first picture.
-const page = {source, tasks, transfers, devices, view, search, firstDrawn: null, timeToX, drawAll};
+const page = {source, criticalPath, tasks, transfers, devices, view, search, firstDrawn: null, timeToX, drawAll};
 window.opweave = page;
 start();

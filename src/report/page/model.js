@@ -38,6 +38,8 @@ function readTasks(columns) {
     op: Int32Array.from(running(columns.op)),
     copy: Int32Array.from(columns.copy),
     devices: Int32Array.from(columns.devices),  // index into deviceSets
+    binding: columns.binding,                   // index into explanation.bindings
+    slack: columns.slack,
     start,
     end: start.map((time, i) => time + columns.duration[i]),
   };
@@ -56,12 +58,21 @@ function readTransfers(columns) {
   };
 }
 
+/// Idle stretches of a compute stream by time, and their sums by cause.
+function readIdle({cause, start, length}) {
+  const from = running(start);
+  const byCause = source.explanation.causes.map(() => 0);
+  cause.forEach((index, i) => { byCause[index] += length[i]; });
+  return {cause, from, until: from.map((time, i) => time + length[i]), byCause};
+}
+
 const operators = source.operators;
 const streams = source.streams;
 const deviceSets = source.device_sets;
 const tasks = readTasks(source.tasks);
 const transfers = readTransfers(source.transfers);
 const tensors = source.tensors;
+const explanation = source.explanation;
 const makespan = source.statistics.makespan;
 const microbatches = source.settings.microbatches;
 const stageCount = operators.stage.reduce((most, stage) => Math.max(most, stage + 1), 0);
@@ -82,6 +93,7 @@ function buildDevices() {
   const devices = source.devices.map((device, index) => ({
     index, name: device.name, type: device.type, capacity: device.capacity, statistics: device.statistics,
     memory: {time: running(device.memory.time), bytes: running(device.memory.bytes)},
+    idle: readIdle(device.idle),
     lanes: device.streams.map(stream => ({device: index, stream, tasks: []})),
   }));
   for (const device of devices) {
@@ -103,6 +115,13 @@ function buildDevices() {
   return devices;
 }
 const devices = buildDevices();
+
+/// Steps without holes from the start to the makespan; task and transfer are indices, or -1.
+const criticalPath = readPath(explanation.path);
+function readPath({task, transfer, length}) {
+  let until = 0;
+  return length.map((duration, i) => ({from: until, until: until += duration, task: task[i], transfer: transfer[i]}));
+}
 
 function taskName(task) {
   const name = operators.name[tasks.op[task]];
@@ -126,6 +145,8 @@ function describeTask(task) {
   rows.push(['start', exactTime(tasks.start[task], makespan)]);
   rows.push(['end', exactTime(tasks.end[task], makespan)]);
   rows.push(['duration', exactTime(tasks.end[task] - tasks.start[task])]);
+  rows.push(['starts after', explanation.bindings[tasks.binding[task]]]);
+  rows.push(['slack', exactTime(tasks.slack[task])]);
   return rows;
 }
 

@@ -81,9 +81,9 @@ function showComparison() {
 
 function showDevices() {
   byId('devices').append(table(
-    ['Device', '<Type', '<Compute busy', '', 'Bubble', 'Idle inside', 'Peak memory', 'Limit', 'Parameters', 'Sent', 'Received'],
-    devices.map(({name, type, capacity, statistics}) => ({cells: [
-      name, type || '–', bar(makespan ? statistics.compute_busy / makespan : 0),
+    ['Device', '<Type', '<Layers', '<Compute busy', '', 'Bubble', 'Idle inside', 'Peak memory', 'Limit', 'Parameters', 'Sent', 'Received'],
+    devices.map(({index, name, type, capacity, statistics}) => ({cells: [
+      name, type || '–', layersOf(index), bar(makespan ? statistics.compute_busy / makespan : 0),
       `${formatTime(statistics.compute_busy)}, ${formatPercent(makespan ? statistics.compute_busy / makespan : 0)}`,
       formatTime(statistics.bubble), formatTime(statistics.span_idle),
       formatBytes(statistics.peak_memory), capacity === null ? 'none' : formatBytes(capacity),
@@ -105,6 +105,7 @@ function showProvenance() {
   const {provenance, settings} = source;
   const list = element('dl');
   const add = (label, text) => list.append(element('dt', {}, label), element('dd', {}, text));
+  add('Command', element('code', {}, source.command));
   add('Version', `opweave ${provenance.version}`);
   add('Found by', provenance.method || '–');
   add('Seed', provenance.seed);
@@ -155,7 +156,8 @@ function showProgress() {
     if (high === low) break;
   }
   const ticks = logarithmic
-    ? Array.from({length: 12}, (_, i) => 10 ** (i - 3)).filter(tick => tick >= from && tick <= last)
+    ? Array.from({length: 36}, (_, i) => [1, 2, 5][i % 3] * 10 ** (Math.floor(i / 3) - 3))
+      .filter(tick => tick >= from && tick <= last && (last / first < 300 || Number.isInteger(Math.log10(tick))))
     : Array.from({length: 5}, (_, i) => last * i / 4);
   for (const tick of ticks) {
     chart.append(svgElement('text', {x: x(tick), y: height - 8, 'text-anchor': 'middle'}, `${significant(tick)} s`));

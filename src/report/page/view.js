@@ -26,6 +26,8 @@ const view = {
   density: 2,
   colourBy: usefulGroupings[0] ?? 'phase',
   showTransfers: false,
+  showPath: false,
+  showIdle: false,
   showMemory: true,
   laneRows: new Map(),  // by laneKey
   rows: [],        // {kind: 'lane' | 'memory', device, lane, y, height}

@@ -1,0 +1,114 @@
+#include <map>
+#include <optional>
+#include <set>
+
+#include "io/formats.h"
+#include "io/json_reader.h"
+#include "io/message.h"
+#include "opweave/io.h"
+#include "opweave/plan_alone.h"
+
+namespace opweave {
+namespace {
+
+using io::JsonValue;
+using io::names_into;
+using io::optional;
+using io::OtherKeys;
+using io::read_object;
+using io::required;
+
+/// Collects what the file names, as the graph and the cluster that it could be for. Whatever is wrong with the
+/// rest of the file is found by parse_plan, which reads it again with these.
+class Names {
+ public:
+  void collect(const JsonValue& root) {
+    read_object<OtherKeys::kIgnore>(
+        root, required("statistics", [this](const JsonValue& v) { collect_devices(v); }),
+        required("tasks",
+                 [this](const JsonValue& v) { v.each([this](const JsonValue& task) { collect_task(task); }); }),
+        optional("transfers", [this](const JsonValue& v) {
+          v.each([this](const JsonValue& transfer) { collect_transfer(transfer); });
+        }));
+  }
+
+  ComputationGraph graph() {
+    // A tensor counted by replica is made by an optimizer operator: by which one makes no difference here.
+    for (const std::string& tensor : by_replica_) {
+      for (Operator& op : operators_) {
+        if (op.phase != Phase::kOptimizer) continue;
+        op.outputs.emplace_back(tensors_.at(tensor));
+        break;
+      }
+    }
+    std::vector<Tensor> tensors(tensors_.size());
+    for (const auto& [text, index] : tensors_) tensors[index].name = text;
+    return ComputationGraph::create("", std::move(operators_), std::move(tensors), {});
+  }
+
+  Cluster cluster() {
+    ClusterParts parts;
+    for (const std::string& device : devices_) {
+      std::vector<std::string> streams = {"compute"};
+      for (const std::string& stream : streams_) {
+        if (stream != "compute") streams.push_back(stream);
+      }
+      parts.devices.push_back({device, "", std::nullopt, std::move(streams)});
+    }
+    return Cluster::create(std::move(parts));
+  }
+
+ private:
+  void collect_devices(const JsonValue& statistics) {
+    read_object<OtherKeys::kIgnore>(
+        statistics, required("devices", [this](const JsonValue& list) {
+          list.each([this](const JsonValue& device) {
+            read_object<OtherKeys::kIgnore>(
+                device, required("device", [this](const JsonValue& v) { devices_.emplace_back(v.name()); }));
+          });
+        }));
+  }
+
+  void collect_task(const JsonValue& value) {
+    Operator op;
+    std::optional<JsonValue> replica;
+    read_object<OtherKeys::kIgnore>(value, required("operator", [&](const JsonValue& v) { op.name = v.name(); }),
+                                    optional("replica", io::keep(replica)),
+                                    optional("streams", names_into(op.streams)));
+    if (replica) op.phase = Phase::kOptimizer;
+    if (!seen_.insert(op.name).second) return;
+    streams_.insert(op.streams.begin(), op.streams.end());
+    operators_.push_back(std::move(op));
+  }
+
+  void collect_transfer(const JsonValue& value) {
+    std::string tensor;
+    std::optional<JsonValue> replica;
+    read_object<OtherKeys::kIgnore>(value, required("tensor", [&](const JsonValue& v) { tensor = v.name(); }),
+                                    optional("replica", io::keep(replica)));
+    tensors_.try_emplace(tensor, tensors_.size());
+    if (replica) by_replica_.insert(tensor);
+  }
+
+  std::vector<std::string> devices_;
+  std::set<std::string> streams_;
+  std::set<std::string> seen_;
+  std::vector<Operator> operators_;
+  std::map<std::string, std::size_t> tensors_;
+  std::set<std::string> by_replica_;
+};
+
+}  // namespace
+
+PlanAlone parse_plan_alone(std::string_view json, const std::string& source) {
+  Names names;
+  {
+    const io::JsonDocument document(json, source);
+    names.collect(document.root(io::kPlanFormat, io::kFormatVersion));
+  }
+  PlanAlone result = io::naming_source(source, [&] { return PlanAlone{names.graph(), names.cluster(), {}}; });
+  result.plan = parse_plan(json, source, result.graph, result.cluster);
+  return result;
+}
+
+}  // namespace opweave
