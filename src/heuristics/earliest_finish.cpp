@@ -60,7 +60,10 @@ class EarliestFinish {
     if (!state_.is_placed(group)) {
       std::int64_t best_end = std::numeric_limits<std::int64_t>::max();
       std::vector<DeviceId> best;
+      const std::int64_t shortest = problem_.shortest(task).value();
       const auto consider = [&](std::span<const DeviceId> devices) {
+        // Most devices are too busy to be best: their streams tell, without a look at transfers.
+        if (streams_free(task, devices) + shortest >= best_end) return;
         const std::int64_t end = end_on(task, devices);
         if (end < best_end && state_.allows(group, devices)) {
           best_end = end;
@@ -105,9 +108,16 @@ class EarliestFinish {
     }
   }
 
+  /// When all streams that the task needs there are free.
+  std::int64_t streams_free(TaskId task, std::span<const DeviceId> devices) {
+    std::int64_t start = earliest_;
+    for_each_stream(task, devices, [&](std::int64_t free) { start = std::max(start, free); });
+    return start;
+  }
+
   /// End of the task there if it is appended to the streams; the largest integer if an input cannot come.
   std::int64_t end_on(TaskId task, std::span<const DeviceId> devices) {
-    std::int64_t start = earliest_;
+    std::int64_t start = streams_free(task, devices);
     for (const auto& [value, producer] : arrivals_) {
       const auto sources = state_.devices(problem_.group_of(producer));
       for (const DeviceId device : devices) {
@@ -121,7 +131,6 @@ class EarliestFinish {
         start = std::max(start, arrival);
       }
     }
-    for_each_stream(task, devices, [&](std::int64_t free) { start = std::max(start, free); });
     const auto mode = mode_with_devices(problem_, task, devices);
     if (!mode) return std::numeric_limits<std::int64_t>::max();
     return start + problem_.mode(task, *mode).duration.value();
