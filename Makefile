@@ -1,5 +1,5 @@
 # Thin names over CMake presets and scripts.
-.PHONY: plan test bench format lint setup clean
+.PHONY: plan test bench docs format lint setup clean
 
 plan: setup
 	cmake --preset default
@@ -13,6 +13,10 @@ test:
 bench: setup
 	cmake --preset default
 	benchmarks/run
+
+docs: setup
+	.venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements-docs.txt
+	.venv/bin/python -m mkdocs build --strict
 
 setup:
 	scripts/setup
