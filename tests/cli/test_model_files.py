@@ -22,7 +22,7 @@ def solve(model, solution):
     """Solves an MPS or LP file with the program `highs` and writes its solution file."""
     highsbox = pytest.importorskip("highsbox")
     subprocess.run([highsbox.highs_bin_path(), "--solution_file", solution, model], check=True, timeout=60,
-                   capture_output=True, env={**os.environ, "LD_LIBRARY_PATH": highsbox.highs_lib_dir()})
+                   capture_output=True, cwd=solution.parent, env={**os.environ, "LD_LIBRARY_PATH": highsbox.highs_lib_dir()})
 
 
 @pytest.mark.parametrize("method", ["mip", "mip-time-indexed"])
