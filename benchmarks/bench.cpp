@@ -24,7 +24,7 @@ std::optional<ExpertPlan> best_expert(const Problem& problem) {
 }
 
 Row plan_row(const std::string& instance, const Problem& problem, const Options& options, double unit,
-             const std::string& baseline_name, std::optional<double> baseline) {
+             const std::string& baseline_name, std::optional<double> baseline, Method method) {
   Row row;
   row.instance = instance;
   row.baseline_name = baseline_name;
@@ -33,6 +33,7 @@ Row plan_row(const std::string& instance, const Problem& problem, const Options&
   PlannerOptions planner;
   planner.seed = options.seed;
   planner.threads = options.threads;
+  planner.method = method;
   const PlanResult result = plan(problem, budget, planner);
   row.wall_s = budget.elapsed();
   for (const LowerBound& bound : result.bounds) {

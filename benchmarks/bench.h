@@ -35,6 +35,8 @@ struct Row {
   double beats_baseline_s = -1;  ///< when the first plan at most the baseline was there; negative = never
   std::string method;
   std::optional<Plan> plan;
+
+  [[nodiscard]] bool is_proven() const { return plan && plan->status == PlanStatus::kOptimal; }
 };
 
 /// The published schedule of least makespan that is a valid plan of the problem, if any is.
@@ -42,7 +44,8 @@ struct Row {
 
 /// Plans a problem under the options and fills a row; `unit` nanoseconds are one unit of the table.
 [[nodiscard]] Row plan_row(const std::string& instance, const Problem& problem, const Options& options, double unit,
-                           const std::string& baseline_name, std::optional<double> baseline);
+                           const std::string& baseline_name, std::optional<double> baseline,
+                           Method method = Method::kAuto);
 
 /// One suite: prints its table through `emit` as it goes.
 using Emit = std::function<void(const std::string& line)>;
@@ -55,8 +58,17 @@ void run_msr(const Options& options, const Emit& emit);
 void run_scale(const Options& options, const Emit& emit);
 void run_exact(const Options& options, const Emit& emit);
 
-/// Random graph: each operator reads up to two of the 400 tensors before it; 1 to 10 us of work, 1 to 2 MB of output.
-[[nodiscard]] ComputationGraph layered_graph(std::size_t operators, std::uint64_t seed);
+/// One of the random layered graphs on equal devices.
+struct LayeredInstance {
+  std::size_t operators;
+  std::uint32_t devices;
+
+  /// "300 operators, 8 devices"
+  [[nodiscard]] std::string name() const;
+  /// Each operator reads up to two of the 400 tensors before it; 1 to 10 us of work, 1 to 2 MB of output; transfers of
+  /// 0.5 us + 1 byte/ps, 2 GB of memory per device.
+  [[nodiscard]] Problem problem(std::uint64_t seed) const;
+};
 
 /// Header and rows of the table that the suites share.
 void emit_header(const Emit& emit);

@@ -12,41 +12,6 @@ namespace {
 constexpr double kUnit = 1000;  // the importer makes a time unit a microsecond
 
 /// What one way to plan an instance achieves in the time of the options.
-struct Attempt {
-  std::optional<double> makespan;
-  double bound = 0;
-  std::string bound_name;
-  bool is_proven = false;
-  double wall_s = 0;
-  std::string found_by;
-};
-
-Attempt attempt(const Problem& problem, const Options& options, Method method) {
-  const Budget budget(options.seconds, std::nullopt);
-  PlannerOptions planner;
-  planner.seed = options.seed;
-  planner.threads = options.threads;
-  planner.method = method;
-  const PlanResult result = plan(problem, budget, planner);
-  Attempt attempt;
-  attempt.wall_s = budget.elapsed();
-  for (const LowerBound& bound : result.bounds) {
-    const double value = static_cast<double>(bound.value.value()) / kUnit;
-    if (value > attempt.bound) {
-      attempt.bound = value;
-      attempt.bound_name = bound.name;
-    }
-  }
-  if (!result.plan) {
-    attempt.found_by = result.detail;
-    return attempt;
-  }
-  attempt.makespan = static_cast<double>(result.plan->statistics.makespan.value()) / kUnit;
-  attempt.is_proven = result.plan->status == PlanStatus::kOptimal;
-  attempt.found_by = result.plan->provenance.method;
-  return attempt;
-}
-
 std::string number(std::optional<double> value) { return value ? fmt::format("{:.0f}", *value) : "-"; }
 
 }  // namespace
@@ -81,21 +46,21 @@ void run_job_shop(const Options& options, const Emit& emit) {
     const Problem problem = Problem::create(std::move(imported.graph), std::move(imported.cluster));
     const bool closed = !entry.at("optimum").is_null();
     const double best = closed ? entry.at("optimum").get<double>() : entry.at("bounds").at("upper").get<double>();
-    const Attempt ours = attempt(problem, options, Method::kAuto);
-    const Attempt solver = attempt(problem, options, Method::kCp);
-    const bool is_at_most = ours.makespan && (!solver.makespan || *ours.makespan <= *solver.makespan);
+    const Row ours = plan_row(name, problem, options, kUnit, "-", std::nullopt);
+    const Row solver = plan_row(name, problem, options, kUnit, "-", std::nullopt, Method::kCp);
+    const bool is_at_most = ours.ours && (!solver.ours || *ours.ours <= *solver.ours);
     emit(fmt::format("| {} | {:.0f} | {} | {} | {} | {:.2f} ({}) | {} | {:.1f} | {} | {} | {:.0f} | {:.1f} | {} |",
-                     name, best, closed ? "yes" : "no", number(ours.makespan),
-                     ours.makespan ? fmt::format("{:.4f}", *ours.makespan / best) : "-", ours.bound, ours.bound_name,
-                     ours.is_proven ? "yes" : "no", ours.wall_s, ours.found_by, number(solver.makespan), solver.bound,
+                     name, best, closed ? "yes" : "no", number(ours.ours),
+                     ours.ours ? fmt::format("{:.4f}", *ours.ours / best) : "-", ours.bound, ours.bound_name,
+                     ours.is_proven() ? "yes" : "no", ours.wall_s, ours.method, number(solver.ours), solver.bound,
                      solver.wall_s, is_at_most ? "yes" : "no"));
-    if (!ours.makespan) continue;
-    sum += *ours.makespan / best;
+    if (!ours.ours) continue;
+    sum += *ours.ours / best;
     ++count;
-    proven += ours.is_proven ? 1U : 0U;
+    proven += ours.is_proven() ? 1U : 0U;
     at_most_solver += is_at_most ? 1U : 0U;
-    if (!solver.makespan) continue;
-    solver_sum += *solver.makespan / best;
+    if (!solver.ours) continue;
+    solver_sum += *solver.ours / best;
     ++solver_plans;
   }
   const auto mean = [](double total, std::size_t of) { return of > 0 ? total / static_cast<double>(of) : 0; };

@@ -8,7 +8,9 @@
 
 namespace opweave::bench {
 
-ComputationGraph layered_graph(std::size_t operators, std::uint64_t seed) {
+std::string LayeredInstance::name() const { return fmt::format("{} operators, {} devices", operators, devices); }
+
+Problem LayeredInstance::problem(std::uint64_t seed) const {
   std::mt19937_64 random(seed);
   std::vector<Operator> list(operators);
   std::vector<Tensor> tensors(operators);
@@ -25,21 +27,20 @@ ComputationGraph layered_graph(std::size_t operators, std::uint64_t seed) {
       }
     }
   }
-  return ComputationGraph::create(fmt::format("layered {}", operators), std::move(list), std::move(tensors), {});
+  return Problem::create(
+      ComputationGraph::create(fmt::format("layered {}", operators), std::move(list), std::move(tensors), {}),
+      uniform_cluster(devices, {"compute"}, Bytes(2'000'000'000), Duration(500), 1'000'000'000'000));
 }
 
 void run_scale(const Options& options, const Emit& emit) {
   emit("Random layered graphs, transfers of 0.5 us + 1 byte/ps, 2 GB of memory per device; milliseconds.");
   emit("");
   emit_header(emit);
-  const std::pair<std::size_t, std::uint32_t> sizes[] = {{1'000, 8},    {3'000, 16},  {10'000, 32},
-                                                         {20'000, 256}, {30'000, 64}, {100'000, 64}};
-  for (const auto& [operators, devices] : sizes) {
-    const std::string name = fmt::format("{} operators, {} devices", operators, devices);
-    if (!options.chooses(name)) continue;
-    Cluster cluster = uniform_cluster(devices, {"compute"}, Bytes(2'000'000'000), Duration(500), 1'000'000'000'000);
-    const Problem problem = Problem::create(layered_graph(operators, options.seed), std::move(cluster));
-    emit_row(emit, plan_row(name, problem, options, 1e6, "-", std::nullopt));
+  const LayeredInstance instances[] = {{1'000, 8},    {3'000, 16},  {10'000, 32},
+                                       {20'000, 256}, {30'000, 64}, {100'000, 64}};
+  for (const LayeredInstance& instance : instances) {
+    if (!options.chooses(instance.name())) continue;
+    emit_row(emit, plan_row(instance.name(), instance.problem(options.seed), options, 1e6, "-", std::nullopt));
   }
 }
 

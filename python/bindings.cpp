@@ -13,9 +13,9 @@
 #include <thread>
 #include <tuple>
 
-#include "cli/comparison.h"
-#include "cli/format.h"
 #include "opweave/opweave.h"
+#include "report/comparison.h"
+#include "report/format.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -150,7 +150,7 @@ nb::dict simulate_plan(const ComputationGraph& graph, const Cluster& cluster, co
   return figures(problem, statistics(problem, result.schedule, result.task_ends));
 }
 
-nb::dict comparison_rows(const cli::Comparison& comparison) {
+nb::dict comparison_rows(const Comparison& comparison) {
   nb::list rows;
   for (const auto& [row, activations] : comparison.schedules) {
     nb::dict entry;
@@ -174,16 +174,16 @@ nb::dict comparison_rows(const cli::Comparison& comparison) {
 
 nb::dict compare(const ComputationGraph& graph, const Cluster& cluster, const Plan* plan, const Settings& settings) {
   const Problem problem = plan != nullptr ? problem_of(graph, cluster, *plan) : make_problem(graph, cluster, settings);
-  const cli::Comparison comparison = [&] {
+  const Comparison comparison = [&] {
     const nb::gil_scoped_release released;
-    return cli::compare_schedules(problem, plan);
+    return compare_schedules(problem, plan);
   }();
   return comparison_rows(comparison);
 }
 
 std::string report(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan) {
   const Problem problem = problem_of(graph, cluster, plan);
-  return report_html(problem, plan, cli::rows_of(cli::compare_schedules(problem, &plan)));
+  return report_html(problem, plan, rows_of(compare_schedules(problem, &plan)));
 }
 
 /// "message" or "message\nhint: advice".
@@ -275,8 +275,8 @@ NB_MODULE(_core, m) {
       "write_file", [](const std::string& path, const std::string& content) { write_file(path, content); }, no_gil);
   m.def("parse_bytes", [](const std::string& text) { return parse_bytes(text).value(); });
 
-  m.def("human_time", [](std::int64_t ns) { return cli::human(Duration(ns)); });
-  m.def("human_bytes", [](std::int64_t bytes) { return cli::human(Bytes(bytes)); });
+  m.def("human_time", [](std::int64_t ns) { return human(Duration(ns)); });
+  m.def("human_bytes", [](std::int64_t bytes) { return human(Bytes(bytes)); });
 
   nb::class_<Progress>(m, "Progress")
       .def_ro("seconds", &Progress::seconds)

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from opweave import _core
 from opweave.amounts import Amount, to_bytes
-from opweave.document import Document, read_text
+from opweave.document import Input
 
 
-class Cluster(Document):
-    """Devices and the links between them. Immutable and checked."""
+class Cluster(Input[_core.Cluster]):
+    """Devices and the links between them: from_json, from_file, from_dict, uniform or preset. Immutable and checked."""
 
-    def __init__(self, core: _core.Cluster) -> None:
-        """Users call from_json, from_file, from_dict, uniform or preset."""
-        self._core = core
+    _kind = "cluster"
 
-    @classmethod
-    def from_json(cls, text: str, source: str = "cluster") -> Cluster:
-        """Read a cluster; *source* names the text in errors. Raises InputError."""
-        return cls(_core.parse_cluster(text, source))
-
-    @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> Cluster:
-        """Read a cluster file. Raises InputError naming file, place and value."""
-        return cls.from_json(read_text(path), os.fspath(path))
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any], source: str = "cluster") -> Cluster:
-        """Read a cluster from a dictionary with the keys of the file; "format" and "version" may be left out."""
-        return cls.from_json(json.dumps({"format": "opweave.cluster", "version": 1, **content}), source)
+    @staticmethod
+    def _parse(text: str, source: str) -> _core.Cluster:
+        return _core.parse_cluster(text, source)
 
     @classmethod
     def uniform(
@@ -96,20 +81,6 @@ class Cluster(Document):
         capacity = None if memory is None else to_bytes(memory, "memory")
         content = cluster_content(name, nodes, devices_per_node, capacity, to_bytes(message, "message"), contention)
         return cls.from_dict(content, f"preset {name}")
-
-    def to_json(self) -> str:
-        """The cluster file, in canonical form."""
-        return self._core.to_json()
-
-    @property
-    def name(self) -> str:
-        """Name of the cluster."""
-        return self._core.name
-
-    @property
-    def content_hash(self) -> str:
-        """16 hexadecimal digits: equal content, equal hash."""
-        return self._core.content_hash()
 
     @property
     def devices(self) -> list[str]:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import functools
 import json
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from opweave import _core
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Core = TypeVar("Core", _core.Graph, _core.Cluster)
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -43,3 +49,48 @@ class Document:
 
     def __hash__(self) -> int:
         return hash(self.to_json())
+
+
+class Input(Document, Generic[Core]):
+    """A document that stands for itself: it is read without others (a plan needs its graph and cluster)."""
+
+    _kind: ClassVar[str]  # "graph": what errors call a text without a name, and the end of the file's "format"
+    _core: Core
+
+    def __init__(self, core: Core) -> None:
+        """Users call from_json, from_file, from_dict or what the class has beside them."""
+        self._core = core
+
+    @staticmethod
+    def _parse(text: str, source: str) -> Any:
+        """The value of the core; *source* names the text in errors."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_json(cls, text: str, source: str | None = None) -> Self:
+        """Read a text; *source* names it in errors. Raises InputError."""
+        return cls(cls._parse(text, source or cls._kind))
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a file. Raises InputError naming file, place and value."""
+        return cls.from_json(read_text(path), os.fspath(path))
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], source: str | None = None) -> Self:
+        """Read a dictionary with the keys of the file; "format" and "version" may be left out. Raises InputError."""
+        return cls.from_json(json.dumps({"format": f"opweave.{cls._kind}", "version": 1, **content}), source)
+
+    def to_json(self) -> str:
+        """The file of this value, in canonical form."""
+        return self._core.to_json()
+
+    @property
+    def name(self) -> str:
+        """Name of the value, as in its file."""
+        return self._core.name
+
+    @property
+    def content_hash(self) -> str:
+        """16 hexadecimal digits: equal content, equal hash."""
+        return self._core.content_hash()

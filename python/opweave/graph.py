@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from opweave import _core
-from opweave.document import Document, read_text
+from opweave.document import Input
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Graph(Document):
+class Graph(Input[_core.Graph]):
     """The operators, tensors and parameters of one microbatch, and how an iteration repeats them.
 
-    Immutable and checked: whoever holds a graph need not ask whether it is well formed.
+    Made by from_json, from_file or from_dict, by opweave.capture or a Pipeline. Immutable and checked: whoever holds a
+    graph need not ask whether it is well formed.
     """
 
-    def __init__(self, core: _core.Graph) -> None:
-        """Users call from_json, from_file or from_dict, opweave.capture or Pipeline."""
-        self._core = core
+    _kind = "graph"
 
-    @classmethod
-    def from_json(cls, text: str, source: str = "graph") -> Graph:
-        """Read a graph; *source* names the text in errors. Raises InputError."""
-        return cls(_core.parse_graph(text, source))
-
-    @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> Graph:
-        """Read a graph file. Raises InputError naming file, place and value."""
-        return cls.from_json(read_text(path), os.fspath(path))
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any], source: str = "graph") -> Graph:
-        """Read a graph from a dictionary with the keys of the file; "format" and "version" may be left out."""
-        return cls.from_json(json.dumps({"format": "opweave.graph", "version": 1, **content}), source)
-
-    def to_json(self) -> str:
-        """The graph file, in canonical form."""
-        return self._core.to_json()
-
-    @property
-    def name(self) -> str:
-        """Name of the graph."""
-        return self._core.name
-
-    @property
-    def content_hash(self) -> str:
-        """16 hexadecimal digits: equal content, equal hash."""
-        return self._core.content_hash()
+    @staticmethod
+    def _parse(text: str, source: str) -> _core.Graph:
+        return _core.parse_graph(text, source)
 
     @property
     def operators(self) -> list[dict[str, Any]]:

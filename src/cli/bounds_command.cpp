@@ -4,10 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
-#include "cli/format.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
 #include "opweave/bounds.h"
+#include "report/format.h"
 
 namespace opweave::cli {
 namespace {

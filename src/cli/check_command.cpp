@@ -3,11 +3,11 @@
 #include <memory>
 
 #include "cli/command.h"
-#include "cli/format.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
 #include "opweave/check.h"
 #include "opweave/io.h"
+#include "report/format.h"
 
 namespace opweave::cli {
 namespace {

@@ -5,11 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
-#include "cli/comparison.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
 #include "opweave/error.h"
 #include "opweave/experts.h"
+#include "report/comparison.h"
 
 namespace opweave::cli {
 namespace {

@@ -7,7 +7,6 @@
 #include <set>
 
 #include "cli/command.h"
-#include "cli/format.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
 #include "opweave/error.h"
@@ -15,6 +14,7 @@
 #include "opweave/io.h"
 #include "opweave/plan_alone.h"
 #include "opweave/what_if.h"
+#include "report/format.h"
 
 namespace opweave::cli {
 namespace {

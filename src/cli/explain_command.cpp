@@ -7,11 +7,11 @@
 #include <numeric>
 
 #include "cli/command.h"
-#include "cli/format.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
 #include "opweave/error.h"
 #include "opweave/explain.h"
+#include "report/format.h"
 
 namespace opweave::cli {
 namespace {

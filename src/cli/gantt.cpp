@@ -7,7 +7,7 @@
 #include <cctype>
 #include <map>
 
-#include "cli/format.h"
+#include "report/format.h"
 
 namespace opweave::cli {
 namespace {

@@ -5,13 +5,13 @@
 #include <thread>
 
 #include "cli/command.h"
-#include "cli/format.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "opweave/bounds.h"
 #include "opweave/io.h"
 #include "opweave/pareto.h"
+#include "report/format.h"
 
 namespace opweave::cli {
 namespace {

@@ -3,11 +3,11 @@
 #include <memory>
 
 #include "cli/command.h"
-#include "cli/format.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "opweave/io.h"
 #include "opweave/msr.h"
+#include "report/format.h"
 
 namespace opweave::cli {
 namespace {

@@ -4,8 +4,6 @@
 #include <thread>
 
 #include "cli/command.h"
-#include "cli/comparison.h"
-#include "cli/format.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
 #include "cli/model_files.h"
@@ -14,6 +12,8 @@
 #include "opweave/io.h"
 #include "opweave/planner.h"
 #include "opweave/report.h"
+#include "report/comparison.h"
+#include "report/format.h"
 
 namespace opweave::cli {
 namespace {

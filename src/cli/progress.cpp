@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <string>
 
-#include "cli/format.h"
 #include "cli/output.h"
+#include "report/format.h"
 
 namespace opweave::cli {
 

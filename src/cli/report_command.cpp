@@ -1,11 +1,11 @@
 #include <memory>
 
 #include "cli/command.h"
-#include "cli/comparison.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
 #include "opweave/io.h"
 #include "opweave/report.h"
+#include "report/comparison.h"
 
 namespace opweave::cli {
 namespace {

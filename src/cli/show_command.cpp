@@ -3,7 +3,6 @@
 #include <memory>
 
 #include "cli/command.h"
-#include "cli/format.h"
 #include "cli/gantt.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
@@ -11,6 +10,7 @@
 #include "opweave/error.h"
 #include "opweave/io.h"
 #include "opweave/plan_alone.h"
+#include "report/format.h"
 
 namespace opweave::cli {
 namespace {

@@ -4,12 +4,12 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
-#include "cli/format.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
 #include "opweave/simulate.h"
+#include "report/format.h"
 
 namespace opweave::cli {
 namespace {

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
-#include "cli/format.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
@@ -15,6 +14,7 @@
 #include "opweave/explain.h"
 #include "opweave/planner.h"
 #include "opweave/what_if.h"
+#include "report/format.h"
 
 namespace opweave::cli {
 namespace {

@@ -145,6 +145,7 @@ class CpFormulation {
   [[nodiscard]] Truth group_placed_on(GroupId group, DeviceId device) const;
   [[nodiscard]] CpModel::Interval interval_of(TaskId task, std::uint32_t option);
   [[nodiscard]] CpModel::Interval interval_of_shipment(std::size_t shipment, std::size_t source);
+  [[nodiscard]] static Affine constant(std::int64_t value) { return {std::nullopt, value}; }
   /// False if the condition never holds.
   static bool add_condition(std::vector<Literal>& when, const Truth& truth);
   [[nodiscard]] Literal literal_of(const Truth& truth);

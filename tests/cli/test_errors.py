@@ -2,7 +2,6 @@ import json
 import resource
 
 import pytest
-
 from conftest import JOB_SHOP, LAYERS, OPWEAVE, fails, opweave, pipeline, succeeds
 
 

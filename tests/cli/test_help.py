@@ -1,5 +1,4 @@
 import pytest
-
 from conftest import fails, opweave, succeeds
 
 COMMANDS = ["plan", "check", "simulate", "bounds", "pareto", "compare", "convert", "partition", "report", "explain", "show",

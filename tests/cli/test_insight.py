@@ -1,12 +1,12 @@
 """explain, show, diff, what-if: what they print follows from the plan and is stated exactly."""
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 
 import pytest
-
 from conftest import OPWEAVE, fails, succeeds
 
 
@@ -19,8 +19,8 @@ def test_explained_path_fills_the_makespan_and_idle_causes_fill_the_bubble(plann
     plan = figures(planned.plan)
     path = explained["critical_path"]
     assert path[0]["from_ns"] == 0 and path[-1]["until_ns"] == plan["makespan_ns"]
-    assert all(a["until_ns"] == b["from_ns"] for a, b in zip(path, path[1:]))
-    for device, stated in zip(explained["devices"], plan["statistics"]["devices"]):
+    assert all(a["until_ns"] == b["from_ns"] for a, b in itertools.pairwise(path))
+    for device, stated in zip(explained["devices"], plan["statistics"]["devices"], strict=False):
         assert sum(device["idle"].values()) == device["bubble_ns"] == stated["bubble_ns"]
     assert len(explained["tasks"]) == len(plan["tasks"])
     assert min(task["slack_ns"] for task in explained["tasks"]) == 0

@@ -8,7 +8,6 @@ import subprocess
 import time
 
 import pytest
-
 from conftest import OPWEAVE, succeeds
 
 SANITIZED = "default" not in OPWEAVE.parts

@@ -5,8 +5,7 @@ import os
 import subprocess
 
 import pytest
-
-from conftest import JOB_SHOP, Case, fails, opweave, succeeds
+from conftest import JOB_SHOP, Case, fails, succeeds
 
 
 @pytest.fixture

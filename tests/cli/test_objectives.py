@@ -1,4 +1,5 @@
 import csv
+import itertools
 import json
 
 from conftest import fails, opweave, succeeds
@@ -59,7 +60,7 @@ def test_pareto_curve_never_rises_and_keeps_its_bounds(small):
     assert text.startswith("memory limit")
     rows = list(csv.DictReader(table.open()))
     assert len(rows) == len(json.loads(points.read_text())["points"]) >= 2
-    for smaller, larger in zip(rows, rows[1:]):
+    for smaller, larger in itertools.pairwise(rows):
         assert int(smaller["memory_limit_bytes"]) < int(larger["memory_limit_bytes"])
         assert int(smaller["makespan_ns"]) >= int(larger["makespan_ns"])
         assert int(smaller["lower_bound_ns"]) >= int(larger["lower_bound_ns"])

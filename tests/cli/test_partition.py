@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from conftest import fails, opweave, succeeds
 
 # A chain of four nodes of 1 ms and 2 bytes with outputs of 0.5 ms, on accelerators of 4 bytes: two pieces of

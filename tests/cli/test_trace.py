@@ -1,6 +1,7 @@
 """The Perfetto trace, read by itself: its slices give the plan's busy time per stream back."""
 
 import collections
+import itertools
 import json
 from decimal import Decimal
 
@@ -42,7 +43,7 @@ def test_trace_gives_busy_time_flows_and_memory_of_the_plan_back(planned):
     assert {lane: sorted(spans) for lane, spans in slices.items()} == {lane: sorted(spans) for lane, spans in expected.items()}
     for spans in slices.values():
         spans.sort()
-        assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:])), "slices of one track overlap"
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans)), "slices of one track overlap"
 
     # A flow per transfer, each beginning and ending once, forwards in time.
     begins = {e["id"]: nanoseconds(e["ts"]) for e in events if e["ph"] == "s"}

@@ -224,8 +224,7 @@ TEST(MipEngineConformance, rows_without_columns_are_true_or_infeasible) {
   for (const double upper : {0.0, -1.0}) {
     const auto model = std::make_shared<MipModel>();
     model->add_row({}, -kInfinity, upper);
-    EXPECT_EQ(run<MipModel>(engine, model, {}).status,
-              upper < 0 ? EngineStatus::kInfeasible : EngineStatus::kOptimal);
+    EXPECT_EQ(run<MipModel>(engine, model, {}).status, upper < 0 ? EngineStatus::kInfeasible : EngineStatus::kOptimal);
   }
 }
 

@@ -221,7 +221,7 @@ def check_search(reader):
         reader.browser.key("/")
         reader.browser.type(f"{names[ops[0]]}#{copies[0]}")
         reader.settle()
-        longer = sum(names[ops[0]].lower() in names[op].lower() and copy == copies[0] for op, copy in zip(ops, copies))
+        longer = sum(names[ops[0]].lower() in names[op].lower() and copy == copies[0] for op, copy in zip(ops, copies, strict=False))
         assert reader.text("matches") == f"{longer:,} found", reader.text("matches")
         reader.browser.key("Escape")
     reader.browser.key("/")

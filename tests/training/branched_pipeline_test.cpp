@@ -15,12 +15,15 @@
 #include "planner/incumbent.h"
 #include "support/brute_force.h"
 #include "support/files.h"
+#include "training/pipeline_questions.h"
 
 namespace opweave {
 namespace {
 
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using testing::error_of;
+using testing::find;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Key;
@@ -64,22 +67,6 @@ Flow flow_from(const ComputationGraph& graph, const std::string& name) {
     for (const OperatorId consumer : tensor.consumers) flow[graph.at(consumer).name] += tensor.size.value();
   }
   return flow;
-}
-
-const Operator& find(const ComputationGraph& graph, const std::string& name) {
-  for (const Operator& op : graph.operators()) {
-    if (op.name == name) return op;
-  }
-  throw std::runtime_error("no operator " + name);
-}
-
-std::string error_of(const PipelineSpec& spec) {
-  try {
-    (void)build_pipeline(spec);
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(BranchedPipeline, branches_flow_together_and_apart_and_gradients_come_back_on_the_same_ways) {

@@ -9,11 +9,14 @@
 #include "opweave/error.h"
 #include "opweave/plan.h"
 #include "opweave/problem.h"
+#include "training/pipeline_questions.h"
 
 namespace opweave {
 namespace {
 
 using ::testing::ElementsAre;
+using testing::error_of;
+using testing::find;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -46,13 +49,6 @@ PipelineSpec pipeline(std::uint32_t layers, std::uint32_t stages, PipelineShape 
   return spec;
 }
 
-const Operator& find(const ComputationGraph& graph, const std::string& name) {
-  for (const Operator& op : graph.operators()) {
-    if (op.name == name) return op;
-  }
-  throw std::runtime_error("no operator " + name);
-}
-
 /// Sizes of the tensors that one operator hands to another.
 std::vector<std::int64_t> handed_over(const ComputationGraph& graph, const std::string& from, const std::string& to) {
   std::vector<std::int64_t> sizes;
@@ -61,15 +57,6 @@ std::vector<std::int64_t> handed_over(const ComputationGraph& graph, const std::
     if (std::count(inputs.begin(), inputs.end(), tensor) > 0) sizes.push_back(graph.at(tensor).size.value());
   }
   return sizes;
-}
-
-std::string error_of(const PipelineSpec& spec) {
-  try {
-    (void)build_pipeline(spec);
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(PipelineShape, names_are_read_back) {

@@ -6,7 +6,7 @@
 
 #include "opweave/quantity.h"
 
-namespace opweave::cli {
+namespace opweave {
 
 /// "250 ns", "18.42 us", "3551.80 ms", "120.50 s".
 [[nodiscard]] std::string human(Duration duration);
@@ -19,4 +19,4 @@ namespace opweave::cli {
 /// begin with a digit, '-' or '+' are aligned to the right.
 [[nodiscard]] std::string table(const std::vector<std::vector<std::string>>& rows);
 
-}  // namespace opweave::cli
+}  // namespace opweave

@@ -1,15 +1,15 @@
-#include "cli/comparison.h"
+#include "report/comparison.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "cli/format.h"
 #include "opweave/bounds.h"
 #include "opweave/experts.h"
 #include "opweave/pipeline.h"
+#include "report/format.h"
 
-namespace opweave::cli {
+namespace opweave {
 namespace {
 
 ComparedSchedule compared(const Problem& problem, std::string name, const PlanStatistics& figures,
@@ -82,4 +82,4 @@ std::string comparison_table(const std::vector<Comparison>& comparisons) {
   return table(lines);
 }
 
-}  // namespace opweave::cli
+}  // namespace opweave

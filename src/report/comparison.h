@@ -9,7 +9,7 @@
 #include "opweave/problem.h"
 #include "opweave/report.h"
 
-namespace opweave::cli {
+namespace opweave {
 
 /// A row of a report, with the largest number of activations that a device holds at a time: one
 /// activation is what a microbatch keeps for its backward on all devices together, divided by the
@@ -36,4 +36,4 @@ struct Comparison {
 /// One table over several problems, for people.
 [[nodiscard]] std::string comparison_table(const std::vector<Comparison>& comparisons);
 
-}  // namespace opweave::cli
+}  // namespace opweave

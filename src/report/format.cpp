@@ -1,4 +1,4 @@
-#include "cli/format.h"
+#include "report/format.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 #include <array>
 #include <cctype>
 
-namespace opweave::cli {
+namespace opweave {
 
 std::string human(Duration duration) {
   const std::int64_t ns = duration.value();
@@ -36,7 +36,8 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
     for (std::size_t c = 0; c < columns; ++c) {
       const std::string& cell = rows[r][c];
       widths[c] = std::max(widths[c], cell.size());
-      const bool is_number = cell.empty() || cell[0] == '-' || cell[0] == '+' || std::isdigit(static_cast<unsigned char>(cell[0])) != 0;
+      const bool is_number =
+          cell.empty() || cell[0] == '-' || cell[0] == '+' || std::isdigit(static_cast<unsigned char>(cell[0])) != 0;
       if (r > 0 && !is_number) numeric[c] = false;
     }
   }
@@ -53,4 +54,4 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
   return text;
 }
 
-}  // namespace opweave::cli
+}  // namespace opweave

@@ -1,0 +1,173 @@
+// Between schedules and values of the constraint program: hints in, solutions out.
+#include "exact/cp_formulation.h"
+
+#include <algorithm>
+
+namespace opweave::exact {
+
+bool CpFormulation::holds(const Truth& truth, std::span<const std::int64_t> values) {
+  if (!truth.literal) return truth.can_hold;
+  return (values[static_cast<std::size_t>(truth.literal->variable())] != 0) != truth.literal->is_negated();
+}
+
+std::int64_t CpFormulation::value_of(const Affine& affine, std::span<const std::int64_t> values) {
+  return affine.offset + (affine.variable ? values[static_cast<std::size_t>(*affine.variable)] : 0);
+}
+
+std::vector<std::int64_t> CpFormulation::values_of(const Schedule& schedule) const {
+  const auto& domains = model_.domains();
+  std::vector<std::int64_t> values;
+  for (const CpModel::Domain& domain : domains) values.push_back(domain.lower);
+  const auto set = [&](const Affine& affine, std::int64_t value) {
+    if (affine.variable) values[static_cast<std::size_t>(*affine.variable)] = value - affine.offset;
+  };
+  const auto decide = [&](const Truth& truth, bool value) {
+    if (truth.literal) {
+      values[static_cast<std::size_t>(truth.literal->variable())] = value != truth.literal->is_negated() ? 1 : 0;
+    }
+  };
+  const std::int64_t unit = space_->unit().length.value();
+  const auto ticks = [&](Duration time) { return time.value() / unit; };
+
+  std::vector<std::uint32_t> option_of(problem_.group_count());
+  for (std::size_t g = 0; g < problem_.group_count(); ++g) {
+    const TaskId first = problem_.tasks_of(GroupId(g)).front();
+    const ModeIndex mode = schedule.tasks[first.index()].mode;
+    const auto count = static_cast<std::uint32_t>(chosen_[g].size());
+    while (option_of[g] + 1 < count && space_->mode(first, option_of[g]) != mode) ++option_of[g];
+    for (std::uint32_t o = 0; o < count; ++o) {
+      if (count != 2 || o == 0) decide(chosen_[g][o], o == option_of[g]);
+    }
+    for (const auto& [device, placed] : on_[g]) {
+      const auto& devices = space_->options(GroupId(g))[option_of[g]].devices;
+      decide(placed, std::binary_search(devices.begin(), devices.end(), device));
+    }
+  }
+  std::int64_t makespan = frame_.floor;
+  for (std::size_t t = 0; t < problem_.task_count(); ++t) {
+    if (is_later(TaskId(t))) continue;
+    const std::int64_t start = ticks(schedule.tasks[t].start);
+    const std::int64_t end = start + space_->duration(TaskId(t), option_of[problem_.group_of(TaskId(t)).index()]);
+    set(tasks_[t].start, start);
+    set(tasks_[t].end, end);
+    makespan = std::max(makespan, end);
+  }
+  std::vector<const Transfer*> transfer_of(shipments_.size(), nullptr);
+  for (const Transfer& transfer : schedule.transfers) {
+    if (const auto s = space_->shipment(transfer.value, transfer.destination)) transfer_of[*s] = &transfer;
+  }
+  for (std::size_t s = 0; s < shipments_.size(); ++s) {
+    const ShipmentParts& parts = shipments_[s];
+    if (frame_.shipments[s] == Role::kLater) continue;
+    const Transfer* transfer = transfer_of[s];
+    decide(parts.present, transfer != nullptr);
+    if (transfer == nullptr) {
+      if (parts.from.size() > 1) {
+        for (const Truth& from : parts.from) decide(from, false);
+      }
+      continue;
+    }
+    const auto& sources = space_->shipments()[s].sources;
+    for (std::size_t k = 0; k < sources.size(); ++k) {
+      if (parts.from.size() > 1) decide(parts.from[k], sources[k].device == transfer->source);
+      if (sources[k].device != transfer->source) continue;
+      // A transfer that starts with its producer's end in the model has no start of its own.
+      const bool has_own_start =
+          parts.start.variable != tasks_[problem_.producer(transfer->value)->index()].end.variable;
+      if (has_own_start) set(parts.start, ticks(transfer->start));
+      const std::int64_t end = value_of(parts.start, values) + sources[k].duration;
+      if (parts.end.variable != parts.start.variable) set(parts.end, end);
+    }
+  }
+  for (const PersistentParts& persistent : persistent_) {
+    const bool lives = std::any_of(persistent.groups.begin(), persistent.groups.end(), [&](GroupId group) {
+      return holds(group_placed_on(group, persistent.device), values);
+    });
+    values[static_cast<std::size_t>(persistent.literal)] = lives ? 1 : 0;
+  }
+  for (const ResidenceParts& residence : residences_) {
+    bool is_present = false;
+    std::int64_t first = frame_.end;
+    std::int64_t last = 0;
+    for (std::size_t i = 0; i < residence.ends.size(); ++i) {
+      const auto& [end, counts] = residence.ends[i];
+      if (!holds(counts, values)) continue;
+      is_present = true;
+      last = std::max(last, value_of(end, values));
+      if (residence.start) first = std::min(first, value_of(residence.starts[i], values));
+    }
+    if (residence.present) decide({true, residence.present}, is_present);
+    if (residence.start) values[static_cast<std::size_t>(*residence.start)] = first;
+    if (residence.end) {
+      auto& value = values[static_cast<std::size_t>(*residence.end)];
+      value = std::max(value, last);
+    }
+  }
+  for (const CpModel::Interval interval : sized_) {
+    const CpModel::IntervalParts& parts = model_.intervals()[static_cast<std::size_t>(interval)];
+    const std::int64_t size = value_of(parts.end, values) - value_of(parts.start, values);
+    set(parts.size, std::max<std::int64_t>(0, size));
+  }
+  // The makespan of the model, which sees what comes later through longest paths.
+  for (const CpModel::Linear& linear : model_.linears()) {
+    if (linear.terms.empty() || linear.terms.front().variable != makespan_) continue;
+    const bool counts = std::all_of(linear.when.begin(), linear.when.end(), [&](Literal l) {
+      return holds({true, l}, values);
+    });
+    std::int64_t least = linear.lower;
+    for (std::size_t i = 1; i < linear.terms.size(); ++i) {
+      least -= linear.terms[i].coefficient * values[static_cast<std::size_t>(linear.terms[i].variable)];
+    }
+    if (counts) makespan = std::max(makespan, least);
+  }
+  values[static_cast<std::size_t>(makespan_)] = makespan;
+  return values;
+}
+
+void CpFormulation::hint(const Schedule& schedule) {
+  const std::vector<std::int64_t> values = values_of(schedule);
+  for (std::size_t v = 0; v < values.size(); ++v) model_.hint(static_cast<CpModel::Variable>(v), values[v]);
+}
+
+RoughSchedule CpFormulation::read(std::span<const std::int64_t> values) const {
+  const std::int64_t unit = space_->unit().length.value();
+  const auto nanoseconds = [&](std::int64_t ticks) { return static_cast<double>(ticks) * static_cast<double>(unit); };
+  RoughSchedule rough;
+  rough.modes.resize(problem_.task_count());
+  rough.starts.resize(problem_.task_count());
+  for (std::size_t g = 0; g < problem_.group_count(); ++g) {
+    std::uint32_t option = 0;
+    while (option + 1 < chosen_[g].size() && !holds(chosen_[g][option], values)) ++option;
+    for (const TaskId task : problem_.tasks_of(GroupId(g))) rough.modes[task.index()] = space_->mode(task, option);
+  }
+  std::int64_t frame_end = frame_.later_from;
+  for (std::size_t t = 0; t < problem_.task_count(); ++t) {
+    if (is_later(TaskId(t))) continue;
+    rough.starts[t] = nanoseconds(value_of(tasks_[t].start, values));
+    frame_end = std::max(frame_end, value_of(tasks_[t].end, values));
+  }
+  for (std::size_t s = 0; s < shipments_.size(); ++s) {
+    const ShipmentParts& parts = shipments_[s];
+    if (frame_.shipments[s] == Role::kLater || !holds(parts.present, values)) continue;
+    const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
+    for (std::size_t k = 0; k < parts.from.size(); ++k) {
+      if (!holds(parts.from[k], values)) continue;
+      rough.transfers.push_back({shipment.value, shipment.sources[k].device, shipment.destination,
+                                 nanoseconds(value_of(parts.start, values))});
+    }
+    frame_end = std::max(frame_end, value_of(parts.end, values));
+  }
+  const std::int64_t shift = frame_end - frame_.later_from;
+  for (std::size_t t = 0; t < problem_.task_count(); ++t) {
+    if (is_later(TaskId(t))) rough.starts[t] = nanoseconds(frame_.task_starts[t] + shift);
+  }
+  for (std::size_t s = 0; s < shipments_.size(); ++s) {
+    if (frame_.shipments[s] != Role::kLater) continue;
+    const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
+    rough.transfers.push_back({shipment.value, shipment.sources[frame_.shipment_sources[s]].device,
+                               shipment.destination, nanoseconds(frame_.shipment_starts[s] + shift)});
+  }
+  return rough;
+}
+
+}  // namespace opweave::exact
