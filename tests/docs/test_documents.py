@@ -12,6 +12,7 @@ A block says by its language what happens to it:
 HTML comments before a block, invisible to readers, say what it needs:
 
     <!-- setup: COMMAND -->     is run before it
+    <!-- needs: MODULE -->      is left out where this Python has no such module
     <!-- not run: REASON -->    a command for other machines, or one that another test runs
 """
 
@@ -35,7 +36,7 @@ PAGES = sorted(
     for page in ROOT.glob(pattern)
 )
 BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
-COMMENT = re.compile(r"<!-- (setup|not run): (.*?) -->", re.DOTALL)
+COMMENT = re.compile(r"<!-- (setup|needs|not run): (.*?) -->", re.DOTALL)
 
 # Stands before the program on PATH: a page that plans in earnest would take a minute.
 SHIM = """#!/bin/bash
@@ -58,7 +59,8 @@ class Block:
         return [text for kind, text in self.comments if kind == "setup"]
 
     def is_run(self):
-        return not any(kind == "not run" for kind, _ in self.comments)
+        return not any(kind == "not run" or (kind == "needs" and importlib.util.find_spec(text) is None)
+                       for kind, text in self.comments)
 
 
 def blocks(page):
