@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -67,8 +68,14 @@ class Constructor {
     return incumbent_.is_optimal() || budget_.expired() || budget_.remaining().value_or(longest_step_) < longest_step_;
   }
 
-  /// List schedules under every rule, without a window; false if the placement does not fit.
-  bool schedule_freely(const PlacementGuess& guess) {
+  /// The schedule that the guess came with and list schedules under every rule, without a window; false if the
+  /// placement does not fit.
+  bool schedule_freely(PlacementGuess& guess) {
+    if (guess.schedule) {
+      ++result_.evaluations;
+      keep(*std::exchange(guess.schedule, std::nullopt), guess.method);
+      if (finished()) return true;
+    }
     const std::optional<PlacedProblem> placed = PlacedProblem::create(problem_, guess.modes);
     if (!placed) return false;
     const ReferenceOrder reference = reference_order(*placed);
