@@ -14,8 +14,8 @@ bench: setup
 	cmake --preset default
 	benchmarks/run
 
-docs: setup
-	.venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements-docs.txt
+docs:
+	scripts/setup --tests
 	.venv/bin/python -m mkdocs build --strict
 
 setup:

@@ -129,18 +129,20 @@ def _watch(workers: list[Any], folder: Path, timeout_s: float) -> None:
     """Returns when all processes have ended well."""
     deadline = time.monotonic() + timeout_s
     while True:
-        failed = [rank for rank, worker in enumerate(workers) if worker.exitcode not in (None, 0)]
+        # Asked once per round: a process that ends between two questions would count as neither failed nor running.
+        codes = [worker.exitcode for worker in workers]
+        failed = [rank for rank, code in enumerate(codes) if code not in (None, 0)]
         if failed:
             grace = time.monotonic() + _GRACE_S
             while time.monotonic() < grace and any(worker.exitcode is None for worker in workers):
                 time.sleep(0.05)
             raise LaunchError(_failure(workers, folder, failed))
-        running = [worker for worker in workers if worker.exitcode is None]
+        running = [rank for rank, code in enumerate(codes) if code is None]
         if not running:
             return
         left = deadline - time.monotonic()
         if left <= 0:
-            ranks = [rank for rank, worker in enumerate(workers) if worker.exitcode is None]
+            ranks = [rank for rank in running if workers[rank].exitcode is None] or running
             for rank in ranks:
                 os.kill(workers[rank].pid, signal.SIGUSR1)
             time.sleep(0.3)  # for the stacks to reach the logs
@@ -149,7 +151,7 @@ def _watch(workers: list[Any], folder: Path, timeout_s: float) -> None:
                 f"{noun} {', '.join(map(str, ranks))} did not end within {timeout_s:g} s\n"
                 f"logs, with where they were: {folder}"
             )
-        multiprocessing.connection.wait([worker.sentinel for worker in running], min(left, 1.0))
+        multiprocessing.connection.wait([workers[rank].sentinel for rank in running], min(left, 1.0))
 
 
 def _failure(workers: list[Any], folder: Path, first: list[int]) -> str:
