@@ -90,8 +90,7 @@ TEST(ExactAgreementOnLargeNumbers, constraint_programs_never_contradict_brute_fo
     }
     const auto truth = opweave::testing::brute_force(*problem, 2'000'000);
     if (!truth.finished) continue;
-    ExactOptions options;
-    const ExactAnswer answer = solve_exactly(*problem, nullptr, Budget(5.0, std::nullopt), options);
+    const ExactAnswer answer = solve_exactly(*problem, nullptr, Budget(1.0, std::nullopt), {});
     if (!truth.best) {
       EXPECT_FALSE(answer.schedule) << to_string(answer.status);
       continue;
