@@ -62,11 +62,12 @@ void run_exact(const Options& options, const Emit& emit);
 struct LayeredInstance {
   std::size_t operators;
   std::uint32_t devices;
+  Bytes memory = Bytes(2'000'000'000);  ///< per device
 
   /// "300 operators, 8 devices"
   [[nodiscard]] std::string name() const;
   /// Each operator reads up to two of the 400 tensors before it; 1 to 10 us of work, 1 to 2 MB of output; transfers of
-  /// 0.5 us + 1 byte/ps, 2 GB of memory per device.
+  /// 0.5 us + 1 byte/ps.
   [[nodiscard]] Problem problem(std::uint64_t seed) const;
 };
 

@@ -9,8 +9,7 @@ namespace {
 
 class Builder {
  public:
-  Builder(const PlacedProblem& placed, bool with_fillers)
-      : placed_(placed), problem_(placed.problem()), with_fillers_(with_fillers) {}
+  explicit Builder(const PlacedProblem& placed) : placed_(placed), problem_(placed.problem()) {}
 
   Network build() {
     network_.device_count = problem_.cluster().device_count();
@@ -149,7 +148,9 @@ class Builder {
   /// evaluation, and a weight gradient then waits for one node rather than for all that its inputs come from.
   void drop_implied(std::vector<std::vector<Node>>& predecessors) const {
     constexpr std::size_t kMostSteps = 2000;  // per node
+    constexpr std::size_t kMostStepsOfAll = 40'000'000;
     constexpr std::size_t kMostPredecessors = 16;
+    const std::size_t most_steps = std::min(kMostSteps, kMostStepsOfAll / (network_.node_count + 1));
     std::vector<std::uint32_t> place(network_.node_count);
     for (std::size_t i = 0; i < network_.topological_order.size(); ++i) {
       place[network_.topological_order[i]] = static_cast<std::uint32_t>(i);
@@ -165,7 +166,7 @@ class Builder {
       for (const Node other : before) {
         for (const Node ancestor : predecessors[other]) stack.push_back(ancestor);
       }
-      for (std::size_t steps = 0; !stack.empty() && steps < kMostSteps; ++steps) {
+      for (std::size_t steps = 0; !stack.empty() && steps < most_steps; ++steps) {
         const Node ancestor = stack.back();
         stack.pop_back();
         if (seen_for[ancestor] == node || place[ancestor] < earliest) continue;
@@ -282,7 +283,6 @@ class Builder {
 
   void mark_fillers() {
     network_.fills_gaps.assign(network_.node_count, false);
-    if (!with_fillers_) return;
     for (Node node = 0; node < network_.node_count; ++node) {
       const ItemId item = network_.item_of_node[node];
       if (!placed_.is_task(item) || problem_.op(TaskId(item)).phase != Phase::kWeightGradient) continue;
@@ -297,7 +297,6 @@ class Builder {
 
   const PlacedProblem& placed_;
   const Problem& problem_;
-  const bool with_fillers_;
   Network network_;
   std::map<std::tuple<int, std::size_t, std::size_t>, std::uint32_t> resources_;
   std::vector<std::uint32_t> pool_of_device_;
@@ -305,7 +304,7 @@ class Builder {
 
 }  // namespace
 
-Network build_network(const PlacedProblem& placed, bool with_fillers) { return Builder(placed, with_fillers).build(); }
+Network build_network(const PlacedProblem& placed) { return Builder(placed).build(); }
 
 std::vector<std::int64_t> item_starts(const PlacedProblem& placed, const Network& network, std::span<const Time> ends) {
   std::vector<std::int64_t> starts(placed.item_count(), 0);

@@ -71,10 +71,12 @@ struct Network {
   // Back to the placed problem.
   std::vector<ItemId> item_of_node;
   std::vector<Node> node_of_item;  ///< kNone for transfers without duration, memory and links
+
+  /// Gives weight gradients a place in the order like everything else.
+  void order_fillers() { fills_gaps.assign(fills_gaps.size(), false); }
 };
 
-/// \param with_fillers  mark weight gradients as fills_gaps.
-[[nodiscard]] Network build_network(const PlacedProblem& placed, bool with_fillers);
+[[nodiscard]] Network build_network(const PlacedProblem& placed);
 
 /// Starts of all items of the placed problem from the ends of the nodes.
 [[nodiscard]] std::vector<std::int64_t> item_starts(const PlacedProblem& placed, const Network& network,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -26,6 +27,9 @@ constexpr std::size_t kRules = 3;
 constexpr std::size_t kTunedPlacements = 6;
 /// Windows wider than this are not tried: by then memory, not the window, limits what is in flight.
 constexpr std::uint32_t kWidestWindow = 64;
+/// What a list schedule takes beside a schedule made along with a placement, both with their check: measured 2, to be
+/// sure.
+constexpr double kListScheduleSteps = 2.5;
 /// Windows are tuned on at most so many microbatches: more of them run through the same pipeline in the same way.
 constexpr std::uint32_t kTrialMicrobatches = 64;
 
@@ -40,8 +44,11 @@ struct Candidate {
 
 class Constructor {
  public:
-  Constructor(const Problem& problem, const Budget& budget, IncumbentStore& incumbent)
-      : problem_(problem), budget_(budget), incumbent_(incumbent) {}
+  Constructor(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
+              const std::function<bool()>& on_first)
+      : problem_(problem), budget_(budget), incumbent_(incumbent), on_first_(on_first) {
+    if (incumbent_.makespan()) meet_first();
+  }
 
   Construction run() {
     std::vector<Candidate> candidates;
@@ -60,15 +67,35 @@ class Constructor {
  private:
   /// Asked before every step. No step is begun that may not end in time, as far as the longest so far tells.
   [[nodiscard]] bool finished() {
-    const double now = budget_.elapsed();
-    longest_step_ = std::max(longest_step_, now - asked_);
-    asked_ = now;
+    end_step();
     if (!incumbent_.makespan()) return false;
-    return incumbent_.is_optimal() || budget_.expired() || budget_.remaining().value_or(longest_step_) < longest_step_;
+    return is_enough_ || incumbent_.is_optimal() || budget_.expired() ||
+           budget_.remaining().value_or(result_.longest_step) < result_.longest_step;
   }
 
-  /// List schedules under every rule, without a window; false if the placement does not fit.
-  bool schedule_freely(const PlacementGuess& guess) {
+  void end_step() {
+    const double now = budget_.elapsed();
+    result_.longest_step = std::max(result_.longest_step, now - asked_);
+    asked_ = now;
+  }
+
+  /// The first plan is there. What is done about it is no step of ours.
+  void meet_first() {
+    is_enough_ = on_first_ && !on_first_();
+    asked_ = budget_.elapsed();
+  }
+
+  /// The schedule that the guess came with and list schedules under every rule, without a window; false if the
+  /// placement does not fit.
+  bool schedule_freely(PlacementGuess& guess) {
+    if (guess.schedule) {
+      ++result_.evaluations;
+      keep(*std::exchange(guess.schedule, std::nullopt), guess.method, true);
+      end_step();
+      // From what this took: what a list schedule takes is not known before the first.
+      result_.longest_step *= kListScheduleSteps;
+      if (finished()) return true;
+    }
     const std::optional<PlacedProblem> placed = PlacedProblem::create(problem_, guess.modes);
     if (!placed) return false;
     const ReferenceOrder reference = reference_order(*placed);
@@ -211,16 +238,23 @@ class Constructor {
   }
 
   /// A start is remembered only if it is valid, and only the best one per placement.
-  void keep(Schedule schedule, const std::string& method) {
+  /// \param is_claim  nobody has looked at memory yet
+  void keep(Schedule schedule, const std::string& method, bool is_claim = false) {
     const Duration makespan = schedule.makespan(problem_);
     const auto same_placement = [&](const Start& start) {
       return std::ranges::equal(start.schedule.tasks, schedule.tasks, {}, &TaskAssignment::mode, &TaskAssignment::mode);
     };
     const auto known = std::find_if(result_.starts.begin(), result_.starts.end(), same_placement);
     if (known != result_.starts.end() && known->makespan <= makespan) return;
-    const bool better = !incumbent_.makespan() || makespan < *incumbent_.makespan();
+    const bool is_first = !incumbent_.makespan();
+    const bool better = is_first || makespan < *incumbent_.makespan();
     const bool valid = better ? incumbent_.offer(schedule, method) : is_valid(problem_, schedule);
+    if (!valid && better && !is_claim) result_.rejection = incumbent_.last_rejection();
     if (!valid) return;
+    if (is_first) {
+      end_step();
+      meet_first();
+    }
     if (known != result_.starts.end()) {
       *known = {std::move(schedule), makespan, method};
     } else {
@@ -232,16 +266,18 @@ class Constructor {
   const Budget& budget_;
   IncumbentStore& incumbent_;
   Construction result_;
+  const std::function<bool()>& on_first_;
+  bool is_enough_ = false;
   double asked_ = budget_.elapsed();  ///< when the last step ended
-  double longest_step_ = 0;           ///< seconds
   const Problem* trial_ = nullptr;    ///< on which windows are tuned
   std::string last_rule_;
 };
 
 }  // namespace
 
-Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent) {
-  return Constructor(problem, budget, incumbent).run();
+Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
+                       const std::function<bool()>& on_first) {
+  return Constructor(problem, budget, incumbent, on_first).run();
 }
 
 }  // namespace opweave

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,10 +25,15 @@ struct Construction {
   std::vector<Start> starts;        ///< one per placement, best first
   bool any_placement_fits = false;  ///< some guess can be run serially within memory
   std::uint64_t evaluations = 0;    ///< schedules built
+  std::string rejection;            ///< first violation of a schedule that should have been valid; empty = none
+  double longest_step = 0;          ///< seconds that one of them took, or one before the rest could be tried might take
 };
 
-/// Offers to `incumbent` the list schedules of the guessed placements under all priority rules, and the
-/// expert schedules that apply. The first list schedule is always finished, even past the budget.
-[[nodiscard]] Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent);
+/// Offers to `incumbent` what the guessed placements give, most promising first: schedules made along with them, list
+/// schedules under all priority rules, and the expert schedules that apply. Something is always finished, even past the
+/// budget; afterwards no step is begun that may not end in time.
+/// \param on_first  called once, as soon as the incumbent has a plan; false = that is enough
+[[nodiscard]] Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
+                                     const std::function<bool()>& on_first);
 
 }  // namespace opweave
