@@ -118,9 +118,9 @@ def misplaced_weight_gradients(graph: opweave.Graph) -> int:
 def measure(name: str) -> dict[str, Any]:
     """One row, in this process."""
     build, inputs = MODELS[name]()
-    start = time.perf_counter()
+    start, start_of_processor = time.perf_counter(), time.process_time()
     graph = opweave.capture(build, inputs, loss=lambda output: output.loss, granularity="operator")
-    seconds = time.perf_counter() - start
+    seconds, processor = time.perf_counter() - start, time.process_time() - start_of_processor
     gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
     with torch.device("meta"):
         expected = {name: parameter.nbytes for name, parameter in build().named_parameters()}
@@ -130,6 +130,7 @@ def measure(name: str) -> dict[str, Any]:
         "model": name,
         "operators": len(graph.operators),
         "seconds": seconds,
+        "processor": processor,
         "gib": gib,
         "flops": graph.flops,
         "ratio": graph.flops / counted_flops(build, inputs),
@@ -164,9 +165,18 @@ def main() -> int:
     unknown = [name for name in options.models.split(",") if name not in MODELS]
     if unknown:
         parser.error(f"unknown model {unknown[0]!r}, expected {', '.join(MODELS)}")
-    print(
-        "model     weights GiB  operators  seconds  peak GiB  Tflop     / FlopCounterMode  parameters  W feeding others"
+    titles = (
+        "weights GiB",
+        "operators",
+        "seconds",
+        "processor s",
+        "peak GiB",
+        "Tflop",
+        "/ counted",
+        "parameters",
+        "W elsewhere",
     )
+    print("model     " + "".join(f"{title:>13}" for title in titles))
     kept = True
     for name in options.models.split(","):
         done = subprocess.run([sys.executable, __file__, "--row", name], capture_output=True, text=True, check=False)
@@ -176,12 +186,18 @@ def main() -> int:
             continue
         row = json.loads(done.stdout.splitlines()[-1])
         kept = kept and keeps_promises(row)
-        print(
-            f"{name:<10}{row['bytes'] / 2**30:11.2f}{row['operators']:11,}{row['seconds']:9.1f}{row['gib']:10.2f}"
-            f"{row['flops'] / 1e12:7.2f}{row['ratio']:22.5f}{row['accounted']:6}/{row['parameters']:<5}"
-            f"{row['misplaced']:18}",
-            flush=True,
+        cells = (
+            f"{row['bytes'] / 2**30:.2f}",
+            f"{row['operators']:,}",
+            f"{row['seconds']:.1f}",
+            f"{row['processor']:.1f}",
+            f"{row['gib']:.2f}",
+            f"{row['flops'] / 1e12:.2f}",
+            f"{row['ratio']:.5f}",
+            f"{row['accounted']}/{row['parameters']}",
+            str(row["misplaced"]),
         )
+        print(f"{name:<10}" + "".join(f"{cell:>13}" for cell in cells), flush=True)
     return 0 if kept or not options.check else 1
 
 
