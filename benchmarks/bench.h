@@ -71,6 +71,22 @@ struct LayeredInstance {
   [[nodiscard]] Problem problem(std::uint64_t seed) const;
 };
 
+/// Operators of a transformer with 2,048 tokens of width 4,096 in bf16, split by attention heads and by blocks of the
+/// feed-forward layer; 200 Tflop/s, 1.5 TB/s of memory, transfers of 5 us + bytes / bandwidth. Training adds the
+/// gradients, weights and their gradients in one place.
+struct TransformerInstance {
+  std::size_t layers;
+  std::size_t heads;
+  std::size_t blocks;
+  bool training;
+  std::uint32_t devices;
+  std::int64_t bandwidth;  ///< bytes per second
+  Contention contention = Contention::kNone;
+
+  [[nodiscard]] std::string name() const;
+  [[nodiscard]] Problem problem() const;
+};
+
 /// Header and rows of the table that the suites share.
 void emit_header(const Emit& emit);
 void emit_row(const Emit& emit, const Row& row);

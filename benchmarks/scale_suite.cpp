@@ -1,4 +1,4 @@
-/// Large random layered graphs: time to the first valid plan and to a good one.
+/// Large graphs: time to the first valid plan and to a good one, and how times grow.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -117,6 +117,26 @@ void run_scale(const Options& options, const Emit& emit) {
   for (const LayeredInstance& instance : instances) {
     if (!options.chooses(instance.name())) continue;
     emit_row(emit, plan_row(instance.name(), instance.problem(options.seed), options, 1e6, "-", std::nullopt));
+  }
+  emit("");
+  emit(
+      "Transformers split into small operators, one microbatch, free placement; milliseconds. Baseline: the best list "
+      "schedule "
+      "of a quick placement.");
+  emit("");
+  emit_header(emit);
+  constexpr std::int64_t kGigabyte = 1'000'000'000;
+  const TransformerInstance transformers[] = {{48, 32, 16, false, 8, 300 * kGigabyte},
+                                              {48, 32, 16, true, 8, 300 * kGigabyte},
+                                              {48, 32, 16, false, 8, 10 * kGigabyte},
+                                              {48, 32, 16, true, 8, 10 * kGigabyte},
+                                              {48, 32, 16, true, 8, 50 * kGigabyte, Contention::kEndpoint}};
+  for (const TransformerInstance& instance : transformers) {
+    if (!options.chooses(instance.name())) continue;
+    const Problem problem = instance.problem();
+    const PlanResult listed = plan(problem, Budget(std::nullopt, 0));
+    const double baseline = static_cast<double>(listed.plan->statistics.makespan.value()) / 1e6;
+    emit_row(emit, plan_row(instance.name(), problem, options, 1e6, "list schedule", baseline));
   }
   if (options.chooses("growth")) emit_growth(options, emit);
 }

@@ -148,7 +148,7 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
   if (!incumbent.is_optimal() && !budget.expired() && budget.remaining().value_or(longest) >= longest) {
     std::optional<std::uint64_t> work = budget.work_limit();
     if (work) work = *work - std::min(*work, construction.evaluations);
-    improve(problem, budget, options, construction.starts, work, incumbent);
+    improve(problem, budget, options, construction, work, incumbent);
   }
   conclude(incumbent, finding);
   finding.bounds = incumbent.bounds();
