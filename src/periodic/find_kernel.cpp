@@ -1,0 +1,104 @@
+#include "periodic/find_kernel.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
+
+namespace opweave::periodic {
+namespace {
+
+/// Repetitions whose course through the pipeline is tried, as shares of all: what is before and after the middle still
+/// has something of the ramps.
+constexpr double kMiddle[] = {0.5, 0.4, 0.6, 0.33};
+/// Periods are told apart to this share.
+constexpr double kPeriodStep = 0.002;
+
+/// Starts of the nodes of a unit in one repetition of a schedule.
+std::vector<Time> course(const Unit& unit, const Problem& problem, const Schedule& schedule,
+                         const std::vector<std::uint32_t>& microbatches) {
+  const Network& network = unit.network();
+  const PlacedProblem& placed = unit.placed();
+  const Problem& one = placed.problem();
+  std::vector<Time> starts(network.node_count, 0);
+  std::map<std::pair<ValueId, DeviceId>, Time> arrivals;
+  for (const Transfer& transfer : schedule.transfers) {
+    arrivals[{transfer.value, transfer.destination}] = transfer.start.value();
+  }
+  for (const Node node : unit.nodes()) {
+    const ItemId item = network.item_of_node[node];
+    if (placed.is_task(item)) {
+      const Task& task = one.task(TaskId(item));
+      starts[node] = schedule.tasks[problem.task_of(task.op, microbatches[task.replica]).index()].start.value();
+    } else {
+      const NecessaryTransfer& transfer = placed.transfer(item);
+      const std::uint32_t microbatch = microbatches[one.settings().training.replica_of(one.copy_of(transfer.value))];
+      starts[node] = arrivals.at({problem.value_of(one.tensor_of(transfer.value), microbatch), transfer.destination});
+    }
+  }
+  return starts;
+}
+
+/// The shortest period, to a small share, at which these starts give a kernel that fits in memory.
+std::optional<Kernel> shortest_kernel(const std::shared_ptr<const Unit>& unit, std::span<const Time> starts) {
+  const Time least = least_period(*unit);
+  const auto at = [&](Time period) -> std::optional<Kernel> {
+    std::optional<Kernel> kernel = kernel_from_order(unit, starts, period);
+    return kernel && fits_in_memory(*kernel) ? kernel : std::nullopt;
+  };
+  std::optional<Kernel> best = at(least);
+  if (best) return best;
+  Time too_short = least;
+  for (double factor = 1.01; !best; factor = 1 + 2 * (factor - 1)) {
+    if (factor > 64) return std::nullopt;
+    const auto period = static_cast<Time>(static_cast<double>(least) * factor);
+    best = at(period);
+    if (!best) too_short = period;
+  }
+  while (static_cast<double>(best->period - too_short) > kPeriodStep * static_cast<double>(too_short)) {
+    const Time middle = too_short + (best->period - too_short) / 2;
+    std::optional<Kernel> kernel = at(middle);
+    if (kernel) {
+      best = std::move(kernel);
+    } else {
+      too_short = middle;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+std::optional<Kernel> kernel_from_schedule(const Problem& whole, const Problem& problem, const Schedule& schedule) {
+  const auto lists = microbatches_by_replica(problem);
+  std::size_t least = lists.front().size();
+  for (const auto& list : lists) least = std::min(least, list.size());
+  if (least == 0) return std::nullopt;
+  std::size_t repeats = 0;
+  for (const auto& list : microbatches_by_replica(whole)) repeats = std::max(repeats, list.size());
+  const std::vector<std::uint32_t> ones(lists.size(), 1);
+  const Problem one = with_microbatches(problem, ones);
+
+  std::optional<Kernel> best;
+  std::shared_ptr<const Unit> unit;
+  for (const double share : kMiddle) {
+    const auto index = static_cast<std::size_t>(share * static_cast<double>(least));
+    std::vector<std::uint32_t> microbatches;
+    for (const auto& list : lists) microbatches.push_back(list[std::min(index, list.size() - 1)]);
+    std::vector<ModeIndex> modes(one.task_count());
+    for (std::size_t t = 0; t < modes.size(); ++t) {
+      const Task& task = one.task(TaskId(t));
+      const bool per_replica = one.op(TaskId(t)).phase == Phase::kOptimizer;
+      const std::uint32_t copy = per_replica ? task.copy : microbatches[task.replica];
+      modes[t] = schedule.tasks[problem.task_of(task.op, copy).index()].mode;
+    }
+    if (!unit || unit->placed().modes() != modes) unit = Unit::create(one, std::move(modes), repeats);
+    if (!unit) continue;
+    std::optional<Kernel> kernel = shortest_kernel(unit, course(*unit, problem, schedule, microbatches));
+    if (kernel && (!best || kernel->period < best->period)) best = std::move(kernel);
+    if (best && best->period == least_period(*best->unit)) break;
+  }
+  return best;
+}
+
+}  // namespace opweave::periodic

@@ -1,0 +1,255 @@
+#include "periodic/iteration.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <utility>
+
+#include "heuristics/order_search_bands.h"
+
+namespace opweave::periodic {
+namespace {
+
+/// The kernel later or earlier by whole periods, so that its first window is number 0.
+Kernel from_window_zero(Kernel kernel) {
+  Time first = std::numeric_limits<Time>::max();
+  for (const Node node : kernel.unit->nodes()) first = std::min(first, kernel.window(node));
+  for (const Node node : kernel.unit->nodes()) kernel.starts[node] -= first * kernel.period;
+  return kernel;
+}
+
+std::uint32_t last_window(const Kernel& kernel) {
+  Time last = 0;
+  for (const Node node : kernel.unit->nodes()) last = std::max(last, kernel.window(node));
+  return static_cast<std::uint32_t>(last);
+}
+
+}  // namespace
+
+std::unique_ptr<Iteration> Iteration::create(const Problem& whole, const Kernel& given) {
+  const Kernel kernel = from_window_zero(given);
+  std::vector<std::uint32_t> counts;
+  for (const auto& list : microbatches_by_replica(whole)) counts.push_back(static_cast<std::uint32_t>(list.size()));
+  const std::uint32_t least = *std::ranges::min_element(counts);
+  const std::uint32_t ramp = last_window(kernel);
+  // As many complete windows as the ramp is long: what a late window inherits from the ramp has then passed through
+  // every stage of the pipeline.
+  const std::uint32_t wanted = ramp + std::max<std::uint32_t>(2, ramp);
+  if (least < ramp + 2) return nullptr;
+  const std::uint32_t left_out = least - std::min(least, wanted);
+  for (std::uint32_t& count : counts) count -= left_out;
+  std::unique_ptr<Iteration> iteration(new Iteration(whole, kernel, with_microbatches(whole, counts)));
+  iteration->first_window_ = ramp;
+  iteration->windows_ = least - left_out - ramp;
+  iteration->left_out_ = left_out;
+  if (!iteration->connect()) return nullptr;
+  iteration->assign_bands();
+  iteration->let_ramps_fill_gaps();
+  return iteration;
+}
+
+Iteration::Iteration(const Problem& whole, const Kernel& kernel, Problem problem)
+    : whole_(whole), kernel_(kernel), problem_(std::move(problem)) {}
+
+bool Iteration::connect() {
+  const Unit& unit = *kernel_.unit;
+  const Problem& one = unit.placed().problem();
+  std::vector<ModeIndex> modes(problem_.task_count());
+  for (std::size_t t = 0; t < modes.size(); ++t) {
+    const Task& task = problem_.task(TaskId(t));
+    modes[t] = unit.placed().modes()[one.task_of(task.op, task.replica).index()];
+  }
+  placed_ = PlacedProblem::create(problem_, std::move(modes));
+  if (!placed_) return false;
+  network_ = order_search::build_network(*placed_, false);
+  std::vector<std::uint32_t> repetition_of(problem_.settings().training.microbatches);
+  for (const auto& list : microbatches_by_replica(problem_)) {
+    for (std::size_t i = 0; i < list.size(); ++i) repetition_of[list[i]] = static_cast<std::uint32_t>(i);
+  }
+  unit_node_.assign(network_.node_count, kNone);
+  repetition_.assign(network_.node_count, 0);
+  const auto is_repeated = [&](TaskId task) { return problem_.op(task).phase != Phase::kOptimizer; };
+  for (Node node = 0; node < network_.node_count; ++node) {
+    const ItemId item = network_.item_of_node[node];
+    if (placed_->is_task(item)) {
+      const Task& task = problem_.task(TaskId(item));
+      if (!is_repeated(TaskId(item))) continue;
+      unit_node_[node] = unit.node_of_task(task.op, task.replica);
+      repetition_[node] = repetition_of[task.copy];
+    } else {
+      const NecessaryTransfer& transfer = placed_->transfer(item);
+      if (!is_repeated(*problem_.producer(transfer.value))) continue;
+      const std::uint32_t microbatch = problem_.copy_of(transfer.value);
+      unit_node_[node] = unit.node_of_transfer(problem_.tensor_of(transfer.value),
+                                               problem_.settings().training.replica_of(microbatch),
+                                               transfer.destination);
+      repetition_[node] = repetition_of[microbatch];
+    }
+    if (unit_node_[node] == kNone) return false;
+  }
+  return true;
+}
+
+void Iteration::assign_bands() {
+  const Unit& unit = *kernel_.unit;
+  std::vector<Node> sequence = unit.nodes();
+  std::stable_sort(sequence.begin(), sequence.end(),
+                   [&](Node a, Node b) { return kernel_.phase(a) < kernel_.phase(b); });
+  std::vector<std::uint32_t> rank(unit.network().node_count, 0);
+  for (std::size_t i = 0; i < sequence.size(); ++i) rank[sequence[i]] = static_cast<std::uint32_t>(i);
+
+  network_.bands.resize(network_.node_count);
+  starts_.resize(network_.node_count);
+  std::map<Node, Node> last_but_one;
+  const std::uint32_t end = first_window_ + windows_;
+  Time latest = 0;
+  for (Node node = 0; node < network_.node_count; ++node) {
+    const Node repeated = unit_node_[node];
+    if (repeated == kNone) continue;
+    starts_[node] = kernel_.starts[repeated] + kernel_.period * repetition_[node];
+    latest = std::max(latest, starts_[node] + network_.duration[node]);
+    const auto window = static_cast<std::uint32_t>(kernel_.window(repeated)) + repetition_[node];
+    if (window < first_window_) continue;
+    order_search::Band& band = network_.bands[node];
+    band.number = 1 + std::min(window, end) - first_window_;
+    if (window >= end) continue;
+    band.rank = rank[repeated];
+    if (window + 2 == end) last_but_one[repeated] = node;
+  }
+  for (const Node node : network_.topological_order) {
+    if (unit_node_[node] != kNone) {
+      const std::uint32_t number = network_.bands[node].number;
+      if (number == windows_ && network_.bands[node].is_fixed()) steps_.emplace_back(last_but_one.at(unit_node_[node]), node);
+      continue;
+    }
+    network_.bands[node].number = windows_ + 1;
+    starts_[node] = latest;
+  }
+}
+
+/// Those of the ramp-up have run when the first window begins on their resource.
+void Iteration::let_ramps_fill_gaps() {
+  with_fillers_ = order_search::build_network(*placed_, true);
+  with_fillers_.bands = network_.bands;
+  std::vector<std::vector<Node>> waits_for(with_fillers_.resource_count);
+  std::vector<Node> first_fixed(with_fillers_.resource_count, kNone);
+  for (Node node = 0; node < network_.node_count; ++node) {
+    const order_search::Band& band = network_.bands[node];
+    if (band.is_fixed()) {
+      with_fillers_.fills_gaps[node] = false;
+      for (const std::uint32_t resource : with_fillers_.resources[node]) {
+        Node& first = first_fixed[resource];
+        const auto place = [&](Node other) {
+          return std::pair(network_.bands[other].number, network_.bands[other].rank);
+        };
+        if (first == kNone || place(node) < place(first)) first = node;
+      }
+    } else if (band.number == 0 && with_fillers_.fills_gaps[node]) {
+      waits_for[with_fillers_.resources[node].front()].push_back(node);
+    }
+  }
+  std::vector<std::vector<Node>> more(with_fillers_.node_count);
+  for (std::size_t resource = 0; resource < waits_for.size(); ++resource) {
+    for (const Node filler : waits_for[resource]) {
+      if (first_fixed[resource] == kNone) {
+        with_fillers_.fills_gaps[filler] = false;
+      } else {
+        more[first_fixed[resource]].push_back(filler);
+      }
+    }
+  }
+  const auto extended = [&](const detail::Lists<Node>& lists, auto additions) {
+    detail::Lists<Node> result;
+    for (Node node = 0; node < with_fillers_.node_count; ++node) {
+      const auto list = lists[node];
+      result.items.insert(result.items.end(), list.begin(), list.end());
+      for (const Node other : additions(node)) result.items.push_back(other);
+      result.close_list();
+    }
+    return result;
+  };
+  std::vector<std::vector<Node>> followers(with_fillers_.node_count);
+  for (Node node = 0; node < with_fillers_.node_count; ++node) {
+    for (const Node filler : more[node]) followers[filler].push_back(node);
+  }
+  with_fillers_.predecessors = extended(with_fillers_.predecessors, [&](Node node) { return more[node]; });
+  with_fillers_.successors = extended(with_fillers_.successors, [&](Node node) { return followers[node]; });
+}
+
+bool Iteration::is_steady(std::span<const Time> ends) const {
+  return std::ranges::all_of(steps_, [&](const std::pair<Node, Node>& step) {
+    return ends[step.second] == ends[step.first] + kernel_.period;
+  });
+}
+
+void Iteration::improve(const Budget& budget, const OrderSearchOptions& options,
+                        const std::function<void(const Schedule&)>& on_improvement) {
+  const auto on_order = [&](const Network&, std::span<const Time> ends, Time makespan) {
+    const Time whole = makespan + kernel_.period * left_out_;
+    if (best_makespan_ && whole >= *best_makespan_) return;
+    if (left_out_ > 0 && !is_steady(ends)) return;
+    best_makespan_ = whole;
+    for (Node node = 0; node < network_.node_count; ++node) starts_[node] = ends[node] - network_.duration[node];
+    on_improvement(expand(ends));
+  };
+  order_search::improve_within_bands(*placed_, with_fillers_, network_, starts_, budget, options, on_order);
+}
+
+Schedule Iteration::expand(std::span<const Time> ends) const {
+  const Schedule brief = placed_->schedule(order_search::item_starts(*placed_, network_, ends));
+  const auto from = microbatches_by_replica(problem_);
+  const auto to = microbatches_by_replica(whole_);
+  struct Place {
+    std::uint32_t replica = 0;
+    std::uint32_t repetition = 0;
+  };
+  std::vector<Place> places(problem_.settings().training.microbatches);
+  for (std::uint32_t replica = 0; replica < from.size(); ++replica) {
+    for (std::uint32_t i = 0; i < from[replica].size(); ++i) places[from[replica][i]] = {replica, i};
+  }
+  // Calls put(microbatch, delay) for everything that something of a microbatch, in a band, stands for.
+  const auto for_each = [&](std::uint32_t microbatch, std::uint32_t band, auto put) {
+    const Place& place = places[microbatch];
+    const std::uint32_t first = band > windows_ ? left_out_ : 0;
+    const std::uint32_t last = band >= windows_ ? left_out_ : 0;
+    for (std::uint32_t k = first; k <= last; ++k) {
+      put(to[place.replica][place.repetition + k], Duration(kernel_.period * k));
+    }
+  };
+  const Duration at_end(kernel_.period * left_out_);
+  Schedule result;
+  result.tasks.resize(whole_.task_count());
+  std::vector<std::uint32_t> band_of_task(problem_.task_count());
+  for (std::size_t t = 0; t < problem_.task_count(); ++t) {
+    const Task& task = problem_.task(TaskId(t));
+    const TaskAssignment& assignment = brief.tasks[t];
+    const Node node = network_.node_of_item[t];
+    band_of_task[t] = network_.bands[node].number;
+    if (unit_node_[node] == kNone) {
+      result.tasks[whole_.task_of(task.op, task.copy).index()] = {assignment.mode, assignment.start + at_end};
+      continue;
+    }
+    for_each(task.copy, band_of_task[t], [&](std::uint32_t microbatch, Duration delay) {
+      result.tasks[whole_.task_of(task.op, microbatch).index()] = {assignment.mode, assignment.start + delay};
+    });
+  }
+  for (std::size_t i = 0; i < brief.transfers.size(); ++i) {
+    const Transfer& transfer = brief.transfers[i];
+    const TensorId tensor = problem_.tensor_of(transfer.value);
+    const Node node = network_.node_of_item[problem_.task_count() + i];
+    const TaskId producer = *problem_.producer(transfer.value);
+    const auto add = [&](std::uint32_t copy, Duration delay) {
+      result.transfers.push_back({whole_.value_of(tensor, copy), transfer.source, transfer.destination,
+                                  transfer.start + delay, transfer.end + delay});
+    };
+    if (problem_.op(producer).phase == Phase::kOptimizer) {
+      add(problem_.copy_of(transfer.value), at_end);
+    } else {
+      for_each(problem_.copy_of(transfer.value),
+               node == kNone ? band_of_task[producer.index()] : network_.bands[node].number, add);
+    }
+  }
+  return result;
+}
+
+}  // namespace opweave::periodic

@@ -1,0 +1,68 @@
+/// A whole iteration around a kernel: ramp-up, the kernel again and again, ramp-down.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "heuristics/order_search.h"
+#include "opweave/budget.h"
+#include "opweave/problem.h"
+#include "opweave/schedule.h"
+#include "periodic/kernel.h"
+
+namespace opweave::periodic {
+
+/// A short iteration whose middle is a few windows of the kernel stands for a long one: where two windows in a row differ
+/// by exactly one period, any number of them goes in between, and all that comes after moves by as many periods. What is
+/// searched is the short one, so that the effort does not depend on the number of microbatches (docs/periodic.md).
+class Iteration {
+ public:
+  /// Nothing if `whole` has too few microbatches for a steady state with this kernel.
+  /// \pre the kernel is valid; modes of its unit are modes of `whole`.
+  static std::unique_ptr<Iteration> create(const Problem& whole, const Kernel& kernel);
+  Iteration(const Iteration&) = delete;
+  Iteration& operator=(const Iteration&) = delete;
+
+  /// Windows by which the whole iteration is longer.
+  [[nodiscard]] std::uint32_t windows_left_out() const { return left_out_; }
+  [[nodiscard]] const Problem& short_problem() const { return problem_; }
+
+  /// Searches for a better order of ramp-up and ramp-down, from that in which the kernel, unrolled, has them or from the best
+  /// that an earlier call found.
+  /// \param on_improvement  called with schedules of the whole iteration, each shorter than the one before; the first one is
+  /// that without any search
+  void improve(const Budget& budget, const OrderSearchOptions& options,
+               const std::function<void(const Schedule&)>& on_improvement);
+
+  /// Makespan of the whole iteration that was found last.
+  [[nodiscard]] std::optional<Time> makespan() const { return best_makespan_; }
+
+ private:
+  Iteration(const Problem& whole, const Kernel& kernel, Problem problem);
+  bool connect();
+  void assign_bands();
+  void let_ramps_fill_gaps();
+  [[nodiscard]] bool is_steady(std::span<const Time> ends) const;
+  [[nodiscard]] Schedule expand(std::span<const Time> ends) const;
+
+  const Problem& whole_;
+  const Kernel kernel_;
+  const Problem problem_;
+  std::optional<PlacedProblem> placed_;
+  Network network_;
+  Network with_fillers_;  ///< of the same nodes: weight gradients of the ramps fill gaps
+  std::uint32_t first_window_ = 0;  ///< that is complete
+  std::uint32_t windows_ = 0;       ///< complete ones
+  std::uint32_t left_out_ = 0;
+  std::vector<Node> unit_node_;               ///< by node of the short network; kNone = outside the kernel
+  std::vector<std::uint32_t> repetition_;     ///< by node
+  std::vector<Time> starts_;                  ///< by node, in the best order known
+  std::vector<std::pair<Node, Node>> steps_;  ///< the same node of the last two windows
+  std::optional<Time> best_makespan_;
+};
+
+}  // namespace opweave::periodic
