@@ -39,11 +39,36 @@ std::vector<Time> course(const Unit& unit, const Problem& problem, const Schedul
   return starts;
 }
 
-/// The shortest period, to a small share, at which these starts give a kernel that fits in memory.
-std::optional<Kernel> shortest_kernel(const std::shared_ptr<const Unit>& unit, std::span<const Time> starts) {
+/// Time between one repetition and the next, on average over the middle half of the schedule.
+Time natural_period(const Problem& problem, const Schedule& schedule, const std::vector<std::uint32_t>& microbatches) {
+  const std::size_t first = microbatches.size() / 4;
+  const std::size_t last = microbatches.size() - 1 - first;
+  if (last <= first) return schedule.makespan(problem).value();
+  std::vector<Time> lengths;
+  for (const OperatorId op : problem.graph().topological_order()) {
+    if (problem.graph().at(op).phase == Phase::kOptimizer) continue;
+    const auto start = [&](std::size_t i) {
+      return schedule.tasks[problem.task_of(op, microbatches[i]).index()].start.value();
+    };
+    lengths.push_back(start(last) - start(first));
+  }
+  std::ranges::nth_element(lengths, lengths.begin() + static_cast<std::ptrdiff_t>(lengths.size() / 2));
+  return std::max<Time>(1, lengths[lengths.size() / 2] / static_cast<Time>(last - first));
+}
+
+/// The shortest period, to a small share, at which the orders of these starts, at this distance of the repetitions, give a
+/// kernel that fits in memory.
+std::optional<Kernel> shortest_kernel(const std::shared_ptr<const Unit>& unit, const std::vector<Time>& starts,
+                                      Time distance) {
   const Time least = least_period(*unit);
   const auto at = [&](Time period) -> std::optional<Kernel> {
-    std::optional<Kernel> kernel = kernel_from_order(unit, starts, period);
+    // Stretched or shrunk, so that windows and orders stay as they are.
+    std::vector<Time> scaled = starts;
+    const double factor = static_cast<double>(period) / static_cast<double>(distance);
+    if (period != distance) {
+      for (Time& start : scaled) start = static_cast<Time>(static_cast<double>(start) * factor);
+    }
+    std::optional<Kernel> kernel = kernel_from_order(unit, scaled, period);
     return kernel && fits_in_memory(*kernel) ? kernel : std::nullopt;
   };
   std::optional<Kernel> best = at(least);
@@ -79,6 +104,7 @@ std::optional<Kernel> kernel_from_schedule(const Problem& whole, const Problem& 
   const std::vector<std::uint32_t> ones(lists.size(), 1);
   const Problem one = with_microbatches(problem, ones);
 
+  const Time distance = natural_period(problem, schedule, lists.front());
   std::optional<Kernel> best;
   std::shared_ptr<const Unit> unit;
   for (const double share : kMiddle) {
@@ -94,7 +120,7 @@ std::optional<Kernel> kernel_from_schedule(const Problem& whole, const Problem& 
     }
     if (!unit || unit->placed().modes() != modes) unit = Unit::create(one, std::move(modes), repeats);
     if (!unit) continue;
-    std::optional<Kernel> kernel = shortest_kernel(unit, course(*unit, problem, schedule, microbatches));
+    std::optional<Kernel> kernel = shortest_kernel(unit, course(*unit, problem, schedule, microbatches), distance);
     if (kernel && (!best || kernel->period < best->period)) best = std::move(kernel);
     if (best && best->period == least_period(*best->unit)) break;
   }

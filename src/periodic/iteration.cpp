@@ -32,9 +32,8 @@ std::unique_ptr<Iteration> Iteration::create(const Problem& whole, const Kernel&
   for (const auto& list : microbatches_by_replica(whole)) counts.push_back(static_cast<std::uint32_t>(list.size()));
   const std::uint32_t least = *std::ranges::min_element(counts);
   const std::uint32_t ramp = last_window(kernel);
-  // As many complete windows as the ramp is long: what a late window inherits from the ramp has then passed through
-  // every stage of the pipeline.
-  const std::uint32_t wanted = ramp + std::max<std::uint32_t>(2, ramp);
+  // Half as many complete windows as the ramp is long are enough for the times to settle, mostly.
+  const std::uint32_t wanted = ramp + std::max<std::uint32_t>(2, ramp / 2);
   if (least < ramp + 2) return nullptr;
   const std::uint32_t left_out = least - std::min(least, wanted);
   for (std::uint32_t& count : counts) count -= left_out;
@@ -49,7 +48,7 @@ std::unique_ptr<Iteration> Iteration::create(const Problem& whole, const Kernel&
 }
 
 Iteration::Iteration(const Problem& whole, const Kernel& kernel, Problem problem)
-    : whole_(whole), kernel_(kernel), problem_(std::move(problem)) {}
+    : whole_(whole), kernel_(kernel), least_period_(least_period(*kernel.unit)), problem_(std::move(problem)) {}
 
 bool Iteration::connect() {
   const Unit& unit = *kernel_.unit;
@@ -176,19 +175,22 @@ void Iteration::let_ramps_fill_gaps() {
   with_fillers_.successors = extended(with_fillers_.successors, [&](Node node) { return followers[node]; });
 }
 
-bool Iteration::is_steady(std::span<const Time> ends) const {
-  return std::ranges::all_of(steps_, [&](const std::pair<Node, Node>& step) {
-    return ends[step.second] == ends[step.first] + kernel_.period;
-  });
+std::optional<Time> Iteration::steady_period(std::span<const Time> ends) const {
+  const auto length = [&](const std::pair<Node, Node>& step) { return ends[step.second] - ends[step.first]; };
+  const Time period = length(steps_.front());
+  const bool is_steady = std::ranges::all_of(steps_, [&](const auto& step) { return length(step) == period; });
+  return is_steady ? std::optional(period) : std::nullopt;
 }
 
 void Iteration::improve(const Budget& budget, const OrderSearchOptions& options,
                         const std::function<void(const Schedule&)>& on_improvement) {
   const auto on_order = [&](const Network&, std::span<const Time> ends, Time makespan) {
-    const Time whole = makespan + kernel_.period * left_out_;
-    if (best_makespan_ && whole >= *best_makespan_) return;
-    if (left_out_ > 0 && !is_steady(ends)) return;
-    best_makespan_ = whole;
+    // No order of this kernel has a shorter period than its busiest resource allows.
+    if (best_makespan_ && makespan + least_period_ * left_out_ >= *best_makespan_) return;
+    const std::optional<Time> period = left_out_ > 0 ? steady_period(ends) : kernel_.period;
+    if (!period || (best_makespan_ && makespan + *period * left_out_ >= *best_makespan_)) return;
+    best_makespan_ = makespan + *period * left_out_;
+    period_ = *period;
     for (Node node = 0; node < network_.node_count; ++node) starts_[node] = ends[node] - network_.duration[node];
     on_improvement(expand(ends));
   };
@@ -213,10 +215,10 @@ Schedule Iteration::expand(std::span<const Time> ends) const {
     const std::uint32_t first = band > windows_ ? left_out_ : 0;
     const std::uint32_t last = band >= windows_ ? left_out_ : 0;
     for (std::uint32_t k = first; k <= last; ++k) {
-      put(to[place.replica][place.repetition + k], Duration(kernel_.period * k));
+      put(to[place.replica][place.repetition + k], Duration(period_ * k));
     }
   };
-  const Duration at_end(kernel_.period * left_out_);
+  const Duration at_end(period_ * left_out_);
   Schedule result;
   result.tasks.resize(whole_.task_count());
   std::vector<std::uint32_t> band_of_task(problem_.task_count());

@@ -38,19 +38,22 @@ class Iteration {
   void improve(const Budget& budget, const OrderSearchOptions& options,
                const std::function<void(const Schedule&)>& on_improvement);
 
-  /// Makespan of the whole iteration that was found last.
+  /// Of the best whole iteration that was found, if any.
   [[nodiscard]] std::optional<Time> makespan() const { return best_makespan_; }
+  /// Time between one repetition and the next in its steady state; at most that of the kernel.
+  [[nodiscard]] Time period() const { return period_; }
 
  private:
   Iteration(const Problem& whole, const Kernel& kernel, Problem problem);
   bool connect();
   void assign_bands();
   void let_ramps_fill_gaps();
-  [[nodiscard]] bool is_steady(std::span<const Time> ends) const;
+  [[nodiscard]] std::optional<Time> steady_period(std::span<const Time> ends) const;
   [[nodiscard]] Schedule expand(std::span<const Time> ends) const;
 
   const Problem& whole_;
   const Kernel kernel_;
+  const Time least_period_;
   const Problem problem_;
   std::optional<PlacedProblem> placed_;
   Network network_;
@@ -63,6 +66,7 @@ class Iteration {
   std::vector<Time> starts_;                  ///< by node, in the best order known
   std::vector<std::pair<Node, Node>> steps_;  ///< the same node of the last two windows
   std::optional<Time> best_makespan_;
+  Time period_ = 0;  ///< at which the windows of that order follow each other
 };
 
 }  // namespace opweave::periodic

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "opweave/budget.h"
 #include "periodic/repetition.h"
 
 namespace opweave::periodic {
@@ -44,5 +45,10 @@ struct Kernel {
 /// \param starts  by node of the unit's network.
 [[nodiscard]] std::optional<Kernel> kernel_from_order(std::shared_ptr<const Unit> unit, std::span<const Time> starts,
                                                       Time period);
+
+/// A kernel of the same period that fits in memory, by simulated annealing over its cyclic orders; nothing if none is
+/// found. O(evaluations x kernel_from_order).
+[[nodiscard]] std::optional<Kernel> reduce_memory(const Kernel& kernel, std::uint64_t evaluations, std::uint64_t seed,
+                                                  const Budget& budget);
 
 }  // namespace opweave::periodic
