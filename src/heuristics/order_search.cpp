@@ -232,7 +232,7 @@ void improve_within_bands(const PlacedProblem& placed, const Network& with_fille
   const auto anneal = [&](const Network& network, double heat, double from, double to) {
     Annealing annealing(network, starts, options.seed);
     if (!annealing.begin()) return false;
-    const auto show = [&] { on_order(network, annealing.ends(), annealing.makespan()); };
+    const auto show = [&] { on_order(annealing.ends(), annealing.makespan()); };
     show();
     annealing.run({heat * mean, kColdest * mean}, [&] { return (progress.next() - from) / (to - from); }, show);
     return true;

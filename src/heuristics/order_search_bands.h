@@ -10,8 +10,8 @@
 
 namespace opweave::order_search {
 
-/// Sees an order that was accepted, as the ends of the nodes of the network that it was found in.
-using OnOrder = std::function<void(const Network& network, std::span<const Time> ends, Time makespan)>;
+/// Sees an order that was accepted, as the ends of the nodes.
+using OnOrder = std::function<void(std::span<const Time> ends, Time makespan)>;
 
 /// Simulated annealing over the orders that keep the bands of the networks (see Band): every node stays in its band, and
 /// fixed nodes stay where they are. Ends as improve_order does, and as there weight gradients first fill gaps, then are

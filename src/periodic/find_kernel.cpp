@@ -11,8 +11,10 @@ namespace {
 /// Repetitions whose course through the pipeline is tried, as shares of all: what is before and after the middle still
 /// has something of the ramps.
 constexpr double kMiddle[] = {0.5, 0.4, 0.6, 0.33};
-/// Periods are told apart to this share.
-constexpr double kPeriodStep = 0.002;
+/// How much shorter than the distance of its repetitions the period of a schedule's kernel may be.
+constexpr double kFarthest = 1.3;
+/// Periods tried beside that, as multiples of the distance.
+constexpr double kStretches[] = {1.0, 1.05, 1.2};
 
 /// Starts of the nodes of a unit in one repetition of a schedule.
 std::vector<Time> course(const Unit& unit, const Problem& problem, const Schedule& schedule,
@@ -39,8 +41,38 @@ std::vector<Time> course(const Unit& unit, const Problem& problem, const Schedul
   return starts;
 }
 
-/// Time between one repetition and the next, on average over the middle half of the schedule.
-Time natural_period(const Problem& problem, const Schedule& schedule, const std::vector<std::uint32_t>& microbatches) {
+/// The shortest of a few periods at which the orders of these starts, at this distance of the repetitions, give a
+/// kernel that fits in memory.
+std::optional<Kernel> shortest_kernel(const std::shared_ptr<const Unit>& unit, const std::vector<Time>& starts,
+                                      Time distance) {
+  const Time least = least_period(*unit);
+  const auto at = [&](Time period) -> std::optional<Kernel> {
+    // Stretched or shrunk, so that windows and orders stay as they are.
+    std::vector<Time> scaled = starts;
+    const double factor = static_cast<double>(period) / static_cast<double>(distance);
+    if (period != distance) {
+      for (Time& start : scaled) start = static_cast<Time>(static_cast<double>(start) * factor);
+    }
+    std::optional<Kernel> kernel = kernel_from_order(unit, scaled, period);
+    return kernel && fits_in_memory(*kernel) ? kernel : std::nullopt;
+  };
+  // Far below the distance that they have, the orders are of no use.
+  const auto wanted = static_cast<double>(least);
+  if (static_cast<double>(distance) <= kFarthest * wanted) {
+    if (std::optional<Kernel> kernel = at(least)) return kernel;
+  }
+  for (const double stretch : kStretches) {
+    const auto period = static_cast<Time>(static_cast<double>(distance) * stretch);
+    if (period <= least) continue;
+    if (std::optional<Kernel> kernel = at(period)) return kernel;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Time distance_of_repetitions(const Problem& problem, const Schedule& schedule) {
+  const std::vector<std::uint32_t> microbatches = microbatches_by_replica(problem).front();
   const std::size_t first = microbatches.size() / 4;
   const std::size_t last = microbatches.size() - 1 - first;
   if (last <= first) return schedule.makespan(problem).value();
@@ -56,44 +88,6 @@ Time natural_period(const Problem& problem, const Schedule& schedule, const std:
   return std::max<Time>(1, lengths[lengths.size() / 2] / static_cast<Time>(last - first));
 }
 
-/// The shortest period, to a small share, at which the orders of these starts, at this distance of the repetitions, give a
-/// kernel that fits in memory.
-std::optional<Kernel> shortest_kernel(const std::shared_ptr<const Unit>& unit, const std::vector<Time>& starts,
-                                      Time distance) {
-  const Time least = least_period(*unit);
-  const auto at = [&](Time period) -> std::optional<Kernel> {
-    // Stretched or shrunk, so that windows and orders stay as they are.
-    std::vector<Time> scaled = starts;
-    const double factor = static_cast<double>(period) / static_cast<double>(distance);
-    if (period != distance) {
-      for (Time& start : scaled) start = static_cast<Time>(static_cast<double>(start) * factor);
-    }
-    std::optional<Kernel> kernel = kernel_from_order(unit, scaled, period);
-    return kernel && fits_in_memory(*kernel) ? kernel : std::nullopt;
-  };
-  std::optional<Kernel> best = at(least);
-  if (best) return best;
-  Time too_short = least;
-  for (double factor = 1.01; !best; factor = 1 + 2 * (factor - 1)) {
-    if (factor > 64) return std::nullopt;
-    const auto period = static_cast<Time>(static_cast<double>(least) * factor);
-    best = at(period);
-    if (!best) too_short = period;
-  }
-  while (static_cast<double>(best->period - too_short) > kPeriodStep * static_cast<double>(too_short)) {
-    const Time middle = too_short + (best->period - too_short) / 2;
-    std::optional<Kernel> kernel = at(middle);
-    if (kernel) {
-      best = std::move(kernel);
-    } else {
-      too_short = middle;
-    }
-  }
-  return best;
-}
-
-}  // namespace
-
 std::optional<Kernel> kernel_from_schedule(const Problem& whole, const Problem& problem, const Schedule& schedule) {
   const auto lists = microbatches_by_replica(problem);
   std::size_t least = lists.front().size();
@@ -104,7 +98,7 @@ std::optional<Kernel> kernel_from_schedule(const Problem& whole, const Problem& 
   const std::vector<std::uint32_t> ones(lists.size(), 1);
   const Problem one = with_microbatches(problem, ones);
 
-  const Time distance = natural_period(problem, schedule, lists.front());
+  const Time distance = distance_of_repetitions(problem, schedule);
   std::optional<Kernel> best;
   std::shared_ptr<const Unit> unit;
   for (const double share : kMiddle) {

@@ -11,6 +11,9 @@
 
 namespace opweave::periodic {
 
+/// Time between one repetition and the next, on average over the middle half of a schedule.
+[[nodiscard]] Time distance_of_repetitions(const Problem& problem, const Schedule& schedule);
+
 /// Kernels that have the placement and the orders of a schedule's middle: each is a valid kernel of the shortest period at
 /// which these orders fit in memory.
 /// \param whole  the problem whose iterations are wanted

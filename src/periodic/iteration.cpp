@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "heuristics/order_search_bands.h"
+#include "heuristics/order_search_moves.h"
+#include "heuristics/order_search_timing.h"
 
 namespace opweave::periodic {
 namespace {
@@ -182,22 +184,37 @@ std::optional<Time> Iteration::steady_period(std::span<const Time> ends) const {
   return is_steady ? std::optional(period) : std::nullopt;
 }
 
-void Iteration::improve(const Budget& budget, const OrderSearchOptions& options,
-                        const std::function<void(const Schedule&)>& on_improvement) {
-  const auto on_order = [&](const Network&, std::span<const Time> ends, Time makespan) {
-    // No order of this kernel has a shorter period than its busiest resource allows.
-    if (best_makespan_ && makespan + least_period_ * left_out_ >= *best_makespan_) return;
-    const std::optional<Time> period = left_out_ > 0 ? steady_period(ends) : kernel_.period;
-    if (!period || (best_makespan_ && makespan + *period * left_out_ >= *best_makespan_)) return;
-    best_makespan_ = makespan + *period * left_out_;
-    period_ = *period;
-    for (Node node = 0; node < network_.node_count; ++node) starts_[node] = ends[node] - network_.duration[node];
-    on_improvement(expand(ends));
-  };
-  order_search::improve_within_bands(*placed_, with_fillers_, network_, starts_, budget, options, on_order);
+bool Iteration::take_if_better(std::span<const Time> ends, Time makespan) {
+  // No order of this kernel has a shorter period than its busiest resource allows.
+  if (best_makespan_ && makespan + least_period_ * left_out_ >= *best_makespan_) return false;
+  const std::optional<Time> period = left_out_ > 0 ? steady_period(ends) : kernel_.period;
+  if (!period || (best_makespan_ && makespan + *period * left_out_ >= *best_makespan_)) return false;
+  best_makespan_ = makespan + *period * left_out_;
+  period_ = *period;
+  for (Node node = 0; node < network_.node_count; ++node) starts_[node] = ends[node] - network_.duration[node];
+  return true;
 }
 
-Schedule Iteration::expand(std::span<const Time> ends) const {
+void Iteration::unroll() {
+  constexpr double kAny = 0;
+  order_search::Timing timing(with_fillers_, kAny);
+  const order_search::Orders orders(with_fillers_, starts_, 1);
+  if (!timing.evaluate(orders.order(), 0)) return;
+  timing.accept();
+  take_if_better(timing.ends(), timing.cost().makespan);
+}
+
+void Iteration::improve(const Budget& budget, const OrderSearchOptions& options,
+                        const std::function<void(const Iteration&)>& on_improvement) {
+  order_search::improve_within_bands(*placed_, with_fillers_, network_, starts_, budget, options,
+                                     [&](std::span<const Time> ends, Time makespan) {
+                                       if (take_if_better(ends, makespan)) on_improvement(*this);
+                                     });
+}
+
+Schedule Iteration::schedule() const {
+  std::vector<Time> ends = starts_;
+  for (Node node = 0; node < network_.node_count; ++node) ends[node] += network_.duration[node];
   const Schedule brief = placed_->schedule(order_search::item_starts(*placed_, network_, ends));
   const auto from = microbatches_by_replica(problem_);
   const auto to = microbatches_by_replica(whole_);

@@ -31,13 +31,16 @@ class Iteration {
   [[nodiscard]] std::uint32_t windows_left_out() const { return left_out_; }
   [[nodiscard]] const Problem& short_problem() const { return problem_; }
 
-  /// Searches for a better order of ramp-up and ramp-down, from that in which the kernel, unrolled, has them or from the best
-  /// that an earlier call found.
-  /// \param on_improvement  called with schedules of the whole iteration, each shorter than the one before; the first one is
-  /// that without any search
+  /// Takes ramp-up and ramp-down from the kernel, unrolled: no search.
+  void unroll();
+  /// Searches for better orders of ramp-up and ramp-down, from the best that are known.
+  /// \param on_improvement  called whenever the whole iteration has become shorter
   void improve(const Budget& budget, const OrderSearchOptions& options,
-               const std::function<void(const Schedule&)>& on_improvement);
+               const std::function<void(const Iteration&)>& on_improvement);
 
+  [[nodiscard]] const Kernel& kernel() const { return kernel_; }
+  /// The best whole iteration. \pre makespan() has a value. O(tasks of the whole).
+  [[nodiscard]] Schedule schedule() const;
   /// Of the best whole iteration that was found, if any.
   [[nodiscard]] std::optional<Time> makespan() const { return best_makespan_; }
   /// Time between one repetition and the next in its steady state; at most that of the kernel.
@@ -49,7 +52,7 @@ class Iteration {
   void assign_bands();
   void let_ramps_fill_gaps();
   [[nodiscard]] std::optional<Time> steady_period(std::span<const Time> ends) const;
-  [[nodiscard]] Schedule expand(std::span<const Time> ends) const;
+  bool take_if_better(std::span<const Time> ends, Time makespan);
 
   const Problem& whole_;
   const Kernel kernel_;

@@ -8,6 +8,9 @@
 namespace opweave::periodic {
 namespace {
 
+/// Edges that are loosened before the order is given up: one that needs more is far from any kernel of this period.
+constexpr std::size_t kMostTurns = 60;
+
 /// Difference constraints on the phases of a kernel whose cyclic orders are given. A positive cycle among them always
 /// has an edge of precedence on it (unless a resource alone is overloaded); the node at its end is put off to the next
 /// window, with all that depends on it, which loosens that edge by a period and tightens none.
@@ -30,9 +33,7 @@ class CyclicOrder {
   }
 
   std::optional<Kernel> solve() {
-    // Each turn loosens an edge, and no edge needs it more often than the chain is long; far fewer are seen.
-    const std::size_t most = 4 * unit_->nodes().size() + 64;
-    for (std::size_t turn = 0; turn < most; ++turn) {
+    for (std::size_t turn = 0; turn < kMostTurns; ++turn) {
       const Node on_cycle = relax();
       if (on_cycle == kNone) return finish();
       if (!loosen(on_cycle)) return std::nullopt;

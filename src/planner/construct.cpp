@@ -40,8 +40,10 @@ struct Candidate {
 
 class Constructor {
  public:
-  Constructor(const Problem& problem, const Budget& budget, IncumbentStore& incumbent)
-      : problem_(problem), budget_(budget), incumbent_(incumbent) {}
+  using See = std::function<void(const Schedule& schedule, const std::string& method)>;
+
+  Constructor(const Problem& problem, const Budget& budget, IncumbentStore& incumbent, const See& see)
+      : problem_(problem), budget_(budget), incumbent_(incumbent), see_(see) {}
 
   Construction run() {
     std::vector<Candidate> candidates;
@@ -207,11 +209,16 @@ class Constructor {
 
   void add_expert(const Schedule& schedule, const std::string& name) {
     ++result_.evaluations;
-    if (is_valid(problem_, schedule)) keep(schedule, name);  // else: too much memory
+    if (is_valid(problem_, schedule)) {
+      keep(schedule, name);
+    } else if (see_) {
+      see_(schedule, name);  // too much memory
+    }
   }
 
   /// A start is remembered only if it is valid, and only the best one per placement.
   void keep(Schedule schedule, const std::string& method) {
+    if (see_) see_(schedule, method);
     const Duration makespan = schedule.makespan(problem_);
     const auto same_placement = [&](const Start& start) {
       return std::ranges::equal(start.schedule.tasks, schedule.tasks, {}, &TaskAssignment::mode, &TaskAssignment::mode);
@@ -231,6 +238,7 @@ class Constructor {
   const Problem& problem_;
   const Budget& budget_;
   IncumbentStore& incumbent_;
+  const See& see_;
   Construction result_;
   double asked_ = budget_.elapsed();  ///< when the last step ended
   double longest_step_ = 0;           ///< seconds
@@ -240,8 +248,9 @@ class Constructor {
 
 }  // namespace
 
-Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent) {
-  return Constructor(problem, budget, incumbent).run();
+Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
+                       const std::function<void(const Schedule& schedule, const std::string& method)>& see) {
+  return Constructor(problem, budget, incumbent, see).run();
 }
 
 }  // namespace opweave

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,9 @@ struct Construction {
 
 /// Offers to `incumbent` the list schedules of the guessed placements under all priority rules, and the
 /// expert schedules that apply. The first list schedule is always finished, even past the budget.
-[[nodiscard]] Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent);
+/// \param see  called with every schedule, even if it takes too much memory; may be empty
+[[nodiscard]] Construction construct(
+    const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
+    const std::function<void(const Schedule& schedule, const std::string& method)>& see = {});
 
 }  // namespace opweave

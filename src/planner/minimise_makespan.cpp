@@ -12,6 +12,7 @@
 #include "planner/construct.h"
 #include "planner/improve.h"
 #include "planner/incumbent.h"
+#include "planner/periodic_plans.h"
 
 namespace opweave {
 namespace {
@@ -102,14 +103,17 @@ struct FirstPlan {
   std::vector<Incumbent> trajectory;
 };
 
-FirstPlan first_plan(const Problem& problem, const Budget& budget,
+FirstPlan first_plan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
                      const std::function<void(const Progress&)>& on_progress) {
   std::atomic<bool> is_there = false;
   IncumbentStore incumbent(problem, budget, {}, [&](const Progress& progress) {
     is_there = progress.makespan.has_value();
     on_progress(progress);
   });
-  (void)construct(problem, budget.until(&is_there), incumbent);
+  if (PeriodicPlans::apply_to(problem)) {
+    (void)PeriodicPlans(problem, options, incumbent).construct(budget.until(&is_there));
+  }
+  if (!is_there) (void)construct(problem, budget.until(&is_there), incumbent);
   if (!incumbent.makespan()) return {};
   return {incumbent.schedule(), incumbent.method(), incumbent.trajectory()};
 }
@@ -121,7 +125,7 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
   if (options.warm_start) {
     first = {options.warm_start, kWarmStart, {}};
   } else if (budget.remaining()) {
-    first = first_plan(problem, budget, on_progress);
+    first = first_plan(problem, budget, options, on_progress);
   }
   if (!first.schedule) {
     if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) return infeasible(proofs.front());
@@ -143,7 +147,29 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
   IncumbentStore incumbent(problem, budget, finding.bounds, on_progress);
   if (first.schedule) incumbent.offer(*first.schedule, first.method);
 
+  const auto finish = [&] {
+    conclude(incumbent, finding);
+    // The first plan was there before this store.
+    if (!first.trajectory.empty()) finding.trajectory.front() = first.trajectory.front();
+    finding.bounds = incumbent.bounds();
+    finding.is_optimal = incumbent.is_optimal();
+    return finding;
+  };
+  std::optional<std::uint64_t> work = budget.work_limit();
+  const auto spend = [&](std::uint64_t evaluations) {
+    if (work) *work -= std::min(*work, evaluations);
+  };
+  if (PeriodicPlans::apply_to(problem)) {
+    PeriodicPlans periodic(problem, options, incumbent);
+    spend(periodic.construct(budget));
+    // Where kernels lead, what else there is - schedules and searches of the whole - takes longer and finds less.
+    if (periodic.lead()) {
+      periodic.improve(budget, work);
+      return finish();
+    }
+  }
   Construction construction = construct(problem, budget, incumbent);
+  spend(construction.evaluations);
   if (!incumbent.makespan()) {
     if (!incumbent.last_rejection().empty()) {
       throw InternalError("check rejected every plan, the last one from " + incumbent.last_rejection());
@@ -160,16 +186,9 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
     construction.starts.insert(behind, {*options.warm_start, makespan, kWarmStart});
   }
   if (!incumbent.is_optimal() && !budget.expired()) {
-    std::optional<std::uint64_t> work = budget.work_limit();
-    if (work) work = *work - std::min(*work, construction.evaluations);
     improve(problem, budget, options, construction.starts, work, incumbent);
   }
-  conclude(incumbent, finding);
-  // The first plan was there before this store.
-  if (!first.trajectory.empty()) finding.trajectory.front() = first.trajectory.front();
-  finding.bounds = incumbent.bounds();
-  finding.is_optimal = incumbent.is_optimal();
-  return finding;
+  return finish();
 }
 
 }  // namespace

@@ -1,0 +1,58 @@
+/// Plans of long iterations: a kernel, repeated (docs/periodic.md).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "opweave/budget.h"
+#include "opweave/planner.h"
+#include "opweave/problem.h"
+#include "periodic/iteration.h"
+#include "planner/incumbent.h"
+
+namespace opweave {
+
+/// Finds kernels in schedules of a short iteration, and improves the ramps around the best of them. What is searched does
+/// not grow with the number of microbatches.
+class PeriodicPlans {
+ public:
+  /// The problem repeats enough microbatches for the effort to pay.
+  static bool apply_to(const Problem& problem);
+
+  PeriodicPlans(const Problem& problem, const PlannerOptions& options, IncumbentStore& incumbent)
+      : problem_(problem), options_(options), incumbent_(incumbent) {}
+
+  /// Offers a plan for every kernel that is better than those before. Stops when a kernel cannot have a shorter period on any
+  /// placement that is left, or with the budget. Returns the schedules built.
+  std::uint64_t construct(const Budget& budget);
+  /// The incumbent is one of these plans, and schedules of the short iteration do not promise better ones.
+  [[nodiscard]] bool lead() const;
+  /// Improves the ramps of the best plans. Under a work limit the result does not depend on the number of threads.
+  /// \param work  orders to try, if limited
+  void improve(const Budget& budget, std::optional<std::uint64_t> work);
+
+ private:
+  struct Candidate {
+    periodic::Kernel kernel;
+    std::string method;
+    Duration makespan;
+  };
+  struct Attempt;
+
+  bool consider(const Problem& trial, const Schedule& schedule, const std::string& method);
+  void offer(const periodic::Iteration& iteration, const std::string& origin);
+  void run(std::vector<Attempt>& attempts, const Budget& budget);
+
+  const Problem& problem_;
+  const PlannerOptions& options_;
+  IncumbentStore& incumbent_;
+  std::vector<Candidate> candidates_;       ///< one per placement, best first
+  std::atomic<double> offer_seconds_ = 0;   ///< longest so far
+  std::optional<Duration> without_kernel_;  ///< makespan if the best schedule of the short iteration just went on
+};
+
+}  // namespace opweave
