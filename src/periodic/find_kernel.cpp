@@ -13,8 +13,6 @@ namespace {
 constexpr double kMiddle[] = {0.5, 0.4, 0.6, 0.33};
 /// How much shorter than the distance of its repetitions the period of a schedule's kernel may be.
 constexpr double kFarthest = 1.3;
-/// Periods tried beside that, as multiples of the distance.
-constexpr double kStretches[] = {1.0, 1.05, 1.2};
 
 /// Starts of the nodes of a unit in one repetition of a schedule.
 std::vector<Time> course(const Unit& unit, const Problem& problem, const Schedule& schedule,
@@ -46,27 +44,27 @@ std::vector<Time> course(const Unit& unit, const Problem& problem, const Schedul
 std::optional<Kernel> shortest_kernel(const std::shared_ptr<const Unit>& unit, const std::vector<Time>& starts,
                                       Time distance) {
   const Time least = least_period(*unit);
-  const auto at = [&](Time period) -> std::optional<Kernel> {
-    // Stretched or shrunk, so that windows and orders stay as they are.
-    std::vector<Time> scaled = starts;
-    const double factor = static_cast<double>(period) / static_cast<double>(distance);
-    if (period != distance) {
-      for (Time& start : scaled) start = static_cast<Time>(static_cast<double>(start) * factor);
-    }
-    std::optional<Kernel> kernel = kernel_from_order(unit, scaled, period);
+  const auto fitting = [&](std::span<const Time> at, Time period) -> std::optional<Kernel> {
+    std::optional<Kernel> kernel = kernel_from_order(unit, at, period);
     return kernel && fits_in_memory(*kernel) ? kernel : std::nullopt;
   };
+  // Stretched or shrunk, windows and orders stay as they are.
+  const auto scaled = [&](Time period) {
+    std::vector<Time> result = starts;
+    const double factor = static_cast<double>(period) / static_cast<double>(distance);
+    for (Time& start : result) start = static_cast<Time>(static_cast<double>(start) * factor);
+    return fitting(result, period);
+  };
   // Far below the distance that they have, the orders are of no use.
-  const auto wanted = static_cast<double>(least);
-  if (static_cast<double>(distance) <= kFarthest * wanted) {
-    if (std::optional<Kernel> kernel = at(least)) return kernel;
+  if (static_cast<double>(distance) <= kFarthest * static_cast<double>(least)) {
+    if (std::optional<Kernel> kernel = scaled(least)) return kernel;
   }
-  for (const double stretch : kStretches) {
-    const auto period = static_cast<Time>(static_cast<double>(distance) * stretch);
-    if (period <= least) continue;
-    if (std::optional<Kernel> kernel = at(period)) return kernel;
+  // From the distance on fewer repetitions run at a time.
+  const Time span = *std::ranges::max_element(starts) - *std::ranges::min_element(starts);
+  for (Time period = std::max(least, distance);; period += period / 4) {
+    if (std::optional<Kernel> kernel = fitting(starts, period)) return kernel;
+    if (period > 2 * span) return std::nullopt;
   }
-  return std::nullopt;
 }
 
 }  // namespace

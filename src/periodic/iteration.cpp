@@ -12,6 +12,31 @@
 namespace opweave::periodic {
 namespace {
 
+/// Complete windows of the kernel in the middle of a short iteration.
+constexpr std::uint32_t kFewestWindows = 2;
+
+/// More edges for a network: (earlier, later). Its topological order need not follow them.
+void add_edges(Network& network, const std::vector<std::pair<Node, Node>>& edges) {
+  std::vector<std::vector<Node>> before(network.node_count);
+  std::vector<std::vector<Node>> after(network.node_count);
+  for (const auto& [earlier, later] : edges) {
+    before[later].push_back(earlier);
+    after[earlier].push_back(later);
+  }
+  const auto extend = [&](detail::Lists<Node>& lists, const std::vector<std::vector<Node>>& additions) {
+    detail::Lists<Node> result;
+    for (Node node = 0; node < network.node_count; ++node) {
+      const auto list = lists[node];
+      result.items.insert(result.items.end(), list.begin(), list.end());
+      result.items.insert(result.items.end(), additions[node].begin(), additions[node].end());
+      result.close_list();
+    }
+    lists = std::move(result);
+  };
+  extend(network.predecessors, before);
+  extend(network.successors, after);
+}
+
 /// The kernel later or earlier by whole periods, so that its first window is number 0.
 Kernel from_window_zero(Kernel kernel) {
   Time first = std::numeric_limits<Time>::max();
@@ -34,10 +59,9 @@ std::unique_ptr<Iteration> Iteration::create(const Problem& whole, const Kernel&
   for (const auto& list : microbatches_by_replica(whole)) counts.push_back(static_cast<std::uint32_t>(list.size()));
   const std::uint32_t least = *std::ranges::min_element(counts);
   const std::uint32_t ramp = last_window(kernel);
-  // Half as many complete windows as the ramp is long are enough for the times to settle, mostly.
-  const std::uint32_t wanted = ramp + std::max<std::uint32_t>(2, ramp / 2);
-  if (least < ramp + 2) return nullptr;
-  const std::uint32_t left_out = least - std::min(least, wanted);
+  if (least < ramp + kFewestWindows) return nullptr;
+  // Mostly the times settle in half as many windows as the ramp is long.
+  const std::uint32_t left_out = least - std::min(least, ramp + std::max(kFewestWindows, ramp / 2));
   for (std::uint32_t& count : counts) count -= left_out;
   std::unique_ptr<Iteration> iteration(new Iteration(whole, kernel, with_microbatches(whole, counts)));
   iteration->first_window_ = ramp;
@@ -46,7 +70,8 @@ std::unique_ptr<Iteration> Iteration::create(const Problem& whole, const Kernel&
   if (!iteration->connect()) return nullptr;
   iteration->assign_bands();
   iteration->let_ramps_fill_gaps();
-  return iteration;
+  iteration->hold_together();
+  return iteration->unroll() ? std::move(iteration) : nullptr;
 }
 
 Iteration::Iteration(const Problem& whole, const Kernel& kernel, Problem problem)
@@ -149,32 +174,64 @@ void Iteration::let_ramps_fill_gaps() {
       waits_for[with_fillers_.resources[node].front()].push_back(node);
     }
   }
-  std::vector<std::vector<Node>> more(with_fillers_.node_count);
+  std::vector<std::pair<Node, Node>> edges;
   for (std::size_t resource = 0; resource < waits_for.size(); ++resource) {
     for (const Node filler : waits_for[resource]) {
       if (first_fixed[resource] == kNone) {
         with_fillers_.fills_gaps[filler] = false;
       } else {
-        more[first_fixed[resource]].push_back(filler);
+        edges.emplace_back(filler, first_fixed[resource]);
       }
     }
   }
-  const auto extended = [&](const detail::Lists<Node>& lists, auto additions) {
-    detail::Lists<Node> result;
-    for (Node node = 0; node < with_fillers_.node_count; ++node) {
-      const auto list = lists[node];
-      result.items.insert(result.items.end(), list.begin(), list.end());
-      for (const Node other : additions(node)) result.items.push_back(other);
-      result.close_list();
+  add_edges(with_fillers_, edges);
+}
+
+/// Without this a resource with time to spare would run ahead of the others, more and more from window to window, where
+/// memory lets it. The first node of every resource's window waits for that of the busiest resource, as many windows ago as
+/// in the kernel, and the other way round: all then grow alike, and no later than the kernel does.
+void Iteration::hold_together() {
+  const Unit& unit = *kernel_.unit;
+  const std::size_t resources = unit.network().resource_count;
+  std::vector<Node> first(resources, kNone);
+  std::size_t busiest = 0;
+  Time most = -1;
+  for (std::size_t resource = 0; resource < resources; ++resource) {
+    Time load = 0;
+    for (const Node node : unit.on_resource(resource)) {
+      load += unit.network().duration[node];
+      if (unit.network().duration[node] == 0) continue;  // ties with others in the order
+      if (first[resource] == kNone || kernel_.phase(node) < kernel_.phase(first[resource])) first[resource] = node;
     }
-    return result;
-  };
-  std::vector<std::vector<Node>> followers(with_fillers_.node_count);
-  for (Node node = 0; node < with_fillers_.node_count; ++node) {
-    for (const Node filler : more[node]) followers[filler].push_back(node);
+    if (first[resource] != kNone && load > most) {
+      most = load;
+      busiest = resource;
+    }
   }
-  with_fillers_.predecessors = extended(with_fillers_.predecessors, [&](Node node) { return more[node]; });
-  with_fillers_.successors = extended(with_fillers_.successors, [&](Node node) { return followers[node]; });
+  if (most < 0) return;
+  std::vector<std::vector<Node>> in_window(unit.network().node_count);
+  for (Node node = 0; node < network_.node_count; ++node) {
+    const order_search::Band& band = network_.bands[node];
+    if (!band.is_fixed()) continue;
+    std::vector<Node>& list = in_window[unit_node_[node]];
+    list.resize(windows_, kNone);
+    list[band.number - 1] = node;
+  }
+  std::vector<std::pair<Node, Node>> edges;
+  const auto follow = [&](Node earlier, Node later) {
+    const Time excess = kernel_.phase(earlier) + unit.network().duration[earlier] - kernel_.phase(later);
+    const auto back = static_cast<std::size_t>(excess <= 0 ? 0 : (excess + kernel_.period - 1) / kernel_.period);
+    for (std::size_t window = back; window < windows_; ++window) {
+      edges.emplace_back(in_window[earlier][window - back], in_window[later][window]);
+    }
+  };
+  for (std::size_t resource = 0; resource < resources; ++resource) {
+    if (resource == busiest || first[resource] == kNone || first[resource] == first[busiest]) continue;
+    follow(first[busiest], first[resource]);
+    follow(first[resource], first[busiest]);
+  }
+  add_edges(network_, edges);
+  add_edges(with_fillers_, edges);
 }
 
 std::optional<Time> Iteration::steady_period(std::span<const Time> ends) const {
@@ -186,22 +243,57 @@ std::optional<Time> Iteration::steady_period(std::span<const Time> ends) const {
 
 bool Iteration::take_if_better(std::span<const Time> ends, Time makespan) {
   // No order of this kernel has a shorter period than its busiest resource allows.
-  if (best_makespan_ && makespan + least_period_ * left_out_ >= *best_makespan_) return false;
-  const std::optional<Time> period = left_out_ > 0 ? steady_period(ends) : kernel_.period;
-  if (!period || (best_makespan_ && makespan + *period * left_out_ >= *best_makespan_)) return false;
-  best_makespan_ = makespan + *period * left_out_;
+  const auto is_better = [&](Time whole) { return !best_makespan_ || whole < *best_makespan_; };
+  if (!is_better(makespan + least_period_ * left_out_)) return false;
+  std::optional<Time> period = kernel_.period;
+  Delay delay;
+  if (left_out_ > 0) period = steady_period(ends);
+  if (!period) {
+    period = kernel_.period;
+    delay = delay_to_kernel(ends);
+  }
+  const Time whole = makespan + *period * left_out_ + delay.of_rest;
+  if (!is_better(whole)) return false;
+  best_makespan_ = whole;
   period_ = *period;
-  for (Node node = 0; node < network_.node_count; ++node) starts_[node] = ends[node] - network_.duration[node];
+  for (Node node = 0; node < network_.node_count; ++node) {
+    starts_[node] = ends[node] - network_.duration[node];
+    const order_search::Band& band = network_.bands[node];
+    if (band.number > windows_) starts_[node] += delay.of_rest;
+    if (delay.kernel_at && band.is_fixed()) starts_[node] = *delay.kernel_at + in_kernel(node);
+  }
   return true;
 }
 
-void Iteration::unroll() {
+Time Iteration::in_kernel(Node node) const {
+  return kernel_.starts[unit_node_[node]] + kernel_.period * repetition_[node];
+}
+
+/// The windows put off until all of them are as in the kernel, and what comes after by as much as any node of theirs:
+/// then nobody starts before what it waits for, as each wait is within the ramp-up, from it, within the kernel, or of the
+/// rest for something that was put off by no more than itself.
+Iteration::Delay Iteration::delay_to_kernel(std::span<const Time> ends) const {
+  Delay delay;
+  Time at = std::numeric_limits<Time>::min();
+  Time earliest = std::numeric_limits<Time>::max();
+  for (Node node = 0; node < network_.node_count; ++node) {
+    if (!network_.bands[node].is_fixed()) continue;
+    const Time offset = ends[node] - network_.duration[node] - in_kernel(node);
+    at = std::max(at, offset);
+    earliest = std::min(earliest, offset);
+  }
+  delay.kernel_at = at;
+  delay.of_rest = at - earliest;
+  return delay;
+}
+
+bool Iteration::unroll() {
   constexpr double kAny = 0;
   order_search::Timing timing(with_fillers_, kAny);
   const order_search::Orders orders(with_fillers_, starts_, 1);
-  if (!timing.evaluate(orders.order(), 0)) return;
+  if (!timing.evaluate(orders.order(), 0)) return false;
   timing.accept();
-  take_if_better(timing.ends(), timing.cost().makespan);
+  return take_if_better(timing.ends(), timing.cost().makespan);
 }
 
 void Iteration::improve(const Budget& budget, const OrderSearchOptions& options,

@@ -17,11 +17,13 @@
 namespace opweave::periodic {
 
 /// A short iteration whose middle is a few windows of the kernel stands for a long one: where two windows in a row differ
-/// by exactly one period, any number of them goes in between, and all that comes after moves by as many periods. What is
-/// searched is the short one, so that the effort does not depend on the number of microbatches (docs/periodic.md).
+/// by exactly one period, any number of them goes in between, and all that comes after moves by as many periods; where they
+/// do not, the windows are put off until they are as in the kernel. What is searched is the short one, so that the effort
+/// does not depend on the number of microbatches (docs/periodic.md).
 class Iteration {
  public:
-  /// Nothing if `whole` has too few microbatches for a steady state with this kernel.
+  /// Ramp-up and ramp-down as the kernel, unrolled, has them. Nothing if `whole` has too few microbatches for a steady state
+  /// with this kernel.
   /// \pre the kernel is valid; modes of its unit are modes of `whole`.
   static std::unique_ptr<Iteration> create(const Problem& whole, const Kernel& kernel);
   Iteration(const Iteration&) = delete;
@@ -31,18 +33,16 @@ class Iteration {
   [[nodiscard]] std::uint32_t windows_left_out() const { return left_out_; }
   [[nodiscard]] const Problem& short_problem() const { return problem_; }
 
-  /// Takes ramp-up and ramp-down from the kernel, unrolled: no search.
-  void unroll();
-  /// Searches for better orders of ramp-up and ramp-down, from the best that are known.
+  /// Searches for better orders of ramp-up and ramp-down than those of the kernel, unrolled, or that an earlier call found.
   /// \param on_improvement  called whenever the whole iteration has become shorter
   void improve(const Budget& budget, const OrderSearchOptions& options,
                const std::function<void(const Iteration&)>& on_improvement);
 
   [[nodiscard]] const Kernel& kernel() const { return kernel_; }
-  /// The best whole iteration. \pre makespan() has a value. O(tasks of the whole).
+  /// The best whole iteration. O(its tasks).
   [[nodiscard]] Schedule schedule() const;
-  /// Of the best whole iteration that was found, if any.
-  [[nodiscard]] std::optional<Time> makespan() const { return best_makespan_; }
+  /// Of the best whole iteration.
+  [[nodiscard]] Time makespan() const { return *best_makespan_; }
   /// Time between one repetition and the next in its steady state; at most that of the kernel.
   [[nodiscard]] Time period() const { return period_; }
 
@@ -51,7 +51,15 @@ class Iteration {
   bool connect();
   void assign_bands();
   void let_ramps_fill_gaps();
+  void hold_together();
+  bool unroll();
   [[nodiscard]] std::optional<Time> steady_period(std::span<const Time> ends) const;
+  struct Delay {
+    std::optional<Time> kernel_at;  ///< of the kernel's time 0; nothing = the windows stay where they are
+    Time of_rest = 0;               ///< what comes after the windows
+  };
+  [[nodiscard]] Delay delay_to_kernel(std::span<const Time> ends) const;
+  [[nodiscard]] Time in_kernel(Node node) const;
   bool take_if_better(std::span<const Time> ends, Time makespan);
 
   const Problem& whole_;

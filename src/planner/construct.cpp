@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -40,10 +41,9 @@ struct Candidate {
 
 class Constructor {
  public:
-  using See = std::function<void(const Schedule& schedule, const std::string& method)>;
-
-  Constructor(const Problem& problem, const Budget& budget, IncumbentStore& incumbent, const See& see)
-      : problem_(problem), budget_(budget), incumbent_(incumbent), see_(see) {}
+  Constructor(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
+              const ConstructionOptions& options)
+      : problem_(problem), budget_(budget), incumbent_(incumbent), options_(options) {}
 
   Construction run() {
     std::vector<Candidate> candidates;
@@ -79,6 +79,8 @@ class Constructor {
     for (const PriorityRule& rule : priority_rules(*placed, reference)) {
       ++result_.evaluations;
       keep(placed->schedule(list_schedule(*placed, reference, rule.priority)), guess.method + ", " + rule.name);
+      if (finished()) break;
+      if (options_.experts_early) add_experts();
       if (finished()) break;
     }
     return true;
@@ -198,6 +200,7 @@ class Constructor {
   /// Every expert as published, and its order with the blocks taken apart: operators then start as soon as
   /// their inputs and streams allow.
   void add_experts() {
+    if (std::exchange(experts_added_, true)) return;
     for (const ExpertPlan& expert : expert_plans(problem_, budget_)) {
       add_expert(expert.schedule, expert.name);
       add_expert(simulate(problem_, execution_order(problem_, expert.schedule), {problem_.settings().contention, 1, {}})
@@ -211,14 +214,14 @@ class Constructor {
     ++result_.evaluations;
     if (is_valid(problem_, schedule)) {
       keep(schedule, name);
-    } else if (see_) {
-      see_(schedule, name);  // too much memory
+    } else if (options_.see) {
+      options_.see(schedule, name);  // too much memory
     }
   }
 
   /// A start is remembered only if it is valid, and only the best one per placement.
   void keep(Schedule schedule, const std::string& method) {
-    if (see_) see_(schedule, method);
+    if (options_.see) options_.see(schedule, method);
     const Duration makespan = schedule.makespan(problem_);
     const auto same_placement = [&](const Start& start) {
       return std::ranges::equal(start.schedule.tasks, schedule.tasks, {}, &TaskAssignment::mode, &TaskAssignment::mode);
@@ -238,7 +241,8 @@ class Constructor {
   const Problem& problem_;
   const Budget& budget_;
   IncumbentStore& incumbent_;
-  const See& see_;
+  const ConstructionOptions& options_;
+  bool experts_added_ = false;
   Construction result_;
   double asked_ = budget_.elapsed();  ///< when the last step ended
   double longest_step_ = 0;           ///< seconds
@@ -249,8 +253,8 @@ class Constructor {
 }  // namespace
 
 Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
-                       const std::function<void(const Schedule& schedule, const std::string& method)>& see) {
-  return Constructor(problem, budget, incumbent, see).run();
+                       const ConstructionOptions& options) {
+  return Constructor(problem, budget, incumbent, options).run();
 }
 
 }  // namespace opweave

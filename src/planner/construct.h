@@ -20,6 +20,13 @@ struct Start {
   std::string method;
 };
 
+struct ConstructionOptions {
+  /// Called with every schedule, even if it takes too much memory; may be empty.
+  std::function<void(const Schedule& schedule, const std::string& method)> see = {};
+  /// Published schedules as soon as there is one plan, rather than when all placements have been tried.
+  bool experts_early = false;
+};
+
 /// What construction achieved.
 struct Construction {
   std::vector<Start> starts;        ///< one per placement, best first
@@ -29,9 +36,7 @@ struct Construction {
 
 /// Offers to `incumbent` the list schedules of the guessed placements under all priority rules, and the
 /// expert schedules that apply. The first list schedule is always finished, even past the budget.
-/// \param see  called with every schedule, even if it takes too much memory; may be empty
-[[nodiscard]] Construction construct(
-    const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
-    const std::function<void(const Schedule& schedule, const std::string& method)>& see = {});
+[[nodiscard]] Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
+                                     const ConstructionOptions& options = {});
 
 }  // namespace opweave

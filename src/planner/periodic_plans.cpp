@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "periodic/find_kernel.h"
+#include "periodic/kernel_search.h"
 #include "planner/construct.h"
 
 namespace opweave {
@@ -16,10 +17,12 @@ namespace {
 
 /// Microbatches of the iteration in whose middle kernels are sought: at least so many, and so many per device, to have
 /// a steady state between two ramps.
-constexpr std::uint32_t kTrialMicrobatches = 64;
-constexpr std::uint32_t kTrialMicrobatchesPerDevice = 4;
+constexpr std::uint32_t kTrialMicrobatches = 24;
+constexpr std::uint32_t kTrialMicrobatchesPerDevice = 6;
 /// Share of the time for that.
 constexpr double kConstructionShare = 0.15;
+/// Share of the time, or of the work, to shorten the periods of kernels that are not as short as they can be.
+constexpr double kShortenShare = 0.3;
 /// Candidates whose ramps get a trial before the best gets the rest, and the share of all trials.
 constexpr std::size_t kTrials = 3;
 constexpr double kTrialShare = 0.3;
@@ -80,14 +83,16 @@ bool PeriodicPlans::apply_to(const Problem& problem) {
 /// True if nothing better can come on this placement, but for the ramps.
 bool PeriodicPlans::consider(const Problem& trial, const Schedule& schedule, const std::string& method) {
   const std::optional<periodic::Kernel> kernel = periodic::kernel_from_schedule(problem_, trial, schedule);
-  if (!kernel) return false;
-  const std::unique_ptr<periodic::Iteration> iteration = periodic::Iteration::create(problem_, *kernel);
+  return kernel && keep(*kernel, method);
+}
+
+/// Keeps the best kernel of each placement. True as consider().
+bool PeriodicPlans::keep(const periodic::Kernel& kernel, const std::string& method) {
+  const std::unique_ptr<periodic::Iteration> iteration = periodic::Iteration::create(problem_, kernel);
   if (!iteration) return false;
-  iteration->unroll();
-  if (!iteration->makespan()) return false;
-  const Duration makespan(*iteration->makespan());
+  const Duration makespan(iteration->makespan());
   const auto same_placement = [&](const Candidate& candidate) {
-    return candidate.kernel.unit->placed().modes() == kernel->unit->placed().modes();
+    return candidate.kernel.unit->placed().modes() == kernel.unit->placed().modes();
   };
   const auto known = std::find_if(candidates_.begin(), candidates_.end(), same_placement);
   if (known == candidates_.end() || makespan < known->makespan) {
@@ -96,13 +101,39 @@ bool PeriodicPlans::consider(const Problem& trial, const Schedule& schedule, con
     if (known != candidates_.end()) candidates_.erase(known);
     const auto behind = std::find_if(candidates_.begin(), candidates_.end(),
                                      [&](const Candidate& candidate) { return candidate.makespan > makespan; });
-    candidates_.insert(behind, {*kernel, method, makespan});
+    candidates_.insert(behind, {kernel, method, makespan});
   }
-  return iteration->period() == periodic::least_period(*kernel->unit);
+  return iteration->period() == periodic::least_period(*kernel.unit);
+}
+
+/// Searches for shorter periods of the best candidates. Returns the orders tried.
+std::uint64_t PeriodicPlans::shorten_periods(const Budget& budget) {
+  std::vector<Candidate> tried;
+  for (const Candidate& candidate : candidates_) {
+    if (tried.size() < kTrials && candidate.kernel.period > periodic::least_period(*candidate.kernel.unit)) {
+      tried.push_back(candidate);
+    }
+  }
+  std::uint64_t evaluations = 0;
+  for (std::size_t i = 0; i < tried.size() && !budget.expired(); ++i) {
+    periodic::KernelSearchOptions options;
+    options.seed = options_.seed + i;
+    options.max_evaluations = std::numeric_limits<std::uint64_t>::max();
+    if (!budget.remaining()) {
+      const double all = static_cast<double>(budget.work_limit().value_or(kDefaultWork)) * kShortenShare;
+      options.max_evaluations = static_cast<std::uint64_t>(all / static_cast<double>(tried.size()));
+      evaluations += options.max_evaluations;
+    }
+    std::optional<periodic::Kernel> best;
+    periodic::shorten_period(tried[i].kernel, budget.share(1.0 / static_cast<double>(tried.size() - i)), options,
+                             [&](const periodic::Kernel& kernel) { best = kernel; });
+    if (best) keep(*best, tried[i].method);
+  }
+  return evaluations;
 }
 
 void PeriodicPlans::offer(const periodic::Iteration& iteration, const std::string& origin) {
-  const Duration makespan(*iteration.makespan());
+  const Duration makespan(iteration.makespan());
   if (incumbent_.makespan() && makespan >= *incumbent_.makespan()) return;
   const Budget clock;
   incumbent_.offer(iteration.schedule(), describe(iteration, origin));
@@ -118,15 +149,18 @@ std::uint64_t PeriodicPlans::construct(const Budget& given) {
   std::atomic<bool> is_done = false;
   const Budget budget = given.share(kConstructionShare).until(&is_done);
   IncumbentStore store(trial, budget, {}, {});
-  const Construction construction =
-      opweave::construct(trial, budget, store, [&](const Schedule& schedule, const std::string& method) {
-        const bool is_over = given.expired() && !candidates_.empty();
-        if (is_over || (consider(trial, schedule, method) && is_fixed)) is_done = true;
-      });
+  ConstructionOptions options;
+  options.experts_early = true;
+  options.see = [&](const Schedule& schedule, const std::string& method) {
+    const bool is_over = given.expired() && !candidates_.empty();
+    if (is_over || (consider(trial, schedule, method) && is_fixed)) is_done = true;
+  };
+  const Construction construction = opweave::construct(trial, budget, store, options);
+  std::uint64_t evaluations = construction.evaluations;
+  if (!given.expired()) evaluations += shorten_periods(given.share(kShortenShare));
   if (!candidates_.empty()) {
     const std::unique_ptr<periodic::Iteration> best =
         periodic::Iteration::create(problem_, candidates_.front().kernel);
-    best->unroll();
     offer(*best, candidates_.front().method);
   }
   if (store.makespan()) {
@@ -136,7 +170,7 @@ std::uint64_t PeriodicPlans::construct(const Budget& given) {
                                   trial.settings().training.replicas;
     without_kernel_ = *store.makespan() + Duration(static_cast<std::int64_t>(rest * per_microbatch));
   }
-  return construction.evaluations;
+  return evaluations;
 }
 
 bool PeriodicPlans::lead() const {
@@ -169,7 +203,7 @@ void PeriodicPlans::run(std::vector<Attempt>& attempts, const Budget& budget) {
   for (std::thread& thread : threads) thread.join();
   // In the order of the attempts, so that the incumbent's trajectory is repeatable where the work is.
   for (const Attempt& attempt : attempts) {
-    if (attempt.iteration->makespan()) offer(*attempt.iteration, attempt.candidate->method);
+    offer(*attempt.iteration, attempt.candidate->method);
   }
 }
 
@@ -194,11 +228,8 @@ void PeriodicPlans::improve(const Budget& given, std::optional<std::uint64_t> wo
     for (std::size_t i = 0; i < trials; ++i) attempt(candidates_[i], options_.seed + i, evaluations(kTrialShare, trials));
     run(attempts, budget.share(kTrialShare));
     if (incumbent_.is_optimal() || budget.expired()) return;
-    const auto makespan = [](const Attempt& one) {
-      return one.iteration->makespan().value_or(std::numeric_limits<periodic::Time>::max());
-    };
-    best = std::min_element(attempts.begin(), attempts.end(), [&](const Attempt& a, const Attempt& b) {
-             return makespan(a) < makespan(b);
+    best = std::min_element(attempts.begin(), attempts.end(), [](const Attempt& a, const Attempt& b) {
+             return a.iteration->makespan() < b.iteration->makespan();
            })->candidate;
     share -= kTrialShare;
     attempts.clear();

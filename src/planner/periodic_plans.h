@@ -44,6 +44,8 @@ class PeriodicPlans {
   struct Attempt;
 
   bool consider(const Problem& trial, const Schedule& schedule, const std::string& method);
+  bool keep(const periodic::Kernel& kernel, const std::string& method);
+  std::uint64_t shorten_periods(const Budget& budget);
   void offer(const periodic::Iteration& iteration, const std::string& origin);
   void run(std::vector<Attempt>& attempts, const Budget& budget);
 
