@@ -53,25 +53,31 @@ std::uint32_t last_window(const Kernel& kernel) {
 
 }  // namespace
 
-std::unique_ptr<Iteration> Iteration::create(const Problem& whole, const Kernel& given) {
+std::unique_ptr<Iteration> Iteration::create(const Problem& whole, const Kernel& given, const Example* example) {
   const Kernel kernel = from_window_zero(given);
   std::vector<std::uint32_t> counts;
   for (const auto& list : microbatches_by_replica(whole)) counts.push_back(static_cast<std::uint32_t>(list.size()));
   const std::uint32_t least = *std::ranges::min_element(counts);
   const std::uint32_t ramp = last_window(kernel);
   if (least < ramp + kFewestWindows) return nullptr;
+  // Complete windows that belong to the ramps: there the order need not be the kernel's.
+  const std::uint32_t free_windows = std::min(std::max(kFewestWindows, ramp / 3), (least - ramp - kFewestWindows) / 2);
   // Mostly the times settle in half as many windows as the ramp is long.
-  const std::uint32_t left_out = least - std::min(least, ramp + std::max(kFewestWindows, ramp / 2));
+  const std::uint32_t wanted = ramp + 2 * free_windows + std::max(kFewestWindows, ramp / 2);
+  const std::uint32_t left_out = least - std::min(least, wanted);
   for (std::uint32_t& count : counts) count -= left_out;
   std::unique_ptr<Iteration> iteration(new Iteration(whole, kernel, with_microbatches(whole, counts)));
-  iteration->first_window_ = ramp;
-  iteration->windows_ = least - left_out - ramp;
+  iteration->first_window_ = ramp + free_windows;
+  iteration->windows_ = least - left_out - ramp - 2 * free_windows;
   iteration->left_out_ = left_out;
   if (!iteration->connect()) return nullptr;
   iteration->assign_bands();
   iteration->let_ramps_fill_gaps();
   iteration->hold_together();
-  return iteration->unroll() ? std::move(iteration) : nullptr;
+  const std::vector<Time> unrolled = iteration->starts_;
+  bool fits = iteration->try_order(unrolled);
+  if (example != nullptr) fits = iteration->try_order(iteration->starts_of_example(*example)) || fits;
+  return fits ? std::move(iteration) : nullptr;
 }
 
 Iteration::Iteration(const Problem& whole, const Kernel& kernel, Problem problem)
@@ -287,13 +293,53 @@ Iteration::Delay Iteration::delay_to_kernel(std::span<const Time> ends) const {
   return delay;
 }
 
-bool Iteration::unroll() {
-  constexpr double kAny = 0;
-  order_search::Timing timing(with_fillers_, kAny);
-  const order_search::Orders orders(with_fillers_, starts_, 1);
-  if (!timing.evaluate(orders.order(), 0)) return false;
-  timing.accept();
-  return take_if_better(timing.ends(), timing.cost().makespan);
+/// True if the order of these starts within each band fits in memory and is better than what is known.
+bool Iteration::try_order(std::span<const Time> starts) {
+  constexpr double kMakespanAlone = 0;
+  bool is_better = false;
+  for (const Network* network : {&network_, &with_fillers_}) {
+    order_search::Timing timing(*network, kMakespanAlone);
+    const order_search::Orders orders(*network, starts, 1);
+    if (!timing.evaluate(orders.order(), 0)) continue;
+    timing.accept();
+    is_better |= take_if_better(timing.ends(), timing.cost().makespan);
+  }
+  return is_better;
+}
+
+/// Ramp-up as in the first repetitions of the example, ramp-down as in its last.
+std::vector<Time> Iteration::starts_of_example(const Example& example) const {
+  const auto microbatches = microbatches_by_replica(example.problem);
+  const auto here = microbatches_by_replica(problem_);
+  std::map<std::pair<ValueId, DeviceId>, Time> arrivals;
+  for (const Transfer& transfer : example.schedule.transfers) {
+    arrivals[{transfer.value, transfer.destination}] = transfer.start.value();
+  }
+  std::vector<Time> starts = starts_;
+  for (Node node = 0; node < network_.node_count; ++node) {
+    const order_search::Band& band = network_.bands[node];
+    if (band.is_fixed() || unit_node_[node] == kNone) continue;
+    const ItemId item = network_.item_of_node[node];
+    const bool is_task = placed_->is_task(item);
+    const std::uint32_t microbatch =
+        is_task ? problem_.task(TaskId(item)).copy : problem_.copy_of(placed_->transfer(item).value);
+    const std::uint32_t replica = problem_.settings().training.replica_of(microbatch);
+    const std::size_t there = microbatches[replica].size();
+    std::size_t index = repetition_[node];
+    if (band.number > 0) index += there - std::min(there, here[replica].size());
+    if (index >= there) continue;
+    const std::uint32_t copy = microbatches[replica][index];
+    if (is_task) {
+      const TaskId task = example.problem.task_of(problem_.task(TaskId(item)).op, copy);
+      starts[node] = example.schedule.tasks[task.index()].start.value();
+    } else {
+      const NecessaryTransfer& transfer = placed_->transfer(item);
+      const auto found = arrivals.find({example.problem.value_of(problem_.tensor_of(transfer.value), copy),
+                                        transfer.destination});
+      if (found != arrivals.end()) starts[node] = found->second;
+    }
+  }
+  return starts;
 }
 
 void Iteration::improve(const Budget& budget, const OrderSearchOptions& options,

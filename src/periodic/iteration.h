@@ -22,10 +22,16 @@ namespace opweave::periodic {
 /// does not depend on the number of microbatches (docs/periodic.md).
 class Iteration {
  public:
-  /// Ramp-up and ramp-down as the kernel, unrolled, has them. Nothing if `whole` has too few microbatches for a steady state
+  /// A schedule with the placement of the kernel whose ramps may be better than the kernel's own.
+  struct Example {
+    Problem problem;  ///< the whole one with as many or fewer microbatches
+    Schedule schedule;
+  };
+  /// Ramp-up and ramp-down as the kernel, unrolled, or the example has them. Nothing if `whole` has too few microbatches for a steady state
   /// with this kernel.
   /// \pre the kernel is valid; modes of its unit are modes of `whole`.
-  static std::unique_ptr<Iteration> create(const Problem& whole, const Kernel& kernel);
+  /// \param example  may be null
+  static std::unique_ptr<Iteration> create(const Problem& whole, const Kernel& kernel, const Example* example = nullptr);
   Iteration(const Iteration&) = delete;
   Iteration& operator=(const Iteration&) = delete;
 
@@ -52,7 +58,8 @@ class Iteration {
   void assign_bands();
   void let_ramps_fill_gaps();
   void hold_together();
-  bool unroll();
+  [[nodiscard]] std::vector<Time> starts_of_example(const Example& example) const;
+  bool try_order(std::span<const Time> starts);
   [[nodiscard]] std::optional<Time> steady_period(std::span<const Time> ends) const;
   struct Delay {
     std::optional<Time> kernel_at;  ///< of the kernel's time 0; nothing = the windows stay where they are

@@ -53,7 +53,8 @@ class Constructor {
     });
     // Before the windows, which may take all the time there is: no plan is worse than an expert's.
     if (!finished()) add_experts();
-    if (problem_.settings().training.microbatches > 1) tune_windows(candidates);
+    const bool is_enough = options_.is_enough && options_.is_enough();
+    if (problem_.settings().training.microbatches > 1 && !is_enough) tune_windows(candidates);
     std::stable_sort(result_.starts.begin(), result_.starts.end(),
                      [](const Start& a, const Start& b) { return a.makespan < b.makespan; });
     return std::move(result_);

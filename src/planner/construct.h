@@ -25,6 +25,8 @@ struct ConstructionOptions {
   std::function<void(const Schedule& schedule, const std::string& method)> see = {};
   /// Published schedules as soon as there is one plan, rather than when all placements have been tried.
   bool experts_early = false;
+  /// Asked before windows are tuned, which takes the longest; may be empty.
+  std::function<bool()> is_enough = {};
 };
 
 /// What construction achieved.

@@ -20,6 +20,9 @@ namespace {
 constexpr const char* kWarmStart = "warm start";
 /// Share of the time for bounds.
 constexpr double kBoundShare = 0.2;
+/// Of iterations around kernels, those that are also constructed as a whole, and the share of the time for it.
+constexpr std::size_t kMostTasksBesideKernels = 50'000;
+constexpr double kShareBesideKernels = 0.2;
 
 Finding infeasible(std::string why) {
   Finding finding;
@@ -162,8 +165,14 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
   if (PeriodicPlans::apply_to(problem)) {
     PeriodicPlans periodic(problem, options, incumbent);
     spend(periodic.construct(budget));
-    // Where kernels lead, what else there is - schedules and searches of the whole - takes longer and finds less.
+    // Where kernels lead, searches of the whole take longer and find less. Published schedules of it are often optimal.
     if (periodic.lead()) {
+      if (problem.task_count() <= kMostTasksBesideKernels) {
+        ConstructionOptions quick;
+        quick.experts_early = true;
+        quick.is_enough = [] { return true; };
+        spend(construct(problem, budget.share(kShareBesideKernels), incumbent, quick).evaluations);
+      }
       periodic.improve(budget, work);
       return finish();
     }

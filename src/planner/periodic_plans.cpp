@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "periodic/find_kernel.h"
+#include "periodic/kernel_program.h"
 #include "periodic/kernel_search.h"
 #include "planner/construct.h"
 
@@ -23,6 +24,11 @@ constexpr std::uint32_t kTrialMicrobatchesPerDevice = 6;
 constexpr double kConstructionShare = 0.15;
 /// Share of the time, or of the work, to shorten the periods of kernels that are not as short as they can be.
 constexpr double kShortenShare = 0.3;
+/// Of it, the share of the solver, and intervals of the largest kernel that it is asked for.
+constexpr double kSolverShare = 0.3;
+constexpr std::size_t kMostIntervals = 1000;
+/// Windows that the solver may use beyond those of the kernel that is known.
+constexpr std::uint32_t kMoreWindows = 3;
 /// Candidates whose ramps get a trial before the best gets the rest, and the share of all trials.
 constexpr std::size_t kTrials = 3;
 constexpr double kTrialShare = 0.3;
@@ -83,12 +89,15 @@ bool PeriodicPlans::apply_to(const Problem& problem) {
 /// True if nothing better can come on this placement, but for the ramps.
 bool PeriodicPlans::consider(const Problem& trial, const Schedule& schedule, const std::string& method) {
   const std::optional<periodic::Kernel> kernel = periodic::kernel_from_schedule(problem_, trial, schedule);
-  return kernel && keep(*kernel, method);
+  if (!kernel) return false;
+  return keep(*kernel, method, std::make_shared<const periodic::Iteration::Example>(trial, schedule));
 }
 
 /// Keeps the best kernel of each placement. True as consider().
-bool PeriodicPlans::keep(const periodic::Kernel& kernel, const std::string& method) {
-  const std::unique_ptr<periodic::Iteration> iteration = periodic::Iteration::create(problem_, kernel);
+bool PeriodicPlans::keep(const periodic::Kernel& kernel, const std::string& method,
+                         std::shared_ptr<const periodic::Iteration::Example> example) {
+  const std::unique_ptr<periodic::Iteration> iteration =
+      periodic::Iteration::create(problem_, kernel, example.get());
   if (!iteration) return false;
   const Duration makespan(iteration->makespan());
   const auto same_placement = [&](const Candidate& candidate) {
@@ -101,9 +110,28 @@ bool PeriodicPlans::keep(const periodic::Kernel& kernel, const std::string& meth
     if (known != candidates_.end()) candidates_.erase(known);
     const auto behind = std::find_if(candidates_.begin(), candidates_.end(),
                                      [&](const Candidate& candidate) { return candidate.makespan > makespan; });
-    candidates_.insert(behind, {kernel, method, makespan});
+    candidates_.insert(behind, {kernel, method, std::move(example), makespan});
   }
   return iteration->period() == periodic::least_period(*kernel.unit);
+}
+
+/// By the clock, the solver says whether a small unit has a kernel of the least possible period.
+std::optional<periodic::Kernel> PeriodicPlans::solve_for_least_period(const periodic::Kernel& kernel,
+                                                                      const Budget& budget) const {
+  if (!budget.remaining() || budget.work_limit() || options_.method == Method::kHeuristic) return std::nullopt;
+  periodic::Time first = std::numeric_limits<periodic::Time>::max();
+  periodic::Time last = std::numeric_limits<periodic::Time>::min();
+  for (const periodic::Node node : kernel.unit->nodes()) {
+    first = std::min(first, kernel.window(node));
+    last = std::max(last, kernel.window(node));
+  }
+  periodic::KernelProgramOptions options;
+  options.windows = static_cast<std::uint32_t>(last - first) + kMoreWindows;
+  options.seed = options_.seed;
+  if (periodic::kernel_program_size(*kernel.unit, options.windows) > kMostIntervals) return std::nullopt;
+  return periodic::solve_kernel(kernel.unit, periodic::least_period(*kernel.unit), &kernel, budget.share(kSolverShare),
+                                options)
+      .kernel;
 }
 
 /// Searches for shorter periods of the best candidates. Returns the orders tried.
@@ -124,10 +152,11 @@ std::uint64_t PeriodicPlans::shorten_periods(const Budget& budget) {
       options.max_evaluations = static_cast<std::uint64_t>(all / static_cast<double>(tried.size()));
       evaluations += options.max_evaluations;
     }
-    std::optional<periodic::Kernel> best;
+    std::optional<periodic::Kernel> best = solve_for_least_period(tried[i].kernel, budget);
+    if (best && keep(*best, tried[i].method, nullptr)) continue;
     periodic::shorten_period(tried[i].kernel, budget.share(1.0 / static_cast<double>(tried.size() - i)), options,
                              [&](const periodic::Kernel& kernel) { best = kernel; });
-    if (best) keep(*best, tried[i].method);
+    if (best) keep(*best, tried[i].method, nullptr);
   }
   return evaluations;
 }
@@ -146,36 +175,26 @@ void PeriodicPlans::offer(const periodic::Iteration& iteration, const std::strin
 std::uint64_t PeriodicPlans::construct(const Budget& given) {
   const Problem trial = trial_problem(problem_);
   const bool is_fixed = placement_is_fixed(trial);
-  std::atomic<bool> is_done = false;
-  const Budget budget = given.share(kConstructionShare).until(&is_done);
+  std::atomic<bool> is_over = false;
+  const Budget budget = given.share(kConstructionShare).until(&is_over);
   IncumbentStore store(trial, budget, {}, {});
+  bool has_least_period = false;
   ConstructionOptions options;
   options.experts_early = true;
+  options.is_enough = [&] { return is_fixed && has_least_period; };
   options.see = [&](const Schedule& schedule, const std::string& method) {
-    const bool is_over = given.expired() && !candidates_.empty();
-    if (is_over || (consider(trial, schedule, method) && is_fixed)) is_done = true;
+    if (given.expired() && !candidates_.empty()) is_over = true;
+    if (!is_over) has_least_period |= consider(trial, schedule, method);
   };
-  const Construction construction = opweave::construct(trial, budget, store, options);
-  std::uint64_t evaluations = construction.evaluations;
+  std::uint64_t evaluations = opweave::construct(trial, budget, store, options).evaluations;
   if (!given.expired()) evaluations += shorten_periods(given.share(kShortenShare));
-  if (!candidates_.empty()) {
-    const std::unique_ptr<periodic::Iteration> best =
-        periodic::Iteration::create(problem_, candidates_.front().kernel);
-    offer(*best, candidates_.front().method);
-  }
-  if (store.makespan()) {
-    const auto rest = static_cast<double>(problem_.settings().training.microbatches -
-                                          trial.settings().training.microbatches);
-    const double per_microbatch = static_cast<double>(periodic::distance_of_repetitions(trial, store.schedule())) /
-                                  trial.settings().training.replicas;
-    without_kernel_ = *store.makespan() + Duration(static_cast<std::int64_t>(rest * per_microbatch));
-  }
+  if (candidates_.empty()) return evaluations;
+  const Candidate& best = candidates_.front();
+  const auto iteration = periodic::Iteration::create(problem_, best.kernel, best.example.get());
+  offer(*iteration, best.method);
+  lead_ = best.makespan <= *incumbent_.makespan() &&
+          (!store.makespan() || iteration->period() <= periodic::distance_of_repetitions(trial, store.schedule()));
   return evaluations;
-}
-
-bool PeriodicPlans::lead() const {
-  return !candidates_.empty() && incumbent_.makespan() && candidates_.front().makespan <= *incumbent_.makespan() &&
-         (!without_kernel_ || candidates_.front().makespan <= *without_kernel_);
 }
 
 void PeriodicPlans::run(std::vector<Attempt>& attempts, const Budget& budget) {
@@ -219,7 +238,7 @@ void PeriodicPlans::improve(const Budget& given, std::optional<std::uint64_t> wo
   };
   std::vector<Attempt> attempts;
   const auto attempt = [&](const Candidate& candidate, std::uint64_t seed, std::uint64_t most) {
-    attempts.push_back({&candidate, seed, most, periodic::Iteration::create(problem_, candidate.kernel)});
+    attempts.push_back({&candidate, seed, most, periodic::Iteration::create(problem_, candidate.kernel, candidate.example.get())});
   };
   const Candidate* best = &candidates_.front();
   double share = 1;

@@ -29,8 +29,9 @@ class PeriodicPlans {
   /// Offers a plan for every kernel that is better than those before. Stops when a kernel cannot have a shorter period on any
   /// placement that is left, or with the budget. Returns the schedules built.
   std::uint64_t construct(const Budget& budget);
-  /// The incumbent is one of these plans, and schedules of the short iteration do not promise better ones.
-  [[nodiscard]] bool lead() const;
+  /// The incumbent is one of these plans, and no schedule of the short iteration has its microbatches nearer to each
+  /// other.
+  [[nodiscard]] bool lead() const { return lead_; }
   /// Improves the ramps of the best plans. Under a work limit the result does not depend on the number of threads.
   /// \param work  orders to try, if limited
   void improve(const Budget& budget, std::optional<std::uint64_t> work);
@@ -39,12 +40,16 @@ class PeriodicPlans {
   struct Candidate {
     periodic::Kernel kernel;
     std::string method;
+    std::shared_ptr<const periodic::Iteration::Example> example;  ///< the kernel is from; null = from the search
     Duration makespan;
   };
   struct Attempt;
 
   bool consider(const Problem& trial, const Schedule& schedule, const std::string& method);
-  bool keep(const periodic::Kernel& kernel, const std::string& method);
+  bool keep(const periodic::Kernel& kernel, const std::string& method,
+            std::shared_ptr<const periodic::Iteration::Example> example);
+  [[nodiscard]] std::optional<periodic::Kernel> solve_for_least_period(const periodic::Kernel& kernel,
+                                                                       const Budget& budget) const;
   std::uint64_t shorten_periods(const Budget& budget);
   void offer(const periodic::Iteration& iteration, const std::string& origin);
   void run(std::vector<Attempt>& attempts, const Budget& budget);
@@ -54,7 +59,7 @@ class PeriodicPlans {
   IncumbentStore& incumbent_;
   std::vector<Candidate> candidates_;       ///< one per placement, best first
   std::atomic<double> offer_seconds_ = 0;   ///< longest so far
-  std::optional<Duration> without_kernel_;  ///< makespan if the best schedule of the short iteration just went on
+  bool lead_ = false;
 };
 
 }  // namespace opweave
