@@ -47,9 +47,9 @@ Problem make_problem(const Pipeline& one, std::uint32_t microbatches) {
   spec.training.replicas = one.shape == PipelineShape::kTwoWay ? 2 : 1;
   spec.training.microbatches = microbatches;
   const Bytes memory(static_cast<std::int64_t>(one.activations * kActivation + 0.5));
-  return Problem::create(build_pipeline(spec),
-                         uniform_cluster(one.devices, {"compute"}, memory,
-                                         Duration(static_cast<std::int64_t>(one.hop * kMillisecond))));
+  return Problem::create(
+      build_pipeline(spec),
+      uniform_cluster(one.devices, {"compute"}, memory, Duration(static_cast<std::int64_t>(one.hop * kMillisecond))));
 }
 
 /// Time between one microbatch and the next in the middle of the plan, over that which the busiest stream needs.
@@ -74,12 +74,15 @@ double period_over_bound(const Problem& problem, const Plan& plan) {
 
 void run_microbatches(const Options& options, const Emit& emit) {
   emit(
-      "The same pipelines with more and more microbatches; milliseconds. \"As good as the last\": when there was a plan "
-      "at most 0.5 % longer than the last one. Period: time between two microbatches over the middle half of the plan, as a "
+      "The same pipelines with more and more microbatches; milliseconds. \"As good as the last\": when there was a "
+      "plan "
+      "at most 0.5 % longer than the last one. Period: time between two microbatches over the middle half of the plan, "
+      "as a "
       "multiple of the load of the busiest stream per microbatch, below which no period can be.");
   emit("");
   emit(
-      "| instance | microbatches | operators | ours | proven bound | gap | period / least | first plan s | as good as the last "
+      "| instance | microbatches | operators | ours | proven bound | gap | period / least | first plan s | as good as "
+      "the last "
       "after s | wall s | found by |");
   emit("|---|---|---|---|---|---|---|---|---|---|---|");
   constexpr PipelineShape kLinear = PipelineShape::kLinear;
@@ -107,8 +110,8 @@ void run_microbatches(const Options& options, const Emit& emit) {
           break;
         }
       }
-      emit(fmt::format("| {} | {} | {} | {:.2f} | {:.2f} ({}) | {:.2f} % | {:.4f} | {:.2f} | {:.2f} | {:.1f} | {} |", name,
-                       microbatches, problem.task_count(), *row.ours, row.bound, row.bound_name,
+      emit(fmt::format("| {} | {} | {} | {:.2f} | {:.2f} ({}) | {:.2f} % | {:.4f} | {:.2f} | {:.2f} | {:.1f} | {} |",
+                       name, microbatches, problem.task_count(), *row.ours, row.bound, row.bound_name,
                        100 * (*row.ours - row.bound) / *row.ours, period_over_bound(problem, *row.plan),
                        row.first_plan_s, near, row.wall_s, row.method));
     }

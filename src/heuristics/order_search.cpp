@@ -186,7 +186,8 @@ class Search {
     double done = 0;
     const Network with_fillers = build_network(*placed, true);
     if (std::ranges::count(with_fillers.fills_gaps, true) > 0) {
-      if (anneal(*placed, with_fillers, {options_.heat * mean, kColdest * mean}, done, kShareWithFillers)) done = kShareWithFillers;
+      if (anneal(*placed, with_fillers, {options_.heat * mean, kColdest * mean}, done, kShareWithFillers))
+        done = kShareWithFillers;
     }
     const Network plain = build_network(*placed, false);
     anneal(*placed, plain, {done > 0 ? kReheat * mean : options_.heat * mean, kColdest * mean}, done, 1.0);
@@ -234,7 +235,8 @@ void improve_within_bands(const PlacedProblem& placed, const Network& with_fille
     if (!annealing.begin()) return false;
     const auto show = [&] { on_order(annealing.ends(), annealing.makespan()); };
     show();
-    annealing.run({heat * mean, kColdest * mean}, [&] { return (progress.next() - from) / (to - from); }, show);
+    annealing.run(
+        {heat * mean, kColdest * mean}, [&] { return (progress.next() - from) / (to - from); }, show);
     return true;
   };
   const bool has_fillers = std::ranges::count(with_fillers.fills_gaps, true) > 0;

@@ -85,7 +85,8 @@ bool CyclicTiming::fill_memory() {
     };
     const auto users = network_.users[h];
     const Node last = *std::max_element(users.begin(), users.end(), is_before);
-    const Node first = holding.maker != kNone ? holding.maker : *std::min_element(users.begin(), users.end(), is_before);
+    const Node first =
+        holding.maker != kNone ? holding.maker : *std::min_element(users.begin(), users.end(), is_before);
     takes_[first].push_back(h);
     gives_[last].push_back(h);
     // Copies of earlier windows that are still held when window 0 begins.
@@ -97,7 +98,8 @@ bool CyclicTiming::fill_memory() {
 void CyclicTiming::free_later(std::uint32_t pool, std::int64_t bytes, Time time, Node node) {
   std::vector<Release>& pending = pools_[pool].pending;
   pending.push_back({time, bytes, node});
-  for (std::size_t i = pending.size() - 1; i > 0 && pending[i - 1].time > time; --i) std::swap(pending[i], pending[i - 1]);
+  for (std::size_t i = pending.size() - 1; i > 0 && pending[i - 1].time > time; --i)
+    std::swap(pending[i], pending[i - 1]);
 }
 
 bool CyclicTiming::run_window() {

@@ -11,8 +11,8 @@
 namespace opweave::periodic {
 
 /// Times the order in which a kernel has its nodes - by phase within a window, windows one after the other - the way
-/// order_search::Timing times the order of a whole iteration: as early as predecessors, resources and memory allow, with
-/// memory counted along the order.
+/// order_search::Timing times the order of a whole iteration: as early as predecessors, resources and memory allow,
+/// with memory counted along the order.
 class CyclicTiming {
  public:
   explicit CyclicTiming(const Kernel& start);
@@ -56,13 +56,13 @@ class CyclicTiming {
   std::shared_ptr<const Unit> unit_;
   const Network& network_;
   std::vector<Node> sequence_;
-  std::vector<std::int64_t> window_;   ///< by node
-  std::vector<std::uint32_t> place_;   ///< in the sequence, by node
+  std::vector<std::int64_t> window_;               ///< by node
+  std::vector<std::uint32_t> place_;               ///< in the sequence, by node
   std::vector<std::vector<std::uint32_t>> takes_;  ///< by node: holdings that begin with it
   std::vector<std::vector<std::uint32_t>> gives_;  ///< by node: holdings whose last user it is
-  std::int64_t now_ = 0;               ///< window that runs
-  std::int64_t depth_ = 1;             ///< windows that are remembered
-  std::vector<Time> ends_;             ///< depth_ windows of node_count
+  std::int64_t now_ = 0;                           ///< window that runs
+  std::int64_t depth_ = 1;                         ///< windows that are remembered
+  std::vector<Time> ends_;                         ///< depth_ windows of node_count
   std::vector<Time> resource_end_;
   std::vector<Node> resource_last_;
   std::vector<PoolState> pools_;

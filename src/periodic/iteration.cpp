@@ -15,11 +15,13 @@ namespace {
 /// Complete windows of the kernel in the middle of a short iteration.
 constexpr std::uint32_t kFewestWindows = 2;
 
-/// More edges for a network: (earlier, later). Its topological order need not follow them.
+/// More edges for a network, (earlier, later), each once. Its topological order need not follow them.
 void add_edges(Network& network, const std::vector<std::pair<Node, Node>>& edges) {
   std::vector<std::vector<Node>> before(network.node_count);
   std::vector<std::vector<Node>> after(network.node_count);
   for (const auto& [earlier, later] : edges) {
+    const auto known = network.predecessors[later];
+    if (std::ranges::find(known, earlier) != known.end()) continue;
     before[later].push_back(earlier);
     after[earlier].push_back(later);
   }
@@ -112,9 +114,9 @@ bool Iteration::connect() {
       const NecessaryTransfer& transfer = placed_->transfer(item);
       if (!is_repeated(*problem_.producer(transfer.value))) continue;
       const std::uint32_t microbatch = problem_.copy_of(transfer.value);
-      unit_node_[node] = unit.node_of_transfer(problem_.tensor_of(transfer.value),
-                                               problem_.settings().training.replica_of(microbatch),
-                                               transfer.destination);
+      unit_node_[node] =
+          unit.node_of_transfer(problem_.tensor_of(transfer.value), problem_.settings().training.replica_of(microbatch),
+                                transfer.destination);
       repetition_[node] = repetition_of[microbatch];
     }
     if (unit_node_[node] == kNone) return false;
@@ -151,7 +153,8 @@ void Iteration::assign_bands() {
   for (const Node node : network_.topological_order) {
     if (unit_node_[node] != kNone) {
       const std::uint32_t number = network_.bands[node].number;
-      if (number == windows_ && network_.bands[node].is_fixed()) steps_.emplace_back(last_but_one.at(unit_node_[node]), node);
+      if (number == windows_ && network_.bands[node].is_fixed())
+        steps_.emplace_back(last_but_one.at(unit_node_[node]), node);
       continue;
     }
     network_.bands[node].number = windows_ + 1;
@@ -159,43 +162,40 @@ void Iteration::assign_bands() {
   }
 }
 
-/// Those of the ramp-up have run when the first window begins on their resource.
+/// Those of the ramp-up have run when the first window begins on their resource, and those of the ramp-down wait for
+/// the end of the last: what runs in a window has to be part of it.
 void Iteration::let_ramps_fill_gaps() {
   with_fillers_ = order_search::build_network(*placed_, true);
   with_fillers_.bands = network_.bands;
-  std::vector<std::vector<Node>> waits_for(with_fillers_.resource_count);
-  std::vector<Node> first_fixed(with_fillers_.resource_count, kNone);
+  const auto place = [&](Node node) { return std::pair(network_.bands[node].number, network_.bands[node].rank); };
+  std::vector<Node> first(with_fillers_.resource_count, kNone);
+  std::vector<Node> last(with_fillers_.resource_count, kNone);
   for (Node node = 0; node < network_.node_count; ++node) {
-    const order_search::Band& band = network_.bands[node];
-    if (band.is_fixed()) {
-      with_fillers_.fills_gaps[node] = false;
-      for (const std::uint32_t resource : with_fillers_.resources[node]) {
-        Node& first = first_fixed[resource];
-        const auto place = [&](Node other) {
-          return std::pair(network_.bands[other].number, network_.bands[other].rank);
-        };
-        if (first == kNone || place(node) < place(first)) first = node;
-      }
-    } else if (band.number == 0 && with_fillers_.fills_gaps[node]) {
-      waits_for[with_fillers_.resources[node].front()].push_back(node);
+    if (!network_.bands[node].is_fixed()) continue;
+    with_fillers_.fills_gaps[node] = false;
+    for (const std::uint32_t resource : with_fillers_.resources[node]) {
+      if (first[resource] == kNone || place(node) < place(first[resource])) first[resource] = node;
+      if (last[resource] == kNone || place(node) > place(last[resource])) last[resource] = node;
     }
   }
   std::vector<std::pair<Node, Node>> edges;
-  for (std::size_t resource = 0; resource < waits_for.size(); ++resource) {
-    for (const Node filler : waits_for[resource]) {
-      if (first_fixed[resource] == kNone) {
-        with_fillers_.fills_gaps[filler] = false;
-      } else {
-        edges.emplace_back(filler, first_fixed[resource]);
-      }
+  for (Node node = 0; node < network_.node_count; ++node) {
+    if (!with_fillers_.fills_gaps[node]) continue;
+    const std::uint32_t resource = with_fillers_.resources[node].front();
+    if (first[resource] == kNone) {
+      with_fillers_.fills_gaps[node] = false;
+    } else if (network_.bands[node].number == 0) {
+      edges.emplace_back(node, first[resource]);
+    } else {
+      edges.emplace_back(last[resource], node);
     }
   }
   add_edges(with_fillers_, edges);
 }
 
 /// Without this a resource with time to spare would run ahead of the others, more and more from window to window, where
-/// memory lets it. The first node of every resource's window waits for that of the busiest resource, as many windows ago as
-/// in the kernel, and the other way round: all then grow alike, and no later than the kernel does.
+/// memory lets it. The first node of every resource's window waits for that of the busiest resource, as many windows
+/// ago as in the kernel, and the other way round: all then grow alike, and no later than the kernel does.
 void Iteration::hold_together() {
   const Unit& unit = *kernel_.unit;
   const std::size_t resources = unit.network().resource_count;
@@ -276,8 +276,8 @@ Time Iteration::in_kernel(Node node) const {
 }
 
 /// The windows put off until all of them are as in the kernel, and what comes after by as much as any node of theirs:
-/// then nobody starts before what it waits for, as each wait is within the ramp-up, from it, within the kernel, or of the
-/// rest for something that was put off by no more than itself.
+/// then nobody starts before what it waits for, as each wait is within the ramp-up, from it, within the kernel, or of
+/// the rest for something that was put off by no more than itself.
 Iteration::Delay Iteration::delay_to_kernel(std::span<const Time> ends) const {
   Delay delay;
   Time at = std::numeric_limits<Time>::min();
@@ -334,8 +334,8 @@ std::vector<Time> Iteration::starts_of_example(const Example& example) const {
       starts[node] = example.schedule.tasks[task.index()].start.value();
     } else {
       const NecessaryTransfer& transfer = placed_->transfer(item);
-      const auto found = arrivals.find({example.problem.value_of(problem_.tensor_of(transfer.value), copy),
-                                        transfer.destination});
+      const auto found =
+          arrivals.find({example.problem.value_of(problem_.tensor_of(transfer.value), copy), transfer.destination});
       if (found != arrivals.end()) starts[node] = found->second;
     }
   }

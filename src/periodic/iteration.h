@@ -16,10 +16,10 @@
 
 namespace opweave::periodic {
 
-/// A short iteration whose middle is a few windows of the kernel stands for a long one: where two windows in a row differ
-/// by exactly one period, any number of them goes in between, and all that comes after moves by as many periods; where they
-/// do not, the windows are put off until they are as in the kernel. What is searched is the short one, so that the effort
-/// does not depend on the number of microbatches (docs/periodic.md).
+/// A short iteration whose middle is a few windows of the kernel stands for a long one: where two windows in a row
+/// differ by exactly one period, any number of them goes in between, and all that comes after moves by as many periods;
+/// where they do not, the windows are put off until they are as in the kernel. What is searched is the short one, so
+/// that the effort does not depend on the number of microbatches (docs/periodic.md).
 class Iteration {
  public:
   /// A schedule with the placement of the kernel whose ramps may be better than the kernel's own.
@@ -27,11 +27,11 @@ class Iteration {
     Problem problem;  ///< the whole one with as many or fewer microbatches
     Schedule schedule;
   };
-  /// Ramp-up and ramp-down as the kernel, unrolled, or the example has them. Nothing if `whole` has too few microbatches for a steady state
-  /// with this kernel.
-  /// \pre the kernel is valid; modes of its unit are modes of `whole`.
-  /// \param example  may be null
-  static std::unique_ptr<Iteration> create(const Problem& whole, const Kernel& kernel, const Example* example = nullptr);
+  /// Ramp-up and ramp-down as the kernel, unrolled, or the example has them. Nothing if `whole` has too few
+  /// microbatches for a steady state with this kernel. \pre the kernel is valid; modes of its unit are modes of
+  /// `whole`. \param example  may be null
+  static std::unique_ptr<Iteration> create(const Problem& whole, const Kernel& kernel,
+                                           const Example* example = nullptr);
   Iteration(const Iteration&) = delete;
   Iteration& operator=(const Iteration&) = delete;
 
@@ -39,8 +39,8 @@ class Iteration {
   [[nodiscard]] std::uint32_t windows_left_out() const { return left_out_; }
   [[nodiscard]] const Problem& short_problem() const { return problem_; }
 
-  /// Searches for better orders of ramp-up and ramp-down than those of the kernel, unrolled, or that an earlier call found.
-  /// \param on_improvement  called whenever the whole iteration has become shorter
+  /// Searches for better orders of ramp-up and ramp-down than those of the kernel, unrolled, or that an earlier call
+  /// found. \param on_improvement  called whenever the whole iteration has become shorter
   void improve(const Budget& budget, const OrderSearchOptions& options,
                const std::function<void(const Iteration&)>& on_improvement);
 
@@ -75,7 +75,7 @@ class Iteration {
   const Problem problem_;
   std::optional<PlacedProblem> placed_;
   Network network_;
-  Network with_fillers_;  ///< of the same nodes: weight gradients of the ramps fill gaps
+  Network with_fillers_;            ///< of the same nodes: weight gradients of the ramps fill gaps
   std::uint32_t first_window_ = 0;  ///< that is complete
   std::uint32_t windows_ = 0;       ///< complete ones
   std::uint32_t left_out_ = 0;

@@ -12,8 +12,8 @@
 
 namespace opweave::periodic {
 
-/// Starts of the nodes of a unit; every `period` after it, the same again. The least start of a node that repeats may be
-/// any number.
+/// Starts of the nodes of a unit; every `period` after it, the same again. The least start of a node that repeats may
+/// be any number.
 struct Kernel {
   std::shared_ptr<const Unit> unit;
   Time period = 0;
@@ -24,9 +24,9 @@ struct Kernel {
   [[nodiscard]] Time phase(Node node) const { return starts[node] - period * window(node); }
 };
 
-/// Lower bound on the period of any kernel of the unit: no resource can do more than work all the time, and no memory can
-/// be full more than all the time (each value is held at least for the longest chain from the start of its maker to the
-/// end of its last user). O(nodes x values).
+/// Lower bound on the period of any kernel of the unit: no resource can do more than work all the time, and no memory
+/// can be full more than all the time (each value is held at least for the longest chain from the start of its maker to
+/// the end of its last user). O(nodes x values).
 [[nodiscard]] Time least_period(const Unit& unit);
 
 /// Bytes by which the repeated unit exceeds the memory of each pool, at the worst moment; at most 0 if it fits.

@@ -8,8 +8,9 @@
 namespace opweave::periodic {
 namespace {
 
-/// Edges that are loosened before the order is given up: one that needs more is far from any kernel of this period.
-constexpr std::size_t kMostTurns = 60;
+/// Edges that are loosened before the order is given up, or one per node if that is more: an order that needs so many
+/// is far from any kernel of this period.
+constexpr std::size_t kMostTurns = 200;
 
 /// Difference constraints on the phases of a kernel whose cyclic orders are given. A positive cycle among them always
 /// has an edge of precedence on it (unless a resource alone is overloaded); the node at its end is put off to the next
@@ -27,13 +28,15 @@ class CyclicOrder {
     }
     first_phase_ = phase_;
     parent_.resize(network_.node_count, kNone);
+    by_precedence_.resize(network_.node_count, false);
     is_late_.resize(network_.node_count, 0);
     seen_.resize(network_.node_count, 0);
     order_resources();
   }
 
   std::optional<Kernel> solve() {
-    for (std::size_t turn = 0; turn < kMostTurns; ++turn) {
+    const std::size_t most = std::max(kMostTurns, unit_->nodes().size());
+    for (std::size_t turn = 0; turn < most; ++turn) {
       const Node on_cycle = relax();
       if (on_cycle == kNone) return finish();
       if (!loosen(on_cycle)) return std::nullopt;
@@ -74,16 +77,17 @@ class CyclicOrder {
     std::ranges::fill(parent_, kNone);
     for (std::size_t pass = 0;; ++pass) {
       bool changed = false;
-      const auto raise = [&](Node before, Node after, Time lag) {
+      const auto raise = [&](Node before, Node after, Time lag, bool by_precedence) {
         if (phase_[after] >= phase_[before] + lag) return;
         phase_[after] = phase_[before] + lag;
         parent_[after] = before;
+        by_precedence_[after] = by_precedence;
         changed = true;
       };
-      for (const Follower& follower : followers_) raise(follower.before, follower.after, follower.lag);
+      for (const Follower& follower : followers_) raise(follower.before, follower.after, follower.lag, false);
       for (const Node node : unit_->nodes()) {
         for (const Node before : network_.predecessors[node]) {
-          raise(before, node, network_.duration[before] + period_ * (window_[before] - window_[node]));
+          raise(before, node, network_.duration[before] + period_ * (window_[before] - window_[node]), true);
         }
       }
       if (!changed) return kNone;
@@ -113,15 +117,13 @@ class CyclicOrder {
     double least = std::numeric_limits<double>::infinity();
     Node node = on_cycle;
     do {
-      const Node before = parent_[node];
-      const auto predecessors = network_.predecessors[node];
-      if (std::ranges::find(predecessors, before) != predecessors.end()) {
+      if (by_precedence_[node]) {
         if (const double cost = cost_of_delay(node); cost < least) {
           least = cost;
           best = node;
         }
       }
-      node = before;
+      node = parent_[node];
     } while (node != on_cycle);
     if (best == kNone) return false;
     mark_late(best);
@@ -180,7 +182,8 @@ class CyclicOrder {
   std::vector<Time> first_phase_;
   std::vector<Time> phase_;
   std::vector<Follower> followers_;
-  std::vector<Node> parent_;
+  std::vector<Node> parent_;         ///< by whom the phase was raised last
+  std::vector<bool> by_precedence_;  ///< rather than by the order of a resource
   std::vector<std::uint32_t> seen_;
   std::vector<Node> late_;
   std::vector<char> is_late_;

@@ -14,8 +14,8 @@ using exact::CpModel;
 /// Programs with more intervals are not built.
 constexpr std::size_t kMostIntervals = 20'000;
 
-/// start = phase + period x window for every node, in units of the greatest common divisor of all times: given orders and
-/// windows, the least times are multiples of it.
+/// start = phase + period x window for every node, in units of the greatest common divisor of all times: given orders
+/// and windows, the least times are multiples of it.
 class Program {
  public:
   Program(const std::shared_ptr<const Unit>& unit, Time period, std::uint32_t windows)
@@ -159,8 +159,8 @@ std::size_t kernel_program_size(const Unit& unit, std::uint32_t windows) {
   return 2 * runs + lifetimes * (windows + 1);
 }
 
-KernelAnswer solve_kernel(const std::shared_ptr<const Unit>& unit, Time period, const Kernel* hint, const Budget& budget,
-                          const KernelProgramOptions& options) {
+KernelAnswer solve_kernel(const std::shared_ptr<const Unit>& unit, Time period, const Kernel* hint,
+                          const Budget& budget, const KernelProgramOptions& options) {
   KernelAnswer answer;
   using Status = KernelAnswer::Status;
   if (kernel_program_size(*unit, options.windows) > kMostIntervals) {

@@ -32,8 +32,8 @@ class Unit {
  public:
   /// `modes` has a mode per task of `problem`, which has one microbatch per replica. Memory of a device is followed if
   /// `repeats` units at once could exceed it.
-  /// Nothing if a value must cross devices that no route joins, or if what a microbatch makes fills limited memory until
-  /// the optimizer runs, so that no state of the memory ever repeats.
+  /// Nothing if a value must cross devices that no route joins, or if what a microbatch makes fills limited memory
+  /// until the optimizer runs, so that no state of the memory ever repeats.
   static std::shared_ptr<const Unit> create(Problem problem, std::vector<ModeIndex> modes, std::size_t repeats);
   Unit(const Unit&) = delete;
   Unit& operator=(const Unit&) = delete;

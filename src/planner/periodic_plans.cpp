@@ -96,8 +96,7 @@ bool PeriodicPlans::consider(const Problem& trial, const Schedule& schedule, con
 /// Keeps the best kernel of each placement. True as consider().
 bool PeriodicPlans::keep(const periodic::Kernel& kernel, const std::string& method,
                          std::shared_ptr<const periodic::Iteration::Example> example) {
-  const std::unique_ptr<periodic::Iteration> iteration =
-      periodic::Iteration::create(problem_, kernel, example.get());
+  const std::unique_ptr<periodic::Iteration> iteration = periodic::Iteration::create(problem_, kernel, example.get());
   if (!iteration) return false;
   const Duration makespan(iteration->makespan());
   const auto same_placement = [&](const Candidate& candidate) {
@@ -207,13 +206,13 @@ void PeriodicPlans::run(std::vector<Attempt>& attempts, const Budget& budget) {
       Attempt& attempt = attempts[i];
       const Budget own = budget.share(1.0 / static_cast<double>(turns_left));
       double next_offer = 0;
-      attempt.iteration->improve(
-          own, {attempt.seed, attempt.max_evaluations, kHeat}, [&](const periodic::Iteration& iteration) {
-            if (repeatable || budget.elapsed() < next_offer) return;
-            const double began = budget.elapsed();
-            offer(iteration, attempt.candidate->method);
-            next_offer = budget.elapsed() + (budget.elapsed() - began) / kOfferShare;
-          });
+      attempt.iteration->improve(own, {attempt.seed, attempt.max_evaluations, kHeat},
+                                 [&](const periodic::Iteration& iteration) {
+                                   if (repeatable || budget.elapsed() < next_offer) return;
+                                   const double began = budget.elapsed();
+                                   offer(iteration, attempt.candidate->method);
+                                   next_offer = budget.elapsed() + (budget.elapsed() - began) / kOfferShare;
+                                 });
     }
   };
   std::vector<std::thread> threads;
@@ -238,13 +237,15 @@ void PeriodicPlans::improve(const Budget& given, std::optional<std::uint64_t> wo
   };
   std::vector<Attempt> attempts;
   const auto attempt = [&](const Candidate& candidate, std::uint64_t seed, std::uint64_t most) {
-    attempts.push_back({&candidate, seed, most, periodic::Iteration::create(problem_, candidate.kernel, candidate.example.get())});
+    attempts.push_back(
+        {&candidate, seed, most, periodic::Iteration::create(problem_, candidate.kernel, candidate.example.get())});
   };
   const Candidate* best = &candidates_.front();
   double share = 1;
   if (candidates_.size() > 1) {
     const std::size_t trials = std::min(kTrials, candidates_.size());
-    for (std::size_t i = 0; i < trials; ++i) attempt(candidates_[i], options_.seed + i, evaluations(kTrialShare, trials));
+    for (std::size_t i = 0; i < trials; ++i)
+      attempt(candidates_[i], options_.seed + i, evaluations(kTrialShare, trials));
     run(attempts, budget.share(kTrialShare));
     if (incumbent_.is_optimal() || budget.expired()) return;
     best = std::min_element(attempts.begin(), attempts.end(), [](const Attempt& a, const Attempt& b) {

@@ -16,8 +16,8 @@
 
 namespace opweave {
 
-/// Finds kernels in schedules of a short iteration, and improves the ramps around the best of them. What is searched does
-/// not grow with the number of microbatches.
+/// Finds kernels in schedules of a short iteration, and improves the ramps around the best of them. What is searched
+/// does not grow with the number of microbatches.
 class PeriodicPlans {
  public:
   /// The problem repeats enough microbatches for the effort to pay.
@@ -26,8 +26,8 @@ class PeriodicPlans {
   PeriodicPlans(const Problem& problem, const PlannerOptions& options, IncumbentStore& incumbent)
       : problem_(problem), options_(options), incumbent_(incumbent) {}
 
-  /// Offers a plan for every kernel that is better than those before. Stops when a kernel cannot have a shorter period on any
-  /// placement that is left, or with the budget. Returns the schedules built.
+  /// Offers a plan for every kernel that is better than those before. Stops when a kernel cannot have a shorter period
+  /// on any placement that is left, or with the budget. Returns the schedules built.
   std::uint64_t construct(const Budget& budget);
   /// The incumbent is one of these plans, and no schedule of the short iteration has its microbatches nearer to each
   /// other.
@@ -57,8 +57,8 @@ class PeriodicPlans {
   const Problem& problem_;
   const PlannerOptions& options_;
   IncumbentStore& incumbent_;
-  std::vector<Candidate> candidates_;       ///< one per placement, best first
-  std::atomic<double> offer_seconds_ = 0;   ///< longest so far
+  std::vector<Candidate> candidates_;      ///< one per placement, best first
+  std::atomic<double> offer_seconds_ = 0;  ///< longest so far
   bool lead_ = false;
 };
 
