@@ -78,12 +78,29 @@ struct BranchedExample {
 struct LayeredInstance {
   std::size_t operators;
   std::uint32_t devices;
+  Bytes memory = Bytes(2'000'000'000);  ///< per device
 
   /// "300 operators, 8 devices"
   [[nodiscard]] std::string name() const;
   /// Each operator reads up to two of the 400 tensors before it; 1 to 10 us of work, 1 to 2 MB of output; transfers of
-  /// 0.5 us + 1 byte/ps, 2 GB of memory per device.
+  /// 0.5 us + 1 byte/ps.
   [[nodiscard]] Problem problem(std::uint64_t seed) const;
+};
+
+/// Operators of a transformer with 2,048 tokens of width 4,096 in bf16, split by attention heads and by blocks of the
+/// feed-forward layer; 200 Tflop/s, 1.5 TB/s of memory, transfers of 5 us + bytes / bandwidth. Training adds the
+/// gradients, weights and their gradients in one place.
+struct TransformerInstance {
+  std::size_t layers;
+  std::size_t heads;
+  std::size_t blocks;
+  bool training;
+  std::uint32_t devices;
+  std::int64_t bandwidth;  ///< bytes per second
+  Contention contention = Contention::kNone;
+
+  [[nodiscard]] std::string name() const;
+  [[nodiscard]] Problem problem() const;
 };
 
 /// Header and rows of the table that the suites share.

@@ -1,10 +1,13 @@
-/// Large random layered graphs: time to the first valid plan and to a good one.
+/// Large graphs: time to the first valid plan and to a good one, and how times grow.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <ctime>
 #include <random>
 
 #include "bench.h"
+#include "heuristics/order_search.h"
 
 namespace opweave::bench {
 
@@ -29,8 +32,81 @@ Problem LayeredInstance::problem(std::uint64_t seed) const {
   }
   return Problem::create(
       ComputationGraph::create(fmt::format("layered {}", operators), std::move(list), std::move(tensors), {}),
-      uniform_cluster(devices, {"compute"}, Bytes(2'000'000'000), Duration(500), 1'000'000'000'000));
+      uniform_cluster(devices, {"compute"}, memory, Duration(500), 1'000'000'000'000));
 }
+
+namespace {
+
+/// Operators on the same devices, for the growth of times.
+constexpr std::size_t kGrowth[] = {10'000, 30'000, 100'000, 300'000};
+constexpr std::uint32_t kGrowthDevices = 64;
+/// Memory of all devices together, by operator: half of all tensors, so that memory matters as much at every size.
+constexpr std::int64_t kGrowthMemory = 750'000;
+constexpr std::uint64_t kSteps = 50;
+/// Short runs are repeated for so many seconds; the fastest counts, since others may be at work on the machine.
+constexpr double kRepeated = 0.3;
+
+/// CPU seconds of this process.
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+template <class Run>
+double fastest(Run run) {
+  double best = std::numeric_limits<double>::infinity();
+  for (double sum = 0; sum < kRepeated;) {
+    const double begin = cpu_seconds();
+    run();
+    const double taken = cpu_seconds() - begin;
+    best = std::min(best, taken);
+    sum += taken;
+  }
+  return best;
+}
+
+/// Slope of the line through (log operators, log seconds) with the least squares.
+double exponent(const std::vector<double>& seconds) {
+  double mean_x = 0;
+  double mean_y = 0;
+  const auto count = static_cast<double>(seconds.size());
+  for (std::size_t i = 0; i < seconds.size(); ++i) {
+    mean_x += std::log(static_cast<double>(kGrowth[i])) / count;
+    mean_y += std::log(seconds[i]) / count;
+  }
+  double xy = 0;
+  double xx = 0;
+  for (std::size_t i = 0; i < seconds.size(); ++i) {
+    const double x = std::log(static_cast<double>(kGrowth[i])) - mean_x;
+    xy += x * (std::log(seconds[i]) - mean_y);
+    xx += x * x;
+  }
+  return xy / xx;
+}
+
+void emit_growth(const Options& options, const Emit& emit) {
+  emit("");
+  emit(fmt::format(
+      "Growth with the operators, {} devices, one thread, CPU seconds: the first plan with its check and the "
+      "critical path, and {} steps of the order search from it.",
+      kGrowthDevices, kSteps));
+  emit("");
+  emit(fmt::format("| operators | first plan s | {} steps s |", kSteps));
+  emit("|---|---|---|");
+  std::vector<double> first;
+  std::vector<double> steps;
+  for (const std::size_t operators : kGrowth) {
+    const Bytes memory(static_cast<std::int64_t>(operators) * kGrowthMemory / kGrowthDevices);
+    const Problem problem = LayeredInstance{operators, kGrowthDevices, memory}.problem(options.seed);
+    std::optional<Plan> plan;
+    first.push_back(fastest([&] { plan = opweave::plan(problem, Budget(0.0, std::nullopt)).plan; }));
+    const Schedule start = to_schedule(problem, *plan);
+    OrderSearchOptions search;
+    search.max_evaluations = kSteps;
+    steps.push_back(fastest([&] { (void)improve_order(problem, start, Budget(), search, {}); }));
+    emit(fmt::format("| {} | {:.3f} | {:.3f} |", operators, first.back(), steps.back()));
+  }
+  emit(fmt::format("| exponent | {:.2f} | {:.2f} |", exponent(first), exponent(steps)));
+}
+
+}  // namespace
 
 void run_scale(const Options& options, const Emit& emit) {
   emit("Random layered graphs, transfers of 0.5 us + 1 byte/ps, 2 GB of memory per device; milliseconds.");
@@ -42,6 +118,27 @@ void run_scale(const Options& options, const Emit& emit) {
     if (!options.chooses(instance.name())) continue;
     emit_row(emit, plan_row(instance.name(), instance.problem(options.seed), options, 1e6, "-", std::nullopt));
   }
+  emit("");
+  emit(
+      "Transformers split into small operators, one microbatch, free placement; milliseconds. Baseline: the best list "
+      "schedule "
+      "of a quick placement.");
+  emit("");
+  emit_header(emit);
+  constexpr std::int64_t kGigabyte = 1'000'000'000;
+  const TransformerInstance transformers[] = {{48, 32, 16, false, 8, 300 * kGigabyte},
+                                              {48, 32, 16, true, 8, 300 * kGigabyte},
+                                              {48, 32, 16, false, 8, 10 * kGigabyte},
+                                              {48, 32, 16, true, 8, 10 * kGigabyte},
+                                              {48, 32, 16, true, 8, 50 * kGigabyte, Contention::kEndpoint}};
+  for (const TransformerInstance& instance : transformers) {
+    if (!options.chooses(instance.name())) continue;
+    const Problem problem = instance.problem();
+    const PlanResult listed = plan(problem, Budget(std::nullopt, 0));
+    const double baseline = static_cast<double>(listed.plan->statistics.makespan.value()) / 1e6;
+    emit_row(emit, plan_row(instance.name(), problem, options, 1e6, "list schedule", baseline));
+  }
+  if (options.chooses("growth")) emit_growth(options, emit);
 }
 
 }  // namespace opweave::bench

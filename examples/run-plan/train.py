@@ -99,7 +99,9 @@ def main() -> None:
     timings = results[0][0]
     step_ns = max(t.end_ns for t in timings) - min(t.start_ns for t in timings)
     print(f"measured step {step_ns / 1e6:.1f} ms, predicted {plan.makespan_ns / 1e6:.1f} ms")
-    print(f"largest difference of a gradient from one process: {max(difference for _, difference in results):.1e}")
+    difference = max(difference for _, difference in results)
+    print(f"largest difference of a gradient from one process: {difference:.1e}")
+    assert difference < 1e-5
     OUT.mkdir(parents=True, exist_ok=True)
     trace(compile_plan(plan), timings, OUT / "trace.json")
     print(f"prediction beside measurement: {OUT}/trace.json (ui.perfetto.dev)")

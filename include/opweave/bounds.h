@@ -10,7 +10,8 @@
 namespace opweave {
 
 /// All bounds, largest first; never empty. Each value is at most the makespan of every valid plan.
-/// Polynomial; looks at the clock of `budget` between bounds and returns what is proven by then.
+/// Little time: what is not polynomial is limited in steps, and tries harder where there is more time. Looks at the
+/// clock of `budget` and returns what is proven by then.
 [[nodiscard]] std::vector<LowerBound> lower_bounds(const Problem& problem, const Budget& budget = {});
 
 /// Reasons, independent of any order, why no valid plan exists (an operator or a group of parameters

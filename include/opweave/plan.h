@@ -87,6 +87,7 @@ struct Provenance {
   std::string limit;       ///< "work 1000", "time 60 s", or "none"
   std::string graph_hash;  ///< 16 hex digits of the graph's canonical content
   std::string cluster_hash;
+  std::string command;  ///< the command line, without what the plan does not depend on; empty for library calls
   std::optional<double> seconds;
   std::vector<Incumbent> trajectory;
 };
@@ -125,7 +126,10 @@ struct Plan {
 [[nodiscard]] PlanStatistics statistics(const Problem& problem, const Schedule& schedule,
                                         std::span<const Duration> task_ends = {});
 
-/// Bytes of the parameters that live on each device: once per parameter and device.
+/// The parameters that live on each device, ascending. O(n log n).
+[[nodiscard]] std::vector<std::vector<ParameterId>> parameters_on_devices(const Problem& problem,
+                                                                          const Schedule& schedule);
+/// Bytes of the parameters that live on each device, with gradients and optimizer state: once per parameter and device.
 [[nodiscard]] std::vector<Bytes> persistent_memory(const Problem& problem, const Schedule& schedule);
 
 /// One piece of a memory curve.

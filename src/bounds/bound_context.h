@@ -42,6 +42,8 @@ struct BoundContext {
 [[nodiscard]] std::optional<LowerBound> group_ramp_bound(const BoundContext& context);
 /// Bytes x time that values occupy, against what the devices have.
 [[nodiscard]] std::optional<LowerBound> memory_energy_bound(const BoundContext& context);
+/// The best order of the work of one stream of one device.
+[[nodiscard]] std::optional<LowerBound> device_order_bound(const BoundContext& context);
 /// Unavoidable transfers over an endpoint or link that carries one at a time.
 [[nodiscard]] std::optional<LowerBound> transfer_load_bound(const BoundContext& context);
 

@@ -40,17 +40,15 @@ class RoomBuilder {
   [[nodiscard]] GroupId group(Index task_class) const {
     return problem_.group_of(TaskId(r_.classes()[task_class].tasks.front()));
   }
+  /// \pre for several devices: the room was marked
   [[nodiscard]] bool is_member(const Room& room, Index task_class) const {
-    const OptionList& list = options(task_class);
-    switch (room.kind) {
-      case RoomKind::kDevice:
-        return contains(list.every, room.devices.front());
-      case RoomKind::kShared:
-        return contains(room.devices, list.any);
-      case RoomKind::kUnknown:
-        return list.single_devices && contains(room.devices, list.any);
-    }
-    return false;
+    if (room.kind == RoomKind::kDevice) return contains(options(task_class).every, room.devices.front());
+    return is_marked_[task_class];
+  }
+  /// Sets of many devices are compared once per list of options, not once per value.
+  void mark_members(const Room& room) {
+    is_marked_.assign(r_.classes().size(), false);
+    for (const Index c : room.members) is_marked_[c] = true;
   }
 
   void find_device_rooms() {
@@ -63,13 +61,16 @@ class RoomBuilder {
 
   /// Sets of devices within which tasks are confined, those with the most work first, and all devices.
   void find_shared_rooms() {
+    const std::vector<OptionList>& lists = r_.placement().lists();
+    std::vector<double> work_of_list(lists.size(), 0);
+    for (const TaskClass& task_class : r_.classes()) {
+      const Index first = task_class.tasks.front();
+      work_of_list[r_.placement().list_of(problem_.group_of(TaskId(first)))] +=
+          static_cast<double>(r_.work(first)) * static_cast<double>(task_class.tasks.size());
+    }
     std::map<DeviceSet, double> work;
-    for (Index c = 0; c < r_.classes().size(); ++c) {
-      const OptionList& list = options(c);
-      if (list.sets.size() == 1) continue;
-      const TaskClass& task_class = r_.classes()[c];
-      work[list.any] +=
-          static_cast<double>(r_.work(task_class.tasks.front())) * static_cast<double>(task_class.tasks.size());
+    for (std::size_t i = 0; i < lists.size(); ++i) {
+      if (lists[i].sets.size() > 1) work[lists[i].any] += work_of_list[i];
     }
     if (work.empty()) return;
     DeviceSet all;
@@ -90,7 +91,7 @@ class RoomBuilder {
       std::map<const OptionList*, bool> known;
       for (Index c = 0; c < r_.classes().size(); ++c) {
         const auto [entry, is_new] = known.try_emplace(&options(c), false);
-        if (is_new) entry->second = is_member(room, c);
+        if (is_new) entry->second = contains(room.devices, options(c).any);
         if (entry->second) room.members.push_back(c);
       }
       rooms_.push_back(room);
@@ -157,6 +158,7 @@ class RoomBuilder {
     }
     for (Room& room : rooms_) {
       if (room.kind != RoomKind::kDevice) {
+        mark_members(room);
         for (const ValueClass& value : r_.values()) add_value(room, value);
       }
       add_workspaces(room);
@@ -305,7 +307,8 @@ class RoomBuilder {
   const Problem& problem_;
   std::vector<Room>& rooms_;
   std::vector<std::size_t> room_of_device_;
-  double edges_ = 0;  // of the class graph
+  std::vector<bool> is_marked_;  // by class
+  double edges_ = 0;             // of the class graph
   std::vector<Index> all_classes_;
   std::vector<Index> position_;  // of a class among those considered
 };

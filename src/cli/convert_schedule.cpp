@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "cli/command_text.h"
 #include "cli/convert_command.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
@@ -20,6 +21,7 @@ struct CsvOptions {
   InputFiles files;
   std::string pairs = "split";
   std::filesystem::path output;
+  std::string command;  ///< as the plan states it
 };
 
 PairMode parse_pairs(const std::string& text) {
@@ -41,6 +43,7 @@ ExitCode csv_to_plan(const CsvOptions& options) {
   provenance.version = OPWEAVE_VERSION;
   provenance.method = "csv";
   provenance.limit = "none";
+  provenance.command = options.command;
   provenance.graph_hash = content_hash(problem.graph());
   provenance.cluster_hash = content_hash(problem.cluster());
   const Plan plan = make_plan(problem, result.schedule, lower_bounds(problem), provenance);
@@ -95,7 +98,10 @@ void add_convert_csv(CLI::App& convert, Action& action) {
   options->files.add_to(*command);
   command->add_option("--pairs", options->pairs, "how OVERLAP_F_B runs: atomic or split")->capture_default_str();
   command->add_option("-o,--output", options->output, "write the plan here instead of standard output");
-  command->callback([options, &action] { action = [options] { return csv_to_plan(*options); }; });
+  command->callback([options, command, &action] {
+    options->command = command_text(*command, {"--output"});
+    action = [options] { return csv_to_plan(*options); };
+  });
 }
 
 void add_convert_expert(CLI::App& convert, Action& action) {

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "cli/command.h"
+#include "cli/command_text.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
 #include "cli/model_files.h"
@@ -34,6 +35,7 @@ struct Options {
   std::string deadline;
   std::filesystem::path write_model;
   std::filesystem::path read_solution;
+  std::string command;  ///< as the plan states it
 };
 
 /// "time limit 60 s reached", "interrupted".
@@ -58,7 +60,8 @@ void print_objectives(const Plan& plan) {
   }
 }
 
-void write(const Options& options, const Problem& problem, const Plan& plan) {
+void write(const Options& options, const Problem& problem, Plan plan) {
+  plan.provenance.command = options.command;
   deliver(options.output, plan_to_json(plan, problem.graph(), problem.cluster()));
   if (!options.report.empty()) {
     write_file(options.report, report_html(problem, plan, rows_of(compare_schedules(problem, &plan))));
@@ -175,7 +178,13 @@ void add_plan(CLI::App& app, Action& action) {
       "plan from another solver's answer (lines \"name value\") to the model written with the same files "
       "and options");
   options->settings.add_to(*command);
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, command, &action] {
+    // What the plan does not depend on. Threads matter where the clock ends the search.
+    std::vector<std::string> unsaid = {"--output", "--report", "--trace"};
+    if (options->work_limit && !options->time_limit) unsaid.emplace_back("--threads");
+    options->command = command_text(*command, unsaid);
+    action = [options] { return run(*options); };
+  });
 }
 
 }  // namespace opweave::cli

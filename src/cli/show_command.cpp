@@ -21,9 +21,11 @@ struct Options {
 };
 
 std::string headline(const Plan& plan) {
-  return fmt::format("{} on {}: {}, makespan {}, lower bound {}, gap {}, bubble {}\n", plan.graph_name,
+  const std::string& command = plan.provenance.command;
+  return fmt::format("{} on {}: {}, makespan {}, lower bound {}, gap {}, bubble {}\n{}", plan.graph_name,
                      plan.cluster_name, to_string(plan.status), human(plan.statistics.makespan),
-                     human(plan.lower_bound()), percent(plan.gap()), percent(plan.statistics.bubble_ratio));
+                     human(plan.lower_bound()), percent(plan.gap()), percent(plan.statistics.bubble_ratio),
+                     command.empty() ? "" : "made by: " + command + "\n");
 }
 
 std::string device_table(const Cluster& cluster, const Plan& plan) {

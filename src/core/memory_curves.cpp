@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <map>
-#include <set>
 
 #include "opweave/plan.h"
 
@@ -105,20 +104,29 @@ class MemoryAccount {
 
 }  // namespace
 
-std::vector<Bytes> persistent_memory(const Problem& problem, const Schedule& schedule) {
-  const std::size_t device_count = problem.cluster().device_count();
-  std::vector<std::set<ParameterId>> homes(device_count);
+std::vector<std::vector<ParameterId>> parameters_on_devices(const Problem& problem, const Schedule& schedule) {
+  std::vector<std::vector<ParameterId>> homes(problem.cluster().device_count());
   for (std::size_t g = 0; g < problem.group_count(); ++g) {
     const auto parameters = problem.parameters_of(GroupId(g));
     if (parameters.empty()) continue;
     const TaskId first = problem.tasks_of(GroupId(g)).front();
     for (const DeviceId device : problem.mode(first, schedule.tasks[first.index()].mode).devices) {
-      homes[device.index()].insert(parameters.begin(), parameters.end());
+      homes[device.index()].insert(homes[device.index()].end(), parameters.begin(), parameters.end());
     }
   }
-  std::vector<Bytes> result(device_count);
-  for (std::size_t d = 0; d < device_count; ++d) {
-    for (const ParameterId parameter : homes[d]) result[d] += problem.persistent_bytes(parameter);
+  for (std::vector<ParameterId>& home : homes) {
+    std::ranges::sort(home);
+    home.erase(std::ranges::unique(home).begin(), home.end());
+  }
+  return homes;
+}
+
+std::vector<Bytes> persistent_memory(const Problem& problem, const Schedule& schedule) {
+  std::vector<Bytes> result;
+  for (const std::vector<ParameterId>& home : parameters_on_devices(problem, schedule)) {
+    Bytes bytes;
+    for (const ParameterId parameter : home) bytes += problem.persistent_bytes(parameter);
+    result.push_back(bytes);
   }
   return result;
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <set>
 
 #include "core/problem_data.h"
 #include "opweave/cost.h"
@@ -78,17 +80,15 @@ class ModeBuilder {
     for (const DeviceType& type : types) by_slot.push_back(operator_duration(op, &type));
     by_slot.push_back(operator_duration(op, nullptr));
 
-    std::vector<DeviceId> devices;
+    std::uint32_t device_set = kNoIndex;
     if (op.devices.empty()) {
-      for (std::size_t d = 0; d < data_.cluster.device_count(); ++d) {
-        if ((streams & ~data_.cluster.stream_mask(DeviceId(d))) == 0 && by_slot[data_.type_slot[d]])
-          devices.emplace_back(d);
-      }
-      if (devices.empty()) {
+      device_set = anywhere(streams, by_slot);
+      if (device_set == kNoIndex) {
         throw InputError(fmt::format(
             "operator \"{}\" can run on no device: none has its streams and a known duration for it", op.name));
       }
     } else {
+      std::vector<DeviceId> devices;
       const std::vector<std::string>& names = op.devices.size() == 1 ? op.devices[0] : op.devices[replica];
       if (names.empty()) throw InputError(fmt::format("operator \"{}\" has an empty list of devices", op.name));
       for (const std::string& name : names) {
@@ -104,22 +104,49 @@ class ModeBuilder {
       if (std::adjacent_find(devices.begin(), devices.end()) != devices.end()) {
         throw InputError(fmt::format("operator \"{}\" lists one device twice", op.name));
       }
+      device_set = index_of(std::move(devices));
     }
 
     ModeTable table;
     table.workspace = op.workspace;
-    table.single_count = table.count = static_cast<std::uint32_t>(devices.size());
+    table.device_set = device_set;
+    table.single_count = table.count = static_cast<std::uint32_t>(data_.device_sets[device_set].size());
     table.first_duration = data_.durations.size();
-    table.shortest = *by_slot[data_.type_slot[devices.front().index()]];
-    for (const DeviceId device : devices) {
-      table.shortest = std::min(table.shortest, *by_slot[data_.type_slot[device.index()]]);
+    std::optional<Duration> shortest;
+    for (const std::uint32_t slot : slots_of_set_[device_set]) {
+      shortest = std::min(shortest.value_or(*by_slot[slot]), *by_slot[slot]);
     }
+    table.shortest = *shortest;
     for (const auto& duration : by_slot) data_.durations.push_back(duration.value_or(Duration()));
+    return table;
+  }
+
+  /// All devices that have the streams and a duration; kNoIndex if there are none. Operators with the same streams, and
+  /// durations for the same types, share the answer: not every operator looks at every device.
+  std::uint32_t anywhere(std::uint32_t streams, const std::vector<std::optional<Duration>>& by_slot) {
+    std::vector<bool> is_known(by_slot.size());
+    for (std::size_t slot = 0; slot < by_slot.size(); ++slot) is_known[slot] = by_slot[slot].has_value();
+    const auto [entry, is_new] = anywhere_.try_emplace({streams, std::move(is_known)}, kNoIndex);
+    if (!is_new) return entry->second;
+    std::vector<DeviceId> devices;
+    for (std::size_t d = 0; d < data_.cluster.device_count(); ++d) {
+      if ((streams & ~data_.cluster.stream_mask(DeviceId(d))) == 0 && by_slot[data_.type_slot[d]])
+        devices.emplace_back(d);
+    }
+    if (!devices.empty()) entry->second = index_of(std::move(devices));
+    return entry->second;
+  }
+
+  std::uint32_t index_of(std::vector<DeviceId> devices) {
     const auto [entry, is_new] =
         set_index_.try_emplace(std::move(devices), static_cast<std::uint32_t>(data_.device_sets.size()));
-    if (is_new) data_.device_sets.push_back(entry->first);
-    table.device_set = entry->second;
-    return table;
+    if (is_new) {
+      data_.device_sets.push_back(entry->first);
+      std::set<std::uint32_t> slots;
+      for (const DeviceId device : entry->first) slots.insert(data_.type_slot[device.index()]);
+      slots_of_set_.emplace_back(slots.begin(), slots.end());
+    }
+    return entry->second;
   }
 
   ModeTable explicit_modes(const Operator& op) {
@@ -156,6 +183,8 @@ class ModeBuilder {
 
   ProblemData& data_;
   std::map<std::vector<DeviceId>, std::uint32_t> set_index_;
+  std::vector<std::vector<std::uint32_t>> slots_of_set_;  ///< types of the devices, by device set
+  std::map<std::pair<std::uint32_t, std::vector<bool>>, std::uint32_t> anywhere_;  ///< by streams and known durations
 };
 
 }  // namespace

@@ -202,7 +202,9 @@ std::string cp_sat_parameters(const EngineLimits& limits) {
   parameters.add_int32(parameter_field::kRandomSeed, static_cast<std::int32_t>(limits.seed % 2147483647U));
   parameters.add_int32(parameter_field::kNumWorkers, static_cast<std::int32_t>(std::max(1U, limits.threads)));
   parameters.add_bool(parameter_field::kCatchSigintSignal, false);  // signals are the planner's
-  if (limits.deterministic && limits.threads > 1) parameters.add_bool(parameter_field::kInterleaveSearch, true);
+  if (limits.takes_turns || (limits.deterministic && limits.threads > 1)) {
+    parameters.add_bool(parameter_field::kInterleaveSearch, true);
+  }
   if (limits.seconds) parameters.add_double(parameter_field::kMaxTimeInSeconds, std::max(0.0, *limits.seconds));
   if (limits.work) parameters.add_double(parameter_field::kMaxDeterministicTime, std::max(0.0, *limits.work));
   return data;

@@ -193,6 +193,10 @@ MipModel::Expression DisjunctiveMip::ends_before(Node earlier, Node later) {
   return entry->second;
 }
 
+/// By how many ticks one start is before another: where times are rounded down, what starts later may start in the
+/// same.
+double DisjunctiveMip::least_lead() const { return space_->unit().rounding == TimeUnit::Rounding::kDown ? 0 : 1; }
+
 MipModel::Expression DisjunctiveMip::starts_before(Node earlier, Node later) {
   if (earlier == later) return 0;
   const auto [entry, is_new] = starts_before_.try_emplace({earlier, later});
@@ -200,8 +204,9 @@ MipModel::Expression DisjunctiveMip::starts_before(Node earlier, Node later) {
     const auto column = model_.add_binary([&] { return fmt::format("b_{}_{}", earlier, later); });
     entry->second = Expression::column(column);
     orders_.push_back({column, earlier, later, OrderColumn::Meaning::kStartsBeforeStart});
-    model_.add_at_most(start(earlier) + 1,
-                       start(later) + (latest_end(earlier) + 1 - earliest_start(later)) * (1 - entry->second));
+    const double lead = least_lead();
+    model_.add_at_most(start(earlier) + lead,
+                       start(later) + (latest_end(earlier) + lead - earliest_start(later)) * (1 - entry->second));
   }
   return entry->second;
 }
@@ -270,7 +275,7 @@ void DisjunctiveMip::add_memory(DeviceId device) {
     if (!residence.uses.empty()) residences.push_back(std::move(residence));
   }
 
-  const double capacity = placement_.units(device, *space_->binding_capacity(device));
+  const double capacity = placement_.capacity(device);
   model_.add_at_most(placement_.persistent(device), capacity);
   for (const Node now : arrivals) {
     Expression level = placement_.persistent(device);
@@ -391,9 +396,10 @@ std::vector<double> DisjunctiveMip::values_of(const Schedule& schedule) const {
     if (s) values[starts_[node_of_shipment(*s)]] = static_cast<double>(transfer.start.value()) / unit;
   }
   for (const OrderColumn& order : orders_) {
-    const bool holds = order.meaning == OrderColumn::Meaning::kEndsBeforeStart
-                           ? end(order.first).value(values) <= start(order.second).value(values) + 1e-9
-                           : start(order.first).value(values) + 1 <= start(order.second).value(values) + 1e-9;
+    const bool holds =
+        order.meaning == OrderColumn::Meaning::kEndsBeforeStart
+            ? end(order.first).value(values) <= start(order.second).value(values) + 1e-9
+            : start(order.first).value(values) + least_lead() <= start(order.second).value(values) + 1e-9;
     values[order.column] = holds ? 1 : 0;
   }
   for (const Live& live : live_) {

@@ -60,6 +60,7 @@ class DisjunctiveMip {
   /// Binary that may be 1 only if `earlier` ends before `later` starts; constant where that is known.
   [[nodiscard]] Expression ends_before(Node earlier, Node later);
   /// Binary that may be 1 only if `earlier` starts a tick or more before `later` starts.
+  [[nodiscard]] double least_lead() const;
   [[nodiscard]] Expression starts_before(Node earlier, Node later);
   /// `from` precedes `to` in every schedule.
   [[nodiscard]] bool precedes(Node from, Node to) const { return closure_[from][to]; }

@@ -25,6 +25,8 @@ struct EngineLimits {
   std::uint64_t seed = 1;
   /// The same answer on every run whatever the machine's speed; without it several threads race.
   bool deterministic = false;
+  /// CP-SAT's search strategies take turns, on one thread too: slower to begin with, better at proofs.
+  bool takes_turns = false;
 };
 
 /// What an engine says of a model.

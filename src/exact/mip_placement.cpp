@@ -37,8 +37,33 @@ MipModel::Expression MipPlacement::duration(TaskId task) const {
   return sum;
 }
 
+namespace {
+
+std::int64_t unit_of_bytes(const ScheduleSpace& space, DeviceId device) {
+  const std::int64_t exact = space.byte_unit(device).value();
+  if (space.unit().rounding == TimeUnit::Rounding::kExact) return exact;
+  const std::int64_t units = space.binding_capacity(device)->value() / exact;
+  return exact * std::max<std::int64_t>(1, (units + kMostUnits - 1) / kMostUnits);
+}
+
+}  // namespace
+
 double MipPlacement::units(DeviceId device, Bytes bytes) const {
-  return static_cast<double>(bytes.value() / space_.byte_unit(device).value());
+  const std::int64_t unit = unit_of_bytes(space_, device);
+  const std::int64_t extra = space_.unit().rounding == TimeUnit::Rounding::kUp ? unit - 1 : 0;
+  return static_cast<double>((bytes.value() + extra) / unit);
+}
+
+double MipPlacement::capacity(DeviceId device) const {
+  return static_cast<double>(space_.binding_capacity(device)->value() / unit_of_bytes(space_, device));
+}
+
+bool MipPlacement::has_large_bytes(const ScheduleSpace& space) {
+  for (std::size_t d = 0; d < space.problem().cluster().device_count(); ++d) {
+    const std::optional<Bytes> capacity = space.binding_capacity(DeviceId(d));
+    if (capacity && capacity->value() / space.byte_unit(DeviceId(d)).value() > kMostUnits) return true;
+  }
+  return false;
 }
 
 void MipPlacement::add_options() {

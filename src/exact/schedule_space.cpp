@@ -41,6 +41,13 @@ TimeUnit exact_unit(const Problem& problem) {
   return {Duration(std::max<std::int64_t>(1, unit)), TimeUnit::Rounding::kExact};
 }
 
+TimeUnit relaxed_unit(const Problem& problem, Duration time, std::int64_t most_ticks) {
+  const TimeUnit exact = exact_unit(problem);
+  const std::int64_t factor = (exact.ticks(time) + most_ticks - 1) / most_ticks;
+  if (factor <= 1) return exact;
+  return {exact.length * factor, TimeUnit::Rounding::kDown};
+}
+
 std::vector<std::uint64_t> channels_of(const Problem& problem, DeviceId source, DeviceId destination) {
   const Cluster& cluster = problem.cluster();
   switch (problem.settings().contention) {

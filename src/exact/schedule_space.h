@@ -28,6 +28,9 @@ struct TimeUnit {
 /// Largest unit that divides every duration of a task or transfer of the problem.
 [[nodiscard]] TimeUnit exact_unit(const Problem& problem);
 
+/// The exact unit, where `time` is at most so many ticks of it; else the finest coarser multiple, rounded down.
+[[nodiscard]] TimeUnit relaxed_unit(const Problem& problem, Duration time, std::int64_t most_ticks);
+
 /// Keys of the things that serve one transfer at a time and that a transfer between two devices occupies:
 /// sending and receiving ends, or links in their direction, as the problem's contention says.
 [[nodiscard]] std::vector<std::uint64_t> channels_of(const Problem& problem, DeviceId source, DeviceId destination);

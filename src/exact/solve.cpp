@@ -7,6 +7,7 @@
 
 #include "exact/cp_formulation.h"
 #include "exact/disjunctive_mip.h"
+#include "exact/mip_placement.h"
 #include "exact/retime.h"
 #include "exact/schedule_space.h"
 #include "exact/time_indexed_mip.h"
@@ -228,7 +229,11 @@ ExactAnswer conclude(const Finding& finding, const TimeUnit& unit, const Incumbe
   };
   if (!incumbent.schedule()) {
     const bool claims_one = answer.status == Status::kOptimal || answer.status == Status::kFeasible;
-    return claims_one ? fail("the solver's solution is no schedule") : answer;
+    if (!claims_one) return answer;
+    if (unit.rounding != TimeUnit::Rounding::kDown) return fail("the solver's solution is no schedule");
+    answer.status = Status::kUnknown;
+    answer.message = "the solution of the program with rounded numbers is no schedule";
+    return answer;
   }
   if (answer.status == Status::kInfeasible) return fail("the solver sees no schedule where there is one");
   if (answer.bound > incumbent.makespan()) {
@@ -237,6 +242,39 @@ ExactAnswer conclude(const Finding& finding, const TimeUnit& unit, const Incumbe
   const bool has_solved = answer.status == Status::kOptimal || answer.status == Status::kFeasible;
   if (has_solved) answer.status = answer.bound == incumbent.makespan() ? Status::kOptimal : Status::kFeasible;
   return answer;
+}
+
+using Space = std::shared_ptr<const ScheduleSpace>;
+
+/// The same space where solvers of integer programs can be trusted with its numbers, else one rounded down.
+Space with_small_numbers(const Space& space, std::optional<Duration> makespan) {
+  const Duration longest = makespan.value_or(space->unit().length * space->horizon());
+  TimeUnit unit = relaxed_unit(space->problem(), longest, kMostUnits);
+  if (unit.rounding == TimeUnit::Rounding::kExact && !MipPlacement::has_large_bytes(*space)) return space;
+  unit.rounding = TimeUnit::Rounding::kDown;
+  return std::make_shared<const ScheduleSpace>(space->problem(), unit);
+}
+
+/// A time-indexed program grows with the number of ticks. The same space, or with ticks that are longer, rounded down,
+/// so that the model has at most so many nonzeros; not longer than what leaves a few ticks to tell times apart.
+Space with_fewer_ticks(Space space, std::optional<Duration> makespan, std::size_t most_nonzeros) {
+  constexpr std::int64_t kFewest = 64;
+  while (true) {
+    const Duration unit = space->unit().length;
+    const std::int64_t ticks = makespan ? makespan->value() / unit.value() : space->horizon();
+    if (ticks < 2 * kFewest || TimeIndexedMip::size(*space, ticks).nonzeros <= most_nonzeros) return space;
+    space = std::make_shared<const ScheduleSpace>(space->problem(), TimeUnit{unit * 2, TimeUnit::Rounding::kDown});
+  }
+}
+
+/// What an integer program is made of, so that its solver can be trusted and its size be managed.
+Space space_for_integers(Space space, std::optional<Duration> makespan, const ExactOptions& options) {
+  space = with_small_numbers(space, makespan);
+  if (options.method != ExactMethod::kTimeIndexed) return space;
+  // Where times are rounded anyway, ticks that are few enough to be solved say more than many that are not.
+  constexpr std::size_t kFew = 10'000;
+  const bool is_exact = space->unit().rounding == TimeUnit::Rounding::kExact;
+  return with_fewer_ticks(space, makespan, is_exact ? options.most_nonzeros : std::min(kFew, options.most_nonzeros));
 }
 
 }  // namespace
@@ -281,21 +319,22 @@ ExactAnswer solve_exactly(const Problem& problem, const Schedule* warm_start, co
   question.budget = &budget;
   question.options = &options;
   question.on_solution = [&](const RoughSchedule& rough) { incumbent.take(rough); };
-  const bool is_exact = question.space->unit().rounding == TimeUnit::Rounding::kExact;
+  const std::optional<Duration> known = incumbent.schedule() ? std::optional(incumbent.makespan()) : std::nullopt;
+  if (options.method != ExactMethod::kConstraintProgram && !options.unit) {
+    question.space = space_for_integers(question.space, known, options);
+  }
+  const TimeUnit unit = question.space->unit();
+  const bool is_exact = unit.rounding == TimeUnit::Rounding::kExact;
+  const bool is_restriction = unit.rounding == TimeUnit::Rounding::kUp;
   // All makespans of interest are whole ticks.
-  if (is_exact) {
-    const Duration unit = question.space->unit().length;
-    question.floor = (options.known_bound.value() + unit.value() - 1) / unit.value();
-  }
-  // In a coarser unit the schedule that is known may take longer than it does, so it limits nothing there.
-  if (incumbent.schedule() && is_exact) {
-    question.upper_bound = question.space->unit().ticks(incumbent.makespan());
-    question.start = &*incumbent.schedule();
-  }
+  if (is_exact) question.floor = (options.known_bound.value() + unit.length.value() - 1) / unit.length.value();
+  if (known && is_exact) question.start = &*incumbent.schedule();
+  // With durations rounded up the schedule that is known may take longer than it does, so it limits nothing there.
+  if (known && !is_restriction) question.upper_bound = known->value() / unit.length.value();
   Finding finding = ask(question);
-  finding.proves = finding.proves && is_exact;
+  finding.proves = finding.proves && !is_restriction;
   if (finding.best) incumbent.take(*finding.best);
-  return conclude(finding, question.space->unit(), incumbent);
+  return conclude(finding, unit, incumbent);
 }
 
 CoarseBound coarse_bound(const Problem& problem, Duration unit, std::optional<Duration> upper_bound,

@@ -63,7 +63,9 @@ struct ExactAnswer {
 using OnSchedule = std::function<void(const Schedule&)>;
 
 /// Solves a problem for the least makespan until it is solved or the budget ends. With a coarser unit durations
-/// are rounded up: the schedule is valid, and nothing is proven.
+/// are rounded up: the schedule is valid, and nothing is proven. Integer programs whose numbers are too large for
+/// solvers, or a time-indexed one that would be too large a model, are rounded down: the bound holds, and schedules are
+/// what the solver's orders give with exact times.
 /// \param warm_start  a valid schedule to begin with and to beat, or nullptr. The answer is never longer.
 [[nodiscard]] ExactAnswer solve_exactly(const Problem& problem, const Schedule* warm_start, const Budget& budget,
                                         const ExactOptions& options = {}, const OnSchedule& on_schedule = {});

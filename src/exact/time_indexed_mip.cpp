@@ -195,7 +195,7 @@ void TimeIndexedMip::add_resources() {
 }
 
 void TimeIndexedMip::add_memory(DeviceId device) {
-  const double capacity = placement_.units(device, *space_->binding_capacity(device));
+  const double capacity = placement_.capacity(device);
   for (std::int64_t tick = 0; tick < std::max<std::int64_t>(1, horizon_); ++tick) {
     Expression level = placement_.persistent(device);
     for (std::size_t t = 0; t < problem_.task_count(); ++t) {

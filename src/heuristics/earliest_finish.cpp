@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <map>
 #include <queue>
+#include <set>
 #include <utility>
 
 #include "heuristics/placed_problem.h"
@@ -23,15 +25,62 @@ std::vector<std::int64_t> fastest_tails(const Problem& problem) {
   return tails;
 }
 
+/// Routes between devices of which none is both as quick to begin and as wide as another.
+class FastestWay {
+ public:
+  explicit FastestWay(const Cluster& cluster) : cluster_(cluster) {
+    constexpr std::int64_t kInstant = std::numeric_limits<std::int64_t>::max();
+    std::map<std::int64_t, Way> ways;  // the widest by latency
+    for (std::size_t from = 0; from < cluster.device_count(); ++from) {
+      for (std::size_t to = 0; to < cluster.device_count(); ++to) {
+        const auto route = from == to ? std::nullopt : cluster.route(DeviceId(from), DeviceId(to));
+        if (!route) continue;
+        const Way way{route->bandwidth_bytes_per_s.value_or(kInstant), DeviceId(from), DeviceId(to)};
+        const auto [known, is_new] = ways.try_emplace(route->latency.value(), way);
+        if (!is_new && known->second.bandwidth < way.bandwidth) known->second = way;
+      }
+    }
+    for (const auto& [latency, way] : ways) {
+      if (ways_.empty() || way.bandwidth > ways_.back().bandwidth) ways_.push_back(way);
+    }
+  }
+
+  /// The least time of a transfer of so many bytes between any two devices; 0 where no route joins any.
+  [[nodiscard]] std::int64_t time(Bytes bytes) const {
+    std::optional<Duration> best;
+    for (const Way& way : ways_) {
+      const Duration time = *cluster_.transfer_time(bytes, way.from, way.to);
+      best = std::min(best.value_or(time), time);
+    }
+    return best.value_or(Duration()).value();
+  }
+
+ private:
+  struct Way {
+    std::int64_t bandwidth;
+    DeviceId from;
+    DeviceId to;
+  };
+
+  const Cluster& cluster_;
+  std::vector<Way> ways_;
+};
+
 class EarliestFinish {
  public:
   explicit EarliestFinish(const Problem& problem)
       : problem_(problem),
         state_(problem),
+        fastest_(problem.cluster()),
         ends_(problem.task_count(), 0),
-        stream_free_(problem.cluster().device_count() * problem.cluster().stream_names().size(), 0) {}
+        stream_free_(problem.cluster().device_count() * problem.cluster().stream_names().size(), 0),
+        by_free_(problem.cluster().stream_names().size()) {
+    for (auto& devices : by_free_) {
+      for (std::uint32_t d = 0; d < problem.cluster().device_count(); ++d) devices.emplace_hint(devices.end(), 0, d);
+    }
+  }
 
-  std::optional<std::vector<ModeIndex>> run() {
+  std::optional<Schedule> run() {
     const std::vector<std::int64_t> tails = fastest_tails(problem_);
     using Entry = std::pair<std::int64_t, std::uint32_t>;  // -tail, task
     std::priority_queue<Entry, std::vector<Entry>, std::greater<>> ready;
@@ -50,7 +99,7 @@ class EarliestFinish {
         }
       }
     }
-    return state_.modes();
+    return schedule();
   }
 
  private:
@@ -58,42 +107,78 @@ class EarliestFinish {
     const GroupId group = problem_.group_of(task);
     find_arrivals(task);
     if (!state_.is_placed(group)) {
-      std::int64_t best_end = std::numeric_limits<std::int64_t>::max();
-      std::vector<DeviceId> best;
-      const std::int64_t shortest = problem_.shortest(task).value();
-      const auto consider = [&](std::span<const DeviceId> devices) {
-        // Most devices are too busy to be best: their streams tell, without a look at transfers.
-        if (streams_free(task, devices) + shortest >= best_end) return;
-        const std::int64_t end = end_on(task, devices);
-        if (end < best_end && state_.allows(group, devices)) {
-          best_end = end;
-          best.assign(devices.begin(), devices.end());
-        }
-      };
-      const bool only_single = problem_.mode(task, problem_.mode_count(task) - 1).devices.size() == 1;
-      if (only_single) {
-        const auto devices = problem_.devices_of(group);
-        for (std::size_t i = 0; i < devices.size(); ++i) consider(devices.subspan(i, 1));
-      } else {
-        for (const std::vector<DeviceId>& devices : state_.candidates(group)) consider(devices);
-      }
-      if (best.empty()) return false;
-      state_.place(group, best);
+      choose(task, group);
+      if (best_.empty()) return false;
+      state_.place(group, best_);
     }
     const auto devices = state_.devices(group);
     const std::int64_t end = end_on(task, devices);
     if (end == std::numeric_limits<std::int64_t>::max()) return false;
     ends_[task.index()] = end;
-    for_each_stream(task, devices, [&](std::int64_t& free) { free = end; });
+    for_each_stream(task, devices, [&](DeviceId device, unsigned stream, std::int64_t& free) {
+      by_free_[stream].erase({free, static_cast<std::uint32_t>(device.index())});
+      free = end;
+      by_free_[stream].emplace(free, static_cast<std::uint32_t>(device.index()));
+    });
     return true;
+  }
+
+  /// Finds the devices where the task ends first; ties go to where an input is made, then to what is free first.
+  void choose(TaskId task, GroupId group) {
+    best_.clear();
+    best_end_ = std::numeric_limits<std::int64_t>::max();
+    if (problem_.mode(task, problem_.mode_count(task) - 1).devices.size() > 1) {
+      for (const std::vector<DeviceId>& devices : state_.candidates(group)) consider(task, group, devices);
+      return;
+    }
+    const auto allowed = problem_.devices_of(group);
+    const auto consider_allowed = [&](DeviceId device) {
+      const auto found = std::lower_bound(allowed.begin(), allowed.end(), device);
+      if (found != allowed.end() && *found == device) {
+        consider(task, group, allowed.subspan(static_cast<std::size_t>(found - allowed.begin()), 1));
+      }
+    };
+    // Where no input is made all of them have to be sent, so nothing starts before they can be there.
+    std::int64_t sent = earliest_;
+    for (const auto& [value, producer] : arrivals_) {
+      for (const DeviceId device : state_.devices(problem_.group_of(producer))) consider_allowed(device);
+      sent = std::max(sent, ends_[producer.index()] + fastest_.time(problem_.size(value)));
+    }
+    const std::int64_t shortest = problem_.shortest(task).value();
+    const auto stream = static_cast<unsigned>(__builtin_ctz(problem_.streams(task)));
+    if (allowed.size() < problem_.cluster().device_count()) {
+      for (std::size_t i = 0; i < allowed.size(); ++i) {
+        if (std::max(sent, free_of(allowed[i], stream)) + shortest < best_end_) {
+          consider(task, group, allowed.subspan(i, 1));
+        }
+      }
+      return;
+    }
+    for (const auto& [free, device] : by_free_[stream]) {
+      if (std::max(sent, free) + shortest >= best_end_) break;  // and so it is with all that are free later
+      consider_allowed(DeviceId(device));
+    }
+  }
+
+  void consider(TaskId task, GroupId group, std::span<const DeviceId> devices) {
+    // Many devices are too busy to be best: their streams tell, without a look at transfers.
+    if (streams_free(task, devices) + problem_.shortest(task).value() >= best_end_) return;
+    const std::int64_t end = end_on(task, devices);
+    if (end >= best_end_ || !state_.allows(group, devices)) return;
+    best_end_ = end;
+    best_.assign(devices.begin(), devices.end());
+  }
+
+  [[nodiscard]] std::int64_t& free_of(DeviceId device, unsigned stream) {
+    return stream_free_[device.index() * by_free_.size() + stream];
   }
 
   template <class Visit>
   void for_each_stream(TaskId task, std::span<const DeviceId> devices, Visit visit) {
-    const std::size_t streams = problem_.cluster().stream_names().size();
     for (const DeviceId device : devices) {
       for (std::uint32_t mask = problem_.streams(task); mask != 0; mask &= mask - 1) {
-        visit(stream_free_[device.index() * streams + static_cast<std::size_t>(__builtin_ctz(mask))]);
+        const auto stream = static_cast<unsigned>(__builtin_ctz(mask));
+        visit(device, stream, free_of(device, stream));
       }
     }
   }
@@ -111,7 +196,7 @@ class EarliestFinish {
   /// When all streams that the task needs there are free.
   std::int64_t streams_free(TaskId task, std::span<const DeviceId> devices) {
     std::int64_t start = earliest_;
-    for_each_stream(task, devices, [&](std::int64_t free) { start = std::max(start, free); });
+    for_each_stream(task, devices, [&](DeviceId, unsigned, std::int64_t free) { start = std::max(start, free); });
     return start;
   }
 
@@ -136,18 +221,54 @@ class EarliestFinish {
     return start + problem_.mode(task, *mode).duration.value();
   }
 
+  /// Every task where it was put, and each value on its way as soon as it is made.
+  Schedule schedule() {
+    Schedule result;
+    const std::vector<ModeIndex> modes = state_.modes();
+    result.tasks.reserve(modes.size());
+    for (std::size_t t = 0; t < modes.size(); ++t) {
+      result.tasks.push_back({modes[t], Duration(ends_[t]) - problem_.mode(TaskId(t), modes[t]).duration});
+    }
+    std::vector<DeviceId> destinations;
+    for (std::size_t v = 0; v < problem_.value_count(); ++v) {
+      const auto producer = problem_.producer(ValueId(v));
+      if (!producer) continue;
+      const auto sources = state_.devices(problem_.group_of(*producer));
+      destinations.clear();
+      for (const TaskId consumer : problem_.consumers(ValueId(v))) {
+        for (const DeviceId device : state_.devices(problem_.group_of(consumer))) {
+          if (std::find(sources.begin(), sources.end(), device) == sources.end()) destinations.push_back(device);
+        }
+      }
+      std::sort(destinations.begin(), destinations.end());
+      destinations.erase(std::unique(destinations.begin(), destinations.end()), destinations.end());
+      for (const DeviceId destination : destinations) {
+        std::optional<std::pair<Duration, DeviceId>> best;
+        for (const DeviceId source : sources) {
+          const auto time = problem_.transfer_time(ValueId(v), source, destination);
+          if (time && (!best || std::pair(*time, source) < *best)) best = {*time, source};
+        }
+        const Duration start(ends_[producer->index()]);
+        result.transfers.push_back({ValueId(v), best->second, destination, start, start + best->first});
+      }
+    }
+    return result;
+  }
+
   const Problem& problem_;
   PlacementState state_;
+  const FastestWay fastest_;
   std::vector<std::int64_t> ends_;
-  std::vector<std::int64_t> stream_free_;
+  std::vector<std::int64_t> stream_free_;                                  ///< by device, then stream
+  std::vector<std::set<std::pair<std::int64_t, std::uint32_t>>> by_free_;  ///< (free, device) by stream
+  std::vector<DeviceId> best_;
+  std::int64_t best_end_ = 0;
   std::int64_t earliest_ = 0;
   std::vector<std::pair<ValueId, TaskId>> arrivals_;
 };
 
 }  // namespace
 
-std::optional<std::vector<ModeIndex>> earliest_finish_placement(const Problem& problem) {
-  return EarliestFinish(problem).run();
-}
+std::optional<Schedule> earliest_finish(const Problem& problem) { return EarliestFinish(problem).run(); }
 
 }  // namespace opweave

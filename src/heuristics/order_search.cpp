@@ -176,21 +176,25 @@ class Search {
     best_makespan_ = start.makespan(problem).value();
   }
 
+  /// On a large problem every part of the preparation takes a while: the clock is read after each.
   Schedule run() {
+    if (budget_.expired()) return best_;
     std::vector<ModeIndex> modes;
     for (const TaskAssignment& task : best_.tasks) modes.push_back(task.mode);
     const std::optional<PlacedProblem> placed = PlacedProblem::create(problem_, std::move(modes));
-    if (!placed || placed->task_count() == 0) return best_;
+    if (!placed || placed->task_count() == 0 || budget_.expired()) return best_;
     progress_.emplace(budget_, options_.max_evaluations, placed->item_count());
     const double mean = mean_duration(*placed);
     double done = 0;
-    const Network with_fillers = build_network(*placed, true);
-    if (std::ranges::count(with_fillers.fills_gaps, true) > 0) {
-      if (anneal(*placed, with_fillers, {options_.heat * mean, kColdest * mean}, done, kShareWithFillers))
+    Network network = build_network(*placed);
+    if (budget_.expired()) return best_;
+    if (std::ranges::count(network.fills_gaps, true) > 0) {
+      if (anneal(*placed, network, {options_.heat * mean, kColdest * mean}, done, kShareWithFillers)) {
         done = kShareWithFillers;
+      }
+      network.order_fillers();
     }
-    const Network plain = build_network(*placed, false);
-    anneal(*placed, plain, {done > 0 ? kReheat * mean : options_.heat * mean, kColdest * mean}, done, 1.0);
+    anneal(*placed, network, {done > 0 ? kReheat * mean : options_.heat * mean, kColdest * mean}, done, 1.0);
     return best_;
   }
 
@@ -200,8 +204,9 @@ class Search {
   bool anneal(const PlacedProblem& placed, const Network& network, Annealing::Temperature temperature, double from,
               double to) {
     const std::vector<Time> starts = starts_of(placed, network, best_);
+    if (budget_.expired()) return false;
     Annealing annealing(network, starts, options_.seed);
-    if (!annealing.begin()) return false;
+    if (budget_.expired() || !annealing.begin()) return false;
     const auto keep = [&] {
       if (annealing.makespan() >= best_makespan_) return;
       best_makespan_ = annealing.makespan();

@@ -9,8 +9,8 @@ namespace {
 
 class Builder {
  public:
-  Builder(const PlacedProblem& placed, bool with_fillers, std::size_t repeats)
-      : placed_(placed), problem_(placed.problem()), with_fillers_(with_fillers), repeats_(repeats) {}
+  Builder(const PlacedProblem& placed, std::size_t repeats)
+      : placed_(placed), problem_(placed.problem()), repeats_(repeats) {}
 
   Network build() {
     network_.device_count = problem_.cluster().device_count();
@@ -149,7 +149,9 @@ class Builder {
   /// evaluation, and a weight gradient then waits for one node rather than for all that its inputs come from.
   void drop_implied(std::vector<std::vector<Node>>& predecessors) const {
     constexpr std::size_t kMostSteps = 2000;  // per node
+    constexpr std::size_t kMostStepsOfAll = 40'000'000;
     constexpr std::size_t kMostPredecessors = 16;
+    const std::size_t most_steps = std::min(kMostSteps, kMostStepsOfAll / (network_.node_count + 1));
     std::vector<std::uint32_t> place(network_.node_count);
     for (std::size_t i = 0; i < network_.topological_order.size(); ++i) {
       place[network_.topological_order[i]] = static_cast<std::uint32_t>(i);
@@ -165,7 +167,7 @@ class Builder {
       for (const Node other : before) {
         for (const Node ancestor : predecessors[other]) stack.push_back(ancestor);
       }
-      for (std::size_t steps = 0; !stack.empty() && steps < kMostSteps; ++steps) {
+      for (std::size_t steps = 0; !stack.empty() && steps < most_steps; ++steps) {
         const Node ancestor = stack.back();
         stack.pop_back();
         if (seen_for[ancestor] == node || place[ancestor] < earliest) continue;
@@ -283,7 +285,6 @@ class Builder {
 
   void mark_fillers() {
     network_.fills_gaps.assign(network_.node_count, false);
-    if (!with_fillers_) return;
     for (Node node = 0; node < network_.node_count; ++node) {
       const ItemId item = network_.item_of_node[node];
       if (!placed_.is_task(item) || problem_.op(TaskId(item)).phase != Phase::kWeightGradient) continue;
@@ -298,7 +299,6 @@ class Builder {
 
   const PlacedProblem& placed_;
   const Problem& problem_;
-  const bool with_fillers_;
   const std::size_t repeats_;
   Network network_;
   std::map<std::tuple<int, std::size_t, std::size_t>, std::uint32_t> resources_;
@@ -307,9 +307,7 @@ class Builder {
 
 }  // namespace
 
-Network build_network(const PlacedProblem& placed, bool with_fillers, std::size_t repeats) {
-  return Builder(placed, with_fillers, repeats).build();
-}
+Network build_network(const PlacedProblem& placed, std::size_t repeats) { return Builder(placed, repeats).build(); }
 
 std::vector<std::int64_t> item_starts(const PlacedProblem& placed, const Network& network, std::span<const Time> ends) {
   std::vector<std::int64_t> starts(placed.item_count(), 0);

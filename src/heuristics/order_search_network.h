@@ -81,11 +81,13 @@ struct Network {
   // Back to the placed problem.
   std::vector<ItemId> item_of_node;
   std::vector<Node> node_of_item;  ///< kNone for transfers without duration, memory and links
+
+  /// Gives weight gradients a place in the order like everything else.
+  void order_fillers() { fills_gaps.assign(fills_gaps.size(), false); }
 };
 
-/// \param with_fillers  mark weight gradients as fills_gaps.
 /// \param repeats  memory is followed where so many times everything at once could exceed it.
-[[nodiscard]] Network build_network(const PlacedProblem& placed, bool with_fillers, std::size_t repeats = 1);
+[[nodiscard]] Network build_network(const PlacedProblem& placed, std::size_t repeats = 1);
 
 /// Starts of all items of the placed problem from the ends of the nodes.
 [[nodiscard]] std::vector<std::int64_t> item_starts(const PlacedProblem& placed, const Network& network,

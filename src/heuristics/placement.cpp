@@ -28,7 +28,7 @@ class Guesser {
 
   void run() {
     const bool repeated = problem_.settings().training.microbatches > 1;
-    if (!repeated) add("earliest finish", [&] { return earliest_finish_placement(problem_); });
+    if (!repeated) add_earliest_finish();
     if (problem_.settings().training.replicas > 1) {
       lay(Shift::kReversed, ", copies reversed", repeated);
       lay(Shift::kRotated, ", copies rotated", repeated);
@@ -42,7 +42,7 @@ class Guesser {
             [&] { return branch_placement(problem_, BranchLayout::kSpread, rounds); });
       }
       add("branches apart", [&] { return branch_placement(problem_, BranchLayout::kApart); });
-      add("earliest finish", [&] { return earliest_finish_placement(problem_); });
+      add_earliest_finish();
     }
     add("contiguous by bytes", [&] { return contiguous_placement(problem_, Fold::kLoop, 1, PartWeight::kBytes); });
   }
@@ -63,15 +63,29 @@ class Guesser {
     }
   }
 
+  void add_earliest_finish() {
+    if (!wants_more_) return;
+    std::optional<Schedule> schedule = earliest_finish(problem_);
+    if (!schedule) return;
+    std::vector<ModeIndex> modes;
+    modes.reserve(schedule->tasks.size());
+    for (const TaskAssignment& task : schedule->tasks) modes.push_back(task.mode);
+    if (problem_.settings().contention != Contention::kNone) schedule.reset();
+    hand_on("earliest finish", std::move(modes), std::move(schedule));
+  }
+
+  void hand_on(const std::string& method, std::vector<ModeIndex> modes, std::optional<Schedule> schedule) {
+    if (std::find(seen_.begin(), seen_.end(), modes) != seen_.end()) return;
+    seen_.push_back(modes);
+    wants_more_ = see_({method, std::move(modes), std::move(schedule)});
+  }
+
   /// Makes a placement and hands it on; gives it back for whoever wants to change it.
   template <class Make>
   Modes add(const std::string& method, Make make) {
     if (!wants_more_) return std::nullopt;
     Modes modes = make();
-    if (modes && std::find(seen_.begin(), seen_.end(), *modes) == seen_.end()) {
-      seen_.push_back(*modes);
-      wants_more_ = see_({method, *modes});
-    }
+    if (modes) hand_on(method, *modes, std::nullopt);
     return modes;
   }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "opweave/problem.h"
+#include "opweave/schedule.h"
 
 namespace opweave {
 
@@ -14,6 +15,7 @@ namespace opweave {
 struct PlacementGuess {
   std::string method;
   std::vector<ModeIndex> modes;
+  std::optional<Schedule> schedule;  ///< made along with it; a claim, since activations were not looked at
 };
 
 /// Distinct placements that respect groups, pinned devices, anti-colocation and the capacity for

@@ -14,7 +14,8 @@ namespace opweave::routing {
 std::shared_ptr<const Model> Model::create(const Problem& problem, std::size_t most_entries) {
   const std::shared_ptr<Model> model(new Model(problem));
   if (!model->list_options(most_entries) || !model->list_arcs(most_entries)) return nullptr;
-  const bool has_lags = std::ranges::any_of(model->tables_, [](const Table& table) { return table.columns > 0; });
+  const bool has_lags =
+      std::ranges::any_of(model->tables_, [](const Table& table) { return table.columns > 0 || table.between > 0; });
   model->needs_exact_timing_ =
       model->memory_may_run_out() || (has_lags && problem.settings().contention != Contention::kNone);
   return model;
@@ -82,6 +83,8 @@ bool Model::list_arcs(std::size_t most_entries) {
   for (const auto& options : options_) {
     options_id.push_back(known_options.try_emplace(options, known_options.size()).first->second);
   }
+  std::vector<bool> has_like_routes(known_options.size());
+  for (const auto& [options, id] : known_options) has_like_routes[id] = are_alike(options);
   using Key = std::tuple<std::uint32_t, std::uint32_t, std::vector<std::int64_t>>;
   std::map<Key, std::uint32_t> known_tables;
   tables_.push_back({});
@@ -104,7 +107,13 @@ bool Model::list_arcs(std::size_t most_entries) {
       std::uint32_t table = 0;
       if (!values.empty() && a != b) {
         const auto [entry, is_new] = known_tables.try_emplace({options_id[a], options_id[b], std::move(sizes)}, 0);
-        if (is_new) {
+        if (is_new && options_id[a] == options_id[b] && has_like_routes[options_id[a]]) {
+          const Time between = options_[a].size() == 1 ? 0 : lag_of(values, options_[a][0], options_[a][1]);
+          if (between > 0) {
+            entry->second = static_cast<std::uint32_t>(tables_.size());
+            tables_.push_back({0, 0, between});
+          }
+        } else if (is_new) {
           const std::size_t first = lags_.size();
           if (first + options_[a].size() * options_[b].size() > most_entries) return false;
           for (const auto& from : options_[a]) {
@@ -116,7 +125,7 @@ bool Model::list_arcs(std::size_t most_entries) {
             lags_.resize(first);
           } else {
             entry->second = static_cast<std::uint32_t>(tables_.size());
-            tables_.push_back({first, option_count(b)});
+            tables_.push_back({first, option_count(b), 0});
           }
         }
         table = entry->second;
@@ -132,6 +141,22 @@ bool Model::list_arcs(std::size_t most_entries) {
       successors_.items.push_back(arc);
     }
     successors_.close_list();
+  }
+  return true;
+}
+
+bool Model::are_alike(const std::vector<std::vector<DeviceId>>& options) const {
+  std::optional<std::pair<Duration, std::optional<std::int64_t>>> first;
+  for (const auto& from : options) {
+    if (from.size() > 1) return false;
+    for (const auto& to : options) {
+      if (from == to) continue;
+      const std::optional<Route> route = problem_.cluster().route(from.front(), to.front());
+      if (!route) return false;
+      const std::pair kind(route->latency, route->bandwidth_bytes_per_s);
+      if (first.value_or(kind) != kind) return false;
+      first = kind;
+    }
   }
   return true;
 }

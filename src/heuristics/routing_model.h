@@ -69,7 +69,8 @@ class Model {
   /// Time that must pass between the end of one task and the start of the other, under options of the two.
   [[nodiscard]] Time lag(std::uint32_t table, std::uint32_t earlier, std::uint32_t later) const {
     const Table& t = tables_[table];
-    return t.columns == 0 ? 0 : lags_[t.first + earlier * t.columns + later];
+    if (t.columns == 0) return earlier == later ? 0 : t.between;
+    return lags_[t.first + earlier * t.columns + later];
   }
 
   /// Some group has a choice.
@@ -80,7 +81,8 @@ class Model {
  private:
   struct Table {
     std::size_t first = 0;
-    std::uint32_t columns = 0;  ///< 0 = no lag under any options
+    std::uint32_t columns = 0;  ///< 0 = the same between any two different options
+    Time between = 0;
   };
 
   explicit Model(const Problem& problem) : problem_(problem) {}
@@ -88,6 +90,8 @@ class Model {
   bool list_arcs(std::size_t most_entries);
   [[nodiscard]] Time lag_of(std::span<const ValueId> values, std::span<const DeviceId> from,
                             std::span<const DeviceId> to) const;
+  /// Every two different ones of these options are single devices joined by routes of the same latency and bandwidth.
+  [[nodiscard]] bool are_alike(const std::vector<std::vector<DeviceId>>& options) const;
   [[nodiscard]] bool memory_may_run_out() const;
 
   Problem problem_;

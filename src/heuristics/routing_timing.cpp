@@ -17,7 +17,8 @@ bool ExactTiming::place(const Graph& graph) {
   for (std::size_t d = 0; d < placed_->capacity().size(); ++d) {
     if (placed_->persistent()[d] > placed_->capacity()[d]) return false;
   }
-  network_ = std::make_unique<order_search::Network>(order_search::build_network(*placed_, false));
+  network_ = std::make_unique<order_search::Network>(order_search::build_network(*placed_));
+  network_->order_fillers();
   timing_ = std::make_unique<order_search::Timing>(*network_, 0.0);
   return true;
 }

@@ -38,6 +38,13 @@ class GraphReader {
                 optional("training", [&](const JsonValue& value) { training = io::read_training(value); }),
                 optional("parameters", io::keep(parameters)), optional("tensors", io::keep(tensors)),
                 required("operators", io::keep(operators)));
+    const auto make_room = [](const JsonValue& list, auto& items, NameIndex& names) {
+      items.reserve(list.count());
+      names.reserve(list.count());
+    };
+    if (parameters) make_room(*parameters, parameters_, parameter_names_);
+    if (tensors) make_room(*tensors, tensors_, tensor_names_);
+    make_room(*operators, operators_, operator_names_);
     // Names first: operators refer to each other forwards and backwards.
     if (parameters) parameters->each([&](const JsonValue& value) { read_parameter(value); });
     if (tensors) tensors->each([&](const JsonValue& value) { read_tensor(value); });

@@ -60,6 +60,8 @@ class JsonValue {
     std::size_t index = 0;
     for (const Element item : array()) visit(JsonValue(*this, index++, item));
   }
+  /// Items of an array, to make room for them.
+  [[nodiscard]] std::size_t count() const { return array().size(); }
   /// Calls visit(key, member) for each member of an object, in order; a repeated key is an error.
   template <class Visit>
   void each_member(Visit&& visit) const {
@@ -184,6 +186,8 @@ class JsonDocument {
 /// Names given so far to things of one or several kinds, numbered in order of appearance.
 class NameIndex {
  public:
+  /// Makes room for so many names.
+  void reserve(std::size_t count) { owners_.reserve(count); }
   /// Gives the next number to the name of a `kind` ("device"). \throws InputError if it is empty or taken.
   void add(const JsonValue& name, std::string_view kind);
   /// What to do with the value of "name": add it and store it.

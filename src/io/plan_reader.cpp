@@ -174,6 +174,7 @@ class PlanReader {
         optional("seed", [&](const JsonValue& v) { provenance.seed = v.unsigned_integer(); }),
         optional("limit", text_into(provenance.limit)), optional("graph_hash", text_into(provenance.graph_hash)),
         optional("cluster_hash", text_into(provenance.cluster_hash)),
+        optional("command", text_into(provenance.command)),
         optional("seconds", [&](const JsonValue& v) { provenance.seconds = v.number(); }),
         optional("trajectory", [&](const JsonValue& list) {
           list.each([&](const JsonValue& v) { provenance.trajectory.push_back(read_incumbent(v)); });

@@ -123,6 +123,7 @@ class PlanWriter {
     write_text("limit", provenance.limit);
     write_text("graph_hash", provenance.graph_hash);
     write_text("cluster_hash", provenance.cluster_hash);
+    write_text("command", provenance.command);
     if (provenance.seconds) json_.member("seconds", *provenance.seconds);
     if (!provenance.trajectory.empty()) {
       json_.key("trajectory");

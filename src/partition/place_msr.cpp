@@ -2,6 +2,7 @@
 
 #include "opweave/msr.h"
 #include "partition/cover_bound.h"
+#include "partition/cut_program.h"
 #include "partition/latency.h"
 #include "partition/local_search.h"
 #include "partition/msr_model.h"
@@ -60,7 +61,8 @@ class ThroughputPlacer {
     if (!ordered.assignment && !find_any()) return std::move(answer_);
     // Often an optimum is found early, and the proof ends the search.
     search(budget_.share(0.1), options_.seed);
-    raise_bound(budget_.share(0.6));
+    if (!answer_.proven) solve_program(budget_.share(0.5));
+    if (!answer_.proven) raise_bound(budget_.share(0.6));
     if (!answer_.proven && !budget_.expired()) {
       search(budget_, options_.seed + 1);
       settle(answer_);
@@ -99,12 +101,13 @@ class ThroughputPlacer {
       left[*best] -= model.bytes[unit];
       assignment[unit] = static_cast<std::uint32_t>(*best);
     }
-    if (options_.contiguity == Contiguity::kConvex &&
-        msr_contiguity(instance_, model_.placement(assignment)) == Contiguity::kNone) {
-      return false;
-    }
+    if (options_.contiguity == Contiguity::kConvex && !is_convex(assignment)) return false;
     adopt(assignment, "largest first");
     return true;
+  }
+
+  [[nodiscard]] bool is_convex(const Assignment& assignment) const {
+    return msr_contiguity(instance_, model_.placement(assignment)) != Contiguity::kNone;
   }
 
   void search(const Budget& budget, std::uint64_t seed) {
@@ -114,24 +117,35 @@ class ThroughputPlacer {
     search.good_enough = answer_.bound;
     search.on_improvement = [this](const Assignment& assignment, double) { adopt(assignment, "search"); };
     if (options_.contiguity == Contiguity::kConvex) {
-      search.accepts = [this](const Assignment& assignment) {
-        return msr_contiguity(instance_, model_.placement(assignment)) != Contiguity::kNone;
-      };
+      search.accepts = [this](const Assignment& assignment) { return is_convex(assignment); };
     }
     const std::vector<Assignment> starts = {samples_.back()};
     answer_.work += improve_assignment(model, starts, budget, search).work;
+  }
+
+  void solve_program(const Budget& budget) {
+    CutProgramOptions program;
+    program.bound = answer_.bound;
+    program.seed = options_.seed;
+    program.on_improvement = [this](const Assignment& assignment) {
+      if (options_.contiguity == Contiguity::kNone || is_convex(assignment)) adopt(assignment, "cp-sat");
+    };
+    note({solve_cut_program(model_.model, samples_.back(), budget, program), "cp-sat"});
+  }
+
+  void note(const LoadBound& bound) {
+    if (bound.value > answer_.bound) {
+      answer_.bound = bound.value;
+      answer_.bound_name = bound.name;
+    }
+    settle(answer_);
   }
 
   void raise_bound(const Budget& budget) {
     CoverOptions cover;
     cover.upper = answer_.value;
     cover.samples = samples_;
-    const LoadBound bound = cover_bound(model_.model, cover, budget);
-    if (bound.value > answer_.bound) {
-      answer_.bound = bound.value;
-      answer_.bound_name = bound.name;
-    }
-    settle(answer_);
+    note(cover_bound(model_.model, cover, budget));
   }
 
   const MsrInstance& instance_;

@@ -95,7 +95,9 @@ bool Iteration::connect() {
   }
   placed_ = PlacedProblem::create(problem_, std::move(modes));
   if (!placed_) return false;
-  network_ = order_search::build_network(*placed_, false);
+  with_fillers_ = order_search::build_network(*placed_);
+  network_ = with_fillers_;
+  network_.order_fillers();
   std::vector<std::uint32_t> repetition_of(problem_.settings().training.microbatches);
   for (const auto& list : microbatches_by_replica(problem_)) {
     for (std::size_t i = 0; i < list.size(); ++i) repetition_of[list[i]] = static_cast<std::uint32_t>(i);
@@ -165,7 +167,6 @@ void Iteration::assign_bands() {
 /// Those of the ramp-up have run when the first window begins on their resource, and those of the ramp-down wait for
 /// the end of the last: what runs in a window has to be part of it.
 void Iteration::let_ramps_fill_gaps() {
-  with_fillers_ = order_search::build_network(*placed_, true);
   with_fillers_.bands = network_.bands;
   const auto place = [&](Node node) { return std::pair(network_.bands[node].number, network_.bands[node].rank); };
   std::vector<Node> first(with_fillers_.resource_count, kNone);

@@ -28,7 +28,8 @@ std::shared_ptr<const Unit> Unit::create(Problem problem, std::vector<ModeIndex>
   unit->placed_ = PlacedProblem::create(unit->problem_, std::move(modes));
   if (!unit->placed_) return nullptr;
   const PlacedProblem& placed = *unit->placed_;
-  unit->network_ = order_search::build_network(placed, false, repeats);
+  unit->network_ = order_search::build_network(placed, repeats);
+  unit->network_.order_fillers();
   const Network& network = unit->network_;
   const auto is_repeated = [&](Node node) {
     ItemId item = network.item_of_node[node];

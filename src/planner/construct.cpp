@@ -27,6 +27,9 @@ constexpr std::size_t kRules = 3;
 constexpr std::size_t kTunedPlacements = 6;
 /// Windows wider than this are not tried: by then memory, not the window, limits what is in flight.
 constexpr std::uint32_t kWidestWindow = 64;
+/// What a list schedule takes beside a schedule made along with a placement, both with their check: measured 2, to be
+/// sure.
+constexpr double kListScheduleSteps = 2.5;
 /// Windows are tuned on at most so many microbatches: more of them run through the same pipeline in the same way.
 constexpr std::uint32_t kTrialMicrobatches = 64;
 
@@ -43,7 +46,9 @@ class Constructor {
  public:
   Constructor(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
               const ConstructionOptions& options)
-      : problem_(problem), budget_(budget), incumbent_(incumbent), options_(options) {}
+      : problem_(problem), budget_(budget), incumbent_(incumbent), options_(options) {
+    if (incumbent_.makespan()) meet_first();
+  }
 
   Construction run() {
     std::vector<Candidate> candidates;
@@ -63,15 +68,35 @@ class Constructor {
  private:
   /// Asked before every step. No step is begun that may not end in time, as far as the longest so far tells.
   [[nodiscard]] bool finished() {
-    const double now = budget_.elapsed();
-    longest_step_ = std::max(longest_step_, now - asked_);
-    asked_ = now;
+    end_step();
     if (!incumbent_.makespan()) return false;
-    return incumbent_.is_optimal() || budget_.expired() || budget_.remaining().value_or(longest_step_) < longest_step_;
+    return is_enough_ || incumbent_.is_optimal() || budget_.expired() ||
+           budget_.remaining().value_or(result_.longest_step) < result_.longest_step;
   }
 
-  /// List schedules under every rule, without a window; false if the placement does not fit.
-  bool schedule_freely(const PlacementGuess& guess) {
+  void end_step() {
+    const double now = budget_.elapsed();
+    result_.longest_step = std::max(result_.longest_step, now - asked_);
+    asked_ = now;
+  }
+
+  /// The first plan is there. What is done about it is no step of ours.
+  void meet_first() {
+    is_enough_ = options_.on_first && !options_.on_first();
+    asked_ = budget_.elapsed();
+  }
+
+  /// The schedule that the guess came with and list schedules under every rule, without a window; false if the
+  /// placement does not fit.
+  bool schedule_freely(PlacementGuess& guess) {
+    if (guess.schedule) {
+      ++result_.evaluations;
+      keep(*std::exchange(guess.schedule, std::nullopt), guess.method, true);
+      end_step();
+      // From what this took: what a list schedule takes is not known before the first.
+      result_.longest_step *= kListScheduleSteps;
+      if (finished()) return true;
+    }
     const std::optional<PlacedProblem> placed = PlacedProblem::create(problem_, guess.modes);
     if (!placed) return false;
     const ReferenceOrder reference = reference_order(*placed);
@@ -221,7 +246,8 @@ class Constructor {
   }
 
   /// A start is remembered only if it is valid, and only the best one per placement.
-  void keep(Schedule schedule, const std::string& method) {
+  /// \param is_claim  nobody has looked at memory yet
+  void keep(Schedule schedule, const std::string& method, bool is_claim = false) {
     if (options_.see) options_.see(schedule, method);
     const Duration makespan = schedule.makespan(problem_);
     const auto same_placement = [&](const Start& start) {
@@ -229,9 +255,15 @@ class Constructor {
     };
     const auto known = std::find_if(result_.starts.begin(), result_.starts.end(), same_placement);
     if (known != result_.starts.end() && known->makespan <= makespan) return;
-    const bool better = !incumbent_.makespan() || makespan < *incumbent_.makespan();
+    const bool is_first = !incumbent_.makespan();
+    const bool better = is_first || makespan < *incumbent_.makespan();
     const bool valid = better ? incumbent_.offer(schedule, method) : is_valid(problem_, schedule);
+    if (!valid && better && !is_claim) result_.rejection = incumbent_.last_rejection();
     if (!valid) return;
+    if (is_first) {
+      end_step();
+      meet_first();
+    }
     if (known != result_.starts.end()) {
       *known = {std::move(schedule), makespan, method};
     } else {
@@ -245,8 +277,8 @@ class Constructor {
   const ConstructionOptions& options_;
   bool experts_added_ = false;
   Construction result_;
+  bool is_enough_ = false;
   double asked_ = budget_.elapsed();  ///< when the last step ended
-  double longest_step_ = 0;           ///< seconds
   const Problem* trial_ = nullptr;    ///< on which windows are tuned
   std::string last_rule_;
 };

@@ -21,6 +21,8 @@ struct Start {
 };
 
 struct ConstructionOptions {
+  /// Called once, as soon as the incumbent has a plan; false = that is enough. May be empty.
+  std::function<bool()> on_first = {};
   /// Called with every schedule, even if it takes too much memory; may be empty.
   std::function<void(const Schedule& schedule, const std::string& method)> see = {};
   /// Published schedules as soon as there is one plan, rather than when all placements have been tried.
@@ -34,10 +36,13 @@ struct Construction {
   std::vector<Start> starts;        ///< one per placement, best first
   bool any_placement_fits = false;  ///< some guess can be run serially within memory
   std::uint64_t evaluations = 0;    ///< schedules built
+  std::string rejection;            ///< first violation of a schedule that should have been valid; empty = none
+  double longest_step = 0;          ///< seconds that one of them took, or one before the rest could be tried might take
 };
 
-/// Offers to `incumbent` the list schedules of the guessed placements under all priority rules, and the
-/// expert schedules that apply. The first list schedule is always finished, even past the budget.
+/// Offers to `incumbent` what the guessed placements give, most promising first: schedules made along with them, list
+/// schedules under all priority rules, and the expert schedules that apply. Something is always finished, even past the
+/// budget; afterwards no step is begun that may not end in time.
 [[nodiscard]] Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
                                      const ConstructionOptions& options = {});
 

@@ -4,8 +4,10 @@
 #include <memory>
 #include <thread>
 
+#include "coarsen/merging.h"
 #include "heuristics/routing_search.h"
 #include "planner/exact_lane.h"
+#include "planner/improve_levels.h"
 #include "planner/improve_orders.h"
 #include "planner/improve_routes.h"
 #include "planner/portfolio.h"
@@ -16,6 +18,10 @@ namespace {
 
 /// Tasks of the largest problem whose placement the routing search looks at.
 constexpr std::size_t kMostRoutedTasks = 4000;
+/// Tasks of the largest problem that is merged: of a larger one, the levels alone take minutes.
+constexpr std::size_t kMostMergedTasks = 300'000;
+/// Share of the time for placement by levels, before the order search at the best placement.
+constexpr double kShareOfLevels = 0.7;
 /// Evaluations where neither time nor work is limited.
 constexpr std::uint64_t kDefaultWork = 200'000;
 /// Share of the work, or of the turns, that placement gets where the order has to be searched with memory and
@@ -90,14 +96,38 @@ void work_on_order(const Problem& problem, const Budget& budget, PlannerOptions 
   beside.join();
 }
 
+/// The placement is open, and tasks can be merged.
+bool has_levels(const Problem& problem) {
+  if (problem.task_count() > kMostMergedTasks || !coarsen::can_merge(problem)) return false;
+  for (std::size_t g = 0; g < problem.group_count(); ++g) {
+    if (problem.devices_of(GroupId(g)).size() > 1) return true;
+  }
+  return false;
+}
+
+/// Open placement of a problem too large to be searched at once, by the clock.
+void work_on_levels(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                    const Construction& construction, IncumbentStore& incumbent) {
+  const double step = construction.longest_step;
+  const Budget until_final = budget.until(&incumbent.is_final());
+  const Start& first = construction.starts.front();
+  std::optional<Start> better =
+      improve_levels(problem, until_final.share(kShareOfLevels), step, options, first, incumbent);
+  if (until_final.expired() || *until_final.remaining() < step) return;
+  // Other placements have had their chance there.
+  improve_orders(problem, until_final, options, {better ? std::move(*better) : first}, std::nullopt, incumbent);
+}
+
 }  // namespace
 
 void improve(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-             const std::vector<Start>& starts, std::optional<std::uint64_t> work, IncumbentStore& incumbent) {
+             const Construction& construction, std::optional<std::uint64_t> work, IncumbentStore& incumbent) {
+  const std::vector<Start>& starts = construction.starts;
   if (starts.empty() || (work && *work == 0)) return;
   const std::shared_ptr<const routing::Model> model = routing_model(problem);
   if (!work && budget.remaining()) {
     if (model) return work_on_placement(problem, model, budget, options, incumbent);
+    if (has_levels(problem)) return work_on_levels(problem, budget, options, construction, incumbent);
     return work_on_order(problem, budget, options, starts, incumbent);
   }
   if (!model) return improve_orders(problem, budget, options, starts, work, incumbent);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "opweave/budget.h"
 #include "opweave/planner.h"
@@ -12,10 +11,10 @@
 
 namespace opweave {
 
-/// Searches from the starts and offers what it finds. Under a work limit the lanes of the search and
+/// Searches from the starts of a construction and offers what it finds. Under a work limit the lanes of the search and
 /// their seeds do not depend on the number of threads, so neither does the result; under a time limit
 /// there is a lane per thread. `work` evaluations are what the work limit leaves.
 void improve(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-             const std::vector<Start>& starts, std::optional<std::uint64_t> work, IncumbentStore& incumbent);
+             const Construction& construction, std::optional<std::uint64_t> work, IncumbentStore& incumbent);
 
 }  // namespace opweave

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "opweave/check.h"
+#include "opweave/error.h"
 
 namespace opweave {
 
@@ -11,10 +12,17 @@ bool is_valid(const Problem& problem, const Schedule& schedule) {
   return check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1).empty();
 }
 
-IncumbentStore::IncumbentStore(const Problem& problem, const Budget& budget, std::vector<LowerBound> bounds,
+IncumbentStore::IncumbentStore(const Problem& problem, const Budget& budget,
                                std::function<void(const Progress&)> on_progress)
-    : problem_(problem), budget_(budget), proven_(std::move(bounds)), on_progress_(std::move(on_progress)) {
+    : problem_(problem), budget_(budget), on_progress_(std::move(on_progress)) {}
+
+void IncumbentStore::state_bounds(std::vector<LowerBound> bounds) {
+  proven_ = std::move(bounds);
   find_lower_bound();
+  if (!schedule_) return;
+  if (makespan_ < lower_bound_) throw InternalError("a lower bound is above the makespan of a valid plan");
+  if (makespan_ == lower_bound_) is_final_ = true;
+  if (on_progress_) on_progress_({budget_.elapsed(), makespan_, lower_bound_, method_});
 }
 
 void IncumbentStore::find_lower_bound() {

@@ -21,9 +21,10 @@ namespace opweave {
 /// has accepted the plan made of it; claims that fail are dropped and counted. Safe to use from several threads.
 class IncumbentStore {
  public:
-  IncumbentStore(const Problem& problem, const Budget& budget, std::vector<LowerBound> bounds,
-                 std::function<void(const Progress&)> on_progress);
+  IncumbentStore(const Problem& problem, const Budget& budget, std::function<void(const Progress&)> on_progress);
 
+  /// Takes bounds that are proven. \pre no other thread uses the store
+  void state_bounds(std::vector<LowerBound> bounds);
   /// Takes the schedule if it is better than the incumbent (or there is none) and valid.
   bool offer(const Schedule& schedule, const std::string& method);
   /// Takes a bound that a solver claims, if it is above all known ones. A claim above a plan that `check` accepts is
@@ -52,7 +53,7 @@ class IncumbentStore {
 
   const Problem& problem_;
   const Budget& budget_;
-  const std::vector<LowerBound> proven_;
+  std::vector<LowerBound> proven_;
   const std::function<void(const Progress&)> on_progress_;
 
   mutable std::mutex mutex_;

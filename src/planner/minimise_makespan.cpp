@@ -68,7 +68,7 @@ Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerO
     exact_options.deterministic = true;
     exact_options.threads = 1;  // the same plan whatever the threads
   }
-  IncumbentStore incumbent(problem, budget, {}, on_progress);
+  IncumbentStore incumbent(problem, budget, on_progress);
   if (options.warm_start) incumbent.offer(*options.warm_start, kWarmStart);
   const std::string name(to_string(method));
   if (const std::string reason = exact::too_many_choices(problem, exact_options); !reason.empty()) {
@@ -98,65 +98,40 @@ Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerO
   return finding;
 }
 
-/// What is found in moments: one plan, before anything that may take longer than there is time. On large problems the
-/// bounds cost more than a plan.
-struct FirstPlan {
-  std::optional<Schedule> schedule;
-  std::string method;
-  std::vector<Incumbent> trajectory;
-};
-
-FirstPlan first_plan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-                     const std::function<void(const Progress&)>& on_progress) {
-  std::atomic<bool> is_there = false;
-  IncumbentStore incumbent(problem, budget, {}, [&](const Progress& progress) {
-    is_there = progress.makespan.has_value();
-    on_progress(progress);
-  });
-  if (PeriodicPlans::apply_to(problem)) {
-    (void)PeriodicPlans(problem, options, incumbent).construct(budget.until(&is_there));
-  }
-  if (!is_there) (void)construct(problem, budget.until(&is_there), incumbent);
-  if (!incumbent.makespan()) return {};
-  return {incumbent.schedule(), incumbent.method(), incumbent.trajectory()};
-}
-
 Finding search(const Problem& problem, const Budget& budget, const PlannerOptions& options,
                std::optional<Duration> target, const std::function<void(const Progress&)>& on_progress) {
   Finding finding;
-  FirstPlan first;
-  if (options.warm_start) {
-    first = {options.warm_start, kWarmStart, {}};
-  } else if (budget.remaining()) {
-    first = first_plan(problem, budget, options, on_progress);
-  }
-  if (!first.schedule) {
-    if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) return infeasible(proofs.front());
-  }
-  finding.bounds = lower_bounds(problem, budget.share(kBoundShare));
-  if (target && finding.bounds.front().value > *target) {
-    finding.detail = fmt::format("lower bound \"{}\" is {} ns, above {} ns", finding.bounds.front().name,
-                                 finding.bounds.front().value.value(), target->value());
+  IncumbentStore incumbent(problem, budget, on_progress);
+  // False if they prove that the target is out of reach.
+  const auto find_bounds = [&] {
+    finding.bounds = lower_bounds(problem, budget.share(kBoundShare));
+    incumbent.state_bounds(finding.bounds);
+    return !target || finding.bounds.front().value <= *target;
+  };
+  const auto refuse_target = [&] {
+    const LowerBound& bound = finding.bounds.front();
+    finding.detail =
+        fmt::format("lower bound \"{}\" is {} ns, above {} ns", bound.name, bound.value.value(), target->value());
     return finding;
-  }
-  if (first.schedule && budget.expired()) {
-    finding.reason = PlanResult::Reason::kPlanned;
-    finding.is_optimal = first.schedule->makespan(problem) == finding.bounds.front().value;
-    finding.schedule = std::move(first.schedule);
-    finding.method = std::move(first.method);
-    finding.trajectory = std::move(first.trajectory);
-    return finding;
-  }
-  IncumbentStore incumbent(problem, budget, finding.bounds, on_progress);
-  if (first.schedule) incumbent.offer(*first.schedule, first.method);
-
+  };
   const auto finish = [&] {
     conclude(incumbent, finding);
-    // The first plan was there before this store.
-    if (!first.trajectory.empty()) finding.trajectory.front() = first.trajectory.front();
     finding.bounds = incumbent.bounds();
     finding.is_optimal = incumbent.is_optimal();
     return finding;
+  };
+  if (options.warm_start) incumbent.offer(*options.warm_start, kWarmStart);
+  // By the clock one plan goes first, before anything that may take longer than there is time: on large problems the
+  // bounds cost more than a plan.
+  const bool plans_first = budget.remaining() || options.warm_start;
+  bool is_within_reach = true;
+  if (!plans_first) {
+    if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) return infeasible(proofs.front());
+    if (!find_bounds()) return refuse_target();
+  }
+  const auto on_first = [&] {
+    if (plans_first && finding.bounds.empty()) is_within_reach = find_bounds();
+    return is_within_reach;
   };
   std::optional<std::uint64_t> work = budget.work_limit();
   const auto spend = [&](std::uint64_t evaluations) {
@@ -164,7 +139,8 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
   };
   if (PeriodicPlans::apply_to(problem)) {
     PeriodicPlans periodic(problem, options, incumbent);
-    spend(periodic.construct(budget));
+    spend(periodic.construct(budget, on_first));
+    if (!is_within_reach) return refuse_target();
     // Where kernels lead, searches of the whole take longer and find less. Published schedules of it are often optimal.
     if (periodic.lead()) {
       if (problem.task_count() <= kMostTasksBesideKernels) {
@@ -177,11 +153,18 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
       return finish();
     }
   }
-  Construction construction = construct(problem, budget, incumbent);
+  ConstructionOptions construction_options;
+  construction_options.on_first = on_first;
+  Construction construction = construct(problem, budget, incumbent, construction_options);
   spend(construction.evaluations);
+  if (!is_within_reach) return refuse_target();
   if (!incumbent.makespan()) {
-    if (!incumbent.last_rejection().empty()) {
-      throw InternalError("check rejected every plan, the last one from " + incumbent.last_rejection());
+    if (plans_first) {
+      if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) return infeasible(proofs.front());
+      if (!find_bounds()) return refuse_target();
+    }
+    if (!construction.rejection.empty()) {
+      throw InternalError("check rejected every plan, the last one from " + construction.rejection);
     }
     finding.detail = construction.any_placement_fits
                          ? "no schedule was finished"
@@ -194,8 +177,10 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
                                      [&](const Start& start) { return start.makespan > makespan; });
     construction.starts.insert(behind, {*options.warm_start, makespan, kWarmStart});
   }
-  if (!incumbent.is_optimal() && !budget.expired()) {
-    improve(problem, budget, options, construction.starts, work, incumbent);
+  // A search takes about as long to begin as a list schedule.
+  const double longest = construction.longest_step;
+  if (!incumbent.is_optimal() && !budget.expired() && budget.remaining().value_or(longest) >= longest) {
+    improve(problem, budget, options, construction, work, incumbent);
   }
   return finish();
 }

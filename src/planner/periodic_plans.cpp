@@ -171,27 +171,39 @@ void PeriodicPlans::offer(const periodic::Iteration& iteration, const std::strin
   }
 }
 
-std::uint64_t PeriodicPlans::construct(const Budget& given) {
-  const Problem trial = trial_problem(problem_);
+/// Kernels of the schedules that construction makes of the trial, until there is a plan or to the end.
+std::uint64_t PeriodicPlans::find_candidates(const Budget& given, const Problem& trial, bool until_first,
+                                             IncumbentStore& store) {
   const bool is_fixed = placement_is_fixed(trial);
   std::atomic<bool> is_over = false;
   const Budget budget = given.share(kConstructionShare).until(&is_over);
-  IncumbentStore store(trial, budget, {}, {});
   bool has_least_period = false;
   ConstructionOptions options;
   options.experts_early = true;
   options.is_enough = [&] { return is_fixed && has_least_period; };
   options.see = [&](const Schedule& schedule, const std::string& method) {
-    if (given.expired() && !candidates_.empty()) is_over = true;
+    if (!candidates_.empty() && (until_first || given.expired())) is_over = true;
     if (!is_over) has_least_period |= consider(trial, schedule, method);
   };
-  std::uint64_t evaluations = opweave::construct(trial, budget, store, options).evaluations;
+  return opweave::construct(trial, budget, store, options).evaluations;
+}
+
+std::uint64_t PeriodicPlans::construct(const Budget& given, const std::function<bool()>& on_first) {
+  const Problem trial = trial_problem(problem_);
+  std::uint64_t evaluations = 0;
+  if (given.remaining() && !incumbent_.makespan()) {
+    IncumbentStore store(trial, given, {});
+    evaluations += find_candidates(given, trial, true, store);
+  }
+  if (incumbent_.makespan() && (!on_first() || given.expired())) return evaluations;
+  IncumbentStore store(trial, given, {});
+  evaluations += find_candidates(given, trial, false, store);
   if (!given.expired()) evaluations += shorten_periods(given.share(kShortenShare));
   if (candidates_.empty()) return evaluations;
   const Candidate& best = candidates_.front();
   const auto iteration = periodic::Iteration::create(problem_, best.kernel, best.example.get());
   offer(*iteration, best.method);
-  lead_ = best.makespan <= *incumbent_.makespan() &&
+  lead_ = incumbent_.makespan() && best.makespan <= *incumbent_.makespan() &&
           (!store.makespan() || iteration->period() <= periodic::distance_of_repetitions(trial, store.schedule()));
   return evaluations;
 }

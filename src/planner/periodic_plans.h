@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,9 +27,10 @@ class PeriodicPlans {
   PeriodicPlans(const Problem& problem, const PlannerOptions& options, IncumbentStore& incumbent)
       : problem_(problem), options_(options), incumbent_(incumbent) {}
 
-  /// Offers a plan for every kernel that is better than those before. Stops when a kernel cannot have a shorter period
-  /// on any placement that is left, or with the budget. Returns the schedules built.
-  std::uint64_t construct(const Budget& budget);
+  /// Finds kernels and offers the best plan around one, by the clock the first one before that. Returns the schedules
+  /// built.
+  /// \param on_first  called once, as soon as the incumbent has a plan; false = that is enough
+  std::uint64_t construct(const Budget& budget, const std::function<bool()>& on_first);
   /// The incumbent is one of these plans, and no schedule of the short iteration has its microbatches nearer to each
   /// other.
   [[nodiscard]] bool lead() const { return lead_; }
@@ -45,6 +47,7 @@ class PeriodicPlans {
   };
   struct Attempt;
 
+  std::uint64_t find_candidates(const Budget& budget, const Problem& trial, bool until_first, IncumbentStore& store);
   bool consider(const Problem& trial, const Schedule& schedule, const std::string& method);
   bool keep(const periodic::Kernel& kernel, const std::string& method,
             std::shared_ptr<const periodic::Iteration::Example> example);

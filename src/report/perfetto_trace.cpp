@@ -47,10 +47,13 @@ class TraceWriter {
     fmt::format_to(std::back_inserter(out_), format, std::forward<Args>(args)...);
   }
 
-  // Process 0 and thread 0 stand for the idle task of a machine in Perfetto; thread ids are unique over all
-  // processes, as they are on a machine.
+  // Process 0 and thread 0 stand for the idle task of a machine in Perfetto, and a thread of the number of a process
+  // for its main thread; thread ids are unique over all processes, as they are on a machine.
   static std::size_t process(DeviceId device) { return device.index() + 1; }
-  static std::size_t thread(DeviceId device, unsigned stream) { return process(device) * 100 + stream; }
+  [[nodiscard]] std::size_t thread(DeviceId device, unsigned stream) const {
+    const Cluster& cluster = problem_.cluster();
+    return cluster.device_count() + 1 + device.index() * cluster.stream_names().size() + stream;
+  }
 
   static std::string operator_details(const Operator& op) {
     std::string details;

@@ -256,26 +256,19 @@ Json beside_json(const Problem& problem, const Plan& plan, const std::vector<Com
   return {{"until", until.value()}, {"slices", kSlices}, {"rows", std::move(rows)}};
 }
 
-/// The command line that makes such a plan again: settings in full, files by the names used in the documents.
-std::string command_line(const Plan& plan) {
-  std::string line = "opweave plan graph.json cluster.json -o plan.json";
-  const auto add_limit = [&](const std::string& limit) {
-    const auto space = limit.find(' ');
-    if (space == std::string::npos) return;
-    const std::string what = limit.substr(0, space);
-    std::string amount = limit.substr(space + 1);
-    amount.erase(std::min(amount.size(), amount.find(' ')));
-    if (what == "time" || what == "work") line += fmt::format(" --{}-limit {}", what, amount);
-  };
-  add_limit(plan.provenance.limit);
-  const ProblemSettings& settings = plan.settings;
-  line += fmt::format(" --seed {} --microbatches {} --replicas {} --contention {}", plan.provenance.seed,
-                      settings.training.microbatches, settings.training.replicas, to_string(settings.contention));
-  if (settings.memory_limit) line += fmt::format(" --memory-limit {}", settings.memory_limit->value());
-  return line;
+/// What a parameter takes where it lives: weights, gradients and optimizer state.
+Json parameters_json(const Problem& problem) {
+  std::vector<std::string> names;
+  Column bytes;
+  for (std::size_t p = 0; p < problem.graph().parameters().size(); ++p) {
+    names.push_back(problem.graph().parameters()[p].name);
+    bytes.push_back(problem.persistent_bytes(ParameterId(p)).value());
+  }
+  return {{"name", names}, {"bytes", bytes}};
 }
 
 Json devices_json(const Problem& problem, const Plan& plan, const Explained& explained) {
+  const auto homes = parameters_on_devices(problem, explained.schedule);
   const auto curves = memory_curves(problem, explained.schedule);
   const std::vector<Json> idle = idle_json(problem, explained);
   Json devices = Json::array();
@@ -286,12 +279,15 @@ Json devices_json(const Problem& problem, const Plan& plan, const Explained& exp
     for (std::size_t s = 0; s < problem.cluster().stream_names().size(); ++s) {
       if (problem.cluster().stream_mask(DeviceId(d)) >> s & 1U) streams.push_back(s);
     }
+    DifferenceColumn parameters;
+    for (const ParameterId parameter : homes[d]) parameters.push(static_cast<std::int64_t>(parameter.index()));
     devices.push_back({{"name", device.name},
                        {"type", device.type},
                        {"capacity", value_or_null(problem.capacity(DeviceId(d)))},
                        {"streams", std::move(streams)},
                        {"memory", memory_json(curves[d])},
                        {"idle", idle[d]},
+                       {"parameters", parameters.differences()},
                        {"statistics",
                         {{"compute_busy", figures.compute_busy.value()},
                          {"bubble", figures.bubble.value()},
@@ -331,6 +327,7 @@ Json provenance_json(const Provenance& provenance) {
           {"limit", provenance.limit},
           {"graph_hash", provenance.graph_hash},
           {"cluster_hash", provenance.cluster_hash},
+          {"command", provenance.command},
           {"seconds", provenance.seconds ? Json(*provenance.seconds) : Json()},
           {"trajectory", std::move(trajectory)}};
 }
@@ -388,7 +385,7 @@ std::string report_data(const Problem& problem, const Plan& plan, const std::vec
                {"comparison", comparison_json(comparison)},
                {"provenance", provenance_json(plan.provenance)},
                {"operators", operators_json(problem, words)},
-               {"command", command_line(plan)},
+               {"parameters", parameters_json(problem)},
                {"explanation", explanation_json(explained)},
                {"beside", beside_json(problem, plan, comparison, explained.schedule)},
                {"tasks", tasks_json(problem, plan, explained, sets)},

@@ -1,6 +1,7 @@
 import json
 import os
 import pty
+import shutil
 import subprocess
 
 from conftest import OPWEAVE, fails, opweave, succeeds
@@ -23,6 +24,35 @@ def test_same_input_seed_and_work_limit_give_the_same_bytes(small):
 def test_same_bytes_on_the_example_too(large):
     results = {succeeds("plan", *large.inputs, "--work-limit", 300, "--threads", threads) for threads in (1, 2)}
     assert len(results) == 1
+
+
+def test_plan_states_the_command_without_what_it_does_not_depend_on(small, tmp_path):
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    inputs = [shutil.copy(path, elsewhere) for path in small.inputs]
+    options = ["--work-limit=50", "--seed", 3, "--objective", "makespan,peak-memory"]
+    first = succeeds("plan", *small.inputs, *options, "--threads", 2)
+    assert first == succeeds("plan", *inputs, *options, "--threads", 1)
+    succeeds("plan", *inputs, *options, "-o", small.plan, "--report", tmp_path / "report.html")
+    assert first == small.plan.read_text()
+    command = json.loads(first)["provenance"]["command"]
+    assert command == "opweave plan graph.json cluster.json --work-limit 50 --seed 3 --objective makespan,peak-memory"
+    assert f"made by: {command}\n" in succeeds("show", small.plan)
+    # The command says all that is needed to make the plan again, where the files lie.
+    again = subprocess.run(["bash", "-c", f'opweave() {{ "{OPWEAVE}" "$@"; }}; {command}'], cwd=elsewhere, text=True,
+                           capture_output=True, timeout=60, check=True)
+    assert again.stdout == first
+
+
+def test_command_in_the_plan_names_threads_where_the_clock_ends_the_search_and_quotes_names(small, tmp_path):
+    graph = shutil.copy(small.inputs[0], tmp_path / "it's a graph.json")
+    plan = json.loads(succeeds("plan", graph, small.inputs[1], "--time-limit", 0.2, "--threads", 1))
+    assert plan["provenance"]["command"] == (
+        r"opweave plan 'it'\''s a graph.json' cluster.json --time-limit 0.2 --threads 1")
+    undecodable = os.fsencode(tmp_path) + b"/\xff.json"
+    shutil.copy(graph, undecodable)
+    plan = json.loads(succeeds("plan", os.fsdecode(undecodable), small.inputs[1], "--work-limit", 5))
+    assert plan["provenance"]["command"].startswith("opweave plan '\ufffd.json' cluster.json")
 
 
 def run_on_terminal(*arguments):

@@ -12,8 +12,8 @@ A block says by its language what happens to it:
 HTML comments before a block, invisible to readers, say what it needs:
 
     <!-- setup: COMMAND -->     is run before it
-    <!-- needs: MODULE -->      is left out where this Python has no such module
-    <!-- not run: REASON -->    a command for other machines, or one that another test runs
+    <!-- needs: MODULE -->      is left out where this Python has no such module, or where "opweave" was not built
+    <!-- instead: COMMAND -->   is run in its place, where the block installs something or runs this very test
 """
 
 import importlib.util
@@ -36,7 +36,7 @@ PAGES = sorted(
     for page in ROOT.glob(pattern)
 )
 BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
-COMMENT = re.compile(r"<!-- (setup|needs|not run): (.*?) -->", re.DOTALL)
+COMMENT = re.compile(r"<!-- (setup|needs|instead): (.*?) -->", re.DOTALL)
 
 # Stands before the program on PATH: a page that plans in earnest would take a minute.
 SHIM = """#!/bin/bash
@@ -47,6 +47,10 @@ exec "{program}" "$@"
 """
 
 
+def is_there(module):
+    return bool(list(PACKAGE.glob("opweave/_core*")) if module == "opweave" else importlib.util.find_spec(module))
+
+
 class Block:
     def __init__(self, page, match, between):
         self.page = page
@@ -55,12 +59,12 @@ class Block:
         # Only comments directly before the block belong to it.
         self.comments = COMMENT.findall(between.rsplit("\n\n\n", 1)[-1])
 
-    def setup(self):
-        return [text for kind, text in self.comments if kind == "setup"]
+    def all(self, kind):
+        return [text for of, text in self.comments if of == kind]
 
     def is_run(self):
-        return not any(kind == "not run" or (kind == "needs" and importlib.util.find_spec(text) is None)
-                       for kind, text in self.comments)
+        needed = self.all("needs") + ["opweave"] * (self.language == "python")
+        return all(is_there(module) for module in needed)
 
 
 def blocks(page):
@@ -83,9 +87,15 @@ def environment_for(folder):
     shim = programs / "opweave"
     shim.write_text(SHIM.format(program=OPWEAVE))
     shim.chmod(0o755)
+    if importlib.util.find_spec("highsbox"):  # a solver beside ours, as users have it on their path
+        import highsbox
+
+        highs = programs / "highs"
+        highs.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH="{highsbox.highs_lib_dir()}" exec "{highsbox.highs_bin_path()}" "$@"\n')
+        highs.chmod(0o755)
     paths = [str(PACKAGE), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path), "PATH": f"{programs}:{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
-            "OPWEAVE_SOURCE": str(ROOT), "HOME": str(folder)}
+            "OPWEAVE_SOURCE": str(ROOT), "OPWEAVE_PACKAGE": str(PACKAGE), "HOME": str(folder)}
 
 
 def check_json(text, folder, environment):
@@ -109,13 +119,13 @@ def test_every_block_of_the_page_runs(page, tmp_path):
         assert block.language in ("sh", "python", "json", "text"), f"{page}: ```{block.language}\n{block.text[:200]}"
         if block.language == "text" or not block.is_run():
             continue
-        for command in block.setup():
+        for command in block.all("setup"):
             run(command, tmp_path, environment)
-        if block.language == "sh":
+        if instead := block.all("instead"):
+            run("\n".join(instead), tmp_path, environment)
+        elif block.language == "sh":
             run(block.text, tmp_path, environment)
         elif block.language == "python":
-            if not list(PACKAGE.glob("opweave/_core*")):
-                continue
             script = tmp_path / "block.py"
             script.write_text(block.text)
             run(f"'{sys.executable}' block.py", tmp_path, environment)

@@ -75,6 +75,43 @@ TEST_P(ExactAgreement, finds_and_proves_the_optimum_of_brute_force) {
   std::cout << to_string(GetParam()) << ": " << optima << " optima, " << infeasible << " infeasible\n";
 }
 
+// Solvers have been seen to answer wrongly where numbers are large. Where they are rounded, "unknown" is an answer.
+TEST_P(ExactAgreement, never_contradicts_brute_force_on_large_numbers) {
+  int with_schedule = 0;
+  int near = 0;
+  for (std::uint64_t seed = 1; seed <= instance_count(60); ++seed) {
+    SCOPED_TRACE(seed);
+    std::optional<Problem> problem;
+    try {
+      problem = opweave::testing::enlarged(opweave::testing::random_problem(seed), seed).problem();
+    } catch (const InputError&) {
+      continue;
+    }
+    const auto truth = opweave::testing::brute_force(*problem, 2'000'000);
+    if (!truth.finished) continue;
+    const ExactAnswer answer = solve_exactly(*problem, nullptr, Budget(1.0, std::nullopt), options_);
+    EXPECT_NE(answer.status, ExactAnswer::Status::kFailed) << answer.message;
+    if (!truth.best) {
+      EXPECT_FALSE(answer.schedule) << to_string(answer.status);
+      continue;
+    }
+    const Duration optimum = truth.best->makespan(*problem);
+    EXPECT_NE(answer.status, ExactAnswer::Status::kInfeasible);
+    EXPECT_LE(answer.bound, optimum);
+    if (!answer.schedule) continue;
+    EXPECT_EQ(violations(*problem, *answer.schedule), std::vector<std::string>());
+    EXPECT_GE(answer.schedule->makespan(*problem), optimum);
+    if (answer.status == ExactAnswer::Status::kOptimal) {
+      EXPECT_EQ(answer.schedule->makespan(*problem), optimum);
+    }
+    ++with_schedule;
+    near += 100 * answer.bound.value() >= 98 * optimum.value() ? 1 : 0;
+  }
+  EXPECT_GT(with_schedule, 5);
+  EXPECT_GT(near, 2);
+  std::cout << to_string(GetParam()) << ": " << with_schedule << " schedules, " << near << " with a bound within 2 %\n";
+}
+
 INSTANTIATE_TEST_SUITE_P(Methods, ExactAgreement,
                          ::testing::Values(ExactMethod::kConstraintProgram, ExactMethod::kDisjunctive,
                                            ExactMethod::kTimeIndexed),

@@ -251,6 +251,15 @@ TEST(MipEngineConformance, mixes_integer_and_continuous_columns) {
   EXPECT_NEAR(claim.objective, 14, 1e-6);
 }
 
+TEST(CpEngineConformance, refuses_coefficients_that_solvers_are_not_to_be_trusted_with) {
+  for (const std::int64_t coefficient : {std::int64_t{1} << 31, (std::int64_t{1} << 31) + 1}) {
+    CpModel model;
+    const CpModel::Literal literal = model.add_literal();
+    model.add_linear({{literal.variable(), -coefficient}}, -coefficient, 0);
+    EXPECT_EQ(model.defect().empty(), coefficient == std::int64_t{1} << 31) << model.defect();
+  }
+}
+
 TEST(CpEngineConformance, refuses_a_domain_that_may_overflow) {
   // A constraint program has finite domains, so none is unbounded.
   const auto model = std::make_shared<CpModel>();

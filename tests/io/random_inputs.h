@@ -100,7 +100,7 @@ class RandomInputs {
           {moment(), moment(), moment(), Bytes(total()), Bytes(total()), Bytes(total()), Bytes(total())});
     }
     for (std::size_t i = below(3); i > 0; --i) plan.bounds.push_back({text(), moment(), chance() ? text() : ""});
-    plan.provenance = {text(), text(), engine_(), text(), text(), text(), std::nullopt, {}};
+    plan.provenance = {text(), text(), engine_(), text(), text(), text(), chance() ? text() : "", std::nullopt, {}};
     if (chance()) plan.provenance.seconds = positive();
     for (std::size_t i = below(3); i > 0; --i) plan.provenance.trajectory.push_back({positive(), moment(), text()});
     return plan;

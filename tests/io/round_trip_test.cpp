@@ -167,6 +167,7 @@ void expect_same(const Plan& a, const Plan& b) {
   EXPECT_EQ(a.provenance.limit, b.provenance.limit);
   EXPECT_EQ(a.provenance.graph_hash, b.provenance.graph_hash);
   EXPECT_EQ(a.provenance.cluster_hash, b.provenance.cluster_hash);
+  EXPECT_EQ(a.provenance.command, b.provenance.command);
   EXPECT_EQ(a.provenance.seconds, b.provenance.seconds);
   ASSERT_EQ(a.provenance.trajectory.size(), b.provenance.trajectory.size());
   for (std::size_t i = 0; i < a.provenance.trajectory.size(); ++i) {

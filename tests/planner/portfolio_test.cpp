@@ -41,7 +41,8 @@ TEST(IncumbentStore, drops_a_claimed_bound_above_a_valid_plan) {
   const Budget budget;
   const Schedule schedule = first_schedule(problem);
   const Duration makespan = schedule.makespan(problem);
-  IncumbentStore store(problem, budget, {{"load", Duration(1), ""}}, {});
+  IncumbentStore store(problem, budget, {});
+  store.state_bounds({{"load", Duration(1), ""}});
   EXPECT_TRUE(store.raise_bound({"solver", makespan + Duration(1), ""}));
   EXPECT_FALSE(store.raise_bound({"solver", Duration(1), ""}));
   EXPECT_TRUE(store.offer(schedule, "test"));
@@ -90,7 +91,7 @@ class ExactLaneTest : public ::testing::Test {
 TEST_F(ExactLaneTest, proves_a_small_problem_optimal) {
   const Problem problem = testing::random_job_shop(2, 4, 4, 3);
   const Budget budget(20.0, std::nullopt);
-  IncumbentStore store(problem, budget, {}, {});
+  IncumbentStore store(problem, budget, {});
   ASSERT_TRUE(store.offer(first_schedule(problem), "construction"));
   EXPECT_LT(ExactLane::size(problem), 100U);  // 16 tasks, at most 3 machines
   ExactLane lane(problem, true, 1, store);
@@ -109,7 +110,7 @@ TEST_F(ExactLaneTest, windows_improve_a_serial_schedule) {
   testing::Random random(1);
   const Schedule serial = *testing::serial_schedule(problem, random);
   ASSERT_TRUE(is_accepted(problem, serial));
-  IncumbentStore store(problem, budget, {}, {});
+  IncumbentStore store(problem, budget, {});
   ASSERT_TRUE(store.offer(serial, "serial"));
   ExactLane lane(problem, false, 1, store);
   lane.advance(budget);
@@ -133,7 +134,7 @@ TEST_F(ExactLaneTest, windows_never_offer_an_invalid_schedule) {
     const PlanResult first = plan(*problem, Budget(std::nullopt, 0));
     if (!first.plan) continue;
     const Budget budget(0.2, std::nullopt);
-    IncumbentStore store(*problem, budget, {}, {});
+    IncumbentStore store(*problem, budget, {});
     ASSERT_TRUE(store.offer(to_schedule(*problem, *first.plan), "construction"));
     ExactLane lane(*problem, false, seed, store);
     lane.advance(budget);
@@ -173,7 +174,7 @@ TEST_P(HostileSolver, cannot_keep_the_portfolio_from_a_valid_plan_in_time) {
   const Schedule start = first_schedule(problem);
   for (const bool solves_whole : {true, false}) {
     const Budget budget(0.5, std::nullopt);
-    IncumbentStore store(problem, budget, {}, {});
+    IncumbentStore store(problem, budget, {});
     ASSERT_TRUE(store.offer(start, "construction"));
     std::vector<Shift> shifts(2);
     shifts[0].turns.push_back({std::make_unique<RoutingLane>(routing::Model::create(problem), 1, store), 1});

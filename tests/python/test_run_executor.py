@@ -70,7 +70,7 @@ def compare_all(rank, cases):
     return [compare(rank, *case) for case in cases]
 
 
-def run_cases(cases, timeout_s=60):
+def run_cases(cases, timeout_s=180):
     results = launch(compare_all, 4, (cases,), timeout_s=timeout_s, start_method="fork")
     for number in range(len(cases)):
         for rank in range(4):
@@ -126,7 +126,7 @@ def test_optimizers_step_where_the_plan_says(replicas):
     for op in [op for op in graph["operators"] if op["phase"] == "W"]:
         graph["operators"].append({"name": op["name"][:-1] + "O", "phase": "O", "after": [op["name"]]})
     plan = support.plan(graph, {f"s{i}": [i, 3 - i] for i in range(4)}, 4)
-    for before, after, gradient, right in launch(train_one_step, 4, (graph, plan), timeout_s=60, start_method="fork"):
+    for before, after, gradient, right in launch(train_one_step, 4, (graph, plan), timeout_s=180, start_method="fork"):
         torch.testing.assert_close(gradient, right)
         # Plain gradient descent with rate 0.5.
         torch.testing.assert_close(after, before - 0.5 * gradient)
@@ -148,7 +148,7 @@ def test_gradients_of_several_steps_add_up_also_between_homes():
     graph = support.chain(4, 4)
     graph["training"]["replicas"] = 2
     plan = support.plan(graph, {f"s{i}": [i, 3 - i] for i in range(4)}, 4, 2)
-    for error in launch(two_steps, 4, (graph, plan), timeout_s=60, start_method="fork"):
+    for error in launch(two_steps, 4, (graph, plan), timeout_s=180, start_method="fork"):
         assert error < 1e-5
 
 
@@ -156,7 +156,7 @@ def test_a_plan_runs_on_a_part_of_the_processes():
     graph = support.chain(4, 4)
     graph["training"]["replicas"] = 2
     plan = support.plan(graph, {f"s{i}": [i % 2, 1 - i % 2] for i in range(4)}, 2)
-    results = launch(on_the_last_two, 3, (graph, plan), timeout_s=60, start_method="fork")
+    results = launch(on_the_last_two, 3, (graph, plan), timeout_s=180, start_method="fork")
     assert results[0] is None
     assert max(results[1:]) < 1e-5
 
@@ -188,7 +188,7 @@ def test_plans_without_a_backward_return_the_outputs():
     graph = support.graph(support.BRANCHES, 2)
     graph["operators"] = [op for op in graph["operators"] if op["phase"] == "F"]
     plan = support.plan(graph, BRANCHED, 4)
-    results = launch(losses_and_outputs, 4, (graph, plan), timeout_s=60, start_method="fork")
+    results = launch(losses_and_outputs, 4, (graph, plan), timeout_s=180, start_method="fork")
     segments = blocks.modules(graph)
     x, _ = blocks.batch(2)
     for b, xb in enumerate(x.chunk(2)):
@@ -228,7 +228,7 @@ def test_integers_and_unused_inputs_pass_between_ranks():
     edges = {"a": [], "b": ["a:0", "a:1"], "c": ["b:0", "b:1"]}
     graph = support.graph(edges, 2)
     plan = support.plan(graph, {"a": 0, "b": 1, "c": 2}, 3, 4)
-    for error, calls in launch(routed, 3, (graph, plan), timeout_s=60, start_method="fork"):
+    for error, calls in launch(routed, 3, (graph, plan), timeout_s=180, start_method="fork"):
         assert error < 1e-5
         assert calls in (0, 2)  # once per microbatch: finding out the shapes leaves no trace
 
@@ -247,7 +247,7 @@ def test_weight_gradients_away_from_the_way_of_the_input_are_not_lost():
     edges = {"a": [], "b": ["a:0"], "c": ["b:0", "b:1"]}
     graph = support.graph(edges, 2)
     plan = support.plan(graph, {"a": 0, "b": 1, "c": 2}, 3)
-    assert max(launch(with_bias, 3, (graph, plan), timeout_s=60, start_method="fork")) < 1e-5
+    assert max(launch(with_bias, 3, (graph, plan), timeout_s=180, start_method="fork")) < 1e-5
 
 
 class WithBias(torch.nn.Module):
@@ -276,7 +276,7 @@ def with_bias(rank, graph, plan):
 def test_timings_cover_every_action_and_follow_the_data():
     graph = support.chain(4, 3)
     plan = support.plan(graph, {f"s{i}": i for i in range(4)}, 4, 1)
-    everywhere = launch(timed, 4, (graph, plan), timeout_s=60, start_method="fork")
+    everywhere = launch(timed, 4, (graph, plan), timeout_s=180, start_method="fork")
     assert everywhere[0] == everywhere[3]
     ends = {key: end for key, _, end in everywhere[0]}
     starts = {key: start for key, start, _ in everywhere[0]}
@@ -309,7 +309,7 @@ class Filter(torch.nn.Module):
 def test_tensors_without_elements_pass_between_ranks():
     graph = support.graph({"a": [], "b": ["a:0"], "c": ["a:1", "b"]}, 2)
     plan = support.plan(graph, {"a": 0, "b": 1, "c": 2}, 3)
-    assert max(launch(with_filter, 3, (graph, plan), timeout_s=60, start_method="fork")) < 1e-5
+    assert max(launch(with_filter, 3, (graph, plan), timeout_s=180, start_method="fork")) < 1e-5
 
 
 class AddSum(blocks.Block):
@@ -369,7 +369,7 @@ def test_wrong_use_is_refused_with_what_was_expected():
         "segment 's0' returned 3 outputs, expected 1 tensors: s0:0",
         'tensor "s0:0" of microbatch',
     ]
-    for said, start in zip(launch(mistakes, 1, timeout_s=60, start_method="fork")[0], expected, strict=True):
+    for said, start in zip(launch(mistakes, 1, timeout_s=180, start_method="fork")[0], expected, strict=True):
         assert said.startswith(start), said
 
 
@@ -409,11 +409,16 @@ def test_measured_times_contain_what_the_modules_took_and_predict_the_step():
     for op in graph["operators"]:
         op["devices"] = [f"gpu{op['stage']}"]
     plan = opweave.plan(opweave.Graph.from_dict(graph), cluster, work_limit=20, threads=1, progress=False)
-    timings = launch(slow_step, 4, (graph, plan.to_json()), timeout_s=60, start_method="fork")[0]
+    timings = launch(slow_step, 4, (graph, plan.to_json()), timeout_s=180, start_method="fork")[0]
     durations = measured_durations([timings])
     # Sleeping takes at least its time; only I of the first stage has nothing to do.
     assert all(ns >= 5_000_000 for name, ns in durations.items() if name != "s0.I")
     step = max(t.end_ns for t in timings) - min(t.start_ns for t in timings)
+    # A message leaves before the end of its action, whose rank may then lose its core: its receiver begins early.
+    at = {t.action.key: t for t in timings}
+    flows = [(("F", f"s{i}", b), ("F", f"s{i + 1}", b)) for i in range(3) for b in range(3)]
+    flows += [(("I", f"s{i + 1}", b), ("I", f"s{i}", b)) for i in range(3) for b in range(3)]
+    early = sum(max(0, at[sender].end_ns - at[receiver].start_ns) for sender, receiver in flows)
     # The simulated step is no longer than the real one if every task takes at most its measured time.
     shortest = {f"{t.action.operators[0]}#{t.action.microbatch}": t.end_ns - t.start_ns for t in timings}
-    assert opweave.simulate(plan, durations=shortest).makespan_ns <= step
+    assert opweave.simulate(plan, durations=shortest).makespan_ns <= step + early

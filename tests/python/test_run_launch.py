@@ -45,22 +45,22 @@ def failure(how, timeout_s, tmp_path):
 
 
 def test_a_killed_process_ends_the_run_and_is_named(tmp_path):
-    message, seconds = failure("kill", 60, tmp_path)
+    message, seconds = failure("kill", 180, tmp_path)
     assert message.startswith("rank 2 ended with signal 9 (SIGKILL); the other ranks (0, 1, 3) were ended")
-    assert seconds < 40
+    assert seconds < 150  # not the time limit ended it
     assert re.search(r"PeerError: rank 1: communication.* failed", (tmp_path / "rank1.log").read_text())
 
 
 def test_an_exception_names_the_rank_that_raised_it_and_not_its_victims(tmp_path):
-    message, _ = failure("raise", 60, tmp_path)
+    message, _ = failure("raise", 180, tmp_path)
     assert message.startswith("rank 2 ended with exit code 1: ValueError: no such token: 17; the other ranks")
     assert str(tmp_path / "rank2.log") in message
 
 
 def test_a_hanging_process_ends_the_run_in_time_and_its_log_says_where(tmp_path):
-    message, seconds = failure("hang", 12, tmp_path)
-    assert "did not end within 12 s" in message
-    assert seconds < 30
+    message, seconds = failure("hang", 15, tmp_path)
+    assert "did not end within 15 s" in message
+    assert seconds < 60
     assert "in steps" in (tmp_path / "rank2.log").read_text()
 
 
@@ -70,20 +70,44 @@ def rank_and_argument(rank, argument):
 
 
 def test_results_come_back_by_rank_and_output_goes_to_the_logs(tmp_path):
-    results = launch(rank_and_argument, 3, ("x",), timeout_s=60, start_method="fork", log_dir=tmp_path)
+    results = launch(rank_and_argument, 3, ("x",), timeout_s=180, start_method="fork", log_dir=tmp_path)
     assert results == [(0, "x"), (1, "x"), (2, "x")]
     assert "said by 1" in (tmp_path / "rank1.log").read_text()
 
 
+def leave_early(rank):
+    if rank == 1:
+        os._exit(0)
+    return rank
+
+
+def test_a_process_that_leaves_without_a_result_is_named(tmp_path):
+    with pytest.raises(LaunchError, match="rank 1 ended before its function returned"):
+        launch(leave_early, 2, timeout_s=180, start_method="fork", log_dir=tmp_path)
+
+
+def die_when_the_others_have_a_result(rank, folder):
+    if rank == 1:
+        while not (folder / "rank0.result").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rank
+
+
+def test_a_process_that_dies_last_is_named_and_not_those_that_wait_for_it(tmp_path):
+    with pytest.raises(LaunchError, match=r"^rank 1 ended with signal 9"):
+        launch(die_when_the_others_have_a_result, 2, (tmp_path,), timeout_s=180, start_method="fork", log_dir=tmp_path)
+
+
 def test_spawned_processes_work_as_forked_ones(tmp_path):
-    assert launch(max, 2, (5,), timeout_s=60, log_dir=tmp_path) == [5, 5]
+    assert launch(max, 2, (5,), timeout_s=180, log_dir=tmp_path) == [5, 5]
 
 
 def test_logs_in_the_temporary_folder_stay_after_a_failure_only(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    launch(rank_and_argument, 1, ("x",), timeout_s=60, start_method="fork")
+    launch(rank_and_argument, 1, ("x",), timeout_s=180, start_method="fork")
     assert not list(tmp_path.iterdir())
     with pytest.raises(LaunchError) as error:
-        launch(rank_and_argument, 1, (), timeout_s=60, start_method="fork")
+        launch(rank_and_argument, 1, (), timeout_s=180, start_method="fork")
     log = str(error.value).split("log: ")[1]
     assert "missing 1 required positional argument" in open(log).read()

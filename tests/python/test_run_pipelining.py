@@ -50,7 +50,7 @@ def test_exported_schedules_run_in_planned_order_with_the_gradients_of_one_proce
     halves["operators"] = [op for op in halves["operators"] if op["name"] not in ("s0.I", "s2.W")]
     next(op for op in halves["operators"] if op["name"] == "s0.W")["inputs"] = ["ds0:0>s1"]
     cases.append((halves, support.plan(halves, {f"s{i}": i for i in range(4)}, 4, 5), "compute_comms"))
-    results = launch(by_pipelining, 4, (cases,), timeout_s=80, start_method="fork")
+    results = launch(by_pipelining, 4, (cases,), timeout_s=180, start_method="fork")
     for rank, on_rank in enumerate(results):
         for number, (error, loss_error, in_order) in enumerate(on_rank):
             assert error < 1e-5, f"case {number}, rank {rank}"

@@ -5,6 +5,7 @@ MILLISECONDS is the limit for the first picture. Screenshots are written to the 
 """
 
 import collections
+import itertools
 import sys
 import tempfile
 import time
@@ -295,7 +296,24 @@ def check_explanation(reader):
     assert reader("document.querySelectorAll('#idle tbody tr').length") == rows + (rows > 1)
     beside = reader.source["beside"]["rows"]
     assert reader("!document.getElementById('beside').hidden") == (len(beside) > 1)
-    assert "opweave plan" in reader.text("provenance")
+    assert reader.source["provenance"]["command"] in reader.text("provenance")
+
+
+def check_parameters(reader):
+    """Per device a closed line; opened, it lists what lives there, the largest first."""
+    holding = [device for device in reader.source["devices"] if device["parameters"]]
+    assert reader("document.querySelectorAll('details.parameters').length") == len(holding)
+    if not holding:
+        return
+    assert reader("document.querySelectorAll('details.parameters table').length") == 0
+    first = holding[0]
+    indices = list(itertools.accumulate(first["parameters"]))
+    known = reader.source["parameters"]
+    reader("document.querySelector('details.parameters summary').click()")
+    reader.settle()
+    shown = reader("[...document.querySelectorAll('details.parameters tbody tr')].map(row => row.cells[0].textContent)")
+    assert shown == [known["name"][i] for i in sorted(indices, key=lambda i: (-known["bytes"][i], i))][:2000], shown[:5]
+    reader("document.querySelector('details.parameters summary').click()")
 
 
 def downloaded(reader, button, name):
@@ -349,7 +367,7 @@ def main():
         browser.prefer("light")
         reader = Reader(browser, page, limit)
         slowest = check_opening(reader)
-        for check in (check_names_are_text, check_explanation, check_cells, check_memory, check_navigation, check_search, check_toggles, check_themes,
+        for check in (check_names_are_text, check_explanation, check_parameters, check_cells, check_memory, check_navigation, check_search, check_toggles, check_themes,
                       check_picture_export):
             check(reader)
         assert not browser.complaints, browser.complaints

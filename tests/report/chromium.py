@@ -19,9 +19,13 @@ def find_chromium():
 
 
 class Chromium:
-    """One browser with one page. Messages are JSON, ended by a zero byte, on the browser's descriptors 3 and 4."""
+    """One browser with one page. Messages are JSON, ended by a zero byte, on the browser's descriptors 3 and 4.
 
-    def __init__(self, width=1280, height=800):
+    `serves` is the address of a server of this test, if there is one: all other requests to a network are complaints.
+    """
+
+    def __init__(self, width=1280, height=800, serves=None):
+        self._own = ("file:", "data:", "blob:", "about:", *([serves] if serves else []))
         self._profile = tempfile.mkdtemp(prefix="opweave-chromium-")
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
@@ -73,7 +77,7 @@ class Chromium:
             self.complaints.append(f"log: {params['entry']['text']}")
         elif method == "Network.requestWillBeSent":
             url = params["request"]["url"]
-            if not url.startswith(("file:", "data:", "blob:", "about:")):
+            if not url.startswith(self._own):
                 self.complaints.append(f"request: {url}")
         return message
 
@@ -107,8 +111,9 @@ class Chromium:
             time.sleep(0.02)
         return value
 
-    def open(self, path):
-        self.call("Page.navigate", url=f"file://{os.path.abspath(path)}")
+    def open(self, page):
+        """Opens a file or, where it starts with http:, an address."""
+        self.call("Page.navigate", url=page if str(page).startswith("http:") else f"file://{os.path.abspath(page)}")
 
     def resize(self, width, height):
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)

@@ -79,10 +79,19 @@ TEST(ReportHtml, page_holds_the_memory_curves_and_figures) {
     }
     EXPECT_EQ(*std::max_element(bytes.begin(), bytes.end()), sample.plan.statistics.devices[d].peak_memory.value());
     EXPECT_EQ(device["capacity"], std::int64_t{80} << 30);
+    std::int64_t held = 0;
+    for (const std::int64_t parameter : running(device["parameters"])) {
+      const auto index = static_cast<std::size_t>(parameter);
+      EXPECT_EQ(data["parameters"]["name"][index], sample.problem.graph().parameters()[index].name);
+      held += data["parameters"]["bytes"][index].get<std::int64_t>();
+    }
+    EXPECT_GT(held, 0);
+    EXPECT_EQ(held, sample.plan.statistics.devices[d].persistent_memory.value());
     EXPECT_EQ(device["statistics"]["compute_busy"], sample.plan.statistics.devices[d].compute_busy.value());
   }
   EXPECT_EQ(data["statistics"]["makespan"], sample.plan.statistics.makespan.value());
   EXPECT_EQ(data["provenance"]["seed"], "18446744073709551615");  // 2^64 - 1: no double holds it
+  EXPECT_EQ(data["provenance"]["command"], "opweave plan graph.json cluster.json --time-limit 60");
 }
 
 TEST(ReportHtml, comparison_bounds_and_trajectory_are_shown_as_given) {

@@ -243,6 +243,7 @@ inline Provenance sample_provenance() {
   provenance.limit = "time 60 s";
   provenance.graph_hash = "0123456789abcdef";
   provenance.cluster_hash = "fedcba9876543210";
+  provenance.command = "opweave plan graph.json cluster.json --time-limit 60";
   return provenance;
 }
 

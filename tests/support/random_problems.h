@@ -169,6 +169,40 @@ inline RandomProblem random_problem(std::uint64_t seed, const RandomShape& shape
   return result;
 }
 
+/// The same problem with times and bytes as large as real ones, and as irregular: seconds in nanoseconds, gigabytes in
+/// bytes, each with some noise, so that no larger unit will do.
+inline RandomProblem enlarged(RandomProblem problem, std::uint64_t seed) {
+  constexpr std::int64_t kTime = 1'700'000'001;
+  constexpr std::int64_t kBytes = 3'000'000'007;
+  Dice dice(seed ^ 0x9e3779b9U);
+  const auto longer = [&](Duration& time) {
+    if (time > Duration(0)) time = Duration(time.value() * kTime + dice.roll(0, kTime / 10));
+  };
+  const auto larger = [&](Bytes& bytes) {
+    if (bytes > Bytes(0)) bytes = Bytes(bytes.value() * kBytes + dice.roll(0, kBytes / 100));
+  };
+  for (Operator& op : problem.operators) {
+    for (MeasuredDuration& measured : op.durations) longer(measured.duration);
+    for (ModeSpec& mode : op.modes) {
+      longer(mode.duration);
+      larger(mode.workspace);
+    }
+    larger(op.workspace);
+  }
+  for (Tensor& tensor : problem.tensors) larger(tensor.size);
+  for (Parameter& parameter : problem.parameters) larger(parameter.weights);
+  const auto scale = [&](Link& link) {
+    longer(link.latency);
+    if (link.bandwidth_bytes_per_s) *link.bandwidth_bytes_per_s += dice.roll(0, 100'000'000);
+  };
+  for (Link& link : problem.cluster.links) scale(link);
+  if (problem.cluster.default_link) scale(*problem.cluster.default_link);
+  for (Device& device : problem.cluster.devices) {
+    if (device.memory) *device.memory = Bytes(device.memory->value() * kBytes + dice.roll(0, kBytes - 1));
+  }
+  return problem;
+}
+
 /// A training pipeline of 1 or 2 stages with little memory: what the bounds on ramps are made for.
 inline RandomProblem random_pipeline(std::uint64_t seed) {
   Dice dice(seed);

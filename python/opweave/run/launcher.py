@@ -23,7 +23,8 @@ import torch.distributed as dist
 
 from opweave.run.errors import LaunchError, PeerError
 
-_GRACE_S = 3.0  # for the others to report, after one process has failed
+_GRACE_S = 10.0  # for the others to report, after one process has failed
+_STACKS_S = 5.0  # for processes that hang to write where they are
 
 
 def launch(
@@ -68,8 +69,13 @@ def launch(
         _end(workers)
     results = []
     for rank in range(processes):
-        with open(folder / f"rank{rank}.result", "rb") as file:
-            results.append(pickle.load(file))
+        try:
+            with open(folder / f"rank{rank}.result", "rb") as file:
+                results.append(pickle.load(file))
+        except FileNotFoundError:
+            raise LaunchError(
+                f"rank {rank} ended before its function returned\nlog: {folder / f'rank{rank}.log'}"
+            ) from None
     if log_dir is None:
         shutil.rmtree(folder)
     return results
@@ -109,7 +115,13 @@ def _work(
         with open(f"{folder}/rank{rank}.partial", "wb") as file:
             pickle.dump(result, file)
         os.replace(f"{folder}/rank{rank}.partial", f"{folder}/rank{rank}.result")
-        dist.barrier()  # a process that leaves early would look like a failure to those that still talk to it
+        try:
+            dist.barrier()  # a process that leaves early would look like a failure to those that still talk to it
+        except RuntimeError:
+            # This rank has done its part. Whoever is gone says why, by its own exit code.
+            traceback.print_exc()
+            log.flush()
+            os._exit(0)
         dist.destroy_process_group()
     except BaseException as error:
         traceback.print_exc()
@@ -142,16 +154,36 @@ def _watch(workers: list[Any], folder: Path, timeout_s: float) -> None:
             return
         left = deadline - time.monotonic()
         if left <= 0:
-            ranks = [rank for rank in running if workers[rank].exitcode is None] or running
-            for rank in ranks:
-                os.kill(workers[rank].pid, signal.SIGUSR1)
-            time.sleep(0.3)  # for the stacks to reach the logs
+            # Asked again, since only a process that has not been asked for its exit code still owns its number.
+            ranks = [rank for rank in running if workers[rank].exitcode is None]
+            if not ranks:
+                continue
+            _write_stacks([workers[rank].pid for rank in ranks], [folder / f"rank{rank}.log" for rank in ranks])
             noun = "rank" if len(ranks) == 1 else "ranks"
             raise LaunchError(
                 f"{noun} {', '.join(map(str, ranks))} did not end within {timeout_s:g} s\n"
                 f"logs, with where they were: {folder}"
             )
         multiprocessing.connection.wait([workers[rank].sentinel for rank in running], min(left, 1.0))
+
+
+def _write_stacks(pids: list[int], logs: list[Path]) -> None:
+    """Asks processes to write where they are, and waits until their logs have grown and then stand still."""
+
+    def sizes() -> list[int]:
+        return [log.stat().st_size if log.exists() else 0 for log in logs]
+
+    before = sizes()
+    for pid in pids:
+        os.kill(pid, signal.SIGUSR1)
+    deadline = time.monotonic() + _STACKS_S
+    last = before
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        now = sizes()
+        if now == last and all(size > old for size, old in zip(now, before, strict=True)):
+            return
+        last = now
 
 
 def _failure(workers: list[Any], folder: Path, first: list[int]) -> str:

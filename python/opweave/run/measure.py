@@ -52,7 +52,8 @@ def measured_graph(
     with their bytes (what F keeps for I and W, and I for W, too) and parameters. Segments without parameters have no W,
     those that no gradient reaches F alone. All operators of a segment share a device.
 
-    Gradients and buffers of the modules are as before afterwards.
+    Gradients and buffers of the modules are as before afterwards. torch uses as many threads as it has in this process:
+    call torch.set_num_threads with what the processes of the run will have (1 by `launch`).
     """
     _check(segments, wiring, inputs)
     costs = {segment: _Costs() for segment in wiring}

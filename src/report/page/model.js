@@ -72,6 +72,7 @@ const deviceSets = source.device_sets;
 const tasks = readTasks(source.tasks);
 const transfers = readTransfers(source.transfers);
 const tensors = source.tensors;
+const parameters = source.parameters;
 const explanation = source.explanation;
 const makespan = source.statistics.makespan;
 const microbatches = source.settings.microbatches;
@@ -94,6 +95,7 @@ function buildDevices() {
     index, name: device.name, type: device.type, capacity: device.capacity, statistics: device.statistics,
     memory: {time: running(device.memory.time), bytes: running(device.memory.bytes)},
     idle: readIdle(device.idle),
+    parameters: Int32Array.from(running(device.parameters)),  // index into parameters
     lanes: device.streams.map(stream => ({device: index, stream, tasks: []})),
   }));
   for (const device of devices) {

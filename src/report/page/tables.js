@@ -90,6 +90,31 @@ function showDevices() {
       formatBytes(statistics.persistent_memory), formatBytes(statistics.bytes_sent), formatBytes(statistics.bytes_received)]}))),
     element('p', {class: 'caption'}, 'Bubble: makespan minus busy time of the compute stream. Idle inside: the part of it between the ' +
       'first start and the last end on the device.'));
+  showParameters();
+}
+
+const MOST_PARAMETERS = 2000;  // of a device; more would make the page slow, and nobody reads them
+
+/// Per device a line that opens to the parameters that live there, the largest first; filled when it is opened.
+function showParameters() {
+  if (parameters.name.length === 0) return;
+  const list = device => {
+    const sorted = [...device.parameters].sort((a, b) => parameters.bytes[b] - parameters.bytes[a] || a - b);
+    const left = sorted.length - MOST_PARAMETERS;
+    return [
+      table(['<Parameter', 'Bytes', 'Of the device\'s'], sorted.slice(0, MOST_PARAMETERS).map(index => ({cells: [
+        parameters.name[index], exactBytes(parameters.bytes[index]),
+        formatPercent(parameters.bytes[index] / (device.statistics.persistent_memory || 1))]}))),
+      ...(left > 0 ? [element('p', {class: 'caption'}, `and ${plural(left, 'smaller one')}`)] : [])];
+  };
+  byId('devices').append(element('h3', {}, 'Parameters'), ...devices.filter(device => device.parameters.length > 0).map(device => {
+    const details = element('details', {class: 'parameters'}, element('summary', {},
+      `${device.name}: ${plural(device.parameters.length, 'parameter')}, ${formatBytes(device.statistics.persistent_memory)}`));
+    details.addEventListener('toggle', () => {
+      if (details.open && details.childElementCount === 1) details.append(...list(device));
+    });
+    return details;
+  }), element('p', {class: 'caption'}, 'Bytes: weights, gradients and optimizer state of a parameter on one device.'));
 }
 
 function showBounds() {
@@ -105,7 +130,7 @@ function showProvenance() {
   const {provenance, settings} = source;
   const list = element('dl');
   const add = (label, text) => list.append(element('dt', {}, label), element('dd', {}, text));
-  add('Command', element('code', {}, source.command));
+  add('Command', provenance.command ? element('code', {}, provenance.command) : 'none: a program called the library');
   add('Version', `opweave ${provenance.version}`);
   add('Found by', provenance.method || '–');
   add('Seed', provenance.seed);

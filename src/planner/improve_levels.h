@@ -1,0 +1,23 @@
+/// Placement and order of problems too large to search as a whole: by levels of merged tasks (docs/coarsening.md).
+#pragma once
+
+#include <optional>
+
+#include "opweave/budget.h"
+#include "opweave/planner.h"
+#include "opweave/problem.h"
+#include "planner/construct.h"
+#include "planner/incumbent.h"
+
+namespace opweave {
+
+/// Tasks are merged and placed, level by level, and levels that are finer than the best of these are searched, each
+/// from what the coarser one found; offers what comes of it.
+/// \param step  seconds that a list schedule of the problem takes: what takes as long is not begun with less time left
+/// \return the best schedule that was found; nothing if it is no better than `start`
+/// \pre coarsen::can_merge(problem); the budget has a deadline; start is valid
+[[nodiscard]] std::optional<Start> improve_levels(const Problem& problem, const Budget& budget, double step,
+                                                  const PlannerOptions& options, const Start& start,
+                                                  IncumbentStore& incumbent);
+
+}  // namespace opweave
