@@ -22,6 +22,10 @@ namespace opweave {
 /// \throws InputError naming the file and the reason.
 void write_file(const std::filesystem::path& path, std::string_view content);
 
+/// Tells before long work whether write_file would be refused: a folder that is missing or closed, no permission.
+/// Changes nothing. \throws InputError as write_file
+void expect_writable(const std::filesystem::path& path);
+
 // `source` names the text in errors. All throw InputError.
 [[nodiscard]] ComputationGraph parse_graph(std::string_view json, const std::string& source);
 [[nodiscard]] Cluster parse_cluster(std::string_view json, const std::string& source);

@@ -101,8 +101,8 @@ bool DeviceOrder::is_next(const Counts& counts, Index op) const {
          });
 }
 
-/// What has not begun takes its time on its stream, the longest tails first. Amortised over the states on a path, and
-/// as far as the longest tail that still decides.
+/// What has not begun takes its time on its stream, the longest tails first, and not too much of it at the end.
+/// Amortised over the states on a path, and as far as the longest tail that still decides.
 void DeviceOrder::find_rest(State& state) const {
   state.rest.assign(work_.streams, 0);
   for (Index stream = 0; stream < work_.streams; ++stream) {
@@ -193,7 +193,7 @@ bool DeviceOrder::follow(const State& from, std::size_t row, const Step& step, N
   return true;
 }
 
-Nanoseconds DeviceOrder::least_above(Nanoseconds limit, std::size_t most_steps, const Budget& budget) {
+std::optional<Nanoseconds> DeviceOrder::least_from(Nanoseconds limit, std::size_t most_steps, const Budget& budget) {
   steps_ = 0;
   limit_ = limit;
   least_ = kNoOrder;
@@ -213,7 +213,7 @@ Nanoseconds DeviceOrder::least_above(Nanoseconds limit, std::size_t most_steps, 
     std::unordered_map<Counts, std::size_t, CountsHash> known;
     for (const State& state : layer) {
       if (steps_ >= look) {
-        if (budget.expired()) return 0;
+        if (budget.expired()) return std::nullopt;
         look = steps_ + kStepsPerLook;
       }
       std::vector<Step> choices = next_steps(state);
@@ -231,7 +231,7 @@ Nanoseconds DeviceOrder::least_above(Nanoseconds limit, std::size_t most_steps, 
       }
       const std::size_t row_width = width(state.counts);
       for (std::size_t row = 0; row < state.rows.size(); row += row_width) {
-        if (++steps_ > most_steps) return 0;
+        if (++steps_ > most_steps) return std::nullopt;
         times.clear();
         for (const Step& step : choices) {
           const DeviceWork::Operator& o = work_.operators[step.op];
@@ -256,7 +256,7 @@ Nanoseconds DeviceOrder::least_above(Nanoseconds limit, std::size_t most_steps, 
     if (next.empty()) return least_;
     layer = std::move(next);
   }
-  return 0;
+  return limit;
 }
 
 }  // namespace opweave::bounds

@@ -53,12 +53,13 @@ class DeviceOrder {
   /// \pre at most kMostOperators, each with at most kMostCopies.
   explicit DeviceOrder(DeviceWork work);
 
-  /// A makespan such that nothing shorter is possible: above `limit` if the work does not fit into it, kNoOrder if
-  /// memory admits no order at all; else 0, which says nothing. Gives up beyond `most_labels` ways to begin the work,
-  /// and when the budget ends.
-  [[nodiscard]] Nanoseconds least_above(Nanoseconds limit, std::size_t most_steps, const Budget& budget);
+  /// `limit` if the work fits into it. Else, above it, a makespan such that nothing shorter is possible: kNoOrder if
+  /// memory admits no order at all. Nothing if that took more steps, or more time, than there are.
+  [[nodiscard]] std::optional<Nanoseconds> least_from(Nanoseconds limit, std::size_t most_steps, const Budget& budget);
   /// Steps of the last question: ways to begin the work that it looked at, and what their counts cost besides.
   [[nodiscard]] std::size_t steps() const { return steps_; }
+  /// Copies of all operators.
+  [[nodiscard]] std::size_t copies() const { return copies_; }
 
  private:
   /// By operator: copies that have begun.

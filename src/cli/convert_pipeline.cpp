@@ -5,6 +5,7 @@
 
 #include "cli/convert_command.h"
 #include "cli/inputs.h"
+#include "cli/numbers.h"
 #include "opweave/error.h"
 #include "opweave/pipeline.h"
 #include "opweave/problem.h"
@@ -115,22 +116,25 @@ void add_convert_pipeline(CLI::App& convert, Action& action) {
       "    -o graph.json --cluster cluster.json");
   command->add_option("SPEC", options->spec, "pipeline specification (JSON, docs/formats.md)")->required();
   command->add_option("--shape", options->shape, "linear, V, loop, two-way or free")->capture_default_str();
-  command->add_option("--devices", options->devices, "number of devices")->required()->check(CLI::PositiveNumber);
-  command->add_option("--stages", options->stages,
-                      "number of stages [linear and two-way: one per device; V and loop: two; free: one per layer]");
-  command->add_option("--microbatches", options->microbatches, "microbatches [as in SPEC]")->check(CLI::PositiveNumber);
+  command->add_option("--devices", options->devices, "number of devices")->required()->check(whole<std::uint32_t>(1));
+  command
+      ->add_option("--stages", options->stages,
+                   "number of stages [linear and two-way: one per device; V and loop: two; free: one per layer]")
+      ->check(whole<std::uint32_t>(1));
+  command->add_option("--microbatches", options->microbatches, "microbatches [as in SPEC]")
+      ->check(whole<std::uint32_t>(1));
   command->add_option("--copies", options->copies, "copies of every parameter, for shape free [as in SPEC]")
-      ->check(CLI::PositiveNumber);
+      ->check(whole<std::uint32_t>(1));
   CLI::Option* memory =
       command->add_option("--memory", options->memory, "capacity of a device, e.g. 80GiB [unlimited]");
   command->add_option("--activations", options->activations, "capacity: the parameters and this many activations")
-      ->check(CLI::NonNegativeNumber)
+      ->check(number())
       ->excludes(memory);
   command->add_option("--latency-ns", options->latency_ns, "latency between devices")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole<std::int64_t>());
   command->add_option("--bandwidth-bytes-per-s", options->bandwidth, "bandwidth between devices [infinite]")
-      ->check(CLI::PositiveNumber);
+      ->check(whole<std::int64_t>(1));
   options->output.add_to(*command);
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

@@ -6,6 +6,7 @@
 #include "cli/command_text.h"
 #include "cli/convert_command.h"
 #include "cli/inputs.h"
+#include "cli/numbers.h"
 #include "cli/output.h"
 #include "opweave/bounds.h"
 #include "opweave/check.h"
@@ -108,11 +109,13 @@ void add_convert_expert(CLI::App& convert, Action& action) {
   auto options = std::make_shared<ExpertOptions>();
   CLI::App* command = convert.add_subcommand("expert", "published schedule -> PyTorch CSV");
   command->add_option("SCHEDULE", options->expert, "1F1B, ZB1P, ZB-V, ... (docs/experts.md)")->required();
-  command->add_option("--devices", options->devices, "number of devices")->required()->check(CLI::PositiveNumber);
-  command->add_option("--microbatches", options->microbatches, "microbatches")->required()->check(CLI::PositiveNumber);
+  command->add_option("--devices", options->devices, "number of devices")->required()->check(whole<std::uint32_t>(1));
+  command->add_option("--microbatches", options->microbatches, "microbatches")
+      ->required()
+      ->check(whole<std::uint32_t>(1));
   command->add_option("--costs", options->costs, "times of F, I and W of a stage, in any unit")
       ->expected(3)
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole<std::int64_t>())
       ->capture_default_str();
   command->add_option("--dialect", options->dialect, "compute_only or compute_comms")->capture_default_str();
   command->add_option("-o,--output", options->output, "write the CSV here instead of standard output");

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/numbers.h"
 #include "opweave/check.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
@@ -15,8 +16,9 @@ void InputFiles::add_to(CLI::App& command) {
 
 void SettingOptions::add_to(CLI::App& command) {
   command.add_option("--contention", contention, "how transfers share links: none, endpoint or link");
-  command.add_option("--microbatches", microbatches, "microbatches of one iteration")->check(CLI::PositiveNumber);
-  command.add_option("--replicas", replicas, "copies of every parameter that may exist")->check(CLI::PositiveNumber);
+  command.add_option("--microbatches", microbatches, "microbatches of one iteration")->check(whole<std::uint32_t>(1));
+  command.add_option("--replicas", replicas, "copies of every parameter that may exist")
+      ->check(whole<std::uint32_t>(1));
   command.add_option("--memory-limit", memory_limit, "capacity of every device, e.g. 80GiB");
 }
 

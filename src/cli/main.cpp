@@ -1,11 +1,17 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
 #include <csignal>
 #include <exception>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "cli/command.h"
 #include "cli/output.h"
+#include "io/message.h"
 #include "opweave/error.h"
 
 namespace opweave::cli {
@@ -17,10 +23,59 @@ ExitCode input_error(std::string_view message, std::string_view hint) {
   return ExitCode::kInputError;
 }
 
-/// The subcommand that was being read when parsing failed, for the hint.
-std::string chosen(const CLI::App& app) {
-  const auto commands = app.get_subcommands();
-  return commands.empty() ? "" : commands.front()->get_name() + " ";
+/// How far the words of the command line lead down the commands: "convert pipeline" in `opweave convert pipeline x`.
+struct Reached {
+  const CLI::App* command;
+  std::string name = "opweave";
+  std::string unknown = {};  ///< the word that stands where a command is expected
+
+  Reached(const CLI::App& app, int argc, char** argv) : command(&app) {
+    for (int i = 1; i < argc && unknown.empty(); ++i) {
+      const std::vector<const CLI::App*> below = commands_below();
+      if (below.empty() || argv[i][0] == '-') return;
+      const auto found = std::ranges::find(below, std::string_view(argv[i]), [](auto* c) { return c->get_name(); });
+      if (found == below.end()) {
+        unknown = argv[i];
+      } else {
+        command = *found;
+        name += " " + command->get_name();
+      }
+    }
+  }
+  [[nodiscard]] std::vector<const CLI::App*> commands_below() const {
+    return command->get_subcommands([](const CLI::App*) { return true; });
+  }
+  /// "opweave diff A B, or GRAPH CLUSTER A B".
+  [[nodiscard]] std::string usage() const {
+    std::string text = name;
+    for (const CLI::Option* option : command->get_options()) {
+      // Where a list of files may mean several things, its description says which.
+      const std::string positional = option->get_positional() ? option->get_name(true) : "";
+      if (!positional.empty()) text += " " + (positional == "FILES" ? option->get_description() : positional);
+    }
+    return text;
+  }
+};
+
+/// An error in the words of CLI11 in ours: small first letter, and what a missing command is.
+ExitCode usage_error(const CLI::ParseError& error, const Reached& reached) {
+  if (!reached.unknown.empty()) {
+    std::vector<std::string> names;
+    for (const CLI::App* command : reached.commands_below()) names.push_back(command->get_name());
+    const std::vector<std::string_view> candidates(names.begin(), names.end());
+    const std::string advice = io::did_you_mean(reached.unknown, candidates);
+    return input_error(fmt::format("{}: command {} is unknown", reached.name, io::quoted(reached.unknown)),
+                       advice.empty() ? fmt::format("see `{} --help`", reached.name) : advice);
+  }
+  std::string message = error.what();
+  if (!reached.commands_below().empty()) message = reached.name + ": a command is missing";
+  if (message.size() > 1 && (std::islower(static_cast<unsigned char>(message[1])) != 0 || message[1] == ' ')) {
+    message[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(message[0])));
+  }
+  const bool lacks_files = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr ||
+                           dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr;
+  const std::string usage = lacks_files && reached.commands_below().empty() ? reached.usage() + "; " : "";
+  return input_error(message, fmt::format("{}see `{} --help`", usage, reached.name));
 }
 
 ExitCode run(int argc, char** argv) {
@@ -31,6 +86,7 @@ ExitCode run(int argc, char** argv) {
       "Exit codes: 0 done, 2 wrong input, 3 no plan, 70 a bug in opweave, 130 interrupted.\n"
       "`opweave COMMAND --help` shows examples.");
   app.require_subcommand(1);
+  app.set_version_flag("--version", "opweave " OPWEAVE_VERSION, "Print the version and exit");
   Action action;
   add_plan(app, action);
   add_check(app, action);
@@ -54,8 +110,11 @@ ExitCode run(int argc, char** argv) {
   } catch (const CLI::CallForHelp&) {
     print(app.help());
     return ExitCode::kDone;
+  } catch (const CLI::CallForVersion& version) {
+    print(std::string(version.what()) + "\n");
+    return ExitCode::kDone;
   } catch (const CLI::ParseError& error) {
-    return input_error(error.what(), fmt::format("see `opweave {}--help`", chosen(app)));
+    return usage_error(error, Reached(app, argc, argv));
   }
   return action();
 }

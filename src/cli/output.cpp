@@ -43,6 +43,12 @@ void deliver(const std::filesystem::path& path, std::string_view text) {
   }
 }
 
+void expect_deliverable(std::initializer_list<std::filesystem::path> paths) {
+  for (const std::filesystem::path& path : paths) {
+    if (!path.empty()) expect_writable(path);
+  }
+}
+
 bool somebody_watches() { return ::isatty(STDERR_FILENO) == 1; }
 
 }  // namespace opweave::cli

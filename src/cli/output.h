@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,10 @@ void complain(std::string_view kind, std::string_view message);
 /// Writes to the file, or to standard output if `path` is empty.
 /// \throws InputError naming the file and the reason.
 void deliver(const std::filesystem::path& path, std::string_view text);
+
+/// Before long work: tells whether what will be delivered to these files (empty = standard output) could be written.
+/// \throws InputError as deliver
+void expect_deliverable(std::initializer_list<std::filesystem::path> paths);
 
 /// Standard error is a terminal, so somebody watches.
 [[nodiscard]] bool somebody_watches();

@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
+#include "cli/numbers.h"
 #include "cli/output.h"
 #include "opweave/bounds.h"
 #include "opweave/io.h"
@@ -73,6 +74,7 @@ std::string as_json(const std::vector<ParetoPoint>& points) {
 
 ExitCode run(const Options& options) {
   Budget budget(options.time_limit, std::nullopt);
+  expect_deliverable({options.csv, options.json});
   const Problem problem = load_problem(options.files, options.settings);
   const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
@@ -104,14 +106,18 @@ void add_pareto(CLI::App& app, Action& action) {
       "  opweave pareto graph.json cluster.json\n"
       "  opweave pareto graph.json cluster.json --points 20 --time-limit 300 --csv curve.csv");
   options->files.add_to(*command);
-  command->add_option("--points", options->points, "memory limits")->check(CLI::Range(2, 1000))->capture_default_str();
+  command->add_option("--points", options->points, "memory limits")
+      ->check(whole_between(2, 1000))
+      ->capture_default_str();
   command->add_option("--csv", options->csv, "write the points here as CSV");
   command->add_option("--json", options->json, "write the points here as JSON");
   command->add_option("--time-limit", options->time_limit, "seconds for the whole curve")
-      ->check(CLI::NonNegativeNumber)
+      ->check(number())
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "seed of the search")->capture_default_str();
-  command->add_option("--threads", options->threads, "threads of the search [all cores]")->check(CLI::PositiveNumber);
+  command->add_option("--seed", options->seed, "seed of the search")
+      ->check(whole<std::uint64_t>())
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "threads of the search [all cores]")->check(whole<unsigned>(1));
   command->add_option("--method", options->method, "as of `opweave plan`")->capture_default_str();
   options->settings.add_to(*command);
   command->callback([options, &action] { action = [options] { return run(*options); }; });

@@ -4,6 +4,7 @@
 
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/numbers.h"
 #include "cli/output.h"
 #include "opweave/io.h"
 #include "opweave/msr.h"
@@ -35,6 +36,7 @@ MsrOptions placing(const Options& options) {
 
 ExitCode run(const Options& options) {
   const MsrOptions place = placing(options);
+  expect_deliverable({options.output});
   const MsrInstance instance = parse_msr(read_file(options.instance), options.instance.string());
   const std::atomic<bool>& interrupted = catch_interrupts();
   // Where the user limits the work alone, the result must not depend on the clock.
@@ -78,9 +80,12 @@ void add_partition(CLI::App& app, Action& action) {
       ->check(CLI::IsMember({"ordered", "convex", "none"}))
       ->capture_default_str();
   command->add_option("--time-limit", options->time_limit, "seconds [60, or none if --work-limit is given]")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--work-limit", options->work_limit, "steps of each phase of the search");
-  command->add_option("--seed", options->seed, "seed of the search")->capture_default_str();
+      ->check(number());
+  command->add_option("--work-limit", options->work_limit, "steps of each phase of the search")
+      ->check(whole<std::uint64_t>());
+  command->add_option("--seed", options->seed, "seed of the search")
+      ->check(whole<std::uint64_t>())
+      ->capture_default_str();
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }
 

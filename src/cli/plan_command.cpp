@@ -8,6 +8,7 @@
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
 #include "cli/model_files.h"
+#include "cli/numbers.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "opweave/io.h"
@@ -96,6 +97,7 @@ ExitCode run(const Options& options) {
   if (!options.deadline.empty()) {
     planner.deadline = naming("--deadline", [&] { return parse_duration(options.deadline); });
   }
+  expect_deliverable({options.output, options.report, options.trace, options.write_model});
   const Problem problem = load_problem(options.files, options.settings);
   const double seconds_to_load = budget.elapsed();
   if (!options.warm_start.empty()) planner.warm_start = load_warm_start(options.warm_start, problem);
@@ -152,10 +154,13 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--report", options->report, "write an HTML report");
   command->add_option("--trace", options->trace, "write a trace for Perfetto");
   command->add_option("--time-limit", options->time_limit, "seconds [60, or none if --work-limit is given]")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--work-limit", options->work_limit, "evaluations of candidate plans");
-  command->add_option("--seed", options->seed, "seed of the search")->capture_default_str();
-  command->add_option("--threads", options->threads, "threads of the search [all cores]")->check(CLI::PositiveNumber);
+      ->check(number());
+  command->add_option("--work-limit", options->work_limit, "evaluations of candidate plans")
+      ->check(whole<std::uint64_t>());
+  command->add_option("--seed", options->seed, "seed of the search")
+      ->check(whole<std::uint64_t>())
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "threads of the search [all cores]")->check(whole<unsigned>(1));
   command
       ->add_option("--method", options->method,
                    "auto: all methods together; heuristic: no solver; mip, mip-time-indexed, cp: the complete program "

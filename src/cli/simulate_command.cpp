@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/inputs.h"
+#include "cli/numbers.h"
 #include "cli/output.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
@@ -97,7 +98,7 @@ void add_simulate(CLI::App& app, Action& action) {
   command
       ->add_option("--compute-slowdown", options->compute_slowdown,
                    "compute takes this many times longer while another stream of the device is busy")
-      ->check(CLI::Range(1.0, 1000.0))
+      ->check(number_between(1, 1000))
       ->capture_default_str();
   command->add_option("--durations", options->durations, "measured durations (JSON) instead of the planned ones");
   command->add_option("-o,--output", options->output, "write JSON here");

@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
+#include "cli/numbers.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "opweave/bounds.h"
@@ -260,6 +261,7 @@ nlohmann::ordered_json to_json(const std::vector<Outcome>& outcomes, const std::
 }
 
 ExitCode run(const Options& options) {
+  expect_deliverable({options.output});
   const PlannedProblem planned = load_valid_plan(options.files, options.plan);
   const Problem& problem = planned.problem;
   const Schedule schedule = to_schedule(problem, planned.plan);
@@ -307,24 +309,29 @@ void add_what_if(CLI::App& app, Action& action) {
   options->files.add_to(*command);
   command->add_option("PLAN", options->plan, "plan (JSON)")->required();
   command->add_option("--link-speed", options->link_speeds, "every link this many times as fast")
-      ->check(CLI::Range(1e-3, 1e6));
-  command->add_option("--memory", options->memories, "every capacity times this")->check(CLI::Range(0.0, 1e6));
+      ->check(number_between(1e-3, 1e6));
+  command->add_option("--memory", options->memories, "every capacity times this")->check(number_between(0, 1e6));
   command->add_option("--devices", options->devices, "this many devices more, like the last one")
-      ->check(CLI::Range(1, 1024));
+      ->check(whole_between(1, 1024));
   command->add_option("--microbatches", options->microbatches, "another number of microbatches")
-      ->check(CLI::PositiveNumber);
+      ->check(whole<std::uint32_t>(1));
   command->add_option("--faster", options->faster, "operators of this name or kind, --factor times as fast");
-  command->add_option("--factor", options->factor, "of --faster")->check(CLI::Range(1e-3, 1e6))->capture_default_str();
+  command->add_option("--factor", options->factor, "of --faster")
+      ->check(number_between(1e-3, 1e6))
+      ->capture_default_str();
   command->add_flag("--replan", options->replan, "plan each change anew");
-  command->add_option("--time-limit", options->time_limit, "seconds of planning for each change [10]")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--work-limit", options->work_limit, "evaluations for each change");
+  command->add_option("--time-limit", options->time_limit, "seconds of planning for each change [10]")->check(number());
+  command->add_option("--work-limit", options->work_limit, "evaluations for each change")
+      ->check(whole<std::uint64_t>());
   command->add_option("--threads", options->threads, "threads of the search")
-      ->check(CLI::PositiveNumber)
+      ->check(whole<unsigned>(1))
       ->capture_default_str();
   command->add_option("--samples", options->samples, "runs with varied durations for each spread; 0 = none")
+      ->check(whole<std::uint32_t>())
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "seed of samples and search")->capture_default_str();
+  command->add_option("--seed", options->seed, "seed of samples and search")
+      ->check(whole<std::uint64_t>())
+      ->capture_default_str();
   command->add_option("-o,--output", options->output, "write JSON here");
   command->add_flag("--json", options->json, "JSON on standard output");
   command->callback([options, &action] { action = [options] { return run(*options); }; });

@@ -97,6 +97,27 @@ class TemporaryFile {
   bool is_moved_ = false;
 };
 
+/// Where a file of this name goes.
+struct Destination {
+  bool is_special = false;  // no regular file: cannot be replaced
+  fs::path target;          // what a link points to is replaced, not the link
+  fs::path folder;
+
+  /// \throws InputError for a folder
+  explicit Destination(const fs::path& path) {
+    struct stat status {};
+    const bool exists = ::stat(path.c_str(), &status) == 0;
+    if (exists && S_ISDIR(status.st_mode)) fail(path, "cannot be written", EISDIR);
+    is_special = exists && !S_ISREG(status.st_mode);
+    std::error_code ignored;
+    target = exists ? fs::canonical(path, ignored) : path;
+    folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  }
+  [[nodiscard]] std::string temporary_name() const {
+    return (folder / ("." + target.filename().string() + ".XXXXXX")).string();
+  }
+};
+
 /// Pipes and terminals ("/dev/stdout") cannot be replaced, only written to.
 void write_to_special_file(const fs::path& path, std::string_view content) {
   FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
@@ -134,24 +155,28 @@ std::string read_file(const fs::path& path) {
   return content;
 }
 
+void expect_writable(const fs::path& path) {
+  const Destination destination(path);
+  if (destination.is_special) {
+    if (::access(path.c_str(), W_OK) != 0) fail(path, "cannot be written", errno);
+  } else if (const TemporaryFile temporary(destination.temporary_name()); !temporary.is_open()) {
+    fail(path, "cannot be written", errno);
+  }
+}
+
 void write_file(const fs::path& path, std::string_view content) {
-  struct stat status {};
-  const bool exists = ::stat(path.c_str(), &status) == 0;
-  if (exists && S_ISDIR(status.st_mode)) fail(path, "cannot be written", EISDIR);
-  if (exists && !S_ISREG(status.st_mode)) {
+  const Destination destination(path);
+  if (destination.is_special) {
     write_to_special_file(path, content);
     return;
   }
-  // What a link points to is replaced, not the link.
-  std::error_code ignored;
-  const fs::path target = exists ? fs::canonical(path, ignored) : path;
-  const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
-  TemporaryFile temporary((folder / ("." + target.filename().string() + ".XXXXXX")).string());
+  TemporaryFile temporary(destination.temporary_name());
   if (!temporary.is_open()) fail(path, "cannot be written", errno);
-  if (const int error = temporary.fill(content, permissions_for(target))) fail(path, "cannot be written", error);
-  if (const int error = temporary.move_to(target)) fail(path, "cannot be written", error);
+  if (const int error = temporary.fill(content, permissions_for(destination.target)))
+    fail(path, "cannot be written", error);
+  if (const int error = temporary.move_to(destination.target)) fail(path, "cannot be written", error);
   // The rename itself lasts only once the folder is on the disk; some file systems cannot say.
-  const FileDescriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const FileDescriptor directory(::open(destination.folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.is_open()) (void)::fsync(directory.number());
 }
 

@@ -1,5 +1,6 @@
 import json
 import resource
+import time
 
 import pytest
 from conftest import JOB_SHOP, LAYERS, OPWEAVE, fails, opweave, pipeline, succeeds
@@ -8,6 +9,15 @@ from conftest import JOB_SHOP, LAYERS, OPWEAVE, fails, opweave, pipeline, succee
 def test_missing_file_is_named(small):
     line = fails(2, "plan", "nowhere.json", small.cluster)
     assert "nowhere.json" in line and "no such file" in line.lower()
+
+
+@pytest.mark.parametrize("command", [["plan", "-o"], ["plan", "-o", "plan.json", "--report"], ["pareto", "--csv"]])
+def test_file_that_cannot_be_written_is_an_error_before_the_search(small, command):
+    target = small.folder / "missing/file"
+    begin = time.monotonic()
+    line = fails(2, command[0], *small.inputs, "--time-limit", 60, "--microbatches", 64, *command[1:], target)
+    assert line == f"error: {target}: cannot be written: no such file or directory"
+    assert time.monotonic() - begin < 30
 
 
 def test_broken_json_is_located(small):

@@ -27,6 +27,7 @@ def test_help_names_all_commands_and_exit_codes():
 
 def test_version_is_one_line():
     assert succeeds("version").startswith("opweave ")
+    assert succeeds("--version") == succeeds("version")
 
 
 def test_no_command_is_an_error_with_a_hint():
@@ -34,11 +35,31 @@ def test_no_command_is_an_error_with_a_hint():
     assert "hint: see `opweave --help`" in opweave().stderr
 
 
+@pytest.mark.parametrize(("words", "error", "hint"), [
+    (["pln"], 'opweave: command "pln" is unknown', 'did you mean "plan"?'),
+    (["convert", "pipelin", "x.json"], 'opweave convert: command "pipelin" is unknown', 'did you mean "pipeline"?'),
+    (["xyzzy"], 'opweave: command "xyzzy" is unknown', "see `opweave --help`"),
+    (["convert"], "opweave convert: a command is missing", "see `opweave convert --help`"),
+    (["explain", "plan.json"], "CLUSTER is required", "opweave explain GRAPH CLUSTER PLAN; see `opweave explain --help`"),
+    (["diff", "a.json"], "FILES: At least 2 required but received 1",
+     "opweave diff A B, or GRAPH CLUSTER A B; see `opweave diff --help`"),
+])
+def test_wrong_words_are_answered_with_the_right_ones(words, error, hint):
+    assert opweave(*words).stderr == f"error: {error}\nhint: {hint}\n"
+
+
 def test_unknown_option_is_an_error_that_names_it():
     assert "--fast" in fails(2, "plan", "a.json", "b.json", "--fast")
     assert "hint: see `opweave plan --help`" in opweave("plan", "a.json", "b.json", "--fast").stderr
 
 
-def test_number_that_is_none_is_an_error_that_names_the_option():
-    assert "--seed" in fails(2, "plan", "a.json", "b.json", "--seed", "soon")
-    assert "--time-limit" in fails(2, "plan", "a.json", "b.json", "--time-limit", "-1")
+@pytest.mark.parametrize(("option", "value", "expected"), [
+    ("--seed", "soon", "an integer of 0 to 18446744073709551615"),
+    ("--seed", "-1", "an integer of 0 to 18446744073709551615"),
+    ("--threads", "0", "an integer of 1 to 4294967295"),
+    ("--microbatches", "5000000000", "an integer of 1 to 4294967295"),
+    ("--time-limit", "-1", "a number of at least 0"),
+    ("--time-limit", "nan", "a number of at least 0"),
+])
+def test_number_out_of_range_is_an_error_that_says_what_was_expected(option, value, expected):
+    assert fails(2, "plan", "a.json", "b.json", option, value) == f'error: {option}: value is "{value}", expected {expected}'

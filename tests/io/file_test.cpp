@@ -66,6 +66,20 @@ TEST_F(File, writing_where_it_cannot_be_names_it_and_the_reason) {
 }
 
 /// The disk is full, as far as this process can tell.
+TEST_F(File, asking_beforehand_gives_the_error_of_writing_and_changes_nothing) {
+  write_file(folder_ / "old", "content");
+  for (const fs::path& good : {folder_ / "old", folder_ / "new", fs::path("/dev/null")}) {
+    EXPECT_EQ(error_of([&] { expect_writable(good); }), "no error") << good;
+  }
+  for (const fs::path& bad : {folder_, folder_ / "missing" / "f", folder_ / "old" / "f"}) {
+    const std::string error = error_of([&] { expect_writable(bad); });
+    EXPECT_NE(error, "no error") << bad;
+    EXPECT_EQ(error, error_of([&] { write_file(bad, ""); }));
+  }
+  EXPECT_EQ(entries(), 1U);
+  EXPECT_EQ(read_file(folder_ / "old"), "content");
+}
+
 TEST_F(File, failed_write_keeps_the_old_file_and_leaves_nothing_behind) {
   write_file(folder_ / "f", "old");
   rlimit before{};

@@ -33,8 +33,8 @@ def measured(
 
     Args:
         graph: From opweave.capture.
-        device: "cuda", "cpu", ...; None takes a GPU if there is one. A CPU is measured with the threads of torch in this
-            process: call torch.set_num_threads with what the processes of a run will have (1 by `launch`).
+        device: "cuda", "cpu", ...; None takes a GPU if there is one. A CPU is measured with the threads of torch in
+            this process: call torch.set_num_threads with what the processes of a run will have (1 by `launch`).
         device_type: The type of devices that the durations hold for; "" stands for every type.
         seconds_per_call: Of repetition.
         cache: A JSON file of times by device and call, read first and written at the end.
