@@ -176,20 +176,7 @@ class Climb {
         if (single.verdict == Verdict::kRaised) best = {single.place};
       }
     }
-    for (bool is_raised = !best.empty(); is_raised;) {
-      is_raised = false;
-      const Places from = best;
-      for (const Place& place : places_) {
-        if (!is_beside(place, from)) continue;
-        Places more = from;
-        more.push_back(&place);
-        if (operators(more) > DeviceOrder::kMostOperators || is_spent()) continue;
-        DeviceOrder order(builder_.build(more));
-        if (raise(order, effort_ * kSteps) != Verdict::kRaised) continue;
-        best = more;
-        is_raised = true;
-      }
-    }
+    for (Places from = best; !from.empty();) from = extend(from, best);
     if (best.empty()) return std::nullopt;
     return LowerBound{"device-order", Duration(known_),
                       fmt::format("{}: no order of their work, with their memory and the time that passes elsewhere, "
@@ -226,6 +213,30 @@ class Climb {
     }
     std::stable_sort(singles.begin(), singles.end(), [](const Single& a, const Single& b) { return a.lags < b.lags; });
     return singles;
+  }
+
+  /// The places with a neighbour that raises the bound, the last one that does; else with all neighbours, which may
+  /// hold each other up; nothing when that is too much. Places that raised the bound are noted as the best.
+  Places extend(const Places& from, Places& best) {
+    const auto ask = [&](const Places& places) {
+      if (operators(places) > DeviceOrder::kMostOperators || is_spent()) return Verdict::kUnknown;
+      DeviceOrder order(builder_.build(places));
+      const Verdict verdict = raise(order, effort_ * kSteps);
+      if (verdict == Verdict::kRaised) best = places;
+      return verdict;
+    };
+    Places raised;
+    Places with_all = from;
+    for (const Place& place : places_) {
+      if (!is_beside(place, from)) continue;
+      with_all.push_back(&place);
+      Places with_one = from;
+      with_one.push_back(&place);
+      if (ask(with_one) == Verdict::kRaised) raised = with_one;
+    }
+    if (!raised.empty()) return raised;
+    if (with_all.size() < from.size() + 2 || ask(with_all) == Verdict::kUnknown) return {};
+    return with_all;
   }
 
   [[nodiscard]] static std::size_t operators(const Places& places) {
