@@ -4,6 +4,7 @@ import pty
 import shutil
 import subprocess
 
+import pytest
 from conftest import OPWEAVE, fails, opweave, succeeds
 
 
@@ -79,6 +80,14 @@ def test_progress_is_shown_on_a_terminal_and_erased(large):
     assert "makespan" in seen and "bound" in seen and "gap" in seen
     before_warning = seen[:seen.index("warning: ")]
     assert before_warning.endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize("command", [["pareto", "--points", 2], ["what-if", "--replan", "--samples", 0]])
+def test_searches_of_other_commands_show_progress_on_a_terminal_too(planned, command):
+    plan = [planned.plan] if command[0] == "what-if" else []
+    code, seen = run_on_terminal(command[0], *planned.inputs, *plan, *command[1:], "--time-limit", 0.5)
+    assert code == 0
+    assert "makespan" in seen and seen.endswith("\r\x1b[K")
 
 
 def test_progress_is_silent_where_nobody_watches(large):
