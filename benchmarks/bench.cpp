@@ -93,6 +93,7 @@ int run(int argc, char** argv) {
       {"pipelines", {"Pipeline schedules", run_pipelines}},
       {"random-pipelines", {"Random pipelines", run_random_pipelines}},
       {"branched", {"Branched models", run_branched}},
+      {"microbatches", {"From 8 to 2000 microbatches", run_microbatches}},
       {"job-shop", {"Flexible job shop", run_job_shop}},
       {"msr", {"Placement of published graphs", run_msr}},
       {"scale", {"Scale", run_scale}},

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,21 @@ void run_job_shop(const Options& options, const Emit& emit);
 void run_msr(const Options& options, const Emit& emit);
 void run_scale(const Options& options, const Emit& emit);
 void run_exact(const Options& options, const Emit& emit);
+void run_microbatches(const Options& options, const Emit& emit);
+
+/// The overlap suite's V on 8 devices with one copy and memory for this many layer activations per device.
+[[nodiscard]] Problem overlap_problem(std::int64_t slots, std::uint32_t microbatches);
+
+/// A model with branches of examples/ on 8 devices.
+struct BranchedExample {
+  const char* folder;
+  std::int64_t memory_gib;             ///< the device's, less 4 GiB for the runtime
+  std::int64_t bandwidth_bytes_per_s;  ///< of NVLink, 80 % of the peak per direction
+};
+[[nodiscard]] std::span<const BranchedExample> branched_examples();
+/// Every layer may run anywhere, and every layer is a stage, so that a published schedule cuts the model, branch
+/// after branch, into stages of equal time. The microbatches are those of the example unless given.
+[[nodiscard]] Problem branched_problem(const BranchedExample& example, std::optional<std::uint32_t> microbatches = {});
 
 /// One of the random layered graphs on equal devices.
 struct LayeredInstance {

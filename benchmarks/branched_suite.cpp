@@ -12,23 +12,8 @@ constexpr std::uint32_t kDevices = 8;
 constexpr std::int64_t kGibibyte = std::int64_t{1} << 30;
 constexpr Duration kLatency{10'000};
 
-struct Example {
-  const char* folder;
-  std::int64_t memory_gib;             ///< the device's, less 4 GiB for the runtime
-  std::int64_t bandwidth_bytes_per_s;  ///< of NVLink, 80 % of the peak per direction
-};
-
-/// Every layer may run anywhere, and every layer is a stage, so that a published schedule cuts the model, branch
-/// after branch, into stages of equal time.
-Problem load(const Example& example) {
-  const std::filesystem::path file =
-      std::filesystem::path(OPWEAVE_SOURCE_DIR) / "examples" / example.folder / "pipeline.json";
-  PipelineSpec spec = parse_pipeline_spec(read_file(file), file.string());
-  spec.shape = PipelineShape::kFree;
-  return Problem::create(build_pipeline(spec),
-                         uniform_cluster(kDevices, {"compute"}, Bytes(example.memory_gib * kGibibyte), kLatency,
-                                         example.bandwidth_bytes_per_s));
-}
+constexpr BranchedExample kExamples[] = {
+    {"vision-language", 76, 360'000'000'000}, {"omni", 76, 360'000'000'000}, {"two-tower", 36, 240'000'000'000}};
 
 struct Baseline {
   std::string name;
@@ -41,6 +26,19 @@ void take_better(std::optional<Baseline>& best, const ExpertPlan& expert, Durati
 
 }  // namespace
 
+std::span<const BranchedExample> branched_examples() { return kExamples; }
+
+Problem branched_problem(const BranchedExample& example, std::optional<std::uint32_t> microbatches) {
+  const std::filesystem::path file =
+      std::filesystem::path(OPWEAVE_SOURCE_DIR) / "examples" / example.folder / "pipeline.json";
+  PipelineSpec spec = parse_pipeline_spec(read_file(file), file.string());
+  spec.shape = PipelineShape::kFree;
+  if (microbatches) spec.training.microbatches = *microbatches;
+  return Problem::create(build_pipeline(spec),
+                         uniform_cluster(kDevices, {"compute"}, Bytes(example.memory_gib * kGibibyte), kLatency,
+                                         example.bandwidth_bytes_per_s));
+}
+
 void run_branched(const Options& options, const Emit& emit) {
   emit(
       "8 devices, 16 microbatches; milliseconds. The baseline is the best published schedule of the flattened model "
@@ -48,12 +46,10 @@ void run_branched(const Options& options, const Emit& emit) {
       "the parameters. Below: the best of them if memory were no limit.");
   emit("");
   emit_header(emit);
-  const Example examples[] = {
-      {"vision-language", 76, 360'000'000'000}, {"omni", 76, 360'000'000'000}, {"two-tower", 36, 240'000'000'000}};
   std::vector<std::string> notes;
-  for (const Example& example : examples) {
+  for (const BranchedExample& example : kExamples) {
     if (!options.chooses(example.folder)) continue;
-    const Problem problem = load(example);
+    const Problem problem = branched_problem(example);
     std::optional<Baseline> fitting;
     std::optional<Baseline> any;
     for (const ExpertPlan& expert : expert_plans(problem)) {

@@ -93,6 +93,10 @@ void emit_slowdown(const Emit& emit, const std::string& name, const Problem& pro
 
 }  // namespace
 
+Problem overlap_problem(std::int64_t slots, std::uint32_t microbatches) {
+  return make_problem({"V", PipelineShape::kV, 2 * kDevices, 1, slots, "", std::nullopt, microbatches});
+}
+
 void run_overlap(const Options& options, const Emit& emit) {
   emit(
       "8 devices with a compute and a comm stream, 32 layers, 20 microbatches unless said; milliseconds. The published "

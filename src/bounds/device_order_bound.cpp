@@ -9,21 +9,22 @@
 namespace opweave::bounds {
 namespace {
 
-/// Steps of one question, about a microsecond each: for one device, where the bound is soon found if it is of use, then
-/// again with more; and for several devices.
-constexpr std::size_t kFewSteps = 5'000;
-constexpr std::size_t kSteps = 50'000;
-constexpr std::size_t kMoreSteps = 150'000;
+/// Steps of one question about one device, for each copy that runs there: a microsecond each. Where the bound is soon
+/// found if it is of use, few are enough; then again with more.
+constexpr std::size_t kFewSteps[] = {32, 256};
+/// Steps of one question about several devices, or about one that needs more.
+constexpr std::size_t kSteps = 150'000;
 /// The same for all questions until one raises the bound, and for all.
-constexpr std::size_t kVainSteps = 80'000;
+constexpr std::size_t kVainSteps = 150'000;
 constexpr std::size_t kAllSteps = 1'500'000;
-/// All of these grow with the time that there is, from this many seconds up, at most so many times.
+/// The last three grow with the time that there is, from this many seconds up, at most so many times.
 constexpr double kSeconds = 0.5;
 constexpr double kMostEffort = 16;
 /// The bound is searched in steps of this part of it, down to this part.
 constexpr Nanoseconds kFirstStep = 64;
 constexpr Nanoseconds kLastStep = 4096;
-constexpr int kLastQuestions = 3;
+/// Of following precedences, in steps: one per so many.
+constexpr std::size_t kEdgesPerStep = 100;
 
 /// A stream of a device with limited memory.
 struct Place {
@@ -50,7 +51,8 @@ std::vector<Place> find_places(const BoundContext& context) {
         most_copies = std::max(most_copies, tasks.size());
       }
       if (place.classes.empty() || place.classes.size() > DeviceOrder::kMostOperators) continue;
-      if (most_copies <= DeviceOrder::kMostCopies) places.push_back(std::move(place));
+      if (most_copies > DeviceOrder::kMostCopies) continue;
+      places.push_back(std::move(place));
     }
   }
   return places;
@@ -74,6 +76,8 @@ class WorkBuilder {
     for (const Index c : classes_) operator_of_[c] = detail::kNoIndex;
     return std::move(work_);
   }
+  /// Precedences that were followed so far.
+  [[nodiscard]] std::size_t edges() const { return edges_; }
 
  private:
   static constexpr Nanoseconds kUnreached = -1;
@@ -117,6 +121,7 @@ class WorkBuilder {
       }
       const Nanoseconds ended = task == source ? 0 : distance_[task] + relaxation_.duration(task);
       for (const Edge& edge : relaxation_.after(task)) {
+        ++edges_;
         if (edge.task > end) continue;
         if (distance_[edge.task] == kUnreached) reached.push_back(edge.task);
         distance_[edge.task] = std::max(distance_[edge.task], ended + edge.delay);
@@ -145,6 +150,7 @@ class WorkBuilder {
   std::vector<Index> classes_;      // by operator
   std::vector<Index> operator_of_;  // by class
   std::vector<Nanoseconds> distance_;
+  std::size_t edges_ = 0;
 };
 
 /// Devices one by one, then the one that says most with its neighbours, as long as that raises the bound.
@@ -161,24 +167,16 @@ class Climb {
 
   std::optional<LowerBound> run() {
     Places best;
-    for (const std::size_t most : {kFewSteps, kSteps}) {
-      for (const Place& place : places_) {
-        if (raise({&place}, most)) best = {&place};
+    std::vector<Single> singles = build_singles();
+    for (const std::size_t* few = std::begin(kFewSteps); few <= std::end(kFewSteps); ++few) {
+      for (Single& single : singles) {
+        if (single.verdict == Verdict::kFits) continue;  // what fits into a makespan fits into all above
+        const std::size_t most = few == std::end(kFewSteps) ? effort_ * kSteps : *few * single.order.copies();
+        single.verdict = raise(single.order, most);
+        if (single.verdict == Verdict::kRaised) best = {single.place};
       }
     }
-    for (bool is_raised = !best.empty(); is_raised;) {
-      is_raised = false;
-      const Places from = best;
-      for (const Place& place : places_) {
-        if (!is_beside(place, from)) continue;
-        Places more = from;
-        more.push_back(&place);
-        if (raise(more, kMoreSteps)) {
-          best = more;
-          is_raised = true;
-        }
-      }
-    }
+    for (Places from = best; !from.empty();) from = extend(from, best);
     if (best.empty()) return std::nullopt;
     return LowerBound{"device-order", Duration(known_),
                       fmt::format("{}: no order of their work, with their memory and the time that passes elsewhere, "
@@ -187,34 +185,94 @@ class Climb {
   }
 
  private:
-  /// Whether the places prove more than is known.
-  bool raise(const Places& places, std::size_t most) {
-    std::size_t operators = 0;
-    for (const Place* place : places) operators += place->classes.size();
-    if (operators > DeviceOrder::kMostOperators || is_spent()) return false;
-    DeviceOrder order(builder_.build(places));
-    const auto rises = [&](Nanoseconds limit) {
-      const Nanoseconds value = order.least_above(limit, effort_ * most, context_.budget);
+  enum class Verdict : std::uint8_t {
+    kUnknown,
+    kFits,    ///< the places prove nothing more than is known
+    kRaised,  ///< they did prove more
+  };
+
+  struct Single {
+    const Place* place;
+    DeviceOrder order;
+    Nanoseconds lags;  ///< in all
+    Verdict verdict = Verdict::kUnknown;
+  };
+
+  /// One place each. Where less time passes elsewhere, fewer copies are under way, and a question takes fewer steps.
+  std::vector<Single> build_singles() {
+    std::vector<Single> singles;
+    for (const Place& place : places_) {
+      if (is_spent()) break;
+      DeviceWork work = builder_.build({&place});
+      Nanoseconds lags = 0;
+      for (const DeviceWork::Operator& o : work.operators) {
+        for (const DeviceWork::Lag& lag : o.after) lags += lag.delay;
+      }
+      steps_ = builder_.edges() / kEdgesPerStep;
+      singles.push_back({&place, DeviceOrder(std::move(work)), lags});
+    }
+    std::stable_sort(singles.begin(), singles.end(), [](const Single& a, const Single& b) { return a.lags < b.lags; });
+    return singles;
+  }
+
+  /// The places with a neighbour that raises the bound, the last one that does; else with all neighbours, which may
+  /// hold each other up; nothing when that is too much. Places that raised the bound are noted as the best.
+  Places extend(const Places& from, Places& best) {
+    const auto ask = [&](const Places& places) {
+      if (operators(places) > DeviceOrder::kMostOperators || is_spent()) return Verdict::kUnknown;
+      DeviceOrder order(builder_.build(places));
+      const Verdict verdict = raise(order, effort_ * kSteps);
+      if (verdict == Verdict::kRaised) best = places;
+      return verdict;
+    };
+    Places raised;
+    Places with_all = from;
+    for (const Place& place : places_) {
+      if (!is_beside(place, from)) continue;
+      with_all.push_back(&place);
+      Places with_one = from;
+      with_one.push_back(&place);
+      if (ask(with_one) == Verdict::kRaised) raised = with_one;
+    }
+    if (!raised.empty()) return raised;
+    if (with_all.size() < from.size() + 2 || ask(with_all) == Verdict::kUnknown) return {};
+    return with_all;
+  }
+
+  [[nodiscard]] static std::size_t operators(const Places& places) {
+    std::size_t result = 0;
+    for (const Place* place : places) result += place->classes.size();
+    return result;
+  }
+
+  /// Raises the bound as far as the order proves, in growing, then halved steps.
+  Verdict raise(DeviceOrder& order, std::size_t most) {
+    if (is_spent()) return Verdict::kUnknown;
+    const auto ask = [&](Nanoseconds limit) {
+      const std::optional<Nanoseconds> value = order.least_from(limit, most, context_.budget);
       steps_ += order.steps();
       // Where there is no order at all, there is no plan, which is not for a bound to say.
-      if (value <= limit || value == DeviceOrder::kNoOrder) return false;
-      known_ = value;
-      return true;
+      if (!value || value == DeviceOrder::kNoOrder) return Verdict::kUnknown;
+      if (*value == limit) return Verdict::kFits;
+      known_ = *value;
+      return Verdict::kRaised;
     };
-    if (!rises(known_)) return false;
+    if (const Verdict first = ask(known_); first != Verdict::kRaised) return first;
     const Nanoseconds last_step = std::max<Nanoseconds>(1, known_ / kLastStep);
     Nanoseconds step = std::max<Nanoseconds>(1, known_ / kFirstStep);
     Nanoseconds beyond = 0;  // where nothing is proven
     while (!is_spent()) {
       const Nanoseconds limit = known_ + step;
-      if (!rises(limit)) beyond = limit;
+      if (ask(limit) != Verdict::kRaised) beyond = limit;
       if (beyond != 0) step = (beyond - known_) / 2;
       if (step < last_step) break;
     }
     // Where durations are round the next possible value is not far.
-    for (int i = 0; i < kLastQuestions && !is_spent() && rises(known_); ++i) {
+    for (Nanoseconds before = 0; before + last_step < known_ && !is_spent();) {
+      before = known_;
+      if (ask(known_) != Verdict::kRaised) break;
     }
-    return true;
+    return Verdict::kRaised;
   }
 
   [[nodiscard]] bool is_spent() const {

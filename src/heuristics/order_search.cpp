@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "heuristics/order_search_bands.h"
 #include "heuristics/order_search_moves.h"
 #include "heuristics/order_search_network.h"
 #include "heuristics/order_search_timing.h"
@@ -21,6 +22,11 @@ namespace {
 constexpr std::uint64_t kDefaultEvaluations = 1'000'000;
 /// The clock is read once per so many timed nodes: an evaluation of a large order takes a while.
 constexpr std::uint64_t kNodesPerClockReading = 200'000;
+/// Share of the effort with weight gradients as fillers, and how hot the search begins anew when they are ordered too.
+constexpr double kShareWithFillers = 0.75;
+constexpr double kReheat = 0.2;
+/// Last temperature of every annealing, in mean durations.
+constexpr double kColdest = 0.01;
 
 /// Relative frequency of each kind of change.
 struct Frequency {
@@ -124,6 +130,44 @@ std::vector<Time> starts_of(const PlacedProblem& placed, const Network& network,
   return starts;
 }
 
+/// Share of the limits that is used up; whichever limit is nearer counts.
+class Progress {
+ public:
+  Progress(const Budget& budget, std::uint64_t max_evaluations, std::size_t nodes)
+      : budget_(budget), most_(max_evaluations), clock_interval_(1 + kNodesPerClockReading / (1 + nodes)) {}
+
+  /// Asked before every evaluation.
+  double next() {
+    ++evaluations_;
+    const bool unlimited = most_ == std::numeric_limits<std::uint64_t>::max();
+    if (evaluations_ % clock_interval_ == 0) {
+      if (budget_.expired()) return 1;
+      if (const std::optional<double> limit = budget_.time_limit_seconds()) {
+        if (!began_) began_ = budget_.elapsed();
+        time_share_ = (budget_.elapsed() - *began_) / std::max(1e-9, *limit - *began_);
+      }
+    }
+    if (unlimited && budget_.time_limit_seconds()) return time_share_;
+    const std::uint64_t most = unlimited ? kDefaultEvaluations : most_;
+    return std::max(time_share_,
+                    static_cast<double>(evaluations_) / static_cast<double>(std::max<std::uint64_t>(1, most)));
+  }
+
+ private:
+  const Budget& budget_;
+  const std::uint64_t most_;
+  const std::uint64_t clock_interval_;
+  std::uint64_t evaluations_ = 0;
+  std::optional<double> began_;
+  double time_share_ = 0;
+};
+
+double mean_duration(const PlacedProblem& placed) {
+  double mean = 0;
+  for (ItemId task = 0; task < placed.task_count(); ++task) mean += static_cast<double>(placed.duration(task));
+  return std::max(1.0, mean / static_cast<double>(placed.task_count()));
+}
+
 class Search {
  public:
   Search(const Problem& problem, const Schedule& start, const Budget& budget, const OrderSearchOptions& options,
@@ -139,20 +183,18 @@ class Search {
     for (const TaskAssignment& task : best_.tasks) modes.push_back(task.mode);
     const std::optional<PlacedProblem> placed = PlacedProblem::create(problem_, std::move(modes));
     if (!placed || placed->task_count() == 0 || budget_.expired()) return best_;
-    clock_interval_ = 1 + kNodesPerClockReading / (1 + placed->item_count());
-    double mean = 0;
-    for (ItemId task = 0; task < placed->task_count(); ++task) mean += static_cast<double>(placed->duration(task));
-    mean = std::max(1.0, mean / static_cast<double>(placed->task_count()));
+    progress_.emplace(budget_, options_.max_evaluations, placed->item_count());
+    const double mean = mean_duration(*placed);
     double done = 0;
-    const double switch_at = 0.75;
-    const double reheat = 0.2;
     Network network = build_network(*placed);
     if (budget_.expired()) return best_;
     if (std::ranges::count(network.fills_gaps, true) > 0) {
-      if (anneal(*placed, network, {options_.heat * mean, 0.01 * mean}, done, switch_at)) done = switch_at;
+      if (anneal(*placed, network, {options_.heat * mean, kColdest * mean}, done, kShareWithFillers)) {
+        done = kShareWithFillers;
+      }
       network.order_fillers();
     }
-    anneal(*placed, network, {done > 0 ? reheat * mean : options_.heat * mean, 0.01 * mean}, done, 1.0);
+    anneal(*placed, network, {done > 0 ? kReheat * mean : options_.heat * mean, kColdest * mean}, done, 1.0);
     return best_;
   }
 
@@ -172,25 +214,9 @@ class Search {
       if (on_improvement_) on_improvement_(best_);
     };
     keep();
-    const auto share = [&] { return (progress(++evaluations_) - from) / (to - from); };
+    const auto share = [&] { return (progress_->next() - from) / (to - from); };
     annealing.run(temperature, share, keep);
     return true;
-  }
-
-  /// Share of the limits that is used up; whichever limit is nearer counts.
-  double progress(std::uint64_t evaluations) {
-    const bool unlimited = options_.max_evaluations == std::numeric_limits<std::uint64_t>::max();
-    if (evaluations % clock_interval_ == 0) {
-      if (budget_.expired()) return 1;
-      if (const std::optional<double> limit = budget_.time_limit_seconds()) {
-        if (!began_) began_ = budget_.elapsed();
-        time_share_ = (budget_.elapsed() - *began_) / std::max(1e-9, *limit - *began_);
-      }
-    }
-    if (unlimited && budget_.time_limit_seconds()) return time_share_;
-    const std::uint64_t most = unlimited ? kDefaultEvaluations : options_.max_evaluations;
-    return std::max(time_share_,
-                    static_cast<double>(evaluations) / static_cast<double>(std::max<std::uint64_t>(1, most)));
   }
 
   const Problem& problem_;
@@ -199,13 +225,30 @@ class Search {
   const std::function<void(const Schedule&)>& on_improvement_;
   Schedule best_;
   Time best_makespan_ = 0;
-  std::uint64_t evaluations_ = 0;
-  std::optional<double> began_;
-  double time_share_ = 0;
-  std::uint64_t clock_interval_ = 1;
+  std::optional<Progress> progress_;
 };
 
 }  // namespace
+
+void improve_within_bands(const PlacedProblem& placed, const Network& with_fillers, const Network& plain,
+                          std::vector<Time>& starts, const Budget& budget, const OrderSearchOptions& options,
+                          const OnOrder& on_order) {
+  Progress progress(budget, options.max_evaluations, plain.node_count);
+  const double mean = mean_duration(placed);
+  const auto anneal = [&](const Network& network, double heat, double from, double to) {
+    Annealing annealing(network, starts, options.seed);
+    if (!annealing.begin()) return false;
+    const auto show = [&] { on_order(annealing.ends(), annealing.makespan()); };
+    show();
+    annealing.run(
+        {heat * mean, kColdest * mean}, [&] { return (progress.next() - from) / (to - from); }, show);
+    return true;
+  };
+  const bool has_fillers = std::ranges::count(with_fillers.fills_gaps, true) > 0;
+  const bool began = has_fillers && anneal(with_fillers, options.heat, 0, kShareWithFillers);
+  anneal(plain, began ? kReheat : options.heat, began ? kShareWithFillers : 0, 1);
+}
+
 }  // namespace order_search
 
 Schedule improve_order(const Problem& problem, const Schedule& start, const Budget& budget,

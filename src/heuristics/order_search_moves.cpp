@@ -19,6 +19,11 @@ constexpr std::uint32_t kRetrace = 50;
 /// One in so many paths ends at the last node of a random device rather than of all.
 constexpr std::uint32_t kOtherDevice = 4;
 
+/// Keys of a band lie within this distance of each other; its middle is that of the times.
+constexpr Time kBandWidth = Time{1} << 50;
+/// A band before all others, so that keys of the first may be somewhat negative.
+constexpr Time kFirstBand = kBandWidth / 2;
+
 /// Nodes of each group, ascending.
 template <class GroupOf>
 detail::Lists<Node> group_nodes(const std::vector<Node>& nodes, std::size_t groups, GroupOf group_of) {
@@ -44,7 +49,8 @@ Orders::Orders(const Network& network, std::span<const Time> starts, std::uint64
   for (const Node node : network.topological_order) {
     if (!network.fills_gaps[node]) accepted_.push_back(node);
   }
-  std::stable_sort(accepted_.begin(), accepted_.end(), [&](Node a, Node b) { return starts[a] < starts[b]; });
+  std::stable_sort(accepted_.begin(), accepted_.end(),
+                   [&](Node a, Node b) { return key_at(a, starts[a]) < key_at(b, starts[b]); });
   for (std::size_t i = 0; i < accepted_.size(); ++i) position_[accepted_[i]] = static_cast<std::uint32_t>(i);
   candidate_ = accepted_;
   ordered_ = accepted_;
@@ -60,6 +66,19 @@ Orders::Orders(const Network& network, std::span<const Time> starts, std::uint64
     count += 1;
   }
   if (count > 0) mean_duration_ = total / count;
+}
+
+Time Orders::key_at(Node node, Time start) const {
+  if (network_.bands.empty()) return 2 * start;
+  const Band& band = network_.bands[node];
+  return kFirstBand + kBandWidth * band.number + (band.is_fixed() ? Time{band.rank} : 2 * start);
+}
+
+/// The node would change its place relative to nodes of another band.
+bool Orders::leaves_band(Node node) const {
+  if (network_.bands.empty()) return false;
+  const Band& band = network_.bands[node];
+  return band.is_fixed() || key_[node] < kBandWidth * band.number || key_[node] >= kBandWidth * (band.number + 1);
 }
 
 void Orders::mark(Node node, Time key) {
@@ -114,7 +133,7 @@ bool Orders::push_successors(const Timing& timing) {
 
 /// The order by key, where everything unmarked keeps its own. False if nothing changes.
 bool Orders::rebuild(const Timing& timing) {
-  if (marked_.empty()) return false;
+  if (marked_.empty() || std::ranges::any_of(marked_, [&](Node node) { return leaves_band(node); })) return false;
   std::sort(marked_.begin(), marked_.end(),
             [&](Node a, Node b) { return key_[a] != key_[b] ? key_[a] < key_[b] : position_[a] < position_[b]; });
   const auto position_of_key = [&](Time key) {
@@ -150,10 +169,11 @@ bool Orders::sort(const Timing& timing) {
   std::size_t changed = candidate_.size();
   for (std::size_t i = std::max<std::size_t>(first_, 1); i < candidate_.size(); ++i) {
     const Node node = candidate_[i];
-    const Time start = timing.candidate_start(node);
-    if (timing.candidate_start(candidate_[i - 1]) <= start) continue;
+    const auto key = [&](Node other) { return key_at(other, timing.candidate_start(other)); };
+    const Time own = key(node);
+    if (key(candidate_[i - 1]) <= own) continue;
     std::size_t to = i;
-    for (; to > 0 && timing.candidate_start(candidate_[to - 1]) > start; --to) candidate_[to] = candidate_[to - 1];
+    for (; to > 0 && key(candidate_[to - 1]) > own; --to) candidate_[to] = candidate_[to - 1];
     candidate_[to] = node;
     changed = std::min(changed, to);
     last_ = std::max(last_, i);

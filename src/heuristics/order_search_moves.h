@@ -48,7 +48,10 @@ class Orders {
   Random& random() { return random_; }
 
  private:
-  [[nodiscard]] Time key_of(Node node, const Timing& timing) const { return 2 * timing.start(node); }
+  /// Where a node stands in the order if it starts at this time.
+  [[nodiscard]] Time key_at(Node node, Time start) const;
+  [[nodiscard]] Time key_of(Node node, const Timing& timing) const { return key_at(node, timing.start(node)); }
+  [[nodiscard]] bool leaves_band(Node node) const;
   void mark(Node node, Time key);
   bool pull_predecessors(const Timing& timing);
   bool push_successors(const Timing& timing);

@@ -9,7 +9,8 @@ namespace {
 
 class Builder {
  public:
-  explicit Builder(const PlacedProblem& placed) : placed_(placed), problem_(placed.problem()) {}
+  Builder(const PlacedProblem& placed, std::size_t repeats)
+      : placed_(placed), problem_(placed.problem()), repeats_(repeats) {}
 
   Network build() {
     network_.device_count = problem_.cluster().device_count();
@@ -72,7 +73,7 @@ class Builder {
     pool_of_device_.assign(network_.device_count, kNone);
     for (std::size_t d = 0; d < network_.device_count; ++d) {
       const std::int64_t capacity = placed_.capacity()[d] - placed_.persistent()[d];
-      if (most[d] <= capacity) continue;
+      if (capacity >= 0 && most[d] <= capacity / static_cast<std::int64_t>(repeats_)) continue;
       pool_of_device_[d] = static_cast<std::uint32_t>(network_.pools.size());
       network_.pools.push_back({capacity, false});
     }
@@ -184,7 +185,8 @@ class Builder {
       const std::uint32_t pool = pool_of_device_[residence.device.index()];
       if (pool == kNone || placed_.users(r).empty()) continue;
       holding_of[r] = static_cast<std::uint32_t>(network_.holdings.size());
-      network_.holdings.push_back({pool, residence.bytes, residence.is_graph_input});
+      const Node maker = residence.is_graph_input ? kNone : network_.node_of_item[residence.maker];
+      network_.holdings.push_back({pool, residence.bytes, residence.is_graph_input, maker});
       for (const ItemId user : placed_.users(r)) network_.users.items.push_back(network_.node_of_item[user]);
       network_.users.close_list();
     }
@@ -297,6 +299,7 @@ class Builder {
 
   const PlacedProblem& placed_;
   const Problem& problem_;
+  const std::size_t repeats_;
   Network network_;
   std::map<std::tuple<int, std::size_t, std::size_t>, std::uint32_t> resources_;
   std::vector<std::uint32_t> pool_of_device_;
@@ -304,7 +307,7 @@ class Builder {
 
 }  // namespace
 
-Network build_network(const PlacedProblem& placed) { return Builder(placed).build(); }
+Network build_network(const PlacedProblem& placed, std::size_t repeats) { return Builder(placed, repeats).build(); }
 
 std::vector<std::int64_t> item_starts(const PlacedProblem& placed, const Network& network, std::span<const Time> ends) {
   std::vector<std::int64_t> starts(placed.item_count(), 0);

@@ -27,6 +27,7 @@ struct Holding {
   std::uint32_t pool = 0;
   std::int64_t bytes = 0;
   bool appears_with_first_user = false;  ///< an input of the graph, which nobody makes
+  Node maker = kNone;                    ///< kNone for an input of the graph
 };
 
 /// Memory of one device that could run out.
@@ -43,6 +44,14 @@ struct Label {
   std::uint32_t chunk = 0;  ///< same device, microbatch, phase and stage
   std::uint32_t kind = 0;   ///< same device and phase
   std::uint32_t twins = 0;  ///< same operator on the same device, in other microbatches
+};
+
+/// Nodes of an order that stay together: those of a lower band come first.
+struct Band {
+  std::uint32_t number = 0;
+  std::uint32_t rank = kNone;  ///< place within the band of a node that never moves; kNone = it may, within its band
+
+  [[nodiscard]] bool is_fixed() const { return rank != kNone; }
 };
 
 /// Tasks, and those transfers that take time, memory or links, as nodes. Immutable once built.
@@ -67,6 +76,7 @@ struct Network {
   std::size_t twins_count = 0;
   std::vector<bool> fills_gaps;  ///< weight gradients: nothing but an optimizer step waits for them
   std::vector<Node> topological_order;
+  std::vector<Band> bands;  ///< by node; empty = all nodes may change places
 
   // Back to the placed problem.
   std::vector<ItemId> item_of_node;
@@ -76,7 +86,8 @@ struct Network {
   void order_fillers() { fills_gaps.assign(fills_gaps.size(), false); }
 };
 
-[[nodiscard]] Network build_network(const PlacedProblem& placed);
+/// \param repeats  memory is followed where so many times everything at once could exceed it.
+[[nodiscard]] Network build_network(const PlacedProblem& placed, std::size_t repeats = 1);
 
 /// Starts of all items of the placed problem from the ends of the nodes.
 [[nodiscard]] std::vector<std::int64_t> item_starts(const PlacedProblem& placed, const Network& network,

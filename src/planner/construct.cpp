@@ -45,8 +45,8 @@ struct Candidate {
 class Constructor {
  public:
   Constructor(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
-              const std::function<bool()>& on_first)
-      : problem_(problem), budget_(budget), incumbent_(incumbent), on_first_(on_first) {
+              const ConstructionOptions& options)
+      : problem_(problem), budget_(budget), incumbent_(incumbent), options_(options) {
     if (incumbent_.makespan()) meet_first();
   }
 
@@ -58,7 +58,8 @@ class Constructor {
     });
     // Before the windows, which may take all the time there is: no plan is worse than an expert's.
     if (!finished()) add_experts();
-    if (problem_.settings().training.microbatches > 1) tune_windows(candidates);
+    const bool is_enough = options_.is_enough && options_.is_enough();
+    if (problem_.settings().training.microbatches > 1 && !is_enough) tune_windows(candidates);
     std::stable_sort(result_.starts.begin(), result_.starts.end(),
                      [](const Start& a, const Start& b) { return a.makespan < b.makespan; });
     return std::move(result_);
@@ -81,7 +82,7 @@ class Constructor {
 
   /// The first plan is there. What is done about it is no step of ours.
   void meet_first() {
-    is_enough_ = on_first_ && !on_first_();
+    is_enough_ = options_.on_first && !options_.on_first();
     asked_ = budget_.elapsed();
   }
 
@@ -104,6 +105,8 @@ class Constructor {
     for (const PriorityRule& rule : priority_rules(*placed, reference)) {
       ++result_.evaluations;
       keep(placed->schedule(list_schedule(*placed, reference, rule.priority)), guess.method + ", " + rule.name);
+      if (finished()) break;
+      if (options_.experts_early) add_experts();
       if (finished()) break;
     }
     return true;
@@ -223,6 +226,7 @@ class Constructor {
   /// Every expert as published, and its order with the blocks taken apart: operators then start as soon as
   /// their inputs and streams allow.
   void add_experts() {
+    if (std::exchange(experts_added_, true)) return;
     for (const ExpertPlan& expert : expert_plans(problem_, budget_)) {
       add_expert(expert.schedule, expert.name);
       add_expert(simulate(problem_, execution_order(problem_, expert.schedule), {problem_.settings().contention, 1, {}})
@@ -234,12 +238,17 @@ class Constructor {
 
   void add_expert(const Schedule& schedule, const std::string& name) {
     ++result_.evaluations;
-    if (is_valid(problem_, schedule)) keep(schedule, name);  // else: too much memory
+    if (is_valid(problem_, schedule)) {
+      keep(schedule, name);
+    } else if (options_.see) {
+      options_.see(schedule, name);  // too much memory
+    }
   }
 
   /// A start is remembered only if it is valid, and only the best one per placement.
   /// \param is_claim  nobody has looked at memory yet
   void keep(Schedule schedule, const std::string& method, bool is_claim = false) {
+    if (options_.see) options_.see(schedule, method);
     const Duration makespan = schedule.makespan(problem_);
     const auto same_placement = [&](const Start& start) {
       return std::ranges::equal(start.schedule.tasks, schedule.tasks, {}, &TaskAssignment::mode, &TaskAssignment::mode);
@@ -265,8 +274,9 @@ class Constructor {
   const Problem& problem_;
   const Budget& budget_;
   IncumbentStore& incumbent_;
+  const ConstructionOptions& options_;
+  bool experts_added_ = false;
   Construction result_;
-  const std::function<bool()>& on_first_;
   bool is_enough_ = false;
   double asked_ = budget_.elapsed();  ///< when the last step ended
   const Problem* trial_ = nullptr;    ///< on which windows are tuned
@@ -276,8 +286,8 @@ class Constructor {
 }  // namespace
 
 Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
-                       const std::function<bool()>& on_first) {
-  return Constructor(problem, budget, incumbent, on_first).run();
+                       const ConstructionOptions& options) {
+  return Constructor(problem, budget, incumbent, options).run();
 }
 
 }  // namespace opweave

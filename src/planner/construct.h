@@ -20,6 +20,17 @@ struct Start {
   std::string method;
 };
 
+struct ConstructionOptions {
+  /// Called once, as soon as the incumbent has a plan; false = that is enough. May be empty.
+  std::function<bool()> on_first = {};
+  /// Called with every schedule, even if it takes too much memory; may be empty.
+  std::function<void(const Schedule& schedule, const std::string& method)> see = {};
+  /// Published schedules as soon as there is one plan, rather than when all placements have been tried.
+  bool experts_early = false;
+  /// Asked before windows are tuned, which takes the longest; may be empty.
+  std::function<bool()> is_enough = {};
+};
+
 /// What construction achieved.
 struct Construction {
   std::vector<Start> starts;        ///< one per placement, best first
@@ -32,8 +43,7 @@ struct Construction {
 /// Offers to `incumbent` what the guessed placements give, most promising first: schedules made along with them, list
 /// schedules under all priority rules, and the expert schedules that apply. Something is always finished, even past the
 /// budget; afterwards no step is begun that may not end in time.
-/// \param on_first  called once, as soon as the incumbent has a plan; false = that is enough
 [[nodiscard]] Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
-                                     const std::function<bool()>& on_first);
+                                     const ConstructionOptions& options = {});
 
 }  // namespace opweave

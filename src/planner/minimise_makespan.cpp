@@ -12,6 +12,7 @@
 #include "planner/construct.h"
 #include "planner/improve.h"
 #include "planner/incumbent.h"
+#include "planner/periodic_plans.h"
 
 namespace opweave {
 namespace {
@@ -19,6 +20,9 @@ namespace {
 constexpr const char* kWarmStart = "warm start";
 /// Share of the time for bounds.
 constexpr double kBoundShare = 0.2;
+/// Of iterations around kernels, those that are also constructed as a whole, and the share of the time for it.
+constexpr std::size_t kMostTasksBesideKernels = 50'000;
+constexpr double kShareBesideKernels = 0.2;
 
 Finding infeasible(std::string why) {
   Finding finding;
@@ -110,6 +114,12 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
         fmt::format("lower bound \"{}\" is {} ns, above {} ns", bound.name, bound.value.value(), target->value());
     return finding;
   };
+  const auto finish = [&] {
+    conclude(incumbent, finding);
+    finding.bounds = incumbent.bounds();
+    finding.is_optimal = incumbent.is_optimal();
+    return finding;
+  };
   if (options.warm_start) incumbent.offer(*options.warm_start, kWarmStart);
   // By the clock one plan goes first, before anything that may take longer than there is time: on large problems the
   // bounds cost more than a plan.
@@ -119,10 +129,34 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
     if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) return infeasible(proofs.front());
     if (!find_bounds()) return refuse_target();
   }
-  Construction construction = construct(problem, budget, incumbent, [&] {
-    if (plans_first) is_within_reach = find_bounds();
+  const auto on_first = [&] {
+    if (plans_first && finding.bounds.empty()) is_within_reach = find_bounds();
     return is_within_reach;
-  });
+  };
+  std::optional<std::uint64_t> work = budget.work_limit();
+  const auto spend = [&](std::uint64_t evaluations) {
+    if (work) *work -= std::min(*work, evaluations);
+  };
+  if (PeriodicPlans::apply_to(problem)) {
+    PeriodicPlans periodic(problem, options, incumbent);
+    spend(periodic.construct(budget, on_first));
+    if (!is_within_reach) return refuse_target();
+    // Where kernels lead, searches of the whole take longer and find less. Published schedules of it are often optimal.
+    if (periodic.lead()) {
+      if (problem.task_count() <= kMostTasksBesideKernels) {
+        ConstructionOptions quick;
+        quick.experts_early = true;
+        quick.is_enough = [] { return true; };
+        spend(construct(problem, budget.share(kShareBesideKernels), incumbent, quick).evaluations);
+      }
+      periodic.improve(budget, work);
+      return finish();
+    }
+  }
+  ConstructionOptions construction_options;
+  construction_options.on_first = on_first;
+  Construction construction = construct(problem, budget, incumbent, construction_options);
+  spend(construction.evaluations);
   if (!is_within_reach) return refuse_target();
   if (!incumbent.makespan()) {
     if (plans_first) {
@@ -146,14 +180,9 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
   // A search takes about as long to begin as a list schedule.
   const double longest = construction.longest_step;
   if (!incumbent.is_optimal() && !budget.expired() && budget.remaining().value_or(longest) >= longest) {
-    std::optional<std::uint64_t> work = budget.work_limit();
-    if (work) work = *work - std::min(*work, construction.evaluations);
     improve(problem, budget, options, construction, work, incumbent);
   }
-  conclude(incumbent, finding);
-  finding.bounds = incumbent.bounds();
-  finding.is_optimal = incumbent.is_optimal();
-  return finding;
+  return finish();
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ constexpr std::size_t kManySteps = 1'000'000;
 Nanoseconds climb(const DeviceWork& work) {
   DeviceOrder order(work);
   Nanoseconds known = 0;
-  for (Nanoseconds value = 0; (value = order.least_above(known, kManySteps, Budget())) > known;) known = value;
+  for (Nanoseconds value = 0; (value = order.least_from(known, kManySteps, Budget()).value()) > known;) known = value;
   return known;
 }
 
@@ -46,11 +46,11 @@ TEST(DeviceOrder, heads_and_tails_count) {
   EXPECT_EQ(climb(work), 5 + 12 + 7);
 }
 
-TEST(DeviceOrder, says_nothing_about_a_makespan_that_can_be_had_or_when_it_gives_up) {
+TEST(DeviceOrder, says_that_a_makespan_can_be_had_or_what_is_needed_or_nothing_when_it_gives_up) {
   DeviceOrder order(there_and_back(1));
-  EXPECT_EQ(order.least_above(12, kManySteps, Budget()), 0);
-  EXPECT_EQ(order.least_above(11, kManySteps, Budget()), 12);
-  EXPECT_EQ(order.least_above(11, 1, Budget()), 0);
+  EXPECT_EQ(order.least_from(12, kManySteps, Budget()), 12);
+  EXPECT_EQ(order.least_from(11, kManySteps, Budget()), 12);
+  EXPECT_EQ(order.least_from(11, 1, Budget()), std::nullopt);
 }
 
 /// Tries every order in which copies can begin.
@@ -103,7 +103,7 @@ class AllOrders {
         });
         const bool is_kept = std::any_of(value.keepers.begin(), value.keepers.end(),
                                          [&](Index keeper) { return counts_[keeper] <= copy; });
-        if (is_taken && is_kept) held[value.device] += value.bytes;
+        if (is_taken && is_kept) held[value.stream] += value.bytes;
       }
     }
     return std::all_of(held.begin(), held.end(),
@@ -137,12 +137,12 @@ DeviceWork random_work(testing::Dice& dice) {
       if (dice.chance(60)) o.after.push_back({from, dice.chance(50) ? 0 : dice.roll(1, 9)});
     }
   }
-  for (Index device = 0; device < work.streams; ++device) {
+  for (Index stream = 0; stream < work.streams; ++stream) {
     work.capacities.push_back(dice.roll(2, 5));
     for (std::int64_t v = dice.roll(1, 2); v > 0; --v) {
-      DeviceWork::Value value{device, dice.roll(1, 2), {}, {}};
+      DeviceWork::Value value{stream, dice.roll(1, 2), {}, {}};
       for (Index op = 0; op < operators; ++op) {
-        if (work.operators[op].stream != device) continue;
+        if (work.operators[op].stream != stream) continue;
         if (value.takers.empty() || dice.chance(40)) value.takers.push_back(op);
         if (dice.chance(60)) value.keepers.push_back(op);
       }
@@ -164,7 +164,7 @@ TEST(DeviceOrder, finds_what_the_best_of_all_orders_takes) {
       ASSERT_EQ(climb(work), *best) << "seed " << seed;
     } else {
       ++impossible;
-      ASSERT_EQ(DeviceOrder(work).least_above(1'000'000, kManySteps, Budget()), DeviceOrder::kNoOrder)
+      ASSERT_EQ(DeviceOrder(work).least_from(1'000'000, kManySteps, Budget()), DeviceOrder::kNoOrder)
           << "seed " << seed;
     }
   }

@@ -31,11 +31,13 @@ TEST(Construct, tells_once_that_the_first_plan_is_there) {
     const Budget budget;
     IncumbentStore store(problem, budget, {});
     int calls = 0;
-    (void)construct(problem, budget, store, [&] {
+    ConstructionOptions options;
+    options.on_first = [&] {
       ++calls;
       EXPECT_EQ(store.trajectory().size(), 1U);
       return true;
-    });
+    };
+    (void)construct(problem, budget, store, options);
     EXPECT_EQ(calls, 1);
   }
 }
@@ -44,7 +46,9 @@ TEST(Construct, goes_no_further_than_the_first_plan_where_that_is_enough) {
   for (const Problem& problem : problems()) {
     const Budget budget;
     IncumbentStore store(problem, budget, {});
-    const Construction construction = construct(problem, budget, store, [] { return false; });
+    ConstructionOptions options;
+    options.on_first = [] { return false; };
+    const Construction construction = construct(problem, budget, store, options);
     EXPECT_EQ(store.trajectory().size(), 1U);
     EXPECT_EQ(construction.starts.size(), 1U);
   }

@@ -1,0 +1,186 @@
+#include "periodic/cyclic_timing.h"
+
+#include <algorithm>
+#include <limits>
+#include <tuple>
+
+namespace opweave::periodic {
+namespace {
+
+/// Windows after which an order that has not settled is judged by its last one.
+constexpr int kMostWindows = 6;
+
+}  // namespace
+
+CyclicTiming::CyclicTiming(const Kernel& start) : unit_(start.unit), network_(unit_->network()) {
+  const std::size_t nodes = network_.node_count;
+  sequence_ = unit_->nodes();
+  window_.resize(nodes);
+  place_.resize(nodes);
+  takes_.resize(nodes);
+  gives_.resize(nodes);
+  resource_end_.resize(network_.resource_count);
+  resource_last_.resize(network_.resource_count);
+  pools_.resize(network_.pools.size());
+  cause_.resize(nodes);
+  starts_.resize(nodes);
+}
+
+Time& CyclicTiming::end_at(std::int64_t window, Node node) {
+  const std::int64_t slot = ((window % depth_) + depth_) % depth_;
+  return ends_[static_cast<std::size_t>(slot) * network_.node_count + node];
+}
+
+bool CyclicTiming::set_order(std::span<const Time> keys, Time period) {
+  // Ties follow the topological order, which nodes() has and the sort keeps.
+  sequence_ = unit_->nodes();
+  std::int64_t first = std::numeric_limits<std::int64_t>::max();
+  std::int64_t last = std::numeric_limits<std::int64_t>::min();
+  for (const Node node : sequence_) {
+    window_[node] = keys[node] / period - (keys[node] % period < 0 ? 1 : 0);
+    first = std::min(first, window_[node]);
+    last = std::max(last, window_[node]);
+  }
+  const auto phase = [&](Node node) { return keys[node] - window_[node] * period; };
+  std::stable_sort(sequence_.begin(), sequence_.end(), [&](Node a, Node b) { return phase(a) < phase(b); });
+  for (std::size_t i = 0; i < sequence_.size(); ++i) place_[sequence_[i]] = static_cast<std::uint32_t>(i);
+  for (const Node node : sequence_) {
+    for (const Node before : network_.predecessors[node]) {
+      if (std::tuple(window_[before], place_[before]) > std::tuple(window_[node], place_[node])) return false;
+    }
+  }
+  depth_ = last - first + 2;
+  ends_.resize(static_cast<std::size_t>(depth_) * network_.node_count);
+  now_ = 0;
+  std::ranges::fill(resource_end_, std::numeric_limits<Time>::min());
+  std::ranges::fill(resource_last_, kNone);
+  // Windows before the first that runs have the times of the keys.
+  for (const Node node : sequence_) {
+    for (std::int64_t window = -depth_; window < 0; ++window) {
+      end_at(window, node) = keys[node] + network_.duration[node] + (window - window_[node]) * period;
+    }
+    for (const std::uint32_t resource : network_.resources[node]) {
+      resource_end_[resource] = std::max(resource_end_[resource], end_at(-1, node));
+      resource_last_[resource] = node;
+    }
+  }
+  return true;
+}
+
+bool CyclicTiming::fill_memory() {
+  for (std::size_t p = 0; p < pools_.size(); ++p) {
+    pools_[p].free = network_.pools[p].capacity;
+    pools_[p].ready = std::numeric_limits<Time>::min();
+    pools_[p].by = kNone;
+    pools_[p].pending.clear();
+  }
+  for (const Node node : sequence_) {
+    takes_[node].clear();
+    gives_[node].clear();
+  }
+  for (std::uint32_t h = 0; h < network_.holdings.size(); ++h) {
+    const order_search::Holding& holding = network_.holdings[h];
+    const auto is_before = [&](Node a, Node b) {
+      return std::tuple(window_[a], place_[a]) < std::tuple(window_[b], place_[b]);
+    };
+    const auto users = network_.users[h];
+    const Node last = *std::max_element(users.begin(), users.end(), is_before);
+    const Node first =
+        holding.maker != kNone ? holding.maker : *std::min_element(users.begin(), users.end(), is_before);
+    takes_[first].push_back(h);
+    gives_[last].push_back(h);
+    // Copies of earlier windows that are still held when window 0 begins.
+    pools_[holding.pool].free -= holding.bytes * (window_[last] - window_[first]);
+  }
+  return std::ranges::all_of(pools_, [](const PoolState& pool) { return pool.free >= 0; });
+}
+
+void CyclicTiming::free_later(std::uint32_t pool, std::int64_t bytes, Time time, Node node) {
+  std::vector<Release>& pending = pools_[pool].pending;
+  pending.push_back({time, bytes, node});
+  for (std::size_t i = pending.size() - 1; i > 0 && pending[i - 1].time > time; --i)
+    std::swap(pending[i], pending[i - 1]);
+}
+
+bool CyclicTiming::run_window() {
+  for (const Node node : sequence_) {
+    Time start = std::numeric_limits<Time>::min();
+    Cause cause;
+    const auto wait = [&](Time until, Node other, bool is_precedence) {
+      if (until <= start) return;
+      start = until;
+      cause = {other, is_precedence};
+    };
+    for (const Node before : network_.predecessors[node]) {
+      wait(end_at(now_ - (window_[node] - window_[before]), before), before, true);
+    }
+    for (const std::uint32_t resource : network_.resources[node]) {
+      wait(resource_end_[resource], resource_last_[resource], false);
+    }
+    const auto take = [&](std::uint32_t p, std::int64_t bytes) {
+      PoolState& pool = pools_[p];
+      std::size_t used = 0;
+      while (pool.free < bytes) {
+        if (used == pool.pending.size()) return false;
+        const Release& release = pool.pending[used++];
+        pool.free += release.bytes;
+        if (release.time > pool.ready) {
+          pool.ready = release.time;
+          pool.by = release.node;
+        }
+      }
+      pool.pending.erase(pool.pending.begin(), pool.pending.begin() + static_cast<std::ptrdiff_t>(used));
+      pool.free -= bytes;
+      wait(pool.ready, pool.by, false);
+      return true;
+    };
+    for (const std::uint32_t h : takes_[node]) {
+      if (!take(network_.holdings[h].pool, network_.holdings[h].bytes)) return false;
+    }
+    for (const order_search::Claim& claim : network_.own_release[node]) {
+      if (!take(claim.pool, claim.bytes)) return false;
+    }
+    const Time end = start + network_.duration[node];
+    end_at(now_, node) = end;
+    cause_[node] = cause;
+    for (const std::uint32_t resource : network_.resources[node]) {
+      resource_end_[resource] = end;
+      resource_last_[resource] = node;
+    }
+    for (const std::uint32_t h : gives_[node]) {
+      Time last = end;
+      for (const Node user : network_.users[h]) {
+        last = std::max(last, end_at(now_ - (window_[node] - window_[user]), user));
+      }
+      free_later(network_.holdings[h].pool, network_.holdings[h].bytes, last, node);
+    }
+    for (const order_search::Claim& claim : network_.own_release[node]) {
+      free_later(claim.pool, claim.bytes, end, node);
+    }
+  }
+  return true;
+}
+
+bool CyclicTiming::evaluate(std::span<const Time> keys, Time period) {
+  if (!set_order(keys, period) || !fill_memory()) return false;
+  is_steady_ = false;
+  for (int i = 0; i < kMostWindows && !is_steady_; ++i) {
+    if (!run_window()) return false;
+    growth_ = std::numeric_limits<Time>::min();
+    Time least = std::numeric_limits<Time>::max();
+    for (const Node node : sequence_) {
+      const Time growth = end_at(now_, node) - end_at(now_ - 1, node);
+      growth_ = std::max(growth_, growth);
+      least = std::min(least, growth);
+    }
+    is_steady_ = i > 1 && growth_ == least;
+    ++now_;
+  }
+  --now_;
+  for (const Node node : sequence_) {
+    starts_[node] = end_at(now_, node) - network_.duration[node] - (now_ - window_[node]) * growth_;
+  }
+  return growth_ > 0;
+}
+
+}  // namespace opweave::periodic

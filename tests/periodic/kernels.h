@@ -1,0 +1,102 @@
+/// Kernels of small problems, and what they unroll to.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "heuristics/list_scheduler.h"
+#include "heuristics/placed_problem.h"
+#include "heuristics/placement.h"
+#include "heuristics/priority_rules.h"
+#include "heuristics/reference_order.h"
+#include "opweave/check.h"
+#include "opweave/plan.h"
+#include "periodic/kernel.h"
+#include "support/random_problems.h"
+
+namespace opweave::testing {
+
+/// First violation of the plan made of a schedule; empty if there is none.
+inline std::string violation(const Problem& problem, const Schedule& schedule) {
+  const auto violations = check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1);
+  return violations.empty() ? "" : violations.front().message;
+}
+
+/// List schedules of the first placement that fits.
+inline std::vector<Schedule> list_schedules(const Problem& problem) {
+  std::vector<Schedule> result;
+  for (const PlacementGuess& guess : guess_placements(problem)) {
+    const auto placed = PlacedProblem::create(problem, guess.modes);
+    if (!placed) continue;
+    const ReferenceOrder reference = reference_order(*placed);
+    if (!reference.fits) continue;
+    for (const PriorityRule& rule : priority_rules(*placed, reference)) {
+      result.push_back(placed->schedule(list_schedule(*placed, reference, rule.priority)));
+    }
+    return result;
+  }
+  return result;
+}
+
+/// The unit of a problem with one mode per task.
+inline std::shared_ptr<const periodic::Unit> unit_of(const Problem& problem) {
+  const std::vector<std::uint32_t> ones(problem.settings().training.replicas, 1);
+  Problem one = periodic::with_microbatches(problem, ones);
+  std::vector<ModeIndex> modes(one.task_count(), 0);
+  return periodic::Unit::create(std::move(one), std::move(modes), problem.settings().training.microbatches);
+}
+
+/// One microbatch after the other, each as early as its chain allows: precedence and nothing else.
+inline std::vector<periodic::Time> chain_starts(const periodic::Unit& unit) {
+  const periodic::Network& network = unit.network();
+  std::vector<periodic::Time> starts(network.node_count, 0);
+  for (const periodic::Node node : unit.nodes()) {
+    for (const periodic::Node before : network.predecessors[node]) {
+      starts[node] = std::max(starts[node], starts[before] + network.duration[before]);
+    }
+  }
+  return starts;
+}
+
+/// Repetition i of every node at its start in the kernel + i periods, O operators after everything, on a problem
+/// without contention.
+inline Schedule unrolled(const periodic::Kernel& kernel, const Problem& whole) {
+  std::vector<ModeIndex> modes(whole.task_count());
+  const Problem& one = kernel.unit->placed().problem();
+  for (std::size_t t = 0; t < modes.size(); ++t) {
+    const Task& task = whole.task(TaskId(t));
+    modes[t] = kernel.unit->placed().modes()[one.task_of(task.op, task.replica).index()];
+  }
+  const auto placed = PlacedProblem::create(whole, modes);
+  std::vector<std::int64_t> starts(placed->item_count(), 0);
+  std::vector<std::uint32_t> repetition(whole.settings().training.microbatches);
+  for (const auto& list : periodic::microbatches_by_replica(whole)) {
+    for (std::size_t i = 0; i < list.size(); ++i) repetition[list[i]] = static_cast<std::uint32_t>(i);
+  }
+  std::int64_t first = 0;
+  for (const periodic::Node node : kernel.unit->nodes()) first = std::min(first, kernel.starts[node]);
+  for (ItemId item = 0; item < placed->item_count(); ++item) {
+    periodic::Node node = periodic::kNone;
+    std::uint32_t microbatch = 0;
+    if (placed->is_task(item)) {
+      const Task& task = whole.task(TaskId(item));
+      microbatch = task.copy;
+      node = kernel.unit->node_of_task(task.op, task.replica);
+    } else {
+      const NecessaryTransfer& transfer = placed->transfer(item);
+      microbatch = whole.copy_of(transfer.value);
+      node = kernel.unit->node_of_transfer(whole.tensor_of(transfer.value),
+                                           whole.settings().training.replica_of(microbatch), transfer.destination);
+    }
+    if (node != periodic::kNone) {
+      starts[item] = kernel.starts[node] - first + kernel.period * repetition[microbatch];
+    } else if (!placed->is_task(item)) {  // takes neither time nor memory
+      const ItemId producer = placed->predecessors(item).front();
+      starts[item] = starts[producer] + placed->duration(producer);
+    }
+  }
+  return placed->schedule(starts);
+}
+
+}  // namespace opweave::testing
