@@ -31,13 +31,13 @@ def test_plan_states_the_command_without_what_it_does_not_depend_on(small, tmp_p
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
     inputs = [shutil.copy(path, elsewhere) for path in small.inputs]
-    options = ["--work-limit=50", "--seed", 3, "--objective", "makespan,peak-memory"]
+    options = ["--work-limit=5", "--microbatches", 2, "--seed", 3, "--objective", "makespan,peak-memory"]
     first = succeeds("plan", *small.inputs, *options, "--threads", 2)
     assert first == succeeds("plan", *inputs, *options, "--threads", 1)
     succeeds("plan", *inputs, *options, "-o", small.plan, "--report", tmp_path / "report.html")
     assert first == small.plan.read_text()
     command = json.loads(first)["provenance"]["command"]
-    assert command == "opweave plan graph.json cluster.json --work-limit 50 --seed 3 --objective makespan,peak-memory"
+    assert command == "opweave plan graph.json cluster.json --work-limit 5 --microbatches 2 --seed 3 --objective makespan,peak-memory"
     assert f"made by: {command}\n" in succeeds("show", small.plan)
     # The command says all that is needed to make the plan again, where the files lie.
     again = subprocess.run(["bash", "-c", f'opweave() {{ "{OPWEAVE}" "$@"; }}; {command}'], cwd=elsewhere, text=True,
