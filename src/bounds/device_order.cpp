@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <unordered_map>
 #include <utility>
 
@@ -43,14 +44,13 @@ void DeviceOrder::Counts::begin(Index op) {
   hash += mixed ^ (mixed >> 31);
 }
 
-DeviceOrder::DeviceOrder(DeviceWork work) : work_(std::move(work)), by_tail_(work_.streams), load_(work_.streams, 0) {
+DeviceOrder::DeviceOrder(DeviceWork work) : work_(std::move(work)), by_tail_(work_.streams) {
   for (Index op = 0; op < work_.operators.size(); ++op) {
     const DeviceWork::Operator& o = work_.operators[op];
     waits_.push_back(std::any_of(o.after.begin(), o.after.end(), [&](const DeviceWork::Lag& lag) {
       return lag.delay > 0 || work_.operators[lag.from].stream != o.stream;
     }));
     for (Index rank = 0; rank < o.heads.size(); ++rank) by_tail_[o.stream].push_back({o.tails[rank], op, rank});
-    load_[o.stream] += o.duration * static_cast<Nanoseconds>(o.heads.size());
     copies_ += o.heads.size();
   }
   for (std::vector<Piece>& pieces : by_tail_) {
@@ -66,23 +66,25 @@ Index DeviceOrder::awaited(const Counts& counts, Index op) const {
   return most - std::min<Index>(most, counts[op]);
 }
 
-std::size_t DeviceOrder::width(const Counts& counts) const {
-  std::size_t result = work_.streams;
-  for (Index op = 0; op < waits_.size(); ++op) result += awaited(counts, op);
+std::vector<Index> DeviceOrder::all_awaited(const Counts& counts) const {
+  std::vector<Index> result(waits_.size());
+  for (Index op = 0; op < waits_.size(); ++op) result[op] = awaited(counts, op);
   return result;
 }
 
-/// Whether the values that are certainly held while the next copy runs fit on its device.
+/// Whether the values that are certainly held while the next copy runs fit on its device. It takes none elsewhere.
 bool DeviceOrder::fits(const Counts& counts, Index op) const {
-  std::vector<std::int64_t> free = work_.capacities;
+  const Index stream = work_.operators[op].stream;
+  std::int64_t free = work_.capacities[stream];
   for (const DeviceWork::Value& value : work_.values) {
+    if (value.stream != stream) continue;
     Index taken = 0;
     for (const Index taker : value.takers) taken = std::max<Index>(taken, counts[taker] + (taker == op ? 1U : 0U));
     Index released = std::numeric_limits<Index>::max();
     for (const Index keeper : value.keepers) released = std::min<Index>(released, counts[keeper]);
-    if (taken > released) free[value.device] -= value.bytes * (taken - released);
+    if (taken > released) free -= value.bytes * (taken - released);
   }
-  return std::all_of(free.begin(), free.end(), [](std::int64_t bytes) { return bytes >= 0; });
+  return free >= 0;
 }
 
 /// Whether the next copy holds nothing that is not held without it.
@@ -103,36 +105,31 @@ bool DeviceOrder::is_next(const Counts& counts, Index op) const {
 
 /// What has not begun takes its time on its stream, the longest tails first, and not too much of it at the end.
 /// Amortised over the states on a path, and as far as the longest tail that still decides.
-void DeviceOrder::find_rest(State& state) const {
-  state.rest.assign(work_.streams, 0);
-  for (Index stream = 0; stream < work_.streams; ++stream) {
-    const std::vector<Piece>& pieces = by_tail_[stream];
-    const auto has_begun = [&](const Piece& piece) { return piece.rank < state.counts[piece.op]; };
-    std::size_t& first = state.done[stream];
-    while (first < pieces.size() && has_begun(pieces[first])) ++first;
-    Nanoseconds all = load_[stream];
-    for (Index op = 0; op < work_.operators.size(); ++op) {
-      if (work_.operators[op].stream == stream) all -= work_.operators[op].duration * state.counts[op];
-    }
-    Nanoseconds load = 0;
-    for (std::size_t i = first; i < pieces.size() && all + pieces[i].tail > state.rest[stream]; ++i) {
-      if (has_begun(pieces[i])) continue;
-      load += work_.operators[pieces[i].op].duration;
-      state.rest[stream] = std::max(state.rest[stream], load + pieces[i].tail);
-    }
+void DeviceOrder::find_rest(State& state, Index stream) const {
+  const std::vector<Piece>& pieces = by_tail_[stream];
+  State::Left& left = state.left[stream];
+  const auto has_begun = [&](const Piece& piece) { return piece.rank < state.counts[piece.op]; };
+  while (left.pieces < pieces.size() && has_begun(pieces[left.pieces])) ++left.pieces;
+  left.rest = 0;
+  Nanoseconds load = 0;
+  for (std::size_t i = left.pieces; i < pieces.size() && left.load + pieces[i].tail > left.rest; ++i) {
+    if (has_begun(pieces[i])) continue;
+    load += work_.operators[pieces[i].op].duration;
+    left.rest = std::max(left.rest, load + pieces[i].tail);
   }
 }
 
 /// How the moments after a step follow from those before.
-std::vector<DeviceOrder::Column> DeviceOrder::columns(const Counts& before, const Counts& after, Index step) const {
+std::vector<DeviceOrder::Column> DeviceOrder::columns(const Counts& before, const std::vector<Index>& awaited_before,
+                                                      const Counts& after, Index step) const {
   std::vector<Column> result;
   std::size_t at = work_.streams;
   for (Index op = 0; op < work_.operators.size(); ++op) {
     if (!waits_[op]) continue;
     const DeviceWork::Operator& o = work_.operators[op];
-    const Index known = awaited(before, op);
-    const Index count = awaited(after, op);
     const auto lag = std::find_if(o.after.begin(), o.after.end(), [&](const auto& l) { return l.from == step; });
+    const Index known = awaited_before[op];
+    const Index count = op == step || lag != o.after.end() ? awaited(after, op) : known;
     for (Index i = 0; i < count; ++i) {
       const Index rank = after[op] + i;
       const Index position = rank - before[op];
@@ -146,20 +143,19 @@ std::vector<DeviceOrder::Column> DeviceOrder::columns(const Counts& before, cons
   return result;
 }
 
-std::vector<DeviceOrder::Step> DeviceOrder::next_steps(const State& state) const {
+std::vector<DeviceOrder::Step> DeviceOrder::next_steps(const Counts& counts, const std::vector<Index>& waiting) const {
   std::vector<Step> result;
   std::size_t column = work_.streams;
   for (Index op = 0; op < work_.operators.size(); ++op) {
-    const Index copy = state.counts[op];
-    if (is_next(state.counts, op) && fits(state.counts, op)) {
+    if (is_next(counts, op) && fits(counts, op)) {
       Step& step = result.emplace_back();
       step.op = op;
-      step.takes_nothing = takes_nothing(state.counts, op);
+      step.takes_nothing = takes_nothing(counts, op);
       if (waits_[op]) step.waits = column;
-      step.head = work_.operators[op].heads[copy];
-      step.tail = work_.operators[op].tails[copy];
+      step.head = work_.operators[op].heads[counts[op]];
+      step.tail = work_.operators[op].tails[counts[op]];
     }
-    column += awaited(state.counts, op);
+    column += waiting[op];
   }
   return result;
 }
@@ -179,7 +175,7 @@ bool DeviceOrder::follow(const State& from, std::size_t row, const Step& step, N
   for (Index stream = 0; stream < work_.streams; ++stream) {
     // Copies begin in the order of their starts: none starts before this one any more.
     row_.push_back(stream == done.stream ? end : std::max(from.rows[row + stream], start));
-    if (is_late(row_.back() + to.rest[stream])) return false;
+    if (is_late(row_.back() + to.left[stream].rest)) return false;
   }
   Nanoseconds previous = 0;  // copies run one after the other, and not before their stream is free
   for (const Column& column : step.columns) {
@@ -198,11 +194,14 @@ std::optional<Nanoseconds> DeviceOrder::least_from(Nanoseconds limit, std::size_
   limit_ = limit;
   least_ = kNoOrder;
   State root;
-  root.done.assign(work_.streams, 0);
+  root.left.resize(work_.streams);
   root.rows.assign(work_.streams, 0);
-  find_rest(root);
-  for (const Nanoseconds rest : root.rest) {
-    if (is_late(rest)) return least_;
+  for (const DeviceWork::Operator& o : work_.operators) {
+    root.left[o.stream].load += o.duration * static_cast<Nanoseconds>(o.heads.size());
+  }
+  for (Index stream = 0; stream < work_.streams; ++stream) {
+    find_rest(root, stream);
+    if (is_late(root.left[stream].rest)) return least_;
   }
   std::size_t look = kStepsPerLook;
   std::vector<State> layer;
@@ -216,20 +215,23 @@ std::optional<Nanoseconds> DeviceOrder::least_from(Nanoseconds limit, std::size_
         if (budget.expired()) return std::nullopt;
         look = steps_ + kStepsPerLook;
       }
-      std::vector<Step> choices = next_steps(state);
+      const std::vector<Index> waiting = all_awaited(state.counts);
+      std::vector<Step> choices = next_steps(state.counts, waiting);
       steps_ += work_.operators.size() / kOperatorsPerStep;
       for (Step& step : choices) {
         Counts counts = state.counts;
         counts.begin(step.op);
         const auto [entry, is_new] = known.try_emplace(counts, next.size());
         if (is_new) {
-          next.push_back({counts, {}, state.done, {}});
-          find_rest(next.back());
+          const DeviceWork::Operator& o = work_.operators[step.op];
+          next.push_back({counts, state.left, {}});
+          next.back().left[o.stream].load -= o.duration;
+          find_rest(next.back(), o.stream);
         }
         step.target = entry->second;
-        step.columns = columns(state.counts, counts, step.op);
+        step.columns = columns(state.counts, waiting, counts, step.op);
       }
-      const std::size_t row_width = width(state.counts);
+      const std::size_t row_width = std::accumulate(waiting.begin(), waiting.end(), std::size_t{work_.streams});
       for (std::size_t row = 0; row < state.rows.size(); row += row_width) {
         if (++steps_ > most_steps) return std::nullopt;
         times.clear();

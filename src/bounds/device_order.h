@@ -31,14 +31,14 @@ struct DeviceWork {
   /// Copy c is held from the start of the first of its takers to the end of the last of its keepers, which are
   /// operators of as many copies on one stream.
   struct Value {
-    Index device = 0;
+    Index stream = 0;
     std::int64_t bytes = 0;
     std::vector<Index> takers;
     std::vector<Index> keepers;
   };
   std::vector<Operator> operators;  ///< topological
   std::vector<Value> values;
-  std::vector<std::int64_t> capacities;  ///< by device
+  std::vector<std::int64_t> capacities;  ///< by stream: of its device
   Index streams = 1;
 };
 
@@ -79,8 +79,12 @@ class DeviceOrder {
   /// the moment from which it may start.
   struct State {
     Counts counts;
-    std::vector<Nanoseconds> rest;  ///< by stream: least time from its being free to the end of the plan
-    std::vector<std::size_t> done;  ///< by stream: of its copies by tail, so many of the first have begun
+    struct Left {
+      Nanoseconds load = 0;    ///< of what has not begun
+      std::size_t pieces = 0;  ///< of the copies by tail, so many of the first have begun
+      Nanoseconds rest = 0;    ///< least time from the stream being free to the end of the plan
+    };
+    std::vector<Left> left;  ///< by stream
     std::vector<Nanoseconds> rows;
   };
   /// Where a moment of the row after a step comes from.
@@ -111,20 +115,20 @@ class DeviceOrder {
   };
 
   [[nodiscard]] Index awaited(const Counts& counts, Index op) const;
-  [[nodiscard]] std::size_t width(const Counts& counts) const;
+  [[nodiscard]] std::vector<Index> all_awaited(const Counts& counts) const;
   [[nodiscard]] bool fits(const Counts& counts, Index op) const;
   [[nodiscard]] bool takes_nothing(const Counts& counts, Index op) const;
   [[nodiscard]] bool is_next(const Counts& counts, Index op) const;
-  [[nodiscard]] std::vector<Column> columns(const Counts& before, const Counts& after, Index step) const;
-  [[nodiscard]] std::vector<Step> next_steps(const State& state) const;
-  void find_rest(State& state) const;
+  [[nodiscard]] std::vector<Column> columns(const Counts& before, const std::vector<Index>& awaited_before,
+                                            const Counts& after, Index step) const;
+  [[nodiscard]] std::vector<Step> next_steps(const Counts& counts, const std::vector<Index>& waiting) const;
+  void find_rest(State& state, Index stream) const;
   bool follow(const State& from, std::size_t row, const Step& step, Nanoseconds start, const State& to);
   bool is_late(Nanoseconds makespan);
 
   DeviceWork work_;
   std::vector<bool> waits_;                  ///< by operator: for other streams, or for time to pass elsewhere
   std::vector<std::vector<Piece>> by_tail_;  ///< by stream, longest tail first
-  std::vector<Nanoseconds> load_;            ///< by stream
   std::size_t copies_ = 0;                   ///< of all operators
   std::vector<Nanoseconds> row_;
   Nanoseconds limit_ = 0;

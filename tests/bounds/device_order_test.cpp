@@ -103,7 +103,7 @@ class AllOrders {
         });
         const bool is_kept = std::any_of(value.keepers.begin(), value.keepers.end(),
                                          [&](Index keeper) { return counts_[keeper] <= copy; });
-        if (is_taken && is_kept) held[value.device] += value.bytes;
+        if (is_taken && is_kept) held[value.stream] += value.bytes;
       }
     }
     return std::all_of(held.begin(), held.end(),
@@ -137,12 +137,12 @@ DeviceWork random_work(testing::Dice& dice) {
       if (dice.chance(60)) o.after.push_back({from, dice.chance(50) ? 0 : dice.roll(1, 9)});
     }
   }
-  for (Index device = 0; device < work.streams; ++device) {
+  for (Index stream = 0; stream < work.streams; ++stream) {
     work.capacities.push_back(dice.roll(2, 5));
     for (std::int64_t v = dice.roll(1, 2); v > 0; --v) {
-      DeviceWork::Value value{device, dice.roll(1, 2), {}, {}};
+      DeviceWork::Value value{stream, dice.roll(1, 2), {}, {}};
       for (Index op = 0; op < operators; ++op) {
-        if (work.operators[op].stream != device) continue;
+        if (work.operators[op].stream != stream) continue;
         if (value.takers.empty() || dice.chance(40)) value.takers.push_back(op);
         if (dice.chance(60)) value.keepers.push_back(op);
       }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "opweave/planner.h"
 #include "support/mergeable_problems.h"
 
 namespace opweave {
@@ -26,6 +27,20 @@ TEST(ImproveLevels, returns_nothing_when_there_is_no_time) {
   IncumbentStore store(problem, budget, {});
   const Construction construction = construct(problem, budget, store, {});
   EXPECT_FALSE(improve_levels(problem, budget, 0, {}, construction.starts.front(), store));
+}
+
+TEST(ImproveLevels, plan_is_never_worse_than_its_warm_start) {
+  const Problem problem = testing::heavy_layers(4500, 4);  // more tasks than are searched as a whole
+  const PlanResult first = plan(problem, Budget(1.0, std::nullopt));
+  ASSERT_TRUE(first.plan);
+  PlannerOptions options;
+  options.warm_start = to_schedule(problem, *first.plan);
+  for (const double seconds : {0.0, 0.3, 1.0}) {
+    options.seed += 1;
+    const PlanResult again = plan(problem, Budget(seconds, std::nullopt), options);
+    ASSERT_TRUE(again.plan);
+    EXPECT_LE(again.plan->statistics.makespan, first.plan->statistics.makespan) << seconds;
+  }
 }
 
 }  // namespace
