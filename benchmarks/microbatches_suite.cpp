@@ -52,8 +52,11 @@ Problem make_problem(const Pipeline& one, std::uint32_t microbatches) {
       uniform_cluster(one.devices, {"compute"}, memory, Duration(static_cast<std::int64_t>(one.hop * kMillisecond))));
 }
 
-/// Time between one microbatch and the next in the middle of the plan, over that which the busiest stream needs.
-double period_over_bound(const Problem& problem, const Plan& plan) {
+/// Time between one microbatch and the next in the middle of the plan, over that which the busiest stream needs; "-"
+/// where the middle is still part of the ramps.
+std::string period_over_least(const Problem& problem, const Plan& plan) {
+  constexpr std::uint32_t kFewestWithMiddle = 100;
+  if (problem.settings().training.microbatches < kFewestWithMiddle) return "-";
   const Schedule schedule = to_schedule(problem, plan);
   const Training& training = problem.settings().training;
   std::vector<std::uint32_t> list;
@@ -67,7 +70,7 @@ double period_over_bound(const Problem& problem, const Plan& plan) {
     return static_cast<double>(schedule.tasks[problem.task_of(op, list[i]).index()].start.value());
   };
   const double period = (start(last) - start(first)) / static_cast<double>(last - first) / training.replicas;
-  return period / static_cast<double>(plan.statistics.period.value());
+  return fmt::format("{:.4f}", period / static_cast<double>(plan.statistics.period.value()));
 }
 
 }  // namespace
@@ -110,9 +113,9 @@ void run_microbatches(const Options& options, const Emit& emit) {
           break;
         }
       }
-      emit(fmt::format("| {} | {} | {} | {:.2f} | {:.2f} ({}) | {:.2f} % | {:.4f} | {:.2f} | {:.2f} | {:.1f} | {} |",
-                       name, microbatches, problem.task_count(), *row.ours, row.bound, row.bound_name,
-                       100 * (*row.ours - row.bound) / *row.ours, period_over_bound(problem, *row.plan),
+      emit(fmt::format("| {} | {} | {} | {:.2f} | {:.2f} ({}) | {:.2f} % | {} | {:.2f} | {:.2f} | {:.1f} | {} |", name,
+                       microbatches, problem.task_count(), *row.ours, row.bound, row.bound_name,
+                       100 * (*row.ours - row.bound) / *row.ours, period_over_least(problem, *row.plan),
                        row.first_plan_s, near, row.wall_s, row.method));
     }
   };

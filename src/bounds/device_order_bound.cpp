@@ -19,7 +19,7 @@ constexpr std::size_t kVainSteps = 150'000;
 constexpr std::size_t kAllSteps = 1'500'000;
 /// The last three grow with the time that there is, from this many seconds up, at most so many times.
 constexpr double kSeconds = 0.5;
-constexpr double kMostEffort = 16;
+constexpr double kMostEffort = 6;
 /// The bound is searched in steps of this part of it, down to this part.
 constexpr Nanoseconds kFirstStep = 64;
 constexpr Nanoseconds kLastStep = 4096;

@@ -9,6 +9,7 @@
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "opweave/bounds.h"
 #include "opweave/io.h"
 #include "opweave/pareto.h"
@@ -82,7 +83,12 @@ ExitCode run(const Options& options) {
   planner.seed = options.seed;
   planner.threads = options.threads;
   planner.method = parse_method(options.method);
-  const std::vector<ParetoPoint> points = pareto_curve(problem, options.points, budget, planner);
+  std::vector<ParetoPoint> points;
+  {
+    ProgressLine progress;
+    planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
+    points = pareto_curve(problem, options.points, budget, planner);
+  }
   if (points.empty()) {
     const auto proofs = infeasibility_proofs(problem);
     complain("error", proofs.empty() ? "no plan found" : "no plan exists: " + proofs.front());

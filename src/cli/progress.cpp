@@ -15,7 +15,8 @@ ProgressLine::ProgressLine() : enabled_(somebody_watches()) {}
 ProgressLine::~ProgressLine() { erase(); }
 
 void ProgressLine::show(const Progress& progress) {
-  if (!enabled_ || (last_shown_ >= 0 && progress.seconds < last_shown_ + 0.1)) return;
+  // Where a command searches several times, the clock of each begins at 0.
+  if (!enabled_ || (progress.seconds >= last_shown_ && progress.seconds < last_shown_ + 0.1)) return;
   last_shown_ = progress.seconds;
   std::string line = fmt::format("{:6.1f} s", progress.seconds);
   if (progress.makespan) {

@@ -9,6 +9,7 @@
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/terminal.h"
 #include "opweave/bounds.h"
 #include "opweave/error.h"
@@ -160,6 +161,8 @@ Outcome outcome(const Change& change, const Schedule& schedule, const Options& o
   PlannerOptions planner;
   planner.seed = options.seed;
   planner.threads = options.threads;
+  ProgressLine progress;
+  planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
   const PlanResult planned = plan(change.problem, budget_of(options, interrupted), planner);
   if (planned.plan) {
     result.replanned = planned.plan->statistics.makespan;

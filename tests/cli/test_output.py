@@ -4,6 +4,7 @@ import pty
 import shutil
 import subprocess
 
+import pytest
 from conftest import OPWEAVE, fails, opweave, succeeds
 
 
@@ -30,13 +31,13 @@ def test_plan_states_the_command_without_what_it_does_not_depend_on(small, tmp_p
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
     inputs = [shutil.copy(path, elsewhere) for path in small.inputs]
-    options = ["--work-limit=50", "--seed", 3, "--objective", "makespan,peak-memory"]
+    options = ["--work-limit=5", "--microbatches", 2, "--seed", 3, "--objective", "makespan,peak-memory"]
     first = succeeds("plan", *small.inputs, *options, "--threads", 2)
     assert first == succeeds("plan", *inputs, *options, "--threads", 1)
     succeeds("plan", *inputs, *options, "-o", small.plan, "--report", tmp_path / "report.html")
     assert first == small.plan.read_text()
     command = json.loads(first)["provenance"]["command"]
-    assert command == "opweave plan graph.json cluster.json --work-limit 50 --seed 3 --objective makespan,peak-memory"
+    assert command == "opweave plan graph.json cluster.json --work-limit 5 --microbatches 2 --seed 3 --objective makespan,peak-memory"
     assert f"made by: {command}\n" in succeeds("show", small.plan)
     # The command says all that is needed to make the plan again, where the files lie.
     again = subprocess.run(["bash", "-c", f'opweave() {{ "{OPWEAVE}" "$@"; }}; {command}'], cwd=elsewhere, text=True,
@@ -79,6 +80,14 @@ def test_progress_is_shown_on_a_terminal_and_erased(large):
     assert "makespan" in seen and "bound" in seen and "gap" in seen
     before_warning = seen[:seen.index("warning: ")]
     assert before_warning.endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize("command", [["pareto", "--points", 2], ["what-if", "--replan", "--samples", 0]])
+def test_searches_of_other_commands_show_progress_on_a_terminal_too(planned, command):
+    plan = [planned.plan] if command[0] == "what-if" else []
+    code, seen = run_on_terminal(command[0], *planned.inputs, *plan, *command[1:], "--time-limit", 0.5)
+    assert code == 0
+    assert "makespan" in seen and seen.endswith("\r\x1b[K")
 
 
 def test_progress_is_silent_where_nobody_watches(large):
