@@ -36,7 +36,7 @@ class End {
         first_release[group->second] = std::min(first_release[group->second], releases[m]);
       }
     }
-    by_release_ = idle_until(window, first_release, 2 * machines);
+    by_release_ = idle_until(window, first_release, 2 * machines, context.budget);
   }
 
   /// By position in the list of groups.
@@ -46,14 +46,14 @@ class End {
  private:
   /// Idle time of a device on which nothing is given back within a window: it grows with the window.
   [[nodiscard]] std::vector<Nanoseconds> idle_until(const WindowWork& window, const std::vector<Nanoseconds>& releases,
-                                                    std::size_t exact) const {
-    std::vector<WindowWork::Sample> samples = window.samples();
+                                                    std::size_t exact, const Budget& budget) const {
+    std::vector<WindowWork::Sample> samples = window.samples(budget);
     std::vector<Nanoseconds> lengths;
     for (const Nanoseconds release : releases) lengths.push_back(std::min(release, cap_));
     std::sort(lengths.begin(), lengths.end());
     lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
     // Only the groups that release first can be the first ones of their devices in the bound.
-    for (std::size_t i = 0; i < std::min(exact, lengths.size()); ++i) {
+    for (std::size_t i = 0; i < std::min(exact, lengths.size()) && !budget.expired(); ++i) {
       samples.push_back({lengths[i], window.most(lengths[i])});
     }
     std::sort(samples.begin(), samples.end(),

@@ -64,7 +64,8 @@ std::optional<LowerBound> memory_ramp_bound(const BoundContext& context) {
       const WindowWork head(relaxation, room, stream, Direction::kForward, context.ends.head);
       if (head.total() == 0) continue;
       const WindowWork tail(relaxation, room, stream, Direction::kBackward, context.ends.tail);
-      const Ramp ramp = best_ramp(head.samples(), tail.samples(), head.total(), head.machines());
+      const Ramp ramp =
+          best_ramp(head.samples(context.budget), tail.samples(context.budget), head.total(), head.machines());
       if (!best || ramp.value > best->value.value()) {
         best = {"memory-ramp", Duration(ramp.value),
                 fmt::format("{}: of {} ns of work at most {} ns in the first {} ns and {} ns in the last {} ns",

@@ -276,7 +276,7 @@ Nanoseconds WindowWork::held_work(const std::vector<Nanoseconds>& work, Nanoseco
   return least;
 }
 
-std::vector<WindowWork::Sample> WindowWork::samples() const {
+std::vector<WindowWork::Sample> WindowWork::samples(const Budget& budget) const {
   // Between these lengths the idle time grows no faster than at their right end.
   std::vector<Nanoseconds> lengths;
   for (const Job& job : jobs_) {
@@ -292,14 +292,14 @@ std::vector<WindowWork::Sample> WindowWork::samples() const {
   constexpr int kRefinements = 24;
   std::vector<Nanoseconds> known(lengths.size(), -1);
   const auto evaluate = [&](std::size_t i) {
-    if (known[i] < 0) known[i] = most(lengths[i]);
+    if (known[i] < 0 && !budget.expired()) known[i] = most(lengths[i]);
   };
   const double cost = static_cast<double>(lengths.size()) * static_cast<double>(jobs_.size() + 8 * holdings_.size());
   if (cost <= kAllWork || lengths.size() <= kSpread) {
     for (std::size_t i = 0; i < lengths.size(); ++i) evaluate(i);
   } else {
     for (std::size_t i = 0; i < kSpread; ++i) evaluate(i * (lengths.size() - 1) / (kSpread - 1));
-    for (int step = 0; step < kRefinements; ++step) {
+    for (int step = 0; step < kRefinements && !budget.expired(); ++step) {
       // Halve the gaps beside the length with the most idle time that still has one.
       std::size_t best = lengths.size();
       Wide best_idle = -1;

@@ -7,6 +7,7 @@
 #include "bounds/earliest.h"
 #include "bounds/memory_rooms.h"
 #include "bounds/relaxation.h"
+#include "opweave/budget.h"
 
 namespace opweave::bounds {
 
@@ -26,12 +27,12 @@ class WindowWork {
   [[nodiscard]] Nanoseconds most(Nanoseconds h) const;
 
   /// Lengths and what most() says of them: all that matter if they are few, else a choice of them
-  /// that is denser where much time stays idle.
+  /// that is denser where much time stays idle. Fewer if the budget ends: each holds by itself.
   struct Sample {
     Nanoseconds length;
     Nanoseconds most;
   };
-  [[nodiscard]] std::vector<Sample> samples() const;
+  [[nodiscard]] std::vector<Sample> samples(const Budget& budget) const;
 
  private:
   struct Job {
