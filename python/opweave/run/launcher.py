@@ -69,13 +69,8 @@ def launch(
         _end(workers)
     results = []
     for rank in range(processes):
-        try:
-            with open(folder / f"rank{rank}.result", "rb") as file:
-                results.append(pickle.load(file))
-        except FileNotFoundError:
-            raise LaunchError(
-                f"rank {rank} ended before its function returned\nlog: {folder / f'rank{rank}.log'}"
-            ) from None
+        with open(_result(folder, rank), "rb") as file:
+            results.append(pickle.load(file))
     if log_dir is None:
         shutil.rmtree(folder)
     return results
@@ -114,7 +109,7 @@ def _work(
         result = function(rank, *args)
         with open(f"{folder}/rank{rank}.partial", "wb") as file:
             pickle.dump(result, file)
-        os.replace(f"{folder}/rank{rank}.partial", f"{folder}/rank{rank}.result")
+        os.replace(f"{folder}/rank{rank}.partial", _result(Path(folder), rank))
         try:
             dist.barrier()  # a process that leaves early would look like a failure to those that still talk to it
         except RuntimeError:
@@ -137,13 +132,22 @@ def _is_closed_connection(error: BaseException) -> bool:
     return any(sign in text for sign in ("Connection closed by peer", "Connection reset by peer", "Broken pipe"))
 
 
+def _result(folder: Path, rank: int) -> Path:
+    return folder / f"rank{rank}.result"
+
+
+def _has_failed(code: int | None, folder: Path, rank: int) -> bool:
+    """Ended, but not well: by itself with exit code 0 before its function returned, too."""
+    return code is not None and (code != 0 or not _result(folder, rank).exists())
+
+
 def _watch(workers: list[Any], folder: Path, timeout_s: float) -> None:
     """Returns when all processes have ended well."""
     deadline = time.monotonic() + timeout_s
     while True:
         # Asked once per round: a process that ends between two questions would count as neither failed nor running.
         codes = [worker.exitcode for worker in workers]
-        failed = [rank for rank, code in enumerate(codes) if code not in (None, 0)]
+        failed = [rank for rank, code in enumerate(codes) if _has_failed(code, folder, rank)]
         if failed:
             grace = time.monotonic() + _GRACE_S
             while time.monotonic() < grace and any(worker.exitcode is None for worker in workers):
@@ -187,17 +191,17 @@ def _write_stacks(pids: list[int], logs: list[Path]) -> None:
 
 
 def _failure(workers: list[Any], folder: Path, first: list[int]) -> str:
-    """One line about the process that failed first by itself: killed, else with an error that no other one caused."""
+    """One line on who failed first: killed, else gone without a word, else with an error that no other one caused."""
 
     def rank_of_blame(rank: int) -> tuple[int, int]:
         code = workers[rank].exitcode
-        if code is not None and code < 0:
-            return (0, rank not in first)
+        if code <= 0:
+            return (0 if code < 0 else 1, rank not in first)
         error = folder / f"rank{rank}.error"
         caused_by_peer = error.exists() and error.read_text().startswith("peer\n")
-        return (2 if caused_by_peer else 1, rank not in first)
+        return (3 if caused_by_peer else 2, rank not in first)
 
-    failed = [rank for rank, worker in enumerate(workers) if worker.exitcode not in (None, 0)]
+    failed = [rank for rank, worker in enumerate(workers) if _has_failed(worker.exitcode, folder, rank)]
     culprit = min(failed, key=rank_of_blame)
     code = workers[culprit].exitcode
     if code < 0:
@@ -206,6 +210,8 @@ def _failure(workers: list[Any], folder: Path, first: list[int]) -> str:
         except ValueError:
             name = "unknown"
         what = f"rank {culprit} ended with signal {-code} ({name})"
+    elif code == 0:
+        what = f"rank {culprit} ended before its function returned"
     else:
         error = folder / f"rank{culprit}.error"
         reason = error.read_text().split("\n", 1)[1].strip() if error.exists() else "no error was reported"
