@@ -59,8 +59,10 @@ void limit_loads(const ScheduleSpace& space, std::int64_t most, Program& program
 /// Parameters must fit where they live. Tensors come and go, so they are left out.
 void limit_parameters(const ScheduleSpace& space, Program& program) {
   for (std::size_t d = 0; d < space.problem().cluster().device_count(); ++d) {
-    if (!space.binding_capacity(DeviceId(d))) continue;
-    program.model.add_at_most(program.placement.persistent(DeviceId(d)), program.placement.capacity(DeviceId(d)));
+    const std::optional<Bytes> capacity = space.binding_capacity(DeviceId(d));
+    if (!capacity) continue;
+    program.model.add_at_most(program.placement.persistent(DeviceId(d)),
+                              program.placement.units(DeviceId(d), *capacity));
   }
 }
 
@@ -76,7 +78,7 @@ LeastCommunication least_communication(const Problem& problem, std::optional<Dur
   }
   // Loads and parameters are rounded down, at least as much as solvers need: a relaxation, like leaving tensors out.
   TimeUnit time_unit = relaxed_unit(problem, largest_load.value_or(Duration()), kMostUnits);
-  time_unit.rounding = TimeUnit::Rounding::kDown;
+  time_unit.is_rounded = true;
   const ScheduleSpace space(problem, time_unit);
   if (space.is_empty()) {
     result.is_infeasible = true;

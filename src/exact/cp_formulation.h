@@ -56,8 +56,6 @@ class CpFormulation {
   CpFormulation(std::shared_ptr<const ScheduleSpace> space, Frame frame);
 
   [[nodiscard]] const CpModel& model() const { return model_; }
-  /// Asks for any schedule within the upper bound instead of the shortest.
-  void accept_any() { model_.minimise({}); }
   /// Lets the solver begin with a schedule. No effect on what is valid.
   void hint(const Schedule& schedule);
   /// Values of all variables that say the same as the schedule; they satisfy the model exactly if the

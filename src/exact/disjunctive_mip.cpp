@@ -195,7 +195,7 @@ MipModel::Expression DisjunctiveMip::ends_before(Node earlier, Node later) {
 
 /// By how many ticks one start is before another: where times are rounded down, what starts later may start in the
 /// same.
-double DisjunctiveMip::least_lead() const { return space_->unit().rounding == TimeUnit::Rounding::kDown ? 0 : 1; }
+double DisjunctiveMip::least_lead() const { return space_->unit().is_rounded ? 0 : 1; }
 
 MipModel::Expression DisjunctiveMip::starts_before(Node earlier, Node later) {
   if (earlier == later) return 0;
@@ -275,7 +275,7 @@ void DisjunctiveMip::add_memory(DeviceId device) {
     if (!residence.uses.empty()) residences.push_back(std::move(residence));
   }
 
-  const double capacity = placement_.capacity(device);
+  const double capacity = placement_.units(device, *space_->binding_capacity(device));
   model_.add_at_most(placement_.persistent(device), capacity);
   for (const Node now : arrivals) {
     Expression level = placement_.persistent(device);

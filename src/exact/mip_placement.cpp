@@ -41,7 +41,7 @@ namespace {
 
 std::int64_t unit_of_bytes(const ScheduleSpace& space, DeviceId device) {
   const std::int64_t exact = space.byte_unit(device).value();
-  if (space.unit().rounding == TimeUnit::Rounding::kExact) return exact;
+  if (!space.unit().is_rounded) return exact;
   const std::int64_t units = space.binding_capacity(device)->value() / exact;
   return exact * std::max<std::int64_t>(1, (units + kMostUnits - 1) / kMostUnits);
 }
@@ -49,13 +49,7 @@ std::int64_t unit_of_bytes(const ScheduleSpace& space, DeviceId device) {
 }  // namespace
 
 double MipPlacement::units(DeviceId device, Bytes bytes) const {
-  const std::int64_t unit = unit_of_bytes(space_, device);
-  const std::int64_t extra = space_.unit().rounding == TimeUnit::Rounding::kUp ? unit - 1 : 0;
-  return static_cast<double>((bytes.value() + extra) / unit);
-}
-
-double MipPlacement::capacity(DeviceId device) const {
-  return static_cast<double>(space_.binding_capacity(device)->value() / unit_of_bytes(space_, device));
+  return static_cast<double>(bytes.value() / unit_of_bytes(space_, device));
 }
 
 bool MipPlacement::has_large_bytes(const ScheduleSpace& space) {

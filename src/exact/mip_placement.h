@@ -12,11 +12,6 @@
 
 namespace opweave::exact {
 
-/// Solvers of integer programs compute with doubles and let a row be broken by about a millionth, a variable be as far
-/// from an integer. With times and capacities of at most so many units that does no harm; with nanoseconds and bytes as
-/// they are, solvers were seen to call feasible programs infeasible.
-inline constexpr std::int64_t kMostUnits = 100'000;
-
 /// Columns x (option of a group), u (transfer of a value from a source), h (parameters on a device), and
 /// their rows.
 class MipPlacement {
@@ -45,11 +40,9 @@ class MipPlacement {
   [[nodiscard]] Expression duration(TaskId task) const;
   /// Units of memory that parameters take on the device.
   [[nodiscard]] Expression persistent(DeviceId device) const { return persistent_[device.index()]; }
-  /// What lies on a device and what may, in units of its memory. They are exact where the space's times are, if the
-  /// numbers stay small; else rounded as times are: down, so that the model is a relaxation, or up, so that it is a
-  /// restriction.
+  /// What lies on a device, or may, in units of its memory: exact, unless the space is rounded and the numbers would be
+  /// large; then rounded down, so that the model is a relaxation.
   [[nodiscard]] double units(DeviceId device, Bytes bytes) const;
-  [[nodiscard]] double capacity(DeviceId device) const;
   /// Whether rounding is needed for the bytes of some device.
   [[nodiscard]] static bool has_large_bytes(const ScheduleSpace& space);
 

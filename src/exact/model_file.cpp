@@ -126,7 +126,7 @@ Schedule read_integer_program_solution(const Problem& problem, const Schedule* u
         fmt::format("{}: the model has about {} nonzeros, expected at most {}", source, size, options.most_nonzeros));
   }
   if (is_disjunctive) return schedule_of(problem, DisjunctiveMip(space, horizon, true), named, source);
-  return schedule_of(problem, TimeIndexedMip(space, horizon, TimeIndexedMip::Goal::kMinimise, true), named, source);
+  return schedule_of(problem, TimeIndexedMip(space, horizon, true), named, source);
 }
 
 }  // namespace opweave::exact

@@ -15,11 +15,6 @@ bool includes(const std::vector<DeviceId>& devices, DeviceId device) {
 
 }  // namespace
 
-std::int64_t TimeUnit::ticks(Duration duration) const {
-  const std::int64_t extra = rounding == Rounding::kUp ? length.value() - 1 : 0;
-  return (duration.value() + extra) / length.value();
-}
-
 TimeUnit exact_unit(const Problem& problem) {
   std::int64_t unit = 0;
   for (std::size_t t = 0; t < problem.task_count() && unit != 1; ++t) {
@@ -38,14 +33,14 @@ TimeUnit exact_unit(const Problem& problem) {
       }
     }
   }
-  return {Duration(std::max<std::int64_t>(1, unit)), TimeUnit::Rounding::kExact};
+  return {Duration(std::max<std::int64_t>(1, unit)), false};
 }
 
 TimeUnit relaxed_unit(const Problem& problem, Duration time, std::int64_t most_ticks) {
   const TimeUnit exact = exact_unit(problem);
   const std::int64_t factor = (exact.ticks(time) + most_ticks - 1) / most_ticks;
   if (factor <= 1) return exact;
-  return {exact.length * factor, TimeUnit::Rounding::kDown};
+  return {exact.length * factor, true};
 }
 
 std::vector<std::uint64_t> channels_of(const Problem& problem, DeviceId source, DeviceId destination) {

@@ -12,23 +12,25 @@
 
 namespace opweave::exact {
 
-/// The unit in which a model counts time. A coarser unit makes a smaller model. Durations rounded down
-/// make a relaxation: each start s of a valid schedule becomes floor(s / unit), all orders survive, and a
-/// bound of the coarse problem times the unit is a bound of the problem. Durations rounded up make a
-/// restriction: starts times the unit are a valid schedule (docs/mathematical-model.md).
-struct TimeUnit {
-  enum class Rounding : std::uint8_t { kExact, kDown, kUp };
-  Duration length{1};
-  Rounding rounding = Rounding::kExact;
+/// Solvers of integer programs compute with doubles and let a row be broken by about a millionth, a variable be as far
+/// from an integer. With times and capacities of at most so many units that does no harm; with nanoseconds and bytes as
+/// they are, solvers were seen to call feasible programs infeasible.
+inline constexpr std::int64_t kMostUnits = 100'000;
 
-  /// \pre the length divides the duration, if the rounding is exact
-  [[nodiscard]] std::int64_t ticks(Duration duration) const;
+/// The unit in which a model counts time. A coarser unit makes a smaller model and rounds durations down, which makes a
+/// relaxation: each start s of a valid schedule becomes floor(s / unit), all orders survive, and a bound of the coarse
+/// problem times the unit is a bound of the problem (docs/mathematical-model.md).
+struct TimeUnit {
+  Duration length{1};
+  bool is_rounded = false;  ///< not every duration is a multiple, or numbers other than times must be rounded
+
+  [[nodiscard]] std::int64_t ticks(Duration duration) const { return duration.value() / length.value(); }
 };
 
 /// Largest unit that divides every duration of a task or transfer of the problem.
 [[nodiscard]] TimeUnit exact_unit(const Problem& problem);
 
-/// The exact unit, where `time` is at most so many ticks of it; else the finest coarser multiple, rounded down.
+/// The exact unit, where `time` is at most so many ticks of it; else the finest coarser multiple.
 [[nodiscard]] TimeUnit relaxed_unit(const Problem& problem, Duration time, std::int64_t most_ticks);
 
 /// Keys of the things that serve one transfer at a time and that a transfer between two devices occupies:

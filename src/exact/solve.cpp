@@ -17,7 +17,6 @@ namespace opweave::exact {
 namespace {
 
 using Status = ExactAnswer::Status;
-using Goal = TimeIndexedMip::Goal;
 
 /// What a solver says of a model, in the terms of the problem.
 struct Finding {
@@ -48,8 +47,7 @@ struct Question {
   std::shared_ptr<const ScheduleSpace> space;
   std::optional<std::int64_t> upper_bound;  ///< in ticks
   std::int64_t floor = 0;                   ///< in ticks: no schedule of the space is shorter
-  Goal goal = Goal::kMinimise;
-  const Schedule* start = nullptr;  ///< exact in ticks of the space
+  const Schedule* start = nullptr;          ///< exact in ticks of the space
   const Budget* budget = nullptr;
   const ExactOptions* options = nullptr;
   std::function<void(const RoughSchedule&)> on_solution;
@@ -100,7 +98,6 @@ Finding by_constraint_program(const Question& question) {
     return too_large(size.intervals, "intervals", question.options->most_intervals);
   }
   const auto formulation = std::make_shared<CpFormulation>(question.space, question.upper_bound, question.floor);
-  if (question.goal == Goal::kDecide) formulation->accept_any();
   if (question.start != nullptr) formulation->hint(*question.start);
   Finding finding = solve_formulation<CpModel, CpFormulation>(question, engine, formulation);
   finding.proves = formulation->memory_is_exact();
@@ -125,7 +122,7 @@ Finding by_time_indexed(const Question& question, const std::shared_ptr<const Mi
     if (size.nonzeros > question.options->most_nonzeros) {
       finding = too_large(size.nonzeros, "nonzeros", question.options->most_nonzeros);
     } else {
-      const auto formulation = std::make_shared<TimeIndexedMip>(question.space, horizon, question.goal);
+      const auto formulation = std::make_shared<TimeIndexedMip>(question.space, horizon);
       if (question.start != nullptr) formulation->start_from(*question.start);
       finding = solve_formulation<MipModel, TimeIndexedMip>(question, engine, formulation);
     }
@@ -158,11 +155,6 @@ Finding ask(const Question& question) {
   if (question.space->is_empty()) return refusal(EngineStatus::kInfeasible, "some group fits on no devices");
   return question.options->method == ExactMethod::kConstraintProgram ? by_constraint_program(question)
                                                                      : by_integer_program(question);
-}
-
-TimeUnit unit_of(const Problem& problem, const ExactOptions& options, TimeUnit::Rounding rounding) {
-  if (!options.unit) return exact_unit(problem);
-  return {*options.unit, rounding};
 }
 
 Status status_of(const Finding& finding) {
@@ -230,7 +222,7 @@ ExactAnswer conclude(const Finding& finding, const TimeUnit& unit, const Incumbe
   if (!incumbent.schedule()) {
     const bool claims_one = answer.status == Status::kOptimal || answer.status == Status::kFeasible;
     if (!claims_one) return answer;
-    if (unit.rounding != TimeUnit::Rounding::kDown) return fail("the solver's solution is no schedule");
+    if (!unit.is_rounded) return fail("the solver's solution is no schedule");
     answer.status = Status::kUnknown;
     answer.message = "the solution of the program with rounded numbers is no schedule";
     return answer;
@@ -247,11 +239,11 @@ ExactAnswer conclude(const Finding& finding, const TimeUnit& unit, const Incumbe
 using Space = std::shared_ptr<const ScheduleSpace>;
 
 /// The same space where solvers of integer programs can be trusted with its numbers, else one rounded down.
-Space with_small_numbers(const Space& space, std::optional<Duration> makespan) {
+Space with_small_numbers(const Space& space, std::optional<Duration> makespan, std::int64_t most_ticks) {
   const Duration longest = makespan.value_or(space->unit().length * space->horizon());
-  TimeUnit unit = relaxed_unit(space->problem(), longest, kMostUnits);
-  if (unit.rounding == TimeUnit::Rounding::kExact && !MipPlacement::has_large_bytes(*space)) return space;
-  unit.rounding = TimeUnit::Rounding::kDown;
+  TimeUnit unit = relaxed_unit(space->problem(), longest, most_ticks);
+  if (!unit.is_rounded && !MipPlacement::has_large_bytes(*space)) return space;
+  unit.is_rounded = true;
   return std::make_shared<const ScheduleSpace>(space->problem(), unit);
 }
 
@@ -263,18 +255,18 @@ Space with_fewer_ticks(Space space, std::optional<Duration> makespan, std::size_
     const Duration unit = space->unit().length;
     const std::int64_t ticks = makespan ? makespan->value() / unit.value() : space->horizon();
     if (ticks < 2 * kFewest || TimeIndexedMip::size(*space, ticks).nonzeros <= most_nonzeros) return space;
-    space = std::make_shared<const ScheduleSpace>(space->problem(), TimeUnit{unit * 2, TimeUnit::Rounding::kDown});
+    space = std::make_shared<const ScheduleSpace>(space->problem(), TimeUnit{unit * 2, true});
   }
 }
 
 /// What an integer program is made of, so that its solver can be trusted and its size be managed.
 Space space_for_integers(Space space, std::optional<Duration> makespan, const ExactOptions& options) {
-  space = with_small_numbers(space, makespan);
+  space = with_small_numbers(space, makespan, options.most_ticks);
   if (options.method != ExactMethod::kTimeIndexed) return space;
   // Where times are rounded anyway, ticks that are few enough to be solved say more than many that are not.
   constexpr std::size_t kFew = 10'000;
-  const bool is_exact = space->unit().rounding == TimeUnit::Rounding::kExact;
-  return with_fewer_ticks(space, makespan, is_exact ? options.most_nonzeros : std::min(kFew, options.most_nonzeros));
+  const bool is_rounded = space->unit().is_rounded;
+  return with_fewer_ticks(space, makespan, is_rounded ? std::min(kFew, options.most_nonzeros) : options.most_nonzeros);
 }
 
 }  // namespace
@@ -315,83 +307,32 @@ ExactAnswer solve_exactly(const Problem& problem, const Schedule* warm_start, co
                           const ExactOptions& options, const OnSchedule& on_schedule) {
   Incumbent incumbent(problem, warm_start, on_schedule);
   Question question;
-  question.space = std::make_shared<const ScheduleSpace>(problem, unit_of(problem, options, TimeUnit::Rounding::kUp));
+  question.space = std::make_shared<const ScheduleSpace>(problem, exact_unit(problem));
   question.budget = &budget;
   question.options = &options;
   question.on_solution = [&](const RoughSchedule& rough) { incumbent.take(rough); };
   const std::optional<Duration> known = incumbent.schedule() ? std::optional(incumbent.makespan()) : std::nullopt;
-  if (options.method != ExactMethod::kConstraintProgram && !options.unit) {
+  if (options.method != ExactMethod::kConstraintProgram) {
     question.space = space_for_integers(question.space, known, options);
   }
   const TimeUnit unit = question.space->unit();
-  const bool is_exact = unit.rounding == TimeUnit::Rounding::kExact;
-  const bool is_restriction = unit.rounding == TimeUnit::Rounding::kUp;
-  // All makespans of interest are whole ticks.
-  if (is_exact) question.floor = (options.known_bound.value() + unit.length.value() - 1) / unit.length.value();
-  if (known && is_exact) question.start = &*incumbent.schedule();
-  // With durations rounded up the schedule that is known may take longer than it does, so it limits nothing there.
-  if (known && !is_restriction) question.upper_bound = known->value() / unit.length.value();
-  Finding finding = ask(question);
-  finding.proves = finding.proves && !is_restriction;
+  if (known) question.upper_bound = unit.ticks(*known);
+  if (!unit.is_rounded) {
+    // All makespans of interest are whole ticks.
+    question.floor = (options.known_bound.value() + unit.length.value() - 1) / unit.length.value();
+    if (known) question.start = &*incumbent.schedule();
+  }
+  const Finding finding = ask(question);
   if (finding.best) incumbent.take(*finding.best);
   return conclude(finding, unit, incumbent);
 }
 
-CoarseBound coarse_bound(const Problem& problem, Duration unit, std::optional<Duration> upper_bound,
-                         const Budget& budget, const ExactOptions& options) {
-  Question question;
-  question.space = std::make_shared<const ScheduleSpace>(problem, TimeUnit{unit, TimeUnit::Rounding::kDown});
-  if (upper_bound) question.upper_bound = question.space->unit().ticks(*upper_bound);
-  question.budget = &budget;
-  question.options = &options;
-  const Finding finding = ask(question);
-  CoarseBound result;
-  result.message = finding.message;
-  if (!finding.proves) return result;
-  result.infeasible = finding.status == EngineStatus::kInfeasible;
-  result.bound = unit * std::max<std::int64_t>(0, finding.bound);
-  return result;
-}
-
-Decision decide(const Problem& problem, Duration limit, const Budget& budget, const ExactOptions& options) {
-  Decision decision;
-  const auto pose = [&](TimeUnit::Rounding rounding) {
-    Question question;
-    question.space = std::make_shared<const ScheduleSpace>(problem, unit_of(problem, options, rounding));
-    question.goal = Goal::kDecide;
-    question.budget = &budget;
-    question.options = &options;
-    // A makespan is a whole number of ticks, so a part of one at the end is of no use, except to a relaxation, in
-    // which every start and duration is rounded down: makespans up to the limit become at most limit / unit.
-    question.upper_bound = limit.value() / question.space->unit().length.value();
-    const Finding finding = ask(question);
-    decision.message = finding.message;
-    if (finding.status == EngineStatus::kInfeasible && finding.proves && rounding != TimeUnit::Rounding::kUp) {
-      decision.answer = Decision::Answer::kNo;
-    }
-    if (!finding.best || rounding == TimeUnit::Rounding::kDown) return;
-    std::optional<Schedule> schedule = retime(problem, *finding.best);
-    if (!schedule || schedule->makespan(problem) > limit) return;
-    decision.answer = Decision::Answer::kYes;
-    decision.schedule = std::move(schedule);
-  };
-  if (!options.unit) {
-    pose(TimeUnit::Rounding::kExact);
-    return decision;
-  }
-  pose(TimeUnit::Rounding::kDown);
-  if (decision.answer == Decision::Answer::kUnknown) pose(TimeUnit::Rounding::kUp);
-  return decision;
-}
-
 std::string write_integer_program(const Problem& problem, const Schedule* upper_bound, const std::string& path,
                                   const ExactOptions& options) {
-  const auto space = std::make_shared<const ScheduleSpace>(problem, unit_of(problem, options, TimeUnit::Rounding::kUp));
+  const auto space = std::make_shared<const ScheduleSpace>(problem, exact_unit(problem));
   if (space->is_empty()) return "some group fits on no devices";
   std::int64_t horizon = space->horizon();
-  if (upper_bound != nullptr && space->unit().rounding == TimeUnit::Rounding::kExact) {
-    horizon = space->unit().ticks(upper_bound->makespan(problem));
-  }
+  if (upper_bound != nullptr) horizon = space->unit().ticks(upper_bound->makespan(problem));
   const auto refuse = [&](std::size_t size) {
     return fmt::format("the model has about {} nonzeros, expected at most {}", size, options.most_nonzeros);
   };
@@ -406,7 +347,7 @@ std::string write_integer_program(const Problem& problem, const Schedule* upper_
     case ExactMethod::kTimeIndexed: {
       const std::size_t size = TimeIndexedMip::size(*space, horizon).nonzeros;
       if (size > options.most_nonzeros) return refuse(size);
-      return write_model(TimeIndexedMip(space, horizon, Goal::kMinimise, true).model(), path);
+      return write_model(TimeIndexedMip(space, horizon, true).model(), path);
     }
   }
   throw InternalError("unknown exact method");

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "exact/engine.h"
+#include "exact/schedule_space.h"
 #include "opweave/budget.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
@@ -29,8 +30,6 @@ struct ExactOptions {
   std::uint64_t seed = 1;
   bool deterministic = false;
   std::optional<double> work;  ///< as in EngineLimits
-  /// Count time in this unit instead of the largest that loses nothing; see TimeUnit.
-  std::optional<Duration> unit;
   /// A proven lower bound, from which the constraint program may start.
   Duration known_bound = {};
   /// Asked every few milliseconds beside the budget; may be empty.
@@ -38,6 +37,8 @@ struct ExactOptions {
   /// Models with more intervals (constraint program) or nonzeros (integer programs) than this are not built.
   std::size_t most_intervals = 200'000;
   std::size_t most_nonzeros = 5'000'000;
+  /// Integer programs whose horizon would have more ticks are rounded.
+  std::int64_t most_ticks = kMostUnits;
 };
 
 /// What came out.
@@ -62,36 +63,12 @@ struct ExactAnswer {
 /// Called with each better schedule from the thread that called.
 using OnSchedule = std::function<void(const Schedule&)>;
 
-/// Solves a problem for the least makespan until it is solved or the budget ends. With a coarser unit durations
-/// are rounded up: the schedule is valid, and nothing is proven. Integer programs whose numbers are too large for
-/// solvers, or a time-indexed one that would be too large a model, are rounded down: the bound holds, and schedules are
-/// what the solver's orders give with exact times.
+/// Solves a problem for the least makespan until it is solved or the budget ends. Integer programs whose numbers are
+/// too large for solvers, or a time-indexed one that would be too large a model, are rounded down: the bound holds, and
+/// schedules are what the solver's orders give with exact times.
 /// \param warm_start  a valid schedule to begin with and to beat, or nullptr. The answer is never longer.
 [[nodiscard]] ExactAnswer solve_exactly(const Problem& problem, const Schedule* warm_start, const Budget& budget,
                                         const ExactOptions& options = {}, const OnSchedule& on_schedule = {});
-
-/// Lower bound on the makespan from the problem with durations rounded down to the unit; `infeasible` if
-/// not even that has a schedule.
-struct CoarseBound {
-  Duration bound;
-  bool infeasible = false;
-  std::string message;  ///< why there is no bound, if so
-};
-/// \param upper_bound  makespan of a valid schedule, or nothing
-[[nodiscard]] CoarseBound coarse_bound(const Problem& problem, Duration unit, std::optional<Duration> upper_bound,
-                                       const Budget& budget, const ExactOptions& options = {});
-
-/// Is there a schedule of this length?
-struct Decision {
-  enum class Answer : std::uint8_t { kYes, kNo, kUnknown };
-  Answer answer = Answer::kUnknown;
-  std::optional<Schedule> schedule;  ///< of a yes; a claim until `check` has seen it
-  std::string message;
-};
-/// Asks whether a schedule has a makespan of at most `limit`. With a coarser unit, the question is asked with
-/// durations rounded down, which can only prove a no, and then rounded up, which can only find a yes.
-[[nodiscard]] Decision decide(const Problem& problem, Duration limit, const Budget& budget,
-                              const ExactOptions& options = {});
 
 /// The integer program of a problem, for other solvers. The ending of the path chooses the format: .mps or .lp.
 /// \return why it was not written; empty if it was

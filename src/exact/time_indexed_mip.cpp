@@ -7,7 +7,7 @@
 
 namespace opweave::exact {
 
-TimeIndexedMip::TimeIndexedMip(std::shared_ptr<const ScheduleSpace> space, std::int64_t horizon, Goal goal, bool named)
+TimeIndexedMip::TimeIndexedMip(std::shared_ptr<const ScheduleSpace> space, std::int64_t horizon, bool named)
     : space_(std::move(space)),
       problem_(space_->problem()),
       horizon_(horizon),
@@ -20,7 +20,7 @@ TimeIndexedMip::TimeIndexedMip(std::shared_ptr<const ScheduleSpace> space, std::
   for (std::size_t d = 0; d < problem_.cluster().device_count(); ++d) {
     if (space_->binding_capacity(DeviceId(d))) add_memory(DeviceId(d));
   }
-  if (goal == Goal::kMinimise) add_makespan();
+  add_makespan();
 }
 
 MipSize TimeIndexedMip::size(const ScheduleSpace& space, std::int64_t horizon) {
@@ -195,7 +195,7 @@ void TimeIndexedMip::add_resources() {
 }
 
 void TimeIndexedMip::add_memory(DeviceId device) {
-  const double capacity = placement_.capacity(device);
+  const double capacity = placement_.units(device, *space_->binding_capacity(device));
   for (std::int64_t tick = 0; tick < std::max<std::int64_t>(1, horizon_); ++tick) {
     Expression level = placement_.persistent(device);
     for (std::size_t t = 0; t < problem_.task_count(); ++t) {

@@ -24,14 +24,9 @@ struct MipSize {
 /// for durations that share a coarse unit, and for proofs.
 class TimeIndexedMip {
  public:
-  enum class Goal : std::uint8_t {
-    kMinimise,  ///< least makespan
-    kDecide,    ///< is there a schedule that ends by the horizon? Any solution is one; infeasible proves there is none
-  };
-
   /// Schedules of makespan at most `horizon` ticks.
   /// \pre !space->is_empty()
-  TimeIndexedMip(std::shared_ptr<const ScheduleSpace> space, std::int64_t horizon, Goal goal, bool named = false);
+  TimeIndexedMip(std::shared_ptr<const ScheduleSpace> space, std::int64_t horizon, bool named = false);
   TimeIndexedMip(const TimeIndexedMip&) = delete;
   TimeIndexedMip& operator=(const TimeIndexedMip&) = delete;
 

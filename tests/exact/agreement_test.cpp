@@ -139,7 +139,7 @@ TEST(Formulations, hold_every_valid_schedule) {
       EXPECT_EQ(disjunctive.model().defect(), "");
       EXPECT_EQ(disjunctive.model().violation(disjunctive_values), "");
       EXPECT_DOUBLE_EQ(disjunctive.model().objective(disjunctive_values), static_cast<double>(makespan));
-      const TimeIndexedMip time_indexed(space, limit, TimeIndexedMip::Goal::kMinimise);
+      const TimeIndexedMip time_indexed(space, limit);
       const auto time_values = time_indexed.values_of(*best);
       EXPECT_EQ(time_indexed.model().defect(), "");
       EXPECT_EQ(time_indexed.model().violation(time_values), "");

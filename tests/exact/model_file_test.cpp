@@ -65,7 +65,7 @@ std::string solution_text(const Problem& problem, ExactMethod method, const Sche
   if (method == ExactMethod::kDisjunctive) {
     add(DisjunctiveMip(space, horizon, true));
   } else {
-    add(TimeIndexedMip(space, horizon, TimeIndexedMip::Goal::kMinimise, true));
+    add(TimeIndexedMip(space, horizon, true));
   }
   return text;
 }
