@@ -76,10 +76,6 @@ class MipModel {
   /// left = right.
   void add_equal(const Expression& left, const Expression& right);
   void set_cost(Column column, double cost) { cost_[column] = cost; }
-  void set_bounds(Column column, double lower, double upper) {
-    lower_[column] = lower;
-    upper_[column] = upper;
-  }
   /// A known solution to begin with: a value per column, or nothing.
   void set_start(std::vector<double> values) { start_ = std::move(values); }
 

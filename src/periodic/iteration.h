@@ -37,7 +37,6 @@ class Iteration {
 
   /// Windows by which the whole iteration is longer.
   [[nodiscard]] std::uint32_t windows_left_out() const { return left_out_; }
-  [[nodiscard]] const Problem& short_problem() const { return problem_; }
 
   /// Searches for better orders of ramp-up and ramp-down than those of the kernel, unrolled, or that an earlier call
   /// found. \param on_improvement  called whenever the whole iteration has become shorter

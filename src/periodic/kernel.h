@@ -46,9 +46,4 @@ struct Kernel {
 [[nodiscard]] std::optional<Kernel> kernel_from_order(std::shared_ptr<const Unit> unit, std::span<const Time> starts,
                                                       Time period);
 
-/// A kernel of the same period that fits in memory, by simulated annealing over its cyclic orders; nothing if none is
-/// found. O(evaluations x kernel_from_order).
-[[nodiscard]] std::optional<Kernel> reduce_memory(const Kernel& kernel, std::uint64_t evaluations, std::uint64_t seed,
-                                                  const Budget& budget);
-
 }  // namespace opweave::periodic

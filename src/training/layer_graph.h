@@ -26,7 +26,6 @@ class LayerGraph {
   [[nodiscard]] const std::vector<std::size_t>& into(std::size_t layer) const { return into_[layer]; }
   [[nodiscard]] const std::vector<std::size_t>& out_of(std::size_t layer) const { return out_of_[layer]; }
   [[nodiscard]] const LayerEdge& edge(std::size_t index) const { return edges_[index]; }
-  [[nodiscard]] std::size_t edge_count() const { return edges_.size(); }
   /// Devices where a layer may run, by index; empty = any.
   [[nodiscard]] const std::vector<std::uint32_t>& devices(std::size_t layer) const { return devices_[layer]; }
 
