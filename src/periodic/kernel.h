@@ -7,7 +7,6 @@
 #include <span>
 #include <vector>
 
-#include "opweave/budget.h"
 #include "periodic/repetition.h"
 
 namespace opweave::periodic {
