@@ -91,6 +91,37 @@ void emit_slowdown(const Emit& emit, const std::string& name, const Problem& pro
                    name, slowed(to_schedule(problem, *row.plan)), expert.name, slowed(expert.schedule)));
 }
 
+/// How good the plans were at a few moments.
+void emit_progress(const Emit& emit, const std::vector<Row>& rows, double seconds) {
+  std::vector<double> moments;
+  for (const double moment : {0.1, 1.0, 3.0, 10.0, 30.0, 60.0, 180.0, 600.0}) {
+    if (moment <= seconds) moments.push_back(moment);
+  }
+  emit("");
+  emit("Makespan of the best plan so far, in ms, and the bound at the end:");
+  emit("");
+  std::string header = "| instance |";
+  std::string line = "|---|";
+  for (const double moment : moments) {
+    header += fmt::format(" {:g} s |", moment);
+    line += "---|";
+  }
+  emit(header + " bound |");
+  emit(line + "---|");
+  for (const Row& row : rows) {
+    if (!row.plan) continue;
+    std::string text = fmt::format("| {} |", row.instance);
+    for (const double moment : moments) {
+      std::optional<Duration> best;
+      for (const Incumbent& incumbent : row.plan->provenance.trajectory) {
+        if (incumbent.seconds <= moment) best = incumbent.makespan;
+      }
+      text += best ? fmt::format(" {:.2f} |", static_cast<double>(best->value()) / kMillisecond) : " - |";
+    }
+    emit(fmt::format("{} {:.2f} |", text, row.bound));
+  }
+}
+
 }  // namespace
 
 Problem overlap_problem(std::int64_t slots, std::uint32_t microbatches) {
@@ -120,6 +151,7 @@ void run_overlap(const Options& options, const Emit& emit) {
       {"V, 1 copy, peak 8.5, 200 microbatches", kV, 16, 1, 34, "", {}, 200},
       {"V, 1 copy, peak 8.5, 2000 microbatches", kV, 16, 1, 34, "", {}, 2000},
   };
+  std::vector<Row> rows;
   std::vector<std::function<void()>> afterwards;
   for (const Case& one : cases) {
     if (!options.chooses(one.name)) continue;
@@ -134,11 +166,13 @@ void run_overlap(const Options& options, const Emit& emit) {
     }
     const Row row = plan_row(one.name, problem, options, kMillisecond, baseline_name, baseline);
     emit_row(emit, row);
+    rows.push_back(row);
     if (row.plan && expert && one.microbatches == 20 && !one.hops && !one.unequal && one.shape != kFree) {
       afterwards.push_back(
           [&emit, one, problem, row, expert] { emit_slowdown(emit, one.name, problem, row, *expert); });
     }
   }
+  emit_progress(emit, rows, options.seconds);
   if (!afterwards.empty()) emit("");
   for (const auto& line : afterwards) line();
 }
