@@ -11,7 +11,6 @@
 #include "periodic/find_kernel.h"
 #include "periodic/kernel_program.h"
 #include "periodic/kernel_search.h"
-#include "planner/construct.h"
 
 namespace opweave {
 namespace {
@@ -22,6 +21,12 @@ constexpr std::uint32_t kTrialMicrobatches = 24;
 constexpr std::uint32_t kTrialMicrobatchesPerDevice = 6;
 /// Share of the time for that.
 constexpr double kConstructionShare = 0.15;
+/// Microbatches of the shortest iterations that a kernel is tried for: at least so many, and so many per device, since
+/// a microbatch is about as many periods long as it passes devices.
+constexpr std::uint32_t kFewestMicrobatches = 8;
+constexpr std::uint32_t kFewestMicrobatchesPerDevice = 2;
+/// Share of the time, or of the work, for kernels that are only starts.
+constexpr double kStartShare = 0.2;
 /// Share of the time, or of the work, to shorten the periods of kernels that are not as short as they can be.
 constexpr double kShortenShare = 0.3;
 /// Of it, the share of the solver, and intervals of the largest kernel that it is asked for.
@@ -49,12 +54,8 @@ std::uint32_t trial_microbatches(const Problem& problem) {
 }
 
 Problem trial_problem(const Problem& problem) {
-  const auto lists = periodic::microbatches_by_replica(problem);
-  std::vector<std::uint32_t> counts;
-  for (const auto& list : lists) {
-    const auto share = static_cast<std::uint32_t>(trial_microbatches(problem) / lists.size());
-    counts.push_back(std::min(static_cast<std::uint32_t>(list.size()), std::max(1U, share)));
-  }
+  const std::uint32_t replicas = problem.settings().training.replicas;
+  const std::vector<std::uint32_t> counts(replicas, std::max(1U, trial_microbatches(problem) / replicas));
   return periodic::with_microbatches(problem, counts);
 }
 
@@ -84,6 +85,12 @@ struct PeriodicPlans::Attempt {
 
 bool PeriodicPlans::apply_to(const Problem& problem) {
   return problem.settings().training.microbatches > trial_microbatches(problem);
+}
+
+bool PeriodicPlans::give_starts_to(const Problem& problem) {
+  const auto devices = static_cast<std::uint32_t>(problem.cluster().device_count());
+  const std::uint32_t microbatches = problem.settings().training.microbatches;
+  return microbatches >= std::max(kFewestMicrobatches, kFewestMicrobatchesPerDevice * devices);
 }
 
 /// True if nothing better can come on this placement, but for the ramps.
@@ -134,7 +141,7 @@ std::optional<periodic::Kernel> PeriodicPlans::solve_for_least_period(const peri
 }
 
 /// Searches for shorter periods of the best candidates. Returns the orders tried.
-std::uint64_t PeriodicPlans::shorten_periods(const Budget& budget) {
+std::uint64_t PeriodicPlans::shorten_periods(const Budget& budget, double share_of_work) {
   std::vector<Candidate> tried;
   for (const Candidate& candidate : candidates_) {
     if (tried.size() < kTrials && candidate.kernel.period > periodic::least_period(*candidate.kernel.unit)) {
@@ -147,7 +154,7 @@ std::uint64_t PeriodicPlans::shorten_periods(const Budget& budget) {
     options.seed = options_.seed + i;
     options.max_evaluations = std::numeric_limits<std::uint64_t>::max();
     if (!budget.remaining()) {
-      const double all = static_cast<double>(budget.work_limit().value_or(kDefaultWork)) * kShortenShare;
+      const double all = static_cast<double>(budget.work_limit().value_or(kDefaultWork)) * share_of_work;
       options.max_evaluations = static_cast<std::uint64_t>(all / static_cast<double>(tried.size()));
       evaluations += options.max_evaluations;
     }
@@ -198,13 +205,45 @@ std::uint64_t PeriodicPlans::construct(const Budget& given, const std::function<
   if (incumbent_.makespan() && (!on_first() || given.expired())) return evaluations;
   IncumbentStore store(trial, given, {});
   evaluations += find_candidates(given, trial, false, store);
-  if (!given.expired()) evaluations += shorten_periods(given.share(kShortenShare));
+  if (!given.expired()) evaluations += shorten_periods(given.share(kShortenShare), kShortenShare);
   if (candidates_.empty()) return evaluations;
   const Candidate& best = candidates_.front();
   const auto iteration = periodic::Iteration::create(problem_, best.kernel, best.example.get());
   offer(*iteration, best.method);
   lead_ = incumbent_.makespan() && best.makespan <= *incumbent_.makespan() &&
           (!store.makespan() || iteration->period() <= periodic::distance_of_repetitions(trial, store.schedule()));
+  return evaluations;
+}
+
+std::uint64_t PeriodicPlans::add_starts(const Budget& given, double longest_step, std::vector<Start>& starts) {
+  const Budget budget = given.share(kStartShare).until(&incumbent_.is_final());
+  const Problem trial = trial_problem(problem_);
+  const double times = static_cast<double>(trial.task_count()) / static_cast<double>(problem_.task_count());
+  if (budget.remaining() && *budget.remaining() < times * longest_step) return 0;
+  IncumbentStore store(trial, budget, {});
+  std::uint64_t evaluations = find_candidates(budget, trial, false, store);
+  if (!budget.expired()) evaluations += shorten_periods(budget, kStartShare);
+  for (const Candidate& candidate : candidates_) {
+    const auto same_placement = [&](const Start& start) {
+      const std::vector<ModeIndex>& modes = candidate.kernel.unit->placed().modes();
+      const Problem& one = candidate.kernel.unit->placed().problem();
+      for (std::size_t t = 0; t < problem_.task_count(); ++t) {
+        const Task& task = problem_.task(TaskId(t));
+        if (start.schedule.tasks[t].mode != modes[one.task_of(task.op, task.replica).index()]) return false;
+      }
+      return true;
+    };
+    const auto known = std::find_if(starts.begin(), starts.end(), same_placement);
+    if (known != starts.end()) {
+      if (known->makespan <= candidate.makespan) continue;
+      starts.erase(known);
+    }
+    const auto iteration = periodic::Iteration::create(problem_, candidate.kernel, candidate.example.get());
+    offer(*iteration, candidate.method);
+    const auto behind = std::find_if(starts.begin(), starts.end(),
+                                     [&](const Start& start) { return start.makespan > candidate.makespan; });
+    starts.insert(behind, {iteration->schedule(), candidate.makespan, describe(*iteration, candidate.method)});
+  }
   return evaluations;
 }
 
