@@ -21,8 +21,11 @@ constexpr std::uint32_t kTrialMicrobatches = 24;
 constexpr std::uint32_t kTrialMicrobatchesPerDevice = 6;
 /// Share of the time for that.
 constexpr double kConstructionShare = 0.15;
-/// Microbatches of the shortest iterations that a kernel is tried for: at least so many, and so many per device, since
-/// a microbatch is about as many periods long as it passes devices.
+/// Shorter iterations with at least so many tasks get starts from kernels: smaller ones the order search of the whole
+/// plans as well.
+constexpr std::size_t kFewestTasks = 2000;
+/// Microbatches of the shortest of them: at least so many, and so many per device, since a microbatch is about as many
+/// periods long as it passes devices.
 constexpr std::uint32_t kFewestMicrobatches = 8;
 constexpr std::uint32_t kFewestMicrobatchesPerDevice = 2;
 /// Share of the time, or of the work, for kernels that are only starts.
@@ -90,7 +93,8 @@ bool PeriodicPlans::apply_to(const Problem& problem) {
 bool PeriodicPlans::give_starts_to(const Problem& problem) {
   const auto devices = static_cast<std::uint32_t>(problem.cluster().device_count());
   const std::uint32_t microbatches = problem.settings().training.microbatches;
-  return microbatches >= std::max(kFewestMicrobatches, kFewestMicrobatchesPerDevice * devices);
+  return problem.task_count() >= kFewestTasks &&
+         microbatches >= std::max(kFewestMicrobatches, kFewestMicrobatchesPerDevice * devices);
 }
 
 /// True if nothing better can come on this placement, but for the ramps.
