@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -113,20 +112,9 @@ class Annealing {
 
 /// Starts of the nodes in a schedule of the same placement.
 std::vector<Time> starts_of(const PlacedProblem& placed, const Network& network, const Schedule& schedule) {
-  std::map<std::pair<ValueId, DeviceId>, Time> arrivals;
-  for (const Transfer& transfer : schedule.transfers) {
-    arrivals[{transfer.value, transfer.destination}] = transfer.start.value();
-  }
+  const std::vector<Time> of_items = placed.starts(schedule);
   std::vector<Time> starts(network.node_count);
-  for (Node node = 0; node < network.node_count; ++node) {
-    const ItemId item = network.item_of_node[node];
-    if (placed.is_task(item)) {
-      starts[node] = schedule.tasks[item].start.value();
-    } else {
-      const NecessaryTransfer& transfer = placed.transfer(item);
-      starts[node] = arrivals.at({transfer.value, transfer.destination});
-    }
-  }
+  for (Node node = 0; node < network.node_count; ++node) starts[node] = of_items[network.item_of_node[node]];
   return starts;
 }
 
