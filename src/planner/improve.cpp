@@ -30,7 +30,9 @@ constexpr std::uint64_t kDefaultWork = 200'000;
 constexpr double kRoutingShare = 0.5;
 /// Share of a lone thread that the solver gets beside the searches.
 constexpr double kSolverShare = 0.35;
+/// The same for targets, where they can lead to plans and where they only bound.
 constexpr double kTargetShare = 0.2;
+constexpr double kRelaxedTargetShare = 0.1;
 
 /// Of the time, what the solver gets before the order search on a lone thread.
 constexpr double kFirstShareOfSolver = 0.1;
@@ -80,8 +82,10 @@ void work_on_placement(const Problem& problem, const std::shared_ptr<const routi
   }
   if (solver) {
     Shift& shift = threads == 1 ? shifts.front() : shifts.emplace_back();
-    shift.turns.push_back({std::move(solver), targets ? kSolverShare - kTargetShare / 2 : kSolverShare});
-    if (targets) shift.turns.push_back({std::move(targets), kTargetShare});
+    double on_targets = 0;
+    if (targets) on_targets = targets->is_exact() ? kTargetShare : kRelaxedTargetShare;
+    shift.turns.push_back({std::move(solver), kSolverShare - on_targets / 2});
+    if (targets) shift.turns.push_back({std::move(targets), on_targets});
   }
   run_portfolio(std::move(shifts), budget, incumbent);
 }
