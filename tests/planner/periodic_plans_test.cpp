@@ -38,9 +38,9 @@ TEST(PeriodicPlans, lead_the_plan_of_2000_microbatches_to_the_least_period_with_
 TEST(PeriodicPlans, are_never_longer_with_more_work) {
   // Too little memory for the least period at once.
   const Problem problem =
-      testing::stage_pipeline(testing::StagePipeline{PipelineShape::kV, 4, 40, 1, 1.2, 0.8, 0.1, {2.5, 2.5, 2.5, 2.5}});
+      testing::stage_pipeline(testing::StagePipeline{PipelineShape::kV, 4, 28, 1, 1.2, 0.8, 0.1, {2.5, 2.5, 2.5, 2.5}});
   std::optional<Duration> best;
-  for (const std::uint64_t work : {0U, 100U, 300U, 500U, 700U, 1500U, 3100U, 6300U}) {
+  for (const std::uint64_t work : {0U, 100U, 300U, 500U, 1500U, 3100U}) {
     const PlanResult result = plan(problem, Budget(std::nullopt, work));
     ASSERT_TRUE(result.plan);
     const Duration makespan = result.plan->statistics.makespan;
