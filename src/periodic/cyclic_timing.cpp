@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <limits>
-#include <tuple>
 
 namespace opweave::periodic {
 namespace {
 
 /// Windows after which an order that has not settled is judged by its last one.
-constexpr int kMostWindows = 6;
+constexpr std::size_t kMostWindows = 6;
 
 }  // namespace
 
@@ -16,7 +15,9 @@ CyclicTiming::CyclicTiming(const Kernel& start) : unit_(start.unit), network_(un
   const std::size_t nodes = network_.node_count;
   sequence_ = unit_->nodes();
   window_.resize(nodes);
+  phase_.resize(nodes);
   place_.resize(nodes);
+  ends_.resize(kMostWindows * nodes);
   takes_.resize(nodes);
   gives_.resize(nodes);
   resource_end_.resize(network_.resource_count);
@@ -26,39 +27,25 @@ CyclicTiming::CyclicTiming(const Kernel& start) : unit_(start.unit), network_(un
   starts_.resize(nodes);
 }
 
-Time& CyclicTiming::end_at(std::int64_t window, Node node) {
-  const std::int64_t slot = ((window % depth_) + depth_) % depth_;
-  return ends_[static_cast<std::size_t>(slot) * network_.node_count + node];
-}
-
 bool CyclicTiming::set_order(std::span<const Time> keys, Time period) {
+  period_ = period;
+  for (const Node node : unit_->nodes()) {
+    window_[node] = keys[node] / period - (keys[node] % period < 0 ? 1 : 0);
+    phase_[node] = keys[node] - window_[node] * period;
+  }
   // Ties follow the topological order, which nodes() has and the sort keeps.
   sequence_ = unit_->nodes();
-  std::int64_t first = std::numeric_limits<std::int64_t>::max();
-  std::int64_t last = std::numeric_limits<std::int64_t>::min();
-  for (const Node node : sequence_) {
-    window_[node] = keys[node] / period - (keys[node] % period < 0 ? 1 : 0);
-    first = std::min(first, window_[node]);
-    last = std::max(last, window_[node]);
-  }
-  const auto phase = [&](Node node) { return keys[node] - window_[node] * period; };
-  std::stable_sort(sequence_.begin(), sequence_.end(), [&](Node a, Node b) { return phase(a) < phase(b); });
+  std::stable_sort(sequence_.begin(), sequence_.end(), [&](Node a, Node b) { return phase_[a] < phase_[b]; });
   for (std::size_t i = 0; i < sequence_.size(); ++i) place_[sequence_[i]] = static_cast<std::uint32_t>(i);
   for (const Node node : sequence_) {
     for (const Node before : network_.predecessors[node]) {
-      if (std::tuple(window_[before], place_[before]) > std::tuple(window_[node], place_[node])) return false;
+      if (!is_before(before, node)) return false;
     }
   }
-  depth_ = last - first + 2;
-  ends_.resize(static_cast<std::size_t>(depth_) * network_.node_count);
   now_ = 0;
   std::ranges::fill(resource_end_, std::numeric_limits<Time>::min());
   std::ranges::fill(resource_last_, kNone);
-  // Windows before the first that runs have the times of the keys.
   for (const Node node : sequence_) {
-    for (std::int64_t window = -depth_; window < 0; ++window) {
-      end_at(window, node) = keys[node] + network_.duration[node] + (window - window_[node]) * period;
-    }
     for (const std::uint32_t resource : network_.resources[node]) {
       resource_end_[resource] = std::max(resource_end_[resource], end_at(-1, node));
       resource_last_[resource] = node;
@@ -78,15 +65,12 @@ bool CyclicTiming::fill_memory() {
     takes_[node].clear();
     gives_[node].clear();
   }
+  const auto earlier = [&](Node a, Node b) { return is_before(a, b); };
   for (std::uint32_t h = 0; h < network_.holdings.size(); ++h) {
     const order_search::Holding& holding = network_.holdings[h];
-    const auto is_before = [&](Node a, Node b) {
-      return std::tuple(window_[a], place_[a]) < std::tuple(window_[b], place_[b]);
-    };
     const auto users = network_.users[h];
-    const Node last = *std::max_element(users.begin(), users.end(), is_before);
-    const Node first =
-        holding.maker != kNone ? holding.maker : *std::min_element(users.begin(), users.end(), is_before);
+    const Node last = *std::max_element(users.begin(), users.end(), earlier);
+    const Node first = holding.maker != kNone ? holding.maker : *std::min_element(users.begin(), users.end(), earlier);
     takes_[first].push_back(h);
     gives_[last].push_back(h);
     // Copies of earlier windows that are still held when window 0 begins.
@@ -141,7 +125,7 @@ bool CyclicTiming::run_window() {
       if (!take(claim.pool, claim.bytes)) return false;
     }
     const Time end = start + network_.duration[node];
-    end_at(now_, node) = end;
+    ends_[static_cast<std::size_t>(now_) * network_.node_count + node] = end;
     cause_[node] = cause;
     for (const std::uint32_t resource : network_.resources[node]) {
       resource_end_[resource] = end;
@@ -164,7 +148,7 @@ bool CyclicTiming::run_window() {
 bool CyclicTiming::evaluate(std::span<const Time> keys, Time period) {
   if (!set_order(keys, period) || !fill_memory()) return false;
   is_steady_ = false;
-  for (int i = 0; i < kMostWindows && !is_steady_; ++i) {
+  for (std::size_t i = 0; i < kMostWindows && !is_steady_; ++i) {
     if (!run_window()) return false;
     growth_ = std::numeric_limits<Time>::min();
     Time least = std::numeric_limits<Time>::max();

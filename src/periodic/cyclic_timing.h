@@ -48,21 +48,30 @@ class CyclicTiming {
   };
 
   bool set_order(std::span<const Time> keys, Time period);
+  /// In the order, for one repetition.
+  [[nodiscard]] bool is_before(Node a, Node b) const {
+    return window_[a] != window_[b] ? window_[a] < window_[b] : place_[a] < place_[b];
+  }
   bool fill_memory();
   bool run_window();
-  [[nodiscard]] Time& end_at(std::int64_t window, Node node);
+  /// Windows before the first that runs have the times of the keys.
+  [[nodiscard]] Time end_at(std::int64_t window, Node node) const {
+    if (window >= 0) return ends_[static_cast<std::size_t>(window) * network_.node_count + node];
+    return phase_[node] + network_.duration[node] + window * period_;
+  }
   void free_later(std::uint32_t pool, std::int64_t bytes, Time time, Node node);
 
   std::shared_ptr<const Unit> unit_;
   const Network& network_;
   std::vector<Node> sequence_;
   std::vector<std::int64_t> window_;               ///< by node
+  std::vector<Time> phase_;                        ///< by node
   std::vector<std::uint32_t> place_;               ///< in the sequence, by node
   std::vector<std::vector<std::uint32_t>> takes_;  ///< by node: holdings that begin with it
   std::vector<std::vector<std::uint32_t>> gives_;  ///< by node: holdings whose last user it is
   std::int64_t now_ = 0;                           ///< window that runs
-  std::int64_t depth_ = 1;                         ///< windows that are remembered
-  std::vector<Time> ends_;                         ///< depth_ windows of node_count
+  Time period_ = 1;                                ///< of what was before the first window that runs
+  std::vector<Time> ends_;                         ///< of the windows that run, node_count each
   std::vector<Time> resource_end_;
   std::vector<Node> resource_last_;
   std::vector<PoolState> pools_;

@@ -10,9 +10,11 @@
 namespace opweave::periodic {
 namespace {
 
-/// Temperature at the beginning and at the end, in mean durations of a node.
+/// Temperature at the beginning and at the end of a round, in mean durations of a node.
 constexpr double kHottest = 0.5;
 constexpr double kColdest = 0.005;
+/// Evaluations of a round, for each node.
+constexpr std::uint64_t kRound = 60;
 /// Cost of all memory held on average, in periods: the slope where many orders share a period.
 constexpr double kHeldWeight = 0.3;
 /// Of the changes, those of a node on the critical cycle.
@@ -38,19 +40,26 @@ class Search {
 
   void run(const Budget& budget, std::uint64_t evaluations, const std::function<void(const Kernel&)>& on_improvement) {
     const Time least = least_period(unit_);
-    Time best = current_.period;
-    if (movable_.size() < 2 || best <= least) return;
+    if (movable_.size() < 2 || current_.period <= least) return;
+    Kernel best = current_;
     double cost = cost_of(current_);
     trace_critical_cycle();
     const double cooling = std::log(kColdest / kHottest);
+    const std::uint64_t round = std::min(evaluations, kRound * unit_.nodes().size());
     const std::optional<double> seconds = budget.remaining();
     double time_share = 0;
-    for (std::uint64_t i = 0; i < evaluations && best > least; ++i) {
+    for (std::uint64_t i = 0; i < evaluations && best.period > least; ++i) {
       if (i % kEvaluationsPerClockReading == 0) {
         if (budget.expired()) return;
-        if (seconds) time_share = 1 - *budget.remaining() / std::max(1e-9, *seconds);
+        if (seconds && i < round) time_share = 1 - *budget.remaining() / std::max(1e-9, *seconds);
       }
-      const double done = std::max(time_share, static_cast<double>(i) / static_cast<double>(evaluations));
+      if (i > 0 && i % round == 0) {
+        time_share = 0;  // matters where there is no time for one round
+        current_ = best;
+        cost = cost_of(current_);
+        critical_.clear();
+      }
+      const double done = std::max(time_share, static_cast<double>(i % round) / static_cast<double>(round));
       const double heat = mean_duration_ * kHottest * std::exp(cooling * done);
       keys_ = current_.starts;
       const bool changed = change();
@@ -63,9 +72,9 @@ class Search {
       cost = reached;
       current_ = std::move(next);
       trace_critical_cycle();
-      if (current_.period < best && timing_.is_steady() && is_valid(current_)) {
-        best = current_.period;
-        on_improvement(current_);
+      if (current_.period < best.period && timing_.is_steady() && is_valid(current_)) {
+        best = current_;
+        on_improvement(best);
       }
     }
   }

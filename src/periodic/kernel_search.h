@@ -11,7 +11,8 @@ namespace opweave::periodic {
 
 struct KernelSearchOptions {
   std::uint64_t seed = 1;
-  /// Orders to try; the search cools down over them or the time of the budget, whichever ends first.
+  /// Orders to try. The search cools down over a fixed number of them, again and again from the best; only once where
+  /// they or the time of the budget do not suffice.
   std::uint64_t max_evaluations = 100'000;
 };
 
