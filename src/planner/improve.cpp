@@ -13,6 +13,7 @@
 #include "planner/improve_routes.h"
 #include "planner/portfolio.h"
 #include "planner/search_lanes.h"
+#include "planner/target_lane.h"
 
 namespace opweave {
 namespace {
@@ -30,6 +31,9 @@ constexpr std::uint64_t kDefaultWork = 200'000;
 constexpr double kRoutingShare = 0.5;
 /// Share of a lone thread that the solver gets beside the searches.
 constexpr double kSolverShare = 0.35;
+/// The same for targets, where they can lead to plans and where they only bound.
+constexpr double kTargetShare = 0.2;
+constexpr double kRelaxedTargetShare = 0.1;
 
 /// Of the time, what the solver gets before the order search on a lone thread.
 constexpr double kFirstShareOfSolver = 0.1;
@@ -53,11 +57,20 @@ std::unique_ptr<ExactLane> solver_lane(const Problem& problem, bool solves_whole
   return lane->is_done() ? nullptr : std::move(lane);
 }
 
+/// CP-SAT on targets, if it is allowed, there, and of use.
+std::unique_ptr<TargetLane> target_lane(const Problem& problem, const PlannerOptions& options,
+                                        IncumbentStore& incumbent) {
+  if (options.method == Method::kHeuristic || !TargetLane::applies_to(problem)) return nullptr;
+  auto lane = std::make_unique<TargetLane>(problem, options.seed, incumbent);
+  return lane->is_done() ? nullptr : std::move(lane);
+}
+
 /// Open placement, by the clock: searches on every thread, the solver on one of them, or beside the search on a lone
 /// one.
 void work_on_placement(const Problem& problem, const std::shared_ptr<const routing::Model>& model, const Budget& budget,
                        const PlannerOptions& options, IncumbentStore& incumbent) {
   const unsigned threads = std::max(1U, options.threads);
+  auto targets = target_lane(problem, options, incumbent);
   auto solver = solver_lane(problem, ExactLane::size(problem) <= kMostIntervals, options, incumbent);
   const unsigned searching = threads > 1 && solver ? threads - 1 : threads;
   std::vector<Shift> shifts(searching);
@@ -68,10 +81,12 @@ void work_on_placement(const Problem& problem, const std::shared_ptr<const routi
           {std::make_unique<OrderLane>(problem, options.seed + 1000 * (i + 1), incumbent), 1 - kRoutingShare});
     }
   }
-  if (solver && threads == 1) {
-    shifts.front().turns.push_back({std::move(solver), kSolverShare});
-  } else if (solver) {
-    shifts.emplace_back().turns.push_back({std::move(solver), 1});
+  if (solver) {
+    Shift& shift = threads == 1 ? shifts.front() : shifts.emplace_back();
+    double on_targets = 0;
+    if (targets) on_targets = targets->is_exact() ? kTargetShare : kRelaxedTargetShare;
+    shift.turns.push_back({std::move(solver), kSolverShare - on_targets / 2});
+    if (targets) shift.turns.push_back({std::move(targets), on_targets});
   }
   run_portfolio(std::move(shifts), budget, incumbent);
 }
