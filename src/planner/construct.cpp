@@ -22,8 +22,8 @@ namespace {
 
 /// Shares of a microbatch's critical path at which a window may let the next one in.
 constexpr double kProgress[] = {0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
-/// Of the priority rules for repeated microbatches those that differ under a window.
-constexpr std::size_t kRules = 3;
+/// Of the priority rules for repeated microbatches those that differ under a window: not "longest tail".
+constexpr std::size_t kRules[] = {0, 1, 2, 4};
 /// Placements that get a rough look at their windows, and of those, as ranked by it, the ones whose windows are tuned.
 constexpr std::size_t kScannedPlacements = 12;
 constexpr std::size_t kTunedPlacements = 3;
@@ -172,7 +172,7 @@ class Constructor {
       for (std::size_t progress = 0; progress < std::size(kProgress); ++progress) {
         if (progress != at.progress) improved |= try_window(candidate, at.window, progress, at.rule);
       }
-      for (std::size_t rule = 0; rule < kRules; ++rule) {
+      for (const std::size_t rule : kRules) {
         if (rule != at.rule) improved |= try_window(candidate, at.window, at.progress, rule);
       }
     }

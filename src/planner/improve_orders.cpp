@@ -17,8 +17,8 @@ constexpr std::size_t kTrials = 3;
 /// Share of the budget that all trials get together.
 constexpr double kTrialShare = 0.3;
 /// Temperatures of the order search to choose from, in mean durations. A start that was built for
-/// operators wants little heat; one that was built for whole stages must be taken apart first.
-constexpr double kHeats[] = {4, 1};
+/// operators wants little heat; one that was built for whole stages must be taken apart first (docs/order-search.md).
+constexpr double kHeats[] = {4, 0.4};
 /// Seconds between two offers of one lane: an offer costs a full check.
 constexpr double kOfferInterval = 0.2;
 
