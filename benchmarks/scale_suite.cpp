@@ -106,6 +106,55 @@ void emit_growth(const Options& options, const Emit& emit) {
   emit(fmt::format("| exponent | {:.2f} | {:.2f} |", exponent(first), exponent(steps)));
 }
 
+/// Equal layers of the tables of repeated blocks.
+constexpr std::size_t kLayers[] = {1, 8, 61};
+/// A plan is nearly the final one if it is longer by this share.
+constexpr double kNearly = 0.01;
+
+/// When the first plan was there that is nearly as good as the last.
+double nearly_final_s(const std::vector<Incumbent>& trajectory) {
+  for (const Incumbent& incumbent : trajectory) {
+    const double last = static_cast<double>(trajectory.back().makespan.value());
+    if (static_cast<double>(incumbent.makespan.value()) <= last * (1 + kNearly)) return incumbent.seconds;
+  }
+  return 0;
+}
+
+void emit_equal_layers(const Options& options, const Emit& emit) {
+  emit("");
+  emit(
+      "Equal layers of a transformer, one microbatch, free placement: what more of the same block costs. A plan is "
+      "nearly final if it is at most 1 % longer than the last one.");
+  emit("");
+  emit(
+      "| instance | layers | operators | first plan s | nearly final after s | per operator ms | makespan ms | per "
+      "layer ms |");
+  emit("|---|---|---|---|---|---|---|---|");
+  constexpr std::int64_t kGigabyte = 1'000'000'000;
+  struct Block {
+    const char* name;
+    TransformerInstance instance;
+  };
+  const Block blocks[] = {{"inference, 300 GB/s", {1, 32, 16, false, 8, 300 * kGigabyte}},
+                          {"inference, 10 GB/s", {1, 32, 16, false, 8, 10 * kGigabyte}},
+                          {"training, 50 GB/s", {1, 32, 16, true, 8, 50 * kGigabyte}}};
+  for (const Block& block : blocks) {
+    if (!options.chooses(fmt::format("equal layers, {}", block.name))) continue;
+    for (const std::size_t layers : kLayers) {
+      TransformerInstance instance = block.instance;
+      instance.layers = layers;
+      const Problem problem = instance.problem();
+      const Row row = plan_row(instance.name(), problem, options, 1e6, "-", std::nullopt);
+      if (!row.plan) continue;
+      const double seconds = nearly_final_s(row.plan->provenance.trajectory);
+      emit(fmt::format("| {} | {} | {} | {:.3f} | {:.3f} | {:.3f} | {:.2f} | {:.2f} |", block.name, layers,
+                       problem.task_count(), row.first_plan_s, seconds,
+                       1e3 * seconds / static_cast<double>(problem.task_count()), *row.ours,
+                       *row.ours / static_cast<double>(layers)));
+    }
+  }
+}
+
 }  // namespace
 
 void run_scale(const Options& options, const Emit& emit) {
@@ -138,6 +187,7 @@ void run_scale(const Options& options, const Emit& emit) {
     const double baseline = static_cast<double>(listed.plan->statistics.makespan.value()) / 1e6;
     emit_row(emit, plan_row(instance.name(), problem, options, 1e6, "list schedule", baseline));
   }
+  emit_equal_layers(options, emit);
   if (options.chooses("growth")) emit_growth(options, emit);
 }
 

@@ -52,17 +52,21 @@ CpFormulation::CpFormulation(std::shared_ptr<const ScheduleSpace> space, std::op
     : space_(std::move(space)),
       problem_(space_->problem()),
       frame_(whole(*space_, upper_bound.value_or(space_->horizon()), floor)),
-      is_whole_(true) {
+      is_whole_(true),
+      placement_(*space_, model_) {
   build();
 }
 
 CpFormulation::CpFormulation(std::shared_ptr<const ScheduleSpace> space, Frame frame)
-    : space_(std::move(space)), problem_(space_->problem()), frame_(std::move(frame)), is_whole_(false) {
+    : space_(std::move(space)),
+      problem_(space_->problem()),
+      frame_(std::move(frame)),
+      is_whole_(false),
+      placement_(*space_, model_) {
   build();
 }
 
 void CpFormulation::build() {
-  add_placement();
   add_tasks();
   add_shipments();
   add_precedence();
@@ -97,68 +101,8 @@ CpModel::Variable CpFormulation::add_variable(std::int64_t lower, std::int64_t u
   return model_.add_variable(lower, upper);
 }
 
-CpFormulation::Truth CpFormulation::option_chosen(GroupId group, std::uint32_t option) const {
-  return chosen_[group.index()][option];
-}
-
-CpFormulation::Truth CpFormulation::group_placed_on(GroupId group, DeviceId device) const {
-  const auto& places = on_[group.index()];
-  const auto found = std::lower_bound(places.begin(), places.end(), device,
-                                      [](const auto& place, DeviceId wanted) { return place.first < wanted; });
-  return found != places.end() && found->first == device ? found->second : Truth{};
-}
-
 CpFormulation::Truth CpFormulation::placed_on(TaskId task, DeviceId device) const {
-  return group_placed_on(problem_.group_of(task), device);
-}
-
-void CpFormulation::add_placement() {
-  chosen_.resize(problem_.group_count());
-  on_.resize(problem_.group_count());
-  for (std::size_t g = 0; g < problem_.group_count(); ++g) {
-    const GroupId group(g);
-    const std::size_t count = space_->options(group).size();
-    if (count == 1) {
-      chosen_[g] = {Truth{true, std::nullopt}};
-    } else if (count == 2) {
-      const Literal first = model_.add_literal();
-      chosen_[g] = {Truth{true, first}, Truth{true, first.negated()}};
-    } else {
-      std::vector<Literal> literals;
-      for (std::size_t o = 0; o < count; ++o) {
-        literals.push_back(model_.add_literal());
-        chosen_[g].push_back({true, literals.back()});
-      }
-      model_.add_choice(CpModel::Choice::Kind::kExactlyOne, std::move(literals));
-    }
-    for (const DeviceId device : space_->devices(group)) {
-      const std::vector<std::uint32_t> options = space_->options_on(group, device);
-      if (options.size() == count) {
-        on_[g].emplace_back(device, Truth{true, std::nullopt});
-      } else if (options.size() == 1) {
-        on_[g].emplace_back(device, chosen_[g][options.front()]);
-      } else {
-        const Literal placed = model_.add_literal();
-        std::vector<Literal> any = {placed.negated()};
-        for (const std::uint32_t o : options) {
-          model_.add_implication({*chosen_[g][o].literal}, placed);
-          any.push_back(*chosen_[g][o].literal);
-        }
-        model_.add_choice(CpModel::Choice::Kind::kAtLeastOne, std::move(any));
-        on_[g].emplace_back(device, Truth{true, placed});
-      }
-    }
-  }
-  for (std::size_t g = 0; g < problem_.group_count(); ++g) {
-    for (const GroupId other : problem_.apart_from(GroupId(g))) {
-      if (other.index() <= g) continue;
-      for (const auto& [device, placed] : on_[g]) {
-        const Truth also = group_placed_on(other, device);
-        if (!also.can_hold) continue;
-        model_.add_choice(CpModel::Choice::Kind::kAtMostOne, {literal_of(placed), literal_of(also)});
-      }
-    }
-  }
+  return placement_.on(problem_.group_of(task), device);
 }
 
 void CpFormulation::add_tasks() {
@@ -193,7 +137,7 @@ CpModel::Interval CpFormulation::interval_of(TaskId task, std::uint32_t option) 
   if (!interval) {
     const TaskParts& parts = tasks_[task.index()];
     interval = model_.add_interval(parts.start, constant(space_->duration(task, option)), parts.end,
-                                   option_chosen(problem_.group_of(task), option).literal);
+                                   placement_.chosen(problem_.group_of(task), option).literal);
   }
   return *interval;
 }
@@ -428,7 +372,7 @@ void CpFormulation::add_objective() {
         }
       }
       std::vector<Literal> when;
-      if (behind > tail && add_condition(when, option_chosen(problem_.group_of(task), o))) {
+      if (behind > tail && add_condition(when, placement_.chosen(problem_.group_of(task), o))) {
         model_.add_order(end, makespan, behind, std::move(when));
       }
     }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "exact/cp_model.h"
+#include "exact/cp_placement.h"
 #include "exact/retime.h"
 #include "exact/schedule_space.h"
 
@@ -72,12 +73,8 @@ class CpFormulation {
   using Literal = CpModel::Literal;
   using Role = Frame::Role;
 
-  /// Never, always, or when a literal holds.
-  struct Truth {
-    bool can_hold = false;
-    std::optional<Literal> literal;  ///< nothing and can_hold = always
-    [[nodiscard]] bool is_always() const { return can_hold && !literal; }
-  };
+  using Truth = CpPlacement::Truth;
+
   struct TaskParts {
     Affine start;
     Affine end;
@@ -107,7 +104,6 @@ class CpFormulation {
   };
 
   void build();
-  void add_placement();
   void add_tasks();
   void add_shipments();
   void add_shipment(std::size_t index);
@@ -138,16 +134,13 @@ class CpFormulation {
 
   [[nodiscard]] Role role(TaskId task) const { return frame_.tasks[task.index()]; }
   [[nodiscard]] bool is_later(TaskId task) const { return role(task) == Role::kLater; }
-  [[nodiscard]] Truth option_chosen(GroupId group, std::uint32_t option) const;
   [[nodiscard]] Truth placed_on(TaskId task, DeviceId device) const;
-  [[nodiscard]] Truth group_placed_on(GroupId group, DeviceId device) const;
   [[nodiscard]] CpModel::Interval interval_of(TaskId task, std::uint32_t option);
   [[nodiscard]] CpModel::Interval interval_of_shipment(std::size_t shipment, std::size_t source);
   [[nodiscard]] static Affine constant(std::int64_t value) { return {std::nullopt, value}; }
   /// False if the condition never holds.
   static bool add_condition(std::vector<Literal>& when, const Truth& truth);
   [[nodiscard]] Literal literal_of(const Truth& truth);
-  [[nodiscard]] static bool holds(const Truth& truth, std::span<const std::int64_t> values);
   [[nodiscard]] static std::int64_t value_of(const Affine& affine, std::span<const std::int64_t> values);
 
   std::shared_ptr<const ScheduleSpace> space_;
@@ -155,8 +148,7 @@ class CpFormulation {
   Frame frame_;
   bool is_whole_;
   CpModel model_;
-  std::vector<std::vector<Truth>> chosen_;                   ///< x: by group and option
-  std::vector<std::vector<std::pair<DeviceId, Truth>>> on_;  ///< z: by group, ascending devices
+  CpPlacement placement_;
   std::vector<TaskParts> tasks_;
   std::vector<ShipmentParts> shipments_;
   std::vector<std::vector<std::optional<CpModel::Interval>>> task_intervals_;

@@ -13,7 +13,7 @@ void CpFormulation::add_memory() {
     const ValueId value(v);
     if (problem_.size(value) == Bytes()) continue;
     const auto settle = [&](TaskId task) {
-      for (const auto& [device, placed] : on_[problem_.group_of(task).index()]) {
+      for (const auto& [device, placed] : placement_.places(problem_.group_of(task))) {
         std::vector<ValueId>& values = values_on[device.index()];
         if (values.empty() || values.back() != value) values.push_back(value);
       }
@@ -47,7 +47,7 @@ std::int64_t CpFormulation::add_persistent(DeviceId device, std::vector<Demand>&
     std::vector<Literal> homes;
     bool is_always = false;
     for (const GroupId group : persistent.groups) {
-      const Truth placed = group_placed_on(group, device);
+      const Truth placed = placement_.on(group, device);
       is_always = is_always || placed.is_always();
       if (placed.literal) homes.push_back(*placed.literal);
     }

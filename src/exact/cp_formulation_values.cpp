@@ -5,11 +5,6 @@
 
 namespace opweave::exact {
 
-bool CpFormulation::holds(const Truth& truth, std::span<const std::int64_t> values) {
-  if (!truth.literal) return truth.can_hold;
-  return (values[static_cast<std::size_t>(truth.literal->variable())] != 0) != truth.literal->is_negated();
-}
-
 std::int64_t CpFormulation::value_of(const Affine& affine, std::span<const std::int64_t> values) {
   return affine.offset + (affine.variable ? values[static_cast<std::size_t>(*affine.variable)] : 0);
 }
@@ -21,28 +16,10 @@ std::vector<std::int64_t> CpFormulation::values_of(const Schedule& schedule) con
   const auto set = [&](const Affine& affine, std::int64_t value) {
     if (affine.variable) values[static_cast<std::size_t>(*affine.variable)] = value - affine.offset;
   };
-  const auto decide = [&](const Truth& truth, bool value) {
-    if (truth.literal) {
-      values[static_cast<std::size_t>(truth.literal->variable())] = value != truth.literal->is_negated() ? 1 : 0;
-    }
-  };
   const std::int64_t unit = space_->unit().length.value();
   const auto ticks = [&](Duration time) { return time.value() / unit; };
 
-  std::vector<std::uint32_t> option_of(problem_.group_count());
-  for (std::size_t g = 0; g < problem_.group_count(); ++g) {
-    const TaskId first = problem_.tasks_of(GroupId(g)).front();
-    const ModeIndex mode = schedule.tasks[first.index()].mode;
-    const auto count = static_cast<std::uint32_t>(chosen_[g].size());
-    while (option_of[g] + 1 < count && space_->mode(first, option_of[g]) != mode) ++option_of[g];
-    for (std::uint32_t o = 0; o < count; ++o) {
-      if (count != 2 || o == 0) decide(chosen_[g][o], o == option_of[g]);
-    }
-    for (const auto& [device, placed] : on_[g]) {
-      const auto& devices = space_->options(GroupId(g))[option_of[g]].devices;
-      decide(placed, std::binary_search(devices.begin(), devices.end(), device));
-    }
-  }
+  const std::vector<std::uint32_t> option_of = placement_.express(*space_, schedule, values);
   std::int64_t makespan = frame_.floor;
   for (std::size_t t = 0; t < problem_.task_count(); ++t) {
     if (is_later(TaskId(t))) continue;
@@ -60,16 +37,16 @@ std::vector<std::int64_t> CpFormulation::values_of(const Schedule& schedule) con
     const ShipmentParts& parts = shipments_[s];
     if (frame_.shipments[s] == Role::kLater) continue;
     const Transfer* transfer = transfer_of[s];
-    decide(parts.present, transfer != nullptr);
+    parts.present.decide(transfer != nullptr, values);
     if (transfer == nullptr) {
       if (parts.from.size() > 1) {
-        for (const Truth& from : parts.from) decide(from, false);
+        for (const Truth& from : parts.from) from.decide(false, values);
       }
       continue;
     }
     const auto& sources = space_->shipments()[s].sources;
     for (std::size_t k = 0; k < sources.size(); ++k) {
-      if (parts.from.size() > 1) decide(parts.from[k], sources[k].device == transfer->source);
+      if (parts.from.size() > 1) parts.from[k].decide(sources[k].device == transfer->source, values);
       if (sources[k].device != transfer->source) continue;
       // A transfer that starts with its producer's end in the model has no start of its own.
       const bool has_own_start =
@@ -81,7 +58,7 @@ std::vector<std::int64_t> CpFormulation::values_of(const Schedule& schedule) con
   }
   for (const PersistentParts& persistent : persistent_) {
     const bool lives = std::any_of(persistent.groups.begin(), persistent.groups.end(), [&](GroupId group) {
-      return holds(group_placed_on(group, persistent.device), values);
+      return placement_.on(group, persistent.device).holds(values);
     });
     values[static_cast<std::size_t>(persistent.literal)] = lives ? 1 : 0;
   }
@@ -91,12 +68,12 @@ std::vector<std::int64_t> CpFormulation::values_of(const Schedule& schedule) con
     std::int64_t last = 0;
     for (std::size_t i = 0; i < residence.ends.size(); ++i) {
       const auto& [end, counts] = residence.ends[i];
-      if (!holds(counts, values)) continue;
+      if (!counts.holds(values)) continue;
       is_present = true;
       last = std::max(last, value_of(end, values));
       if (residence.start) first = std::min(first, value_of(residence.starts[i], values));
     }
-    if (residence.present) decide({true, residence.present}, is_present);
+    if (residence.present) Truth{true, residence.present}.decide(is_present, values);
     if (residence.start) values[static_cast<std::size_t>(*residence.start)] = first;
     if (residence.end) {
       auto& value = values[static_cast<std::size_t>(*residence.end)];
@@ -112,7 +89,7 @@ std::vector<std::int64_t> CpFormulation::values_of(const Schedule& schedule) con
   for (const CpModel::Linear& linear : model_.linears()) {
     if (linear.terms.empty() || linear.terms.front().variable != makespan_) continue;
     const bool counts = std::all_of(linear.when.begin(), linear.when.end(), [&](Literal l) {
-      return holds({true, l}, values);
+      return Truth{true, l}.holds(values);
     });
     std::int64_t least = linear.lower;
     for (std::size_t i = 1; i < linear.terms.size(); ++i) {
@@ -136,8 +113,7 @@ RoughSchedule CpFormulation::read(std::span<const std::int64_t> values) const {
   rough.modes.resize(problem_.task_count());
   rough.starts.resize(problem_.task_count());
   for (std::size_t g = 0; g < problem_.group_count(); ++g) {
-    std::uint32_t option = 0;
-    while (option + 1 < chosen_[g].size() && !holds(chosen_[g][option], values)) ++option;
+    const std::uint32_t option = placement_.option(GroupId(g), values);
     for (const TaskId task : problem_.tasks_of(GroupId(g))) rough.modes[task.index()] = space_->mode(task, option);
   }
   std::int64_t frame_end = frame_.later_from;
@@ -148,10 +124,10 @@ RoughSchedule CpFormulation::read(std::span<const std::int64_t> values) const {
   }
   for (std::size_t s = 0; s < shipments_.size(); ++s) {
     const ShipmentParts& parts = shipments_[s];
-    if (frame_.shipments[s] == Role::kLater || !holds(parts.present, values)) continue;
+    if (frame_.shipments[s] == Role::kLater || !parts.present.holds(values)) continue;
     const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
     for (std::size_t k = 0; k < parts.from.size(); ++k) {
-      if (!holds(parts.from[k], values)) continue;
+      if (!parts.from[k].holds(values)) continue;
       rough.transfers.push_back({shipment.value, shipment.sources[k].device, shipment.destination,
                                  nanoseconds(value_of(parts.start, values))});
     }

@@ -6,12 +6,14 @@
 
 #include "coarsen/merging.h"
 #include "heuristics/routing_search.h"
+#include "planner/doubling_parts.h"
 #include "planner/exact_lane.h"
 #include "planner/improve_levels.h"
 #include "planner/improve_orders.h"
 #include "planner/improve_routes.h"
 #include "planner/portfolio.h"
 #include "planner/search_lanes.h"
+#include "planner/target_lane.h"
 
 namespace opweave {
 namespace {
@@ -29,6 +31,9 @@ constexpr std::uint64_t kDefaultWork = 200'000;
 constexpr double kRoutingShare = 0.5;
 /// Share of a lone thread that the solver gets beside the searches.
 constexpr double kSolverShare = 0.35;
+/// The same for targets, where they can lead to plans and where they only bound.
+constexpr double kTargetShare = 0.2;
+constexpr double kRelaxedTargetShare = 0.1;
 
 /// Of the time, what the solver gets before the order search on a lone thread.
 constexpr double kFirstShareOfSolver = 0.1;
@@ -52,11 +57,20 @@ std::unique_ptr<ExactLane> solver_lane(const Problem& problem, bool solves_whole
   return lane->is_done() ? nullptr : std::move(lane);
 }
 
+/// CP-SAT on targets, if it is allowed, there, and of use.
+std::unique_ptr<TargetLane> target_lane(const Problem& problem, const PlannerOptions& options,
+                                        IncumbentStore& incumbent) {
+  if (options.method == Method::kHeuristic || !TargetLane::applies_to(problem)) return nullptr;
+  auto lane = std::make_unique<TargetLane>(problem, options.seed, incumbent);
+  return lane->is_done() ? nullptr : std::move(lane);
+}
+
 /// Open placement, by the clock: searches on every thread, the solver on one of them, or beside the search on a lone
 /// one.
 void work_on_placement(const Problem& problem, const std::shared_ptr<const routing::Model>& model, const Budget& budget,
                        const PlannerOptions& options, IncumbentStore& incumbent) {
   const unsigned threads = std::max(1U, options.threads);
+  auto targets = target_lane(problem, options, incumbent);
   auto solver = solver_lane(problem, ExactLane::size(problem) <= kMostIntervals, options, incumbent);
   const unsigned searching = threads > 1 && solver ? threads - 1 : threads;
   std::vector<Shift> shifts(searching);
@@ -67,18 +81,20 @@ void work_on_placement(const Problem& problem, const std::shared_ptr<const routi
           {std::make_unique<OrderLane>(problem, options.seed + 1000 * (i + 1), incumbent), 1 - kRoutingShare});
     }
   }
-  if (solver && threads == 1) {
-    shifts.front().turns.push_back({std::move(solver), kSolverShare});
-  } else if (solver) {
-    shifts.emplace_back().turns.push_back({std::move(solver), 1});
+  if (solver) {
+    Shift& shift = threads == 1 ? shifts.front() : shifts.emplace_back();
+    double on_targets = 0;
+    if (targets) on_targets = targets->is_exact() ? kTargetShare : kRelaxedTargetShare;
+    shift.turns.push_back({std::move(solver), kSolverShare - on_targets / 2});
+    if (targets) shift.turns.push_back({std::move(targets), on_targets});
   }
   run_portfolio(std::move(shifts), budget, incumbent);
 }
 
 /// Fixed placement, or too large a problem to change it, by the clock: the order search, and the solver where the
 /// problem is small enough for a proof.
-void work_on_order(const Problem& problem, const Budget& budget, PlannerOptions options,
-                   const std::vector<Start>& starts, IncumbentStore& incumbent) {
+void work_on_order(const Problem& problem, const Budget& budget, PlannerOptions options, std::vector<Start> starts,
+                   IncumbentStore& incumbent) {
   const bool is_small = ExactLane::size(problem) <= kMostIntervalsOfOrder;
   auto solver = is_small ? solver_lane(problem, true, options, incumbent) : nullptr;
   const Budget until_final = budget.until(&incumbent.is_final());
@@ -115,28 +131,42 @@ void work_on_levels(const Problem& problem, const Budget& budget, const PlannerO
       improve_levels(problem, until_final.share(kShareOfLevels), step, options, first, incumbent);
   if (until_final.expired() || *until_final.remaining() < step) return;
   // Other placements have had their chance there.
-  improve_orders(problem, until_final, options, {better ? std::move(*better) : first}, std::nullopt, incumbent);
+  std::vector<Start> starts = {better ? std::move(*better) : first};
+  improve_orders(problem, until_final, options, starts, std::nullopt, incumbent);
+}
+
+/// A limited number of evaluations, or a customary one. The starts get better, and come best first.
+void improve_with_work(const Problem& problem, const std::shared_ptr<const routing::Model>& model, const Budget& budget,
+                       const PlannerOptions& options, std::vector<Start>& starts, std::optional<std::uint64_t> work,
+                       IncumbentStore& incumbent) {
+  if (!model) return improve_orders(problem, budget, options, starts, work, incumbent);
+  const std::uint64_t all = work.value_or(kDefaultWork);
+  const double share = model->needs_exact_timing() ? kRoutingShare : 1;
+  const auto on_routes = static_cast<std::uint64_t>(static_cast<double>(all) * share);
+  starts = {improve_routes(model, budget, options, starts.front(), on_routes, incumbent)};
+  if (share < 1 && !incumbent.is_optimal() && !budget.expired()) {
+    improve_orders(problem, budget, options, starts, all - on_routes, incumbent);
+  }
 }
 
 }  // namespace
 
 void improve(const Problem& problem, const Budget& budget, const PlannerOptions& options,
              const Construction& construction, std::optional<std::uint64_t> work, IncumbentStore& incumbent) {
-  const std::vector<Start>& starts = construction.starts;
-  if (starts.empty() || (work && *work == 0)) return;
+  if (construction.starts.empty()) return;
   const std::shared_ptr<const routing::Model> model = routing_model(problem);
   if (!work && budget.remaining()) {
     if (model) return work_on_placement(problem, model, budget, options, incumbent);
     if (has_levels(problem)) return work_on_levels(problem, budget, options, construction, incumbent);
-    return work_on_order(problem, budget, options, starts, incumbent);
+    return work_on_order(problem, budget, options, construction.starts, incumbent);
   }
-  if (!model) return improve_orders(problem, budget, options, starts, work, incumbent);
-  const std::uint64_t all = work.value_or(kDefaultWork);
-  const double share = model->needs_exact_timing() ? kRoutingShare : 1;
-  const auto on_routes = static_cast<std::uint64_t>(static_cast<double>(all) * share);
-  const Start best = improve_routes(model, budget, options, starts.front(), on_routes, incumbent);
-  if (share < 1 && !incumbent.is_optimal() && !budget.expired()) {
-    improve_orders(problem, budget, options, {best}, all - on_routes, incumbent);
+  std::vector<Start> starts = construction.starts;
+  if (!work) return improve_with_work(problem, model, budget, options, starts, work, incumbent);
+  PlannerOptions own = options;
+  for (const std::uint64_t part : doubling_parts(*work)) {
+    if (incumbent.is_optimal() || budget.expired()) return;
+    improve_with_work(problem, model, budget, own, starts, part, incumbent);
+    ++own.seed;
   }
 }
 

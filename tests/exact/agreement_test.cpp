@@ -8,6 +8,7 @@
 
 #include "exact/cp_formulation.h"
 #include "exact/disjunctive_mip.h"
+#include "exact/lag_program.h"
 #include "exact/random_schedule.h"
 #include "exact/solve.h"
 #include "exact/time_indexed_mip.h"
@@ -121,6 +122,44 @@ INSTANTIATE_TEST_SUITE_P(Methods, ExactAgreement,
                            return name;
                          });
 
+// The program leaves out waiting of transfers and most memory: it may say yes too early, and never no too late.
+TEST(LagProgramAgreement, refutes_what_brute_force_refutes_and_never_more) {
+  if (const std::string reason = cp_sat_engine()->unavailable_because(); !reason.empty()) GTEST_SKIP() << reason;
+  int exact = 0;
+  int relaxed = 0;
+  int tight = 0;
+  for_each_random_problem(instance_count(260), [&](const Problem& problem, const std::optional<Schedule>& best) {
+    if (!best) return;
+    const auto space = std::make_shared<const ScheduleSpace>(problem, exact_unit(problem));
+    const std::int64_t optimum = space->unit().ticks(best->makespan(problem));
+    const auto ask = [&](std::int64_t target) {
+      const auto program = std::make_shared<const LagProgram>(space, target);
+      const std::shared_ptr<const CpModel> model(program, &program->model());
+      const Claim<CpModel> claim = run<CpModel>(cp_sat_engine(), model, {});
+      EXPECT_TRUE(claim.status == EngineStatus::kOptimal || claim.status == EngineStatus::kInfeasible)
+          << to_string(claim.status) << claim.message;
+      return claim.has_solution() ? std::optional(program->read(claim.values)) : std::nullopt;
+    };
+    const auto met = ask(optimum);
+    ASSERT_TRUE(met);
+    const bool refutes = optimum == 0 || !ask(optimum - 1);
+    if (LagProgram::is_exact(*space)) {
+      EXPECT_TRUE(refutes);
+      const auto schedule = retime(problem, *met);
+      ASSERT_TRUE(schedule);
+      EXPECT_EQ(schedule->makespan(problem), best->makespan(problem));
+      EXPECT_EQ(violations(problem, *schedule), std::vector<std::string>());
+      ++exact;
+    } else {
+      ++relaxed;
+      tight += refutes ? 1 : 0;
+    }
+  });
+  EXPECT_GT(exact, 5);
+  EXPECT_GT(tight, 5);
+  std::cout << exact << " exact; " << relaxed << " relaxed, the optimum of " << tight << " of them proven\n";
+}
+
 // Needs no solver: a valid schedule is a solution of every model, with its makespan as objective.
 TEST(Formulations, hold_every_valid_schedule) {
   for_each_random_problem(instance_count(150), [&](const Problem& problem, const std::optional<Schedule>& best) {
@@ -134,6 +173,9 @@ TEST(Formulations, hold_every_valid_schedule) {
       EXPECT_EQ(cp.model().defect(), "");
       EXPECT_EQ(cp.model().violation(cp_values), "");
       EXPECT_EQ(cp.model().objective(cp_values), makespan);
+      const LagProgram lags(space, limit);
+      EXPECT_EQ(lags.model().defect(), "");
+      EXPECT_EQ(lags.model().violation(lags.values_of(*best)), "");
       const DisjunctiveMip disjunctive(space, limit);
       const auto disjunctive_values = disjunctive.values_of(*best);
       EXPECT_EQ(disjunctive.model().defect(), "");

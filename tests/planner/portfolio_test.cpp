@@ -20,7 +20,9 @@
 #include "planner/exact_lane.h"
 #include "planner/incumbent.h"
 #include "planner/search_lanes.h"
+#include "planner/target_lane.h"
 #include "planner/window_choice.h"
+#include "support/brute_force.h"
 #include "support/job_shop.h"
 #include "support/random_problems.h"
 #include "support/serial_plan.h"
@@ -88,6 +90,8 @@ class ExactLaneTest : public ::testing::Test {
   }
 };
 
+using TargetLaneTest = ExactLaneTest;
+
 TEST_F(ExactLaneTest, proves_a_small_problem_optimal) {
   const Problem problem = testing::random_job_shop(2, 4, 4, 3);
   const Budget budget(20.0, std::nullopt);
@@ -144,6 +148,78 @@ TEST_F(ExactLaneTest, windows_never_offer_an_invalid_schedule) {
   EXPECT_GT(tried, 3U);
 }
 
+/// Chains of 3 + 2 and 2 + 3 that meet in an operator of 1; two devices, and 4 to send anything.
+Problem two_chains() {
+  std::vector<Operator> operators(5);
+  std::vector<Tensor> tensors(4);
+  const std::int64_t durations[] = {3, 2, 2, 3, 1};
+  for (std::size_t i = 0; i < operators.size(); ++i) {
+    operators[i].name = std::string("op") + std::to_string(i);
+    operators[i].durations = {{"", Duration(durations[i])}};
+  }
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    tensors[i].name = std::string("t") + std::to_string(i);
+    operators[i].outputs = {TensorId(i)};
+  }
+  operators[1].inputs = {TensorId(0)};
+  operators[3].inputs = {TensorId(2)};
+  operators[4].inputs = {TensorId(1), TensorId(3)};
+  return Problem::create(ComputationGraph::create("meet", std::move(operators), std::move(tensors), {}),
+                         uniform_cluster(2, {"compute"}, std::nullopt, Duration(4), 1'000'000'000'000));
+}
+
+// Both ends of the chains are needed in one place: what is sent arrives at 5 + 4, and 1 follows: 10. Without sending
+// all 11 run on one device.
+TEST_F(TargetLaneTest, refutes_every_shorter_schedule_of_two_chains_that_meet) {
+  const Problem problem = two_chains();
+  const Budget budget(20.0, std::nullopt);
+  IncumbentStore store(problem, budget, {});
+  ASSERT_TRUE(store.offer(first_schedule(problem), "construction"));
+  ASSERT_TRUE(TargetLane::applies_to(problem));
+  TargetLane lane(problem, 1, store);
+  EXPECT_TRUE(lane.is_exact());
+  lane.advance(budget);
+  EXPECT_TRUE(lane.is_done());
+  EXPECT_EQ(*store.makespan(), Duration(10));
+  EXPECT_EQ(store.lower_bound(), Duration(10));
+}
+
+TEST_F(TargetLaneTest, bounds_are_never_above_the_optimum_and_reach_it_where_nothing_is_left_out) {
+  int exact = 0;
+  int tried = 0;
+  for (std::uint64_t seed = 1; seed <= 240; ++seed) {
+    std::optional<Problem> problem;
+    try {
+      problem = testing::random_problem(seed).problem();
+    } catch (const InputError&) {
+      continue;
+    }
+    if (!TargetLane::applies_to(*problem)) continue;
+    const auto truth = testing::brute_force(*problem, 1'000'000);
+    const PlanResult first = plan(*problem, Budget(std::nullopt, 0));
+    if (!truth.finished || !truth.best || !first.plan) continue;
+    SCOPED_TRACE(seed);
+    const Budget budget(5.0, std::nullopt);
+    IncumbentStore store(*problem, budget, {});
+    ASSERT_TRUE(store.offer(to_schedule(*problem, *first.plan), "construction"));
+    TargetLane lane(*problem, seed, store);
+    if (lane.is_done()) continue;  // nothing is ever sent
+    lane.advance(budget.until(&store.is_final()));
+    EXPECT_EQ(store.last_rejection(), "");
+    const Duration optimum = truth.best->makespan(*problem);
+    EXPECT_LE(store.lower_bound(), optimum);
+    EXPECT_GE(*store.makespan(), optimum);
+    if (lane.is_exact()) {
+      EXPECT_EQ(store.lower_bound(), optimum);
+      EXPECT_EQ(*store.makespan(), optimum);
+      ++exact;
+    }
+    ++tried;
+  }
+  EXPECT_GT(exact, 2);
+  EXPECT_GT(tried, 15);
+}
+
 // Hostile solvers.
 
 class Stub final : public exact::CpEngine {
@@ -187,6 +263,21 @@ TEST_P(HostileSolver, cannot_keep_the_portfolio_from_a_valid_plan_in_time) {
     EXPECT_FALSE(store.is_optimal());
     EXPECT_LE(store.lower_bound(), *store.makespan());
   }
+}
+
+// Its word is all there is for a target that cannot be met; but no such word makes a plan worse or a bound too high.
+TEST_P(HostileSolver, cannot_make_targets_go_wrong_visibly) {
+  const Problem problem = two_chains();
+  const Schedule start = first_schedule(problem);
+  const Budget budget(0.5, std::nullopt);
+  IncumbentStore store(problem, budget, {});
+  ASSERT_TRUE(store.offer(start, "construction"));
+  TargetLane lane(problem, 1, store, std::make_shared<Stub>(GetParam().solve));
+  lane.advance(budget);
+  EXPECT_LT(budget.elapsed(), 0.5 * 1.05 + 0.5);
+  EXPECT_LE(*store.makespan(), start.makespan(problem));
+  EXPECT_TRUE(is_accepted(problem, store.schedule()));
+  EXPECT_LE(store.lower_bound(), *store.makespan());
 }
 
 Stub::Claim claim(exact::EngineStatus status, std::vector<std::int64_t> values) {
