@@ -1,8 +1,10 @@
 #include "coarsen/repeated_blocks.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <map>
+#include <tuple>
 #include <utility>
 
 namespace opweave::coarsen {
@@ -84,6 +86,52 @@ class Finder {
 
   /// The task at the same place in the block that stands for those that are left out. \pre is_left_out(task)
   [[nodiscard]] std::optional<TaskId> example(TaskId task) const { return moved(task, from_ - 1); }
+
+  /// Blocks left out before it, seen from the first ones: all of them for what is on the other side.
+  [[nodiscard]] std::vector<std::uint32_t> turns() const {
+    std::vector<std::uint32_t> result(level_.size(), 0);
+    for (std::size_t t = 0; t < level_.size(); ++t) {
+      if (const Zone* zone = zone_of(TaskId(t))) {
+        const std::int64_t coordinate = std::min(zone->coordinate(level_[t]), until_);
+        result[t] = static_cast<std::uint32_t>(std::max<std::int64_t>(0, coordinate - from_ + 1));
+        if (coordinate == until_) --result[t];
+        continue;
+      }
+      for (const TaskId before : problem_.predecessors(TaskId(t))) {
+        result[t] = std::max(result[t], result[before.index()]);
+      }
+    }
+    return result;
+  }
+
+  struct Handover {
+    TaskId from;
+    TaskId to;
+    Bytes bytes;
+  };
+  /// What the block that stands for others reads from its neighbours.
+  [[nodiscard]] std::vector<Handover> handovers() const {
+    std::vector<Handover> result;
+    const std::int64_t here = from_ - 1;
+    for (std::size_t t = 0; t < level_.size(); ++t) {
+      const TaskId task(t);
+      const Zone* zone = zone_of(task);
+      if (zone == nullptr || zone->coordinate(level_[t]) != here) continue;
+      for (const ValueId value : problem_.inputs(task)) {
+        const auto producer = problem_.producer(value);
+        const Zone* other = producer ? zone_of(*producer) : nullptr;
+        if (other == nullptr) continue;
+        const std::int64_t there = other->coordinate(level_[producer->index()]);
+        const auto same_here = moved(*producer, here);
+        const auto same_last = moved(*producer, until_);
+        if (there == here - 1 && same_here) result.push_back({*producer, *same_here, problem_.size(value)});
+        if (there == here + 1 && same_here && same_last) {
+          result.push_back({*same_here, *same_last, problem_.size(value)});
+        }
+      }
+    }
+    return result;
+  }
 
   /// What takes the place of `before` as a predecessor of `task`, when the blocks are gone.
   [[nodiscard]] std::optional<TaskId> predecessor(TaskId task, TaskId before) const {
@@ -316,18 +364,90 @@ std::optional<RepeatedBlocks> RepeatedBlocks::find(const Problem& problem) {
     if (!like) return std::nullopt;
     result.like_.emplace_back(new_operator[problem.task(*like).op.index()]);
   }
+  result.turns_ = finder.turns();
+  const auto few = [&](TaskId task) { return OperatorId(new_operator[problem.task(task).op.index()]); };
+  for (const auto& [from, to, bytes] : finder.handovers()) result.handovers_.push_back({few(from), few(to), bytes});
   result.few_ = Problem::create(ComputationGraph::create(graph.name(), std::move(operators), std::move(tensors),
                                                          graph.parameters(), problem.settings().training),
                                 problem.cluster(), problem.settings());
   return result;
 }
 
+namespace {
+
+/// Any two devices can be exchanged.
+bool devices_are_alike(const Problem& problem) {
+  const Cluster& cluster = problem.cluster();
+  const auto count = cluster.device_count();
+  const auto kind = [&](std::size_t d) {
+    const Device& device = cluster.at(DeviceId(d));
+    return std::tuple(device.type, problem.capacity(DeviceId(d)), device.streams);
+  };
+  for (std::size_t from = 0; from < count; ++from) {
+    if (kind(from) != kind(0)) return false;
+    for (std::size_t to = 0; to < count; ++to) {
+      if (from == to) continue;
+      const auto route = cluster.route(DeviceId(from), DeviceId(to));
+      const auto first = cluster.route(DeviceId(0), DeviceId(1));
+      if (!route || !first || route->latency != first->latency ||
+          route->bandwidth_bytes_per_s != first->bandwidth_bytes_per_s) {
+        return false;
+      }
+    }
+  }
+  for (std::size_t g = 0; g < problem.group_count(); ++g) {
+    if (problem.devices_of(GroupId(g)).size() != count) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::vector<DeviceId> RepeatedBlocks::exchange(const Schedule& few) const {
+  const std::size_t count = few_->cluster().device_count();
+  std::vector<DeviceId> next;
+  for (std::size_t d = 0; d < count; ++d) next.emplace_back(d);
+  if (!devices_are_alike(*few_)) return next;
+  const auto device_of = [&](OperatorId op) {
+    const TaskId task = few_->task_of(op, 0);
+    return few_->mode(task, few.tasks[task.index()].mode).devices.front();
+  };
+  std::map<std::pair<DeviceId, DeviceId>, std::int64_t> bytes;
+  for (const Handover& handover : handovers_) {
+    bytes[{device_of(handover.from), device_of(handover.to)}] += handover.bytes.value();
+  }
+  std::vector<std::pair<std::int64_t, std::pair<DeviceId, DeviceId>>> by_bytes;
+  for (const auto& [pair, sum] : bytes) by_bytes.emplace_back(sum, pair);
+  std::ranges::sort(by_bytes, std::greater());
+  // Exchanges keep the rest where it is.
+  std::vector<bool> is_set(count, false);
+  std::vector<bool> is_taken(count, false);
+  for (const auto& [sum, pair] : by_bytes) {
+    const auto& [from, to] = pair;
+    if (is_set[from.index()] || is_taken[to.index()]) continue;
+    is_set[from.index()] = true;
+    is_taken[to.index()] = true;
+    const auto holder = std::ranges::find(next, to) - next.begin();
+    std::swap(next[from.index()], next[static_cast<std::size_t>(holder)]);
+  }
+  return next;
+}
+
 std::optional<std::vector<ModeIndex>> RepeatedBlocks::expand(const Problem& whole, const Schedule& few) const {
   std::vector<ModeIndex> modes(whole.task_count());
+  // By blocks left out: where what lies on a device comes to lie.
+  const std::vector<DeviceId> next = exchange(few);
+  std::vector<std::vector<DeviceId>> turned(1);
+  for (std::size_t d = 0; d < next.size(); ++d) turned.front().emplace_back(d);
+  while (turned.size() <= blocks_) {
+    turned.emplace_back();
+    for (const DeviceId device : turned[turned.size() - 2]) turned.back().push_back(next[device.index()]);
+  }
   for (std::size_t g = 0; g < whole.group_count(); ++g) {
     const auto tasks = whole.tasks_of(GroupId(g));
     const TaskId like = few_->task_of(like_[tasks.front().index()], 0);
-    const DeviceId device = few_->mode(like, few.tasks[like.index()].mode).devices.front();
+    const DeviceId planned = few_->mode(like, few.tasks[like.index()].mode).devices.front();
+    const DeviceId device = turned[turns_[tasks.front().index()]][planned.index()];
     for (const TaskId task : tasks) {
       const std::optional<ModeIndex> mode = whole.mode_on(task, device);
       if (!mode) return std::nullopt;

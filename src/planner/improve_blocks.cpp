@@ -5,14 +5,24 @@
 #include <utility>
 
 #include "coarsen/repeated_blocks.h"
+#include "planner/improve_levels.h"
 #include "planner/listed.h"
-#include "planner/minimise_makespan.h"
 
 namespace opweave {
 namespace {
 
 /// Share of the time for the problem with few blocks.
 constexpr double kShare = 0.25;
+
+/// The best schedule by levels; nothing if none is found in time.
+std::optional<Schedule> plan_few(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
+  IncumbentStore store(problem, budget, {});
+  const Construction construction = construct(problem, budget, store);
+  if (construction.starts.empty()) return std::nullopt;
+  const Start& first = construction.starts.front();
+  std::optional<Start> better = improve_levels(problem, budget, construction.longest_step, options, first, store);
+  return better ? std::move(better->schedule) : first.schedule;
+}
 
 }  // namespace
 
@@ -22,12 +32,9 @@ std::optional<Start> improve_blocks(const Problem& problem, const Budget& budget
   if (for_steps.expired()) return std::nullopt;
   const auto blocks = coarsen::RepeatedBlocks::find(problem);
   if (!blocks || for_steps.expired()) return std::nullopt;
-  PlannerOptions few = options;
-  few.warm_start.reset();
-  few.on_progress = {};
-  const Finding finding = minimise_makespan(blocks->problem(), for_steps.share(kShare), few);
-  if (!finding.schedule || for_steps.expired()) return std::nullopt;
-  auto modes = blocks->expand(problem, *finding.schedule);
+  const auto few = plan_few(blocks->problem(), for_steps.share(kShare), options);
+  if (!few || for_steps.expired()) return std::nullopt;
+  auto modes = blocks->expand(problem, *few);
   if (!modes) return std::nullopt;
   std::optional<Schedule> schedule = listed(problem, std::move(*modes));
   if (!schedule) return std::nullopt;
