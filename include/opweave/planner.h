@@ -66,7 +66,8 @@ struct PlanResult {
 
 /// Plans `problem`. Anytime: the first valid plan exists before any improvement starts, only better
 /// plans replace it, and the best one is returned when the budget ends. Every plan returned has
-/// passed `check`. The same problem, options and work limit give the same plan whatever `threads` is.
+/// passed `check`. The same problem, options and work limit give the same plan whatever `threads` is; a larger
+/// work limit never gives a longer one (where the makespan is the objective).
 /// \throws InputError if the warm start is no valid schedule of the problem, no objective is given or one twice
 /// \throws InternalError if `check` rejects what was about to be returned.
 [[nodiscard]] PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& options = {});

@@ -53,14 +53,17 @@ std::size_t device_of_part(Fold fold, std::size_t part, std::size_t devices) {
 
 std::optional<std::vector<ModeIndex>> contiguous_placement(const Problem& problem, Fold fold, std::uint32_t rounds,
                                                            PartWeight weight, Shift shift) {
-  const std::size_t devices = problem.cluster().device_count();
   PlacementState state(problem);
   const auto units = units_by_replica(problem, weight);
+  const std::size_t shares = shift == Shift::kApart ? units.size() : 1;
+  if (problem.cluster().device_count() % shares != 0) return std::nullopt;
+  const std::size_t devices = problem.cluster().device_count() / shares;
   for (std::size_t replica = 0; replica < units.size(); ++replica) {
     if (rounds > 1 && units[replica].size() < rounds * devices) return std::nullopt;
     const std::vector<std::size_t> part = cut(units[replica], rounds * devices);
     for (std::size_t i = 0; i < part.size(); ++i) {
       std::size_t device = device_of_part(fold, part[i], devices);
+      if (shift == Shift::kApart) device += replica * devices;
       if (shift == Shift::kRotated) device = (device + replica * devices / units.size()) % devices;
       if (shift == Shift::kReversed && replica % 2 == 1) device = devices - 1 - device;
       if (!place_unit(problem, state, units[replica][i], DeviceId(device))) return std::nullopt;

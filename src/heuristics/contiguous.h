@@ -21,13 +21,15 @@ enum class Shift : std::uint8_t {
   kReversed,  ///< every second replica the other way round (DualPipe): devices that begin late with one begin early
               ///< with the other
   kRotated,   ///< replica r of R by r / R of the devices: on every device the replicas take turns
+  kApart,     ///< each replica on its own share of the devices: replicas never meet, and every part is smaller
   kTogether,  ///< on the same devices: one copy of the parameters, whose memory is left for activations
 };
 
 /// Cuts the groups, in the order of their first task, into rounds x devices consecutive parts whose
 /// largest weight is as small as possible, and lays the parts over the devices. A group that may not run on its part's
-/// device goes to the nearest device (in order of id) where it may. Nothing if some group fits nowhere, or if there are
-/// more parts than groups to cut although rounds > 1. O(groups log(weight) + groups x devices).
+/// device goes to the nearest device (in order of id) where it may. Nothing if some group fits nowhere, if there are
+/// more parts than groups to cut although rounds > 1, or if the devices cannot be shared out evenly. O(groups
+/// log(weight) + groups x devices).
 [[nodiscard]] std::optional<std::vector<ModeIndex>> contiguous_placement(const Problem& problem, Fold fold,
                                                                          std::uint32_t rounds, PartWeight weight,
                                                                          Shift shift = Shift::kReversed);

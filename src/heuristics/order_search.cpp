@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "heuristics/order_search_bands.h"
 #include "heuristics/order_search_moves.h"
 #include "heuristics/order_search_network.h"
+#include "heuristics/order_search_parts.h"
 #include "heuristics/order_search_timing.h"
 #include "heuristics/placed_problem.h"
 
@@ -113,20 +113,9 @@ class Annealing {
 
 /// Starts of the nodes in a schedule of the same placement.
 std::vector<Time> starts_of(const PlacedProblem& placed, const Network& network, const Schedule& schedule) {
-  std::map<std::pair<ValueId, DeviceId>, Time> arrivals;
-  for (const Transfer& transfer : schedule.transfers) {
-    arrivals[{transfer.value, transfer.destination}] = transfer.start.value();
-  }
+  const std::vector<Time> of_items = placed.starts(schedule);
   std::vector<Time> starts(network.node_count);
-  for (Node node = 0; node < network.node_count; ++node) {
-    const ItemId item = network.item_of_node[node];
-    if (placed.is_task(item)) {
-      starts[node] = schedule.tasks[item].start.value();
-    } else {
-      const NecessaryTransfer& transfer = placed.transfer(item);
-      starts[node] = arrivals.at({transfer.value, transfer.destination});
-    }
-  }
+  for (Node node = 0; node < network.node_count; ++node) starts[node] = of_items[network.item_of_node[node]];
   return starts;
 }
 
@@ -186,8 +175,10 @@ class Search {
     progress_.emplace(budget_, options_.max_evaluations, placed->item_count());
     const double mean = mean_duration(*placed);
     double done = 0;
-    Network network = build_network(*placed);
+    whole_ = build_network(*placed);
     if (budget_.expired()) return best_;
+    parts_ = equal_parts(whole_, starts_of(*placed, whole_, best_));
+    Network& network = parts_ ? parts_->part : whole_;
     if (std::ranges::count(network.fills_gaps, true) > 0) {
       if (anneal(*placed, network, {options_.heat * mean, kColdest * mean}, done, kShareWithFillers)) {
         done = kShareWithFillers;
@@ -203,14 +194,16 @@ class Search {
   /// its order does not fit in memory the way Timing counts it.
   bool anneal(const PlacedProblem& placed, const Network& network, Annealing::Temperature temperature, double from,
               double to) {
-    const std::vector<Time> starts = starts_of(placed, network, best_);
+    std::vector<Time> starts = starts_of(placed, whole_, best_);
+    if (parts_) starts = parts_->taken(starts);
     if (budget_.expired()) return false;
     Annealing annealing(network, starts, options_.seed);
     if (budget_.expired() || !annealing.begin()) return false;
     const auto keep = [&] {
       if (annealing.makespan() >= best_makespan_) return;
       best_makespan_ = annealing.makespan();
-      best_ = placed.schedule(item_starts(placed, network, annealing.ends()));
+      best_ = placed.schedule(parts_ ? item_starts(placed, whole_, parts_->spread(annealing.ends()))
+                                     : item_starts(placed, whole_, annealing.ends()));
       if (on_improvement_) on_improvement_(best_);
     };
     keep();
@@ -225,6 +218,8 @@ class Search {
   const std::function<void(const Schedule&)>& on_improvement_;
   Schedule best_;
   Time best_makespan_ = 0;
+  Network whole_;
+  std::optional<EqualParts> parts_;  ///< then one of them is searched for all
   std::optional<Progress> progress_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include "opweave/plan.h"
@@ -61,7 +62,9 @@ std::optional<PlacedProblem> PlacedProblem::create(const Problem& problem, std::
 
 bool PlacedProblem::find_transfers() {
   for (std::size_t t = 0; t < task_count(); ++t) {
-    durations_.push_back(problem_->mode(TaskId(t), modes_[t]).duration.value());
+    const Mode& mode = problem_->mode(TaskId(t), modes_[t]);
+    durations_.push_back(mode.duration.value());
+    workspaces_.push_back(mode.workspace.value());
   }
   std::vector<DeviceId> destinations;
   for (std::size_t v = 0; v < problem_->value_count(); ++v) {
@@ -166,6 +169,33 @@ void PlacedProblem::find_residences() {
   users_ = group_pairs(std::move(users), residences_.size());
 }
 
+PlacedProblem PlacedProblem::mirrored() const {
+  PlacedProblem mirror = *this;
+  std::swap(mirror.predecessors_, mirror.successors_);
+  Pairs made;   // (item, residence)
+  Pairs used;   // (item, residence)
+  Pairs users;  // (residence, item)
+  const auto use = [&](ItemId item, std::uint32_t residence) {
+    used.emplace_back(item, residence);
+    users.emplace_back(residence, item);
+  };
+  for (std::uint32_t r = 0; r < residence_count(); ++r) {
+    for (const ItemId user : users_[r]) use(user, r);
+    Residence& residence = mirror.residences_[r];
+    if (residence.is_graph_input) continue;
+    if (users_[r].empty()) {
+      made.emplace_back(residence.maker, r);  // it lasts as long as its maker runs
+    } else {
+      use(residence.maker, r);
+      residence.is_graph_input = true;
+    }
+  }
+  mirror.made_ = group_pairs(std::move(made), item_count());
+  mirror.used_ = group_pairs(std::move(used), item_count());
+  mirror.users_ = group_pairs(std::move(users), residence_count());
+  return mirror;
+}
+
 std::vector<std::int64_t> PlacedProblem::tails() const {
   std::vector<std::int64_t> tails(item_count(), 0);
   // A transfer's successors are tasks and a task's successors come later, so one pass over descending
@@ -183,6 +213,20 @@ std::vector<std::int64_t> PlacedProblem::tails() const {
     tails[task] = after + durations_[task];
   }
   return tails;
+}
+
+std::vector<std::int64_t> PlacedProblem::starts(const Schedule& schedule) const {
+  std::map<std::pair<ValueId, DeviceId>, std::int64_t> arrivals;
+  for (const Transfer& transfer : schedule.transfers) {
+    arrivals[{transfer.value, transfer.destination}] = transfer.start.value();
+  }
+  std::vector<std::int64_t> result;
+  result.reserve(item_count());
+  for (const TaskAssignment& task : schedule.tasks) result.push_back(task.start.value());
+  for (const NecessaryTransfer& transfer : transfers_) {
+    result.push_back(arrivals.at({transfer.value, transfer.destination}));
+  }
+  return result;
 }
 
 Schedule PlacedProblem::schedule(std::span<const std::int64_t> starts) const {

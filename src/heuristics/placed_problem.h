@@ -20,8 +20,8 @@ using ItemId = std::uint32_t;
 struct Residence {
   DeviceId device;
   std::int64_t bytes = 0;
-  ItemId maker = 0;  ///< producer or incoming transfer; meaningless for an input of the graph
-  bool is_graph_input = false;
+  ItemId maker = 0;             ///< producer or incoming transfer; meaningless for an input of the graph
+  bool is_graph_input = false;  ///< nobody makes it: it appears with the first of its users
 };
 
 /// A transfer that the placement makes necessary.
@@ -55,9 +55,7 @@ class PlacedProblem {
   [[nodiscard]] std::span<const DeviceId> devices(ItemId task) const {
     return problem_->mode(TaskId(task), modes_[task]).devices;
   }
-  [[nodiscard]] std::int64_t workspace(ItemId task) const {
-    return problem_->mode(TaskId(task), modes_[task]).workspace.value();
-  }
+  [[nodiscard]] std::int64_t workspace(ItemId task) const { return workspaces_[task]; }
   [[nodiscard]] std::span<const ItemId> predecessors(ItemId item) const { return predecessors_[item]; }
   [[nodiscard]] std::span<const ItemId> successors(ItemId item) const { return successors_[item]; }
 
@@ -73,8 +71,13 @@ class PlacedProblem {
   /// Capacity of each device; the largest integer for unlimited.
   [[nodiscard]] const std::vector<std::int64_t>& capacity() const { return capacity_; }
 
-  /// Longest chain of durations from the start of each item to the end of everything.
+  /// The same with time reversed: what came last comes first, and a value appears with the first of its users, its
+  /// producer being the last. A schedule of it, read backwards, is one of this and takes the same memory.
+  [[nodiscard]] PlacedProblem mirrored() const;
+  /// Longest chain of durations from the start of each item to the end of everything. \pre not mirrored.
   [[nodiscard]] std::vector<std::int64_t> tails() const;
+  /// Starts of all items in a schedule with these modes.
+  [[nodiscard]] std::vector<std::int64_t> starts(const Schedule& schedule) const;
   /// Schedule with these item starts.
   [[nodiscard]] Schedule schedule(std::span<const std::int64_t> starts) const;
 
@@ -89,6 +92,7 @@ class PlacedProblem {
   std::vector<NecessaryTransfer> transfers_;   // by value, then destination
   std::vector<std::uint32_t> first_transfer_;  // per value, and one past the end
   std::vector<std::int64_t> durations_;
+  std::vector<std::int64_t> workspaces_;
   detail::Lists<ItemId> predecessors_;
   detail::Lists<ItemId> successors_;
   std::vector<Residence> residences_;

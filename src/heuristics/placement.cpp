@@ -32,6 +32,7 @@ class Guesser {
     if (problem_.settings().training.replicas > 1) {
       lay(Shift::kReversed, ", copies reversed", repeated);
       lay(Shift::kRotated, ", copies rotated", repeated);
+      lay(Shift::kApart, ", copies apart", repeated);
       lay(Shift::kTogether, ", copies together", repeated);
     } else {
       lay(Shift::kReversed, "", repeated);

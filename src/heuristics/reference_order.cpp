@@ -191,4 +191,31 @@ ReferenceOrder reference_order(const PlacedProblem& placed) {
   return best;
 }
 
+ReferenceOrder reference_order(const PlacedProblem& placed, std::span<const std::int64_t> starts) {
+  // By start among the items whose predecessors have come: those that take no time may share a start with others.
+  using Entry = std::pair<std::int64_t, ItemId>;
+  std::priority_queue<Entry, std::vector<Entry>, std::greater<>> ready;
+  std::vector<std::size_t> waiting(placed.item_count());
+  const auto count_down = [&](ItemId item) {
+    if (waiting[item] == 0) ready.emplace(starts[item], item);
+  };
+  for (ItemId item = 0; item < placed.item_count(); ++item) {
+    waiting[item] = placed.predecessors(item).size();
+    count_down(item);
+  }
+  ReferenceOrder order;
+  order.items.reserve(placed.item_count());
+  while (!ready.empty()) {
+    const ItemId item = ready.top().second;
+    ready.pop();
+    order.items.push_back(item);
+    for (const ItemId successor : placed.successors(item)) {
+      --waiting[successor];
+      count_down(successor);
+    }
+  }
+  order.fits = serial_excess(placed, order.items) <= 0;
+  return order;
+}
+
 }  // namespace opweave

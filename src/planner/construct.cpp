@@ -8,6 +8,7 @@
 
 #include "heuristics/fewer_microbatches.h"
 #include "heuristics/in_flight_window.h"
+#include "heuristics/justification.h"
 #include "heuristics/list_scheduler.h"
 #include "heuristics/placed_problem.h"
 #include "heuristics/placement.h"
@@ -21,10 +22,13 @@ namespace {
 
 /// Shares of a microbatch's critical path at which a window may let the next one in.
 constexpr double kProgress[] = {0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
-/// Of the priority rules for repeated microbatches those that differ under a window.
-constexpr std::size_t kRules = 3;
-/// Placements whose windows are tuned after all have been tried roughly.
-constexpr std::size_t kTunedPlacements = 6;
+/// Of the priority rules for repeated microbatches those that differ under a window: not "longest tail".
+constexpr std::size_t kRules[] = {0, 1, 2, 4};
+/// Placements that get a rough look at their windows, and of those, as ranked by it, the ones whose windows are tuned.
+constexpr std::size_t kScannedPlacements = 12;
+constexpr std::size_t kTunedPlacements = 3;
+/// Share of the time left for that.
+constexpr double kTuningShare = 0.15;
 /// Windows wider than this are not tried: by then memory, not the window, limits what is in flight.
 constexpr std::uint32_t kWidestWindow = 64;
 /// What a list schedule takes beside a schedule made along with a placement, both with their check: measured 2, to be
@@ -39,7 +43,7 @@ struct Candidate {
   std::uint32_t window = 0;  ///< best width so far
   std::size_t progress = 0;  ///< index into kProgress
   std::size_t rule = 0;
-  std::optional<Duration> makespan;  ///< best so far under a window
+  std::optional<Duration> makespan;  ///< best so far, pushed together
 };
 
 class Constructor {
@@ -112,24 +116,30 @@ class Constructor {
     return true;
   }
 
-  /// Every placement with windows of doubling width, then the best few placements in detail.
+  /// The best few placements with windows of doubling width, then the best of those in detail. What counts is how short
+  /// a schedule gets when it is pushed together: one from a narrow window may begin as the longest and end as the
+  /// shortest.
   void tune_windows(std::vector<Candidate>& candidates) {
+    tuning_ = budget_.share(kTuningShare);
     const Problem trial = with_fewer_microbatches(problem_, kTrialMicrobatches);
     const bool is_whole = trial.task_count() == problem_.task_count();
     trial_ = &trial;
     const std::uint32_t widest = std::min(kWidestWindow, trial.settings().training.microbatches);
+    if (candidates.size() > 1) {
+      for (Candidate& candidate : candidates) try_window(candidate, widest, 0, 0);
+      keep_best(candidates, kScannedPlacements);
+    }
     // Two ways that are far apart, or the descent might never leave the first: late entry with weight gradients where
     // they fit, by microbatch; early entry with weight gradients put off, by the longest way to go.
-    for (Candidate& candidate : candidates) scan_widths(candidate, widest, 4, 0);
+    for (Candidate& candidate : candidates) scan_widths(candidate, widest, 0, 2);
     keep_best(candidates, 2 * kTunedPlacements);
     std::vector<Candidate> others = candidates;
     for (Candidate& candidate : others) {
       candidate.makespan.reset();
-      scan_widths(candidate, widest, 0, 2);
+      scan_widths(candidate, widest, 4, 0);
     }
-    keep_best(candidates, kTunedPlacements);
-    keep_best(others, kTunedPlacements);
     candidates.insert(candidates.end(), others.begin(), others.end());
+    keep_best(candidates, kTunedPlacements);
     for (Candidate& candidate : candidates) descend(candidate, widest);
     if (is_whole) return;
     for (const Candidate& candidate : candidates) {
@@ -138,11 +148,7 @@ class Constructor {
   }
 
   void scan_widths(Candidate& candidate, std::uint32_t widest, std::size_t progress, std::size_t rule) {
-    std::uint32_t step = 1;
-    for (std::uint32_t width = 1; width <= widest; width += step) {
-      if (width >= 4 * step) step *= 2;
-      try_window(candidate, width, progress, rule);
-    }
+    for (std::uint32_t width = 1; width <= widest; width *= 2) try_window(candidate, width, progress, rule);
   }
 
   static void keep_best(std::vector<Candidate>& candidates, std::size_t count) {
@@ -154,7 +160,7 @@ class Constructor {
 
   /// Coordinate descent over width, progress and rule.
   void descend(Candidate& candidate, std::uint32_t widest) {
-    for (bool improved = true; improved && !finished();) {
+    for (bool improved = true; improved && !tuned();) {
       improved = false;
       const Candidate at = candidate;
       for (const std::int32_t step : {-2, -1, 1, 2}) {
@@ -166,15 +172,18 @@ class Constructor {
       for (std::size_t progress = 0; progress < std::size(kProgress); ++progress) {
         if (progress != at.progress) improved |= try_window(candidate, at.window, progress, at.rule);
       }
-      for (std::size_t rule = 0; rule < kRules; ++rule) {
+      for (const std::size_t rule : kRules) {
         if (rule != at.rule) improved |= try_window(candidate, at.window, at.progress, rule);
       }
     }
   }
 
+  /// Asked before every window.
+  [[nodiscard]] bool tuned() { return finished() || tuning_.expired(); }
+
   /// True if this window improves the candidate's best.
   bool try_window(Candidate& candidate, std::uint32_t width, std::size_t progress, std::size_t rule) {
-    if (finished()) return false;
+    if (tuned()) return false;
     Candidate tried = candidate;
     tried.window = width;
     tried.progress = progress;
@@ -199,14 +208,20 @@ class Constructor {
     return makespan;
   }
 
-  Schedule schedule_in_window(const Problem& problem, std::vector<ModeIndex> modes, const Candidate& chosen) {
-    const auto placed = PlacedProblem::create(problem, std::move(modes),
-                                              window_edges(problem, {chosen.window, kProgress[chosen.progress]}));
-    const ReferenceOrder reference = reference_order(*placed);
-    const PriorityRule rule = priority_rules(*placed, reference)[chosen.rule];
+  /// Under the window, then pushed together without it.
+  Schedule schedule_in_window(const Problem& problem, const std::vector<ModeIndex>& modes, const Candidate& chosen) {
+    const auto narrow =
+        PlacedProblem::create(problem, modes, window_edges(problem, {chosen.window, kProgress[chosen.progress]}));
+    const ReferenceOrder reference = reference_order(*narrow);
+    const PriorityRule rule = priority_rules(*narrow, reference)[chosen.rule];
     last_rule_ = rule.name;
     ++result_.evaluations;
-    return placed->schedule(list_schedule(*placed, reference, rule.priority));
+    std::vector<std::int64_t> starts = list_schedule(*narrow, reference, rule.priority);
+    end_step();
+    const auto placed = PlacedProblem::create(problem, modes);
+    starts = justify(*placed, std::move(starts), tuning_);
+    asked_ = budget_.elapsed();  // that kept to the time by itself
+    return placed->schedule(starts);
   }
 
   /// The modes that a placement of all microbatches gives to those of the trial.
@@ -223,26 +238,41 @@ class Constructor {
     return result;
   }
 
-  /// Every expert as published, and its order with the blocks taken apart: operators then start as soon as
-  /// their inputs and streams allow.
+  /// Every expert as published, and its order with the blocks taken apart, so that operators start as soon as their
+  /// inputs and streams allow, then pushed together.
   void add_experts() {
     if (std::exchange(experts_added_, true)) return;
     for (const ExpertPlan& expert : expert_plans(problem_, budget_)) {
       add_expert(expert.schedule, expert.name);
-      add_expert(simulate(problem_, execution_order(problem_, expert.schedule), {problem_.settings().contention, 1, {}})
-                     .schedule,
-                 expert.name + ", blocks taken apart");
+      const Schedule apart =
+          simulate(problem_, execution_order(problem_, expert.schedule), {problem_.settings().contention, 1, {}})
+              .schedule;
+      const std::string name = expert.name + ", blocks taken apart";
+      if (add_expert(apart, name) && !finished()) push_together(apart, name);
       if (finished()) return;
     }
   }
 
-  void add_expert(const Schedule& schedule, const std::string& name) {
+  /// False if it is not valid.
+  bool add_expert(const Schedule& schedule, const std::string& name) {
     ++result_.evaluations;
-    if (is_valid(problem_, schedule)) {
+    const bool valid = is_valid(problem_, schedule);
+    if (valid) {
       keep(schedule, name);
     } else if (options_.see) {
       options_.see(schedule, name);  // too much memory
     }
+    return valid;
+  }
+
+  void push_together(const Schedule& schedule, const std::string& name) {
+    std::vector<ModeIndex> modes;
+    for (const TaskAssignment& task : schedule.tasks) modes.push_back(task.mode);
+    const auto placed = PlacedProblem::create(problem_, std::move(modes));
+    const std::vector<std::int64_t> starts = justify(*placed, placed->starts(schedule), budget_.share(kTuningShare));
+    asked_ = budget_.elapsed();  // that kept to the time by itself
+    ++result_.evaluations;
+    keep(placed->schedule(starts), name + ", pushed together");
   }
 
   /// A start is remembered only if it is valid, and only the best one per placement.
@@ -280,6 +310,7 @@ class Constructor {
   bool is_enough_ = false;
   double asked_ = budget_.elapsed();  ///< when the last step ended
   const Problem* trial_ = nullptr;    ///< on which windows are tuned
+  Budget tuning_;                     ///< for windows
   std::string last_rule_;
 };
 

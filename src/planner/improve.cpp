@@ -6,6 +6,7 @@
 
 #include "coarsen/merging.h"
 #include "heuristics/routing_search.h"
+#include "planner/doubling_parts.h"
 #include "planner/exact_lane.h"
 #include "planner/improve_blocks.h"
 #include "planner/improve_levels.h"
@@ -93,8 +94,8 @@ void work_on_placement(const Problem& problem, const std::shared_ptr<const routi
 
 /// Fixed placement, or too large a problem to change it, by the clock: the order search, and the solver where the
 /// problem is small enough for a proof.
-void work_on_order(const Problem& problem, const Budget& budget, PlannerOptions options,
-                   const std::vector<Start>& starts, IncumbentStore& incumbent) {
+void work_on_order(const Problem& problem, const Budget& budget, PlannerOptions options, std::vector<Start> starts,
+                   IncumbentStore& incumbent) {
   const bool is_small = ExactLane::size(problem) <= kMostIntervalsOfOrder;
   auto solver = is_small ? solver_lane(problem, true, options, incumbent) : nullptr;
   const Budget until_final = budget.until(&incumbent.is_final());
@@ -135,28 +136,42 @@ void work_on_levels(const Problem& problem, const Budget& budget, const PlannerO
   take(improve_levels(problem, on_levels, step, options, best, incumbent));
   if (until_final.expired() || *until_final.remaining() < step) return;
   // Other placements have had their chance there.
-  improve_orders(problem, until_final, options, {std::move(best)}, std::nullopt, incumbent);
+  std::vector<Start> starts = {std::move(best)};
+  improve_orders(problem, until_final, options, starts, std::nullopt, incumbent);
+}
+
+/// A limited number of evaluations, or a customary one. The starts get better, and come best first.
+void improve_with_work(const Problem& problem, const std::shared_ptr<const routing::Model>& model, const Budget& budget,
+                       const PlannerOptions& options, std::vector<Start>& starts, std::optional<std::uint64_t> work,
+                       IncumbentStore& incumbent) {
+  if (!model) return improve_orders(problem, budget, options, starts, work, incumbent);
+  const std::uint64_t all = work.value_or(kDefaultWork);
+  const double share = model->needs_exact_timing() ? kRoutingShare : 1;
+  const auto on_routes = static_cast<std::uint64_t>(static_cast<double>(all) * share);
+  starts = {improve_routes(model, budget, options, starts.front(), on_routes, incumbent)};
+  if (share < 1 && !incumbent.is_optimal() && !budget.expired()) {
+    improve_orders(problem, budget, options, starts, all - on_routes, incumbent);
+  }
 }
 
 }  // namespace
 
 void improve(const Problem& problem, const Budget& budget, const PlannerOptions& options,
              const Construction& construction, std::optional<std::uint64_t> work, IncumbentStore& incumbent) {
-  const std::vector<Start>& starts = construction.starts;
-  if (starts.empty() || (work && *work == 0)) return;
+  if (construction.starts.empty()) return;
   const std::shared_ptr<const routing::Model> model = routing_model(problem);
   if (!work && budget.remaining()) {
     if (model) return work_on_placement(problem, model, budget, options, incumbent);
     if (has_levels(problem)) return work_on_levels(problem, budget, options, construction, incumbent);
-    return work_on_order(problem, budget, options, starts, incumbent);
+    return work_on_order(problem, budget, options, construction.starts, incumbent);
   }
-  if (!model) return improve_orders(problem, budget, options, starts, work, incumbent);
-  const std::uint64_t all = work.value_or(kDefaultWork);
-  const double share = model->needs_exact_timing() ? kRoutingShare : 1;
-  const auto on_routes = static_cast<std::uint64_t>(static_cast<double>(all) * share);
-  const Start best = improve_routes(model, budget, options, starts.front(), on_routes, incumbent);
-  if (share < 1 && !incumbent.is_optimal() && !budget.expired()) {
-    improve_orders(problem, budget, options, {best}, all - on_routes, incumbent);
+  std::vector<Start> starts = construction.starts;
+  if (!work) return improve_with_work(problem, model, budget, options, starts, work, incumbent);
+  PlannerOptions own = options;
+  for (const std::uint64_t part : doubling_parts(*work)) {
+    if (incumbent.is_optimal() || budget.expired()) return;
+    improve_with_work(problem, model, budget, own, starts, part, incumbent);
+    ++own.seed;
   }
 }
 

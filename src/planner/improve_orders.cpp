@@ -17,14 +17,14 @@ constexpr std::size_t kTrials = 3;
 /// Share of the budget that all trials get together.
 constexpr double kTrialShare = 0.3;
 /// Temperatures of the order search to choose from, in mean durations. A start that was built for
-/// operators wants little heat; one that was built for whole stages must be taken apart first.
-constexpr double kHeats[] = {4, 1};
+/// operators wants little heat; one that was built for whole stages must be taken apart first (docs/order-search.md).
+constexpr double kHeats[] = {4, 0.4};
 /// Seconds between two offers of one lane: an offer costs a full check.
 constexpr double kOfferInterval = 0.2;
 
 /// One search from one start, with its own seed.
 struct Attempt {
-  const Start* start;
+  Start* start;
   std::uint64_t seed;
   std::uint64_t max_evaluations;
   double heat;
@@ -36,7 +36,8 @@ class Improver {
   Improver(const Problem& problem, const PlannerOptions& options, IncumbentStore& incumbent)
       : problem_(problem), options_(options), incumbent_(incumbent) {}
 
-  /// Runs the lanes on the threads at hand; afterwards each lane holds its best schedule.
+  /// Runs the lanes on the threads at hand; afterwards each lane holds its best schedule, and each start the best of
+  /// its lanes.
   void run(std::vector<Attempt>& lanes, const Budget& budget, bool shares_time) {
     const std::size_t workers = std::min<std::size_t>(std::max(1U, options_.threads), lanes.size());
     const std::size_t turns = (lanes.size() + workers - 1) / workers;
@@ -53,6 +54,10 @@ class Improver {
     for (std::thread& thread : threads) thread.join();
     // In lane order, so that the incumbent's trajectory is repeatable where the work is.
     for (const Attempt& lane : lanes) incumbent_.offer(lane.result, method(lane));
+    for (const Attempt& lane : lanes) {
+      const Duration makespan = lane.result.makespan(problem_);
+      if (makespan < lane.start->makespan) *lane.start = {lane.result, makespan, lane.start->method};
+    }
   }
 
  private:
@@ -78,7 +83,7 @@ class Improver {
 }  // namespace
 
 void improve_orders(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-                    const std::vector<Start>& starts, std::optional<std::uint64_t> work, IncumbentStore& incumbent) {
+                    std::vector<Start>& starts, std::optional<std::uint64_t> work, IncumbentStore& incumbent) {
   Improver improver(problem, options, incumbent);
   const auto evaluations = [&](double share, std::size_t lanes) {
     if (!work) return std::numeric_limits<std::uint64_t>::max();
@@ -95,17 +100,17 @@ void improve_orders(const Problem& problem, const Budget& budget, const PlannerO
   improver.run(lanes, budget.share(kTrialShare), true);
   if (incumbent.is_optimal() || budget.expired()) return;
 
-  const Attempt& winner = *std::min_element(lanes.begin(), lanes.end(), [&](const Attempt& a, const Attempt& b) {
+  const Attempt winner = *std::min_element(lanes.begin(), lanes.end(), [&](const Attempt& a, const Attempt& b) {
     return a.result.makespan(problem) < b.result.makespan(problem);
   });
-  const Start best{winner.result, winner.result.makespan(problem), winner.start->method};
-  const double heat = winner.heat;
   const std::size_t lane_count = work ? kRepeatableLanes : std::max(1U, options.threads);
   lanes.clear();
   for (std::size_t i = 0; i < lane_count; ++i) {
-    lanes.push_back({&best, options.seed + 1000 + i, evaluations(1 - kTrialShare, lane_count), heat, {}});
+    lanes.push_back({winner.start, options.seed + 1000 + i, evaluations(1 - kTrialShare, lane_count), winner.heat, {}});
   }
   improver.run(lanes, budget, false);
+  std::stable_sort(starts.begin(), starts.end(),
+                   [](const Start& a, const Start& b) { return a.makespan < b.makespan; });
 }
 
 }  // namespace opweave

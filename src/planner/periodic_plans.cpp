@@ -12,6 +12,7 @@
 #include "periodic/kernel_program.h"
 #include "periodic/kernel_search.h"
 #include "planner/construct.h"
+#include "planner/doubling_parts.h"
 
 namespace opweave {
 namespace {
@@ -22,8 +23,10 @@ constexpr std::uint32_t kTrialMicrobatches = 24;
 constexpr std::uint32_t kTrialMicrobatchesPerDevice = 6;
 /// Share of the time for that.
 constexpr double kConstructionShare = 0.15;
-/// Share of the time, or of the work, to shorten the periods of kernels that are not as short as they can be.
+/// Share of the time, or of a part of the work, to shorten the periods of kernels that are not as short as they can be.
 constexpr double kShortenShare = 0.3;
+/// Orders tried for that while plans are constructed, where the clock does not count.
+constexpr std::uint64_t kFirstShortening = 3000;
 /// Of it, the share of the solver, and intervals of the largest kernel that it is asked for.
 constexpr double kSolverShare = 0.3;
 constexpr std::size_t kMostIntervals = 1000;
@@ -133,8 +136,8 @@ std::optional<periodic::Kernel> PeriodicPlans::solve_for_least_period(const peri
       .kernel;
 }
 
-/// Searches for shorter periods of the best candidates. Returns the orders tried.
-std::uint64_t PeriodicPlans::shorten_periods(const Budget& budget) {
+/// Searches for shorter periods of the best candidates, by the clock if it counts. Returns the orders tried otherwise.
+std::uint64_t PeriodicPlans::shorten_periods(const Budget& budget, std::uint64_t orders, std::uint64_t seed) {
   std::vector<Candidate> tried;
   for (const Candidate& candidate : candidates_) {
     if (tried.size() < kTrials && candidate.kernel.period > periodic::least_period(*candidate.kernel.unit)) {
@@ -144,11 +147,10 @@ std::uint64_t PeriodicPlans::shorten_periods(const Budget& budget) {
   std::uint64_t evaluations = 0;
   for (std::size_t i = 0; i < tried.size() && !budget.expired(); ++i) {
     periodic::KernelSearchOptions options;
-    options.seed = options_.seed + i;
+    options.seed = seed + i;
     options.max_evaluations = std::numeric_limits<std::uint64_t>::max();
     if (!budget.remaining()) {
-      const double all = static_cast<double>(budget.work_limit().value_or(kDefaultWork)) * kShortenShare;
-      options.max_evaluations = static_cast<std::uint64_t>(all / static_cast<double>(tried.size()));
+      options.max_evaluations = orders / tried.size();
       evaluations += options.max_evaluations;
     }
     std::optional<periodic::Kernel> best = solve_for_least_period(tried[i].kernel, budget);
@@ -198,7 +200,7 @@ std::uint64_t PeriodicPlans::construct(const Budget& given, const std::function<
   if (incumbent_.makespan() && (!on_first() || given.expired())) return evaluations;
   IncumbentStore store(trial, given, {});
   evaluations += find_candidates(given, trial, false, store);
-  if (!given.expired()) evaluations += shorten_periods(given.share(kShortenShare));
+  if (!given.expired()) evaluations += shorten_periods(given.share(kShortenShare), kFirstShortening, options_.seed);
   if (candidates_.empty()) return evaluations;
   const Candidate& best = candidates_.front();
   const auto iteration = periodic::Iteration::create(problem_, best.kernel, best.example.get());
@@ -237,9 +239,22 @@ void PeriodicPlans::run(std::vector<Attempt>& attempts, const Budget& budget) {
   }
 }
 
-void PeriodicPlans::improve(const Budget& given, std::optional<std::uint64_t> work) {
-  if (candidates_.empty() || (work && *work == 0)) return;
-  if (!work && !given.remaining()) work = kDefaultWork;
+void PeriodicPlans::improve(const Budget& budget, std::optional<std::uint64_t> work) {
+  if (candidates_.empty()) return;
+  if (!work && budget.remaining()) return improve_ramps(budget, std::nullopt, options_.seed);
+  std::uint64_t seed = options_.seed;
+  for (const std::uint64_t part : doubling_parts(work.value_or(kDefaultWork))) {
+    if (incumbent_.is_optimal() || budget.expired()) return;
+    ++seed;
+    improve_ramps(
+        budget,
+        part - shorten_periods(budget, static_cast<std::uint64_t>(kShortenShare * static_cast<double>(part)), seed),
+        seed);
+  }
+}
+
+/// \param work  orders to try; nothing = by the clock
+void PeriodicPlans::improve_ramps(const Budget& given, std::optional<std::uint64_t> work, std::uint64_t seed) {
   // What is found at the end has to be checked, lane by lane.
   const double last_offers = kOfferReserve * offer_seconds_ * std::max(1U, options_.threads);
   const Budget budget = given.until(&incumbent_.is_final()).keeping(last_offers);
@@ -248,16 +263,15 @@ void PeriodicPlans::improve(const Budget& given, std::optional<std::uint64_t> wo
     return static_cast<std::uint64_t>(static_cast<double>(*work) * share / static_cast<double>(lanes));
   };
   std::vector<Attempt> attempts;
-  const auto attempt = [&](const Candidate& candidate, std::uint64_t seed, std::uint64_t most) {
+  const auto attempt = [&](const Candidate& candidate, std::uint64_t own_seed, std::uint64_t most) {
     attempts.push_back(
-        {&candidate, seed, most, periodic::Iteration::create(problem_, candidate.kernel, candidate.example.get())});
+        {&candidate, own_seed, most, periodic::Iteration::create(problem_, candidate.kernel, candidate.example.get())});
   };
   const Candidate* best = &candidates_.front();
   double share = 1;
   if (candidates_.size() > 1) {
     const std::size_t trials = std::min(kTrials, candidates_.size());
-    for (std::size_t i = 0; i < trials; ++i)
-      attempt(candidates_[i], options_.seed + i, evaluations(kTrialShare, trials));
+    for (std::size_t i = 0; i < trials; ++i) attempt(candidates_[i], seed + i, evaluations(kTrialShare, trials));
     run(attempts, budget.share(kTrialShare));
     if (incumbent_.is_optimal() || budget.expired()) return;
     best = std::min_element(attempts.begin(), attempts.end(), [](const Attempt& a, const Attempt& b) {
@@ -267,7 +281,7 @@ void PeriodicPlans::improve(const Budget& given, std::optional<std::uint64_t> wo
     attempts.clear();
   }
   const std::size_t lanes = work ? kRepeatableLanes : std::max(1U, options_.threads);
-  for (std::size_t i = 0; i < lanes; ++i) attempt(*best, options_.seed + 1000 + i, evaluations(share, lanes));
+  for (std::size_t i = 0; i < lanes; ++i) attempt(*best, seed + 1000 + i, evaluations(share, lanes));
   run(attempts, budget);
 }
 

@@ -34,7 +34,8 @@ class PeriodicPlans {
   /// The incumbent is one of these plans, and no schedule of the short iteration has its microbatches nearer to each
   /// other.
   [[nodiscard]] bool lead() const { return lead_; }
-  /// Improves the ramps of the best plans. Under a work limit the result does not depend on the number of threads.
+  /// Improves the ramps of the best plans, without a clock also the kernels. Under a work limit the result does not
+  /// depend on the number of threads.
   /// \param work  orders to try, if limited
   void improve(const Budget& budget, std::optional<std::uint64_t> work);
 
@@ -53,7 +54,8 @@ class PeriodicPlans {
             std::shared_ptr<const periodic::Iteration::Example> example);
   [[nodiscard]] std::optional<periodic::Kernel> solve_for_least_period(const periodic::Kernel& kernel,
                                                                        const Budget& budget) const;
-  std::uint64_t shorten_periods(const Budget& budget);
+  std::uint64_t shorten_periods(const Budget& budget, std::uint64_t orders, std::uint64_t seed);
+  void improve_ramps(const Budget& budget, std::optional<std::uint64_t> work, std::uint64_t seed);
   void offer(const periodic::Iteration& iteration, const std::string& origin);
   void run(std::vector<Attempt>& attempts, const Budget& budget);
 

@@ -35,7 +35,7 @@ std::string devices(const Problem& problem, const std::vector<ModeIndex>& modes,
   return result;
 }
 
-TEST(ContiguousPlacement, replicas_lie_reversed_rotated_or_together) {
+TEST(ContiguousPlacement, replicas_lie_reversed_rotated_apart_or_together) {
   const Problem problem = eight_layers();
   const auto lay = [&](Fold fold, Shift shift, std::uint32_t microbatch) {
     return devices(problem, *contiguous_placement(problem, fold, 2, PartWeight::kWork, shift), microbatch);
@@ -44,6 +44,9 @@ TEST(ContiguousPlacement, replicas_lie_reversed_rotated_or_together) {
   EXPECT_EQ(lay(Fold::kLoop, Shift::kReversed, 3), "32103210");
   EXPECT_EQ(lay(Fold::kLoop, Shift::kRotated, 3), "23012301");  // by 1 / 2 of 4 devices
   EXPECT_EQ(lay(Fold::kLoop, Shift::kTogether, 3), "01230123");
+  EXPECT_EQ(lay(Fold::kLoop, Shift::kApart, 0), "00110011");  // two devices each, four parts
+  EXPECT_EQ(lay(Fold::kLoop, Shift::kApart, 3), "22332233");
+  EXPECT_EQ(lay(Fold::kZigzag, Shift::kApart, 3), "22333322");
   EXPECT_EQ(lay(Fold::kZigzag, Shift::kReversed, 0), "01233210");
   EXPECT_EQ(lay(Fold::kZigzag, Shift::kRotated, 3), "23011032");
 }

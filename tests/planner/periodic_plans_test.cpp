@@ -35,6 +35,20 @@ TEST(PeriodicPlans, lead_the_plan_of_2000_microbatches_to_the_least_period_with_
   EXPECT_EQ(ramps.front(), ramps.back());
 }
 
+TEST(PeriodicPlans, are_never_longer_with_more_work) {
+  // Too little memory for the least period at once.
+  const Problem problem =
+      testing::stage_pipeline(testing::StagePipeline{PipelineShape::kV, 4, 28, 1, 1.2, 0.8, 0.1, {2.5, 2.5, 2.5, 2.5}});
+  std::optional<Duration> best;
+  for (const std::uint64_t work : {0U, 100U, 300U, 500U, 1500U, 3100U}) {
+    const PlanResult result = plan(problem, Budget(std::nullopt, work));
+    ASSERT_TRUE(result.plan);
+    const Duration makespan = result.plan->statistics.makespan;
+    EXPECT_TRUE(!best || makespan <= *best) << work;
+    best = makespan;
+  }
+}
+
 TEST(PeriodicPlans, are_the_same_bytes_under_the_same_work_limit_with_any_number_of_threads) {
   const Problem problem = v_pipeline(100);
   const auto planned = [&](unsigned threads) {
