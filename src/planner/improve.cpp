@@ -8,6 +8,7 @@
 #include "heuristics/routing_search.h"
 #include "planner/doubling_parts.h"
 #include "planner/exact_lane.h"
+#include "planner/improve_blocks.h"
 #include "planner/improve_levels.h"
 #include "planner/improve_orders.h"
 #include "planner/improve_routes.h"
@@ -126,12 +127,16 @@ void work_on_levels(const Problem& problem, const Budget& budget, const PlannerO
                     const Construction& construction, IncumbentStore& incumbent) {
   const double step = construction.longest_step;
   const Budget until_final = budget.until(&incumbent.is_final());
-  const Start& first = construction.starts.front();
-  std::optional<Start> better =
-      improve_levels(problem, until_final.share(kShareOfLevels), step, options, first, incumbent);
+  Start best = construction.starts.front();
+  const auto take = [&](std::optional<Start> better) {
+    if (better) best = std::move(*better);
+  };
+  const Budget on_levels = until_final.share(kShareOfLevels);
+  take(improve_blocks(problem, on_levels, step, options, incumbent));
+  take(improve_levels(problem, on_levels, step, options, best, incumbent));
   if (until_final.expired() || *until_final.remaining() < step) return;
   // Other placements have had their chance there.
-  std::vector<Start> starts = {better ? std::move(*better) : first};
+  std::vector<Start> starts = {std::move(best)};
   improve_orders(problem, until_final, options, starts, std::nullopt, incumbent);
 }
 

@@ -12,12 +12,9 @@
 
 #include "coarsen/hierarchy.h"
 #include "heuristics/earliest_finish.h"
-#include "heuristics/list_scheduler.h"
-#include "heuristics/placed_problem.h"
-#include "heuristics/priority_rules.h"
-#include "heuristics/reference_order.h"
 #include "heuristics/routing_model.h"
 #include "heuristics/routing_search.h"
+#include "planner/listed.h"
 
 namespace opweave {
 namespace {
@@ -32,11 +29,7 @@ std::optional<Schedule> listed(const Problem& problem, const Schedule& placement
   std::vector<ModeIndex> modes;
   modes.reserve(placement.tasks.size());
   for (const TaskAssignment& task : placement.tasks) modes.push_back(task.mode);
-  const auto placed = PlacedProblem::create(problem, std::move(modes));
-  if (!placed) return std::nullopt;
-  const ReferenceOrder reference = reference_order(*placed);
-  if (!reference.fits) return std::nullopt;
-  return placed->schedule(list_schedule(*placed, reference, priority_rules(*placed, reference).front().priority));
+  return listed(problem, std::move(modes));
 }
 
 class Levels {

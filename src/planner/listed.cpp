@@ -1,0 +1,20 @@
+#include "planner/listed.h"
+
+#include <utility>
+
+#include "heuristics/list_scheduler.h"
+#include "heuristics/placed_problem.h"
+#include "heuristics/priority_rules.h"
+#include "heuristics/reference_order.h"
+
+namespace opweave {
+
+std::optional<Schedule> listed(const Problem& problem, std::vector<ModeIndex> modes) {
+  const auto placed = PlacedProblem::create(problem, std::move(modes));
+  if (!placed) return std::nullopt;
+  const ReferenceOrder reference = reference_order(*placed);
+  if (!reference.fits) return std::nullopt;
+  return placed->schedule(list_schedule(*placed, reference, priority_rules(*placed, reference).front().priority));
+}
+
+}  // namespace opweave
