@@ -27,8 +27,12 @@ constexpr std::size_t kRules[] = {0, 1, 2, 4};
 /// Placements that get a rough look at their windows, and of those, as ranked by it, the ones whose windows are tuned.
 constexpr std::size_t kScannedPlacements = 12;
 constexpr std::size_t kTunedPlacements = 3;
-/// Share of the time left for that.
-constexpr double kTuningShare = 0.15;
+/// Share of the time for the placements one by one, so that something is left for all that follows, and of the time
+/// left then for windows.
+constexpr double kGuessingShare = 0.3;
+constexpr double kTuningShare = 0.3;
+/// What a first pass of pushing together takes, in steps: two list schedules with their reference orders.
+constexpr double kPassSteps = 3;
 /// Windows wider than this are not tried: by then memory, not the window, limits what is in flight.
 constexpr std::uint32_t kWidestWindow = 64;
 /// What a list schedule takes beside a schedule made along with a placement, both with their check: measured 2, to be
@@ -56,9 +60,10 @@ class Constructor {
 
   Construction run() {
     std::vector<Candidate> candidates;
+    const Budget guessing = budget_.share(kGuessingShare);
     guess_placements(problem_, [&](PlacementGuess guess) {
       if (!finished() && schedule_freely(guess)) candidates.push_back({std::move(guess), 0, 0, 0, std::nullopt});
-      return !finished();
+      return !finished() && !(incumbent_.makespan() && guessing.expired());
     });
     // Before the windows, which may take all the time there is: no plan is worse than an expert's.
     if (!finished()) add_experts();
@@ -217,11 +222,8 @@ class Constructor {
     last_rule_ = rule.name;
     ++result_.evaluations;
     std::vector<std::int64_t> starts = list_schedule(*narrow, reference, rule.priority);
-    end_step();
     const auto placed = PlacedProblem::create(problem, modes);
-    starts = justify(*placed, std::move(starts), tuning_);
-    asked_ = budget_.elapsed();  // that kept to the time by itself
-    return placed->schedule(starts);
+    return placed->schedule(pushed_together(*placed, std::move(starts), tuning_));
   }
 
   /// The modes that a placement of all microbatches gives to those of the trial.
@@ -269,10 +271,20 @@ class Constructor {
     std::vector<ModeIndex> modes;
     for (const TaskAssignment& task : schedule.tasks) modes.push_back(task.mode);
     const auto placed = PlacedProblem::create(problem_, std::move(modes));
-    const std::vector<std::int64_t> starts = justify(*placed, placed->starts(schedule), budget_.share(kTuningShare));
-    asked_ = budget_.elapsed();  // that kept to the time by itself
     ++result_.evaluations;
-    keep(placed->schedule(starts), name + ", pushed together");
+    keep(placed->schedule(pushed_together(*placed, placed->starts(schedule), budget_.share(kTuningShare))),
+         name + ", pushed together");
+  }
+
+  /// As they are where there is no time for it.
+  std::vector<std::int64_t> pushed_together(const PlacedProblem& placed, std::vector<std::int64_t> starts,
+                                            const Budget& budget) {
+    end_step();
+    const double pass = kPassSteps * result_.longest_step;
+    if (budget.remaining().value_or(pass) < pass) return starts;
+    starts = justify(placed, std::move(starts), budget);
+    asked_ = budget_.elapsed();  // that kept to the time by itself
+    return starts;
   }
 
   /// A start is remembered only if it is valid, and only the best one per placement.
