@@ -16,7 +16,7 @@ namespace opweave::periodic {
 
 /// Kernels that have the placement and the orders of a schedule's middle: each is a valid kernel of the shortest period
 /// at which these orders fit in memory. \param whole  the problem whose iterations are wanted \param problem  the same
-/// with any number of microbatches \param schedule  of `problem`, valid
+/// with as many or fewer microbatches \param schedule  of `problem`, valid
 [[nodiscard]] std::optional<Kernel> kernel_from_schedule(const Problem& whole, const Problem& problem,
                                                          const Schedule& schedule);
 

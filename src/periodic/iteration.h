@@ -24,7 +24,7 @@ class Iteration {
  public:
   /// A schedule with the placement of the kernel whose ramps may be better than the kernel's own.
   struct Example {
-    Problem problem;  ///< the whole one with any number of microbatches
+    Problem problem;  ///< the whole one with as many or fewer microbatches
     Schedule schedule;
   };
   /// Ramp-up and ramp-down as the kernel, unrolled, or the example has them. Nothing if `whole` has too few

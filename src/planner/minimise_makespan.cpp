@@ -177,11 +177,6 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
                                      [&](const Start& start) { return start.makespan > makespan; });
     construction.starts.insert(behind, {*options.warm_start, makespan, kWarmStart});
   }
-  if (!incumbent.is_optimal() && !budget.expired() && !PeriodicPlans::apply_to(problem) &&
-      PeriodicPlans::give_starts_to(problem)) {
-    PeriodicPlans periodic(problem, options, incumbent);
-    spend(periodic.add_starts(budget, construction.longest_step, construction.starts));
-  }
   // A search takes about as long to begin as a list schedule.
   const double longest = construction.longest_step;
   if (!incumbent.is_optimal() && !budget.expired() && budget.remaining().value_or(longest) >= longest) {

@@ -11,6 +11,7 @@
 #include "periodic/find_kernel.h"
 #include "periodic/kernel_program.h"
 #include "periodic/kernel_search.h"
+#include "planner/construct.h"
 #include "planner/doubling_parts.h"
 
 namespace opweave {
@@ -22,15 +23,6 @@ constexpr std::uint32_t kTrialMicrobatches = 24;
 constexpr std::uint32_t kTrialMicrobatchesPerDevice = 6;
 /// Share of the time for that.
 constexpr double kConstructionShare = 0.15;
-/// Shorter iterations with at least so many tasks get starts from kernels: smaller ones the order search of the whole
-/// plans as well.
-constexpr std::size_t kFewestTasks = 2000;
-/// Microbatches of the shortest of them: at least so many, and so many per device, since a microbatch is about as many
-/// periods long as it passes devices.
-constexpr std::uint32_t kFewestMicrobatches = 8;
-constexpr std::uint32_t kFewestMicrobatchesPerDevice = 2;
-/// Share of the time for kernels that are only starts.
-constexpr double kStartShare = 0.2;
 /// Share of the time, or of a part of the work, to shorten the periods of kernels that are not as short as they can be.
 constexpr double kShortenShare = 0.3;
 /// Orders tried for that while plans are constructed, where the clock does not count.
@@ -60,8 +52,12 @@ std::uint32_t trial_microbatches(const Problem& problem) {
 }
 
 Problem trial_problem(const Problem& problem) {
-  const std::uint32_t replicas = problem.settings().training.replicas;
-  const std::vector<std::uint32_t> counts(replicas, std::max(1U, trial_microbatches(problem) / replicas));
+  const auto lists = periodic::microbatches_by_replica(problem);
+  std::vector<std::uint32_t> counts;
+  for (const auto& list : lists) {
+    const auto share = static_cast<std::uint32_t>(trial_microbatches(problem) / lists.size());
+    counts.push_back(std::min(static_cast<std::uint32_t>(list.size()), std::max(1U, share)));
+  }
   return periodic::with_microbatches(problem, counts);
 }
 
@@ -91,13 +87,6 @@ struct PeriodicPlans::Attempt {
 
 bool PeriodicPlans::apply_to(const Problem& problem) {
   return problem.settings().training.microbatches > trial_microbatches(problem);
-}
-
-bool PeriodicPlans::give_starts_to(const Problem& problem) {
-  const auto devices = static_cast<std::uint32_t>(problem.cluster().device_count());
-  const std::uint32_t microbatches = problem.settings().training.microbatches;
-  return problem.task_count() >= kFewestTasks &&
-         microbatches >= std::max(kFewestMicrobatches, kFewestMicrobatchesPerDevice * devices);
 }
 
 /// True if nothing better can come on this placement, but for the ramps.
@@ -218,38 +207,6 @@ std::uint64_t PeriodicPlans::construct(const Budget& given, const std::function<
   offer(*iteration, best.method);
   lead_ = incumbent_.makespan() && best.makespan <= *incumbent_.makespan() &&
           (!store.makespan() || iteration->period() <= periodic::distance_of_repetitions(trial, store.schedule()));
-  return evaluations;
-}
-
-std::uint64_t PeriodicPlans::add_starts(const Budget& given, double longest_step, std::vector<Start>& starts) {
-  const Budget budget = given.share(kStartShare).until(&incumbent_.is_final());
-  const Problem trial = trial_problem(problem_);
-  const double times = static_cast<double>(trial.task_count()) / static_cast<double>(problem_.task_count());
-  if (budget.remaining() && *budget.remaining() < times * longest_step) return 0;
-  IncumbentStore store(trial, budget, {});
-  std::uint64_t evaluations = find_candidates(budget, trial, false, store);
-  if (!budget.expired()) evaluations += shorten_periods(budget, kFirstShortening, options_.seed);
-  for (const Candidate& candidate : candidates_) {
-    const auto same_placement = [&](const Start& start) {
-      const std::vector<ModeIndex>& modes = candidate.kernel.unit->placed().modes();
-      const Problem& one = candidate.kernel.unit->placed().problem();
-      for (std::size_t t = 0; t < problem_.task_count(); ++t) {
-        const Task& task = problem_.task(TaskId(t));
-        if (start.schedule.tasks[t].mode != modes[one.task_of(task.op, task.replica).index()]) return false;
-      }
-      return true;
-    };
-    const auto known = std::find_if(starts.begin(), starts.end(), same_placement);
-    if (known != starts.end()) {
-      if (known->makespan <= candidate.makespan) continue;
-      starts.erase(known);
-    }
-    const auto iteration = periodic::Iteration::create(problem_, candidate.kernel, candidate.example.get());
-    offer(*iteration, candidate.method);
-    const auto behind = std::find_if(starts.begin(), starts.end(),
-                                     [&](const Start& start) { return start.makespan > candidate.makespan; });
-    starts.insert(behind, {iteration->schedule(), candidate.makespan, describe(*iteration, candidate.method)});
-  }
   return evaluations;
 }
 

@@ -13,7 +13,6 @@
 #include "opweave/planner.h"
 #include "opweave/problem.h"
 #include "periodic/iteration.h"
-#include "planner/construct.h"
 #include "planner/incumbent.h"
 
 namespace opweave {
@@ -24,8 +23,6 @@ class PeriodicPlans {
  public:
   /// The problem repeats enough microbatches for the effort to pay.
   static bool apply_to(const Problem& problem);
-  /// It repeats fewer, but perhaps enough for a kernel between two ramps.
-  static bool give_starts_to(const Problem& problem);
 
   PeriodicPlans(const Problem& problem, const PlannerOptions& options, IncumbentStore& incumbent)
       : problem_(problem), options_(options), incumbent_(incumbent) {}
@@ -41,11 +38,6 @@ class PeriodicPlans {
   /// depend on the number of threads.
   /// \param work  orders to try, if limited
   void improve(const Budget& budget, std::optional<std::uint64_t> work);
-
-  /// Finds kernels, and puts plans around them in place of starts of the same placement that are longer, or beside
-  /// those of other placements. For a search of the whole; offers each of them. Returns the schedules built and orders
-  /// tried. \param longest_step  seconds that one schedule of the whole may take
-  std::uint64_t add_starts(const Budget& budget, double longest_step, std::vector<Start>& starts);
 
  private:
   struct Candidate {

@@ -4,7 +4,6 @@
 
 #include "opweave/check.h"
 #include "opweave/io.h"
-#include "opweave/plan.h"
 #include "support/pipelines.h"
 
 namespace opweave {
@@ -18,42 +17,6 @@ Problem v_pipeline(std::uint32_t microbatches) {
 TEST(PeriodicPlans, are_for_iterations_that_are_long) {
   EXPECT_FALSE(PeriodicPlans::apply_to(v_pipeline(20)));
   EXPECT_TRUE(PeriodicPlans::apply_to(v_pipeline(200)));
-}
-
-TEST(PeriodicPlans, give_starts_to_iterations_of_many_tasks_that_are_too_short_for_them) {
-  const auto pipeline = [](std::uint32_t microbatches) {
-    return testing::stage_pipeline(
-        testing::StagePipeline{PipelineShape::kV, 8, microbatches, 1, 1.2, 0.8, 0.1, std::vector<double>(8, 5)});
-  };
-  EXPECT_TRUE(PeriodicPlans::give_starts_to(pipeline(42)));  // 16 stages x F, I, W x 42 = 2016 tasks
-  EXPECT_FALSE(PeriodicPlans::apply_to(pipeline(42)));
-  EXPECT_FALSE(PeriodicPlans::give_starts_to(pipeline(40)));
-  EXPECT_FALSE(PeriodicPlans::give_starts_to(v_pipeline(20)));
-}
-
-TEST(PeriodicPlans, are_starts_where_no_start_of_their_placement_is_as_good) {
-  const Problem problem = v_pipeline(20);
-  const Budget budget(std::nullopt, 5000);
-  const PlannerOptions options;
-  const auto with_starts_from_kernels = [&](std::vector<Start> starts) {
-    IncumbentStore incumbent(problem, budget, {});
-    PeriodicPlans(problem, options, incumbent).add_starts(budget, 0, starts);
-    return starts;
-  };
-  const std::vector<Start> first = with_starts_from_kernels({});
-  ASSERT_EQ(first.size(), 1U);  // the placement is fixed
-  EXPECT_EQ(first.front().method.find("periodic, kernel of 1 microbatch"), 0U) << first.front().method;
-  EXPECT_EQ(first.front().makespan, first.front().schedule.makespan(problem));
-  const auto violations = check(problem.graph(), problem.cluster(), make_plan(problem, first.front().schedule, {}, {}));
-  ASSERT_TRUE(violations.empty()) << violations.front().message;
-
-  const Start equal{first.front().schedule, first.front().makespan, "known"};
-  EXPECT_EQ(with_starts_from_kernels({equal}).front().method, "known");
-  Start longer = equal;
-  longer.makespan += Duration(1);
-  const std::vector<Start> replaced = with_starts_from_kernels({longer});
-  ASSERT_EQ(replaced.size(), 1U);
-  EXPECT_EQ(replaced.front().makespan, first.front().makespan);
 }
 
 TEST(PeriodicPlans, lead_the_plan_of_2000_microbatches_to_the_least_period_with_as_little_work_as_that_of_200) {
