@@ -25,6 +25,9 @@ constexpr std::size_t kMostRoutedTasks = 4000;
 constexpr std::size_t kMostMergedTasks = 300'000;
 /// Share of the time for placement by levels, before the order search at the best placement.
 constexpr double kShareOfLevels = 0.7;
+/// Tasks of the smallest problem that is placed by levels before it is searched as a whole, and the share of the time.
+constexpr std::size_t kFewestMergedTasks = 500;
+constexpr double kShareOfFirstLevels = 0.2;
 /// Evaluations where neither time nor work is limited.
 constexpr std::uint64_t kDefaultWork = 200'000;
 /// Share of the work, or of the turns, that placement gets where the order has to be searched with memory and
@@ -161,7 +164,15 @@ void improve(const Problem& problem, const Budget& budget, const PlannerOptions&
   if (construction.starts.empty()) return;
   const std::shared_ptr<const routing::Model> model = routing_model(problem);
   if (!work && budget.remaining()) {
-    if (model) return work_on_placement(problem, model, budget, options, incumbent);
+    if (model) {
+      if (problem.task_count() >= kFewestMergedTasks && has_levels(problem)) {
+        const Budget first = budget.until(&incumbent.is_final()).share(kShareOfFirstLevels);
+        // The searches that follow begin from the incumbent.
+        (void)improve_levels(problem, first, construction.longest_step, options, construction.starts.front(), incumbent,
+                             true);
+      }
+      return work_on_placement(problem, model, budget, options, incumbent);
+    }
     if (has_levels(problem)) return work_on_levels(problem, budget, options, construction, incumbent);
     return work_on_order(problem, budget, options, construction.starts, incumbent);
   }

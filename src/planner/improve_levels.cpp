@@ -35,13 +35,14 @@ std::optional<Schedule> listed(const Problem& problem, const Schedule& placement
 class Levels {
  public:
   Levels(const Problem& problem, const Budget& budget, double step, const PlannerOptions& options, const Start& start,
-         IncumbentStore& incumbent)
+         IncumbentStore& incumbent, bool only_from_coarser)
       : problem_(problem),
         budget_(budget),
         for_steps_(budget.keeping(step)),
         options_(options),
         incumbent_(incumbent),
-        best_(start) {}
+        best_(start),
+        only_from_coarser_(only_from_coarser) {}
 
   std::optional<Start> run() {
     const Duration before = best_.makespan;
@@ -60,7 +61,7 @@ class Levels {
         schedule = std::move(*tried);
       }
     }
-    descend(*chosen, level, std::move(schedule));
+    if (level > 0 || !only_from_coarser_) descend(*chosen, level, std::move(schedule));
     return best_.makespan < before ? std::optional(std::move(best_)) : std::nullopt;
   }
 
@@ -143,13 +144,15 @@ class Levels {
   const PlannerOptions& options_;
   IncumbentStore& incumbent_;
   Start best_;
+  const bool only_from_coarser_;
 };
 
 }  // namespace
 
 std::optional<Start> improve_levels(const Problem& problem, const Budget& budget, double step,
-                                    const PlannerOptions& options, const Start& start, IncumbentStore& incumbent) {
-  return Levels(problem, budget, step, options, start, incumbent).run();
+                                    const PlannerOptions& options, const Start& start, IncumbentStore& incumbent,
+                                    bool only_from_coarser) {
+  return Levels(problem, budget, step, options, start, incumbent, only_from_coarser).run();
 }
 
 }  // namespace opweave

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "opweave/planner.h"
+#include "support/equal_layers.h"
 #include "support/mergeable_problems.h"
 
 namespace opweave {
@@ -27,6 +28,24 @@ TEST(ImproveLevels, returns_nothing_when_there_is_no_time) {
   IncumbentStore store(problem, budget, {});
   const Construction construction = construct(problem, budget, store, {});
   EXPECT_FALSE(improve_levels(problem, budget, 0, {}, construction.starts.front(), store));
+}
+
+// Transfers of 40 between operators of 10 and less: all on one device takes 2 x (1 + 20 x (1 + 6 x 10 + 1)) = 2482,
+// which rules that place operator by operator do not see, and those that place clusters do. Where transfers cost
+// nothing no cluster is better than its members.
+TEST(ImproveLevels, leaves_the_problem_itself_to_others_if_asked_to) {
+  for (const bool is_heavy : {true, false}) {
+    const Problem problem = testing::equal_layers({20, 6, true, 4, Duration(is_heavy ? 40 : 0)});
+    const Budget budget(1.5, std::nullopt);
+    IncumbentStore store(problem, budget, {});
+    const Construction construction = construct(problem, budget, store, {});
+    const auto better = improve_levels(problem, budget, 0, {}, construction.starts.front(), store, true);
+    ASSERT_EQ(better.has_value(), is_heavy);
+    EXPECT_EQ(budget.expired(), is_heavy);
+    if (is_heavy) {
+      EXPECT_LE(better->makespan, Duration(2482));
+    }
+  }
 }
 
 TEST(ImproveLevels, plan_is_never_worse_than_its_warm_start) {
