@@ -244,8 +244,12 @@ class Constructor {
   /// inputs and streams allow, then pushed together.
   void add_experts() {
     if (std::exchange(experts_added_, true)) return;
-    for (const ExpertPlan& expert : expert_plans(problem_, budget_)) {
+    const std::vector<ExpertPlan> experts = expert_plans(problem_, budget_);
+    for (const ExpertPlan& expert : experts) {
       add_expert(expert.schedule, expert.name);
+      if (finished()) return;
+    }
+    for (const ExpertPlan& expert : experts) {
       const Schedule apart =
           simulate(problem_, execution_order(problem_, expert.schedule), {problem_.settings().contention, 1, {}})
               .schedule;
