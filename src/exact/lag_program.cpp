@@ -265,14 +265,6 @@ void LagProgram::add_parameters() {
 
 // Between schedules and values.
 
-void LagProgram::hint(const Schedule& schedule) {
-  const std::vector<std::int64_t> values = values_of(schedule);
-  for (std::size_t v = 0; v < values.size(); ++v) {
-    const CpModel::Domain& domain = model_.domains()[v];
-    model_.hint(static_cast<CpModel::Variable>(v), std::clamp(values[v], domain.lower, domain.upper));
-  }
-}
-
 RoughSchedule LagProgram::read(std::span<const std::int64_t> values) const {
   const auto unit = static_cast<double>(space_->unit().length.value());
   const auto moment = [&](const Affine& affine) {

@@ -33,8 +33,6 @@ class LagProgram {
   [[nodiscard]] static bool is_exact(const ScheduleSpace& space);
 
   [[nodiscard]] const CpModel& model() const { return model_; }
-  /// Lets the solver begin near the placement of a schedule. No effect on what is valid.
-  void hint(const Schedule& schedule);
   /// What values say, in nanoseconds; transfers start when what they send is made.
   [[nodiscard]] RoughSchedule read(std::span<const std::int64_t> values) const;
   /// Values that say the same as a schedule; they satisfy the model exactly if it is valid and not longer than the

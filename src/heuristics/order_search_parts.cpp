@@ -1,6 +1,7 @@
 #include "heuristics/order_search_parts.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <utility>
 
