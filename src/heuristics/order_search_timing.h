@@ -80,7 +80,6 @@ class Timing {
 
   void save(Snapshot& snapshot) const;
   void restore(const Snapshot& snapshot);
-  void save_initial();
   [[nodiscard]] bool has_run(Node node) const { return epoch_of_[node] == epoch_ || rank_[node] < first_rank_; }
   bool run(Node node);
   bool run_before(Node node);

@@ -77,22 +77,22 @@ void work_on_placement(const Problem& problem, const std::shared_ptr<const routi
   auto targets = target_lane(problem, options, incumbent);
   auto solver = solver_lane(problem, ExactLane::size(problem) <= kMostIntervals, options, incumbent);
   const unsigned searching = threads > 1 && solver ? threads - 1 : threads;
-  std::vector<Shift> shifts(searching);
+  std::vector<Worker> workers(searching);
   for (unsigned i = 0; i < searching; ++i) {
-    shifts[i].turns.push_back({std::make_unique<RoutingLane>(model, options.seed + i, incumbent), kRoutingShare});
+    workers[i].turns.push_back({std::make_unique<RoutingLane>(model, options.seed + i, incumbent), kRoutingShare});
     if (model->needs_exact_timing()) {
-      shifts[i].turns.push_back(
+      workers[i].turns.push_back(
           {std::make_unique<OrderLane>(problem, options.seed + 1000 * (i + 1), incumbent), 1 - kRoutingShare});
     }
   }
   if (solver) {
-    Shift& shift = threads == 1 ? shifts.front() : shifts.emplace_back();
+    Worker& worker = threads == 1 ? workers.front() : workers.emplace_back();
     double on_targets = 0;
     if (targets) on_targets = targets->is_exact() ? kTargetShare : kRelaxedTargetShare;
-    shift.turns.push_back({std::move(solver), kSolverShare - on_targets / 2});
-    if (targets) shift.turns.push_back({std::move(targets), on_targets});
+    worker.turns.push_back({std::move(solver), kSolverShare - on_targets / 2});
+    if (targets) worker.turns.push_back({std::move(targets), on_targets});
   }
-  run_portfolio(std::move(shifts), budget, incumbent);
+  run_portfolio(std::move(workers), budget, incumbent);
 }
 
 /// Fixed placement, or too large a problem to change it, by the clock: the order search, and the solver where the
@@ -109,9 +109,9 @@ void work_on_order(const Problem& problem, const Budget& budget, PlannerOptions 
     return;
   }
   --options.threads;
-  std::vector<Shift> shifts(1);
-  shifts.front().turns.push_back({std::move(solver), 1});
-  std::thread beside([&] { run_portfolio(std::move(shifts), budget, incumbent); });
+  std::vector<Worker> workers(1);
+  workers.front().turns.push_back({std::move(solver), 1});
+  std::thread beside([&] { run_portfolio(std::move(workers), budget, incumbent); });
   improve_orders(problem, until_final, options, starts, std::nullopt, incumbent);
   beside.join();
 }

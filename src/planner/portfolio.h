@@ -25,7 +25,7 @@ class Lane {
 };
 
 /// Lanes that share a thread, each with its share of the time.
-struct Shift {
+struct Worker {
   struct Turn {
     std::unique_ptr<Lane> lane;
     double share = 1;  ///< of a round, beside those of the others
@@ -33,10 +33,10 @@ struct Shift {
   std::vector<Turn> turns;
 };
 
-/// Runs every shift in a thread of its own, the first one in the caller's, until the budget ends, the incumbent is
-/// optimal or all lanes are done. Within a shift the lanes take turns in rounds, each twice as long as the one before:
+/// Runs every worker in a thread of its own, the first one in the caller's, until the budget ends, the incumbent is
+/// optimal or all lanes are done. Within a worker the lanes take turns in rounds, each twice as long as the one before:
 /// short at first, so that every method is heard early, and long in the end, for those that need time.
 /// \pre the budget has a deadline
-void run_portfolio(std::vector<Shift> shifts, const Budget& budget, const IncumbentStore& incumbent);
+void run_portfolio(std::vector<Worker> workers, const Budget& budget, const IncumbentStore& incumbent);
 
 }  // namespace opweave

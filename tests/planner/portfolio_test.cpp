@@ -252,11 +252,11 @@ TEST_P(HostileSolver, cannot_keep_the_portfolio_from_a_valid_plan_in_time) {
     const Budget budget(0.5, std::nullopt);
     IncumbentStore store(problem, budget, {});
     ASSERT_TRUE(store.offer(start, "construction"));
-    std::vector<Shift> shifts(2);
-    shifts[0].turns.push_back({std::make_unique<RoutingLane>(routing::Model::create(problem), 1, store), 1});
-    shifts[1].turns.push_back(
+    std::vector<Worker> workers(2);
+    workers[0].turns.push_back({std::make_unique<RoutingLane>(routing::Model::create(problem), 1, store), 1});
+    workers[1].turns.push_back(
         {std::make_unique<ExactLane>(problem, solves_whole, 1, store, std::make_shared<Stub>(GetParam().solve)), 1});
-    run_portfolio(std::move(shifts), budget, store);
+    run_portfolio(std::move(workers), budget, store);
     EXPECT_LT(budget.elapsed(), 0.5 * 1.05 + 0.5);
     EXPECT_LE(*store.makespan(), start.makespan(problem));
     EXPECT_TRUE(is_accepted(problem, store.schedule()));
