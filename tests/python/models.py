@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 
 class Block(nn.Module):
@@ -153,6 +154,66 @@ class Branching(nn.Module):
 
     def forward(self, x):
         return self.inner(x)
+
+
+class Square(torch.autograd.Function):
+    """x * x with a backward of its own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return 2 * x * gradient
+
+
+class Squares(nn.Module):
+    """Blocks of a linear layer and a custom function after it."""
+
+    class Block(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.linear = nn.Linear(width, width, bias=False)
+
+        def forward(self, x):
+            return Square.apply(self.linear(x))
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.blocks = nn.ModuleList(self.Block(width) for _ in range(3))
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x.sum()
+
+
+class Checkpointed(nn.Module):
+    """Blocks of two linear layers, each block with or without activation checkpointing."""
+
+    def __init__(self, width=8, checkpoints=True, depth=1, use_reentrant=False):
+        super().__init__()
+        self.first = nn.Linear(width, width, bias=False)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, 2 * width, bias=False), nn.GELU(), nn.Linear(2 * width, width, bias=False))
+            for _ in range(3)
+        )
+        self.depth = depth if checkpoints else 0
+        self.use_reentrant = use_reentrant
+
+    def run(self, block, x, depth):
+        if depth == 0:
+            return block(x)
+        return checkpoint(self.run, block, x, depth - 1, use_reentrant=self.use_reentrant)
+
+    def forward(self, x):
+        x = self.first(x)
+        for block in self.blocks:
+            x = self.run(block, x, self.depth)
+        return x.sum()
 
 
 def next_token_loss(logits):

@@ -1,6 +1,7 @@
 """From models to graphs."""
 
 import functools
+import sys
 
 import pytest
 
@@ -218,6 +219,160 @@ def test_parameters_that_are_never_read_are_warned_about():
     with pytest.warns(UserWarning, match=r"2 parameters are never read, the first is down\.weight"):
         graph = opweave.capture(Spare(8), (torch.zeros(2, 8),))
     assert graph.unread_parameters == ["down.weight", "down.bias"]
+
+
+def test_parameters_that_get_no_gradient_are_warned_about_and_frozen():
+    class Idle(models.Mlp):
+        def forward(self, x):
+            return self.up(x).square().mean(), self.down(self.up(x)).detach()
+
+    with pytest.warns(UserWarning, match=r"2 parameters are read but get no gradient, the first is down\.weight"):
+        graph = opweave.capture(Idle(8), (torch.zeros(2, 8),), loss=lambda output: output[0] + 0 * output[1].sum())
+    assert graph.parameters_without_gradient == ["down.weight", "down.bias"]
+    assert graph.unread_parameters == []
+    assert {name for op in graph.operators if op["phase"] == "O" for name in op["parameters"]} == {
+        "up.weight",
+        "up.bias",
+    }
+    assert "down.weight" in {name for op in graph.operators if op["phase"] == "F" for name in op.get("parameters", ())}
+
+
+def test_a_loss_that_does_not_depend_on_the_model_is_an_error():
+    with pytest.raises(opweave.CaptureError, match="the loss does not depend on the model"):
+        opweave.capture(models.Mlp(8), (torch.zeros(2, 8),), loss=lambda y: y.detach().sum())
+
+
+def makers_of(graph):
+    return {tensor: op["name"] for op in graph.operators for tensor in op.get("outputs", ())}
+
+
+# d(x * x) = 2 x g: two calls that torch tags neither as forward nor as backward.
+def test_the_backward_of_a_custom_function_is_backward():
+    graph = opweave.capture(models.Squares(), (torch.zeros(2, 8),))
+    phases = [(op["kind"], op["phase"]) for op in graph.operators if op["kind"] == "aten.mul"]
+    assert phases == [("aten.mul", "F")] * 3 + [("aten.mul", "I")] * 6
+    assert {op["layer"] for op in graph.operators if op["kind"] == "aten.mul"} == {"blocks.0", "blocks.1", "blocks.2"}
+
+
+# Width 8, 2 rows: a product is 2 x 2 x 8 x 8 = 256 operations. The first block needs no gradient of its input, but
+# the custom function stands between its product and the gradient that arrives.
+def test_a_custom_function_belongs_to_the_block_that_calls_it():
+    graph = opweave.capture(models.Squares(), (torch.zeros(2, 8),), granularity="block")
+    flops = {op["name"]: op.get("flops", 0) for op in graph.operators if op["phase"] != "O"}
+    assert flops == {
+        **{f"blocks.{block}.F": 256 for block in range(3)},
+        "loss.F": 0,
+        "blocks.2.I": 256,
+        "blocks.2.W": 256,
+        "blocks.1.I": 256,
+        "blocks.1.W": 256,
+        "blocks.0.I": 0,
+        "blocks.0.W": 256,
+    }
+    # What a block keeps for its backward stays in it: nothing but activations and gradients crosses blocks.
+    makers = makers_of(graph)
+    crossing = {
+        (makers[tensor], op["name"])
+        for op in graph.operators
+        for tensor in op.get("inputs", ())
+        if tensor in makers and makers[tensor][:-2] != op["name"][:-2]
+    }
+    assert crossing == {
+        ("blocks.0.F", "blocks.1.F"),
+        ("blocks.1.F", "blocks.2.F"),
+        ("blocks.2.F", "loss.F"),
+        ("blocks.0.F", "blocks.1.W"),
+        ("blocks.1.F", "blocks.2.W"),
+        ("blocks.2.I", "blocks.1.I"),
+        ("blocks.1.I", "blocks.0.I"),
+    }
+
+
+# The custom function of the middle block belongs to it; what 3 granularities add up to is the same.
+@pytest.mark.parametrize("granularity", ["operator", "module", "block"])
+def test_no_forward_operator_waits_for_a_backward_one(granularity):
+    graph = opweave.capture(models.Squares(), (torch.zeros(2, 8),), granularity=granularity)
+    phases = {op["name"]: op["phase"] for op in graph.operators}
+    makers = makers_of(graph)
+    for op in graph.operators:
+        if op["phase"] == "F":
+            assert all(phases[makers[tensor]] == "F" for tensor in op.get("inputs", ()) if tensor in makers)
+
+
+def test_a_capture_whose_phases_contradict_each_other_is_refused():
+    step = read_step(models.Squares(), (torch.zeros(2, 8),))
+    for call in step.primitives.calls:
+        if call.kind == "aten.mul":
+            call.phase = "F"  # that of block 1 takes the gradient that block 2 makes
+    message = (
+        r'operator "blocks\.1\.mul_\d\.F" of the forward pass takes "mm_\d" from "blocks\.2\.linear\.mm_\d\.I" of the'
+    )
+    with pytest.raises(opweave.CaptureError, match=message):
+        graph_of(step)
+
+
+# Of a block of width 8 with 2 rows: two products of 2 x 2 x 8 x 16 = 512. Its backward first makes the input of GELU
+# again, that is the first product, and GELU for the gradient of the second weight; the second product is not needed.
+def test_what_checkpointing_drops_is_computed_again():
+    inputs = (torch.zeros(2, 8),)
+    plain = opweave.capture(models.Checkpointed(checkpoints=False), inputs, granularity="block")
+    graph = opweave.capture(models.Checkpointed(), inputs, granularity="block")
+    flops = {op["name"]: op.get("flops", 0) for op in graph.operators}
+    assert [name for name in flops if name.endswith(".F")] == ["first.F"] + [f"blocks.{b}.F" for b in range(3)] + [
+        "loss.F"
+    ]
+    for block in range(3):
+        assert flops[f"blocks.{block}.F"] == flops[f"blocks.{block}.W"] == 2 * 512
+        assert flops[f"blocks.{block}.I"] == 3 * 512
+    assert graph.flops == plain.flops + 3 * 512
+    assert {op["name"] for op in graph.operators} == {op["name"] for op in plain.operators}
+
+    def kept(graph, block):
+        """Bytes that the backward of a block takes from forward operators."""
+        makers = makers_of(graph)
+        tensors = {
+            tensor
+            for op in graph.operators
+            if op["name"] in (f"blocks.{block}.I", f"blocks.{block}.W")
+            for tensor in op.get("inputs", ())
+            if makers.get(tensor, "").endswith(".F")
+        }
+        return sum(graph.tensors[tensor] for tensor in tensors)
+
+    # Kept of a block: its input of 2 x 8 fp32 numbers. Without checkpointing also GELU's input and output, 2 x 16 each.
+    assert kept(graph, 1) == 4 * 2 * 8
+    assert kept(plain, 1) == 4 * 2 * (8 + 16 + 16)
+
+
+@pytest.mark.parametrize("granularity", ["operator", "module", "block"])
+def test_flops_with_checkpointing_are_those_of_the_flop_counter(granularity):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = models.Checkpointed()
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(2, 8)).backward()
+    assert opweave.capture(model, (torch.zeros(2, 8),), granularity=granularity).flops == counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: models.Checkpointed(depth=2), r'module "blocks\.\d.*": activation checkpointing inside of activation'),
+        (lambda: models.Checkpointed(use_reentrant=True), "reentrant activation checkpointing is not captured"),
+    ],
+)
+def test_checkpointing_that_is_not_captured_is_refused(model, message):
+    with pytest.raises(opweave.CaptureError, match=message):
+        opweave.capture(model, (torch.zeros(2, 8),))
+
+
+def test_checkpointing_without_dynamo_is_refused(monkeypatch):
+    def fails(*_):
+        raise RuntimeError("no dynamo here")
+
+    monkeypatch.setattr(sys.modules["opweave.capture.torch_joint"], "_dynamo_graph_capture_for_export", fails)
+    with pytest.raises(opweave.CaptureError, match=r"activation checkpointing, .* by dynamo alone.*no dynamo here"):
+        opweave.capture(models.Checkpointed(), (torch.zeros(2, 8),))
 
 
 def test_branching_on_values_is_an_error_that_names_the_module():

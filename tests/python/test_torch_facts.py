@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed (requirements-torch.txt)")
 
 import models  # noqa: E402
-from opweave.capture.torch_joint import is_forward, module_of, trace  # noqa: E402
+from opweave.capture.torch_joint import backward_nodes, checkpoint_of, module_of, operation_of, trace  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +30,30 @@ def test_parameters_hold_no_memory(joint):
     assert all(type(parameter.data).__name__ == "FakeTensor" for parameter in joint.model.parameters())
 
 
+def tagged_as_backward(node):
+    return node.meta.get("partitioner_tag") == "is_backward"
+
+
 def test_forward_comes_before_backward(joint):
-    sides = [is_forward(node) for node in calls(joint)]
-    assert sides == sorted(sides, reverse=True)
-    assert True in sides and False in sides
+    backward = set(backward_nodes(joint))
+    assert [tagged_as_backward(node) for node in calls(joint)] == [node in backward for node in calls(joint)]
+    assert 0 < len(backward) < len(calls(joint))
+
+
+def test_nodes_of_a_custom_backward_have_no_tag_and_the_number_of_another_operation():
+    joint = trace(models.Squares, (torch.zeros(2, 8),), {}, None)
+    backward = backward_nodes(joint)
+    untagged = [node for node in backward if not tagged_as_backward(node)]
+    assert len(untagged) == 2 * 3  # 2 * x and its product with the gradient, in each of 3 blocks
+    assert len({operation_of(node) for node in untagged}) == 3
+    assert {module_of(node) for node in untagged} == {"blocks.0", "blocks.1", "blocks.2"}
+
+
+def test_checkpointed_nodes_are_tagged_with_their_region_and_depth():
+    joint = trace(models.Checkpointed, (torch.zeros(2, 8),), {}, None)
+    found = {module_of(node).split(".")[1]: checkpoint_of(node) for node in calls(joint) if checkpoint_of(node)}
+    assert len({checkpoint.region for checkpoint in found.values()}) == len(found) == 3
+    assert all(checkpoint.dropped and checkpoint.depth == 1 for checkpoint in found.values())
 
 
 def test_forward_and_backward_nodes_know_their_module(joint):
@@ -42,17 +62,17 @@ def test_forward_and_backward_nodes_know_their_module(joint):
     # 4 in each of 2 blocks and the head: one product forward, two backward.
     assert len(products) == 3 * 9
     assert all(module_of(node) in modules for node in products)
-    assert {module_of(node) for node in products if not is_forward(node)} == {
-        module_of(node) for node in products if is_forward(node)
+    assert {module_of(node) for node in products if tagged_as_backward(node)} == {
+        module_of(node) for node in products if not tagged_as_backward(node)
     }
 
 
 def test_sequence_numbers_tie_backward_to_forward(joint):
     forward = {}
     for node in calls(joint):
-        if is_forward(node):
+        if not tagged_as_backward(node):
             forward.setdefault(node.meta["seq_nr"], module_of(node))
-    tied = [node for node in calls(joint) if not is_forward(node) and module_of(node)]
+    tied = [node for node in calls(joint) if tagged_as_backward(node) and module_of(node)]
     assert tied
     assert all(forward[node.meta["seq_nr"]] == module_of(node) for node in tied)
 

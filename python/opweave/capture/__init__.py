@@ -76,6 +76,9 @@ def capture(
     if graph.unread_parameters:
         count, first = len(graph.unread_parameters), graph.unread_parameters[0]
         warnings.warn(f"{count} parameters are never read, the first is {first}", stacklevel=2)
+    if graph.parameters_without_gradient:
+        count, first = len(graph.parameters_without_gradient), graph.parameters_without_gradient[0]
+        warnings.warn(f"{count} parameters are read but get no gradient, the first is {first}: frozen", stacklevel=2)
     return graph
 
 

@@ -26,6 +26,7 @@ class CapturedGraph(Graph):
         blocks: list[list[str]],
         uncounted: Mapping[str, int],
         unread_parameters: list[str],
+        parameters_without_gradient: list[str],
     ) -> None:
         """Users call opweave.capture."""
         super().__init__(core)
@@ -38,6 +39,9 @@ class CapturedGraph(Graph):
         self.unread_parameters = unread_parameters
         """Parameters of the model that the step never reads. They are in the graph, but no operator needs them."""
 
+        self.parameters_without_gradient = parameters_without_gradient
+        """Parameters that are read but for which the backward pass computes nothing; they are as frozen ones."""
+
     @property
     def flops(self) -> float:
         """Operations of one microbatch, forward and backward."""
@@ -45,4 +49,6 @@ class CapturedGraph(Graph):
 
     def _derived(self, content: dict[str, Any]) -> Self:
         core = Graph.from_dict(content, self.name or "graph")._core
-        return type(self)(core, self.calls, self.blocks, self.uncounted, self.unread_parameters)
+        return type(self)(
+            core, self.calls, self.blocks, self.uncounted, self.unread_parameters, self.parameters_without_gradient
+        )

@@ -5,6 +5,8 @@ ends in parameter gradients without passing through the backward of another oper
 of a step feed parameter gradients only, and everything on the way to earlier layers is I.
 
 "Reaches only parameter gradients" would not do: where the inputs of a model are integers, everything does.
+
+What activation checkpointing computes again is W where weight gradients alone need it, else I.
 """
 
 from __future__ import annotations
@@ -12,21 +14,25 @@ from __future__ import annotations
 import torch
 from torch.fx import Node
 
-from opweave.capture.torch_joint import Joint, is_forward
+from opweave.capture.owners import Owners
+from opweave.capture.recompute import recompute
+from opweave.capture.torch_joint import Joint, operation_of
 
 _FORWARD, _INPUT, _WEIGHT, _BOTH = "F", "I", "W", "B"
 
 
 class Phases:
-    """Phase and place of every node of a joint graph. O(nodes + edges)."""
+    """Phase and place of every node of a joint graph, once what checkpointing drops is computed again in it."""
 
     def __init__(self, joint: Joint) -> None:
         self._joint = joint
+        self._owners = Owners(joint)
+        self._repeated = recompute(joint, self._owners)
         self._nodes: list[Node] = list(joint.graph.nodes)
-        self._backward = {node for node in self._nodes if node.op == "call_function" and not is_forward(node)}
+        self._backward = self._owners.backward | self._repeated
         self._weight_only = self._find_weight_only()
         self._updates = self._find_updates()
-        self._positions = self._find_positions()
+        self._latest = self._find_latest_uses()
 
     def phase(self, node: Node) -> str:
         """F, I, W or B of a call."""
@@ -35,16 +41,17 @@ class Phases:
         if node in self._weight_only:
             return _WEIGHT
         parts = isinstance(node.meta.get("val"), (tuple, list))
-        if parts and any(user in self._weight_only for user in node.users):
+        if node not in self._repeated and parts and any(user in self._weight_only for user in node.users):
             return _BOTH
         return _INPUT
 
     def position(self, node: Node) -> int:
-        """Place of a forward node; of a backward node, the place of the forward node that it belongs to.
+        """Place of a forward node; of a backward node, the place of the forward node that it belongs to; of a node that
+        is computed again, the latest place of what needs it.
 
         Falls along the edges of the backward pass, so calls joined by place never wait for each other in a circle.
         """
-        return self._positions[node]
+        return self._latest[node] if node in self._repeated else self._owners.position(node)
 
     def updated_parameters(self, node: Node) -> list[str]:
         """Parameters for whose gradients alone the node works; of a B node, those of its parts too."""
@@ -53,18 +60,14 @@ class Phases:
     def _find_weight_only(self) -> set[Node]:
         """W nodes, and the parts of B nodes that are parameter gradients."""
         on_parameters = self._forward_nodes_without_batch()
-        first_with: dict[int, Node] = {}
-        for node in self._nodes:
-            number = node.meta.get("seq_nr")
-            if node.op == "call_function" and node not in self._backward and number is not None:
-                first_with.setdefault(number, node)
 
-        def passes(user: Node, number: int | None) -> bool:
+        def passes(user: Node, node: Node) -> bool:
             """Weight gradients may go on through this W node."""
-            own = user.meta.get("seq_nr")
+            own = operation_of(user)
             return (
-                (number is not None and own == number)
-                or (own in first_with and first_with[own] in on_parameters)
+                node in self._repeated
+                or (own is not None and own == operation_of(node))
+                or self._owners.owner(user) in on_parameters
                 or user.target is torch.ops.aten.add.Tensor  # gradients of one parameter from several places
             )
 
@@ -72,11 +75,10 @@ class Phases:
         for node in reversed(self._nodes):
             if node not in self._backward or not node.users:
                 continue
-            number = node.meta.get("seq_nr")
             is_gradient = node in self._joint.gradient_of
             users = [user for user in node.users if user.op != "output"]
             ends_outside = len(users) < len(node.users) and not is_gradient
-            if not ends_outside and all(user in result and passes(user, number) for user in users):
+            if not ends_outside and all(user in result and passes(user, node) for user in users):
                 result.add(node)
         return result
 
@@ -108,25 +110,12 @@ class Phases:
             if node in self._weight_only or self.phase(node) == _BOTH
         }
 
-    def _find_positions(self) -> dict[Node, int]:
-        positions: dict[Node, int] = {}
-        first_with: dict[int, int] = {}
-        last = 0
-        for index, node in enumerate(self._nodes):
-            if node.op != "call_function" or node in self._backward:
-                continue
-            positions[node] = last = index
-            number = node.meta.get("seq_nr")
-            if number is not None:
-                first_with.setdefault(number, index)
-        for node in self._nodes:
-            if node not in self._backward:
-                continue
-            own = last
-            number = node.meta.get("seq_nr")
-            # Sums of gradients carry the number of the last forward call: their place is that of what they add.
-            if number in first_with:
-                own = first_with[number]
-            before = [positions[source] for source in node.all_input_nodes if source in self._backward]
-            positions[node] = min([own, *before])
-        return positions
+    def _find_latest_uses(self) -> dict[Node, int]:
+        """Of the nodes that are computed again."""
+        latest: dict[Node, int] = {}
+        for node in reversed(self._nodes):
+            if node in self._repeated:
+                latest[node] = max(
+                    latest[user] if user in latest else self._owners.position(user) for user in node.users
+                )
+        return latest

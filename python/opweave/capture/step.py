@@ -33,6 +33,8 @@ class Step:
     model: nn.Module
     """A copy that holds no memory."""
     primitives: Primitives
+    without_gradient: list[str]
+    """Trainable parameters for which the backward pass computes nothing."""
 
 
 def read_step(
@@ -46,16 +48,16 @@ def read_step(
     """Trace and tell the phases apart; arguments as for opweave.capture."""
     args, kwargs = _arguments(example_inputs)
     joint = trace(model, args, kwargs, loss)
-    if joint.missing_gradients and training:
+    trainable = [name for name, parameter in joint.model.named_parameters() if parameter.requires_grad]
+    if training and trainable and not joint.gradient_of:
         raise CaptureError(
-            f'parameter "{joint.missing_gradients[0]}" is read but gets no gradient '
-            f"({len(joint.missing_gradients)} such parameters)"
-            "\nhint: set requires_grad to False where that is intended"
+            f'no parameter gets a gradient, not even "{trainable[0]}": the loss does not depend on the model'
+            "\nhint: training=False captures the forward pass alone"
         )
     calls = primitives(joint, Phases(joint), assumed_size)
     if not training:
         calls.calls = [call for call in calls.calls if call.phase == "F"]
-    return Step(joint.model, calls)
+    return Step(joint.model, calls, joint.missing_gradients if training else [])
 
 
 def graph_of(
@@ -75,6 +77,7 @@ def graph_of(
     blocks = by_block(step.primitives, step.model)
     joined = _join(step.primitives, granularity, blocks)
     _order_after_inputs(joined)
+    _check_phases(joined)
     operators = [_described(operator, training) for operator in joined.operators]
     read = {parameter for operator in joined.operators for parameter in operator.parameters}
     settings: dict[str, Any] = {"microbatches": microbatches}
@@ -94,6 +97,7 @@ def graph_of(
         _repeated(step.primitives, step.model),
         step.primitives.uncounted,
         [parameter for parameter in step.primitives.parameters if parameter not in read],
+        [parameter for parameter in step.without_gradient if parameter in read],
     )
 
 
@@ -160,6 +164,18 @@ def _order_after_inputs(joined: Joined) -> None:
             operator.after.append(gradient.name)
 
 
+def _check_phases(joined: Joined) -> None:
+    """What runs in the forward pass takes nothing from the backward pass, whatever the tags of torch said."""
+    maker = {tensor: operator for operator in joined.operators for tensor in operator.outputs}
+    for operator in joined.operators:
+        for tensor in operator.inputs if operator.phase == "F" else ():
+            if tensor in maker and maker[tensor].phase != "F":
+                raise CaptureError(
+                    f'operator "{operator.name}" of the forward pass takes "{tensor}" from "{maker[tensor].name}" '
+                    "of the backward pass: the phases of this model are not known"
+                )
+
+
 def _described(operator: Operator, training: bool) -> dict[str, Any]:
     calls = operator.calls
     by_dtype: dict[str, float] = {}
@@ -187,8 +203,11 @@ def _add_optimizer(
 ) -> dict[str, float]:
     """Append the operators of the optimizer; returns what training keeps per byte of weights, on average."""
     sizes = step.primitives.parameters
+    learning = read.difference(step.without_gradient)
     trained = {
-        name: parameter for name, parameter in step.model.named_parameters() if parameter.requires_grad and name in read
+        name: parameter
+        for name, parameter in step.model.named_parameters()
+        if parameter.requires_grad and name in learning
     }
     kept: dict[str, int] = {}
     if optimizer is not None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import nn
 from torch._dynamo.functional_export import _dynamo_graph_capture_for_export
 from torch._functorch._aot_autograd.descriptors import (
@@ -25,10 +26,12 @@ from torch._functorch._aot_autograd.descriptors import (
 )
 from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
 from torch._guards import TracingContext, tracing
+from torch._higher_order_ops.wrap import tag_activation_checkpoint
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMode
-from torch.fx import Graph, Node
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._pytree import tree_map_only
+from torch.utils.checkpoint import CheckpointPolicy
 
 from opweave.errors import CaptureError
 
@@ -54,9 +57,55 @@ class Joint:
     has_module_names: bool
 
 
-def is_forward(node: Node) -> bool:
-    """Part of the forward pass (placeholders of parameters and inputs too)."""
-    return node.meta.get("partitioner_tag") != "is_backward"
+def backward_nodes(joint: Joint) -> list[Node]:
+    """Calls of the backward pass: the first that needs a gradient of an output, or is tagged as backward, and all after
+    it, because the step is traced forward first. Not by tags alone: what the backward of a custom autograd function
+    does has none."""
+    from_gradients = set(joint.tangents)
+    calls = [node for node in joint.graph.nodes if node.op == "call_function"]
+    for index, node in enumerate(calls):
+        if _is_tagged(node) or not from_gradients.isdisjoint(node.all_input_nodes):
+            return calls[index:]
+    return []
+
+
+def _is_tagged(node: Node) -> bool:
+    return node.meta.get("partitioner_tag") == "is_backward"
+
+
+def operation_of(node: Node) -> Hashable | None:
+    """Equal for all nodes of one backward operation and, where autograd numbers it, the forward operation that it
+    belongs to; None for what nothing is known of."""
+    if node.meta.get("partitioner_tag") is not None:
+        number: Hashable = node.meta.get("seq_nr")
+        return number
+    # The backward of a custom autograd function is traced as a graph of its own; its nodes carry the number of the
+    # last forward operation, which is not theirs.
+    source = node.meta.get("from_node")
+    return ("function", source[-1].graph_id) if source else None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What activation checkpointing says of a forward node."""
+
+    region: int
+    """Number of the part of the model that is checkpointed as one."""
+    dropped: bool
+    """Its result is not kept for the backward pass (selective checkpointing keeps some)."""
+    depth: int
+    """How many checkpoints it is inside of."""
+
+
+def checkpoint_of(node: Node) -> Checkpoint | None:
+    """The checkpoint that a forward node is part of; None outside of any."""
+    policy = node.meta.get("recompute")
+    region = node.meta.get("ac_graph_id")
+    if policy is None or region is None:
+        return None
+    dropped = policy in (CheckpointPolicy.MUST_RECOMPUTE, CheckpointPolicy.PREFER_RECOMPUTE)
+    depth = sum(target is tag_activation_checkpoint for _, target in node.meta.get("source_fn_stack") or ())
+    return Checkpoint(region, dropped, depth)
 
 
 def module_of(node: Node) -> str | None:
@@ -67,7 +116,7 @@ def module_of(node: Node) -> str | None:
     path = str(list(stack.values())[-1][0])
     path = re.sub(r"@\d+", "", path)  # a module called again
     path = re.sub(r"\._modules\['([^']+)'\]|\['([^']+)'\]|\[(\d+)\]", _as_attribute, path)
-    path = path.removeprefix("L.self.").removeprefix("L.self")
+    path = path.removeprefix("L.self").removeprefix(".").removeprefix("_export_root").removeprefix(".")
     return re.sub(r"^model(\.|$)", "", path)
 
 
@@ -153,17 +202,51 @@ def _joint_graph(
     """The ladder: with dynamo (module names, and shapes that depend on data), else without, else an error."""
     try:
         with _quiet():
-            return _export(_dynamo_graph_capture_for_export(step)(*args, **kwargs), args, kwargs, mode), True
+            traced = _dynamo_graph_capture_for_export(step)(*args, **kwargs)
+            _refuse_reentrant(traced)
+            return _export(traced, args, kwargs, mode), True
+    except CaptureError:
+        raise
     except Exception as error:
         first = error
     try:
-        with _quiet():
+        with _quiet(), _refusing_checkpoints(_first_line(first)):
             graph = _export(step, args, kwargs, mode)
+    except CaptureError:
+        raise
     except Exception:
         raise _explained(first, step, args, kwargs, mode) from first
     reason = _first_line(first)
     log.warning("captured without dynamo, so module names come from parameters alone (%s)", reason)
     return graph, False
+
+
+def _refuse_reentrant(traced: nn.Module) -> None:
+    """Reentrant checkpointing runs all of its part again, also what no gradient needs; dynamo does not say so later."""
+    for module in traced.modules():
+        for node in module.graph.nodes if isinstance(module, GraphModule) else ():
+            if node.target is tag_activation_checkpoint and node.kwargs.get("use_reentrant"):
+                raise CaptureError(
+                    f'module "{module_of(node) or ""}": reentrant activation checkpointing is not captured'
+                    "\nhint: checkpoint(..., use_reentrant=False)"
+                )
+
+
+@contextmanager
+def _refusing_checkpoints(reason: str) -> Iterator[None]:
+    """Without dynamo nothing tells what activation checkpointing drops; it would be as if it kept everything."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise CaptureError(
+            f"the model uses activation checkpointing, which is captured by dynamo alone, and dynamo says: {reason}"
+        )
+
+    original = torch.utils.checkpoint._checkpoint_without_reentrant_generator
+    torch.utils.checkpoint._checkpoint_without_reentrant_generator = refuse
+    try:
+        yield
+    finally:
+        torch.utils.checkpoint._checkpoint_without_reentrant_generator = original
 
 
 def _export(traced: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], mode: FakeTensorMode) -> Graph:
