@@ -82,7 +82,7 @@ class Cluster {
  public:
   Cluster() = default;
 
-  /// Checks the parts and computes routes: least latency, then fewest links, then smallest link ids.
+  /// Checks the parts and computes routes: least latency, then fewest links, then the links named first.
   /// O(D (L + V log V)) for D devices, L links, V vertices.
   /// \throws InputError for no device, an empty or repeated name, an unknown type or link end, a
   ///   link from a vertex to itself, a negative latency or capacity, a bandwidth that is not

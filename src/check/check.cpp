@@ -32,14 +32,15 @@ std::vector<Violation> check(const ComputationGraph& graph, const Cluster& clust
   checking::Findings findings(limit);
   const checking::Reading reading(graph, cluster, plan, findings);
   if (reading.usable()) {
+    const checking::Routes routes(reading);
     std::vector<checking::Hold> holds = checking::check_once(reading, findings);
     checking::check_streams(reading, findings);
     const std::vector<checking::Hold> live = checking::check_presence(reading, findings);
     holds.insert(holds.end(), live.begin(), live.end());
-    checking::check_transfers(reading, findings);
+    checking::check_transfers(reading, routes, findings);
     const std::vector<checking::MemoryUse> memory = checking::check_memory(reading, holds, findings);
     checking::check_placement(reading, findings);
-    checking::check_figures(reading, memory, findings);
+    checking::check_figures(reading, routes, memory, findings);
   }
   return findings.take();
 }

@@ -19,8 +19,8 @@ struct DeviceFigures {
 
 class FiguresCheck {
  public:
-  FiguresCheck(const Reading& reading, const std::vector<MemoryUse>& memory, Findings& findings)
-      : reading_(reading), memory_(memory), findings_(findings) {}
+  FiguresCheck(const Reading& reading, const Routes& routes, const std::vector<MemoryUse>& memory, Findings& findings)
+      : reading_(reading), routes_(routes), memory_(memory), findings_(findings) {}
 
   void check() {
     check_names();
@@ -160,7 +160,7 @@ class FiguresCheck {
     }
     require("parameter_copies", stated().parameter_copies, Wide{copies});
 
-    require("bytes_moved", stated().bytes_moved.value(), moved());
+    require("moved_bytes", stated().bytes_moved.value(), moved());
   }
 
   /// ceil(largest load / microbatches).
@@ -190,9 +190,9 @@ class FiguresCheck {
         channels[2 * shipment.source.index()] += lasts;
         channels[2 * shipment.destination.index() + 1] += lasts;
       } else if (contention == Contention::kLink) {
-        for (const std::uint64_t key : links_on_route(cluster, shipment.source, shipment.destination)) {
-          channels[key] += lasts;
-        }
+        const Passage* passage = routes_.of(shipment);
+        if (passage == nullptr) continue;
+        for (const std::uint64_t key : passage->links) channels[key] += lasts;
       }
     }
     for (const auto& [channel, load] : channels) largest = std::max(largest, load);
@@ -266,14 +266,15 @@ class FiguresCheck {
       require(what("span_idle_ns"), device.span_idle.value(), expected[d].span_idle);
       require(what("peak_memory_bytes"), device.peak_memory.value(), memory_[d].peak);
       require(what("persistent_memory_bytes"), device.persistent_memory.value(), memory_[d].persistent);
-      require(what("bytes_sent"), device.bytes_sent.value(), expected[d].sent);
-      require(what("bytes_received"), device.bytes_received.value(), expected[d].received);
+      require(what("sent_bytes"), device.bytes_sent.value(), expected[d].sent);
+      require(what("received_bytes"), device.bytes_received.value(), expected[d].received);
     }
   }
 
   [[nodiscard]] Wide size(const Shipment& shipment) const { return reading_.graph().at(shipment.tensor).size.value(); }
 
   const Reading& reading_;
+  const Routes& routes_;
   const std::vector<MemoryUse>& memory_;
   Findings& findings_;
   std::int64_t makespan_ = 0;
@@ -281,8 +282,9 @@ class FiguresCheck {
 
 }  // namespace
 
-void check_figures(const Reading& reading, const std::vector<MemoryUse>& memory, Findings& findings) {
-  FiguresCheck(reading, memory, findings).check();
+void check_figures(const Reading& reading, const Routes& routes, const std::vector<MemoryUse>& memory,
+                   Findings& findings) {
+  FiguresCheck(reading, routes, memory, findings).check();
 }
 
 }  // namespace opweave::checking

@@ -8,6 +8,7 @@
 
 #include "check/findings.h"
 #include "check/reading.h"
+#include "check/routes.h"
 
 namespace opweave::checking {
 
@@ -41,14 +42,15 @@ void check_streams(const Reading& reading, Findings& findings);
 /// Rule 3. \return where and how long each tensor is live.
 [[nodiscard]] std::vector<Hold> check_presence(const Reading& reading, Findings& findings);
 /// Rule 4.
-void check_transfers(const Reading& reading, Findings& findings);
+void check_transfers(const Reading& reading, const Routes& routes, Findings& findings);
 /// Rule 5. \return by device.
 [[nodiscard]] std::vector<MemoryUse> check_memory(const Reading& reading, const std::vector<Hold>& holds,
                                                   Findings& findings);
 /// Rule 6.
 void check_placement(const Reading& reading, Findings& findings);
 /// The plan's statements about itself.
-void check_figures(const Reading& reading, const std::vector<MemoryUse>& memory, Findings& findings);
+void check_figures(const Reading& reading, const Routes& routes, const std::vector<MemoryUse>& memory,
+                   Findings& findings);
 
 /// Each pair of a parameter and a device on which an operator runs that reads it, once, by parameter.
 struct Home {
@@ -57,11 +59,5 @@ struct Home {
   auto operator<=>(const Home&) const = default;
 };
 [[nodiscard]] std::vector<Home> homes(const Reading& reading);
-
-/// Key of the thing that a hop of a transfer occupies under Contention::kLink: a link, one direction
-/// of a full-duplex link, or the default link of an ordered pair of devices.
-[[nodiscard]] std::vector<std::uint64_t> links_on_route(const Cluster& cluster, DeviceId from, DeviceId to);
-/// Name of such a thing, for messages.
-[[nodiscard]] std::string link_name(const Cluster& cluster, std::uint64_t key);
 
 }  // namespace opweave::checking

@@ -8,7 +8,7 @@
 namespace opweave::checking {
 namespace {
 
-void check_one(const Reading& reading, const Shipment& shipment, Findings& findings) {
+void check_one(const Reading& reading, const Routes& routes, const Shipment& shipment, Findings& findings) {
   const auto describe = [&] {
     return fmt::format("transfer of {} from {} to {}", reading.name(shipment.tensor, shipment.copy),
                        reading.name(shipment.source), reading.name(shipment.destination));
@@ -27,17 +27,17 @@ void check_one(const Reading& reading, const Shipment& shipment, Findings& findi
       });
     }
   }
-  const std::optional<Duration> expected =
-      reading.cluster().transfer_time(reading.graph().at(shipment.tensor).size, shipment.source, shipment.destination);
-  if (!expected) {
+  const Passage* passage = routes.of(shipment);
+  if (passage == nullptr) {
     findings.add(Rule::kTransfer, [&] { return fmt::format("{}: no route joins them", describe()); });
     return;
   }
+  const Wide expected = passage->lasts(reading.graph().at(shipment.tensor).size);
   const Wide lasts = Wide{shipment.end.value()} - shipment.start.value();
-  if (lasts != expected->value()) {
+  if (lasts != expected) {
     findings.add(Rule::kTransfer, [&] {
       return fmt::format("{} lasts from {} to {} ns, which is {} ns, expected {} ns", describe(),
-                         shipment.start.value(), shipment.end.value(), lasts, expected->value());
+                         shipment.start.value(), shipment.end.value(), lasts, expected);
     });
   }
 }
@@ -62,11 +62,13 @@ void check_endpoints(const Reading& reading, Findings& findings) {
   });
 }
 
-void check_links(const Reading& reading, Findings& findings) {
+void check_links(const Reading& reading, const Routes& routes, Findings& findings) {
   std::vector<Occupation> occupations;
   for (std::size_t i = 0; i < reading.shipments().size(); ++i) {
     const Shipment& shipment = reading.shipments()[i];
-    for (const std::uint64_t key : links_on_route(reading.cluster(), shipment.source, shipment.destination)) {
+    const Passage* passage = routes.of(shipment);
+    if (passage == nullptr) continue;
+    for (const std::uint64_t key : passage->links) {
       occupations.push_back({key, shipment.start, shipment.end, i});
     }
   }
@@ -75,7 +77,7 @@ void check_links(const Reading& reading, Findings& findings) {
       const Shipment& a = reading.shipments()[earlier.user];
       const Shipment& b = reading.shipments()[later.user];
       return fmt::format("{} carries {} until {} ns, but {} starts at {} ns (contention \"link\")",
-                         link_name(reading.cluster(), later.resource), reading.name(a.tensor, a.copy), a.end.value(),
+                         routes.link_name(later.resource), reading.name(a.tensor, a.copy), a.end.value(),
                          reading.name(b.tensor, b.copy), b.start.value());
     });
   });
@@ -83,29 +85,8 @@ void check_links(const Reading& reading, Findings& findings) {
 
 }  // namespace
 
-std::vector<std::uint64_t> links_on_route(const Cluster& cluster, DeviceId from, DeviceId to) {
-  const std::optional<Route> route = cluster.route(from, to);
-  if (!route) return {};
-  const std::uint64_t first_pair = 2 * cluster.links().size();
-  if (route->hops.empty()) return {first_pair + from.index() * cluster.device_count() + to.index()};
-  std::vector<std::uint64_t> keys;
-  for (const Hop& hop : route->hops) {
-    const bool backward = cluster.links()[hop.link.index()].full_duplex && !hop.forward;
-    keys.push_back(2 * hop.link.index() + (backward ? 1 : 0));
-  }
-  return keys;
-}
-
-std::string link_name(const Cluster& cluster, std::uint64_t key) {
-  const std::uint64_t first_pair = 2 * cluster.links().size();
-  if (key < first_pair) return fmt::format("link \"{}\"", cluster.links()[key / 2].name);
-  const std::uint64_t pair = key - first_pair;
-  return fmt::format("default link from \"{}\" to \"{}\"", cluster.devices()[pair / cluster.device_count()].name,
-                     cluster.devices()[pair % cluster.device_count()].name);
-}
-
-void check_transfers(const Reading& reading, Findings& findings) {
-  for (const Shipment& shipment : reading.shipments()) check_one(reading, shipment, findings);
+void check_transfers(const Reading& reading, const Routes& routes, Findings& findings) {
+  for (const Shipment& shipment : reading.shipments()) check_one(reading, routes, shipment, findings);
   switch (reading.plan().settings.contention) {
     case Contention::kNone:
       break;
@@ -113,7 +94,7 @@ void check_transfers(const Reading& reading, Findings& findings) {
       check_endpoints(reading, findings);
       break;
     case Contention::kLink:
-      check_links(reading, findings);
+      check_links(reading, routes, findings);
       break;
   }
 }

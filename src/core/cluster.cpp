@@ -76,6 +76,97 @@ std::set<std::string> checked_names(const ClusterParts& parts) {
   return vertices;
 }
 
+/// Links at each vertex (devices, then switches). A device forwards: routes may pass through it, as they do on a ring.
+struct LinkGraph {
+  struct Edge {
+    std::uint32_t to;
+    Hop hop;
+  };
+  std::vector<std::vector<Edge>> edges;  // per vertex in order of link id
+  std::vector<std::int64_t> latencies;   // by link id
+
+  explicit LinkGraph(const ClusterParts& parts) : edges(parts.devices.size() + parts.switches.size()) {
+    std::unordered_map<std::string_view, std::uint32_t> vertex_of;
+    const auto number = [&](std::string_view name) {
+      vertex_of.emplace(name, static_cast<std::uint32_t>(vertex_of.size()));
+    };
+    for (const Device& device : parts.devices) number(device.name);
+    for (const std::string& name : parts.switches) number(name);
+    for (std::size_t i = 0; i < parts.links.size(); ++i) {
+      const std::uint32_t a = vertex_of.at(parts.links[i].a);
+      const std::uint32_t b = vertex_of.at(parts.links[i].b);
+      edges[a].push_back({b, {LinkId(i), true}});
+      edges[b].push_back({a, {LinkId(i), false}});
+      latencies.push_back(parts.links[i].latency.value());
+    }
+  }
+};
+
+/// How a vertex is reached from the source.
+struct Way {
+  std::int64_t latency = std::numeric_limits<std::int64_t>::max();
+  std::uint32_t links = std::numeric_limits<std::uint32_t>::max();
+  std::uint32_t before = 0;  // the vertex before the last link
+  Hop last_hop;
+
+  [[nodiscard]] bool is_reached() const { return links != std::numeric_limits<std::uint32_t>::max(); }
+};
+
+/// Of the ways that are equal in latency and number of links, the one whose links come first, compared from the source
+/// on. Every part of such a way is one itself, so ways of h links compare by the places that their parts of h - 1 links
+/// have among each other, then by their last link.
+void choose_links_named_first(const LinkGraph& graph, std::vector<Way>& ways) {
+  std::vector<std::uint32_t> order;  // reached vertices by number of links
+  for (std::uint32_t v = 0; v < ways.size(); ++v) {
+    if (ways[v].is_reached()) order.push_back(v);
+  }
+  std::ranges::stable_sort(order, {}, [&](std::uint32_t v) { return ways[v].links; });
+  std::vector<std::uint32_t> place(ways.size(), 0);  // among the vertices with as many links
+  const auto key = [&](std::uint32_t v) { return std::pair(place[ways[v].before], ways[v].last_hop.link); };
+  for (std::size_t first = 1, end = 1; first < order.size(); first = end) {  // the source comes before them
+    const std::uint32_t links = ways[order[first]].links;
+    for (; end < order.size() && ways[order[end]].links == links; ++end) {
+      Way& way = ways[order[end]];
+      std::pair best(std::numeric_limits<std::uint32_t>::max(), LinkId());
+      for (const auto& [before, hop] : graph.edges[order[end]]) {
+        const bool is_equal =
+            ways[before].links + 1 == links && ways[before].latency + graph.latencies[hop.link.index()] == way.latency;
+        if (!is_equal || std::pair(place[before], hop.link) >= best) continue;
+        best = {place[before], hop.link};
+        way.before = before;
+        way.last_hop = {hop.link, !hop.forward};
+      }
+    }
+    const auto level = std::span(order).subspan(first, end - first);
+    std::ranges::sort(level, {}, key);
+    for (std::uint32_t i = 0; i < level.size(); ++i) place[level[i]] = i;
+  }
+}
+
+/// By vertex: least latency, then fewest links, then the links named first. O(L + V log V).
+std::vector<Way> ways_from(const LinkGraph& graph, std::uint32_t source) {
+  using Label = std::tuple<std::int64_t, std::uint32_t, std::uint32_t>;  // latency, links, vertex
+  std::vector<Way> ways(graph.edges.size());
+  std::priority_queue<Label, std::vector<Label>, std::greater<>> queue;
+  ways[source].latency = 0;
+  ways[source].links = 0;
+  queue.emplace(0, 0, source);
+  while (!queue.empty()) {
+    const auto [latency, links, vertex] = queue.top();
+    queue.pop();
+    if (std::pair(latency, links) != std::pair(ways[vertex].latency, ways[vertex].links)) continue;
+    for (const LinkGraph::Edge& edge : graph.edges[vertex]) {
+      const std::pair label(latency + graph.latencies[edge.hop.link.index()], links + 1);
+      Way& way = ways[edge.to];
+      if (label >= std::pair(way.latency, way.links)) continue;
+      std::tie(way.latency, way.links) = label;
+      queue.emplace(label.first, label.second, edge.to);
+    }
+  }
+  choose_links_named_first(graph, ways);
+  return ways;
+}
+
 }  // namespace
 
 std::string_view to_string(Contention contention) {
@@ -148,58 +239,20 @@ void Cluster::index_streams() {
 void Cluster::compute_routes() {
   if (parts_.links.empty()) return;
   const std::size_t device_count = parts_.devices.size();
-  std::unordered_map<std::string_view, std::uint32_t> vertex_of;
-  for (std::size_t i = 0; i < device_count; ++i) vertex_of[parts_.devices[i].name] = static_cast<std::uint32_t>(i);
-  for (std::size_t i = 0; i < parts_.switches.size(); ++i) {
-    vertex_of[parts_.switches[i]] = static_cast<std::uint32_t>(device_count + i);
-  }
-  const std::size_t vertex_count = device_count + parts_.switches.size();
-  struct Edge {
-    std::uint32_t to;
-    Hop hop;
-  };
-  std::vector<std::vector<Edge>> edges(vertex_count);  // per vertex in order of link id
-  for (std::size_t i = 0; i < parts_.links.size(); ++i) {
-    const std::uint32_t a = vertex_of.at(parts_.links[i].a);
-    const std::uint32_t b = vertex_of.at(parts_.links[i].b);
-    edges[a].push_back({b, {LinkId(i), true}});
-    edges[b].push_back({a, {LinkId(i), false}});
-  }
-
+  const LinkGraph graph(parts_);
   routes_.resize(device_count * device_count);
-  // A device forwards nothing unless the links say so: routes may pass through devices, as they do on a ring.
-  using Label = std::tuple<std::int64_t, std::uint32_t, std::uint32_t>;  // latency, hops, vertex
   for (std::size_t source = 0; source < device_count; ++source) {
-    std::vector<std::pair<std::int64_t, std::uint32_t>> best(
-        vertex_count, {std::numeric_limits<std::int64_t>::max(), std::numeric_limits<std::uint32_t>::max()});
-    std::vector<Hop> last_hop(vertex_count);
-    std::vector<std::uint32_t> parent(vertex_count, 0);
-    std::priority_queue<Label, std::vector<Label>, std::greater<>> queue;
-    best[source] = {0, 0};
-    queue.emplace(0, 0, static_cast<std::uint32_t>(source));
-    while (!queue.empty()) {
-      const auto [latency, hops, vertex] = queue.top();
-      queue.pop();
-      if (std::pair(latency, hops) != best[vertex]) continue;
-      for (const Edge& edge : edges[vertex]) {
-        const std::pair<std::int64_t, std::uint32_t> label{
-            latency + parts_.links[edge.hop.link.index()].latency.value(), hops + 1};
-        if (label < best[edge.to]) {
-          best[edge.to] = label;
-          last_hop[edge.to] = edge.hop;
-          parent[edge.to] = vertex;
-          queue.emplace(label.first, label.second, edge.to);
-        }
-      }
-    }
+    const std::vector<Way> ways = ways_from(graph, static_cast<std::uint32_t>(source));
     for (std::size_t target = 0; target < device_count; ++target) {
-      if (target == source || best[target].second == std::numeric_limits<std::uint32_t>::max()) continue;
+      if (target == source || !ways[target].is_reached()) continue;
       StoredRoute& route = routes_[source * device_count + target];
       route.exists = true;
-      route.latency = Duration(best[target].first);
+      route.latency = Duration(ways[target].latency);
       route.first_hop = static_cast<std::uint32_t>(hops_.size());
-      route.hop_count = best[target].second;
-      for (std::size_t vertex = target; vertex != source; vertex = parent[vertex]) hops_.push_back(last_hop[vertex]);
+      route.hop_count = ways[target].links;
+      for (std::size_t vertex = target; vertex != source; vertex = ways[vertex].before) {
+        hops_.push_back(ways[vertex].last_hop);
+      }
       std::reverse(hops_.begin() + route.first_hop, hops_.end());
       for (std::size_t h = route.first_hop; h < hops_.size(); ++h) {
         const auto bandwidth = parts_.links[hops_[h].link.index()].bandwidth_bytes_per_s;
