@@ -8,6 +8,7 @@ from typing import Any
 from opweave import _core
 from opweave.amounts import Amount
 from opweave.cluster import Cluster
+from opweave.costs.analytic import with_default_durations
 from opweave.graph import Graph
 from opweave.planner import settings
 from opweave.plans import Plan
@@ -91,5 +92,6 @@ def compare(
     elif cluster is None:
         raise TypeError("compare() takes a plan, or a graph and a cluster")
     else:
-        figures = _core.compare(graph._core, cluster._core, None, replacements)
+        timed = with_default_durations(graph, cluster)
+        figures = _core.compare(timed._core, cluster._core, None, replacements)
     return Comparison(**figures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,20 @@ class Graph(Input[_core.Graph]):
     @staticmethod
     def _parse(text: str, source: str) -> _core.Graph:
         return _core.parse_graph(text, source)
+
+    @classmethod
+    def from_json(cls, text: str, source: str | None = None) -> Self:
+        """Read a text; *source* names it in errors. Raises InputError.
+
+        What opweave.capture wrote is a CapturedGraph again.
+        """
+        graph = super().from_json(text, source)
+        captured = json.loads(text).get("captured") if '"captured"' in text else None
+        if captured is None:
+            return graph
+        from opweave.capture.captured import CapturedGraph
+
+        return CapturedGraph.from_captured(graph._core, captured, source or cls._kind)  # type: ignore[return-value]
 
     @property
     def operators(self) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from opweave import _core
 from opweave.amounts import Amount, to_bytes
 from opweave.cluster import Cluster
+from opweave.costs.analytic import with_default_durations
 from opweave.errors import NoPlanError
 from opweave.graph import Graph
 from opweave.plans import Bound, Plan, Violation
@@ -58,7 +59,9 @@ def plan(
     """Plan *graph* on *cluster*: the best placement and schedule found within the limits, checked.
 
     Args:
-        graph: Operators of one microbatch, with durations or with flops and bytes that the cluster's rates time.
+        graph: Operators of one microbatch, with durations or with flops and bytes. Operators of a captured graph that
+            have no duration get those of costs.analytic, those of another graph what the peak rates of the cluster
+            give; a line in the log says so, and the ``graph`` of the plan has them.
         cluster: Devices and links.
         time_limit: Seconds; 60 if neither limit is given. Wall time stays within 5 % and half a second of it.
         work_limit: Evaluations of candidate plans. With this limit alone the result is repeatable to the byte.
@@ -91,6 +94,7 @@ def plan(
     if threads is not None and threads < 1:
         raise _core.InputError(f"threads: value is {threads}, expected an integer from 1")
     replacements = settings(microbatches, replicas, contention, memory_limit)
+    graph = with_default_durations(graph, cluster)
     search = _core.Search(
         graph._core,
         cluster._core,
@@ -179,4 +183,5 @@ def lower_bounds(
 ) -> tuple[Bound, ...]:
     """Bounds on the makespan that need no search, largest first; arguments as for plan(). Raises InputError."""
     replacements = settings(microbatches, replicas, contention, memory_limit)
+    graph = with_default_durations(graph, cluster)
     return tuple(Bound(*bound) for bound in _core.lower_bounds(graph._core, cluster._core, replacements))

@@ -37,7 +37,7 @@ class GraphReader {
                 optional("name", text_into(name)),
                 optional("training", [&](const JsonValue& value) { training = io::read_training(value); }),
                 optional("parameters", io::keep(parameters)), optional("tensors", io::keep(tensors)),
-                required("operators", io::keep(operators)));
+                required("operators", io::keep(operators)), optional("captured", read_past));
     const auto make_room = [](const JsonValue& list, auto& items, NameIndex& names) {
       items.reserve(list.count());
       names.reserve(list.count());
@@ -57,6 +57,11 @@ class GraphReader {
   }
 
  private:
+  /// What the Python package remembers of a captured graph: nothing here needs it.
+  static void read_past(const JsonValue& value) {
+    if (!value.is_object()) value.reject("an object");
+  }
+
   void read_parameter(const JsonValue& value) {
     Parameter& parameter = parameters_.emplace_back();
     read_object(value, required("name", parameter_names_.add_into(parameter.name, "parameter")),

@@ -407,6 +407,76 @@ def test_captured_steps_are_planned():
     assert {task["operator"] for task in plan.tasks} == {op["name"] for op in graph.operators}
 
 
+def test_a_graph_that_is_saved_and_read_again_is_the_same(tmp_path):
+    cluster = opweave.Cluster.preset("a100", devices_per_node=2)
+    for granularity in ("operator", "block"):
+        graph = captured("language", granularity)
+        graph.save(tmp_path / "graph.json")
+        again = opweave.Graph.from_file(tmp_path / "graph.json")
+        assert type(again) is type(graph)
+        assert again == graph
+        assert again.content_hash == graph.content_hash
+        assert again.to_json() == graph.to_json()
+        assert (again.flops, again.blocks, again.uncounted) == (graph.flops, graph.blocks, graph.uncounted)
+        assert opweave.costs.analytic(again, cluster) == opweave.costs.analytic(graph, cluster)
+        for name, calls in graph.calls.items():
+            assert [call.signature for call in again.calls[name]] == [call.signature for call in calls]
+
+
+def test_calls_of_a_file_are_run_like_those_of_the_process(tmp_path):
+    graph = opweave.capture(models.Convolutions(), (models.pictures(),), granularity="block")
+    graph.save(tmp_path / "graph.json")
+    again = opweave.Graph.from_file(tmp_path / "graph.json")
+    cache = tmp_path / "times.json"
+    costed = opweave.costs.measured(graph, device="cpu", seconds_per_call=0, cache=cache)
+    times = cache.read_text()
+    assert opweave.costs.measured(again, device="cpu", seconds_per_call=0, cache=cache) == costed
+    assert cache.read_text() == times  # every call was known by its signature
+    opweave.costs.measured(again, device="cpu", seconds_per_call=0)
+
+
+def test_a_file_whose_calls_are_not_those_of_its_operators_is_an_error():
+    content = captured("language", "block").to_dict()
+    next(op for op in content["operators"] if op["name"] == "blocks.1.F")["flops"] *= 2
+    with pytest.raises(
+        opweave.InputError, match=r'graph: /captured/operators: the calls of "blocks\.1\.F" add up to flops'
+    ):
+        opweave.Graph.from_dict(content)
+    content["captured"]["operators"]["nobody.F"] = []
+    with pytest.raises(opweave.InputError, match=r'"nobody\.F" is no operator'):
+        opweave.Graph.from_dict({**content, "operators": captured("language", "block").operators})
+    del content["captured"]
+    assert type(opweave.Graph.from_dict(content)) is opweave.Graph
+    with pytest.raises(opweave.InputError, match=r"graph: /captured: KeyError: 'calls'"):
+        opweave.Graph.from_dict({**content, "captured": {}})
+
+
+def test_a_captured_graph_without_durations_is_planned_with_analytic_costs(caplog, tmp_path):
+    graph = captured("language", "block").with_training(microbatches=4)
+    cluster = opweave.Cluster.preset("a100", devices_per_node=2)
+    costed = opweave.costs.analytic(graph, cluster)
+    plan = opweave.plan(graph, cluster, work_limit=20, threads=1)
+    count = len(graph.operators)
+    assert [record.message for record in caplog.records] == [
+        f"{count} operators have no duration: opweave.costs.analytic estimates them"
+    ]
+    assert plan == opweave.plan(costed, cluster, work_limit=20, threads=1)
+    assert plan.graph == costed
+    assert opweave.lower_bounds(graph, cluster) == opweave.lower_bounds(costed, cluster)
+    plan.save(tmp_path / "plan.json")
+    graph.save(tmp_path / "graph.json")
+    again = opweave.Plan.from_file(tmp_path / "plan.json", opweave.Graph.from_file(tmp_path / "graph.json"), cluster)
+    assert again == plan
+    assert again.check() == []
+
+
+def test_other_graphs_without_durations_are_timed_by_peak_rates_and_a_line_says_so(caplog):
+    graph = opweave.Graph.from_dict({"operators": [{"name": "a", "flops": 312e9}]})
+    plan = opweave.plan(graph, opweave.Cluster.preset("a100", devices_per_node=1), work_limit=1)
+    assert plan.makespan_ns == 1_000_000  # 312 Tflop/s of bf16
+    assert ["peak rates" in record.message for record in caplog.records] == [True]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

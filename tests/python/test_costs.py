@@ -186,7 +186,7 @@ def attention():
 def test_attention_has_a_portable_form_with_the_same_results(attention):
     import torch
     from opweave.costs.attention import portable
-    from opweave.costs.call import TensorSpec
+    from opweave.costs.call_records import TensorSpec
 
     forward, backward = attention[1]
     query, key, value = (torch.randn(spec.shape) for spec in forward.args if isinstance(spec, TensorSpec))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opweave import _core
 from opweave.costs.call import Call
+from opweave.errors import InputError
 from opweave.graph import Graph
 
 if TYPE_CHECKING:
@@ -16,36 +18,83 @@ if TYPE_CHECKING:
 class CapturedGraph(Graph):
     """A graph that still knows the calls behind its operators, so that opweave.costs can time them one by one.
 
-    A file keeps the graph alone; read back, its operators have the sums of flops and bytes.
+    Its file keeps them under the key "captured" (docs/formats.md), so a graph that is read again is the same.
     """
 
     def __init__(
         self,
         core: _core.Graph,
-        calls: Mapping[str, list[Call]],
-        blocks: list[list[str]],
-        uncounted: Mapping[str, int],
-        unread_parameters: list[str],
-        parameters_without_gradient: list[str],
+        calls: Mapping[str, list[Call]] = {},
+        blocks: Sequence[list[str]] = (),
+        uncounted: Mapping[str, int] = {},
+        unread_parameters: Sequence[str] = (),
+        parameters_without_gradient: Sequence[str] = (),
     ) -> None:
         """Users call opweave.capture."""
         super().__init__(core)
         self.calls: dict[str, list[Call]] = dict(calls)
         """The calls behind every operator, in the order in which they run; none for operators of phase O."""
-        self.blocks = blocks
+        self.blocks = list(blocks)
         """Repeated blocks: names of modules whose forward does the same calls on the same shapes, by group."""
         self.uncounted: dict[str, int] = dict(uncounted)
         """Kinds of calls without a formula for flops (counted as 0, timed by their bytes), with their number."""
-        self.unread_parameters = unread_parameters
+        self.unread_parameters = list(unread_parameters)
         """Parameters of the model that the step never reads. They are in the graph, but no operator needs them."""
-
-        self.parameters_without_gradient = parameters_without_gradient
+        self.parameters_without_gradient = list(parameters_without_gradient)
         """Parameters that are read but for which the backward pass computes nothing; they are as frozen ones."""
 
     @property
     def flops(self) -> float:
         """Operations of one microbatch, forward and backward."""
         return sum(call.flops for calls in self.calls.values() for call in calls)
+
+    def to_json(self) -> str:
+        """The file of this graph: the canonical form of docs/formats.md, and what capture knows beside it."""
+        distinct: dict[Call, int] = {}
+        operators = {
+            name: [distinct.setdefault(call, len(distinct)) for call in calls] for name, calls in self.calls.items()
+        }
+        captured = {
+            "calls": [call.to_record() for call in distinct],
+            "operators": operators,
+            "blocks": self.blocks,
+            "uncounted": self.uncounted,
+            "unread_parameters": self.unread_parameters,
+            "parameters_without_gradient": self.parameters_without_gradient,
+        }
+        return f'{super().to_json().rstrip().removesuffix("}").rstrip()},\n  "captured": {json.dumps(captured)}\n}}\n'
+
+    @classmethod
+    def from_captured(cls, core: _core.Graph, captured: Mapping[str, Any], source: str) -> CapturedGraph:
+        """The graph of a file whose key "captured" has this value. Raises InputError naming file, place and value."""
+        place = f"{source}: /captured"
+        try:
+            table = [Call.from_record(record) for record in captured["calls"]]
+            calls = {name: [table[index] for index in indices] for name, indices in captured["operators"].items()}
+            graph = cls(
+                core,
+                calls,
+                captured["blocks"],
+                captured["uncounted"],
+                captured["unread_parameters"],
+                captured["parameters_without_gradient"],
+            )
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{place}: {type(error).__name__}: {error}, expected what capture writes") from None
+        operators = {op["name"]: op for op in Graph(core).operators}
+        for name, found in calls.items():
+            if name not in operators:
+                raise InputError(f'{place}/operators: "{name}" is no operator of the graph')
+            for key, total in (
+                ("flops", sum(call.flops for call in found)),
+                ("bytes_accessed", sum(call.bytes for call in found)),
+            ):
+                if operators[name].get(key, 0) != total:
+                    raise InputError(
+                        f'{place}/operators: the calls of "{name}" add up to {key} {total:g}, the operator has '
+                        f"{operators[name].get(key, 0):g}\nhint: leave the key out after changing the operators"
+                    )
+        return graph
 
     def _derived(self, content: dict[str, Any]) -> Self:
         core = Graph.from_dict(content, self.name or "graph")._core

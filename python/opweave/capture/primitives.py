@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_map_only
 from opweave.capture import flops as flop_formulas
 from opweave.capture.phases import Phases
 from opweave.capture.torch_joint import Joint, module_of
-from opweave.costs.call import Call, TensorSpec
+from opweave.costs.call import Call
+from opweave.costs.call_records import TensorSpec
 from opweave.errors import CaptureError
 
 _UNDECLARED_VIEWS = {"aten._unsafe_view"}  # views that their schema does not call so

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -11,6 +12,27 @@ from opweave.costs.curves import Curve
 from opweave.costs.devices import CALL_OVERHEAD_NS, MATRIX_EFFICIENCY, MEMORY_EFFICIENCY
 from opweave.errors import InputError
 from opweave.graph import Graph
+
+log = logging.getLogger("opweave.costs")
+
+
+def with_default_durations(graph: Graph, cluster: Cluster) -> Graph:
+    """The graph with what times the operators that nobody timed, and a line in the log that says so.
+
+    A captured graph gets analytic() costs. Any other keeps to docs/formats.md: the peak rates of the cluster time it.
+    """
+    untimed = sum("duration_ns" not in op and "modes" not in op for op in graph.operators)
+    if not untimed or not cluster.to_dict().get("device_types"):
+        return graph  # without rates the planner says what is missing
+    if hasattr(graph, "calls"):
+        log.warning("%d operators have no duration: opweave.costs.analytic estimates them", untimed)
+        return analytic(graph, cluster)
+    log.warning(
+        "%d operators have no duration: the peak rates of the devices time them, which none reaches "
+        "(opweave.costs.analytic has efficiencies)",
+        untimed,
+    )
+    return graph
 
 
 def analytic(

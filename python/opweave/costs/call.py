@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from opweave.costs.call_records import TensorSpec, decoded, encoded, target_of
+
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """A tensor without its values."""
-
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: torch.dtype
-
-    @property
-    def bytes(self) -> int:
-        """Size of the elements that it shows (of an expanded tensor: of those that exist)."""
-        elements = 1
-        for size, step in zip(self.shape, self.stride, strict=True):
-            elements *= size if step or not size else 1
-        return elements * self.dtype.itemsize
-
-    def __str__(self) -> str:
-        from opweave.capture.flops import dtype_name
-
-        return f"{dtype_name(self.dtype)}[{','.join(map(str, self.shape))}]"
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
     """A call with its costs. Calls with equal signatures take equal time."""
 
-    target: Any
+    target_name: str
+    """Of the function of torch: "aten.mm.default"."""
     kind: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
     signature: str
     """Kind, shapes and dtypes of the arguments, other arguments by value: "aten.mm(bf16[8,16], bf16[16,4])"."""
     flops: float
@@ -49,6 +29,52 @@ class Call:
     """Of the floating-point tensors; selects the peak rate."""
     counted: bool
     """There is a formula for the operations; without one the call is timed by its bytes."""
+    encoded_args: list[Any]
+    """Arguments and, by name, keyword arguments, as call_records.encoded writes them."""
+    encoded_kwargs: dict[str, Any]
+
+    @property
+    def target(self) -> Any:
+        """The function of torch. Raises InputError where it does not exist."""
+        return target_of(self.target_name)
+
+    @functools.cached_property
+    def args(self) -> tuple[Any, ...]:
+        """The arguments; tensors are TensorSpecs. Raises InputError for what a file cannot hold."""
+        return tuple(decoded(self.encoded_args))
+
+    @functools.cached_property
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments, like args."""
+        return {name: decoded(value) for name, value in self.encoded_kwargs.items()}
+
+    def to_record(self) -> dict[str, Any]:
+        """The call in the file of a graph (docs/formats.md)."""
+        return {
+            "call": self.target_name,
+            "signature": self.signature,
+            "flops": self.flops,
+            "bytes": self.bytes,
+            "dtype": self.dtype,
+            "counted": self.counted,
+            "args": self.encoded_args,
+            "kwargs": self.encoded_kwargs,
+        }
+
+    @staticmethod
+    def from_record(record: Mapping[str, Any]) -> Call:
+        """The call of a record that to_record wrote."""
+        return Call(
+            target_name=str(record["call"]),
+            kind=str(record["signature"]).partition("(")[0],
+            signature=str(record["signature"]),
+            flops=float(record["flops"]),
+            bytes=float(record["bytes"]),
+            dtype=str(record["dtype"]),
+            counted=bool(record["counted"]),
+            encoded_args=list(record["args"]),
+            encoded_kwargs=dict(record["kwargs"]),
+        )
 
     @staticmethod
     def create(target: Any, kind: str, args: Any, kwargs: dict[str, Any], output: Any) -> Call:
@@ -87,15 +113,15 @@ def _create(target: Any, kind: str, args: _Key, kwargs: _Key, output: _Key) -> C
     )
     floating = [spec.dtype for spec in inputs + outputs if spec.dtype.is_floating_point]
     return Call(
-        target=target,
+        target_name=str(target),
         kind=kind,
-        args=args.value,
-        kwargs=kwargs.value,
         signature=f"{kind}({', '.join(_text(argument) for argument in (*args.value, *kwargs.value.values()))})",
         flops=formulas.flops(target, shaped_args, shaped_kwargs, shaped_output),
         bytes=float(_bytes_read(kind, inputs, outputs) + sum(spec.bytes for spec in outputs)),
         dtype=formulas.dtype_name(floating[0]) if floating else "fp32",
         counted=formulas.counted(kind, target),
+        encoded_args=encoded(args.value),
+        encoded_kwargs={name: encoded(value) for name, value in kwargs.value.items()},
     )
 
 

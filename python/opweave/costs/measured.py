@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from opweave.costs.attention import is_attention, portable
-from opweave.costs.call import Call, TensorSpec
+from opweave.costs.call import Call
+from opweave.costs.call_records import TensorSpec
 from opweave.costs.calls import calls_of
 from opweave.errors import InputError
 from opweave.graph import Graph

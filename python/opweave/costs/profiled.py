@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from opweave.costs.attention import is_attention, profiler_names
-from opweave.costs.call import Call, TensorSpec
+from opweave.costs.call import Call
+from opweave.costs.call_records import TensorSpec
 from opweave.costs.calls import calls_of
 from opweave.document import read_text
 from opweave.errors import InputError
