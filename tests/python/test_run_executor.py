@@ -373,6 +373,71 @@ def test_wrong_use_is_refused_with_what_was_expected():
         assert said.startswith(start), said
 
 
+def wrapped(rank):
+    """What the executor says to modules that reduce gradients themselves, outside and inside of a segment."""
+    from torch.distributed._composable.replicate import replicate
+    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+
+    graph = support.chain(2, 2)
+    program = compile_plan(support.plan(graph, {"s0": 0, "s1": 0}, 1), graph)
+
+    def inside(wrap):
+        module = blocks.Block(0)
+        module.up = wrap(module.up)
+        return module
+
+    cpu = torch.device("cpu")
+    said = []
+    for module in (
+        torch.nn.parallel.DistributedDataParallel(blocks.Block(0)),
+        inside(torch.nn.parallel.DistributedDataParallel),
+        FullyShardedDataParallel(blocks.Block(0), device_id=cpu),
+        fully_shard(blocks.Block(0), mesh=torch.distributed.device_mesh.init_device_mesh("cpu", (1,))),
+        inside(lambda part: fully_shard(part, mesh=torch.distributed.device_mesh.init_device_mesh("cpu", (1,)))),
+        replicate(blocks.Block(0)),
+    ):
+        with pytest.raises(ProgramError) as error:
+            Executor(program, {"s0": module, "s1": blocks.Block(1)})
+        said.append(str(error.value))
+    return said
+
+
+def test_modules_that_reduce_gradients_themselves_are_refused_by_name():
+    names = ["DistributedDataParallel"] * 2 + ["FullyShardedDataParallel"] + ["fully_shard"] * 2 + ["replicate"]
+    for said, name in zip(launch(wrapped, 1, timeout_s=180, start_method="fork")[0], names, strict=True):
+        assert said.startswith(f"segment 's0' is wrapped in {name}, which reduces gradients in the middle of a step")
+
+
+def tensor_parallel(rank, graph, plan):
+    """Two pipelines of two devices, whose modules are split over both; the largest error of their gradients."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("pipeline", "split"))
+    segments, reference = blocks.modules(graph), blocks.modules(graph)
+    for module in segments.values():
+        parallelize_module(module, mesh["split"], {"up": ColwiseParallel(), "down": RowwiseParallel()})
+    x, target = blocks.batch(graph["training"]["microbatches"])
+    executor = Executor(compile_plan(plan, graph), segments, group=mesh["pipeline"].get_group())
+    executor.step(x, target, blocks.mse)
+    blocks.one_process(graph, reference)
+    mine = {name: segments[name] for name in executor.program.segments_on(executor.rank)}
+    for parameter in [parameter for module in mine.values() for parameter in module.parameters()]:
+        if hasattr(parameter.grad, "full_tensor"):
+            whole = parameter.grad.full_tensor()
+            parameter.grad, parameter.data = None, torch.zeros_like(whole)
+            parameter.grad = whole
+    return blocks.largest_error(mine, reference)
+
+
+@pytest.mark.parametrize("placement", [{"s0": 0, "s1": 1}, {"s0": [0, 1], "s1": [1, 0]}])
+def test_tensor_parallel_segments_have_the_gradients_of_one_process(placement):
+    graph = support.chain(2, 4)
+    graph["training"]["replicas"] = 1 if placement["s0"] == 0 else 2
+    arguments = (graph, support.plan(graph, placement, 2))
+    assert max(launch(tensor_parallel, 4, arguments, timeout_s=180, start_method="fork")) < 1e-5
+
+
 class Slow(torch.nn.Module):
     """Takes a stated time forward, for the gradient of its input and for that of its weight."""
 

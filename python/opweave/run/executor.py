@@ -9,6 +9,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed._composable.contract import _get_registry
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.nn.parallel import DistributedDataParallel
 
 from opweave.run.backward import BackwardSplit
 from opweave.run.compiler import compile_plan
@@ -27,6 +30,8 @@ class Executor:
     segment with several homes must start with equal parameters on all of them. Gradients are added to `.grad`, as
     by torch. `optimizers` (by segment) step where the plan runs an operator of phase O; without one, the
     operator does nothing. Tensors that pass between segments keep their shape from microbatch to microbatch.
+    Tensor-parallel modules (parameters that are DTensors) run as they are; DistributedDataParallel and fully sharded
+    ones are refused.
 
     All ranks of `group` construct it and call `step` together; rank i of the group is device i of the program.
     """
@@ -65,7 +70,19 @@ class Executor:
         }
         self.specs: dict[str, TensorSpec] = {}
         self._knows_shapes = False
+        self._refuse_own_reductions()
         self._require_weight_gradients()
+
+    def _refuse_own_reductions(self) -> None:
+        """Wrappers that reduce gradients from inside the backward would do so in a wrong one, or never: a plan has many
+        backwards per step, splits them, and orders them differently on each device."""
+        for name, module in self.modules.items():
+            wrapper = _reducing_wrapper(module)
+            if wrapper is not None:
+                raise ProgramError(
+                    f"segment {name!r} is wrapped in {wrapper}, which reduces gradients in the middle of a step"
+                    "\nhint: give the module itself, and reduce its gradients over the other processes after step()"
+                )
 
     def _require_weight_gradients(self) -> None:
         """A module that should learn needs operators that make its weight gradients."""
@@ -132,6 +149,18 @@ class Executor:
                 if name not in inputs:
                     raise ProgramError(f"segment {segment!r} needs input {name!r}")
         return {name: self._batch(f"inputs of {name!r}", batch) for name, batch in inputs.items()}
+
+
+def _reducing_wrapper(module: nn.Module) -> str | None:
+    """What makes the module or a part of it reduce gradients over processes by itself."""
+    for part in module.modules():
+        for wrapper in (DistributedDataParallel, nn.DataParallel, FullyShardedDataParallel):
+            if isinstance(part, wrapper):
+                return wrapper.__name__
+        for function in ("fully_shard", "replicate"):
+            if function in (_get_registry(part) or ()):
+                return function
+    return None
 
 
 def gather_timings(result: StepResult, group: dist.ProcessGroup | None = None) -> list[ActionTiming]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from opweave.run.backward import SegmentBackward, boundary
 from opweave.run.clock import Clock
@@ -357,7 +358,9 @@ class StepRun:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
                 with self.peer(f"gradients of segment {name}"):
-                    dist.all_reduce(parameter.grad, group=group)
+                    # Of a DTensor, homes hold the same part each.
+                    held = parameter.grad.to_local() if isinstance(parameter.grad, DTensor) else parameter.grad
+                    dist.all_reduce(held, group=group)
                 before = earlier[parameter]
                 if before is not None:
                     parameter.grad += before
