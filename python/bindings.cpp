@@ -324,14 +324,19 @@ NB_MODULE(_core, m) {
   m.def("report_html", &report, no_gil);
   m.def(
       "format_schedule",
-      [](const std::string& csv, const std::string& dialect) {
+      [](const std::string& csv, const std::string& dialect, const std::vector<std::vector<std::int64_t>>& ends_ns) {
         if (dialect != "compute_only" && dialect != "compute_comms") {
           throw InputError("dialect: value is \"" + dialect + "\", expected compute_only or compute_comms");
         }
+        ActionEnds ends;
+        for (const auto& row : ends_ns) {
+          ends.emplace_back();
+          for (const std::int64_t end : row) ends.back().emplace_back(end);
+        }
         return to_pytorch_csv(parse_pytorch_csv(csv, "schedule"),
-                              dialect == "compute_only" ? CsvDialect::kComputeOnly : CsvDialect::kComputeComms);
+                              dialect == "compute_only" ? CsvDialect::kComputeOnly : CsvDialect::kComputeComms, ends);
       },
-      "csv"_a, "dialect"_a, no_gil);
+      "csv"_a, "dialect"_a, "ends_ns"_a = std::vector<std::vector<std::int64_t>>(), no_gil);
   m.def(
       "perfetto_trace",
       [](const ComputationGraph& graph, const Cluster& cluster, const Plan& plan) {

@@ -64,11 +64,4 @@ struct ImportedProblem {
 /// unit becomes 1 microsecond.
 [[nodiscard]] ImportedProblem parse_fjs(std::string_view text, const std::string& source);
 
-/// PyTorch pipeline schedules (torch.distributed.pipelining), row per rank.
-enum class CsvDialect { kComputeOnly, kComputeComms };
-/// Reads either dialect (communication and memory actions are checked for consistency, then dropped).
-[[nodiscard]] PipelineSchedule parse_pytorch_csv(std::string_view text, const std::string& source);
-/// \throws InputError where PyTorch cannot express the schedule (a stage on two ranks: two-way).
-[[nodiscard]] std::string to_pytorch_csv(const PipelineSchedule& schedule, CsvDialect dialect);
-
 }  // namespace opweave

@@ -12,6 +12,7 @@
 #include "opweave/check.h"
 #include "opweave/error.h"
 #include "opweave/experts.h"
+#include "opweave/pytorch_csv.h"
 #include "opweave/simulate.h"
 
 namespace opweave::cli {
@@ -21,6 +22,7 @@ struct CsvOptions {
   std::filesystem::path schedule;
   InputFiles files;
   std::string pairs = "split";
+  std::string channels = "in-order";
   std::filesystem::path output;
   std::string command;  ///< as the plan states it
 };
@@ -32,7 +34,11 @@ PairMode parse_pairs(const std::string& text) {
 }
 
 ExitCode csv_to_plan(const CsvOptions& options) {
-  const PipelineSchedule schedule = parse_pytorch_csv(read_file(options.schedule), options.schedule.string());
+  const std::string source = options.schedule.string();
+  const CsvReading reading =
+      read_pytorch_csv(read_file(options.schedule), source, parse_channels(options.channels));
+  for (const std::string& remark : reading.remarks) complain("hint", source + ": " + remark);
+  const PipelineSchedule& schedule = reading.schedule;
   const Problem problem = load_problem(options.files);
   SimulationOptions how;
   how.contention = problem.settings().contention;
@@ -83,7 +89,9 @@ ExitCode expert_to_csv(const ExpertOptions& options) {
         fmt::format("--dialect: value is \"{}\", expected compute_only or compute_comms", options.dialect));
   }
   const CsvDialect dialect = options.dialect == "compute_only" ? CsvDialect::kComputeOnly : CsvDialect::kComputeComms;
-  deliver(options.output, to_pytorch_csv(*schedule, dialect));
+  const ActionEnds ends =
+      earliest_ends(*schedule, costs.forward, costs.input_gradient, costs.weight_gradient, costs.hop_latency);
+  deliver(options.output, to_pytorch_csv(*schedule, dialect, ends));
   return ExitCode::kDone;
 }
 
@@ -98,6 +106,11 @@ void add_convert_csv(CLI::App& convert, Action& action) {
   command->add_option("SCHEDULE", options->schedule, "schedule (CSV, compute_only or compute_comms)")->required();
   options->files.add_to(*command);
   command->add_option("--pairs", options->pairs, "how OVERLAP_F_B runs: atomic or split")->capture_default_str();
+  command
+      ->add_option("--channels", options->channels,
+                   "how messages take turns where they have places in SCHEDULE: in-order, rendezvous- or "
+                   "buffered- with rank, pair or direction, or free (docs/messages.md)")
+      ->capture_default_str();
   command->add_option("-o,--output", options->output, "write the plan here instead of standard output");
   command->callback([options, command, &action] {
     options->command = command_text(*command, {"--output"});

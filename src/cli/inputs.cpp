@@ -41,6 +41,13 @@ Contention parse_contention(const std::string& text) {
   throw InputError(fmt::format("--contention: value is \"{}\", expected none, endpoint or link", text));
 }
 
+ChannelModel parse_channels(const std::string& text) {
+  if (const auto model = channel_model_from_string(text)) return *model;
+  throw InputError(fmt::format(
+      "--channels: value is \"{}\", expected free, in-order, or rendezvous- or buffered- with rank, pair or direction",
+      text));
+}
+
 Method parse_method(const std::string& text) {
   if (const auto method = method_from_string(text)) return *method;
   throw InputError(

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "opweave/channel_model.h"
 #include "opweave/cluster.h"
 #include "opweave/error.h"
 #include "opweave/graph.h"
@@ -39,6 +40,8 @@ struct SettingOptions {
 [[nodiscard]] ComputationGraph load_graph(const std::filesystem::path& path);
 [[nodiscard]] Cluster load_cluster(const std::filesystem::path& path);
 [[nodiscard]] Contention parse_contention(const std::string& text);
+/// Value of the option --channels.
+[[nodiscard]] ChannelModel parse_channels(const std::string& text);
 /// Value of the option --method.
 [[nodiscard]] Method parse_method(const std::string& text);
 /// The schedule of a plan file, which must be valid for this problem whatever the plan's own settings say.

@@ -1,9 +1,12 @@
-// Schedules in the CSV form of torch.distributed.pipelining: a row per rank, an action per cell.
+#include "opweave/pytorch_csv.h"
+
 #include <algorithm>
 
+#include "io/message.h"
+#include "io/pytorch_channels.h"
 #include "io/pytorch_messages.h"
+#include "io/pytorch_text.h"
 #include "opweave/error.h"
-#include "opweave/io.h"
 
 namespace opweave {
 
@@ -12,61 +15,6 @@ namespace {
 using detail::Cell;
 using detail::CellKind;
 using detail::RowError;
-using detail::RowSummary;
-
-struct ParsedRows {
-  detail::Rows rows;
-  std::vector<std::vector<std::size_t>> columns;  ///< of each cell, counted from 1 with empty cells
-  bool has_messages = false;
-};
-
-std::string_view trimmed(std::string_view text) {
-  const auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\r'; };
-  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
-  return text;
-}
-
-[[noreturn]] void fail(const std::string& source, std::size_t line, std::size_t column, const std::string& token,
-                       const std::string& reason) {
-  throw InputError(source + ": line " + std::to_string(line) + ", column " + std::to_string(column) + ": \"" + token +
-                   "\": " + reason);
-}
-
-ParsedRows parse_cells(std::string_view text, const std::string& source) {
-  ParsedRows result;
-  std::optional<std::pair<std::size_t, std::size_t>> empty_cell;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    result.rows.emplace_back();
-    result.columns.emplace_back();
-    const std::size_t row = result.rows.size();
-    for (std::size_t column = 1;; ++column) {
-      const std::size_t comma = std::min(line.find(','), line.size());
-      const std::string_view token = trimmed(line.substr(0, comma));
-      if (token.empty()) {
-        if (!empty_cell) empty_cell = {row, column};
-      } else {
-        const auto cell = detail::cell_from_string(token);
-        if (!cell) {
-          fail(source, row, column, std::string(token),
-               "no action, expected one like 2F0, 2I0, 2W0, 2B0, (0F7;7B3)OVERLAP_F_B, 2SEND_F0 or 2REDUCE_GRAD");
-        }
-        result.has_messages = result.has_messages || cell->kind != CellKind::kCompute;
-        result.rows.back().push_back(*cell);
-        result.columns.back().push_back(column);
-      }
-      if (comma == line.size()) break;
-      line.remove_prefix(comma + 1);
-    }
-  }
-  if (result.has_messages && empty_cell) {
-    fail(source, empty_cell->first, empty_cell->second, "", "empty cell in a schedule with communication");
-  }
-  return result;
-}
 
 /// The shape in which stages lie on rows; free if it is none of the known ones.
 PipelineShape shape_of_rows(const std::vector<std::uint32_t>& row_of_stage, std::uint32_t rows) {
@@ -83,14 +31,57 @@ PipelineShape shape_of_rows(const std::vector<std::uint32_t>& row_of_stage, std:
   return PipelineShape::kFree;
 }
 
-[[noreturn]] void refuse(const PipelineSchedule& schedule, const detail::Rows& rows, const RowError& error) {
-  std::string where = "schedule \"" + schedule.name + "\": ";
-  if (error.row < rows.size() && error.index < rows[error.row].size()) {
-    where += "row " + std::to_string(error.row) + ", action " + std::to_string(error.index) + " \"" +
-             to_string(rows[error.row][error.index]) + "\": ";
-  }
-  throw InputError(where + error.reason);
+std::int64_t one_step(const Cell& cell) {
+  (void)cell;
+  return 1;
 }
+
+/// The computations of a schedule as rows that PyTorch would take.
+struct CompleteRows {
+  const PipelineSchedule& schedule;
+  detail::Rows rows;
+  detail::RowSummary summary;
+
+  explicit CompleteRows(const PipelineSchedule& of) : schedule(of) {
+    for (const auto& actions : schedule.devices) {
+      rows.emplace_back();
+      for (const PipelineAction& action : actions) rows.back().push_back({CellKind::kCompute, action});
+    }
+    RowError error;
+    const auto found = detail::summarise(rows, error);
+    if (!found) refuse(error);
+    summary = *found;
+  }
+
+  [[nodiscard]] std::vector<std::vector<detail::CellSpan>> play(const std::function<std::int64_t(const Cell&)>& length,
+                                                                std::int64_t transfer) const {
+    RowError error;
+    auto spans = detail::play(rows, summary, false, length, transfer, error);
+    if (!spans) refuse(error);
+    return std::move(*spans);
+  }
+
+  [[nodiscard]] std::vector<std::vector<std::int64_t>> numbers(const ActionEnds& ends) const {
+    std::vector<std::vector<std::int64_t>> result(ends.size());
+    for (std::size_t row = 0; row < ends.size(); ++row) {
+      for (const Duration end : ends[row]) result[row].push_back(end.value());
+    }
+    const auto same_size = [](const auto& a, const auto& b) { return a.size() == b.size(); };
+    if (!std::ranges::equal(result, rows, same_size)) {
+      throw InputError("schedule \"" + schedule.name + "\": ends do not have the sizes of its rows");
+    }
+    return result;
+  }
+
+  [[noreturn]] void refuse(const RowError& error) const {
+    std::string where = "schedule \"" + schedule.name + "\": ";
+    if (error.row < rows.size() && error.index < rows[error.row].size()) {
+      where += "row " + std::to_string(error.row) + ", action " + std::to_string(error.index) + " \"" +
+               to_string(rows[error.row][error.index]) + "\": ";
+    }
+    throw InputError(where + error.reason);
+  }
+};
 
 std::string lines(const std::vector<std::vector<std::string>>& rows) {
   std::string result;
@@ -106,12 +97,13 @@ std::string lines(const std::vector<std::vector<std::string>>& rows) {
 
 }  // namespace
 
-PipelineSchedule parse_pytorch_csv(std::string_view text, const std::string& source) {
-  const ParsedRows parsed = parse_cells(text, source);
-  const auto fail_at = [&](const RowError& error) {
+CsvReading read_pytorch_csv(std::string_view text, const std::string& source, ChannelModel channels) {
+  const detail::CsvText parsed = detail::parse_cells(text, source);
+  const auto fail_at = [&](const RowError& error, std::string hint = {}) {
     const bool has_cell = error.row < parsed.rows.size() && error.index < parsed.rows[error.row].size();
-    fail(source, error.row + 1, has_cell ? parsed.columns[error.row][error.index] : 1,
-         has_cell ? to_string(parsed.rows[error.row][error.index]) : "", error.reason);
+    throw detail::cell_error(source, error.row + 1, has_cell ? parsed.columns[error.row][error.index] : 1,
+                             has_cell ? to_string(parsed.rows[error.row][error.index]) : "", error.reason,
+                             std::move(hint));
   };
   RowError error;
   const auto summary = detail::summarise(parsed.rows, error);
@@ -119,7 +111,12 @@ PipelineSchedule parse_pytorch_csv(std::string_view text, const std::string& sou
   if (parsed.has_messages) {
     if (const auto wrong = detail::check_messages(parsed.rows, *summary)) fail_at(*wrong);
   }
-  if (!detail::steps(parsed.rows, *summary, parsed.has_messages, error)) fail_at(error);
+  if (!detail::play(parsed.rows, *summary, parsed.has_messages, one_step, 0, error)) fail_at(error);
+  if (parsed.has_messages && channels.queue != ChannelQueue::kNone) {
+    if (const auto circle = detail::find_circle(parsed.rows, *summary, channels)) {
+      fail_at(*circle, "where messages overtake each other it ends: opweave convert csv --channels free");
+    }
+  }
 
   PipelineSchedule schedule;
   schedule.name = source;
@@ -132,35 +129,55 @@ PipelineSchedule parse_pytorch_csv(std::string_view text, const std::string& sou
       if (cell.kind == CellKind::kCompute) schedule.devices.back().push_back(cell.action);
     }
   }
-  return schedule;
+  return {std::move(schedule), parsed.remarks};
 }
 
-std::string to_pytorch_csv(const PipelineSchedule& schedule, CsvDialect dialect) {
-  detail::Rows rows;
-  for (const auto& actions : schedule.devices) {
-    rows.emplace_back();
-    for (const PipelineAction& action : actions) rows.back().push_back({CellKind::kCompute, action});
-  }
-  RowError error;
-  const auto summary = detail::summarise(rows, error);
-  if (!summary) refuse(schedule, rows, error);
-  const auto columns = detail::steps(rows, *summary, false, error);
-  if (!columns) refuse(schedule, rows, error);
+PipelineSchedule parse_pytorch_csv(std::string_view text, const std::string& source, ChannelModel channels) {
+  return read_pytorch_csv(text, source, channels).schedule;
+}
 
+ActionEnds earliest_ends(const PipelineSchedule& schedule, Duration forward, Duration input_gradient,
+                         Duration weight_gradient, Duration transfer) {
+  const CompleteRows complete(schedule);
+  const auto length = [&](const Cell& cell) {
+    Duration total;
+    for (const detail::Deed& deed : detail::deeds_of(cell.action)) {
+      total += deed.what == 'F' ? forward : deed.what == 'I' ? input_gradient : weight_gradient;
+    }
+    return total.value();
+  };
+  ActionEnds ends;
+  for (const auto& row : complete.play(length, transfer.value())) {
+    ends.emplace_back();
+    for (const detail::CellSpan& span : row) ends.back().emplace_back(span.end);
+  }
+  return ends;
+}
+
+std::string to_pytorch_csv(const PipelineSchedule& schedule, CsvDialect dialect, const ActionEnds& ends) {
+  const CompleteRows complete(schedule);
+  if (!complete.summary.has_backward) {
+    complete.refuse({0, 0, "0I0 is missing: PyTorch loads no schedule of forwards alone"});
+  }
+  const auto columns = complete.play(one_step, 0);
   std::vector<std::vector<std::string>> cells;
   if (dialect == CsvDialect::kComputeOnly) {
-    for (std::size_t row = 0; row < rows.size(); ++row) {
-      cells.emplace_back((*columns)[row].back() + 1);
-      for (std::size_t index = 0; index < rows[row].size(); ++index) {
-        cells[row][(*columns)[row][index]] = to_string(rows[row][index]);
+    for (std::size_t row = 0; row < complete.rows.size(); ++row) {
+      cells.emplace_back(static_cast<std::size_t>(columns[row].back().end));
+      for (std::size_t index = 0; index < complete.rows[row].size(); ++index) {
+        cells[row][static_cast<std::size_t>(columns[row][index].start)] = to_string(complete.rows[row][index]);
       }
     }
     return lines(cells);
   }
-  const auto complete = detail::with_messages(rows, *summary);
-  if (const auto wrong = detail::check_messages(complete, *summary)) refuse(schedule, complete, *wrong);
-  if (!detail::steps(complete, *summary, true, error)) refuse(schedule, complete, error);
-  for (const auto& row : complete) {
+  const ActionEnds known = ends.empty() ? earliest_ends(schedule, Duration(1), Duration(1), Duration(1), Duration(0))
+                                        : ends;
+  const auto rows = detail::with_messages(complete.rows, complete.summary, complete.numbers(known));
+  // Claims are checked: the placement is proven by code that knows nothing of how it was made.
+  if (detail::check_messages(rows, complete.summary) || detail::find_circle(rows, complete.summary, kInOrder)) {
+    throw InternalError("messages of schedule \"" + schedule.name + "\" are not in order");
+  }
+  for (const auto& row : rows) {
     cells.emplace_back();
     for (const Cell& cell : row) cells.back().push_back(to_string(cell));
   }

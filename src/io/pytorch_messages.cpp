@@ -153,63 +153,104 @@ class MessageCheck {
   std::optional<RowError> error_;
 };
 
+/// One order of all computations and messages. Ends decide among what can come next, so that ends which do not
+/// quite fit the rows (plans with tasks that take no time) do no harm.
+class MessagePlacer {
+ public:
+  MessagePlacer(const Rows& rows, const RowSummary& summary, const std::vector<std::vector<std::int64_t>>& ends)
+      : rows_(rows), summary_(summary), ends_(ends), done_(places(rows)), next_(rows.size()), result_(rows.size()) {
+    for (const auto& [deed, place] : done_) {
+      if (deed.what != 'W') continue;
+      Place& last = last_backward_.try_emplace(deed.stage, place).first->second;
+      if (place.index > last.index) last = place;
+    }
+  }
+
+  Rows place() {
+    for (std::size_t row = 0; row < rows_.size(); ++row) offer(row);
+    while (!waiting_.empty()) {
+      const Entry entry = *waiting_.begin();
+      waiting_.erase(waiting_.begin());
+      if (entry.message) {
+        place_message(*entry.message);
+      } else {
+        place_computation(entry.row);
+      }
+    }
+    for (std::size_t row = 0; row < rows_.size(); ++row) reduce(row);
+    return std::move(result_);
+  }
+
+ private:
+  /// What can come next, in the order in which it does: ties between computations by row, between messages by
+  /// what makes them. Only that all rows use the same rule matters.
+  struct Entry {
+    std::int64_t end;
+    std::size_t row;  ///< of a computation; beyond all rows for a message, which so comes after those
+    std::optional<Message> message;
+    auto operator<=>(const Entry&) const = default;
+  };
+
+  /// The next computation of a row, if what it needs is in its place.
+  void offer(std::size_t row) {
+    if (next_[row] == rows_[row].size()) return;
+    for (const Deed& deed : deeds_of(rows_[row][next_[row]].action)) {
+      const auto message = incoming(deed, summary_);
+      if (message && !placed_.contains(*message)) return;
+    }
+    waiting_.insert({ends_[row][next_[row]], row, std::nullopt});
+  }
+
+  void place_computation(std::size_t row) {
+    reduce(row);
+    const std::size_t index = next_[row]++;
+    result_[row].push_back(rows_[row][index]);
+    for (const Deed& deed : deeds_of(rows_[row][index].action)) {
+      if (const auto message = outgoing(deed, summary_)) waiting_.insert({ends_[row][index], rows_.size(), message});
+    }
+    offer(row);
+  }
+
+  void place_message(const Message& message) {
+    const auto [source, destination] = channel_of(message, summary_);
+    result_[source].push_back(message_cell(message, true));
+    result_[destination].push_back(message_cell(message, false));
+    placed_.insert(message);
+    const Place consumer = done_.at(message.consumer);
+    if (consumer.index == next_[destination]) offer(destination);
+  }
+
+  /// Reduces the gradients of stages whose last backward was the computation before.
+  void reduce(std::size_t row) {
+    if (next_[row] == 0) return;
+    for (const Deed& deed : deeds_of(rows_[row][next_[row] - 1].action)) {
+      if (deed.what != 'W' || last_backward_.at(deed.stage).index + 1 != next_[row]) continue;
+      Cell cell;
+      cell.kind = CellKind::kReduceGradient;
+      cell.action.stage = deed.stage;
+      result_[row].push_back(cell);
+    }
+  }
+
+  const Rows& rows_;
+  const RowSummary& summary_;
+  const std::vector<std::vector<std::int64_t>>& ends_;
+  const std::map<Deed, Place> done_;
+  std::map<std::uint32_t, Place> last_backward_;  // by stage
+  std::vector<std::size_t> next_;                 // computation of each row
+  std::set<Message> placed_;
+  std::set<Entry> waiting_;
+  Rows result_;
+};
+
 }  // namespace
 
 std::optional<RowError> check_messages(const Rows& rows, const RowSummary& summary) {
   return MessageCheck(rows, summary).run();
 }
 
-Rows with_messages(const Rows& rows, const RowSummary& summary) {
-  const std::map<Deed, Place> done = places(rows);
-  std::map<std::uint32_t, Place> last_backward;
-  for (const auto& [deed, place] : done) {
-    if (deed.what != 'W') continue;
-    Place& last = last_backward.try_emplace(deed.stage, place).first->second;
-    if (place.index > last.index) last = place;
-  }
-
-  // A receive stands just before its consumer, or before that of a message which follows it in the queue.
-  std::map<Channel, std::vector<Message>> queues;  // in the order of sends
-  for (std::size_t row = 0; row < rows.size(); ++row) {
-    for (const Cell& cell : rows[row]) {
-      for (const Deed& deed : deeds_of(cell.action)) {
-        const auto message = outgoing(deed, summary);
-        if (message) queues[channel_of(*message, summary)].push_back(*message);
-      }
-    }
-  }
-  std::map<std::pair<std::size_t, std::size_t>, std::vector<Message>> receives;  // by row and index
-  for (const auto& [channel, queue] : queues) {
-    std::vector<std::size_t> positions;
-    for (const Message& message : queue) positions.push_back(done.at(message.consumer).index);
-    for (std::size_t index = positions.size(); index-- > 1;) {
-      positions[index - 1] = std::min(positions[index - 1], positions[index]);
-    }
-    for (std::size_t index = 0; index < positions.size(); ++index) {
-      receives[{channel.destination, positions[index]}].push_back(queue[index]);
-    }
-  }
-
-  Rows result(rows.size());
-  for (std::size_t row = 0; row < rows.size(); ++row) {
-    for (std::size_t index = 0; index < rows[row].size(); ++index) {
-      if (const auto found = receives.find({row, index}); found != receives.end()) {
-        for (const Message& message : found->second) result[row].push_back(message_cell(message, false));
-      }
-      result[row].push_back(rows[row][index]);
-      for (const Deed& deed : deeds_of(rows[row][index].action)) {
-        if (const auto message = outgoing(deed, summary)) result[row].push_back(message_cell(*message, true));
-      }
-      for (const Deed& deed : deeds_of(rows[row][index].action)) {
-        if (deed.what != 'W' || last_backward.at(deed.stage).index != index) continue;
-        Cell cell;
-        cell.kind = CellKind::kReduceGradient;
-        cell.action.stage = deed.stage;
-        result[row].push_back(cell);
-      }
-    }
-  }
-  return result;
+Rows with_messages(const Rows& rows, const RowSummary& summary, const std::vector<std::vector<std::int64_t>>& ends) {
+  return MessagePlacer(rows, summary, ends).place();
 }
 
 }  // namespace opweave::detail

@@ -14,9 +14,11 @@ namespace opweave::detail {
 /// \pre rows have passed summarise().
 [[nodiscard]] std::optional<RowError> check_messages(const Rows& rows, const RowSummary& summary);
 
-/// The rows with sends just after their producers, receives just before their consumers (earlier where
-/// a message behind them in the queue is needed earlier), and a gradient reduction after each stage's
-/// last backward. \pre rows of computation that have passed summarise().
-[[nodiscard]] Rows with_messages(const Rows& rows, const RowSummary& summary);
+/// The rows with sends and receives, and a gradient reduction after each stage's last backward. Computations and
+/// messages of all rows get places in one order, computations by their ends, messages by the ends of what makes
+/// them, after all computations that end by then; every row follows it, so that no messages wait in a circle
+/// (docs/messages.md). `ends`: of every cell. \pre rows of computation that have passed summarise() and play().
+[[nodiscard]] Rows with_messages(const Rows& rows, const RowSummary& summary,
+                                 const std::vector<std::vector<std::int64_t>>& ends);
 
 }  // namespace opweave::detail

@@ -15,6 +15,94 @@ std::optional<Deed> source_of(const Deed& deed, std::size_t stages) {
   return Deed{'F', deed.stage, deed.microbatch};
 }
 
+/// Rows that are being played through.
+class Player {
+ public:
+  Player(const Rows& rows, const RowSummary& summary, bool has_messages)
+      : rows_(rows), summary_(summary), has_messages_(has_messages), spans_(rows.size()) {}
+
+  bool run(const std::function<std::int64_t(const Cell&)>& length, std::int64_t transfer) {
+    bool is_complete = false;
+    for (bool progress = true; progress && !is_complete;) {
+      progress = false;
+      is_complete = true;
+      for (std::size_t row = 0; row < rows_.size(); ++row) {
+        while (!is_done(row) && !missing(row)) {
+          advance(row, length, transfer);
+          progress = true;
+        }
+        is_complete = is_complete && is_done(row);
+      }
+    }
+    return is_complete;
+  }
+
+  [[nodiscard]] std::vector<std::vector<CellSpan>> take_spans() { return std::move(spans_); }
+
+  /// From the first row that is left: what each waits for, until a row comes back. \pre run() was false
+  [[nodiscard]] RowError circle() const {
+    std::size_t row = 0;
+    while (is_done(row)) ++row;
+    const std::size_t first = row;
+    std::vector<std::size_t> seen;
+    while (std::find(seen.begin(), seen.end(), row) == seen.end()) {
+      seen.push_back(row);
+      row = summary_.row_of_stage[missing(row)->stage];
+    }
+    const auto start = std::find(seen.begin(), seen.end(), row);
+    const auto name = [&](std::size_t of) {
+      return "\"" + to_string(head(of)) + "\"" + " of row " + std::to_string(of);
+    };
+    std::string reason = "waits forever: " + name(row);
+    for (auto at = start; at != seen.end(); ++at) {
+      reason += (at == start ? " needs " : ", which needs ") + text(*missing(*at)) + ", which comes after " +
+                name(at + 1 == seen.end() ? row : *(at + 1));
+    }
+    return {first, spans_[first].size(), reason};
+  }
+
+ private:
+  [[nodiscard]] bool is_done(std::size_t row) const { return spans_[row].size() == rows_[row].size(); }
+  [[nodiscard]] const Cell& head(std::size_t row) const { return rows_[row][spans_[row].size()]; }
+
+  /// What the next cell of a row still needs.
+  [[nodiscard]] std::optional<Deed> missing(std::size_t row) const {
+    for (const Deed& deed : needs(head(row))) {
+      const auto source = source_of(deed, summary_.row_of_stage.size());
+      if (source && !available_.contains(key(*source, deed))) return source;
+    }
+    return std::nullopt;
+  }
+  [[nodiscard]] static std::vector<Deed> needs(const Cell& cell) {
+    return cell.kind == CellKind::kCompute ? deeds_of(cell.action) : std::vector<Deed>();
+  }
+  /// What `deed` waits for: the message, where there are some, else the deed before it.
+  [[nodiscard]] std::pair<Deed, bool> key(const Deed& source, const Deed& deed) const {
+    return {source, has_messages_ && incoming(deed, summary_)};
+  }
+
+  void advance(std::size_t row, const std::function<std::int64_t(const Cell&)>& length, std::int64_t transfer) {
+    const Cell& cell = head(row);
+    std::int64_t start = spans_[row].empty() ? 0 : spans_[row].back().end;
+    for (const Deed& deed : needs(cell)) {
+      const auto source = source_of(deed, summary_.row_of_stage.size());
+      if (!source) continue;
+      const bool travels = !has_messages_ && incoming(deed, summary_);
+      start = std::max(start, available_.at(key(*source, deed)) + (travels ? transfer : 0));
+    }
+    const std::int64_t end = start + length(cell);
+    for (const Deed& deed : needs(cell)) available_[{deed, false}] = end;
+    if (is_send(cell.kind)) available_[{message_of(cell, summary_)->producer, true}] = end;
+    spans_[row].push_back({start, end});
+  }
+
+  const Rows& rows_;
+  const RowSummary& summary_;
+  const bool has_messages_;
+  std::vector<std::vector<CellSpan>> spans_;
+  std::map<std::pair<Deed, bool>, std::int64_t> available_;  // what a deed makes: where it is made, and sent
+};
+
 }  // namespace
 
 std::vector<Deed> deeds_of(const PipelineAction& action) {
@@ -81,6 +169,7 @@ std::optional<RowSummary> summarise(const Rows& rows, RowError& error) {
     return std::nullopt;
   };
   std::uint64_t microbatches = 0;
+  bool has_backward = false;
   for (std::uint32_t row = 0; row < rows.size(); ++row) {
     for (std::size_t index = 0; index < rows[row].size(); ++index) {
       if (rows[row][index].kind != CellKind::kCompute) continue;
@@ -99,6 +188,7 @@ std::optional<RowSummary> summarise(const Rows& rows, RowError& error) {
           return fail(row, index, text(deed) + " comes before " + text({before, deed.stage, deed.microbatch}));
         }
         microbatches = std::max(microbatches, std::uint64_t{deed.microbatch} + 1);
+        has_backward = has_backward || deed.what != 'F';
       }
     }
     if (rows[row].empty()) return fail(row, 0, "row " + std::to_string(row) + " has no action");
@@ -117,67 +207,23 @@ std::optional<RowSummary> summarise(const Rows& rows, RowError& error) {
     for (std::uint64_t microbatch = 0; microbatch < microbatches; ++microbatch) {
       for (const char what : {'F', 'I', 'W'}) {
         const Deed deed{what, stage, static_cast<std::uint32_t>(microbatch)};
-        if (done.contains(deed)) continue;
+        if (done.contains(deed) || (what != 'F' && !has_backward)) continue;
         return fail(summary.row_of_stage[stage], 0, text(deed) + " is missing");
       }
     }
   }
   summary.microbatches = static_cast<std::uint32_t>(microbatches);
+  summary.has_backward = has_backward;
   return summary;
 }
 
-std::optional<std::vector<std::vector<std::size_t>>> steps(const Rows& rows, const RowSummary& summary,
-                                                           bool has_messages, RowError& error) {
-  std::map<Deed, std::size_t> done;
-  std::map<Message, std::size_t> sent;
-  std::vector<std::vector<std::size_t>> result(rows.size());
-
-  // First step in which a cell can run; nothing while something it needs has not run.
-  const auto earliest = [&](std::size_t row) -> std::optional<std::size_t> {
-    const std::size_t index = result[row].size();
-    std::size_t step = index == 0 ? 0 : result[row].back() + 1;
-    const Cell& cell = rows[row][index];
-    if (cell.kind != CellKind::kCompute) return step;
-    const std::vector<Deed> deeds = deeds_of(cell.action);
-    for (const Deed& deed : deeds) {
-      const auto source = source_of(deed, summary.row_of_stage.size());
-      if (!source) continue;
-      const auto message = has_messages ? incoming(deed, summary) : std::nullopt;
-      std::optional<std::size_t> available;
-      if (message) {
-        if (const auto found = sent.find(*message); found != sent.end()) available = found->second;
-      } else if (const auto found = done.find(*source); found != done.end()) {
-        available = found->second;
-      }
-      if (!available) return std::nullopt;
-      step = std::max(step, *available + 1);
-    }
-    return step;
-  };
-
-  for (bool progress = true; progress;) {
-    progress = false;
-    for (std::size_t row = 0; row < rows.size(); ++row) {
-      while (result[row].size() < rows[row].size()) {
-        const auto step = earliest(row);
-        if (!step) break;
-        const Cell& cell = rows[row][result[row].size()];
-        if (cell.kind == CellKind::kCompute) {
-          for (const Deed& deed : deeds_of(cell.action)) done[deed] = *step;
-        } else if (is_send(cell.kind)) {
-          sent[*message_of(cell, summary)] = *step;
-        }
-        result[row].push_back(*step);
-        progress = true;
-      }
-    }
-  }
-  for (std::size_t row = 0; row < rows.size(); ++row) {
-    if (result[row].size() == rows[row].size()) continue;
-    error = {row, result[row].size(), "waits forever: the rows wait for each other"};
-    return std::nullopt;
-  }
-  return result;
+std::optional<std::vector<std::vector<CellSpan>>> play(const Rows& rows, const RowSummary& summary, bool has_messages,
+                                                       const std::function<std::int64_t(const Cell& cell)>& length,
+                                                       std::int64_t transfer, RowError& error) {
+  Player player(rows, summary, has_messages);
+  if (player.run(length, transfer)) return player.take_spans();
+  error = player.circle();
+  return std::nullopt;
 }
 
 }  // namespace opweave::detail

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -24,6 +25,7 @@ struct RowError {
 struct RowSummary {
   std::vector<std::uint32_t> row_of_stage;
   std::uint32_t microbatches = 0;
+  bool has_backward = true;  ///< else forwards alone
 };
 
 /// Parts of a computation, as a schedule counts them. A backward is an I and a W at once.
@@ -53,12 +55,20 @@ struct Message {
 [[nodiscard]] bool is_receive(CellKind kind);
 
 /// Everything that PyTorch takes for granted: a stage on one row, every microbatch through every stage
-/// once, forward before backward, I before W. Nothing, and `error` set, for anything else.
+/// once, forward before backward, I before W; or forwards alone. Nothing, and `error` set, for anything else.
 [[nodiscard]] std::optional<RowSummary> summarise(const Rows& rows, RowError& error);
 
-/// Step of every cell if each takes one step and waits for what it needs; nothing, and `error` set, where rows
-/// wait for each other. With messages, a tensor from another row is there once it has been sent.
-[[nodiscard]] std::optional<std::vector<std::vector<std::size_t>>> steps(const Rows& rows, const RowSummary& summary,
-                                                                         bool has_messages, RowError& error);
+/// When a cell runs.
+struct CellSpan {
+  std::int64_t start = 0;
+  std::int64_t end = 0;
+};
+
+/// Every cell as early as it can, after those before it and what it needs; nothing, and `error` set with the circle,
+/// where rows wait for each other. A cell lasts `length`, a tensor needs `transfer` to another row. With messages, a
+/// tensor from another row is there once it has been sent.
+[[nodiscard]] std::optional<std::vector<std::vector<CellSpan>>> play(
+    const Rows& rows, const RowSummary& summary, bool has_messages,
+    const std::function<std::int64_t(const Cell& cell)>& length, std::int64_t transfer, RowError& error);
 
 }  // namespace opweave::detail

@@ -7,7 +7,7 @@
 
 #include "opweave/error.h"
 #include "opweave/experts.h"
-#include "opweave/io.h"
+#include "opweave/pytorch_csv.h"
 
 namespace opweave {
 namespace {
@@ -224,7 +224,7 @@ TEST(PytorchCsv, two_way_schedule_cannot_be_written) {
 
 TEST(PytorchCsv, incomplete_or_circular_schedules_are_not_written) {
   EXPECT_THAT(writing_error_of(schedule_of({{"0F0", "0B0"}, {}}, 1, 1)), HasSubstr("row 1 has no action"));
-  EXPECT_THAT(writing_error_of(schedule_of({{"0F0"}}, 1, 1)), HasSubstr("0I0 is missing"));
+  EXPECT_THAT(writing_error_of(schedule_of({{"0F0"}}, 1, 1)), HasSubstr("0I0 is missing: PyTorch loads"));
   // 0B0 before 0F1 needs 1B0, which comes after 1F1.
   const PipelineSchedule circular = schedule_of({{"0F0", "0B0", "0F1", "0B1"}, {"1F0", "1F1", "1B0", "1B1"}}, 2, 2);
   for (const CsvDialect dialect : {CsvDialect::kComputeOnly, CsvDialect::kComputeComms}) {
@@ -235,21 +235,20 @@ TEST(PytorchCsv, incomplete_or_circular_schedules_are_not_written) {
 TEST(PytorchCsv, defects_are_named_with_line_column_and_token) {
   const std::pair<const char*, const char*> cases[] = {
       {"", "line 1, column 1: \"\": no rows"},
-      {"\n", "line 1, column 1: \"\": row 0 has no action"},
-      {"0F0,0B0\n\n", "line 2, column 1: \"\": row 1 has no action"},
+      {"\n", "line 1, column 1: \"\": no rows"},
+      {"\n0F0,0B0\n", "line 1, column 1: \"\": row 0 has no action"},
       {"0F0,,0B0junk\n", "line 1, column 3: \"0B0junk\": no action, expected one like"},
       {"0F0;0B0\n", "line 1, column 1: \"0F0;0B0\": no action"},
       {"0F0,0SEND_F\n", "line 1, column 2: \"0SEND_F\": no action"},
       {"0F0,0UNSHARD0\n", "line 1, column 2: \"0UNSHARD0\": no action"},
-      {"\"0F0\",0B0\n", "line 1, column 1: \"\"0F0\"\": no action"},
       {"0F99999999999,0B0\n", "line 1, column 1: \"0F99999999999\": no action"},
       {"0F4294967295,0B4294967295\n", "line 1, column 1: \"0F4294967295\": 0F0 is missing"},
       {"0F0,0B0,0F0\n", "line 1, column 3: \"0F0\": 0F0 is done a second time"},
-      {"0F0,0B0,0W0\n", "line 1, column 3: \"0W0\": 0W0 is done a second time"},
+      {"0F0,0F1,0B0,0W0,0B1\n", "line 1, column 4: \"0W0\": 0W0 is done a second time"},
+      {"0F0,0I0,0BW0\n", "line 1, column 3: \"0BW0\": no action"},
       {"0B0,0F0\n", "line 1, column 1: \"0B0\": 0I0 comes before 0F0"},
       {"0F0,0W0,0I0\n", "line 1, column 2: \"0W0\": 0W0 comes before 0I0"},
       {"0F0,0I0\n", "0W0 is missing"},
-      {"0F0\n", "0I0 is missing"},
       {"0F0,0B0,0F1,1F0,1B0\n", "0I1 is missing"},
       {"0F0,0B0\n0F1,0B1\n", "line 2, column 1: \"0F1\": stage 0 is on rows 0 and 1"},
       {"0F0,0B0\n2F0,2B0\n", "stage 1 is on no row, but stage 2 is on row 1"},
@@ -289,8 +288,36 @@ TEST(PytorchCsv, crossed_receives_are_an_error_though_every_message_has_both_end
               HasSubstr("line 2, column 1: \"1RECV_F1\": received out of order, row 0 sends 0SEND_F0 first"));
 }
 
-TEST(PytorchCsv, early_receives_are_legal) {
-  EXPECT_EQ(error_of("0RECV_B0,0F0,0SEND_F0,0B0\n1RECV_F0,1F0,1B0,1SEND_B0\n"), "no error");
+TEST(PytorchCsv, early_receives_are_legal_where_they_hold_up_nothing) {
+  constexpr const char* kEarly = "0RECV_B0,0F0,0SEND_F0,0B0\n1RECV_F0,1F0,1B0,1SEND_B0\n";
+  EXPECT_THAT(error_of(kEarly), HasSubstr("\"0RECV_B0\": messages wait in a circle"));
+  EXPECT_NO_THROW((void)parse_pytorch_csv(kEarly, "early", ChannelModel{}));
+}
+
+TEST(PytorchCsv, forwards_alone_are_a_schedule_to_read) {
+  const PipelineSchedule schedule = parse_pytorch_csv("0F0,0F1\n,1F0,1F1\n", "inference");
+  EXPECT_EQ(schedule.devices, schedule_of({{"0F0", "0F1"}, {"1F0", "1F1"}}, 2, 2).devices);
+  EXPECT_EQ(schedule.microbatches, 2U);
+}
+
+TEST(PytorchCsv, what_spreadsheets_add_is_no_part_of_a_schedule) {
+  const auto tiny = parse_pytorch_csv(kTiny, "tiny").devices;
+  for (const char* text : {"\xEF\xBB\xBF" "0F0,0B0\r\n1F0,1B0\r\n", "\"0F0\",\" 0B0 \"\n\"1F0\",\"1B0\"\n",
+                           "0F0,0B0\n1F0,1B0\n\n  \n", "0F0,0B0,,,\n1F0,1B0,,,\n,,,,\n", "0F0,,0B0 ,\n 1F0,1B0"}) {
+    EXPECT_EQ(parse_pytorch_csv(text, "text").devices, tiny) << text;
+  }
+  EXPECT_EQ(parse_pytorch_csv("0F0,0SEND_F0,0RECV_B0,0B0,\n1RECV_F0,1F0,1B0,1SEND_B0,,\n", "padded").devices, tiny);
+}
+
+TEST(PytorchCsv, letters_of_older_versions_are_translated_and_remarked) {
+  // There B is the gradient of inputs, W that of weights, BW both.
+  const auto both = read_pytorch_csv("0F0,0BW0\n1F0,1B0,1W0\n", "old.csv");
+  EXPECT_EQ(both.schedule.devices, schedule_of({{"0F0", "0B0"}, {"1F0", "1I0", "1W0"}}, 2, 1).devices);
+  EXPECT_THAT(both.remarks, ::testing::ElementsAre("older letters of PyTorch: B is read as I, BW as B"));
+  // Without BW, a W for every B says the same.
+  EXPECT_EQ(read_pytorch_csv("0F0,0B0,0W0\n", "old.csv").schedule.devices,
+            schedule_of({{"0F0", "0I0", "0W0"}}, 1, 1).devices);
+  EXPECT_THAT(read_pytorch_csv(kTiny, "new.csv").remarks, ::testing::IsEmpty());
 }
 
 TEST(PytorchCsv, send_that_comes_too_late_is_a_deadlock) {

@@ -171,6 +171,22 @@ def test_the_check_finds_missing_late_crossed_and_unmatched_messages():
     assert "comes before its forward" in spoiled(early_backward)
 
 
+def test_the_check_names_the_circle_in_which_messages_wait_though_every_pair_of_ranks_agrees():
+    # a sends to b and c, b to c: rank 0 names c first, rank 1 takes from a first, rank 2 from b first.
+    graph = support.graph({"a": [], "b": ["a"], "c": ["a", "b"]}, 1)
+    program = compile_plan(support.plan(graph, {"a": 0, "b": 1, "c": 2}, 3), graph)
+    ranks = copy.deepcopy(program.ranks)
+    assert [str(m) for m in ranks[2][0].post] == ["a:0, microbatch 0", "b:0, microbatch 0"]
+    ranks[0][0].send.reverse()
+    ranks[2][0].post.reverse()
+    with pytest.raises(ProgramError) as error:
+        check_program(dataclasses.replace(program, ranks=ranks))
+    assert str(error.value) == (
+        "messages wait in a circle where a send ends with its receive: rank 0 at a:0, microbatch 0, "
+        "rank 2 at b:0, microbatch 0, rank 1 at a:0, microbatch 0"
+    )
+
+
 def test_runnable_graphs_keep_segments_together_and_their_phases_in_order():
     graph = support.chain(3, 1)
     for op in graph["operators"]:

@@ -33,22 +33,52 @@ class MegatronLayout:
         ]
 
 
+# Names of modules in models of PyTorch, Hugging Face, torchtitan and Megatron-Core, and of layers in examples.
+_EMBEDDINGS = frozenset(
+    "embedding embeddings embed emb embed_tokens embed_in embed_input input_embedding input_embeddings wte shared"
+    " tok_embed tok_emb tok_embedding tok_embeddings token_embed token_emb token_embedding token_embeddings"
+    " word_embed word_embedding word_embeddings text_embedding text_embeddings".split()
+)
+_HEADS = frozenset(
+    "loss loss_fn criterion head lm_head output_head output output_layer embed_out unembed unembedding score"
+    " classifier cls logits".split()
+)
+_PREDICTIONS = frozenset("mtp mtp_layer mtp_layers mtp_block mtp_head".split())
+# Computed with the embedding, or with the last decoder layer.
+_WITHOUT_LETTER = frozenset(
+    "wpe pos_embed pos_emb pos_embedding position_embedding position_embeddings positional_embedding embed_positions"
+    " rotary rotary_emb rotary_embed rotary_embedding rotary_pos_emb rope freqs_cis"
+    " norm final_norm norm_f norm_out last_norm layernorm layer_norm final_layernorm final_layer_norm rmsnorm rms_norm"
+    " final_rmsnorm post_layernorm ln ln_f ln_final final_ln embed_norm emb_norm embedding_norm"
+    " drop dropout embd_drop embed_dropout embedding_dropout".split()
+)
+
+
 def layer_kind(name: str) -> str:
-    """Letter of a layer by its name: E embedding, m multi-token prediction, L loss or head, else t (decoder)."""
-    last = name.lower()
-    if re.search(r"emb|wte", last):
-        return "E"
-    if re.search(r"mtp", last):
+    """Letter of a layer by its name: E embedding, m multi-token prediction, L output head or loss; nothing ("") for what
+    Megatron-LM computes with its neighbour (positions, rotary tables, dropout, a last norm); else t (decoder).
+
+    The name is the path of a module ("model.embed_tokens", "decoder.final_layernorm"). Only whole parts of it count, not
+    letters within them ("member" is a decoder layer), and what lies within a numbered layer belongs to that layer
+    ("layers.3.norm" is a t, "mtp.layers.0" an m).
+    """
+    parts = re.split(r"[./]", re.sub(r"[\s-]+", "_", name.lower()))
+    number = next((at for at, part in enumerate(parts) if at and part.isdigit()), len(parts))
+    whole = [re.sub(r"_?\d+$", "", part) for part in parts[:number]]  # up to a list of layers, if there is one
+    if any(part in _PREDICTIONS for part in whole):
         return "m"
-    if re.search(r"loss|lm_head|head$|^output", last):
+    if whole[-1] in _WITHOUT_LETTER:
+        return ""
+    if any(part in _HEADS for part in whole):
         return "L"
-    return "t"
+    return "E" if any(part in _EMBEDDINGS for part in whole) else "t"
 
 
 def megatron_layout(program: Program, layers: Sequence[Sequence[str]], kind: LayerKind = layer_kind) -> MegatronLayout:
     """The `--pipeline-model-parallel-layout` of a program.
 
-    `layers` names the layers of every stage in forward order, `kind` gives the letter of a layer.
+    `layers` names the layers of every stage in forward order, `kind` gives the letter of a layer. An output head and
+    a loss that follow each other in a stage are one L; layers without a letter are left out.
 
     Raises ProgramError where Megatron-LM cannot express it: a stage map other than stage s on rank s mod P, more or
     fewer than one E (first) and one L (last), an m before a t, in several stages or on rank 0; and as `stages_of`.
@@ -60,7 +90,7 @@ def megatron_layout(program: Program, layers: Sequence[Sequence[str]], kind: Lay
         raise ProgramError(f"layers has {len(layers)} entries, expected one for each of {len(names)} stages")
     if ranks != [stage % size for stage in range(len(names))] or len(names) % size:
         raise ProgramError(f"stages lie on ranks {ranks}; Megatron-LM puts stage s on rank s mod {size}")
-    stages = [[kind(layer) for layer in stage] for stage in layers]
+    stages = [_letters(stage, kind) for stage in layers]
     _require_order("".join(letter for stage in stages for letter in stage))
     with_prediction = [number for number, stage in enumerate(stages) if "m" in stage]
     if len(with_prediction) > 1:
@@ -68,6 +98,14 @@ def megatron_layout(program: Program, layers: Sequence[Sequence[str]], kind: Lay
     if with_prediction and ranks[with_prediction[0]] == 0:
         raise ProgramError("m is on rank 0; Megatron-LM allows it on other ranks only")
     return MegatronLayout(_compressed(["".join(stage) for stage in stages]), size, len(names) // size)
+
+
+def _letters(stage: Sequence[str], kind: LayerKind) -> list[str]:
+    letters: list[str] = []
+    for letter in map(kind, stage):
+        if letter and (letter != "L" or letters[-1:] != ["L"]):
+            letters.append(letter)
+    return letters
 
 
 def _require_order(letters: str) -> None:

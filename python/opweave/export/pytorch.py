@@ -15,11 +15,11 @@ def pytorch_csv(program: Program, dialect: CsvDialect = "compute_only") -> str:
     """The order of a program in the CSV form of torch.distributed.pipelining: a row per rank, stage i is segment i.
 
     "compute_only" has the actions alone, each in a column after what it needs, so that runtimes that go column by
-    column work as well; PyTorch adds messages. "compute_comms" places sends just after their producers and receives
-    just before their consumers, and the reduction that scales gradients after each stage's last backward. Optimizer
-    steps are left out: they are not part of PyTorch's schedules. Microbatches are numbered anew where the last stage
-    does not take them in ascending order (`microbatch_order`). An I without a W, or the reverse, is a whole backward
-    and becomes a B.
+    column work as well; PyTorch adds messages. "compute_comms" places both ends of a message where the plan ends the action
+    that makes it, so that no messages wait in a circle whatever the transport (docs/messages.md), and the reduction that
+    scales gradients after each stage's last backward. Optimizer steps are left out: they are not part of PyTorch's
+    schedules. Microbatches are numbered anew where the last stage does not take them in ascending order
+    (`microbatch_order`). An I without a W, or the reverse, is a whole backward and becomes a B.
 
     Raises ProgramError where the program is no chain of stages (`stages_of`), and InputError where it is one that
     PyTorch does not accept, for instance a stage without a backward.
@@ -27,12 +27,13 @@ def pytorch_csv(program: Program, dialect: CsvDialect = "compute_only") -> str:
     stage = {name: number for number, name in enumerate(stages_of(program))}
     number = {planned: exported for exported, planned in enumerate(microbatch_order(program))}
     backward = whole_backwards(program)
+    ranks = [[step.action for step in steps if step.action.phase != "O"] for steps in program.ranks]
     rows = [
         ",".join(
-            f"{stage[segment]}{'B' if (phase, segment, b) in backward else phase}{number[b]}"
-            for phase, segment, b in program.order(rank)
-            if phase != "O"
+            f"{stage[action.segment]}{'B' if action.key in backward else action.phase}{number[action.microbatch]}"
+            for action in actions
         )
-        for rank in range(program.processes)
+        for actions in ranks
     ]
-    return _core.format_schedule("\n".join(rows) + "\n", dialect)
+    ends = [[action.end_ns for action in actions] for actions in ranks]
+    return _core.format_schedule("\n".join(rows) + "\n", dialect, ends)

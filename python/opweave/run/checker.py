@@ -8,8 +8,10 @@ from opweave.run.program import Action, Message, Program, Step
 
 def check_program(program: Program) -> None:
     """Raises ProgramError unless every send has one receive, posted before its use, every action finds its inputs on
-    its rank, both ends of every pair of ranks post their messages in the same order, and no rank waits forever."""
+    its rank, both ends of every pair of ranks post their messages in the same order, and no rank waits forever: also
+    not where a send ends with its receive and a rank's messages take turns (docs/messages.md)."""
     _check_pairs(program)
+    _check_turns(program)
     player = _Player(program)
     position = [0] * program.processes
     moved = True
@@ -41,6 +43,36 @@ def _check_pairs(program: Program) -> None:
             raise ProgramError(f"ranks {low} and {high} do not post the same messages in the same order")
         if len({message.tag for message in ends[low]}) != len(ends[low]):
             raise ProgramError(f"ranks {low} and {high} use a tag twice")
+
+
+def _check_turns(program: Program) -> None:
+    """Every rank goes through its messages one by one, and each ends when both ends have come to it. What a rank waits
+    for before an action has been posted before, so that actions hold up nothing here."""
+    queues = [[message for step in steps for message in (*step.post, *step.send)] for steps in program.ranks]
+    position = [0] * program.processes
+
+    def head(rank: int) -> Message | None:
+        return queues[rank][position[rank]] if position[rank] < len(queues[rank]) else None
+
+    ready = list(range(program.processes))
+    while ready:
+        message = head(ready.pop())
+        if message and head(message.source) == head(message.destination) == message:
+            for rank in (message.source, message.destination):
+                position[rank] += 1
+                ready.append(rank)
+    stuck = next((rank for rank in range(program.processes) if head(rank)), None)
+    if stuck is None:
+        return
+    path = [stuck]
+    while True:
+        message = queues[path[-1]][position[path[-1]]]
+        other = message.source if message.destination == path[-1] else message.destination
+        if other in path:
+            break
+        path.append(other)
+    circle = ", ".join(f"rank {rank} at {head(rank)}" for rank in path[path.index(other) :])
+    raise ProgramError(f"messages wait in a circle where a send ends with its receive: {circle}")
 
 
 class _Player:
