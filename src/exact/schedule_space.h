@@ -22,9 +22,12 @@ inline constexpr std::int64_t kMostUnits = 100'000;
 /// problem times the unit is a bound of the problem (docs/mathematical-model.md).
 struct TimeUnit {
   Duration length{1};
-  bool is_rounded = false;  ///< not every duration is a multiple, or numbers other than times must be rounded
+  bool is_rounded = false;    ///< not every duration is a multiple, or numbers other than times must be rounded
+  bool counts_steps = false;  ///< whatever takes any time takes one tick: enough to ask whether there is a schedule
 
-  [[nodiscard]] std::int64_t ticks(Duration duration) const { return duration.value() / length.value(); }
+  [[nodiscard]] std::int64_t ticks(Duration duration) const {
+    return counts_steps ? std::int64_t{duration > Duration()} : duration.value() / length.value();
+  }
 };
 
 /// Largest unit that divides every duration of a task or transfer of the problem.

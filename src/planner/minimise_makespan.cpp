@@ -9,6 +9,7 @@
 #include "exact/solve.h"
 #include "opweave/bounds.h"
 #include "opweave/error.h"
+#include "planner/any_plan.h"
 #include "planner/construct.h"
 #include "planner/improve.h"
 #include "planner/incumbent.h"
@@ -55,6 +56,21 @@ void conclude(const IncumbentStore& incumbent, Finding& finding) {
   finding.trajectory = incumbent.trajectory();
 }
 
+/// Where a method has ended without a plan, the question is left whether there is any; what is known instead otherwise
+/// stays as it is.
+void settle(const Problem& problem, const Budget& budget, const PlannerOptions& options, IncumbentStore& incumbent,
+            Finding& finding) {
+  AnyPlan any = find_any_plan(problem, budget, options);
+  if (any.schedule) {
+    if (finding.reason == PlanResult::Reason::kInfeasible) finding = {};  // then nothing it said can be trusted
+    incumbent.offer(*any.schedule, any.method);
+  } else if (any.is_infeasible) {
+    finding = infeasible(std::move(any.detail));
+  } else if (finding.detail.empty()) {
+    finding.detail = std::move(any.detail);
+  }
+}
+
 /// One complete program, one solver, and nothing of ours but the warm start.
 Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerOptions& options,
                     exact::ExactMethod method, const std::function<void(const Progress&)>& on_progress) {
@@ -84,7 +100,6 @@ Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerO
   if (answer.schedule) incumbent.offer(*answer.schedule, name);
   Finding finding;
   finding.bounds = {{name, answer.bound, "by the solver"}};
-  conclude(incumbent, finding);
   using Status = exact::ExactAnswer::Status;
   if (answer.status == Status::kTooLarge) {
     finding.detail = fmt::format("the model would have {}", answer.message);
@@ -94,6 +109,8 @@ Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerO
   } else if (answer.status != Status::kOptimal && answer.status != Status::kFeasible) {
     finding.detail = answer.message.empty() ? "the solver found no schedule" : answer.message;
   }
+  if (!incumbent.makespan()) settle(problem, budget, options, incumbent, finding);
+  conclude(incumbent, finding);
   if (finding.schedule) finding.is_optimal = finding.schedule->makespan(problem) == answer.bound;
   return finding;
 }
@@ -159,17 +176,16 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
   spend(construction.evaluations);
   if (!is_within_reach) return refuse_target();
   if (!incumbent.makespan()) {
+    if (!construction.rejection.empty()) {
+      throw InternalError("check rejected every plan, the last one from " + construction.rejection);
+    }
     if (plans_first) {
       if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) return infeasible(proofs.front());
       if (!find_bounds()) return refuse_target();
     }
-    if (!construction.rejection.empty()) {
-      throw InternalError("check rejected every plan, the last one from " + construction.rejection);
-    }
-    finding.detail = construction.any_placement_fits
-                         ? "no schedule was finished"
-                         : "no placement that was tried fits in memory, even run one operator at a time";
-    return finding;
+    settle(problem, budget, options, incumbent, finding);
+    if (!incumbent.makespan()) return finding;
+    construction.starts = {{incumbent.schedule(), *incumbent.makespan(), incumbent.method()}};
   }
   if (options.warm_start) {
     const Duration makespan = options.warm_start->makespan(problem);

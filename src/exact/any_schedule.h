@@ -1,0 +1,48 @@
+/// Whether a problem has any valid schedule at all, however long.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "exact/engine.h"
+#include "exact/order_graph.h"
+#include "opweave/budget.h"
+#include "opweave/problem.h"
+#include "opweave/schedule.h"
+
+namespace opweave::exact {
+
+struct AnyScheduleOptions {
+  std::shared_ptr<const CpEngine> engine;  ///< nothing = CP-SAT
+  std::optional<double> work;              ///< as in EngineLimits
+  std::uint64_t seed = 1;
+  /// Models with more intervals than this are not built.
+  std::size_t most_intervals = 200'000;
+};
+
+/// What the solver says.
+struct AnySchedule {
+  enum class Verdict : std::uint8_t {
+    kExists,     ///< `schedule` is one
+    kNone,       ///< proven: there is none
+    kUndecided,  ///< a limit was reached, or there is no solver; `message` says which
+  };
+  Verdict verdict = Verdict::kUndecided;
+  std::optional<Schedule> schedule;  ///< a claim until `check` has seen it
+  std::string message;
+  bool abandoned = false;  ///< the solver ignored its limit and was left behind
+};
+
+/// Asks the constraint program of the problem for any solution. How long things take does not matter, only whether they
+/// take time at all (docs/feasibility.md), so all durations are one tick: numbers stay small whatever the units. On one
+/// thread: the same answer on every run, unless the budget's clock ends it.
+[[nodiscard]] AnySchedule find_any_schedule(const Problem& problem, const Budget& budget,
+                                            const AnyScheduleOptions& options = {});
+
+/// Everything one after the other, with its real duration, in the order of a schedule whose times are steps
+/// (TimeUnit::counts_steps): by start, what takes no time first. Holds no more at any moment than that schedule does.
+[[nodiscard]] Schedule one_after_the_other(const Problem& problem, const RoughSchedule& steps);
+
+}  // namespace opweave::exact
