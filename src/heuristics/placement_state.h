@@ -20,6 +20,8 @@ class PlacementState {
   [[nodiscard]] std::span<const DeviceId> devices(GroupId group) const { return devices_[group.index()]; }
   /// The parameters fit and no group that must stay apart is there.
   [[nodiscard]] bool allows(GroupId group, std::span<const DeviceId> devices) const;
+  /// Bytes of the parameters that the group would bring to the device.
+  [[nodiscard]] std::int64_t new_bytes(GroupId group, DeviceId device) const;
   /// \pre allows(group, devices), and every task of the group has a mode on them.
   void place(GroupId group, std::span<const DeviceId> devices);
   /// Device sets that the whole group may run on: single devices first, then gangs.
@@ -28,8 +30,6 @@ class PlacementState {
   [[nodiscard]] std::vector<ModeIndex> modes() const;
 
  private:
-  [[nodiscard]] std::int64_t new_bytes(GroupId group, DeviceId device) const;
-
   const Problem& problem_;
   std::vector<std::vector<DeviceId>> devices_;  // per group
   std::vector<std::set<ParameterId>> homes_;    // per device

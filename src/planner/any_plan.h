@@ -18,8 +18,9 @@ struct AnyPlan {
   std::string detail;                ///< the cause of that, or why nothing is known
 };
 
-/// Lets the solver decide, which it does for every small problem whatever the work limit, and otherwise within the
-/// limits (docs/feasibility.md). The same problem, seed and work limit give the same answer.
+/// A search for what fits, and the solver: of small problems the solver decides whatever the work limit, of others both
+/// take turns until there is an answer or the limits are reached (docs/feasibility.md). The same problem, seed and work
+/// limit give the same answer.
 /// \param options  the method decides whether a solver may be asked
 [[nodiscard]] AnyPlan find_any_plan(const Problem& problem, const Budget& budget, const PlannerOptions& options);
 
