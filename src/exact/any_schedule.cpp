@@ -40,18 +40,18 @@ AnySchedule conclude(const Problem& problem, const CpFormulation& formulation, c
 AnySchedule find_any_schedule(const Problem& problem, const Budget& budget, const AnyScheduleOptions& options) {
   const auto engine = options.engine ? options.engine : cp_sat_engine();
   if (std::string reason = engine->unavailable_because(); !reason.empty()) return undecided(std::move(reason));
-  if (const std::size_t size = choice_count(problem); size > options.most_intervals) {
-    return undecided(fmt::format("the model would have {} intervals, expected at most {}", size, options.most_intervals));
-  }
+  const auto too_large = [&](std::size_t size) {
+    return undecided(
+        fmt::format("the model would have {} intervals, expected at most {}", size, options.most_intervals));
+  };
+  if (const std::size_t size = choice_count(problem); size > options.most_intervals) return too_large(size);
   const auto space = std::make_shared<const ScheduleSpace>(problem, TimeUnit{Duration(1), false, true});
   if (space->is_empty()) {
     AnySchedule answer;
     answer.verdict = AnySchedule::Verdict::kNone;
     return answer;
   }
-  if (const std::size_t size = cp_size(*space).intervals; size > options.most_intervals) {
-    return undecided(fmt::format("the model would have {} intervals, expected at most {}", size, options.most_intervals));
-  }
+  if (const std::size_t size = cp_size(*space).intervals; size > options.most_intervals) return too_large(size);
   const auto formulation = std::make_shared<const CpFormulation>(space);
   // Without an objective the first solution ends the search.
   const auto model = std::make_shared<CpModel>(formulation->model());
@@ -84,8 +84,7 @@ Schedule one_after_the_other(const Problem& problem, const RoughSchedule& steps)
     const Duration duration = *problem.transfer_time(transfer.value, transfer.source, transfer.destination);
     const std::size_t index = schedule.transfers.size();
     schedule.transfers.push_back({transfer.value, transfer.source, transfer.destination, {}, {}});
-    all.push_back(
-        {transfer.start, duration > Duration(), *problem.producer(transfer.value), true, index, duration});
+    all.push_back({transfer.start, duration > Duration(), *problem.producer(transfer.value), true, index, duration});
   }
   // Ascending ids are a topological order, which decides between things that take no time.
   const auto rank = [](const Step& step) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <set>
 #include <string_view>
 #include <unordered_map>
@@ -11,6 +10,7 @@
 
 #include "heuristics/placed_problem.h"
 #include "heuristics/placement_state.h"
+#include "heuristics/union_find.h"
 
 namespace opweave {
 namespace {
@@ -29,35 +29,20 @@ constexpr std::uint32_t kMemory = 40;
 constexpr double kPriceOfExcess = 100;
 constexpr std::int64_t kUnlimited = std::numeric_limits<std::int64_t>::max() / 4;
 
-/// Joins what belongs together.
-class Sets {
- public:
-  explicit Sets(std::size_t count) : parent_(count) { std::iota(parent_.begin(), parent_.end(), 0U); }
-  std::uint32_t find(std::uint32_t one) {
-    while (parent_[one] != one) one = parent_[one] = parent_[parent_[one]];
-    return one;
-  }
-  void join(std::size_t a, std::size_t b) {
-    parent_[find(static_cast<std::uint32_t>(a))] = find(static_cast<std::uint32_t>(b));
-  }
-  /// A number for each set, by its members.
-  std::vector<std::uint32_t> numbers() {
-    std::vector<std::uint32_t> result;
-    for (std::uint32_t i = 0; i < parent_.size(); ++i) result.push_back(find(i));
-    return result;
-  }
-
- private:
-  std::vector<std::uint32_t> parent_;
-};
+/// The set of every thing, as a number.
+std::vector<std::size_t> set_of_each(UnionFind sets, std::size_t count) {
+  std::vector<std::size_t> result;
+  for (std::size_t i = 0; i < count; ++i) result.push_back(sets.find(i));
+  return result;
+}
 
 /// One attempt.
 class Attempt {
  public:
   struct Guide {
-    const std::vector<std::uint32_t>& island_of;
-    const std::vector<std::uint32_t>& family_of;
-    const std::vector<std::uint32_t>& island_of_family;
+    const std::vector<std::size_t>& island_of;
+    const std::vector<std::size_t>& family_of;
+    const std::vector<std::size_t>& island_of_family;
     double noise = 0;
   };
 
@@ -100,7 +85,8 @@ class Attempt {
       for (const DeviceId device : devices) {
         filled += share(level_[device.index()] + state_.new_bytes(group, device) + need, device);
       }
-      if (state_.allows(group, devices) && filled < best.score) best = {first, {devices.begin(), devices.end()}, filled};
+      if (filled >= best.score || !state_.allows(group, devices)) return;
+      best = {first, {devices.begin(), devices.end()}, filled};
     });
     if (!best.devices.empty()) place(group, best.devices);
   }
@@ -119,7 +105,10 @@ class Attempt {
     return std::nullopt;
   }
 
-  [[nodiscard]] std::optional<Schedule> schedule() const { return is_complete_ ? std::optional(schedule_) : std::nullopt; }
+  /// Nothing unless all has run.
+  [[nodiscard]] std::optional<Schedule> schedule() const {
+    return is_complete_ ? std::optional(schedule_) : std::nullopt;
+  }
 
  private:
   struct Choice {
@@ -153,7 +142,7 @@ class Attempt {
   template <class Visit>
   void for_each_option(TaskId task, GroupId group, Visit visit) {
     if (state_.is_placed(group)) return visit(state_.devices(group));
-    const std::uint32_t island = guide_.island_of_family[guide_.family_of[group.index()]];
+    const std::size_t island = guide_.island_of_family[guide_.family_of[group.index()]];
     const auto is_home = [&](DeviceId device) { return guide_.island_of[device.index()] == island; };
     if (!problem_.op(task).modes.empty()) {
       for (const std::vector<DeviceId>& devices : state_.candidates(group)) {
@@ -301,32 +290,36 @@ class Attempt {
     leave_home(value);
   }
 
-  /// Sends what is only waited for elsewhere ahead of time, where that frees memory. \return whether it did
+  /// Sends what is only waited for elsewhere ahead of time, where that frees memory; decides where those that wait for
+  /// it will run if nothing else helps. \return whether something was sent
   bool make_room() {
+    const std::vector<ValueId> values(at_home_.begin(), at_home_.end());
     bool has_sent = false;
-    for (const ValueId value : std::vector<ValueId>(at_home_.begin(), at_home_.end())) {
-      std::set<DeviceId> targets;
-      bool may_leave = true;
-      for (const TaskId consumer : problem_.consumers(value)) {
-        if (has_run_[consumer.index()]) continue;
-        const auto devices = state_.devices(problem_.group_of(consumer));
-        may_leave = may_leave && !devices.empty();
-        for (const DeviceId device : devices) {
-          may_leave = may_leave && !is_made_on(value, device);
-          if (!copy(value, device).has_been) targets.insert(device);
-          may_leave = may_leave && way(value, device);
-        }
-        if (!may_leave) break;
-      }
-      const std::int64_t bytes = problem_.size(value).value();
-      const bool fits = std::all_of(targets.begin(), targets.end(), [&](DeviceId device) {
-        return level_[device.index()] + bytes <= capacity_[device.index()];
-      });
-      if (!may_leave || !fits) continue;
-      for (const DeviceId device : targets) send(value, device);
-      has_sent = has_sent || !targets.empty();
+    for (const ValueId value : values) has_sent = send_ahead(value) || has_sent;
+    for (std::size_t i = 0; i < values.size() && !has_sent; ++i) {
+      for (const TaskId consumer : problem_.consumers(values[i])) place_early(problem_.group_of(consumer));
+      has_sent = send_ahead(values[i]);
     }
     return has_sent;
+  }
+
+  /// To all that wait for the value, if none of them does where it was made and all of them have room.
+  bool send_ahead(ValueId value) {
+    std::set<DeviceId> targets;
+    for (const TaskId consumer : problem_.consumers(value)) {
+      if (has_run_[consumer.index()]) continue;
+      const auto devices = state_.devices(problem_.group_of(consumer));
+      if (devices.empty()) return false;
+      for (const DeviceId device : devices) {
+        if (is_made_on(value, device)) return false;
+        if (copy(value, device).has_been) continue;
+        const std::int64_t level = level_[device.index()] + problem_.size(value).value();
+        if (level > capacity_[device.index()] || !way(value, device)) return false;
+        targets.insert(device);
+      }
+    }
+    for (const DeviceId device : targets) send(value, device);
+    return !targets.empty();
   }
 
   void execute(TaskId task, const std::vector<DeviceId>& devices) {
@@ -394,16 +387,16 @@ void FittingSearch::find_islands() {
   std::map<std::string_view, std::size_t> vertices;
   for (const Device& device : cluster.devices()) vertices.try_emplace(device.name, vertices.size());
   for (const std::string& name : cluster.parts().switches) vertices.try_emplace(name, vertices.size());
-  Sets sets(vertices.size());
+  UnionFind sets(vertices.size());
   for (const Link& link : cluster.links()) sets.join(vertices.at(link.a), vertices.at(link.b));
   if (cluster.parts().default_link) {
     for (std::size_t d = 1; d < cluster.device_count(); ++d) sets.join(0, d);
   }
-  island_of_ = sets.numbers();
+  island_of_ = set_of_each(std::move(sets), cluster.device_count());
 }
 
 void FittingSearch::find_families() {
-  Sets sets(problem_.group_count());
+  UnionFind sets(problem_.group_count());
   for (std::size_t v = 0; v < problem_.value_count(); ++v) {
     const auto producer = problem_.producer(ValueId(v));
     if (!producer) continue;
@@ -411,33 +404,30 @@ void FittingSearch::find_families() {
       sets.join(problem_.group_of(consumer).index(), problem_.group_of(*producer).index());
     }
   }
-  family_of_ = sets.numbers();
+  family_of_ = set_of_each(std::move(sets), problem_.group_count());
   islands_.resize(problem_.group_count());
   if (problem_.cluster().parts().default_link) {
-    for (const std::uint32_t family : family_of_) islands_[family] = {island_of_.front()};
+    for (const std::size_t family : family_of_) islands_[family] = {island_of_.front()};
     return;
   }
   std::vector<bool> is_known(problem_.group_count(), false);
   for (std::size_t g = 0; g < problem_.group_count(); ++g) {
-    std::vector<std::uint32_t> here;
+    std::vector<std::size_t> here;
     const TaskId first = problem_.tasks_of(GroupId(g)).front();
     for (ModeIndex m = 0; m < problem_.mode_count(first); ++m) {
       for (const DeviceId device : problem_.mode(first, m).devices) here.push_back(island_of_[device.index()]);
     }
     std::sort(here.begin(), here.end());
     here.erase(std::unique(here.begin(), here.end()), here.end());
-    std::vector<std::uint32_t>& all = islands_[family_of_[g]];
-    if (!is_known[family_of_[g]]) {
-      all = std::move(here);
-      is_known[family_of_[g]] = true;
-    } else {
-      std::erase_if(all, [&](std::uint32_t island) { return !std::binary_search(here.begin(), here.end(), island); });
-    }
+    std::vector<std::size_t>& all = islands_[family_of_[g]];
+    if (!is_known[family_of_[g]]) all = here;
+    is_known[family_of_[g]] = true;
+    std::erase_if(all, [&](std::size_t island) { return !std::binary_search(here.begin(), here.end(), island); });
   }
 }
 
 std::optional<Schedule> FittingSearch::attempt(const Budget& budget) {
-  std::vector<std::uint32_t> island_of_family(problem_.group_count(), 0);
+  std::vector<std::size_t> island_of_family(problem_.group_count(), 0);
   for (std::size_t f = 0; f < islands_.size(); ++f) {
     if (!islands_[f].empty()) island_of_family[f] = islands_[f][random_.below(islands_[f].size())];
   }

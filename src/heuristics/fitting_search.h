@@ -30,10 +30,10 @@ class FittingSearch {
 
   const Problem& problem_;
   Random random_;
-  std::vector<std::uint32_t> island_of_;            ///< by device: those that routes join
-  std::vector<std::uint32_t> family_of_;            ///< by group: those that values join, so that they share an island
-  std::vector<std::vector<std::uint32_t>> islands_; ///< by family: where each of its groups may run
-  std::vector<std::uint32_t> stopped_;              ///< by group: attempts that ended at it
+  std::vector<std::size_t> island_of_;             ///< by device: those that routes join
+  std::vector<std::size_t> family_of_;             ///< by group: those that values join, so that they share an island
+  std::vector<std::vector<std::size_t>> islands_;  ///< by family: where each of its groups may run
+  std::vector<std::uint32_t> stopped_;             ///< by group: attempts that ended at it
   std::uint32_t attempts_ = 0;
 };
 

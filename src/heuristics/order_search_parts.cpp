@@ -5,23 +5,10 @@
 #include <numeric>
 #include <utility>
 
+#include "heuristics/union_find.h"
+
 namespace opweave::order_search {
 namespace {
-
-/// Which things are connected.
-class UnionFind {
- public:
-  explicit UnionFind(std::size_t count) : parent_(count) { std::iota(parent_.begin(), parent_.end(), 0); }
-
-  std::size_t find(std::size_t one) {
-    while (parent_[one] != one) one = parent_[one] = parent_[parent_[one]];
-    return one;
-  }
-  void join(std::size_t a, std::size_t b) { parent_[find(a)] = find(b); }
-
- private:
-  std::vector<std::size_t> parent_;
-};
 
 /// Nodes of each part, ascending; parts by their first node.
 std::vector<std::vector<Node>> separate(const Network& network) {

@@ -104,7 +104,8 @@ class AnyPlanSearch {
     const auto has_no_plan = [&](const Problem& other) {
       return !budget.expired() && answer_about(other, budget).verdict == Verdict::kNone;
     };
-    result_.detail = fmt::format("the solver proves that nothing keeps to {}", infeasibility_cause(problem_, has_no_plan));
+    result_.detail =
+        fmt::format("the solver proves that nothing keeps to {}", infeasibility_cause(problem_, has_no_plan));
   }
 
   void describe() {
