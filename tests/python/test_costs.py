@@ -1,5 +1,6 @@
 """Times of operators, transfers and collectives."""
 
+import gzip
 import json
 
 import opweave
@@ -144,7 +145,8 @@ def test_times_are_read_from_a_profile(step, tmp_path):
             model(*inputs).sum().backward()
     profile.export_chrome_trace(str(tmp_path / "trace.json"))
     fallback = measured(graph, device="cpu", seconds_per_call=0)
-    timed = profiled(graph, tmp_path / "trace.json", fallback=fallback)
+    with pytest.warns(UserWarning, match=r"\d+ of \d+ operators, .* of the time, are not in the trace"):
+        timed = profiled(graph, tmp_path / "trace.json", fallback=fallback, most_fallback=1)
     durations = {op["name"]: op["duration_ns"] for op in timed.operators}
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     products = sorted(
@@ -156,6 +158,90 @@ def test_times_are_read_from_a_profile(step, tmp_path):
     assert durations["down.F"] == pytest.approx(1000 * products[1], abs=1)
     with pytest.raises(opweave.InputError, match="hint: give fallback"):
         profiled(graph, tmp_path / "trace.json")
+
+
+# Issue 12, point 8: with the default optimizer of capture a trace of whole steps is enough.
+def test_a_packed_profile_of_whole_steps_needs_no_fallback(step, tmp_path):
+    import torch
+
+    model, inputs, graph = step
+    optimizer = torch.optim.Adam(model.parameters())
+    with torch.profiler.profile(record_shapes=True) as profile:
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(*inputs).sum().backward()
+            optimizer.step()
+    profile.export_chrome_trace(str(tmp_path / "trace.json"))
+    (tmp_path / "trace.json.gz").write_bytes(gzip.compress((tmp_path / "trace.json").read_bytes()))
+    timed = profiled(graph, tmp_path / "trace.json.gz")
+    assert timed == profiled(graph, tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    whole = sorted(event["dur"] for event in events if event.get("name") == "Optimizer.step#Adam.step")[1]
+    parts = [op["duration_ns"] for op in timed.operators if op.get("phase") == "O"]
+    assert sum(parts) == pytest.approx(1000 * whole, abs=len(parts))
+
+
+def profile_of(graph, tmp_path, *more):
+    """A trace in which every call takes 10 us, without those of operator "down.F"."""
+    from opweave.costs.profiled import _key
+
+    events = [{"ph": "M", "name": "process_name"}, *more]
+    for operator, calls in graph.calls.items():
+        for name, shapes in map(_key, calls) if operator != "down.F" else ():
+            events.append({"cat": "cpu_op", "name": name, "dur": 10, "args": {"Input Dims": [list(s) for s in shapes]}})
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps({"traceEvents": events}))
+    return path
+
+
+def test_what_comes_from_the_fallback_is_said_and_limited(step, tmp_path):
+    graph = step[2]
+    marks = [
+        {"cat": "user_annotation", "name": "Optimizer.step#Adam.step", "ts": 50 * i, "dur": 40, "tid": 1}
+        for i in range(2)
+    ]
+    path = profile_of(graph, tmp_path, *marks)
+    operators = {op["name"]: op for op in graph.operators}
+    rest = 10_000 * sum(len(calls) for name, calls in graph.calls.items() if name != "down.F") + 40_000
+    # A third of the whole is half of the rest.
+    fallback = graph.with_durations({name: rest // 2 if name == "down.F" else 1 for name in operators})
+    said = rf'1 of {len(operators)} operators, 33\.3% of the time, are not in the trace .* the first is "down\.F"'
+    with pytest.warns(UserWarning, match=said):
+        timed = profiled(graph, path, fallback=fallback)
+    assert next(op for op in timed.operators if op["name"] == "down.F")["duration_ns"] == rest // 2
+    with pytest.raises(opweave.InputError, match=said + r"; expected at most 30% of the time"):
+        profiled(graph, path, fallback=fallback, most_fallback=0.3)
+    with pytest.raises(opweave.InputError, match="no operator for"):
+        profiled(graph, path)
+    with pytest.raises(opweave.InputError, match="most_fallback: value is 2, expected 0 to 1"):
+        profiled(graph, path, most_fallback=2)
+
+
+def test_steps_of_the_optimizer_that_are_missing_are_named_and_kernels_count_where_they_are(step, tmp_path):
+    graph = step[2]
+    whole = graph.with_durations({op["name"]: 1 for op in graph.operators})
+    with pytest.raises(opweave.InputError, match=r'no step of an optimizer for operator ".*O" \(adam\)'):
+        profiled(graph.with_durations({}), profile_of(graph, tmp_path), fallback=without_optimizer(whole))
+    # The kernels of the second operator lie outside of the step.
+    events = [
+        {"cat": "user_annotation", "name": "Optimizer.step#Adam.step", "ts": 100, "dur": 50, "tid": 1},
+        {"cat": "cpu_op", "name": "aten::_fused_adam_", "ts": 120, "dur": 5, "tid": 1, "args": {"External id": 1}},
+        {"cat": "cpu_op", "name": "aten::mul", "ts": 160, "dur": 5, "tid": 1, "args": {"External id": 2}},
+        {"cat": "kernel", "name": "adam", "dur": 7, "args": {"External id": 1}},
+        {"cat": "kernel", "name": "mul", "dur": 100, "args": {"External id": 2}},
+    ]
+    with pytest.warns(UserWarning):
+        timed = profiled(graph, profile_of(graph, tmp_path, *events), fallback=whole)
+    parts = [op["duration_ns"] for op in timed.operators if op.get("phase") == "O"]
+    assert 7_000 <= sum(parts) <= 7_000 + len(parts)
+
+
+def without_optimizer(graph):
+    content = graph.to_dict()
+    for op in content["operators"]:
+        if op.get("phase") == "O":
+            del op["duration_ns"]
+    return opweave.Graph.from_dict(content)
 
 
 def test_a_file_that_is_no_profile_is_refused(step, tmp_path):
@@ -211,7 +297,8 @@ def test_profiles_of_gpus_give_the_times_of_kernels_and_other_names_of_attention
     ]
     (tmp_path / "trace.json").write_text(json.dumps({"traceEvents": events}))
     ones = graph.with_durations({op["name"]: 1 for op in graph.operators})
-    timed = profiled(graph, tmp_path / "trace.json", fallback=ones)
+    with pytest.warns(UserWarning, match="are not in the trace"):
+        timed = profiled(graph, tmp_path / "trace.json", fallback=ones)
     durations = {op["kind"]: op["duration_ns"] for op in timed.operators}
     assert durations[forward.kind] == 35_000
     assert sum(duration != 1 for duration in durations.values()) == 1

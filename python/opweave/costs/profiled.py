@@ -2,70 +2,112 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import statistics
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from opweave.costs.attention import is_attention, profiler_names
 from opweave.costs.call import Call
 from opweave.costs.call_records import TensorSpec
 from opweave.costs.calls import calls_of
-from opweave.document import read_text
+from opweave.costs.profile_file import Key, read_profile
 from opweave.errors import InputError
 from opweave.graph import Graph
 
-_Key = tuple[str, tuple[tuple[int, ...], ...]]
-
-
 def profiled(
-    graph: Graph, trace: str | os.PathLike[str], *, device_type: str = "", fallback: Graph | None = None
+    graph: Graph,
+    trace: str | os.PathLike[str],
+    *,
+    device_type: str = "",
+    fallback: Graph | None = None,
+    most_fallback: float = 0.5,
 ) -> Graph:
     """The captured graph with durations from a trace of a training step.
 
-    The trace is what ``torch.profiler.profile(record_shapes=True)`` exports (``export_chrome_trace``). A call takes the
-    median time of the operators of the trace with its name and tensor shapes: of the kernels that they started, where
-    there are any, else of the operators themselves.
+    The trace is what ``torch.profiler.profile(record_shapes=True)`` exports (``export_chrome_trace``), also as
+    ``.json.gz``. A call takes the median time of the operators of the trace with its name and tensor shapes: of the
+    kernels that they started, where there are any, else of the operators themselves. The operators of the optimizer
+    (phase O) share the time of ``optimizer.step()`` by the bytes that they move.
 
     Args:
         graph: From opweave.capture, of the model with the shapes that were profiled.
         trace: The file.
         device_type: The type of devices that the durations hold for; "" stands for every type.
-        fallback: The same graph with durations, for operators with calls that the trace does not have.
+        fallback: The same graph with durations, for operators that the trace does not have. A warning says how many.
+        most_fallback: Largest share of the time of all operators that may come from *fallback*, 0 to 1.
 
-    Raises InputError for a file that is no such trace and for a call that is in neither.
+    Raises InputError for a file that is no such trace, for an operator that is in neither, and where more than
+    *most_fallback* of the time comes from *fallback*.
     """
     if not hasattr(graph, "calls"):
         raise InputError("profiled: the graph has no calls to look up, expected one from opweave.capture")
-    times = _times(os.fspath(trace))
+    if not 0 <= most_fallback <= 1:
+        raise InputError(f"most_fallback: value is {most_fallback}, expected 0 to 1")
+    path = os.fspath(trace)
+    profile = read_profile(path)
+    optimizer = _optimizer_times(graph, profile.optimizer_ns)
     known = {} if fallback is None else {op["name"]: op.get("duration_ns") for op in fallback.operators}
     durations: dict[str, Any] = {}
+    guessed: list[str] = []
     for op in graph.operators:
-        calls = calls_of(graph, op["name"])
-        found = [_find(times, call) for call in calls]
-        if calls and None not in found:
-            durations[op["name"]] = {device_type: math.ceil(sum(time for time in found if time is not None))}
-        elif known.get(op["name"]) is not None:
-            durations[op["name"]] = known[op["name"]]
+        name, calls = op["name"], calls_of(graph, op["name"])
+        found = [_find(profile.times_ns, call) for call in calls] or [optimizer.get(name)]
+        if None not in found:
+            durations[name] = {device_type: math.ceil(sum(time for time in found if time is not None))}
+        elif known.get(name) is not None:
+            durations[name] = known[name]
+            guessed.append(name)
         else:
-            what = next((call.signature for call, time in zip(calls, found, strict=True) if time is None), op["kind"])
-            raise InputError(
-                f'{os.fspath(trace)}: no operator for "{what}" of operator "{op["name"]}"'
-                "\nhint: give fallback, for example the graph with costs.analytic"
-            )
+            raise _missing(path, op, next((c for c, time in zip(calls, found, strict=False) if time is None), None))
+    if guessed:
+        _judge(path, durations, guessed, most_fallback)
     return graph.with_durations(durations)
 
 
-def _key(call: Call) -> _Key:
+def _optimizer_times(graph: Graph, step_ns: float | None) -> dict[str, float]:
+    """The time of a step of the optimizer, shared among its operators by the bytes that they move."""
+    moved = {op["name"]: op.get("bytes_accessed", 0) for op in graph.operators if op.get("phase") == "O"}
+    total = sum(moved.values())
+    return {} if step_ns is None or not total else {name: step_ns * size / total for name, size in moved.items()}
+
+
+def _missing(path: str, op: Mapping[str, Any], call: Call | None) -> InputError:
+    if call is None and op.get("phase") == "O":
+        return InputError(
+            f'{path}: no step of an optimizer for operator "{op["name"]}" ({op["kind"]})'
+            "\nhint: give fallback, or profile optimizer.step() as well, or capture with optimizer=None"
+        )
+    what = op["kind"] if call is None else call.signature
+    return InputError(
+        f'{path}: no operator for "{what}" of operator "{op["name"]}"'
+        "\nhint: give fallback, for example the graph with costs.analytic"
+    )
+
+
+def _judge(path: str, durations: Mapping[str, Any], guessed: list[str], most: float) -> None:
+    """Says what comes from the fallback; too much of it is an error."""
+    length = {name: max(time.values()) if isinstance(time, Mapping) else time for name, time in durations.items()}
+    total = sum(length.values())
+    share = sum(length[name] for name in guessed) / total if total else 1.0
+    said = (
+        f"{path}: {len(guessed)} of {len(durations)} operators, {share:.1%} of the time, are not in the trace and come "
+        f'from fallback, the first is "{guessed[0]}"'
+    )
+    if share > most:
+        raise InputError(f"{said}; expected at most {most:.0%} of the time\nhint: most_fallback=1 takes any share")
+    warnings.warn(said, stacklevel=3)
+
+
+def _key(call: Call) -> Key:
     from torch.utils._pytree import tree_leaves
 
     shapes = [leaf.shape for leaf in tree_leaves((call.args, call.kwargs)) if isinstance(leaf, TensorSpec)]
     return call.kind.replace(".", "::"), tuple(shape for shape in shapes if shape)
 
 
-def _find(times: Mapping[_Key, float], call: Call) -> float | None:
+def _find(times: Mapping[Key, float], call: Call) -> float | None:
     key = _key(call)
     if key in times or not is_attention(call):
         return times.get(key)
@@ -78,47 +120,3 @@ def _find(times: Mapping[_Key, float], call: Call) -> float | None:
         ),
         None,
     )
-
-
-def _times(path: str) -> dict[_Key, float]:
-    """Nanoseconds by operator and shapes."""
-    try:
-        content = json.loads(read_text(path))
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
-    events = content.get("traceEvents") if isinstance(content, dict) else None
-    if not isinstance(events, list):
-        raise InputError(f'{path}: key "traceEvents" is missing, expected a trace of the PyTorch profiler')
-    operators = [event for event in events if event.get("cat") == "cpu_op" and "dur" in event]
-    if not any("Input Dims" in event.get("args", {}) for event in operators):
-        raise InputError(f"{path}: its operators have no shapes\nhint: profile with record_shapes=True")
-    kernels = _kernel_times(events)
-    samples: dict[_Key, list[float]] = {}
-    for event in operators:
-        arguments = event.get("args", {})
-        on_device = kernels.get(arguments.get("External id"))
-        time = on_device if on_device is not None else event["dur"]
-        samples.setdefault((event["name"], _shapes(arguments.get("Input Dims", ()))), []).append(1000 * time)
-    return {key: statistics.median(values) for key, values in samples.items()}
-
-
-def _kernel_times(events: Iterable[dict[str, Any]]) -> dict[Any, float]:
-    """Microseconds of the kernels that each operator started, by its external id."""
-    times: dict[Any, float] = {}
-    for event in events:
-        if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset") and "dur" in event:
-            identity = event.get("args", {}).get("External id")
-            if identity is not None:
-                times[identity] = times.get(identity, 0.0) + event["dur"]
-    return times
-
-
-def _shapes(dims: Iterable[Any]) -> tuple[tuple[int, ...], ...]:
-    """Shapes of the tensors among the arguments; lists of tensors are lists of shapes."""
-    shapes: list[tuple[int, ...]] = []
-    for entry in dims:
-        if entry and isinstance(entry[0], list):
-            shapes.extend(_shapes(entry))
-        elif entry:
-            shapes.append(tuple(entry))
-    return tuple(shapes)
