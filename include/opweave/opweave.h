@@ -28,6 +28,7 @@
 #include "opweave/experts.h"
 #include "opweave/io.h"
 #include "opweave/pytorch_csv.h"
+#include "opweave/topology.h"
 #include "opweave/plan_alone.h"
 #include "opweave/msr.h"
 #include "opweave/report.h"

@@ -2,12 +2,34 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/numbers.h"
+#include "cli/output.h"
 #include "opweave/check.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
 
 namespace opweave::cli {
+namespace {
+
+/// A latency that was forgotten on one link makes it the way for everything: routes have the least latency.
+void warn_of_instant_links(const Cluster& cluster, const std::string& source) {
+  std::vector<const Link*> links;
+  for (const Link& link : cluster.links()) links.push_back(&link);
+  const std::optional<Link>& rest = cluster.parts().default_link;
+  if (rest) links.push_back(&*rest);
+  const auto is_instant = [](const Link* link) { return link->latency == Duration(); };
+  const auto count = std::ranges::count_if(links, is_instant);
+  if (count == 0 || count == std::ssize(links)) return;
+  const Link* first = *std::ranges::find_if(links, is_instant);
+  const std::string name = rest && first == &*rest ? "the default link" : fmt::format("link \"{}\"", first->name);
+  complain("warning", fmt::format("{}: {} has no latency, but other links have one: routes prefer it{}", source, name,
+                                  count > 1 ? fmt::format(" ({} more like it)", count - 1) : ""));
+}
+
+}  // namespace
+
 
 void InputFiles::add_to(CLI::App& command) {
   command.add_option("GRAPH", graph, "computational graph (JSON)")->required();
@@ -34,7 +56,11 @@ ProblemSettings SettingOptions::apply(ProblemSettings settings) const {
 
 ComputationGraph load_graph(const std::filesystem::path& path) { return parse_graph(read_file(path), path.string()); }
 
-Cluster load_cluster(const std::filesystem::path& path) { return parse_cluster(read_file(path), path.string()); }
+Cluster load_cluster(const std::filesystem::path& path) {
+  Cluster cluster = parse_cluster(read_file(path), path.string());
+  warn_of_instant_links(cluster, path.string());
+  return cluster;
+}
 
 Contention parse_contention(const std::string& text) {
   if (const auto contention = contention_from_string(text)) return *contention;

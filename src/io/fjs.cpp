@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "io/foreign_files.h"
 #include "io/json_syntax.h"
 #include "io/message.h"
 #include "opweave/io.h"
@@ -172,6 +173,10 @@ std::string machine_name(std::int64_t machine) { return fmt::format("machine{}",
 }  // namespace
 
 ImportedProblem parse_fjs(std::string_view text, const std::string& source) {
+  const std::size_t start = std::min(text.find_first_not_of(" \t\r\n"), text.size());
+  if (start < text.size() && (text[start] < '0' || text[start] > '9')) {
+    io::refuse_foreign(text, source, "a flexible job shop");
+  }
   const JobShop shop = FjsReader(text, source).read();
   const std::string name = io::printable(std::filesystem::path(source).stem().string());
   std::vector<Operator> operators;

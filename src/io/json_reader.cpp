@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "io/foreign_files.h"
+#include "io/formats.h"
 #include "io/json_syntax.h"
 #include "io/message.h"
 #include "opweave/error.h"
@@ -146,6 +148,7 @@ JsonDocument::JsonDocument(std::string_view text, const std::string& source) : s
   simdjson::error_code error = parser_.allocate(0, kMaxJsonDepth);
   if (error == simdjson::SUCCESS) error = parser_.parse(text.data(), text.size()).get(root_);
   if (error != simdjson::SUCCESS) {
+    if (!text.starts_with('{')) refuse_foreign(text, source, "JSON of opweave");
     throw_json_syntax_error(text, source, simdjson::error_message(error));
   }
 }
@@ -153,11 +156,16 @@ JsonDocument::JsonDocument(std::string_view text, const std::string& source) : s
 JsonValue JsonDocument::root(std::string_view format, std::int64_t version) const {
   const JsonValue value = root();
   // Before anything else: the wrong file is told from the misspelt key.
+  refuse_foreign(value, quoted(format));
   std::optional<JsonValue> stated_format;
   std::optional<JsonValue> stated_version;
   read_object<OtherKeys::kIgnore>(value, required("format", keep(stated_format)),
                                   required("version", keep(stated_version)));
-  if (stated_format->text() != format) stated_format->reject(quoted(format));
+  if (stated_format->text() != format) {
+    stated_format->reject(quoted(format), stated_format->text() == kPipelineFormat
+                                              ? "`opweave convert pipeline` makes a graph and a cluster of it"
+                                              : "");
+  }
   if (const std::int64_t number = stated_version->integer(1); number != version) {
     stated_version->reject(fmt::format("{}", version), number > version ? "the file needs a newer opweave" : "");
   }

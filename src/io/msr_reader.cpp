@@ -4,6 +4,7 @@
 #include <cmath>
 #include <unordered_map>
 
+#include "io/foreign_files.h"
 #include "io/json_reader.h"
 #include "opweave/msr.h"
 
@@ -152,7 +153,11 @@ class MsrReader {
 
 MsrInstance parse_msr(std::string_view json, const std::string& source) {
   const io::JsonDocument document(json, source);
-  return MsrReader().read(document.root());
+  const io::JsonValue root = document.root();
+  if (root.is_object() && root.object().at_key("maxFPGAs").error() != simdjson::SUCCESS) {
+    io::refuse_foreign(root, "a placement instance");
+  }
+  return MsrReader().read(root);
 }
 
 }  // namespace opweave

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "io/foreign_files.h"
 #include "io/message.h"
 #include "training/take_number.h"
 
@@ -120,6 +121,7 @@ CsvText parse_cells(std::string_view text, const std::string& source) {
       }
       const auto cell = cell_from_string(is_older ? translated(token) : std::string(token));
       if (!cell) {
+        if (row == 0 && column == 0) io::refuse_foreign(text, source, "a pipeline schedule (CSV)");
         const bool is_joined = !token.starts_with('(') && token.find_first_of(";\t ") != std::string_view::npos;
         throw cell_error(source, row + 1, column + 1, std::string(token),
                          "no action, expected one like 2F0, 2I0, 2W0, 2B0, (0F7;7B3)OVERLAP_F_B, 2SEND_F0 or 2REDUCE_GRAD",
