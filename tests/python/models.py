@@ -156,6 +156,22 @@ class Branching(nn.Module):
         return self.inner(x)
 
 
+class Patches(nn.Module):
+    """Attends within each picture; a tensor of integers says how many patches each one has."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(2))
+
+    def forward(self, patches, counts):
+        ends = counts.repeat_interleave(torch.ones_like(counts)).cumsum(0)
+        assert int(ends[-1]) == patches.shape[0]
+        for block in self.blocks:
+            parts = [block(part) for part in patches.split(counts.tolist())]
+            patches = torch.cat([part.softmax(0) for part in parts])
+        return patches
+
+
 class Square(torch.autograd.Function):
     """x * x with a backward of its own."""
 

@@ -370,14 +370,54 @@ def test_checkpointing_without_dynamo_is_refused(monkeypatch):
     def fails(*_):
         raise RuntimeError("no dynamo here")
 
-    monkeypatch.setattr(sys.modules["opweave.capture.torch_joint"], "_dynamo_graph_capture_for_export", fails)
+    monkeypatch.setattr(sys.modules["opweave.capture.torch_trace"], "_dynamo_graph_capture_for_export", fails)
     with pytest.raises(opweave.CaptureError, match=r"activation checkpointing, .* by dynamo alone.*no dynamo here"):
         opweave.capture(models.Checkpointed(), (torch.zeros(2, 8),))
 
 
 def test_branching_on_values_is_an_error_that_names_the_module():
-    with pytest.raises(opweave.CaptureError, match='module "inner": it branches on the values of tensors'):
+    with pytest.raises(
+        opweave.CaptureError, match=r'module "inner": it branches on .* \(.*tests/python/models\.py:\d+\)'
+    ):
         opweave.capture(models.Branching(), (torch.zeros(2, 4),))
+
+
+# Pictures of 3 and 5 patches of width 8: products of 2 x 3 x 8 x 8 and 2 x 5 x 8 x 8 in each of 2 blocks, forward and for
+# the weights, and in the second block for its input.
+def test_integer_inputs_keep_their_values_where_control_flow_depends_on_them():
+    inputs = (torch.zeros(8, 8), torch.tensor([3, 5]))
+    graph = opweave.capture(models.Patches(), inputs, granularity="block")
+    assert graph.flops == 5 * 2 * 8 * 8 * 8
+    assert [op["name"] for op in graph.operators if op["phase"] == "F"] == ["blocks.0.F", "blocks.1.F", "loss.F"]
+    assert graph.blocks == [["blocks.0", "blocks.1"]]
+    other = opweave.capture(models.Patches(), (torch.zeros(8, 8), torch.tensor([2, 2, 4])), granularity="block")
+    shapes = [call.signature.partition(",")[0] for call in other.calls["blocks.1.F"] if call.kind == "aten.mm"]
+    assert shapes == ["aten.mm(fp32[2", "aten.mm(fp32[2", "aten.mm(fp32[4"]
+
+
+# CTC takes the lengths of the targets: 2 of at most 3 symbols, so that 2 x 6 x (2 x 3 + 1) numbers are kept of 6 moments.
+def test_lengths_of_targets_are_values():
+    model = nn.Linear(4, 5)
+
+    def loss(scores):
+        return nn.functional.ctc_loss(
+            scores.log_softmax(-1), torch.ones(5, dtype=torch.long), torch.tensor([6, 6]), torch.tensor([2, 3])
+        )
+
+    graph = opweave.capture(model, (torch.zeros(6, 2, 4),), loss=loss)
+    made = next(op for op in graph.operators if op["kind"] == "aten._ctc_loss" and op["phase"] == "F")
+    assert 4 * 2 * 6 * 7 in [graph.tensors[tensor] for tensor in made["outputs"]]
+
+
+def test_without_dynamo_module_names_are_the_same(monkeypatch):
+    def fails(*_):
+        raise RuntimeError("no dynamo here")
+
+    monkeypatch.setattr(sys.modules["opweave.capture.torch_trace"], "_dynamo_graph_capture_for_export", fails)
+    graph = opweave.capture(models.Gpt, (models.ids(),), loss=models.next_token_loss, granularity="block")
+    expected = captured("language", "block")
+    assert [op["name"] for op in graph.operators] == [op["name"] for op in expected.operators]
+    assert graph.flops == expected.flops
 
 
 class Selecting(nn.Module):

@@ -7,7 +7,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed (requirements-torch.txt)")
 
 import models  # noqa: E402
-from opweave.capture.torch_joint import backward_nodes, checkpoint_of, module_of, operation_of, trace  # noqa: E402
+from opweave.capture.torch_joint import backward_nodes, checkpoint_of, module_of, operation_of  # noqa: E402
+from opweave.capture.torch_trace import trace  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from opweave.capture.joining import Joined, Operator, join
 from opweave.capture.phases import Phases
 from opweave.capture.primitives import Primitive, Primitives, primitives, signatures
 from opweave.capture.segments import Segments, block_names, by_block, by_module
-from opweave.capture.torch_joint import trace
+from opweave.capture.torch_trace import trace
 from opweave.errors import CaptureError, InputError
 from opweave.graph import Graph
 

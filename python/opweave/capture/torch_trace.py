@@ -1,0 +1,265 @@
+"""Tracing of a step: by dynamo and AOTAutograd, else by AOTAutograd alone, else with the values of integer inputs."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+import torch.fx.traceback
+import torch.utils.checkpoint
+from torch import nn
+from torch._dynamo.functional_export import _dynamo_graph_capture_for_export
+from torch._functorch._aot_autograd.descriptors import (
+    BufferAOTInput,
+    GradAOTOutput,
+    ParamAOTInput,
+    TangentAOTInput,
+)
+from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
+from torch._guards import TracingContext, tracing
+from torch._higher_order_ops.wrap import tag_activation_checkpoint
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMode
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._pytree import tree_map_only
+
+from opweave.capture.torch_errors import depends_on_data, explained, first_line, quiet
+from opweave.capture.torch_joint import Joint, module_of
+from opweave.capture.torch_values import KnowingMode, reading_values
+from opweave.errors import CaptureError
+
+log = logging.getLogger("opweave.capture")
+
+
+class _Step(nn.Module):
+    """A model and its loss as one module, so that names have one prefix whatever is traced."""
+
+    def __init__(self, model: nn.Module, loss: Callable[..., Any] | None) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        output = self.model(*args, **kwargs)
+        return output if self.loss is None else self.loss(output)
+
+
+class _Fakes:
+    """A step and its inputs on tensors of one fake mode, which hold no memory."""
+
+    def __init__(
+        self,
+        mode: FakeTensorMode,
+        model: nn.Module | Callable[[], nn.Module],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        loss: Callable[..., Any] | None,
+    ) -> None:
+        self.mode = mode
+        self.model = _fake_model(model, mode)
+        if isinstance(mode, KnowingMode):
+            for tensor in _tensors(self.model):  # weights are no control
+                mode.forget(tensor)
+        self.step = _Step(self.model, loss)
+        self.args, self.kwargs = tree_map_only(torch.Tensor, self._fake_input, (args, dict(kwargs)))
+
+    def _fake_input(self, tensor: torch.Tensor) -> torch.Tensor:
+        device = "cpu" if tensor.device.type == "meta" else tensor.device
+        with self.mode:
+            fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+        if isinstance(self.mode, KnowingMode) and _has_integers(tensor):
+            self.mode.know(fake, tensor.detach().clone())
+        return fake
+
+    def export(self, traced: nn.Module) -> Graph:
+        """The joint graph of the step, or of what dynamo made of it."""
+        with ExitStack() as stack:
+            stack.enter_context(tracing(TracingContext(self.mode)))
+            stack.enter_context(self.mode)
+            joint = aot_export_joint_with_descriptors(stack, traced, self.args, self.kwargs)
+            graph: Graph = joint.graph_module.graph
+            owner = dict(traced.named_parameters(remove_duplicate=False))
+        for node in graph.nodes:
+            if node.op == "placeholder" and isinstance(node.meta.get("desc"), ParamAOTInput):
+                node.meta["opweave_parameter"] = owner.get(node.meta["desc"].target)
+        return graph
+
+
+def _has_integers(tensor: torch.Tensor) -> bool:
+    """An input whose values control flow may depend on, if it has any."""
+    known = tensor.device.type != "meta" and not isinstance(tensor, FakeTensor)
+    return known and not tensor.is_floating_point() and not tensor.is_complex()
+
+
+def trace(
+    model: nn.Module | Callable[[], nn.Module],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    loss: Callable[..., Any] | None,
+) -> Joint:
+    """Trace forward and backward of loss(model(*args, **kwargs)) on fake tensors, which hold no memory.
+
+    Never on the meta device: there F.cross_entropy gives no gradients, without an error.
+    """
+
+    def fakes(mode: type[FakeTensorMode]) -> _Fakes:
+        return _Fakes(mode(shape_env=ShapeEnv(), allow_non_fake_inputs=True), model, args, kwargs, loss)
+
+    plain = fakes(FakeTensorMode)
+    try:
+        with quiet():
+            traced = _dynamo_graph_capture_for_export(plain.step)(*plain.args, **plain.kwargs)
+            _refuse_reentrant(traced)
+            return _described(plain.export(traced), plain.model)
+    except CaptureError:
+        raise
+    except Exception as error:
+        first = error
+    for knowing in (False, True):
+        attempt = fakes(KnowingMode) if knowing else plain
+        try:
+            with quiet(), _refusing_checkpoints(first_line(first)), _naming(attempt.step), reading_values(knowing):
+                graph = attempt.export(attempt.step)
+        except CaptureError:
+            raise
+        except Exception as error:
+            if not depends_on_data(error):
+                break
+            continue
+        how = "with the values of integers" if knowing else "without dynamo"
+        log.warning("captured %s (%s)", how, first_line(first))
+        return _described(graph, attempt.model)
+    raise explained(first, plain.step, plain.args, plain.kwargs, plain.mode) from first
+
+
+def _fake_model(model: nn.Module | Callable[[], nn.Module], mode: FakeTensorMode) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        with mode:
+            model = model()
+        if not isinstance(model, nn.Module):
+            raise CaptureError(f"model: the function returned {type(model).__name__}, expected a torch.nn.Module")
+    if any(not isinstance(tensor, FakeTensor) or tensor.fake_mode is not mode for tensor in _tensors(model)):
+        with FakeCopyMode(mode):
+            model = copy.deepcopy(model)
+        _leave_meta(model, mode)
+    return model
+
+
+def _tensors(model: nn.Module) -> Iterator[torch.Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
+
+
+def _leave_meta(model: nn.Module, mode: FakeTensorMode) -> None:
+    """Tensors of a model that was built on the meta device, as fake tensors of the processor; ties are kept."""
+    replaced: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        for store in (module._parameters, module._buffers):
+            for name, tensor in store.items():
+                if tensor is None or tensor.device.type != "meta":
+                    continue
+                if id(tensor) not in replaced:
+                    with mode:
+                        new: torch.Tensor = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                        if isinstance(tensor, nn.Parameter):
+                            new = nn.Parameter(new, requires_grad=tensor.requires_grad)
+                    replaced[id(tensor)] = new
+                store[name] = replaced[id(tensor)]  # type: ignore[assignment]
+
+
+def _refuse_reentrant(traced: nn.Module) -> None:
+    """Reentrant checkpointing runs all of its part again, also what no gradient needs; dynamo does not say so later."""
+    for module in traced.modules():
+        for node in module.graph.nodes if isinstance(module, GraphModule) else ():
+            if node.target is tag_activation_checkpoint and node.kwargs.get("use_reentrant"):
+                raise CaptureError(
+                    f'module "{module_of(node) or ""}": reentrant activation checkpointing is not captured'
+                    "\nhint: checkpoint(..., use_reentrant=False)"
+                )
+
+
+@contextmanager
+def _refusing_checkpoints(reason: str) -> Iterator[None]:
+    """Without dynamo nothing tells what activation checkpointing drops; it would be as if it kept everything."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise CaptureError(
+            f"the model uses activation checkpointing, which is captured by dynamo alone, and dynamo says: {reason}"
+        )
+
+    original = torch.utils.checkpoint._checkpoint_without_reentrant_generator
+    torch.utils.checkpoint._checkpoint_without_reentrant_generator = refuse
+    try:
+        yield
+    finally:
+        torch.utils.checkpoint._checkpoint_without_reentrant_generator = original
+
+
+@contextmanager
+def _naming(step: nn.Module) -> Iterator[None]:
+    """Tells what is traced in which module it is, as dynamo does."""
+    inside: list[tuple[str, type]] = []
+
+    def note() -> None:
+        torch.fx.traceback.current_meta["nn_module_stack"] = {str(i): entry for i, entry in enumerate(inside)}
+
+    def enter(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, *_: Any) -> None:
+            inside.append((name, type(module)))
+            note()
+
+        return hook
+
+    def leave(*_: Any) -> None:
+        inside.pop()
+        note()
+
+    hooks = []
+    for name, module in step.named_modules():
+        hooks += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        torch.fx.traceback.current_meta.pop("nn_module_stack", None)
+
+
+def _described(graph: Graph, model: nn.Module) -> Joint:
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    parameter_of: dict[Node, str] = {}
+    by_target: dict[str, str] = {}
+    buffers: set[Node] = set()
+    tangents: set[Node] = set()
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            buffers.add(node)
+        if node.op != "placeholder":
+            continue
+        descriptor = node.meta.get("desc")
+        if isinstance(descriptor, ParamAOTInput):
+            name = names.get(id(node.meta.get("opweave_parameter")))
+            if name is None:
+                raise CaptureError(f'parameter "{descriptor.target}" of the traced graph is none of the model\'s')
+            parameter_of[node] = by_target[descriptor.target] = name
+        elif isinstance(descriptor, BufferAOTInput):
+            buffers.add(node)
+        elif isinstance(descriptor, TangentAOTInput):
+            tangents.add(node)
+    output = next(node for node in reversed(graph.nodes) if node.op == "output")
+    gradient_of: dict[Node, list[str]] = {}
+    missing = []
+    for value, descriptor in zip(output.args[0], output.meta["desc"], strict=True):
+        if not isinstance(descriptor, GradAOTOutput) or not isinstance(descriptor.grad_of, ParamAOTInput):
+            continue
+        name = by_target[descriptor.grad_of.target]
+        if isinstance(value, Node):
+            gradient_of.setdefault(value, []).append(name)
+        elif name in trainable:
+            missing.append(name)
+    return Joint(graph, model, parameter_of, gradient_of, missing, buffers, tangents)
