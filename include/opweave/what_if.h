@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,11 @@ struct Replay {
 };
 /// O(n log n). \throws InputError where the order cannot run, as simulate.
 [[nodiscard]] Replay replay(const Problem& problem, const Schedule& schedule);
+
+/// The schedule in a problem of the same tasks that leaves it all its devices and routes, such as one with more devices
+/// or memory: the same placement and orders, everything as early as they allow. Nothing where that is not valid.
+/// O(n log n), and a check.
+[[nodiscard]] std::optional<Schedule> carried_over(const Problem& problem, const Schedule& schedule);
 
 /// Makespan when durations vary: what part of the samples reaches at most how much.
 struct Robustness {

@@ -161,6 +161,8 @@ Outcome outcome(const Change& change, const Schedule& schedule, const Options& o
   PlannerOptions planner;
   planner.seed = options.seed;
   planner.threads = options.threads;
+  // What was possible before is possible with more.
+  if (change.same_tasks) planner.warm_start = carried_over(change.problem, schedule);
   ProgressLine progress;
   planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
   const PlanResult planned = plan(change.problem, budget_of(options, interrupted), planner);

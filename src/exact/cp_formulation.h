@@ -57,6 +57,10 @@ class CpFormulation {
   CpFormulation(std::shared_ptr<const ScheduleSpace> space, Frame frame);
 
   [[nodiscard]] const CpModel& model() const { return model_; }
+  /// When the value is sent to the device; u in the formulas.
+  [[nodiscard]] const CpPlacement::Truth& sent(std::size_t shipment) const { return shipments_[shipment].present; }
+  /// Which option each group takes.
+  [[nodiscard]] const CpPlacement& placement() const { return placement_; }
   /// Lets the solver begin with a schedule. No effect on what is valid.
   void hint(const Schedule& schedule);
   /// Values of all variables that say the same as the schedule; they satisfy the model exactly if the

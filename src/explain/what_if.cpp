@@ -7,9 +7,11 @@
 #include <random>
 #include <set>
 
+#include "exact/retime.h"
 #include "opweave/error.h"
 #include "opweave/plan.h"
 #include "opweave/simulate.h"
+#include "planner/incumbent.h"
 
 namespace opweave {
 namespace {
@@ -109,6 +111,11 @@ Replay replay(const Problem& problem, const Schedule& schedule) {
     if (capacity && figures.devices[d].peak_memory > *capacity) played.fits_memory = false;
   }
   return played;
+}
+
+std::optional<Schedule> carried_over(const Problem& problem, const Schedule& schedule) {
+  std::optional<Schedule> result = exact::retime(problem, exact::rough(schedule));
+  return result && is_valid(problem, *result) ? std::move(result) : std::nullopt;
 }
 
 Robustness robustness(const Problem& problem, const Schedule& schedule, double spread, std::uint32_t samples,

@@ -16,11 +16,10 @@ namespace {
 
 using Verdict = exact::AnySchedule::Verdict;
 
-/// Choices of the largest problem that the solver decides whatever the work limit says, and its work for that in
-/// deterministic seconds; on larger ones it gets so much per unit of the limit.
-constexpr std::size_t kMostChoicesOfSmall = 600;
-constexpr double kWorkForSmall = 60;
+/// Deterministic seconds of the solver, on problems that are not small, per unit of the work limit, and where nothing
+/// is limited.
 constexpr double kWorkPerUnit = 1e-3;
+constexpr double kDefaultWork = 60;
 /// Choices of the largest problem that the solver is asked about.
 constexpr std::size_t kMostChoices = 50'000;
 /// Attempts of the search before the solver is asked for the first time, the same of small problems, where they cost
@@ -63,7 +62,7 @@ class AnyPlanSearch {
  private:
   static constexpr std::uint64_t kMostAttemptsOfRound = 1'000'000'000;
 
-  [[nodiscard]] bool is_small() const { return choices_ <= kMostChoicesOfSmall; }
+  [[nodiscard]] bool is_small() const { return choices_ <= exact::kMostChoicesOfSmall; }
   [[nodiscard]] bool is_settled() const { return result_.schedule || result_.is_infeasible; }
   [[nodiscard]] Budget part_of(double seconds) const {
     return budget_.share(std::min(1.0, seconds / std::max(1e-9, *budget_.remaining())));
@@ -86,9 +85,9 @@ class AnyPlanSearch {
   [[nodiscard]] exact::AnySchedule answer_about(const Problem& problem, const Budget& budget) const {
     exact::AnyScheduleOptions options;
     options.seed = seed_;
+    if (is_small()) return exact::ask_if_small(problem, budget, options);
     if (budget.work_limit()) options.work = kWorkPerUnit * static_cast<double>(*budget.work_limit());
-    const bool is_limited = budget.work_limit() || budget.remaining();
-    if (is_small() || !is_limited) options.work = std::max(options.work.value_or(0), kWorkForSmall);
+    if (!budget.work_limit() && !budget.remaining()) options.work = kDefaultWork;
     return exact::find_any_schedule(problem, budget, options);
   }
 

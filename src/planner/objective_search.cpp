@@ -6,19 +6,17 @@
 #include <atomic>
 #include <limits>
 
-#include "exact/communication_mip.h"
-#include "heuristics/list_scheduler.h"
 #include "heuristics/order_search.h"
-#include "heuristics/placed_problem.h"
-#include "heuristics/placement.h"
-#include "heuristics/priority_rules.h"
-#include "heuristics/reference_order.h"
+#include "heuristics/random.h"
 #include "opweave/bounds.h"
 #include "opweave/error.h"
 #include "opweave/partition.h"
+#include "planner/ask_solver.h"
 #include "planner/goal_store.h"
 #include "planner/incumbent.h"
+#include "planner/minimise_communication.h"
 #include "planner/objective_bounds.h"
+#include "planner/placement_offers.h"
 #include "planner/restrict.h"
 
 namespace opweave {
@@ -32,13 +30,10 @@ constexpr Duration kAny{std::numeric_limits<std::int64_t>::max()};
 constexpr double kTrialShare = 0.2;
 /// Share of an objective's time for its bound.
 constexpr double kBoundShare = 0.25;
-/// Passes over the values between bound and incumbent before a search for less memory or fewer devices gives up.
+/// Passes over the values between bound and incumbent in a search for less memory or fewer devices that has no clock.
 constexpr std::uint64_t kRounds = 3;
 /// Part of the work limit that one question gets: bisection asks a few dozen.
 constexpr std::uint64_t kTrialsOfWork = 16;
-/// Loads that the communication program allows, as parts of the deadline: the fuller the streams, the less order and
-/// transfers fit between.
-constexpr double kLoadShares[] = {1, 0.95, 0.9, 0.8, 0.7, 0.6};
 
 class ObjectiveSearch {
  public:
@@ -105,11 +100,24 @@ class ObjectiveSearch {
       first_.reason = Reason::kInfeasible;
       first_.detail = fmt::format("none can end by the deadline of {} ns: lower bound \"{}\" is {} ns",
                                   deadline_->value(), strongest->name, strongest->value.value());
+    } else if (ask_whether_in_time(); store_.schedule() || first_.reason == Reason::kInfeasible) {
+      return;
     } else if (first_.schedule) {
       first_.reason = Reason::kNotFound;
       first_.detail = fmt::format("the shortest plan found ends at {} ns, after the deadline of {} ns",
                                   first_.schedule->makespan(problem_).value(), deadline_->value());
     }
+  }
+
+  /// Whether any plan ends by the deadline.
+  void ask_whether_in_time() {
+    ObjectiveBound none;
+    const auto restricted = RestrictedProblem::create(problem_, {});
+    const auto verdict =
+        ask_solver(exact::UntimedGoal::kNothing, *restricted, deadline_, budget_, options_, store_, none);
+    if (verdict != exact::AnySchedule::Verdict::kNone) return;
+    first_.reason = Reason::kInfeasible;
+    first_.detail = fmt::format("the solver proves that none ends by the deadline of {} ns", deadline_->value());
   }
 
   ObjectiveBound minimise(Objective objective, const Budget& budget) {
@@ -154,13 +162,20 @@ class ObjectiveSearch {
 
   /// The problem of all plans as good as the incumbent in the objectives before, for proofs: one that may have more
   /// plans, never fewer. Which devices are used is a choice of ours unless all are alike.
-  [[nodiscard]] Problem problem_for_proofs() const {
+  [[nodiscard]] RestrictedProblem restriction_for_proofs() const {
     Restriction restriction = limits_;
     if (!devices_are_alike_) restriction.devices = std::nullopt;
     auto restricted = RestrictedProblem::create(problem_, restriction);
     if (!restricted) throw InternalError("the incumbent has no place in its own restriction");
-    return restricted->problem();
+    return std::move(*restricted);
   }
+  [[nodiscard]] Problem problem_for_proofs() const { return restriction_for_proofs().problem(); }
+
+  /// By the clock, to the end of the budget: more chance may find what was missed.
+  [[nodiscard]] static bool goes_on(std::uint64_t round, const Budget& budget) {
+    return !budget.expired() && (is_by_clock(budget) || round < kRounds);
+  }
+  [[nodiscard]] static bool is_by_clock(const Budget& budget) { return budget.remaining() && !budget.work_limit(); }
 
   /// Budget of one question.
   [[nodiscard]] Budget trial_of(const Budget& budget) const {
@@ -219,7 +234,7 @@ class ObjectiveSearch {
     const Problem proven = problem_for_proofs();
     ObjectiveBound bound = peak_memory_bound(proven, deadline_, Bytes(peak()), budget.share(kBoundShare));
     if (placement_is_fixed_) return bound;
-    for (std::uint64_t round = 0; round < kRounds; ++round) {
+    for (std::uint64_t round = 0; goes_on(round, budget); ++round) {
       std::int64_t floor = bound.value;  // below, nothing is to be found in this round
       while (floor < peak() && !budget.expired()) {
         const std::int64_t middle = floor + (peak() - 1 - floor) / 2;
@@ -254,18 +269,26 @@ class ObjectiveSearch {
     const auto count = [&] { return store_.value(Objective::kDevices); };
     ObjectiveBound bound = devices_bound(problem_for_proofs(), deadline_, count(), budget.share(kBoundShare));
     if (placement_is_fixed_) return bound;
+    if (count() > bound.value) {
+      const auto goal = exact::UntimedGoal::kDevices;
+      (void)ask_solver(goal, restriction_for_proofs(), deadline_, budget, options_, store_, bound);
+    }
     const auto attempt_on = [&](std::vector<DeviceId> devices, std::uint64_t round) {
       Restriction restriction = limits_;
       restriction.devices = std::move(devices);
       return attempt(restriction, deadline_.value_or(kAny), trial_of(budget), options_.seed + round);
     };
     if (!devices_are_alike_) {
-      bool has_improved = true;
-      while (has_improved && count() > bound.value && !budget.expired())
-        has_improved = drop_one_device(attempt_on, budget);
+      while (count() > bound.value && !budget.expired() && drop_one_device(attempt_on, budget)) {
+      }
+      // Fewer may do only where others do the work.
+      Random random(options_.seed);
+      for (std::uint64_t round = 0; count() > bound.value && goes_on(round, budget); ++round) {
+        (void)attempt_on(some_devices(count() - 1, random), round);
+      }
       return bound;
     }
-    for (std::uint64_t round = 0; round < kRounds; ++round) {
+    for (std::uint64_t round = 0; goes_on(round, budget); ++round) {
       std::int64_t floor = bound.value;
       while (floor < count() && !budget.expired()) {
         const std::int64_t middle = floor + (count() - 1 - floor) / 2;
@@ -282,6 +305,18 @@ class ObjectiveSearch {
       if (bound.value == count() || budget.expired()) break;
     }
     return bound;
+  }
+
+  /// So many devices by chance; ascending.
+  [[nodiscard]] std::vector<DeviceId> some_devices(std::int64_t count, Random& random) const {
+    std::vector<DeviceId> all;
+    for (std::size_t d = 0; d < problem_.cluster().device_count(); ++d) all.emplace_back(d);
+    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+      std::swap(all[i], all[i + random.below(all.size() - i)]);
+    }
+    all.resize(static_cast<std::size_t>(count));
+    std::sort(all.begin(), all.end());
+    return all;
   }
 
   /// Tries to do without each device that is used, the least busy first.
@@ -302,88 +337,32 @@ class ObjectiveSearch {
   }
 
   ObjectiveBound minimise_communication(const Budget& budget) {
-    ObjectiveBound bound;
-    const Problem proven = problem_for_proofs();
-    const auto moved = [&] { return store_.value(Objective::kCommunication); };
+    const RestrictedProblem proven = restriction_for_proofs();
     const auto restricted = RestrictedProblem::create(problem_, limits_);
-    for (const double share : kLoadShares) {
-      if (budget.expired() || moved() == bound.value) break;
-      std::optional<Duration> load = deadline_;
-      if (load) load = Duration(static_cast<std::int64_t>(static_cast<double>(load->value()) * share));
-      const exact::LeastCommunication least =
-          exact::least_communication(share == 1 ? proven : restricted->problem(), load, budget.share(kBoundShare),
-                                     options_.threads, options_.seed);
-      // Only the first program allows all that the deadline does.
-      if (share == 1 && least.bound) bound.raise(least.bound->value(), "placement program without order");
-      if (least.modes && !placement_is_fixed_) {
-        schedule_placement(share == 1 ? proven : restricted->problem(), *least.modes, "communication program", budget);
-      }
-      if (!load || !least.modes) break;
-    }
-    if (!placement_is_fixed_ && moved() > bound.value) offer_guesses(budget);
-    return bound;
+    return opweave::minimise_communication({proven, *restricted, deadline_, placement_is_fixed_}, budget, options_,
+                                           store_);
   }
 
   ObjectiveBound minimise_period(const Budget& budget) {
     ObjectiveBound bound = period_bound(problem_);
     if (placement_is_fixed_) return bound;
-    const auto period = [&] { return store_.value(Objective::kPeriod); };
-    if (const auto restricted = RestrictedProblem::create(problem_, limits_)) {
-      const PeriodAnswer answer = opweave::minimise_period(restricted->problem(), budget.share(0.5), {options_.seed});
-      if (!limits_.devices || devices_are_alike_) bound.raise(answer.bound.value.value(), answer.bound.name);
-      if (answer.schedule && !store_.offer(restricted->widen(*answer.schedule), answer.method)) {
-        std::vector<ModeIndex> modes;
-        for (const TaskAssignment& task : answer.schedule->tasks) modes.push_back(task.mode);
-        schedule_placement(restricted->problem(), modes, answer.method, budget);
-      }
-    }
-    if (period() > bound.value) offer_guesses(budget.share(0.5));
-    if (period() > bound.value) attempt(limits_, std::nullopt, budget, options_.seed);
-    return bound;
-  }
-
-  /// Quick schedules of the placements that rules of thumb suggest.
-  void offer_guesses(const Budget& budget) {
+    const auto is_open = [&] { return store_.value(Objective::kPeriod) > bound.value; };
     const auto restricted = RestrictedProblem::create(problem_, limits_);
-    if (!restricted) return;
-    for (const PlacementGuess& guess : guess_placements(restricted->problem())) {
-      if (budget.expired()) return;
-      schedule_placement(restricted->problem(), guess.modes, guess.method, budget);
-    }
-  }
-
-  /// Offers list schedules of a placement, and one with a better order if they miss the deadline.
-  void schedule_placement(const Problem& problem, const std::vector<ModeIndex>& modes, const std::string& method,
-                          const Budget& budget) {
-    const auto placed = PlacedProblem::create(problem, modes);
-    if (!placed) return;
-    const ReferenceOrder reference = reference_order(*placed);
-    if (!reference.fits) return;
-    std::optional<Schedule> best;
-    for (const PriorityRule& rule : priority_rules(*placed, reference)) {
-      Schedule schedule = placed->schedule(list_schedule(*placed, reference, rule.priority));
-      if (!best || schedule.makespan(problem) < best->makespan(problem)) best = std::move(schedule);
-      if (budget.expired()) break;
-    }
-    const auto widened = [&](const Schedule& schedule) {
-      Schedule copy = schedule;
-      for (std::size_t t = 0; t < copy.tasks.size(); ++t) {
-        const auto devices = problem.mode(TaskId(t), copy.tasks[t].mode).devices;
-        copy.tasks[t].mode = *mode_with_devices(problem_, TaskId(t), devices);
-      }
-      return copy;
+    PlacementOffers offers(*restricted, deadline_, options_.seed, store_);
+    const auto search = [&](std::uint64_t seed) {
+      const PeriodAnswer answer = opweave::minimise_period(restricted->problem(), budget.share(0.5), {seed});
+      if (!limits_.devices || devices_are_alike_) bound.raise(answer.bound.value.value(), answer.bound.name);
+      if (!answer.schedule || store_.offer(restricted->widen(*answer.schedule), answer.method)) return;
+      std::vector<ModeIndex> modes;
+      for (const TaskAssignment& task : answer.schedule->tasks) modes.push_back(task.mode);
+      offers.offer(modes, answer.method, budget);
     };
-    if (deadline_ && best->makespan(problem) > *deadline_ && !budget.expired()) {
-      std::atomic<bool> is_in_time = false;
-      OrderSearchOptions search;
-      search.seed = options_.seed;
-      if (budget.work_limit()) search.max_evaluations = *budget.work_limit() / kTrialsOfWork;
-      best = improve_order(problem, *best, budget.share(kTrialShare).until(&is_in_time), search,
-                           [&](const Schedule& schedule) {
-                             if (schedule.makespan(problem) <= *deadline_) is_in_time = true;
-                           });
-    }
-    store_.offer(widened(*best), method);
+    search(options_.seed);
+    if (is_open()) offers.offer_guesses(budget.share(0.5));
+    if (is_open()) attempt(limits_, std::nullopt, budget, options_.seed);
+    std::uint64_t seed = options_.seed;
+    while (is_by_clock(budget) && is_open() && !budget.expired()) search(++seed);
+    return bound;
   }
 
   const Problem& problem_;

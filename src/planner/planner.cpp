@@ -119,6 +119,10 @@ PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptio
     result.plan =
         make_plan(problem, *finding.schedule, result.bounds, provenance_of(problem, budget, options, finding));
     if (!makespan_alone) state_objectives(problem, options, found, *result.plan);
+    const bool ends_early = result.limit.empty() && result.plan->status != PlanStatus::kOptimal;
+    if (!makespan_alone && ends_early && result.detail.empty()) {
+      result.detail = "the search ended before its limit: no method that is left could find better or prove more";
+    }
   }
   return result;
 }

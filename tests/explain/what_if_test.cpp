@@ -56,6 +56,17 @@ TEST(WhatIf, one_device_more_has_the_memory_streams_and_links_of_the_last) {
   EXPECT_EQ(more.transfer_time(Bytes(0), DeviceId(2), DeviceId(1)), Duration(4));
 }
 
+// A plan of the smaller problem is one of the larger, whatever the search finds there.
+TEST(WhatIf, schedule_is_carried_over_to_one_device_more) {
+  const Diamond diamond;
+  const Problem more = Problem::create(diamond.problem.graph(), with_more_devices(diamond.problem.cluster(), 1),
+                                       diamond.problem.settings());
+  const auto carried = carried_over(more, diamond.schedule);
+  ASSERT_TRUE(carried);
+  EXPECT_EQ(carried->makespan(more), Duration(45));
+  EXPECT_FALSE(carried_over(with_memory(diamond.problem, 0.9), diamond.schedule));
+}
+
 TEST(WhatIf, faster_operators_shorten_the_replay_only_as_far_as_they_are_critical) {
   const Diamond diamond;
   EXPECT_EQ(replay(diamond.problem, diamond.schedule).makespan, Duration(45));

@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+
 #include "exact/communication_mip.h"
 #include "exact/random_schedule.h"
 #include "opweave/check.h"
@@ -10,6 +13,7 @@
 #include "planner/objective_bounds.h"
 #include "planner/restrict.h"
 #include "support/brute_force.h"
+#include "support/tight_problems.h"
 #include "support/tiny_diamond.h"
 
 namespace opweave {
@@ -180,6 +184,73 @@ TEST(Objectives, least_peak_memory_equals_brute_force_when_a_program_is_solved_t
     ++compared;
   });
   EXPECT_GT(compared, 4U);
+}
+
+// 400 operators in a chain, each with a duration of its own on each of 8 devices, so that the shortest plan sends
+// nearly everything (issue 20). On one device nothing is sent.
+TEST(Objectives, a_chain_moves_nothing_where_memory_does_not_limit_it) {
+  testing::Dice dice(1);
+  std::vector<Operator> operators(400);
+  std::vector<Tensor> tensors;
+  ClusterParts cluster;
+  for (int d = 0; d < 8; ++d) {
+    const std::string number = std::to_string(d);
+    cluster.types.push_back({"t" + number, {}, {}});
+    cluster.devices.push_back({"d" + number, "t" + number, {}, {"compute"}});
+  }
+  for (std::size_t i = 0; i < operators.size(); ++i) {
+    operators[i].name = "o" + std::to_string(i);
+    for (const DeviceType& type : cluster.types) {
+      operators[i].durations.push_back({type.name, Duration(dice.roll(1, 9))});
+    }
+    if (i > 0) operators[i].inputs = {TensorId(i - 1)};
+    operators[i].outputs = {TensorId(i)};
+    tensors.push_back({"t" + std::to_string(i), Bytes(dice.roll(1, 1000)), {}, {}});
+  }
+  cluster.default_link = Link{"", "", "", Duration(1), {}, true};
+  const Problem problem =
+      Problem::create(ComputationGraph::create("chain", operators, tensors, {}, {}), Cluster::create(cluster));
+  const Plan plan = planned(problem, "communication");
+  expect_figure(plan, 0, Objective::kCommunication, 0);
+  EXPECT_EQ(plan.status, PlanStatus::kOptimal);
+}
+
+// Bytes, devices and peaks do not depend on times, so of small problems the solver finds the least. The least peak:
+// with one byte less per device there is no schedule.
+TEST(Objectives, untimed_ones_of_tight_problems_equal_brute_force) {
+  if (const std::string reason = exact::cp_sat_engine()->unavailable_because(); !reason.empty()) GTEST_SKIP() << reason;
+  int compared = 0;
+  for (std::uint64_t seed = 1; seed <= testing::seeds(150); ++seed) {
+    SCOPED_TRACE(seed);
+    std::optional<Problem> problem;
+    try {
+      problem = testing::tight_problem(seed, 4).problem();
+    } catch (const InputError&) {
+      continue;
+    }
+    std::map<Objective, std::int64_t> least;
+    const bool finished = testing::for_each_choice(
+        *problem,
+        [&](const Schedule& schedule) {
+          const PlanStatistics figures = statistics(*problem, schedule);
+          for (const Objective objective : {Objective::kCommunication, Objective::kDevices}) {
+            const std::int64_t value = objective_value(objective, *problem, schedule, figures);
+            least[objective] = least.contains(objective) ? std::min(least[objective], value) : value;
+          }
+        },
+        500'000);
+    if (!finished || least.empty()) continue;
+    ++compared;
+    expect_figure(planned(*problem, "communication"), 0, Objective::kCommunication, least[Objective::kCommunication]);
+    expect_figure(planned(*problem, "devices"), 0, Objective::kDevices, least[Objective::kDevices]);
+    const Plan plan = planned(*problem, "peak-memory");
+    const std::int64_t peak = plan.objectives.front().value;
+    EXPECT_EQ(plan.objectives.front().bound, peak);
+    if (peak == 0) continue;
+    const auto less = RestrictedProblem::create(*problem, {Bytes(peak - 1), {}});
+    EXPECT_TRUE(!less || !testing::brute_force(less->problem()).best);
+  }
+  EXPECT_GT(compared, 40);
 }
 
 TEST(Objectives, bounds_are_never_above_any_valid_plan) {

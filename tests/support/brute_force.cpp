@@ -36,6 +36,12 @@ class Search {
     modes_.resize(problem.task_count());
   }
 
+  bool visit_choices(const std::function<void(const Schedule& shortest)>& visit) {
+    visit_ = &visit;
+    choose_mode(0);
+    return nodes_left_ > 0;
+  }
+
   ExactAnswer run() {
     choose_mode(0);
     return {nodes_left_ > 0, best_};
@@ -95,7 +101,12 @@ class Search {
   void choose_source(std::size_t i) {
     if (nodes_left_ == 0) return;
     if (i == transfers_.size()) {
+      if (visit_ != nullptr) {
+        best_.reset();
+        best_makespan_ = kNever;
+      }
       schedule_all();
+      if (visit_ != nullptr && best_) (*visit_)(*best_);
       return;
     }
     Transfer& transfer = transfers_[i];
@@ -368,6 +379,7 @@ class Search {
 
   const Problem& problem_;
   std::uint64_t nodes_left_;
+  const std::function<void(const Schedule& shortest)>* visit_ = nullptr;
   std::vector<ModeIndex> modes_;
   std::vector<Transfer> transfers_;
   std::vector<Activity> activities_;  // tasks, then transfers
@@ -384,5 +396,10 @@ class Search {
 }  // namespace
 
 ExactAnswer brute_force(const Problem& problem, std::uint64_t node_limit) { return Search(problem, node_limit).run(); }
+
+bool for_each_choice(const Problem& problem, const std::function<void(const Schedule& shortest)>& visit,
+                     std::uint64_t node_limit) {
+  return Search(problem, node_limit).visit_choices(visit);
+}
 
 }  // namespace opweave::testing

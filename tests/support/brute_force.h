@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include "opweave/problem.h"
@@ -21,5 +22,11 @@ struct ExactAnswer {
 /// Uses nothing of src/bounds. At most 64 tasks and transfers together.
 /// \param node_limit  of search steps over all choices.
 [[nodiscard]] ExactAnswer brute_force(const Problem& problem, std::uint64_t node_limit = 20'000'000);
+
+/// Calls visit() with the shortest schedule of every choice of modes and sources that has any: with all values that an
+/// objective which does not depend on times can take.
+/// \return whether the search was complete
+[[nodiscard]] bool for_each_choice(const Problem& problem, const std::function<void(const Schedule& shortest)>& visit,
+                                   std::uint64_t node_limit = 20'000'000);
 
 }  // namespace opweave::testing

@@ -1,0 +1,54 @@
+#include "planner/placement_offers.h"
+
+#include <atomic>
+#include <utility>
+
+#include "heuristics/list_scheduler.h"
+#include "heuristics/order_search.h"
+#include "heuristics/placed_problem.h"
+#include "heuristics/placement.h"
+#include "heuristics/priority_rules.h"
+#include "heuristics/reference_order.h"
+
+namespace opweave {
+namespace {
+
+/// Share of what is left of the time, and of the work, that one search for a better order gets.
+constexpr double kOrderShare = 0.2;
+constexpr std::uint64_t kOrdersOfWork = 16;
+
+}  // namespace
+
+bool PlacementOffers::offer(const std::vector<ModeIndex>& modes, const std::string& method, const Budget& budget) {
+  const Problem& problem = restricted_.problem();
+  const auto placed = PlacedProblem::create(problem, modes);
+  if (!placed) return false;
+  const ReferenceOrder reference = reference_order(*placed);
+  if (!reference.fits) return false;
+  std::optional<Schedule> best;
+  for (const PriorityRule& rule : priority_rules(*placed, reference)) {
+    Schedule schedule = placed->schedule(list_schedule(*placed, reference, rule.priority));
+    if (!best || schedule.makespan(problem) < best->makespan(problem)) best = std::move(schedule);
+    if (budget.expired()) break;
+  }
+  if (deadline_ && best->makespan(problem) > *deadline_ && !budget.expired()) {
+    std::atomic<bool> is_in_time = false;
+    OrderSearchOptions search;
+    search.seed = seed_;
+    if (budget.work_limit()) search.max_evaluations = *budget.work_limit() / kOrdersOfWork;
+    best = improve_order(problem, *best, budget.share(kOrderShare).until(&is_in_time), search,
+                         [&](const Schedule& schedule) {
+                           if (schedule.makespan(problem) <= *deadline_) is_in_time = true;
+                         });
+  }
+  return store_.offer(restricted_.widen(std::move(*best)), method);
+}
+
+void PlacementOffers::offer_guesses(const Budget& budget) {
+  guess_placements(restricted_.problem(), [&](const PlacementGuess& guess) {
+    if (!budget.expired()) offer(guess.modes, guess.method, budget);
+    return !budget.expired();
+  });
+}
+
+}  // namespace opweave
