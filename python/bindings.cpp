@@ -346,19 +346,22 @@ NB_MODULE(_core, m) {
 
   m.def(
       "build_pipeline",
-      [](const std::string& spec_json, const std::string& source, const std::string& shape, std::uint32_t stages,
-         const std::vector<std::string>& devices) {
+      [](const std::string& spec_json, const std::string& source, const std::string& shape,
+         std::optional<std::uint32_t> stages, const std::optional<std::string>& cut,
+         const std::optional<std::string>& schedule, const Cluster& cluster) {
         PipelineSpec spec = parse_pipeline_spec(spec_json, source);
         const auto known_shape = shape_from_string(shape);
         if (!known_shape) {
           throw InputError("shape: value is \"" + shape + "\", expected linear, V, loop, two-way or free");
         }
         spec.shape = *known_shape;
-        spec.devices = devices;
-        spec.stage_of_layer = even_stages(static_cast<std::uint32_t>(spec.layers.size()), stages);
+        for (const Device& device : cluster.devices()) spec.devices.push_back(device.name);
+        CutRequest request{stages, cut, {}};
+        if (schedule) request.schedule = expert_named(*schedule);
+        cut_pipeline(spec, request, cluster);
         return build_pipeline(spec);
       },
-      no_gil);
+      "spec_json"_a, "source"_a, "shape"_a, "stages"_a.none(), "cut"_a.none(), "schedule"_a.none(), "cluster"_a, no_gil);
   m.def(
       "memory_for_activations",
       [](const ComputationGraph& graph, const Cluster& cluster, double activations) {

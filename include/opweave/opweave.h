@@ -25,6 +25,7 @@
 #include "opweave/pareto.h"
 #include "opweave/partition.h"
 #include "opweave/pipeline.h"
+#include "opweave/cut.h"
 #include "opweave/experts.h"
 #include "opweave/io.h"
 #include "opweave/pytorch_csv.h"

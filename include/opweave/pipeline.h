@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -72,6 +71,7 @@ struct PipelineSpec {
   std::vector<Component> components;          ///< which layers follow which; empty = all layers are one chain. The
                                               ///< layers of the first component come first, and so on
   std::vector<std::uint32_t> stage_of_layer;  ///< ascending from 0 without holes; empty = a stage per layer
+  std::optional<std::uint32_t> stages;        ///< how many, where some have no layer: then holes are allowed
   PipelineShape shape = PipelineShape::kLinear;
   std::vector<std::string> devices;  ///< names, in pipeline order
   Training training;                 ///< replicas must be 2 for two-way, 1 for linear, V, loop
@@ -83,14 +83,6 @@ struct PipelineSpec {
 
 /// Layers 0 .. n-1 cut into `stages` consecutive stages whose sizes differ by at most one.
 [[nodiscard]] std::vector<std::uint32_t> even_stages(std::uint32_t layers, std::uint32_t stages);
-
-/// Layers cut into `stages` consecutive stages, none empty, such that the longest stage is as short as it
-/// can be and, beyond that, every cut is near its share of the whole time. O(layers log(time)).
-/// \pre 1 <= stages <= times.size().
-[[nodiscard]] std::vector<std::uint32_t> stages_of_equal_time(std::span<const Duration> times, std::uint32_t stages);
-
-/// Time of all phases of all operators of a layer.
-[[nodiscard]] Duration total_time(const Layer& layer);
 
 /// The one-microbatch graph of the pipeline: for each layer a chain of F operators, a reverse chain of
 /// I operators, W operators, and the tensors that Layer describes; operators of a layer share its

@@ -74,6 +74,8 @@ class Pipeline:
         devices: int,
         shape: str = "linear",
         stages: int | None = None,
+        cut: str | Sequence[int] | None = None,
+        schedule: str | None = None,
         memory: Amount | None = None,
         activations: float | None = None,
         latency_ns: int = 0,
@@ -86,6 +88,9 @@ class Pipeline:
             shape: "linear", "V" (two stages per device, there and back), "loop" (stage s on device s mod devices),
                 "two-way" (two copies of every parameter, one per direction) or "free" (the planner places the layers).
             stages: Number of stages; None means one per device, for V and loop two, for free one per layer.
+            cut: Layers of each stage, as numbers or as a layout of Megatron-LM ("Et*3|(tt|)*29,m|L"). None: the busiest
+                device has as little to do as possible, then the longest stage (docs/cuts.md).
+            schedule: Published schedule under which the cut is to be best, instead of *cut*.
             memory: Capacity of a device, in bytes or as a text such as "80GiB"; None means unlimited.
             activations: Instead of *memory*: the parameters and this many activations. One activation is what a
                 microbatch keeps for its backward in 1/devices of the model.
@@ -95,13 +100,10 @@ class Pipeline:
         """
         if memory is not None and activations is not None:
             raise _core.InputError("memory and activations are both given, expected one of them")
-        layers = self.layer_count
-        if stages is None:
-            stages = {"V": 2 * devices, "loop": 2 * devices, "free": layers}.get(shape, devices)
-        if not 1 <= stages <= layers:
-            raise _core.InputError(
-                f"{stages} stages needed for {devices} devices in shape {shape}, the pipeline has {layers} layers"
-            )
+        if cut is not None and (stages is not None or schedule is not None):
+            raise _core.InputError("cut is given together with stages or schedule, expected one of them")
+        if cut is not None and not isinstance(cut, str):
+            cut = ",".join(str(int(count)) for count in cut)
         spec = json.loads(json.dumps(self.spec))
         training = spec.setdefault("training", {})
         training.pop("replica_of_microbatch", None)
@@ -123,7 +125,9 @@ class Pipeline:
 
         unlimited = cluster(None)
         graph = Graph(
-            _core.build_pipeline(json.dumps(spec), spec.get("name", "pipeline"), shape, stages, unlimited.devices)
+            _core.build_pipeline(
+                json.dumps(spec), spec.get("name", "pipeline"), shape, stages, cut, schedule, unlimited._core
+            )
         )
         capacity = None if memory is None else to_bytes(memory, "memory")
         if activations is not None:

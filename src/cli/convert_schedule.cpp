@@ -66,24 +66,30 @@ struct ExpertOptions {
   std::string expert;
   std::uint32_t devices = 0;
   std::uint32_t microbatches = 0;
+  std::optional<std::uint32_t> chunks;
+  std::optional<std::uint32_t> group;
   std::vector<std::int64_t> costs = {1, 1, 1};
   std::string dialect = "compute_only";
   std::filesystem::path output;
 };
 
 ExitCode expert_to_csv(const ExpertOptions& options) {
-  const auto expert = expert_from_string(options.expert);
-  if (!expert) {
-    std::string names;
-    for (const Expert known : kAllExperts) names += fmt::format("{}{}", names.empty() ? "" : ", ", to_string(known));
-    throw InputError(fmt::format("schedule is \"{}\", expected one of {}", options.expert, names));
+  const Expert expert = expert_named(options.expert);
+  const bool is_loop = shape_of(expert) == PipelineShape::kLoop;
+  for (const auto& [given, name] : {std::pair(options.chunks.has_value(), "--chunks"),
+                                    std::pair(options.group.has_value(), "--group")}) {
+    if (given && !is_loop) {
+      throw InputError(fmt::format("{}: only for schedules on loops, {} has shape {}", name, to_string(expert),
+                                   to_string(shape_of(expert))));
+    }
+  }
+  ExpertSize size{options.devices, options.microbatches, options.chunks.value_or(2), options.group};
+  if (const auto reason = why_undefined(expert, size)) {
+    throw InputError(fmt::format("{} {}", to_string(expert), *reason));
   }
   const StageCosts costs{Duration(options.costs[0]), Duration(options.costs[1]), Duration(options.costs[2]), {}};
-  const auto schedule = generate(*expert, options.devices, options.microbatches, costs);
-  if (!schedule) {
-    throw InputError(fmt::format("{} is not defined for {} devices and {} microbatches", options.expert,
-                                 options.devices, options.microbatches));
-  }
+  const auto schedule = generate(expert, size, costs);
+  if (!schedule) throw InputError(fmt::format("{} finds no order for these costs", to_string(expert)));
   if (options.dialect != "compute_only" && options.dialect != "compute_comms") {
     throw InputError(
         fmt::format("--dialect: value is \"{}\", expected compute_only or compute_comms", options.dialect));
@@ -125,6 +131,13 @@ void add_convert_expert(CLI::App& convert, Action& action) {
   command->add_option("--devices", options->devices, "number of devices")->required()->check(whole<std::uint32_t>(1));
   command->add_option("--microbatches", options->microbatches, "microbatches")
       ->required()
+      ->check(whole<std::uint32_t>(1));
+  command->add_option("--chunks", options->chunks, "stages per device, for schedules on loops [2]")
+      ->check(whole<std::uint32_t>(1));
+  command
+      ->add_option("--group", options->group,
+                   "microbatches that go through a chunk before the next one, for interleaved schedules [about the "
+                   "number of devices]")
       ->check(whole<std::uint32_t>(1));
   command->add_option("--costs", options->costs, "times of F, I and W of a stage, in any unit")
       ->expected(3)

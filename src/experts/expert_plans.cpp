@@ -1,8 +1,9 @@
 #include <algorithm>
-#include <set>
+#include <iterator>
 
 #include "experts/stage_layout.h"
 #include "opweave/experts.h"
+#include "opweave/plan.h"
 
 namespace opweave {
 
@@ -11,38 +12,9 @@ namespace {
 using detail::StageLayout;
 using detail::Work;
 
-/// Devices that some operator may use.
-std::vector<DeviceId> used_devices(const Problem& problem) {
-  std::set<DeviceId> result;
-  for (std::size_t group = 0; group < problem.group_count(); ++group) {
-    const auto devices = problem.devices_of(GroupId(group));
-    result.insert(devices.begin(), devices.end());
-  }
-  return {result.begin(), result.end()};
-}
-
-/// Longest transfer of the first microbatch between two stages, between the first two devices.
-Duration hop_latency(const Problem& problem, const StageLayout& layout, const std::vector<DeviceId>& devices) {
-  Duration result;
-  if (devices.size() < 2) return result;
-  std::set<OperatorId> here;
-  for (std::uint32_t stage = 0; stage < layout.stages(); ++stage) {
-    here.clear();
-    for (const Work work : {Work::kForward, Work::kBackward}) {
-      here.insert(layout.operators(stage, work).begin(), layout.operators(stage, work).end());
-    }
-    for (const OperatorId op : here) {
-      for (const ValueId value : problem.outputs(problem.task_of(op, 0))) {
-        const auto consumers = problem.consumers(value);
-        const bool leaves = std::any_of(consumers.begin(), consumers.end(),
-                                        [&](TaskId task) { return !here.contains(problem.task(task).op); });
-        if (!leaves) continue;
-        if (const auto time = problem.transfer_time(value, devices[0], devices[1])) result = std::max(result, *time);
-      }
-    }
-  }
-  return result;
-}
+/// Chunks per device that are tried on a loop where stages are free to be joined; 2 are what the name alone means.
+constexpr std::uint32_t kFewestChunks = 2;
+constexpr std::uint32_t kMostChunks = 4;
 
 /// The microbatches of a two-way schedule are halves; those of the problem are bound to replicas in any way.
 /// False where the replicas are not two of equal size.
@@ -74,37 +46,152 @@ bool has_pairs(const PipelineSchedule& schedule) {
   });
 }
 
+/// Makes the plans of the experts one by one.
+class Planner {
+ public:
+  Planner(const Problem& problem, StageLayout layout, const Budget& budget)
+      : problem_(problem), layout_(std::move(layout)), budget_(budget), devices_(detail::used_devices(problem)) {
+    hop_ = detail::hop_latency(problem, layout_, devices_);
+    times_ = {layout_.total_time(Work::kForward), layout_.total_time(Work::kInputGradient),
+              layout_.total_time(Work::kWeightGradient), hop_};
+    placed_ = cut_of_placement();
+  }
+
+  /// With the number of chunks that the name alone means, and, of the others that a loop may have, with the one whose
+  /// plan is the shortest that fits, if that is shorter.
+  void add(Expert expert, std::vector<ExpertPlan>& result) const {
+    std::vector<ExpertPlan> first;
+    std::vector<ExpertPlan> best;
+    std::optional<std::pair<bool, Duration>> least;
+    const std::vector<std::uint32_t> choices = chunks_of(expert);
+    for (const std::uint32_t chunks : choices) {
+      std::vector<ExpertPlan> plans = plans_of(expert, chunks);
+      if (plans.empty()) continue;
+      const Schedule& schedule = plans.front().schedule;
+      const std::pair value(choices.size() > 1 && !fits(schedule), schedule.makespan(problem_));
+      if (least && *least <= value) continue;
+      (least ? best : first) = std::move(plans);
+      least = value;
+    }
+    std::ranges::move(first, std::back_inserter(result));
+    std::ranges::move(best, std::back_inserter(result));
+  }
+
+ private:
+  [[nodiscard]] bool fits(const Schedule& schedule) const {
+    const PlanStatistics figures = statistics(problem_, schedule);
+    for (std::size_t device = 0; device < figures.devices.size(); ++device) {
+      const auto capacity = problem_.capacity(DeviceId(device));
+      if (capacity && figures.devices[device].peak_memory > *capacity) return false;
+    }
+    return true;
+  }
+
+  [[nodiscard]] std::optional<StageCut> cut_of_placement() const {
+    StageCut cut;
+    std::optional<DeviceId> last;
+    for (std::uint32_t stage = 0; stage < layout_.stages(); ++stage) {
+      std::optional<DeviceId> here;
+      for (const Work work : {Work::kForward, Work::kBackward}) {
+        for (const OperatorId op : layout_.operators(stage, work)) {
+          const auto devices = problem_.devices_of(problem_.group_of(problem_.task_of(op, 0)));
+          if (devices.size() != 1 || (here && *here != devices.front())) return std::nullopt;
+          here = devices.front();
+        }
+      }
+      if (!last || (here && here != last)) cut.layers_of_stage.push_back(0);
+      ++cut.layers_of_stage.back();
+      if (here) last = here;
+    }
+    return cut;
+  }
+
+  [[nodiscard]] std::vector<std::uint32_t> chunks_of(Expert expert) const {
+    if (devices_.empty()) return {};
+    const auto devices = static_cast<std::uint32_t>(devices_.size());
+    const std::uint32_t stages = layout_.problem_stages();
+    if (shape_of(expert) != PipelineShape::kLoop) return {shape_of(expert) == PipelineShape::kV ? 2U : 1U};
+    if (placed_) {
+      const auto runs = static_cast<std::uint32_t>(placed_->layers_of_stage.size());
+      std::vector<std::uint32_t> result = {(stages + devices - 1) / devices};
+      if (runs / devices != result.front()) result.push_back(runs / devices);
+      std::erase_if(result, [](std::uint32_t chunks) { return chunks < kFewestChunks; });
+      return result;
+    }
+    std::vector<std::uint32_t> result = {kFewestChunks};
+    for (std::uint32_t chunks = kFewestChunks + 1; chunks <= std::min(kMostChunks, stages / devices); ++chunks) {
+      result.push_back(chunks);
+    }
+    return result;
+  }
+
+  [[nodiscard]] std::vector<ExpertPlan> plans_of(Expert expert, std::uint32_t chunks) const {
+    const Training& training = problem_.settings().training;
+    auto rows = static_cast<std::uint32_t>(devices_.size());
+    if (!placed_) rows = std::min(rows, layout_.problem_stages() / chunks);
+    const ExpertSize size{rows, training.microbatches, chunks, {}};
+    if (rows == 0 || budget_.expired()) return {};
+    const std::int64_t stages = stages_of(expert, size);
+    const auto mean = [&](Duration total) { return Duration(total.value() / stages); };
+    auto schedule = generate(
+        expert, size, {mean(times_.forward), mean(times_.input_gradient), mean(times_.weight_gradient), hop_});
+    if (!schedule) return {};
+    if (schedule->shape == PipelineShape::kTwoWay && !bind_directions(training, *schedule)) return {};
+    std::string name(to_string(expert));
+    if (schedule->shape == PipelineShape::kLoop && chunks != kFewestChunks) {
+      name += " (" + std::to_string(chunks) + (chunks == 1 ? " chunk)" : " chunks)");
+    }
+    return simulated(expert, name, *schedule);
+  }
+
+  [[nodiscard]] std::vector<ExpertPlan> simulated(Expert expert, const std::string& name,
+                                                  const PipelineSchedule& schedule) const {
+    std::vector<ExpertPlan> result;
+    StageLayout layout = layout_;
+    if (placed_ && schedule.stages > layout.problem_stages()) {
+      if (schedule.stages - layout.problem_stages() >= schedule.devices.size()) return result;
+      layout.add_empty(schedule.stages);
+    } else if (placed_ && schedule.stages != layout.problem_stages() &&
+               schedule.stages == placed_->layers_of_stage.size()) {
+      layout.join(*placed_);
+    } else {
+      detail::join_for(problem_, schedule, devices_, hop_, layout);
+    }
+    for (const PairMode pairs : {PairMode::kAtomic, PairMode::kSplit}) {
+      if (pairs == PairMode::kSplit && !has_pairs(schedule)) continue;
+      if (budget_.expired()) return result;
+      std::string reason;  // an expert that does not fit is no error here
+      const auto order = detail::order_of(problem_, layout, schedule, pairs, reason);
+      if (!order) break;
+      SimulationOptions options;
+      options.contention = problem_.settings().contention;
+      SimulationResult of_order = simulate(problem_, *order, options);
+      if (!of_order.deadlocked.empty()) continue;
+      const std::string suffix = pairs == PairMode::kSplit ? " (split)" : "";
+      result.push_back({expert, name + suffix, schedule, std::move(of_order.schedule)});
+    }
+    return result;
+  }
+
+  const Problem& problem_;
+  StageLayout layout_;
+  const Budget& budget_;
+  std::vector<DeviceId> devices_;
+  Duration hop_;
+  StageCosts times_;                ///< of all stages together
+  std::optional<StageCut> placed_;  ///< where every stage has one device: consecutive ones with the same device
+};
+
 }  // namespace
 
 std::vector<ExpertPlan> expert_plans(const Problem& problem, const Budget& budget) {
   std::vector<ExpertPlan> result;
   auto layout = StageLayout::of(problem);
   if (!layout) return result;
-  const Training& training = problem.settings().training;
-  const std::vector<DeviceId> devices = used_devices(problem);
+  const Planner planner(problem, std::move(*layout), budget);
   for (const Expert expert : kAllExperts) {
-    const std::uint32_t chunks = stages_of(expert, 1);
-    const auto rows = std::min(static_cast<std::uint32_t>(devices.size()), layout->problem_stages() / chunks);
-    if (rows == 0) continue;
-    layout->join_into(stages_of(expert, rows));
-    const StageCosts costs{layout->mean_time(Work::kForward), layout->mean_time(Work::kInputGradient),
-                           layout->mean_time(Work::kWeightGradient), hop_latency(problem, *layout, devices)};
-    auto schedule = generate(expert, rows, training.microbatches, costs);
-    if (!schedule) continue;
-    if (schedule->shape == PipelineShape::kTwoWay && !bind_directions(training, *schedule)) continue;
-    for (const PairMode pairs : {PairMode::kAtomic, PairMode::kSplit}) {
-      if (pairs == PairMode::kSplit && !has_pairs(*schedule)) continue;
-      if (budget.expired()) return result;
-      std::string reason;  // an expert that does not fit is no error here
-      const auto order = detail::order_of(problem, *layout, *schedule, pairs, reason);
-      if (!order) break;
-      SimulationOptions options;
-      options.contention = problem.settings().contention;
-      SimulationResult simulated = simulate(problem, *order, options);
-      if (!simulated.deadlocked.empty()) continue;
-      const std::string suffix = pairs == PairMode::kSplit ? " (split)" : "";
-      result.push_back({expert, std::string(to_string(expert)) + suffix, *schedule, std::move(simulated.schedule)});
-    }
+    if (budget.expired()) break;
+    planner.add(expert, result);
   }
   return result;
 }

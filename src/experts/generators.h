@@ -18,6 +18,13 @@ struct PipelineSize {
   std::uint32_t microbatches = 1;
 };
 
+/// How microbatches go through the stages of a loop.
+struct LoopSize {
+  PipelineSize size;
+  std::uint32_t chunks = 2;
+  std::optional<std::uint32_t> group;  ///< as ExpertSize::group
+};
+
 inline PipelineAction action(ActionKind kind, std::uint32_t stage, std::uint32_t microbatch) {
   return {kind, stage, microbatch, 0, 0};
 }
@@ -25,7 +32,9 @@ inline PipelineAction action(ActionKind kind, std::uint32_t stage, std::uint32_t
 // Orders that follow from counting (counted_orders.cpp).
 [[nodiscard]] DeviceActions gpipe(PipelineSize size);
 [[nodiscard]] DeviceActions one_forward_one_backward(PipelineSize size);
-[[nodiscard]] DeviceActions interleaved(PipelineSize size, std::uint32_t chunks);
+[[nodiscard]] DeviceActions interleaved(const LoopSize& loop);
+[[nodiscard]] DeviceActions interleaved_zero_bubble(const LoopSize& loop);
+[[nodiscard]] DeviceActions looped_breadth_first(const LoopSize& loop);
 [[nodiscard]] DeviceActions zero_bubble_one(PipelineSize size);
 
 // Greedy searches over times and memory (zero_bubble_two.cpp, zero_bubble_v.cpp).

@@ -173,7 +173,8 @@ ExecutionOrder to_order(const Problem& problem, const PipelineSchedule& schedule
     throw InputError(where + "has " + std::to_string(schedule.stages) + " stages, the problem has " +
                      std::to_string(layout->problem_stages()));
   }
-  layout->join_into(schedule.stages);
+  const std::vector<DeviceId> devices = detail::used_devices(problem);
+  detail::join_for(problem, schedule, devices, detail::hop_latency(problem, *layout, devices), *layout);
   std::string reason;
   auto order = detail::order_of(problem, *layout, schedule, pairs, reason);
   if (!order) throw InputError(where + reason);

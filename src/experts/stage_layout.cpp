@@ -27,6 +27,16 @@ bool belongs_to(Phase phase, Work work) {
 
 constexpr std::array kAllWork = {Work::kForward, Work::kInputGradient, Work::kWeightGradient, Work::kBackward};
 
+/// Numbers of stages that nobody has are empty stages where all stages lie on one device each and the numbers fill
+/// as many rounds over the devices; else they only tell the order.
+bool has_empty_stages(const Problem& problem, std::uint32_t stages, StageId last) {
+  for (std::size_t group = 0; group < problem.group_count(); ++group) {
+    if (problem.devices_of(GroupId(group)).size() != 1) return false;
+  }
+  const auto devices = static_cast<std::uint32_t>(used_devices(problem).size());
+  return last.index() < (stages + devices - 1) / devices * devices;
+}
+
 }  // namespace
 
 std::optional<StageLayout> StageLayout::of(const Problem& problem) {
@@ -39,27 +49,37 @@ std::optional<StageLayout> StageLayout::of(const Problem& problem) {
     stages[*op.stage] = 0;
   }
   if (stages.empty()) return std::nullopt;
-  for (auto& [id, index] : stages) index = layout.problem_stages_++;
+  if (has_empty_stages(problem, static_cast<std::uint32_t>(stages.size()), stages.rbegin()->first)) {
+    for (auto& [id, index] : stages) index = static_cast<std::uint32_t>(id.index());
+    layout.problem_stages_ = stages.rbegin()->second + 1;
+  } else {
+    for (auto& [id, index] : stages) index = layout.problem_stages_++;
+  }
   for (const Operator& op : operators) {
     const bool repeated = op.phase != Phase::kOptimizer;
     layout.stage_of_operator_.push_back(repeated ? std::optional(stages[*op.stage]) : std::nullopt);
   }
-  layout.join_into(layout.problem_stages_);
+  layout.keep_apart();
   return layout;
 }
 
 Duration StageLayout::time(OperatorId op) const { return problem_->shortest(problem_->task_of(op, 0)); }
 
-void StageLayout::join_into(std::uint32_t stages) {
-  const auto& order = problem_->graph().topological_order();
-  std::vector<Duration> times(problem_stages_);
-  for (const OperatorId op : order) {
-    if (stage_of_operator_[op.index()]) times[*stage_of_operator_[op.index()]] += time(op);
-  }
-  const std::vector<std::uint32_t> joined = stages_of_equal_time(times, stages);
+void StageLayout::add_empty(std::uint32_t stages) {
+  problem_stages_ = std::max(problem_stages_, stages);
+  keep_apart();
+}
+
+void StageLayout::keep_apart() { join_by(even_stages(problem_stages_, problem_stages_), problem_stages_); }
+
+void StageLayout::join(const StageCut& cut) {
+  join_by(cut.stage_of_layer(), static_cast<std::uint32_t>(cut.layers_of_stage.size()));
+}
+
+void StageLayout::join_by(const std::vector<std::uint32_t>& joined, std::uint32_t stages) {
   stages_ = stages;
   operators_.assign(stages, {});
-  for (const OperatorId op : order) {
+  for (const OperatorId op : problem_->graph().topological_order()) {
     if (!stage_of_operator_[op.index()]) continue;
     auto& of_stage = operators_[joined[*stage_of_operator_[op.index()]]];
     for (const Work work : kAllWork) {
@@ -68,12 +88,46 @@ void StageLayout::join_into(std::uint32_t stages) {
   }
 }
 
-Duration StageLayout::mean_time(Work work) const {
+Duration StageLayout::total_time(Work work) const {
   Duration total;
   for (std::uint32_t stage = 0; stage < stages_; ++stage) {
     for (const OperatorId op : operators(stage, work)) total += time(op);
   }
-  return Duration(total.value() / stages_);
+  return total;
+}
+
+std::vector<std::uint32_t> StageLayout::kinds(const std::vector<DeviceId>& devices) const {
+  std::vector<std::string> types;
+  std::vector<std::uint32_t> result;
+  for (const DeviceId device : devices) {
+    const std::string& type = problem_->cluster().at(device).type;
+    const auto known = std::ranges::find(types, type);
+    result.push_back(static_cast<std::uint32_t>(known - types.begin()));
+    if (known == types.end()) types.push_back(type);
+  }
+  return result;
+}
+
+LayerRow StageLayout::row(const std::vector<DeviceId>& devices, Duration hop) const {
+  const std::vector<std::uint32_t> kind_of = kinds(devices);
+  LayerRow result;
+  result.hops.assign(problem_stages_, hop);
+  for (std::size_t place = 0; place < devices.size(); ++place) {
+    if (kind_of[place] < result.times.size()) continue;
+    auto& times = result.times.emplace_back(problem_stages_);
+    for (const OperatorId op : problem_->graph().topological_order()) {
+      if (!stage_of_operator_[op.index()]) continue;
+      const TaskId task = problem_->task_of(op, 0);
+      const auto mode = problem_->mode_on(task, devices[place]);
+      const Duration duration = mode ? problem_->mode(task, *mode).duration : time(op);
+      LayerTimes& of_stage = times[*stage_of_operator_[op.index()]];
+      const Phase phase = problem_->graph().at(op).phase;
+      if (belongs_to(phase, Work::kForward)) of_stage.forward += duration;
+      if (belongs_to(phase, Work::kInputGradient)) of_stage.input_gradient += duration;
+      if (belongs_to(phase, Work::kWeightGradient)) of_stage.weight_gradient += duration;
+    }
+  }
+  return result;
 }
 
 std::vector<ActionPart> parts_of(const PipelineAction& action) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "opweave/cut.h"
 #include "opweave/experts.h"
 
 namespace opweave::detail {
@@ -19,7 +20,8 @@ enum class Work : std::uint8_t {
   kBackward,        ///< all of I, B and W
 };
 
-/// Operators by stage of a schedule, where consecutive stages of the problem make one of the schedule.
+/// Operators by stage of a schedule, where consecutive stages of the problem make one of the schedule. A stage may be
+/// empty.
 class StageLayout {
  public:
   /// Nothing if an operator (other than of the optimizer) has no stage, or none is repeated at all.
@@ -29,18 +31,29 @@ class StageLayout {
   [[nodiscard]] std::uint32_t problem_stages() const { return problem_stages_; }
   [[nodiscard]] std::uint32_t stages() const { return stages_; }
 
-  /// Joins consecutive stages so that `stages` remain, of about equal time. \pre 1 <= stages <= problem_stages().
-  void join_into(std::uint32_t stages);
+  /// Adds empty stages at the end until there are so many.
+  void add_empty(std::uint32_t stages);
+  /// Every stage of the problem is one of the schedule.
+  void keep_apart();
+  /// Joins consecutive stages of the problem to those of a schedule. \pre the cut has problem_stages() layers.
+  void join(const StageCut& cut);
+
+  /// The stages of the problem with the times that their operators take on each type among the devices (the shortest
+  /// where they may not run there), and `hop` between any two of them.
+  [[nodiscard]] LayerRow row(const std::vector<DeviceId>& devices, Duration hop) const;
+  /// Row of row().times for each of the devices.
+  [[nodiscard]] std::vector<std::uint32_t> kinds(const std::vector<DeviceId>& devices) const;
 
   /// Operators of a stage of the schedule for some work, such that what comes first is listed first.
   [[nodiscard]] const std::vector<OperatorId>& operators(std::uint32_t stage, Work work) const {
     return operators_[stage][static_cast<std::size_t>(work)];
   }
-  /// Mean over stages of the shortest times of all their operators of some work.
-  [[nodiscard]] Duration mean_time(Work work) const;
+  /// Sum of the shortest times of all operators of some work, for one microbatch.
+  [[nodiscard]] Duration total_time(Work work) const;
 
  private:
   explicit StageLayout(const Problem& problem) : problem_(&problem) {}
+  void join_by(const std::vector<std::uint32_t>& joined, std::uint32_t stages);
   [[nodiscard]] Duration time(OperatorId op) const;
 
   const Problem* problem_;
@@ -60,6 +73,23 @@ struct RowPlacement {
 /// is possible. Nothing, and `reason` set, where there is no such assignment.
 [[nodiscard]] std::optional<RowPlacement> place_rows(const Problem& problem, const StageLayout& layout,
                                                      const PipelineSchedule& schedule, std::string& reason);
+
+/// How the stages of a schedule lie on devices, of which row r uses the one in place r. A schedule that is free in this
+/// (or fits no shape) counts as one round over as many devices as it has stages.
+[[nodiscard]] StageRounds rounds_of(const Problem& problem, const StageLayout& layout, const PipelineSchedule& schedule,
+                                    const std::vector<DeviceId>& devices);
+
+/// Joins the stages of the problem to those of the schedule, by the cut that is best under it.
+/// \pre schedule.stages <= layout.problem_stages().
+void join_for(const Problem& problem, const PipelineSchedule& schedule, const std::vector<DeviceId>& devices,
+              Duration hop, StageLayout& layout);
+
+/// Devices that some operator may use, ascending.
+[[nodiscard]] std::vector<DeviceId> used_devices(const Problem& problem);
+
+/// Longest transfer of the first microbatch between two stages of the problem, between the first two devices.
+[[nodiscard]] Duration hop_latency(const Problem& problem, const StageLayout& layout,
+                                   const std::vector<DeviceId>& devices);
 
 /// The order of a schedule over a layout that has as many stages; nothing, and `reason` set, where the two do
 /// not fit.

@@ -7,7 +7,6 @@
 #include "heuristics/branches.h"
 #include "heuristics/placement_state.h"
 #include "heuristics/placement_units.h"
-#include "opweave/pipeline.h"
 
 namespace opweave {
 namespace {
@@ -39,9 +38,11 @@ class Layout {
     std::size_t first = 0;
     for (std::size_t b = 0; b < branches_.size(); ++b) {
       if (count[b] == 0) continue;
-      std::vector<Duration> weights;
-      for (const std::size_t unit : branches_[b].units) weights.emplace_back(units_[unit].weight);
-      const auto part = stages_of_equal_time(weights, static_cast<std::uint32_t>(count[b]));
+      std::vector<std::int64_t> weights;
+      for (const std::size_t unit : branches_[b].units) weights.push_back(units_[unit].weight);
+      StageRounds parts;
+      parts.devices = static_cast<std::uint32_t>(count[b]);
+      const auto part = cut_by_weight(weights, parts);
       for (std::size_t i = 0; i < part.size(); ++i) place(branches_[b].units[i], first + part[i]);
       first += count[b];
     }

@@ -8,6 +8,9 @@
 namespace opweave {
 namespace {
 
+/// About a millisecond.
+constexpr CutEffort kGuessEffort = {.search = 100'000, .judge = 0};
+
 /// Single devices by distance in id from the wanted one, then whatever gangs there are.
 std::vector<std::vector<DeviceId>> by_distance(const PlacementState& state, GroupId group, std::size_t wanted) {
   std::vector<std::vector<DeviceId>> candidates = state.candidates(group);
@@ -51,6 +54,13 @@ std::vector<std::vector<PlacementUnit>> units_by_replica(const Problem& problem,
     }
   }
   return units;
+}
+
+std::vector<std::uint32_t> cut_by_weight(const std::vector<std::int64_t>& weights, const StageRounds& rounds) {
+  LayerRow row;
+  row.times.emplace_back();
+  for (const std::int64_t weight : weights) row.times.front().push_back({Duration(weight), {}, {}});
+  return cut_stages(row, rounds, {}, kGuessEffort).stage_of_layer();
 }
 
 bool place_unit(const Problem& problem, PlacementState& state, const PlacementUnit& unit, DeviceId wanted) {

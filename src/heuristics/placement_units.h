@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "heuristics/placement_state.h"
+#include "opweave/cut.h"
 #include "opweave/problem.h"
 
 namespace opweave {
@@ -20,6 +21,11 @@ struct PlacementUnit {
 
 /// The units of each replica, in the order of their first task. O(tasks log(operators)).
 [[nodiscard]] std::vector<std::vector<PlacementUnit>> units_by_replica(const Problem& problem, PartWeight weight);
+
+/// Part of each weight when a row of them is cut into consecutive parts that lie on devices in rounds: cut_stages(),
+/// with no more effort than a first guess is worth. \pre at least as many weights as parts.
+[[nodiscard]] std::vector<std::uint32_t> cut_by_weight(const std::vector<std::int64_t>& weights,
+                                                       const StageRounds& rounds);
 
 /// Places the groups of a unit on the wanted device, or on the nearest one (in order of id) where they may run and fit,
 /// then on whatever gangs there are. False if some group fits nowhere.

@@ -24,6 +24,16 @@ std::vector<std::uint32_t> checked_stages(const PipelineSpec& spec) {
     throw InputError(where + "stage_of_layer has " + number(spec.stage_of_layer.size()) + " entries for " +
                      number(spec.layers.size()) + " layers");
   }
+  if (spec.stages) {
+    for (std::size_t layer = 0; layer < spec.stage_of_layer.size(); ++layer) {
+      const std::uint32_t stage = spec.stage_of_layer[layer];
+      const std::uint32_t least = layer == 0 ? 0 : spec.stage_of_layer[layer - 1];
+      if (stage >= least && stage < *spec.stages) continue;
+      throw InputError(where + "layer " + number(layer) + " is in stage " + number(stage) + ", expected " +
+                       number(least) + " to " + number(*spec.stages - 1));
+    }
+    return spec.stage_of_layer;
+  }
   std::uint32_t expected = 0;
   for (std::size_t layer = 0; layer < spec.stage_of_layer.size(); ++layer) {
     const std::uint32_t stage = spec.stage_of_layer[layer];
@@ -69,7 +79,7 @@ class Builder {
         kept_(spec.layers.size()),
         forward_in_(spec.layers.size()),
         gradients_in_(spec.layers.size()) {
-    check_shape(spec, stages_.back() + 1);
+    check_shape(spec, spec.stages.value_or(stages_.back() + 1));
     for (const Layer& layer : spec.layers) {
       parameters_.push_back({layer.name + ".weights", layer.weights});
     }

@@ -41,19 +41,26 @@ TEST(ExpertPlans, each_placement_gets_the_experts_that_are_made_for_it) {
     return names(expert_plans(testing::stage_pipeline(shape, 4, stages, 8, kTimes, Bytes(1), replicas)));
   };
   EXPECT_THAT(of(PipelineShape::kLinear, 4, 1), ElementsAre("GPipe", "1F1B", "ZB1P", "ZB-2P"));
-  EXPECT_THAT(of(PipelineShape::kLoop, 8, 1), ElementsAre("Interleaved-1F1B"));
+  EXPECT_THAT(of(PipelineShape::kLoop, 8, 1), ElementsAre("Interleaved-1F1B", "Interleaved-ZB", "Looped-BFS"));
+  EXPECT_THAT(of(PipelineShape::kLoop, 20, 1), ElementsAre("Interleaved-1F1B (5 chunks)", "Interleaved-ZB (5 chunks)",
+                                                           "Looped-BFS (5 chunks)"));
   EXPECT_THAT(of(PipelineShape::kV, 8, 1), ElementsAre("ZB-V", "V-Half", "V-Min", "DualPipeV", "DualPipeV (split)"));
   EXPECT_THAT(of(PipelineShape::kTwoWay, 4, 2), ElementsAre("DualPipe", "DualPipe (split)"));
 }
 
 TEST(ExpertPlans, free_placement_gets_all_for_which_it_has_the_copies) {
+  // With equal layers four chunks have the shortest ramps.
   const Problem one = testing::stage_pipeline(PipelineShape::kFree, 4, 16, 8, kTimes, Bytes(1), 1);
-  EXPECT_THAT(names(expert_plans(one)), ElementsAre("GPipe", "1F1B", "Interleaved-1F1B", "ZB1P", "ZB-2P", "ZB-V",
-                                                    "V-Half", "V-Min", "DualPipeV", "DualPipeV (split)"));
+  EXPECT_THAT(names(expert_plans(one)),
+              ElementsAre("GPipe", "1F1B", "Interleaved-1F1B", "Interleaved-1F1B (4 chunks)", "Interleaved-ZB",
+                          "Interleaved-ZB (4 chunks)", "Looped-BFS", "Looped-BFS (4 chunks)", "ZB1P", "ZB-2P", "ZB-V",
+                          "V-Half", "V-Min", "DualPipeV", "DualPipeV (split)"));
   const Problem two = testing::stage_pipeline(PipelineShape::kFree, 4, 16, 8, kTimes, Bytes(1), 2);
   const auto plans = expert_plans(two);
-  EXPECT_THAT(names(plans), ElementsAre("GPipe", "1F1B", "Interleaved-1F1B", "ZB1P", "ZB-2P", "ZB-V", "V-Half", "V-Min",
-                                        "DualPipe", "DualPipe (split)", "DualPipeV", "DualPipeV (split)"));
+  EXPECT_THAT(names(plans), ElementsAre("GPipe", "1F1B", "Interleaved-1F1B", "Interleaved-1F1B (4 chunks)",
+                                        "Interleaved-ZB", "Interleaved-ZB (4 chunks)", "Looped-BFS",
+                                        "Looped-BFS (4 chunks)", "ZB1P", "ZB-2P", "ZB-V", "V-Half", "V-Min", "DualPipe",
+                                        "DualPipe (split)", "DualPipeV", "DualPipeV (split)"));
   for (const ExpertPlan& plan : plans) {
     expect_valid(two, plan);
     EXPECT_EQ(statistics(two, plan.schedule).parameter_copies, plan.expert == Expert::kDualPipe ? 2U : 1U);
@@ -76,6 +83,45 @@ TEST(ExpertPlans, fewer_stages_than_devices_use_fewer_devices) {
     EXPECT_EQ(plan.pipeline.devices.size(), shape_of(plan.expert) == PipelineShape::kLinear ? 4U : 2U);
     expect_valid(problem, plan);
   }
+}
+
+TEST(ExpertPlans, empty_stages_keep_their_place) {
+  // A loop of 8 stages on 4 devices of which stage 2 and the last one are empty: their devices hand on.
+  PipelineSpec spec;
+  spec.name = "holes";
+  spec.shape = PipelineShape::kLoop;
+  for (int layer = 0; layer < 6; ++layer) {
+    Layer each;
+    each.name = "layer" + std::to_string(layer);
+    each.operators = {{"all", "", {"compute"}, Duration(3), Duration(4), Duration(2)}};
+    spec.layers.push_back(each);
+  }
+  spec.stage_of_layer = {0, 1, 3, 4, 5, 6};
+  spec.stages = 8;
+  for (int device = 0; device < 4; ++device) spec.devices.push_back("gpu" + std::to_string(device));
+  spec.training.microbatches = 8;
+  const Problem problem =
+      Problem::create(build_pipeline(spec), uniform_cluster(4, {"compute"}, std::nullopt, Duration(1)));
+  const auto plans = expert_plans(problem);
+  ASSERT_THAT(names(plans), ElementsAre("Interleaved-1F1B", "Interleaved-ZB", "Looped-BFS"));
+  for (const ExpertPlan& plan : plans) expect_valid(problem, plan);
+}
+
+TEST(ExpertPlans, stages_finer_than_the_placement_are_joined_as_they_lie) {
+  // Four layers, each a stage of its own, on two devices: 3 + 1, which no cut by time would choose.
+  std::vector<Operator> operators;
+  const Problem even = testing::stage_pipeline(PipelineShape::kFree, 2, 4, 4, kTimes);
+  for (Operator op : even.graph().operators()) {
+    op.devices = {{op.stage->index() < 3 ? "gpu0" : "gpu1"}};
+    operators.push_back(std::move(op));
+  }
+  const Problem placed = Problem::create(
+      ComputationGraph::create("placed", std::move(operators), even.graph().tensors(), even.graph().parameters(),
+                               even.graph().training()),
+      even.cluster());
+  const auto plans = expert_plans(placed);
+  ASSERT_THAT(names(plans), ElementsAre("GPipe", "1F1B", "ZB1P", "ZB-2P"));
+  for (const ExpertPlan& plan : plans) expect_valid(placed, plan);
 }
 
 TEST(ExpertPlans, problem_without_stages_has_none) {

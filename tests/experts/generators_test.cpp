@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "opweave/error.h"
 #include "opweave/experts.h"
 #include "support/stage_pipeline.h"
 
@@ -42,7 +43,71 @@ TEST(Experts, names_are_read_back) {
     names.insert(to_string(expert));
   }
   EXPECT_EQ(names.size(), std::size(kAllExperts));
-  EXPECT_EQ(expert_from_string("dualpipe"), std::nullopt);
+}
+
+TEST(Experts, names_are_read_as_people_and_pytorch_write_them) {
+  EXPECT_EQ(expert_from_string("dualpipe"), Expert::kDualPipe);
+  EXPECT_EQ(expert_from_string("ZBV"), Expert::kZBV);
+  EXPECT_EQ(expert_from_string("ScheduleZBVZeroBubble"), Expert::kZBV);
+  EXPECT_EQ(expert_from_string("InterleavedZeroBubble"), Expert::kInterleavedZB);
+  EXPECT_EQ(expert_from_string("loopedbfs"), Expert::kLoopedBFS);
+  EXPECT_EQ(expert_from_string("Interleaved1F1B"), Expert::kInterleaved1F1B);
+  EXPECT_EQ(expert_from_string("2F2B"), std::nullopt);
+  EXPECT_EQ(expert_from_string(""), std::nullopt);
+  try {
+    (void)expert_named("DualPip");
+    ADD_FAILURE() << "no error";
+  } catch (const InputError& error) {
+    EXPECT_EQ(std::string(error.what()),
+              "schedule is \"DualPip\", expected one of GPipe, 1F1B, Interleaved-1F1B, Interleaved-ZB, Looped-BFS, ZB1P, "
+              "ZB-2P, ZB-V, V-Half, V-Min, DualPipe, DualPipeV");
+    EXPECT_EQ(error.hint(), "did you mean \"DualPipe\"?");
+  }
+}
+
+TEST(Experts, interleaved_with_any_number_of_chunks_has_the_published_bubble) {
+  // F = I = W = 1 us per stage: m v (F+I+W) of work, and (P-1)(F+I+W) of ramp: 4 devices, 4 chunks, 8 microbatches:
+  // 96 + 9 = 105 us. With the backward split (P-1)(F+I-W): 96 + 3. Breadth first as interleaved.
+  const StageCosts unit = costs(1000, 1000, 1000, 0);
+  const auto makespan = [&](Expert expert, std::uint32_t devices, std::uint32_t microbatches, std::uint32_t chunks) {
+    const auto schedule = generate(expert, ExpertSize{devices, microbatches, chunks, {}}, unit).value();
+    const auto figures = run(schedule, unit);
+    EXPECT_TRUE(figures.complete);
+    return figures.max_idle.value() / 1000 + 3 * microbatches * chunks;
+  };
+  EXPECT_EQ(makespan(Expert::kInterleaved1F1B, 4, 8, 4), 105);
+  EXPECT_EQ(makespan(Expert::kInterleavedZB, 4, 8, 4), 99);
+  EXPECT_EQ(makespan(Expert::kLoopedBFS, 4, 8, 4), 105);
+  for (const std::uint32_t devices : {2U, 4U, 8U}) {
+    for (const std::uint32_t chunks : {1U, 2U, 3U, 5U}) {
+      const std::uint32_t m = 3 * devices;
+      EXPECT_EQ(makespan(Expert::kInterleaved1F1B, devices, m, chunks), 3 * m * chunks + 3 * (devices - 1));
+      EXPECT_EQ(makespan(Expert::kInterleavedZB, devices, m, chunks), 3 * m * chunks + devices - 1);
+    }
+  }
+}
+
+TEST(Experts, groups_of_an_interleaved_schedule_go_through_a_chunk_together) {
+  // Groups of 3 on 2 devices, 2 chunks: device 1 runs (v-1) x 3 = 3 ahead; the last group has 2.
+  const auto schedule = generate(Expert::kInterleaved1F1B, ExpertSize{2, 5, 2, 3}, costs(1, 1, 1, 0));
+  EXPECT_EQ(line(schedule.value(), 1),
+            "1F0 1F1 1F2 3F0 3B0 3F1 3B1 3F2 3B2 1F3 1B0 1F4 1B1 3F3 1B2 3F4 3B3 3B4 1B3 1B4");
+}
+
+TEST(Experts, sizes_outside_a_definition_have_a_reason) {
+  const auto why = [](Expert expert, const ExpertSize& size) { return why_undefined(expert, size).value_or(""); };
+  EXPECT_EQ(why(Expert::kDualPipe, {3, 12, 2, {}}), "needs an even number of devices, got 3");
+  EXPECT_EQ(why(Expert::kDualPipe, {4, 9, 2, {}}), "needs an even number of microbatches, got 9");
+  EXPECT_EQ(why(Expert::kDualPipe, {8, 14, 2, {}}),
+            "needs at least 2 microbatches per device, 16 for 8 devices, got 14");
+  EXPECT_EQ(why(Expert::kDualPipeV, {4, 7, 2, {}}), "needs at least 2 microbatches per device, 8 for 4 devices, got 7");
+  EXPECT_EQ(why(Expert::kInterleaved1F1B, {4, 8, 0, {}}), "needs at least 1 chunk, got 0");
+  EXPECT_EQ(why(Expert::kInterleaved1F1B, {4, 8, 2, 3}),
+            "needs groups of at least as many microbatches as devices, 4, got 3");
+  EXPECT_EQ(why(Expert::kInterleavedZB, {4, 10, 2, 8}),
+            "needs a last group of at least as many microbatches as devices, 4, 10 microbatches in groups of 8 leave 2");
+  EXPECT_EQ(why(Expert::kInterleavedZB, {4, 3, 2, 8}), "") << "one group";
+  EXPECT_EQ(why(Expert::kZBV, {4, 1, 2, {}}), "");
 }
 
 TEST(Experts, one_forward_one_backward_is_the_textbook_order) {
@@ -93,7 +158,8 @@ TEST(Experts, every_size_and_cost_gives_an_order_that_runs_to_the_end) {
     for (std::uint32_t devices = 1; devices <= 8; ++devices) {
       for (std::uint32_t microbatches = 1; microbatches <= 18; ++microbatches) {
         const StageCosts& times = all_costs[variant++ % std::size(all_costs)];
-        const auto schedule = generate(expert, devices, microbatches, times);
+        const std::uint32_t chunks = 1 + static_cast<std::uint32_t>(variant % 4);
+        const auto schedule = generate(expert, ExpertSize{devices, microbatches, chunks, {}}, times);
         const bool defined = expert == Expert::kDualPipe
                                  ? devices % 2 == 0 && microbatches % 2 == 0 && microbatches >= 2 * devices
                              : expert == Expert::kDualPipeV ? microbatches >= 2 * devices
@@ -119,6 +185,7 @@ TEST(Experts, memory_stays_within_what_each_definition_promises) {
         {Expert::kGPipe, microbatches},
         {Expert::k1F1B, devices},
         {Expert::kZB1P, devices},
+        {Expert::kInterleavedZB, 2 * devices},  // in half stages
         {Expert::kZB2P, 2 * devices},
         {Expert::kZBV, 2 * devices},
         {Expert::kDualPipeV, 2 * devices + 1},

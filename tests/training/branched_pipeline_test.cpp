@@ -196,59 +196,6 @@ TEST(BranchedPipeline, specification_reads_into_components) {
   EXPECT_THAT(spec.components[2].devices, ElementsAre(1U));
 }
 
-std::vector<Duration> times(std::initializer_list<std::int64_t> values) {
-  std::vector<Duration> result;
-  for (const std::int64_t value : values) result.emplace_back(value);
-  return result;
-}
-
-TEST(EqualTime, longest_stage_is_as_short_as_it_can_be) {
-  // Nothing beats 9, so the first stage ends there; of the cuts after it, the one at 11 is nearest to 2/3 of 17.
-  EXPECT_THAT(stages_of_equal_time(times({9, 1, 1, 1, 1, 4}), 3), ElementsAre(0, 1, 1, 2, 2, 2));
-  // 5 5 5 5 into 3: some stage has two of them; the cuts are nearest to 6.7 and 13.3.
-  EXPECT_THAT(stages_of_equal_time(times({5, 5, 5, 5}), 3), ElementsAre(0, 1, 1, 2));
-  EXPECT_THAT(stages_of_equal_time(times({0, 0, 0}), 2), ElementsAre(0, 0, 1));
-}
-
-TEST(EqualTime, no_other_cut_has_a_shorter_longest_stage) {
-  std::mt19937_64 random(7);
-  for (int round = 0; round < 200; ++round) {
-    const std::size_t layers = 1 + random() % 7;
-    const auto stages = static_cast<std::uint32_t>(1 + random() % layers);
-    std::vector<Duration> list;
-    for (std::size_t i = 0; i < layers; ++i) list.emplace_back(static_cast<std::int64_t>(random() % 10));
-    const auto longest = [&](const std::vector<std::uint32_t>& stage_of) {
-      std::vector<std::int64_t> load(stages, 0);
-      for (std::size_t i = 0; i < layers; ++i) load[stage_of[i]] += list[i].value();
-      return *std::max_element(load.begin(), load.end());
-    };
-    std::int64_t best = std::numeric_limits<std::int64_t>::max();
-    for (std::uint32_t cuts = 0; cuts < 1U << (layers - 1); ++cuts) {  // bit i: a new stage after layer i
-      std::vector<std::uint32_t> stage_of(layers, 0);
-      for (std::size_t i = 1; i < layers; ++i) stage_of[i] = stage_of[i - 1] + ((cuts >> (i - 1)) & 1U);
-      if (stage_of.back() + 1 == stages) best = std::min(best, longest(stage_of));
-    }
-    const std::vector<std::uint32_t> cut = stages_of_equal_time(list, stages);
-    ASSERT_EQ(cut.front(), 0U);
-    ASSERT_EQ(cut.back() + 1, stages);
-    for (std::size_t i = 1; i < layers; ++i) ASSERT_LE(cut[i] - cut[i - 1], 1U);
-    EXPECT_EQ(longest(cut), best) << round;
-  }
-}
-
-TEST(EqualTime, equal_layers_are_cut_as_evenly_as_possible) {
-  for (std::uint32_t layers = 1; layers < 30; ++layers) {
-    for (std::uint32_t stages = 1; stages <= layers; ++stages) {
-      std::vector<std::uint32_t> sizes(stages, 0);
-      for (const std::uint32_t stage : stages_of_equal_time(std::vector<Duration>(layers, Duration(3)), stages)) {
-        ++sizes[stage];
-      }
-      const auto [least, most] = std::minmax_element(sizes.begin(), sizes.end());
-      ASSERT_LE(*most - *least, 1U) << layers << " layers, " << stages << " stages";
-    }
-  }
-}
-
 TEST(BranchedPipeline, every_published_schedule_of_the_flattened_model_is_a_plan_over_the_same_problem) {
   PipelineSpec spec = omni();
   for (Layer& each : spec.layers) each.activation = Bytes(100);
