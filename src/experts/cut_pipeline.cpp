@@ -1,7 +1,10 @@
 // From what a user asks for to the stages of a pipeline.
+#include <algorithm>
+
 #include "experts/schedule_judge.h"
 #include "opweave/error.h"
 #include "opweave/experts.h"
+#include "opweave/simulate.h"
 
 namespace opweave {
 namespace {
@@ -35,8 +38,8 @@ void take(PipelineSpec& spec, const std::vector<std::uint32_t>& layers_of_stage)
   }
 }
 
-/// The judge of the schedule that was asked for.
-CutJudge judge_of(Expert expert, const PipelineSpec& spec, const LayerRow& layers, const StageRounds& rounds) {
+PipelineSchedule schedule_of(Expert expert, const PipelineSpec& spec, const LayerRow& layers,
+                             const StageRounds& rounds) {
   const std::string name(to_string(expert));
   if (shape_of(expert) != spec.shape) {
     throw InputError("schedule " + name + " is one of shape " + std::string(to_string(shape_of(expert))) +
@@ -50,11 +53,35 @@ CutJudge judge_of(Expert expert, const PipelineSpec& spec, const LayerRow& layer
   const auto mean = [&](Duration time) { return Duration(time.value() / rounds.stages()); };
   const StageCosts costs{mean(sum.forward), mean(sum.input_gradient), mean(sum.weight_gradient),
                          layers.hops.empty() ? Duration() : layers.hops.front()};
-  const auto schedule = generate(expert, size, costs);
+  auto schedule = generate(expert, size, costs);
   if (!schedule) throw InputError(name + " finds no order for these times");
-  CutJudge judge = detail::schedule_judge(layers, rounds, *schedule);
-  judge.over_loads = true;
-  return judge;
+  return std::move(*schedule);
+}
+
+/// The judge takes a pair as long as its parts, which it is on one stream alone.
+bool is_exact(const PipelineSpec& spec, const PipelineSchedule& schedule) {
+  const bool in_pairs = std::ranges::any_of(schedule.devices, [](const auto& row) {
+    return std::ranges::any_of(row, [](const PipelineAction& action) { return action.kind == ActionKind::kPair; });
+  });
+  const auto& streams = spec.layers.front().operators.front().streams;
+  return !in_pairs || std::ranges::all_of(spec.layers, [&](const Layer& layer) {
+    return std::ranges::all_of(layer.operators, [&](const LayerOperator& op) { return op.streams == streams; });
+  });
+}
+
+StageCut cut_for(Expert expert, PipelineSpec& spec, const LayerRow& layers, const StageRounds& rounds,
+                 const Cluster& cluster) {
+  const PipelineSchedule schedule = schedule_of(expert, spec, layers, rounds);
+  CutJudge judge = detail::schedule_judge(layers, rounds, schedule);
+  judge.over_loads = is_exact(spec, schedule);
+  StageCut cut = cut_stages(layers, rounds, judge, kScheduleEffort);
+  take(spec, cut.layers_of_stage);
+  // What people are told is what a simulation of the very pipeline says.
+  const Problem problem = Problem::create(build_pipeline(spec), cluster);
+  const SimulationResult result = simulate(problem, to_order(problem, schedule, PairMode::kAtomic));
+  cut.judged_all = cut.judged_all && cut.judged == result.makespan.value();
+  cut.judged = result.makespan.value();
+  return cut;
 }
 
 }  // namespace
@@ -90,9 +117,8 @@ std::optional<StageCut> cut_pipeline(PipelineSpec& spec, const CutRequest& reque
     take(spec, cut_stages(row, rounds).layers_of_stage);
     return std::nullopt;
   }
-  const CutJudge judge = request.schedule ? judge_of(*request.schedule, spec, row, rounds)
-                                          : dispatch_judge(row, rounds, spec.training.microbatches);
-  const StageCut cut = cut_stages(row, rounds, judge, request.schedule ? kScheduleEffort : kCutEffort);
+  if (request.schedule) return cut_for(*request.schedule, spec, row, rounds, cluster);
+  const StageCut cut = cut_stages(row, rounds, dispatch_judge(row, rounds, spec.training.microbatches), kCutEffort);
   take(spec, cut.layers_of_stage);
   return cut;
 }

@@ -67,8 +67,7 @@ class Planner {
     for (const std::uint32_t chunks : choices) {
       std::vector<ExpertPlan> plans = plans_of(expert, chunks);
       if (plans.empty()) continue;
-      const Schedule& schedule = plans.front().schedule;
-      const std::pair value(choices.size() > 1 && !fits(schedule), schedule.makespan(problem_));
+      const auto value = rank(plans.front().schedule, choices.size() > 1);
       if (least && *least <= value) continue;
       (least ? best : first) = std::move(plans);
       least = value;
@@ -78,6 +77,11 @@ class Planner {
   }
 
  private:
+  /// What fits comes first, then what is short; whether it fits is asked only where there is a choice.
+  [[nodiscard]] std::pair<bool, Duration> rank(const Schedule& schedule, bool is_choice) const {
+    return {is_choice && !fits(schedule), schedule.makespan(problem_)};
+  }
+
   [[nodiscard]] bool fits(const Schedule& schedule) const {
     const PlanStatistics figures = statistics(problem_, schedule);
     for (std::size_t device = 0; device < figures.devices.size(); ++device) {
@@ -141,22 +145,47 @@ class Planner {
     if (schedule->shape == PipelineShape::kLoop && chunks != kFewestChunks) {
       name += " (" + std::to_string(chunks) + (chunks == 1 ? " chunk)" : " chunks)");
     }
-    return simulated(expert, name, *schedule);
+    std::vector<ExpertPlan> best;
+    std::optional<std::pair<bool, Duration>> least;
+    const std::vector<StageLayout> choices = layouts_for(*schedule);
+    for (const StageLayout& layout : choices) {
+      std::vector<ExpertPlan> plans = simulated(expert, name, *schedule, layout);
+      if (plans.empty()) continue;
+      const auto value = rank(plans.front().schedule, choices.size() > 1);
+      if (least && *least <= value) continue;
+      best = std::move(plans);
+      least = value;
+    }
+    return best;
+  }
+
+  /// Where the placement leaves it open, joined as is best under the schedule alone, and evenly: what the judge of a cut
+  /// cannot know, memory and branches, may favour the one or the other.
+  [[nodiscard]] std::vector<StageLayout> layouts_for(const PipelineSchedule& schedule) const {
+    std::vector<StageLayout> result = {layout_};
+    StageLayout& layout = result.front();
+    if (schedule.stages == layout.problem_stages()) return result;
+    if (placed_ && schedule.stages > layout.problem_stages()) {
+      if (schedule.stages - layout.problem_stages() >= schedule.devices.size()) return {};
+      layout.add_empty(schedule.stages);
+    } else if (placed_ && schedule.stages == placed_->layers_of_stage.size()) {
+      layout.join(*placed_);
+    } else if (schedule.stages < layout.problem_stages()) {
+      const StageCut best = detail::cut_for(problem_, layout_, schedule, devices_, hop_);
+      const StageCut even = detail::even_cut(layout_, schedule, devices_);
+      layout.join(best);
+      if (best.layers_of_stage == even.layers_of_stage) return result;
+      result.push_back(layout_);
+      result.back().join(even);
+    } else {
+      return {};
+    }
+    return result;
   }
 
   [[nodiscard]] std::vector<ExpertPlan> simulated(Expert expert, const std::string& name,
-                                                  const PipelineSchedule& schedule) const {
+                                                  const PipelineSchedule& schedule, const StageLayout& layout) const {
     std::vector<ExpertPlan> result;
-    StageLayout layout = layout_;
-    if (placed_ && schedule.stages > layout.problem_stages()) {
-      if (schedule.stages - layout.problem_stages() >= schedule.devices.size()) return result;
-      layout.add_empty(schedule.stages);
-    } else if (placed_ && schedule.stages != layout.problem_stages() &&
-               schedule.stages == placed_->layers_of_stage.size()) {
-      layout.join(*placed_);
-    } else {
-      detail::join_for(problem_, schedule, devices_, hop_, layout);
-    }
     for (const PairMode pairs : {PairMode::kAtomic, PairMode::kSplit}) {
       if (pairs == PairMode::kSplit && !has_pairs(schedule)) continue;
       if (budget_.expired()) return result;
@@ -189,10 +218,15 @@ std::vector<ExpertPlan> expert_plans(const Problem& problem, const Budget& budge
   auto layout = StageLayout::of(problem);
   if (!layout) return result;
   const Planner planner(problem, std::move(*layout), budget);
-  for (const Expert expert : kAllExperts) {
-    if (budget.expired()) break;
-    planner.add(expert, result);
+  // Schedules on loops come in several sizes: last, where time is short.
+  for (const bool on_loops : {false, true}) {
+    for (const Expert expert : kAllExperts) {
+      if (budget.expired()) break;
+      if ((shape_of(expert) == PipelineShape::kLoop) == on_loops) planner.add(expert, result);
+    }
   }
+  const auto place = [](const ExpertPlan& plan) { return std::ranges::find(kAllExperts, plan.expert); };
+  std::ranges::stable_sort(result, {}, place);
   return result;
 }
 

@@ -9,7 +9,14 @@ namespace opweave::detail {
 namespace {
 
 /// Little beside the simulation of the plan for which the stages are joined.
-constexpr CutEffort kJoinEffort = {.search = 300'000, .judge = 1'500'000};
+constexpr CutEffort kJoinEffort = {.search = 150'000, .judge = 600'000};
+
+bool has_one_stream(const Problem& problem) {
+  for (std::size_t task = 1; task < problem.task_count(); ++task) {
+    if (problem.streams(TaskId(task)) != problem.streams(TaskId(0))) return false;
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -50,26 +57,30 @@ StageRounds rounds_of(const Problem& problem, const StageLayout& layout, const P
   if (schedule.shape == PipelineShape::kFree || devices.size() < rows) {
     return opweave::rounds_of(PipelineShape::kLinear, schedule.stages, schedule.stages, {});
   }
-  StageRounds rounds =
-      opweave::rounds_of(schedule.shape, schedule.stages, rows, problem.settings().training);
+  StageRounds rounds = opweave::rounds_of(schedule.shape, schedule.stages, rows, problem.settings().training);
+  if (rounds.stages() != schedule.stages) {
+    return opweave::rounds_of(PipelineShape::kLinear, schedule.stages, schedule.stages, {});
+  }
   rounds.kind_of_device = layout.kinds({devices.begin(), devices.begin() + rows});
   return rounds;
 }
 
-void join_for(const Problem& problem, const PipelineSchedule& schedule, const std::vector<DeviceId>& devices,
-              Duration hop, StageLayout& layout) {
-  if (schedule.stages == layout.problem_stages()) {
-    layout.keep_apart();
-    return;
-  }
+StageCut cut_for(const Problem& problem, const StageLayout& layout, const PipelineSchedule& schedule,
+                 const std::vector<DeviceId>& devices, Duration hop) {
   const StageRounds rounds = rounds_of(problem, layout, schedule, devices);
   const LayerRow row = layout.row(devices, hop);
   CutJudge judge;
-  if (schedule.shape != PipelineShape::kFree) {
+  if (rounds.devices == schedule.devices.size() && schedule.stages < layout.problem_stages()) {
     judge = schedule_judge(row, rounds, schedule);
-    judge.over_loads = true;
+    judge.over_loads = has_one_stream(problem);
   }
-  layout.join(cut_stages(row, rounds, judge, kJoinEffort));
+  return cut_stages(row, rounds, judge, kJoinEffort);
+}
+
+StageCut even_cut(const StageLayout& layout, const PipelineSchedule& schedule, const std::vector<DeviceId>& devices) {
+  StageRounds rounds;
+  rounds.devices = schedule.stages;
+  return cut_stages(layout.row({devices.front()}, {}), rounds);
 }
 
 }  // namespace opweave::detail

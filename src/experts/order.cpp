@@ -174,7 +174,8 @@ ExecutionOrder to_order(const Problem& problem, const PipelineSchedule& schedule
                      std::to_string(layout->problem_stages()));
   }
   const std::vector<DeviceId> devices = detail::used_devices(problem);
-  detail::join_for(problem, schedule, devices, detail::hop_latency(problem, *layout, devices), *layout);
+  const Duration hop = detail::hop_latency(problem, *layout, devices);
+  layout->join(detail::cut_for(problem, *layout, schedule, devices, hop));
   std::string reason;
   auto order = detail::order_of(problem, *layout, schedule, pairs, reason);
   if (!order) throw InputError(where + reason);

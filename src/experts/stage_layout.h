@@ -79,10 +79,15 @@ struct RowPlacement {
 [[nodiscard]] StageRounds rounds_of(const Problem& problem, const StageLayout& layout, const PipelineSchedule& schedule,
                                     const std::vector<DeviceId>& devices);
 
-/// Joins the stages of the problem to those of the schedule, by the cut that is best under it.
+/// The cut that is best under the schedule. Where the operators share one stream the schedule's makespan is known of
+/// every cut and comes first; where they overlap on several, loads do.
 /// \pre schedule.stages <= layout.problem_stages().
-void join_for(const Problem& problem, const PipelineSchedule& schedule, const std::vector<DeviceId>& devices,
-              Duration hop, StageLayout& layout);
+[[nodiscard]] StageCut cut_for(const Problem& problem, const StageLayout& layout, const PipelineSchedule& schedule,
+                               const std::vector<DeviceId>& devices, Duration hop);
+
+/// The cut of least longest stage, wherever the stages lie.
+[[nodiscard]] StageCut even_cut(const StageLayout& layout, const PipelineSchedule& schedule,
+                                const std::vector<DeviceId>& devices);
 
 /// Devices that some operator may use, ascending.
 [[nodiscard]] std::vector<DeviceId> used_devices(const Problem& problem);

@@ -6,6 +6,7 @@
 #include "io/json_reader.h"
 #include "io/settings_json.h"
 #include "opweave/io.h"
+#include "training/overlapped_pair.h"
 
 namespace opweave {
 namespace {
@@ -33,9 +34,20 @@ LayerOperator read_operator(const JsonValue& value, io::NameIndex& names) {
   return op;
 }
 
+/// The layer with the overlap that was measured for a pair of its forward and its backward.
+void hide_forward(const JsonValue& pair, Layer& layer) {
+  const LayerOperator& op = layer.operators.front();
+  if (layer.operators.size() != 1 || !op.forward || (!op.input_gradient && !op.weight_gradient)) {
+    pair.fail("is for a layer of one operator with a forward and a backward: several operators overlap by their streams");
+  }
+  const detail::PairRange range = detail::pair_range(layer);
+  detail::hide_forward(layer, Duration(pair.integer(range.shortest.value(), range.longest.value())));
+}
+
 /// Appends one layer, or `repeat` copies of it named "<name>.<number>"; `prefix` goes before the names.
 void read_layers(const JsonValue& value, const std::string& prefix, io::NameIndex& names, std::vector<Layer>& layers) {
   Layer layer;
+  std::optional<JsonValue> pair;
   std::int64_t repeat = 0;  // 0 = one layer, under its own name
   const auto read_operators = [&layer](const JsonValue& list) {
     io::NameIndex operator_names;
@@ -49,8 +61,9 @@ void read_layers(const JsonValue& value, const std::string& prefix, io::NameInde
               optional("activation_bytes", io::amount_into(layer.activation)),
               optional("activation_until_input_gradient_bytes", io::amount_into(layer.activation_until_input_gradient)),
               optional("weight_gradient_input_bytes", io::amount_into(layer.weight_gradient_input)),
-              optional("output_bytes", io::amount_into(layer.output)));
+              optional("output_bytes", io::amount_into(layer.output)), optional("overlapped_pair_ns", io::keep(pair)));
   if (layer.operators.empty()) value.fail("no operators, expected at least 1");
+  if (pair) hide_forward(*pair, layer);
   layer.name = prefix + layer.name;
   if (repeat == 0) {
     layers.push_back(std::move(layer));

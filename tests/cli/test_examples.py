@@ -57,7 +57,9 @@ def test_compare_experts_lists_every_published_schedule_whatever_the_placement(t
 
     assert [set(rows) for rows in names()] == [{"ZB-V", "V-Half", "V-Min", "DualPipeV", "DualPipeV (split)"}]
     own, others = names("--experts")
-    assert set(others) == {"GPipe", "1F1B", "Interleaved-1F1B", "ZB1P", "ZB-2P", "DualPipe", "DualPipe (split)"}
+    # Where more chunks are better there are two rows of a schedule on loops.
+    assert {name.split(" (4")[0] for name in others} == {"GPipe", "1F1B", "Interleaved-1F1B", "Interleaved-ZB",
+                                                         "Looped-BFS", "ZB1P", "ZB-2P", "DualPipe", "DualPipe (split)"}
     # The published figures of README's table: the same as in the pipelines of these shapes.
     assert others["1F1B"]["makespan_ns"] == 5364360000
     assert others["DualPipe"]["makespan_ns"] == 3551760000

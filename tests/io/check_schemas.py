@@ -58,6 +58,9 @@ BEYOND_SCHEMAS = {
         "component_twice",
         "layer_twice",
         "operator_twice",
+        "pair_longer_than_its_parts",
+        "pair_of_two_operators",
+        "pair_shorter_than_its_backward",
         "replicas_above_microbatches",
     },
     "plan": {

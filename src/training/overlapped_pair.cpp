@@ -1,0 +1,32 @@
+#include "training/overlapped_pair.h"
+
+#include <algorithm>
+
+namespace opweave::detail {
+namespace {
+
+constexpr const char* kStream = "forward";
+
+Duration backward(const LayerOperator& op) {
+  return op.input_gradient.value_or(Duration()) + op.weight_gradient.value_or(Duration());
+}
+
+}  // namespace
+
+PairRange pair_range(const Layer& layer) {
+  const LayerOperator& op = layer.operators.front();
+  return {std::max(*op.forward, backward(op)), *op.forward + backward(op)};
+}
+
+void hide_forward(Layer& layer, Duration pair) {
+  const LayerOperator whole = layer.operators.front();
+  const Duration hidden = pair_range(layer).longest - pair;
+  LayerOperator first{whole.name + ".hidden", whole.kind, {kStream}, hidden, {}, {}};
+  LayerOperator second{whole.name + ".exposed", whole.kind, whole.streams, *whole.forward - hidden, {}, {}};
+  second.streams.emplace_back(kStream);
+  LayerOperator rest = whole;
+  rest.forward.reset();
+  layer.operators = {std::move(first), std::move(second), std::move(rest)};
+}
+
+}  // namespace opweave::detail
