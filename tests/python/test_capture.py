@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (requirement
 
 import models  # noqa: E402
 import opweave  # noqa: E402
+from opweave.capture.segments import block_names  # noqa: E402
 from opweave.capture.step import graph_of, read_step  # noqa: E402
 from torch import nn  # noqa: E402
 
@@ -142,6 +143,73 @@ def test_repeated_blocks_are_recognised():
     ]
     stages = {op["layer"]: op["stage"] for op in captured("language", "block").operators if "layer" in op}
     assert stages["blocks.1"] == stages["blocks.0"] + 1
+
+
+class Holding(nn.Module):
+    """A module with lists by name, and a parameter of its own."""
+
+    def __init__(self, **lists):
+        super().__init__()
+        self.own = nn.Parameter(torch.zeros(len(lists)))
+        for name, modules in lists.items():
+            setattr(self, name, nn.ModuleList(modules))
+
+
+def linears(*widths):
+    return [nn.Linear(width, width) for width in widths]
+
+
+@pytest.mark.parametrize(
+    ("model", "blocks"),
+    [
+        # Stages of different width, as in Swin and ConvNeXt: their blocks are repeated, they are not.
+        (
+            Holding(stages=[Holding(blocks=linears(4, 4)), Holding(blocks=linears(8, 8, 8))]),
+            [f"stages.0.blocks.{i}" for i in range(2)] + [f"stages.1.blocks.{i}" for i in range(3)],
+        ),
+        # Lists of lists, as in Segformer.
+        (
+            nn.ModuleList([nn.ModuleList(linears(4, 4)), nn.ModuleList(linears(8, 8))]),
+            ["0.0", "0.1", "1.0", "1.1"],
+        ),
+        # The first layer is dense, the second a mixture of experts, as in DeepSeek: layers all the same.
+        (Holding(layers=[Holding(), Holding(experts=linears(4, 4))]), ["layers.0", "layers.1"]),
+        # One layer has a parameter more, and all have parts of different classes, as in T5.
+        (
+            Holding(
+                layers=[
+                    Holding(parts=[nn.Linear(4, 4), nn.LayerNorm(4)]),
+                    Holding(parts=[nn.Linear(4, 4), nn.LayerNorm(8)]),
+                ]
+            ),
+            ["layers.0", "layers.1"],
+        ),
+        # Equal layers with equal experts.
+        (Holding(layers=[Holding(experts=linears(4, 4)), Holding(experts=linears(4, 4))]), ["layers.0", "layers.1"]),
+    ],
+    ids=["stages", "lists", "dense and experts", "parts", "experts"],
+)
+def test_blocks_are_what_is_repeated(model, blocks):
+    assert block_names(model) == blocks
+
+
+# Width 8, 2 x 3 tokens: a layer multiplies by 4 x 8 rows of 8 for the inputs and as many for the state.
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3)])
+def test_recurrent_layers_are_segments(kind, gates):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.recurrent = kind(8, 8, num_layers=2, batch_first=True)
+
+        def forward(self, x):
+            return self.recurrent(x)[0]
+
+    graph = opweave.capture(Recurrent(), (torch.zeros(2, 3, 8),), loss=torch.sum, granularity="block")
+    flops = {op["name"]: op.get("flops", 0) for op in graph.operators if op["phase"] == "F"}
+    layer = 2 * (2 * 3) * 8 * 8 * gates * 2
+    assert flops == {"recurrent.l0.F": layer, "recurrent.l1.F": layer, "loss.F": 0}
+    parameters = next(op["parameters"] for op in graph.operators if op["name"] == "recurrent.l1.O")
+    assert sorted(parameters) == [f"recurrent.{name}_l1" for name in ("bias_hh", "bias_ih", "weight_hh", "weight_ih")]
 
 
 def test_two_towers_do_not_wait_for_each_other():
@@ -550,6 +618,19 @@ def hugging_face(name):
     config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=32)
     inputs = {"input_ids": models.ids(), "pixel_values": models.pictures(), "return_loss": True}
     return lambda: transformers.CLIPModel(config), inputs
+
+
+# Experts in fp32 are one custom operator whose backward gives both gradients: two products of the size of the forward one.
+def test_gradients_of_experts_in_fp32_are_two_calls():
+    model, inputs = hugging_face("mixtral")
+    graph = opweave.capture(model, inputs, loss=lambda output: output.loss)
+    grouped = {"F": [], "I": [], "W": [], "B": []}
+    for op in graph.operators:
+        if "grouped_mm" in op["kind"]:
+            grouped[op["phase"]].append(op["flops"])
+    assert grouped["B"] == []
+    assert len(grouped["F"]) == 4  # gate and up in one, down; in each of 2 layers
+    assert sorted(grouped["F"]) == sorted(grouped["I"]) == sorted(grouped["W"])
 
 
 @pytest.mark.parametrize("name", ["llama", "mixtral", "clip"])

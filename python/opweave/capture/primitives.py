@@ -112,12 +112,15 @@ class _Reader:
         if not flop_formulas.counted(kind, node.target):
             self.result.uncounted[kind] = self.result.uncounted.get(kind, 0) + 1
         if phase == "B" and kind == "aten.convolution_backward":
-            self.add_convolution_backward(node, kind, results)
+            self.add_convolution_backward(node, results)
+            return
+        if phase == "B" and kind == "transformers.grouped_mm_fallback_backward":
+            self.add_grouped_backward(node, results)
             return
         updated = self.phases.updated_parameters(node)
-        self.append(node, node.name, phase, node.all_input_nodes, results, updated, self.call_of(node, kind, node.args))
+        self.append(node, node.name, phase, node.all_input_nodes, results, updated, self.call_of(node, node.args))
 
-    def add_convolution_backward(self, node: Node, kind: str, results: list[Node]) -> None:
+    def add_convolution_backward(self, node: Node, results: list[Node]) -> None:
         """Two calls, as its mask of wanted outputs allows: the gradient of the input, then those of the weights."""
         gradient, source, weight = (argument for argument in node.args[:3] if isinstance(argument, Node))
         inputs = [result for result in results if result.args[1] == 0]
@@ -128,7 +131,31 @@ class _Reader:
             (f"{node.name}_input", "I", [gradient, weight], inputs, [], [True, False, False]),
             (node.name, "W", [gradient, source], weights, self.phases.updated_parameters(node), [False, *mask[1:]]),
         ):
-            self.append(node, name, phase, sources, made, updated, self.call_of(node, kind, (*rest, wanted)))
+            self.append(node, name, phase, sources, made, updated, self.call_of(node, (*rest, wanted)))
+
+    def add_grouped_backward(self, node: Node, results: list[Node]) -> None:
+        """Two grouped products, as its formula has them: gradient x weights, and inputs x gradient."""
+        rows, weight, offsets, gradient = (argument for argument in node.args if isinstance(argument, Node))
+        inputs = [result for result in results if result.args[1] == 0]
+        weights = [result for result in results if result.args[1] != 0]
+        updated = self.phases.updated_parameters(node)
+        for name, phase, made, target, factors, learned in (
+            (
+                f"{node.name}_input",
+                "I",
+                inputs,
+                torch.ops.transformers.grouped_mm_fallback.default,
+                (gradient, weight),
+                [],
+            ),
+            (node.name, "W", weights, torch.ops.aten._grouped_mm.default, (rows, gradient), updated),
+        ):
+            left, right = (factor.meta["val"] for factor in factors)
+            described = (left, right.mT) if phase == "I" else (left.mT, right)
+            if not made:
+                continue
+            call = self.call(node, target, (*described, offsets), {}, made[0].meta["val"])
+            self.append(node, name, phase, [*factors, offsets], made, learned, call)
 
     def append(
         self,
@@ -182,7 +209,12 @@ class _Reader:
         expression = symbolic.expr
         return int(expression.subs(dict.fromkeys(expression.free_symbols, self.assumed_size)))
 
-    def call_of(self, node: Node, kind: str, arguments: tuple[Any, ...]) -> Call:
+    def call_of(self, node: Node, arguments: tuple[Any, ...]) -> Call:
+        return self.call(node, node.target, arguments, node.kwargs, node.meta["val"])
+
+    def call(self, node: Node, target: Any, arguments: Any, keywords: Any, result: Any) -> Call:
+        """A call with these arguments, nodes or tensors, that stands for *node* or a part of it."""
+
         def spec(value: torch.Tensor) -> TensorSpec:
             shape = tuple(self.count(size, node) for size in value.shape)
             stride = tuple(self.count(step, node) for step in value.stride())
@@ -193,9 +225,8 @@ class _Reader:
             values = tree_map_only(torch.Tensor, spec, values)
             return tree_map_only(torch.SymInt, lambda size: self.count(size, node), values)
 
-        args, kwargs = described(arguments), described(node.kwargs)
-        output = described(node.meta["val"])
-        return Call.create(node.target, kind, args, dict(kwargs), output)
+        kind = flop_formulas.kind_of(target)
+        return Call.create(target, kind, described(arguments), dict(described(keywords)), described(result))
 
 
 def signatures(calls: Iterable[Primitive], key: Callable[[Primitive], Any]) -> dict[Any, tuple[str, ...]]:

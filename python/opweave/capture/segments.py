@@ -8,6 +8,7 @@ the forward call that they belong to, in opposite order.
 from __future__ import annotations
 
 import bisect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,16 +39,43 @@ class Segments:
 
 
 def block_names(model: nn.Module) -> list[str]:
-    """Outermost modules that are repeated: children of a list or sequence with two or more of one class."""
+    """Modules that are repeated: children of a list or sequence with two or more of one class.
+
+    The outermost ones, but not the stages that vision models group them in: children of which no two have parameters of
+    the same shapes, and each of which is or holds a list of modules of one class.
+    """
     blocks: list[str] = []
-    for name, module in model.named_modules():
-        if not isinstance(module, (nn.ModuleList, nn.Sequential)) or any(_inside(name, block) for block in blocks):
-            continue
-        children = [child for child in module.named_children() if next(child[1].parameters(), None) is not None]
-        for child_name, child in children:
-            if sum(type(other) is type(child) for _, other in children) > 1:
-                blocks.append(f"{name}.{child_name}" if name else child_name)
+    waiting = [("", model)]
+    while waiting:
+        name, module = waiting.pop()
+        children = [(f"{name}.{key}" if name else key, child) for key, child in module.named_children()]
+        if isinstance(module, _LISTS):
+            learning = [(path, child) for path, child in children if next(child.parameters(), None) is not None]
+            repeated = [child for child in learning if sum(type(other) is type(child[1]) for _, other in learning) > 1]
+            if repeated and not _are_stages([child for _, child in repeated]):
+                blocks += [path for path, _ in repeated]
+                children = [child for child in children if child not in repeated]
+        waiting += reversed(children)
     return blocks
+
+
+_LISTS = (nn.ModuleList, nn.Sequential)
+
+
+def _are_stages(modules: list[nn.Module]) -> bool:
+    shapes = [tuple((name, parameter.shape) for name, parameter in module.named_parameters()) for module in modules]
+    if len(set(shapes)) < len(shapes):
+        return False
+    return all(isinstance(module, nn.ModuleList) or _holds_equals(module) for module in modules)
+
+
+def _holds_equals(module: nn.Module) -> bool:
+    """Some list in it has modules of one class alone."""
+    for part in module.modules():
+        learning = [child for child in part.children() if next(child.parameters(), None) is not None]
+        if isinstance(part, _LISTS) and learning and len({type(child) for child in learning}) == 1:
+            return True
+    return False
 
 
 def _inside(path: str, module: str) -> bool:
@@ -72,8 +100,27 @@ def by_block(primitives: Primitives, model: nn.Module) -> Segments:
         # Calls of the model itself, between its modules, and modules without parameters belong to what is before them.
         return "" if call.path in parents else call.path
 
-    with_parameters = {label(call) for call in primitives.calls if call.phase == "F" and call.parameters}
-    return _cut(primitives, lambda call: label(call) if label(call) in with_parameters else "")
+    labels = {call.name: label(call) for call in primitives.calls if call.phase == "F"}
+    labels |= _recurrent_layers(primitives, model)
+    with_parameters = {labels[call.name] for call in primitives.calls if call.phase == "F" and call.parameters}
+    return _cut(primitives, lambda call: labels[call.name] if labels[call.name] in with_parameters else "")
+
+
+def _recurrent_layers(primitives: Primitives, model: nn.Module) -> dict[str, str]:
+    """The layer ("lstm.l1") of every forward call of an LSTM, GRU or RNN, whose layers are no modules.
+
+    One layer runs after the other; the names of parameters tell which ("weight_ih_l1").
+    """
+    recurrent = {name for name, module in model.named_modules() if isinstance(module, nn.RNNBase)}
+    found: dict[str, str] = {}
+    number = dict.fromkeys(recurrent, "0")
+    for call in primitives.calls:
+        if call.phase == "F" and call.path in recurrent:
+            for parameter in call.parameters:
+                match = re.search(r"_l(\d+)", parameter.removeprefix(call.path))
+                number[call.path] = match.group(1) if match else number[call.path]
+            found[call.name] = f"{call.path}.l{number[call.path]}" if call.path else f"l{number['']}"
+    return found
 
 
 def _cut(primitives: Primitives, label_of: Callable[[Primitive], str]) -> Segments:

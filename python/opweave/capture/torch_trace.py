@@ -109,6 +109,12 @@ def trace(
     def fakes(mode: type[FakeTensorMode]) -> _Fakes:
         return _Fakes(mode(shape_env=ShapeEnv(), allow_non_fake_inputs=True), model, args, kwargs, loss)
 
+    with torch.backends.mkldnn.flags(enabled=False):  # its LSTM is one call of unknown flops
+        return _traced(fakes)
+
+
+def _traced(fakes: Callable[[type[FakeTensorMode]], _Fakes]) -> Joint:
+    """The ladder: with dynamo, without it, with the values of integers, else an error."""
     plain = fakes(FakeTensorMode)
     try:
         with quiet():

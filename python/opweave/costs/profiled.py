@@ -16,6 +16,7 @@ from opweave.costs.profile_file import Key, read_profile
 from opweave.errors import InputError
 from opweave.graph import Graph
 
+
 def profiled(
     graph: Graph,
     trace: str | os.PathLike[str],
