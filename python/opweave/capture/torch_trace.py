@@ -109,7 +109,7 @@ def trace(
     def fakes(mode: type[FakeTensorMode]) -> _Fakes:
         return _Fakes(mode(shape_env=ShapeEnv(), allow_non_fake_inputs=True), model, args, kwargs, loss)
 
-    with torch.backends.mkldnn.flags(enabled=False):  # its LSTM is one call of unknown flops
+    with _without_onednn():
         return _traced(fakes)
 
 
@@ -203,6 +203,17 @@ def _refusing_checkpoints(reason: str) -> Iterator[None]:
         yield
     finally:
         torch.utils.checkpoint._checkpoint_without_reentrant_generator = original
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """The LSTM of oneDNN is one call of unknown flops; without it, a layer is products that are counted."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
 
 
 @contextmanager
