@@ -29,11 +29,18 @@ struct Settings {
   std::optional<std::uint32_t> replicas;
   std::optional<std::string> contention;
   std::optional<std::int64_t> memory_limit_bytes;
+  std::optional<std::string> blocks;
 };
 
 Contention parse_contention(const std::string& text) {
   if (const auto contention = contention_from_string(text)) return *contention;
   throw InputError("contention: value is \"" + text + "\", expected none, endpoint or link");
+}
+
+Blocks parse_blocks(const std::string& text) {
+  const auto blocks = blocks_from_string(text);
+  if (blocks && *blocks != Blocks::kNone) return *blocks;
+  throw InputError("blocks: value is \"" + text + "\", expected stage or layer");
 }
 
 Problem make_problem(const ComputationGraph& graph, const Cluster& cluster, const Settings& replacements) {
@@ -44,6 +51,7 @@ Problem make_problem(const ComputationGraph& graph, const Cluster& cluster, cons
   if (replacements.replicas) settings.training.replicas = *replacements.replicas;
   if (replacements.contention) settings.contention = parse_contention(*replacements.contention);
   if (replacements.memory_limit_bytes) settings.memory_limit = Bytes(*replacements.memory_limit_bytes);
+  if (replacements.blocks) settings.blocks = parse_blocks(*replacements.blocks);
   return Problem::create(graph, cluster, settings);
 }
 
@@ -251,11 +259,13 @@ NB_MODULE(_core, m) {
       .def(
           "__init__",
           [](Settings* self, std::optional<std::uint32_t> microbatches, std::optional<std::uint32_t> replicas,
-             std::optional<std::string> contention, std::optional<std::int64_t> memory_limit_bytes) {
-            new (self) Settings{microbatches, replicas, std::move(contention), memory_limit_bytes};
+             std::optional<std::string> contention, std::optional<std::int64_t> memory_limit_bytes,
+             std::optional<std::string> blocks) {
+            new (self)
+                Settings{microbatches, replicas, std::move(contention), memory_limit_bytes, std::move(blocks)};
           },
           "microbatches"_a = nb::none(), "replicas"_a = nb::none(), "contention"_a = nb::none(),
-          "memory_limit_bytes"_a = nb::none());
+          "memory_limit_bytes"_a = nb::none(), "blocks"_a = nb::none());
 
   m.def(
       "parse_graph", [](const std::string& json, const std::string& source) { return parse_graph(json, source); },

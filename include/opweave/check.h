@@ -12,7 +12,7 @@
 
 namespace opweave {
 
-/// The rules of docs/concepts.md, by number, and one for the plan's statements about itself.
+/// The rules of docs/concepts.md, by number, one for the plan's statements about itself, and one for blocks.
 enum class Rule : std::uint8_t {
   kOnce = 1,       ///< every instance exactly once, in an allowed mode, for exactly its duration
   kStream = 2,     ///< a stream runs one operator at a time
@@ -22,8 +22,9 @@ enum class Rule : std::uint8_t {
   kPlacement = 6,  ///< colocation, anti-colocation, replicas, pinned devices
   // Rule 7 only permits (zero durations, zero bytes are legal), so nothing can break it.
   kFigures = 8,  ///< what the plan states about itself (makespan, bounds, status, statistics) is true
+  kBlocks = 9,   ///< where the settings ask for blocks: their pieces run like single operators
 };
-/// "once", "stream", "presence", "transfer", "memory", "placement", "figures".
+/// "once", "stream", "presence", "transfer", "memory", "placement", "figures", "blocks".
 [[nodiscard]] std::string_view to_string(Rule rule);
 
 /// One broken rule, with the values.

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "opweave/blocks.h"
 #include "opweave/cluster.h"
 #include "opweave/graph.h"
 #include "opweave/id.h"
@@ -21,6 +22,7 @@ struct ProblemSettings {
   Training training;
   Contention contention = Contention::kNone;
   std::optional<Bytes> memory_limit;  ///< replaces the capacity of every device
+  Blocks blocks = Blocks::kNone;      ///< what runs in one piece (docs/blocks.md)
   bool operator==(const ProblemSettings&) const = default;
 };
 

@@ -74,7 +74,8 @@ struct SimulationResult {
 [[nodiscard]] SimulationResult simulate(const Problem& problem, const ExecutionOrder& order,
                                         const SimulationOptions& options = {});
 
-/// The order that a schedule prescribes: tasks of each device by start (ties by id), one block each.
+/// The order that a schedule prescribes: tasks of each device by start (ties by id), one block each; where the settings
+/// of the problem ask for blocks (docs/blocks.md), the tasks of a piece together.
 /// Without contention, and where the schedule is valid, simulating it starts and ends nothing later
 /// than the schedule does.
 [[nodiscard]] ExecutionOrder execution_order(const Problem& problem, const Schedule& schedule);

@@ -31,6 +31,7 @@ class Settings:
         replicas: int | None = None,
         contention: str | None = None,
         memory_limit_bytes: int | None = None,
+        blocks: str | None = None,
     ) -> None: ...
 
 class Progress:

@@ -30,11 +30,15 @@ class Progress:
 
 
 def settings(
-    microbatches: int | None, replicas: int | None, contention: str | None, memory_limit: Amount | None
+    microbatches: int | None,
+    replicas: int | None,
+    contention: str | None,
+    memory_limit: Amount | None,
+    blocks: str | None = None,
 ) -> _core.Settings:
     """Replacements for what graph and cluster say; None keeps that."""
     limit = None if memory_limit is None else to_bytes(memory_limit, "memory_limit")
-    return _core.Settings(microbatches, replicas, contention, limit)
+    return _core.Settings(microbatches, replicas, contention, limit, blocks)
 
 
 def plan(
@@ -49,6 +53,7 @@ def plan(
     replicas: int | None = None,
     contention: str | None = None,
     memory_limit: Amount | None = None,
+    blocks: str | None = None,
     method: str = "auto",
     objectives: str | Sequence[str] = "makespan",
     deadline_ns: int | None = None,
@@ -69,6 +74,8 @@ def plan(
         threads: Of the search; None takes all cores.
         microbatches, replicas, contention, memory_limit: Replace what graph and cluster say. *memory_limit* is the
             capacity of every device in bytes or as a text such as "80GiB".
+        blocks: "stage" or "layer": F, I and W of each run in one piece per microbatch, on one device, as the exports of
+            `opweave.export` need it (docs/blocks.md). None lets every operator run for itself.
         method: "auto" puts everything to work; "heuristic" no solver; "mip-disjunctive", "mip-time-indexed" and "cp"
             one complete formulation alone.
         objectives: In order of importance, as a list or separated by commas: "makespan", "period", "peak-memory",
@@ -93,7 +100,7 @@ def plan(
             raise _core.InputError(f"{name}: value is {limit}, expected a number from 0")
     if threads is not None and threads < 1:
         raise _core.InputError(f"threads: value is {threads}, expected an integer from 1")
-    replacements = settings(microbatches, replicas, contention, memory_limit)
+    replacements = settings(microbatches, replicas, contention, memory_limit, blocks)
     graph = with_default_durations(graph, cluster)
     search = _core.Search(
         graph._core,

@@ -29,7 +29,7 @@ class Violation:
     """A rule that a plan breaks."""
 
     rule: str
-    """once, stream, presence, transfer, memory, placement or figures (docs/concepts.md)."""
+    """once, stream, presence, transfer, memory, placement, figures or blocks (docs/concepts.md)."""
     message: str
 
 

@@ -23,6 +23,8 @@ std::string_view to_string(Rule rule) {
       return "placement";
     case Rule::kFigures:
       return "figures";
+    case Rule::kBlocks:
+      return "blocks";
   }
   throw InternalError("unknown rule");
 }
@@ -41,6 +43,7 @@ std::vector<Violation> check(const ComputationGraph& graph, const Cluster& clust
     const std::vector<checking::MemoryUse> memory = checking::check_memory(reading, holds, findings);
     checking::check_placement(reading, findings);
     checking::check_figures(reading, routes, memory, findings);
+    checking::check_blocks(reading, findings);
   }
   return findings.take();
 }

@@ -52,6 +52,9 @@ void check_placement(const Reading& reading, Findings& findings);
 void check_figures(const Reading& reading, const Routes& routes, const std::vector<MemoryUse>& memory,
                    Findings& findings);
 
+/// Pieces of blocks, where the plan's settings ask for them.
+void check_blocks(const Reading& reading, Findings& findings);
+
 /// Each pair of a parameter and a device on which an operator runs that reads it, once, by parameter.
 struct Home {
   ParameterId parameter;

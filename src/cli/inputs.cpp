@@ -44,6 +44,11 @@ void SettingOptions::add_to(CLI::App& command) {
   command.add_option("--memory-limit", memory_limit, "capacity of every device, e.g. 80GiB");
 }
 
+void SettingOptions::add_blocks_to(CLI::App& command) {
+  command.add_option("--blocks", blocks,
+                     "stage or layer: F, I and W of each run as one piece per microbatch, as exports need it");
+}
+
 ProblemSettings SettingOptions::apply(ProblemSettings settings) const {
   if (contention) settings.contention = parse_contention(*contention);
   // A binding of microbatches to replicas is for the numbers that its author had in mind.
@@ -51,6 +56,7 @@ ProblemSettings SettingOptions::apply(ProblemSettings settings) const {
   if (microbatches) settings.training.microbatches = *microbatches;
   if (replicas) settings.training.replicas = *replicas;
   if (memory_limit) settings.memory_limit = naming("--memory-limit", [this] { return parse_bytes(*memory_limit); });
+  if (blocks) settings.blocks = parse_blocks(*blocks);
   return settings;
 }
 
@@ -72,6 +78,12 @@ ChannelModel parse_channels(const std::string& text) {
   throw InputError(fmt::format(
       "--channels: value is \"{}\", expected free, in-order, or rendezvous- or buffered- with rank, pair or direction",
       text));
+}
+
+Blocks parse_blocks(const std::string& text) {
+  const auto blocks = blocks_from_string(text);
+  if (blocks && *blocks != Blocks::kNone) return *blocks;
+  throw InputError(fmt::format("--blocks: value is \"{}\", expected stage or layer", text));
 }
 
 Method parse_method(const std::string& text) {

@@ -31,8 +31,11 @@ struct SettingOptions {
   std::optional<std::uint32_t> microbatches;
   std::optional<std::uint32_t> replicas;
   std::optional<std::string> memory_limit;
+  std::optional<std::string> blocks;
 
   void add_to(CLI::App& command);
+  /// The option --blocks, for commands that plan.
+  void add_blocks_to(CLI::App& command);
   /// The authors' settings with the replacements.
   [[nodiscard]] ProblemSettings apply(ProblemSettings settings) const;
 };
@@ -42,6 +45,8 @@ struct SettingOptions {
 [[nodiscard]] Contention parse_contention(const std::string& text);
 /// Value of the option --channels.
 [[nodiscard]] ChannelModel parse_channels(const std::string& text);
+/// Value of the option --blocks.
+[[nodiscard]] Blocks parse_blocks(const std::string& text);
 /// Value of the option --method.
 [[nodiscard]] Method parse_method(const std::string& text);
 /// The schedule of a plan file, which must be valid for this problem whatever the plan's own settings say.

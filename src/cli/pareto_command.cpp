@@ -126,6 +126,7 @@ void add_pareto(CLI::App& app, Action& action) {
   command->add_option("--threads", options->threads, "threads of the search [all cores]")->check(whole<unsigned>(1));
   command->add_option("--method", options->method, "as of `opweave plan`")->capture_default_str();
   options->settings.add_to(*command);
+  options->settings.add_blocks_to(*command);
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }
 

@@ -69,7 +69,9 @@ void write(const Options& options, const Problem& problem, Plan plan) {
   }
   if (!options.trace.empty()) write_file(options.trace, perfetto_trace(problem, plan));
   if (options.output.empty()) return;
-  print(fmt::format("{} plan: {}\n", to_string(plan.status), figures(plan)));
+  const Blocks blocks = plan.settings.blocks;
+  const std::string pieces = blocks == Blocks::kNone ? "" : fmt::format(" in pieces by {}", to_string(blocks));
+  print(fmt::format("{} plan{}: {}\n", to_string(plan.status), pieces, figures(plan)));
   print_objectives(plan);
 }
 
@@ -102,6 +104,10 @@ ExitCode run(const Options& options) {
   const double seconds_to_load = budget.elapsed();
   if (!options.warm_start.empty()) planner.warm_start = load_warm_start(options.warm_start, problem);
 
+  if (options.settings.blocks && !(options.write_model.empty() && options.read_solution.empty())) {
+    throw InputError("--blocks: the integer program of a file has no pieces, expected no --write-model and no "
+                     "--read-solution beside it");
+  }
   if (!options.write_model.empty()) {
     const std::string refusal = write_model_file(problem, planner, options.write_model);
     if (refusal.empty()) return ExitCode::kDone;
@@ -145,6 +151,7 @@ void add_plan(CLI::App& app, Action& action) {
       "  opweave plan graph.json cluster.json -o plan.json\n"
       "  opweave plan graph.json cluster.json -o plan.json --report report.html --time-limit 10\n"
       "  opweave plan graph.json cluster.json --work-limit 1000 --seed 7 > plan.json   # repeatable to the byte\n"
+      "  opweave plan graph.json cluster.json --blocks stage -o plan.json   # for PyTorch and torchtitan\n"
       "  opweave plan graph.json cluster.json --objective peak-memory,makespan --deadline 3.4s -o plan.json\n"
       "  opweave plan graph.json cluster.json --method mip --write-model model.mps\n"
       "  gurobi_cl ResultFile=model.sol model.mps\n"
@@ -183,6 +190,7 @@ void add_plan(CLI::App& app, Action& action) {
       "plan from another solver's answer (lines \"name value\") to the model written with the same files "
       "and options");
   options->settings.add_to(*command);
+  options->settings.add_blocks_to(*command);
   command->callback([options, command, &action] {
     // What the plan does not depend on. Threads matter where the clock ends the search.
     std::vector<std::string> unsaid = {"--output", "--report", "--trace"};

@@ -42,7 +42,7 @@ void require_no_overflow(const detail::ProblemData& data) {
 }  // namespace
 
 ProblemSettings default_settings(const ComputationGraph& graph, const Cluster& cluster) {
-  return {graph.training(), cluster.contention(), std::nullopt};
+  return {graph.training(), cluster.contention(), std::nullopt, Blocks::kNone};
 }
 
 Problem Problem::create(ComputationGraph graph, Cluster cluster, ProblemSettings settings) {

@@ -82,7 +82,12 @@ class PlanReader {
     read_object(
         value, optional("training", [&](const JsonValue& v) { settings.training = io::read_training(v); }),
         optional("contention", [&](const JsonValue& v) { settings.contention = io::read_contention(v); }),
-        optional("memory_limit_bytes", [&](const JsonValue& v) { settings.memory_limit = Bytes(v.integer()); }));
+        optional("memory_limit_bytes", [&](const JsonValue& v) { settings.memory_limit = Bytes(v.integer()); }),
+        optional("blocks", [&](const JsonValue& v) {
+          const auto blocks = blocks_from_string(v.text());
+          if (!blocks || *blocks == Blocks::kNone) v.reject("\"stage\" or \"layer\"");
+          settings.blocks = *blocks;
+        }));
     return settings;
   }
 

@@ -45,6 +45,7 @@ class PlanWriter {
     io::write_training(json_, settings.training);
     if (settings.contention != Contention::kNone) json_.member("contention", to_string(settings.contention));
     if (settings.memory_limit) json_.member("memory_limit_bytes", settings.memory_limit->value());
+    if (settings.blocks != Blocks::kNone) json_.member("blocks", to_string(settings.blocks));
     json_.close_object();
   }
 

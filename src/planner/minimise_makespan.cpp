@@ -13,6 +13,7 @@
 #include "planner/construct.h"
 #include "planner/improve.h"
 #include "planner/incumbent.h"
+#include "planner/minimise_in_blocks.h"
 #include "planner/periodic_plans.h"
 
 namespace opweave {
@@ -205,6 +206,7 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
 
 Finding minimise_makespan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
                           std::optional<Duration> target) {
+  if (problem.settings().blocks != Blocks::kNone) return minimise_in_blocks(problem, budget, options, target);
   std::atomic<bool> is_reached = false;
   const Budget own = target ? budget.until(&is_reached) : budget;
   const auto on_progress = [&](const Progress& progress) {

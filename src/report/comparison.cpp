@@ -7,6 +7,7 @@
 #include "opweave/bounds.h"
 #include "opweave/experts.h"
 #include "opweave/pipeline.h"
+#include "planner/block_problem.h"
 #include "report/format.h"
 
 namespace opweave {
@@ -42,13 +43,21 @@ ComparedSchedule compared(const Problem& problem, std::string name, const PlanSt
 
 }  // namespace
 
+std::vector<ExpertPlan> published_schedules(const Problem& problem) {
+  if (problem.settings().blocks == Blocks::kNone) return expert_plans(problem);
+  const BlockProblem blocks(problem, {});
+  std::vector<ExpertPlan> plans = expert_plans(blocks.problem());
+  for (ExpertPlan& expert : plans) expert.schedule = blocks.expand(expert.schedule);
+  return plans;
+}
+
 Comparison compare_schedules(const Problem& problem, const Plan* plan) {
   Comparison comparison;
   comparison.problem = problem.graph().name();
   const std::vector<LowerBound> bounds =
       plan != nullptr && !plan->bounds.empty() ? plan->bounds : lower_bounds(problem);
   comparison.bound = bounds.front();
-  for (const ExpertPlan& expert : expert_plans(problem)) {
+  for (const ExpertPlan& expert : published_schedules(problem)) {
     comparison.schedules.push_back(
         compared(problem, expert.name, statistics(problem, expert.schedule), comparison.bound));
   }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "opweave/experts.h"
 #include "opweave/plan.h"
 #include "opweave/problem.h"
 #include "opweave/report.h"
@@ -26,6 +27,9 @@ struct Comparison {
   LowerBound bound;
   std::vector<ComparedSchedule> schedules;  ///< longest makespan first, the plan last
 };
+
+/// The published schedules that apply; where the problem asks for blocks (docs/blocks.md), in pieces as well.
+[[nodiscard]] std::vector<ExpertPlan> published_schedules(const Problem& problem);
 
 /// Simulates the experts on the problem. The bound is the plan's best, or computed where there is no plan.
 [[nodiscard]] Comparison compare_schedules(const Problem& problem, const Plan* plan);

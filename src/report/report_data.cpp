@@ -10,6 +10,7 @@
 
 #include "opweave/experts.h"
 #include "opweave/explain.h"
+#include "report/comparison.h"
 
 namespace opweave {
 namespace {
@@ -240,7 +241,7 @@ Json beside_json(const Problem& problem, const Plan& plan, const std::vector<Com
   Json rows = Json::array();
   Duration until;
   if (problem.cluster().device_count() <= kMostDevices && !comparison.empty()) {
-    const std::vector<ExpertPlan> experts = expert_plans(problem);
+    const std::vector<ExpertPlan> experts = published_schedules(problem);
     for (const ComparisonRow& row : comparison) until = std::max(until, row.makespan);
     for (const ComparisonRow& row : comparison) {
       const auto expert = std::ranges::find(experts, row.name, &ExpertPlan::name);
@@ -301,12 +302,14 @@ Json devices_json(const Problem& problem, const Plan& plan, const Explained& exp
 }
 
 Json settings_json(const ProblemSettings& settings) {
-  return {{"microbatches", settings.training.microbatches},
-          {"replicas", settings.training.replicas},
-          {"gradient_bytes_per_weight_byte", settings.training.gradient_bytes_per_weight_byte},
-          {"optimizer_bytes_per_weight_byte", settings.training.optimizer_bytes_per_weight_byte},
-          {"contention", to_string(settings.contention)},
-          {"memory_limit", value_or_null(settings.memory_limit)}};
+  Json json = {{"microbatches", settings.training.microbatches},
+               {"replicas", settings.training.replicas},
+               {"gradient_bytes_per_weight_byte", settings.training.gradient_bytes_per_weight_byte},
+               {"optimizer_bytes_per_weight_byte", settings.training.optimizer_bytes_per_weight_byte},
+               {"contention", to_string(settings.contention)},
+               {"memory_limit", value_or_null(settings.memory_limit)}};
+  if (settings.blocks != Blocks::kNone) json["blocks"] = to_string(settings.blocks);
+  return json;
 }
 
 Json statistics_json(const PlanStatistics& statistics) {

@@ -115,6 +115,37 @@ def test_settings_can_be_replaced(small):
     assert len(plan["tasks"]) == 8 * 5 * 3
 
 
+def test_blocks_run_in_pieces_and_the_plan_is_held_to_it(small):
+    printed = succeeds("plan", *small.inputs, "--work-limit", 50, "--blocks", "stage", "-o", small.plan)
+    assert " plan in pieces by stage: makespan " in printed
+    succeeds("check", *small.inputs, small.plan)
+    plan = json.loads(small.plan.read_text())
+    assert plan["settings"]["blocks"] == "stage"
+    assert "--blocks stage" in plan["provenance"]["command"]
+    # What follows the order of the plan keeps the pieces; without contention nothing starts later than planned.
+    simulated = succeeds("simulate", *small.inputs, small.plan, "--json")
+    assert json.loads(simulated)["makespan_ns"] <= plan["makespan_ns"]
+    # Published schedules run in pieces as well, and the search knows them.
+    rows = json.loads(succeeds("compare", *small.inputs, small.plan, "--json"))["comparisons"][0]["schedules"]
+    assert plan["makespan_ns"] <= min(row["makespan_ns"] for row in rows if row["fits_memory"])
+    # A plan without blocks overlaps the communication of one microbatch with the computation of another.
+    succeeds("plan", *small.inputs, "--work-limit", 50, "-o", small.folder / "woven.json")
+    woven = json.loads((small.folder / "woven.json").read_text())
+    woven["settings"]["blocks"] = "stage"
+    small.plan.write_text(json.dumps(woven))
+    assert "blocks: the piece of " in opweave("check", *small.inputs, small.plan).stderr
+
+
+def test_blocks_that_are_none_are_refused_by_name(small):
+    assert '--blocks: value is "module", expected stage or layer' in fails(2, "plan", *small.inputs, "--blocks", "module")
+    assert "--blocks: " in fails(2, "plan", *small.inputs, "--blocks", "stage", "--write-model", small.folder / "m.mps")
+    graph = json.loads(small.graph.read_text())
+    del graph["operators"][0]["stage"]
+    small.graph.write_text(json.dumps(graph))
+    refusal = fails(2, "plan", *small.inputs, "--blocks", "stage", "--time-limit", 1)
+    assert refusal.endswith('operator "block.0.mix.F" has no stage, but blocks are made of the operators of one stage')
+
+
 def test_job_shop_is_converted_and_planned(tmp_path):
     shop = tmp_path / "shop.fjs"
     shop.write_text(JOB_SHOP)

@@ -80,6 +80,7 @@ class RandomInputs {
     plan.settings.training = training();
     plan.settings.contention = static_cast<Contention>(below(3));
     if (chance()) plan.settings.memory_limit = Bytes(amount());
+    plan.settings.blocks = static_cast<Blocks>(below(3));
     plan.status = chance() ? PlanStatus::kOptimal : PlanStatus::kFeasible;
     const auto device = [&] { return DeviceId(below(cluster.device_count())); };
     const auto moment = [&] { return Duration(total()); };

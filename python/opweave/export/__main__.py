@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from opweave.export import layers_by_stage, megatron_layout, pytorch_csv, torchtitan_settings
-from opweave.run import compile_plan
+from opweave.run import compile_placement, compile_plan
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,15 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, help="file, or folder for torchtitan [standard output; .]")
     options = parser.parse_args(arguments)
     try:
-        program = compile_plan(options.plan, options.graph, options.segments)
         if options.target == "torchtitan":
+            program = compile_plan(options.plan, options.graph, options.segments)
             path = torchtitan_settings(program, layers_by_stage(program, options.graph)).save(options.output or ".")
             print(path)
             return 0
         if options.target == "pytorch":
-            text = pytorch_csv(program, options.dialect)
+            text = pytorch_csv(compile_plan(options.plan, options.graph, options.segments), options.dialect)
         else:
-            layout = megatron_layout(program, layers_by_stage(program, options.graph))
+            placement = compile_placement(options.plan, options.graph, options.segments)
+            layout = megatron_layout(placement, layers_by_stage(placement, options.graph))
             text = " ".join(layout.arguments()[:3]) + f' "{layout.layout}"\n'
         if options.output:
             options.output.write_text(text)

@@ -6,17 +6,16 @@ from typing import Any
 
 from opweave.run.chain import stages_of
 from opweave.run.plan_files import document
-from opweave.run.program import Program
+from opweave.run.program import Placement
 
 
-def layers_by_stage(program: Program, graph: Any) -> list[list[str]]:
+def layers_by_stage(program: Placement, graph: Any) -> list[list[str]]:
     """Layers of every stage in forward order: the `layer` of its forward operators, or their segment without one.
 
     Raises as `stages_of`.
     """
     layer = {op["name"]: op.get("layer") for op in document(graph, "graph")["operators"]}
-    forward = {action.segment: action for _, action in program.actions() if action.phase == "F"}
     return [
-        list(dict.fromkeys(layer[operator] or stage for operator in forward[stage].operators))
+        list(dict.fromkeys(layer[operator] or stage for operator in program.segments[stage].operators))
         for stage in stages_of(program)
     ]

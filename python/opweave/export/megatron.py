@@ -9,7 +9,7 @@ from itertools import groupby
 
 from opweave.run.chain import ranks_of, stages_of
 from opweave.run.errors import ProgramError
-from opweave.run.program import Program
+from opweave.run.program import Placement
 
 LayerKind = Callable[[str], str]
 
@@ -74,8 +74,10 @@ def layer_kind(name: str) -> str:
     return "E" if any(part in _EMBEDDINGS for part in whole) else "t"
 
 
-def megatron_layout(program: Program, layers: Sequence[Sequence[str]], kind: LayerKind = layer_kind) -> MegatronLayout:
-    """The `--pipeline-model-parallel-layout` of a program.
+def megatron_layout(
+    program: Placement, layers: Sequence[Sequence[str]], kind: LayerKind = layer_kind
+) -> MegatronLayout:
+    """The `--pipeline-model-parallel-layout` of a program, or of a placement alone (`compile_placement`).
 
     `layers` names the layers of every stage in forward order, `kind` gives the letter of a layer. An output head and
     a loss that follow each other in a stage are one L; layers without a letter are left out.

@@ -10,7 +10,8 @@ from opweave.run.compiler import compile_plan
 from opweave.run.durations import measured_durations, with_durations
 from opweave.run.errors import LaunchError, PeerError, ProgramError
 from opweave.run.perfetto import trace
-from opweave.run.program import Action, ActionTiming, Message, Program, Segment
+from opweave.run.placement import compile_placement
+from opweave.run.program import Action, ActionTiming, Message, Placement, Program, Segment
 from opweave.run.runnable import runnable_graph
 
 if TYPE_CHECKING:
@@ -48,10 +49,12 @@ __all__ = [
     "Message",
     "PeerError",
     "PipeliningRunner",
+    "Placement",
     "Program",
     "ProgramError",
     "Segment",
     "StepResult",
+    "compile_placement",
     "compile_plan",
     "execute",
     "gather_timings",

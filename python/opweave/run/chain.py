@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from opweave.run.errors import ProgramError
-from opweave.run.program import Program
+from opweave.run.program import Placement, Program
 
 
-def stages_of(program: Program) -> list[str]:
+def stages_of(program: Placement) -> list[str]:
     """The segments of a chain, in the order in which tensors pass them; segment i is stage i.
 
     Raises ProgramError with the reason where the target has no word for it: a branch, a skip, a segment with two
@@ -41,7 +41,7 @@ def stages_of(program: Program) -> list[str]:
     return names
 
 
-def ranks_of(program: Program) -> list[int]:
+def ranks_of(program: Placement) -> list[int]:
     """Rank of every stage. Raises as stages_of."""
     return [program.segments[name].homes[0] for name in stages_of(program)]
 

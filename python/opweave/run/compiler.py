@@ -9,9 +9,10 @@ from typing import Any
 
 from opweave.run.checker import check_program
 from opweave.run.errors import ProgramError
+from opweave.run.pieces import place_of_piece
 from opweave.run.plan_files import device_names, document, training
 from opweave.run.program import Action, Message, Phase, Program, Segment, Step
-from opweave.run.segments import SegmentRule, Wiring, phase_of, segment_of, wire
+from opweave.run.segments import SegmentRule, Wiring, phase_of, positions, segments_of, wire
 
 Key = tuple[str, str, int]  # phase, segment, microbatch
 
@@ -46,7 +47,8 @@ def _orders(graph: dict[str, Any], plan: dict[str, Any], rule: SegmentRule, devi
     """Actions of every rank in planned order."""
     operators = {op["name"]: op for op in graph["operators"]}
     rank_of = {name: rank for rank, name in enumerate(devices)}
-    position = _positions(graph)
+    position = positions(graph)
+    segments = segments_of(graph, rule)
     tasks: list[list[dict[str, Any]]] = [[] for _ in devices]
     seen: set[tuple[str, int]] = set()
     for task in plan["tasks"]:
@@ -66,53 +68,42 @@ def _orders(graph: dict[str, Any], plan: dict[str, Any], rule: SegmentRule, devi
         for microbatch in range(microbatches if phase_of(op) != "O" else 0):
             if (name, microbatch) not in seen:
                 raise ProgramError(f'operator "{name}" does not run for microbatch {microbatch}')
-    # Ties between tasks of zero duration are broken along the graph.
+    # Ties between tasks of zero duration are broken along the graph; those within a piece stay with it.
+    piece = place_of_piece(graph, plan)
     for on_device in tasks:
-        on_device.sort(key=lambda t: (t["start_ns"], t["end_ns"], position[t["operator"]], _copy(t)))
-    orders = [_actions(on_device, operators, rule) for on_device in tasks]
-    _require_whole(orders, devices)
-    _require_phase_order(orders, devices)
+        on_device.sort(key=lambda t: (piece(t), t["start_ns"], t["end_ns"], position[t["operator"]], _copy(t)))
+    orders = [_actions(on_device, operators, segments) for on_device in tasks]
+    _require_whole(orders, devices, rule)
+    _require_phase_order(orders, devices, rule)
     return orders
+
+
+_RUNNABLE = "plan runnable_graph(graph), which demands it"
+
+
+def _advice(rule: SegmentRule, otherwise: str) -> str:
+    """Where plans can be made that have the segments as blocks, the flag that does it."""
+    if rule in ("stage", "layer"):
+        return f'plan with --blocks {rule} (in Python: opweave.plan(..., blocks="{rule}"))'
+    return otherwise
 
 
 def _copy(task: dict[str, Any]) -> int:
     return int(task["microbatch"] if "microbatch" in task else task["replica"])
 
 
-def _positions(graph: dict[str, Any]) -> dict[str, int]:
-    """A topological number of every operator."""
-    producer = {t: op["name"] for op in graph["operators"] for t in op.get("outputs", [])}
-    waits = {
-        op["name"]: {producer[t] for t in op.get("inputs", []) if t in producer} | set(op.get("after", []))
-        for op in graph["operators"]
-    }
-    followers: dict[str, list[str]] = defaultdict(list)
-    for name, sources in waits.items():
-        for source in sources:
-            followers[source].append(name)
-    ready = [name for name, sources in waits.items() if not sources]
-    result: dict[str, int] = {}
-    for name in ready:
-        result[name] = len(result)
-        for follower in followers[name]:
-            waits[follower].discard(name)
-            if not waits[follower]:
-                ready.append(follower)
-    if len(result) != len(waits):
-        raise ProgramError("graph has a cycle")
-    return result
-
-
-def _actions(tasks: list[dict[str, Any]], operators: dict[str, dict[str, Any]], rule: SegmentRule) -> list[Action]:
-    """Consecutive tasks of one segment and microbatch, joined."""
+def _actions(
+    tasks: list[dict[str, Any]], operators: dict[str, dict[str, Any]], segments: dict[str, str | None]
+) -> list[Action]:
+    """Consecutive tasks of one segment and microbatch, joined. What belongs to no segment is left to the caller."""
 
     def block(task: dict[str, Any]) -> tuple[str, int, str]:
-        op = operators[task["operator"]]
-        phase = phase_of(op)
-        return (segment_of(op, rule), _copy(task), "backward" if phase in "IWB" else phase)
+        phase = phase_of(operators[task["operator"]])
+        return (str(segments[task["operator"]]), _copy(task), "backward" if phase in "IWB" else phase)
 
     result = []
-    for (segment, microbatch, _), run in groupby(tasks, block):
+    of_segments = [task for task in tasks if segments[task["operator"]] is not None]
+    for (segment, microbatch, _), run in groupby(of_segments, block):
         members = list(run)
         phases = [phase_of(operators[task["operator"]]) for task in members]
         # Weight gradients that come after all input gradients are an action of their own; a mixture is one backward.
@@ -136,7 +127,7 @@ def _actions(tasks: list[dict[str, Any]], operators: dict[str, dict[str, Any]], 
     return result
 
 
-def _require_whole(orders: list[list[Action]], devices: list[str]) -> None:
+def _require_whole(orders: list[list[Action]], devices: list[str], rule: SegmentRule) -> None:
     """Every phase of a segment happens once per microbatch, and its backward where its forward happened."""
     place: dict[Key, int] = {}
     for rank, order in enumerate(orders):
@@ -151,7 +142,8 @@ def _require_whole(orders: list[list[Action]], devices: list[str]) -> None:
                 )
                 raise ProgramError(
                     f'operators of segment "{action.segment}" for microbatch {action.microbatch} do not follow each '
-                    f"other {where}, expected one block per phase\nhint: make its operators segments of their own"
+                    f"other {where}, expected one block per phase\nhint: "
+                    f"{_advice(rule, 'make its operators segments of their own')}"
                 )
             place[action.key] = rank
     for (phase, segment, microbatch), rank in place.items():
@@ -163,11 +155,11 @@ def _require_whole(orders: list[list[Action]], devices: list[str]) -> None:
         if forward != rank:
             raise ProgramError(
                 f'segment "{segment}", microbatch {microbatch}: F runs on {devices[forward]}, {phase} on '
-                f"{devices[rank]}, expected the same device\nhint: plan runnable_graph(graph), which demands it"
+                f"{devices[rank]}, expected the same device\nhint: {_advice(rule, _RUNNABLE)}"
             )
 
 
-def _require_phase_order(orders: list[list[Action]], devices: list[str]) -> None:
+def _require_phase_order(orders: list[list[Action]], devices: list[str], rule: SegmentRule) -> None:
     """On a device, a segment's backward comes after its forward, and W after I."""
     for order, device in zip(orders, devices, strict=True):
         place = {action.key: i for i, action in enumerate(order)}
@@ -176,7 +168,7 @@ def _require_phase_order(orders: list[list[Action]], devices: list[str]) -> None
                 if place.get((later, segment, microbatch), len(order)) < place[phase, segment, microbatch]:
                     raise ProgramError(
                         f'segment "{segment}", microbatch {microbatch}: {later} comes before {phase} on {device}, '
-                        "expected after it\nhint: plan runnable_graph(graph), which demands it"
+                        f"expected after it\nhint: {_advice(rule, _RUNNABLE)}"
                     )
 
 
@@ -193,7 +185,8 @@ def _segment(name: str, wiring: Wiring, orders: list[list[Action]], microbatches
     if len(homes) != microbatches:
         raise ProgramError(f'segment "{name}" has no forward operator')
     has_backward = bool(phases & {"I", "W", "B"})
-    return Segment(name, wiring.inputs, wiring.outputs, tuple(homes[b] for b in range(microbatches)), has_backward)
+    at = tuple(homes[b] for b in range(microbatches))
+    return Segment(name, wiring.inputs, wiring.outputs, at, has_backward, wiring.operators)
 
 
 def _require_gradients(segments: dict[str, Segment]) -> None:

@@ -64,6 +64,7 @@ class Segment:
     outputs: tuple[str, ...]
     homes: tuple[int, ...]  #: rank of each microbatch
     has_backward: bool
+    operators: tuple[str, ...]  #: of its forward, such that what comes first is listed first
 
 
 @dataclass(frozen=True)
@@ -96,33 +97,22 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Program:
-    """A plan as what each rank does. Made by `compile_plan`, which also proves that it ends."""
+class Placement:
+    """Where the segments of a model live. Made by `compile_placement`."""
 
     name: str
     devices: tuple[str, ...]  #: name of each rank
     microbatches: int
     segments: dict[str, Segment]  #: in topological order
-    ranks: tuple[tuple[Step, ...], ...]
 
     @property
     def processes(self) -> int:
         """Number of ranks."""
         return len(self.devices)
 
-    def actions(self) -> Iterator[tuple[int, Action]]:
-        """Every action with its rank."""
-        for rank, steps in enumerate(self.ranks):
-            for step in steps:
-                yield rank, step.action
-
     def segments_on(self, rank: int) -> list[str]:
         """Segments whose module rank needs, in topological order."""
         return [segment.name for segment in self.segments.values() if rank in segment.homes]
-
-    def order(self, rank: int) -> list[tuple[str, str, int]]:
-        """Keys of the actions of a rank in planned order."""
-        return [step.action.key for step in self.ranks[rank]]
 
     def external_inputs(self) -> dict[str, list[str]]:
         """Names of the inputs from outside, by segment. A segment whose operators name no inputs takes its own name."""
@@ -130,3 +120,20 @@ class Program:
             s.name: [s.name] if not s.inputs else [entry.tensor for entry in s.inputs if entry.producer is None]
             for s in self.segments.values()
         }
+
+
+@dataclass(frozen=True)
+class Program(Placement):
+    """A plan as what each rank does. Made by `compile_plan`, which also proves that it ends."""
+
+    ranks: tuple[tuple[Step, ...], ...]
+
+    def actions(self) -> Iterator[tuple[int, Action]]:
+        """Every action with its rank."""
+        for rank, steps in enumerate(self.ranks):
+            for step in steps:
+                yield rank, step.action
+
+    def order(self, rank: int) -> list[tuple[str, str, int]]:
+        """Keys of the actions of a rank in planned order."""
+        return [step.action.key for step in self.ranks[rank]]

@@ -7,7 +7,7 @@ from typing import Any
 
 from opweave.graph import Graph
 from opweave.run.plan_files import document
-from opweave.run.segments import SegmentRule, phase_of, segment_of
+from opweave.run.segments import SegmentRule, phase_of, segments_of
 
 
 def runnable_graph(graph: Any, rule: SegmentRule = "operator") -> Graph:
@@ -20,12 +20,14 @@ def runnable_graph(graph: Any, rule: SegmentRule = "operator") -> Graph:
     already are kept.
     """
     content = copy.deepcopy(document(graph, "graph"))
-    _colocate(content["operators"], rule)
-    _order_phases(content["operators"], rule)
+    segments = segments_of(content, rule)
+    operators = [op for op in content["operators"] if segments[op["name"]] is not None]
+    _colocate(operators, segments)
+    _order_phases(operators, segments)
     return Graph.from_dict(content)
 
 
-def _colocate(operators: list[dict[str, Any]], rule: SegmentRule) -> None:
+def _colocate(operators: list[dict[str, Any]], segments: dict[str, str | None]) -> None:
     """Joins the colocation groups that a segment touches."""
     representative: dict[str, str] = {}
 
@@ -36,18 +38,18 @@ def _colocate(operators: list[dict[str, Any]], rule: SegmentRule) -> None:
 
     labels = {}
     for operator in operators:
-        labels[operator["name"]] = f"segment {segment_of(operator, rule)}"
+        labels[operator["name"]] = f"segment {segments[operator['name']]}"
         if operator.get("colocation"):
             representative[find(f"colocation {operator['colocation']}")] = find(labels[operator["name"]])
     for operator in operators:
         operator["colocation"] = find(labels[operator["name"]])
 
 
-def _order_phases(operators: list[dict[str, Any]], rule: SegmentRule) -> None:
+def _order_phases(operators: list[dict[str, Any]], segments: dict[str, str | None]) -> None:
     """Control edges from the last operators of F to the first of the backward, and of I to W, within a segment."""
     parts: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for operator in operators:
-        parts.setdefault((segment_of(operator, rule), phase_of(operator)), []).append(operator)
+        parts.setdefault((str(segments[operator["name"]]), phase_of(operator)), []).append(operator)
     for (segment, phase), first in parts.items():
         for later in {"F": "IBW", "I": "W"}.get(phase, ""):
             given = {tensor for operator in first for tensor in operator.get("inputs", [])}

@@ -141,6 +141,7 @@ function showProvenance() {
   add('Microbatches', formatCount(settings.microbatches));
   add('Replicas', formatCount(settings.replicas));
   add('Contention', settings.contention);
+  if (settings.blocks) add('Blocks', settings.blocks);
   add('Memory limit', settings.memory_limit === null ? 'that of each device' : exactBytes(settings.memory_limit));
   add('Gradients, optimizer', `${settings.gradient_bytes_per_weight_byte} and ${settings.optimizer_bytes_per_weight_byte} bytes per byte of weights`);
   byId('provenance').append(list);
