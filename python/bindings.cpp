@@ -89,6 +89,7 @@ class Search {
     options_.on_progress = [this](const Progress& state) {
       const std::scoped_lock lock(mutex_);
       progress_ = state;
+      progress_.schedule = nullptr;  // which ends with this call
     };
   }
 

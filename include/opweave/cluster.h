@@ -3,8 +3,8 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -58,11 +58,19 @@ struct Hop {
   auto operator<=>(const Hop&) const = default;
 };
 
-/// Way from one device to another: the latencies add up, the slowest link gives the bandwidth.
-struct Route {
+/// How fast values go from one device to another: the latencies of the links add up, the slowest gives the bandwidth.
+struct Rate {
   Duration latency;
-  std::optional<std::int64_t> bandwidth_bytes_per_s;
-  std::span<const Hop> hops;  ///< empty for the default link, which every ordered pair has to itself
+  std::optional<std::int64_t> bandwidth_bytes_per_s;  ///< none = infinite
+  bool operator==(const Rate&) const = default;
+};
+
+/// latency + ceil(bytes / bandwidth); absurdly slow links saturate instead of overflowing.
+[[nodiscard]] Duration transfer_time(Bytes bytes, const Rate& rate);
+
+/// Way from one device to another.
+struct Route : Rate {
+  std::vector<Hop> hops;  ///< empty for the default link, which every ordered pair has to itself
 };
 
 /// Everything a cluster is made of, before it is checked.
@@ -77,16 +85,21 @@ struct ClusterParts {
   Contention contention = Contention::kNone;
 };
 
+namespace detail {
+class Routes;
+}
+
 /// Devices, links and the route between any two devices, checked and immutable.
 class Cluster {
  public:
   Cluster() = default;
 
-  /// Checks the parts and computes routes: least latency, then fewest links, then the links named first.
-  /// O(D (L + V log V)) for D devices, L links, V vertices.
+  /// Checks the parts. Routes - least latency, then fewest links, then the links named first - are found
+  /// when they are asked for: O(L + V log V) once per device where they begin, for L links and V vertices.
   /// \throws InputError for no device, an empty or repeated name, an unknown type or link end, a
   ///   link from a vertex to itself, a negative latency or capacity, a bandwidth that is not
-  ///   positive, a device without a "compute" stream or with a repeated one, more than 32 streams.
+  ///   positive, a device without a "compute" stream or with a repeated one, more than 32 streams, or so many devices
+  ///   and switches that the routes between them take gigabytes.
   static Cluster create(ClusterParts parts);
 
   [[nodiscard]] const std::string& name() const { return parts_.name; }
@@ -107,6 +120,10 @@ class Cluster {
 
   /// Route between two different devices; nothing where the cluster does not join them.
   [[nodiscard]] std::optional<Route> route(DeviceId from, DeviceId to) const;
+  /// The same without its links: quick where many routes are compared.
+  [[nodiscard]] std::optional<Rate> rate(DeviceId from, DeviceId to) const;
+  /// The rate between any two different devices, where it is the same for all of them.
+  [[nodiscard]] std::optional<Rate> common_rate() const;
   /// latency + ceil(bytes / bandwidth) along the route; nothing where there is no route.
   [[nodiscard]] std::optional<Duration> transfer_time(Bytes bytes, DeviceId from, DeviceId to) const;
 
@@ -117,22 +134,26 @@ class Cluster {
   [[nodiscard]] std::vector<Channel> channels(DeviceId from, DeviceId to, Contention contention) const;
 
  private:
-  struct StoredRoute {
-    bool exists = false;
-    Duration latency;
-    std::int64_t bandwidth = 0;  // 0 = infinite
-    std::uint32_t first_hop = 0;
-    std::uint32_t hop_count = 0;
-  };
   void index_streams();
-  void compute_routes();
 
   ClusterParts parts_;
   std::vector<std::string> stream_names_;
   std::vector<std::uint32_t> stream_masks_;
   std::vector<std::uint32_t> device_by_name_;  // device indices sorted by name
-  std::vector<StoredRoute> routes_;            // device_count x device_count, empty if there are no links
-  std::vector<Hop> hops_;
+  std::shared_ptr<const detail::Routes> routes_;  // null if there are no links; shared by copies
+};
+
+/// The fastest that transfers between any two different devices of a cluster can be, from its links alone, so that no
+/// pair is looked at.
+class FastestWay {
+ public:
+  explicit FastestWay(const Cluster& cluster);
+
+  /// No transfer of so many bytes takes less; 0 where nothing joins devices.
+  [[nodiscard]] Duration time(Bytes bytes) const;
+
+ private:
+  std::vector<Rate> rates_;  // ascending in latency and in bandwidth
 };
 
 }  // namespace opweave

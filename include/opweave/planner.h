@@ -22,6 +22,8 @@ struct Progress {
   std::optional<Duration> makespan;
   Duration lower_bound;
   std::string method;  ///< what is at work, or what found the incumbent
+  const Schedule* schedule = nullptr;   ///< the incumbent, as long as the call lasts; null where it is not told
+  std::vector<LowerBound> bounds = {};  ///< on the makespan, largest first
 };
 
 /// What is put to work.
@@ -36,6 +38,9 @@ enum class Method : std::uint8_t {
 [[nodiscard]] std::string_view to_string(Method method);
 /// Inverse of to_string, and "mip" for kMipDisjunctive; nothing for any other text.
 [[nodiscard]] std::optional<Method> method_from_string(std::string_view text);
+
+/// More threads than this are not used.
+inline constexpr unsigned kMostThreads = 256;
 
 struct PlannerOptions {
   std::uint64_t seed = 1;
@@ -59,14 +64,15 @@ struct PlanResult {
   };
   Reason reason = Reason::kNotFound;
   std::optional<Plan> plan;
-  std::string limit;               ///< the limit that ended the search: "time 60 s", "work 1000", "interrupt", or empty
+  std::string limit;  ///< what ended the search: "time 60 s", "work 1000", "interrupt", "memory", or empty
   std::string detail;              ///< why there is no plan, or what kept a method from working
   std::vector<LowerBound> bounds;  ///< on the makespan; known even where there is no plan
 };
 
 /// Plans `problem`. Anytime: the first valid plan exists before any improvement starts, only better
-/// plans replace it, and the best one is returned when the budget ends. Every plan returned has
-/// passed `check`. The same problem, options and work limit give the same plan whatever `threads` is; a larger
+/// plans replace it, and the best one is returned when the budget ends, or memory does. Whatever a search is doing then,
+/// the call returns within a moment: a search that does not is left behind, in a thread that ends by itself and calls
+/// nobody. Every plan returned has passed `check`. The same problem, options and work limit give the same plan whatever `threads` is; a larger
 /// work limit never gives a longer one (where the makespan is the objective).
 /// \throws InputError if the warm start is no valid schedule of the problem, no objective is given or one twice
 /// \throws InternalError if `check` rejects what was about to be returned.

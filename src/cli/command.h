@@ -12,6 +12,7 @@ enum class ExitCode : int {
   kDone = 0,            ///< also when a limit ended the search with a plan in hand
   kInputError = 2,      ///< a file, an option or a plan is wrong
   kNoPlan = 3,          ///< none exists, or none was found within the limits
+  kOutOfMemory = 4,     ///< memory was the limit that was reached first, before there was a plan
   kInternalError = 70,  ///< our bug
   kInterrupted = 130,   ///< SIGINT or SIGTERM; the best plan so far has been written
 };

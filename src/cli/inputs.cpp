@@ -92,6 +92,12 @@ Method parse_method(const std::string& text) {
       fmt::format("--method: value is \"{}\", expected auto, heuristic, mip, mip-time-indexed or cp", text));
 }
 
+unsigned used_threads(unsigned wanted) {
+  if (wanted <= kMostThreads) return wanted;
+  complain("warning", fmt::format("--threads: value is {}, {} are used", wanted, kMostThreads));
+  return kMostThreads;
+}
+
 Schedule load_warm_start(const std::filesystem::path& path, const Problem& problem) {
   const Plan plan = parse_plan(read_file(path), path.string(), problem.graph(), problem.cluster());
   return naming(path.string(), [&] {

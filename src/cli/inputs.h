@@ -49,6 +49,8 @@ struct SettingOptions {
 [[nodiscard]] Blocks parse_blocks(const std::string& text);
 /// Value of the option --method.
 [[nodiscard]] Method parse_method(const std::string& text);
+/// Value of the option --threads, or as many as are used at most, with a warning.
+[[nodiscard]] unsigned used_threads(unsigned wanted);
 /// The schedule of a plan file, which must be valid for this problem whatever the plan's own settings say.
 /// \throws InputError naming the file and the first broken rule
 [[nodiscard]] Schedule load_warm_start(const std::filesystem::path& plan, const Problem& problem);

@@ -3,28 +3,43 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <string_view>
+
 #include "cli/command.h"
 
 namespace opweave::cli {
 namespace {
 
+std::atomic<bool> has_work_to_save = false;
 std::atomic<bool> interrupted = false;
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may only touch lock-free atomics");
 
 void on_signal(int) {
-  if (interrupted.exchange(true)) _exit(static_cast<int>(ExitCode::kInterrupted));
+  if (has_work_to_save && !interrupted.exchange(true)) return;
+  constexpr std::string_view kLine = "error: interrupted\n";
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kLine.data(), kLine.size());
+  _exit(static_cast<int>(ExitCode::kInterrupted));
 }
 
 }  // namespace
 
-const std::atomic<bool>& catch_interrupts() {
+void end_on_interrupts() {
   struct sigaction action = {};
   action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM}) {
+    struct sigaction inherited = {};
+    sigaction(signal, nullptr, &inherited);
+    // No SA_RESTART: opening a pipe may wait forever for the other end.
+    if (inherited.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);
+  }
+}
+
+const std::atomic<bool>& catch_interrupts() {
+  has_work_to_save = true;
   return interrupted;
 }
+
+bool is_interrupted() { return interrupted; }
 
 }  // namespace opweave::cli

@@ -5,11 +5,13 @@
 #include <cctype>
 #include <csignal>
 #include <exception>
+#include <new>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "io/message.h"
 #include "opweave/error.h"
@@ -83,7 +85,7 @@ ExitCode run(int argc, char** argv) {
       "opweave plans how the operators of a neural network are placed and ordered on the devices of a cluster.",
       "opweave");
   app.footer(
-      "Exit codes: 0 done, 2 wrong input, 3 no plan, 70 a bug in opweave, 130 interrupted.\n"
+      "Exit codes: 0 done, 2 wrong input, 3 no plan, 4 out of memory, 70 a bug in opweave, 130 interrupted.\n"
       "`opweave COMMAND --help` shows examples.");
   app.require_subcommand(1);
   app.set_version_flag("--version", "opweave " OPWEAVE_VERSION, "Print the version and exit");
@@ -126,13 +128,16 @@ int main(int argc, char** argv) {
   using namespace opweave::cli;
   // A reader that closes its end of a pipe shows up as an error of write(), not as a signal.
   std::signal(SIGPIPE, SIG_IGN);
+  end_on_interrupts();
   ExitCode code = ExitCode::kInternalError;
   try {
     code = run(argc, argv);
   } catch (const opweave::InputError& error) {
     code = input_error(error.what(), error.hint());
+    if (is_interrupted()) code = ExitCode::kInterrupted;  // it no longer waited for the other end of a pipe
   } catch (const std::bad_alloc&) {
     complain("error", "out of memory");
+    code = ExitCode::kOutOfMemory;
   } catch (const std::exception& error) {
     complain("error", fmt::format("internal error: {}", error.what()));
     complain("hint", "this is a bug in opweave: please report it with the files and the command line");

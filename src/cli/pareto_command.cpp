@@ -81,7 +81,7 @@ ExitCode run(const Options& options) {
   budget.watch(&interrupted);
   PlannerOptions planner;
   planner.seed = options.seed;
-  planner.threads = options.threads;
+  planner.threads = used_threads(options.threads);
   planner.method = parse_method(options.method);
   std::vector<ParetoPoint> points;
   {

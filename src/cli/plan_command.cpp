@@ -42,6 +42,7 @@ struct Options {
 /// "time limit 60 s reached", "interrupted".
 std::string ending(const std::string& limit) {
   if (limit == "interrupt") return "interrupted";
+  if (limit == "memory") return "out of memory";
   const auto space = limit.find(' ');
   if (space == std::string::npos) return limit;
   return fmt::format("{} limit{} reached", limit.substr(0, space), limit.substr(space));
@@ -80,6 +81,7 @@ ExitCode refuse(const PlanResult& result) {
   if (!result.limit.empty()) message += fmt::format(" ({})", ending(result.limit));
   if (!result.detail.empty()) message += ": " + result.detail;
   complain("error", message);
+  if (result.limit == "memory") return ExitCode::kOutOfMemory;
   return result.limit == "interrupt" ? ExitCode::kInterrupted : ExitCode::kNoPlan;
 }
 
@@ -88,13 +90,10 @@ ExitCode run(const Options& options) {
   const std::optional<double> seconds =
       options.time_limit || options.work_limit ? options.time_limit : std::optional<double>(60);
   Budget budget(seconds, options.work_limit);
-  const std::atomic<bool>& interrupted = catch_interrupts();
-  budget.watch(&interrupted);
-
   PlannerOptions planner;
   planner.method = parse_method(options.method);
   planner.seed = options.seed;
-  planner.threads = options.threads;
+  planner.threads = used_threads(options.threads);
   planner.objectives = naming("--objective", [&] { return parse_objectives(options.objective); });
   if (!options.deadline.empty()) {
     planner.deadline = naming("--deadline", [&] { return parse_duration(options.deadline); });
@@ -103,6 +102,8 @@ ExitCode run(const Options& options) {
   const Problem problem = load_problem(options.files, options.settings);
   const double seconds_to_load = budget.elapsed();
   if (!options.warm_start.empty()) planner.warm_start = load_warm_start(options.warm_start, problem);
+  const std::atomic<bool>& interrupted = catch_interrupts();
+  budget.watch(&interrupted);
 
   if (options.settings.blocks && !(options.write_model.empty() && options.read_solution.empty())) {
     throw InputError("--blocks: the integer program of a file has no pieces, expected no --write-model and no "
@@ -146,7 +147,7 @@ void add_plan(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("plan", "compute placement and schedule of a graph on a cluster");
   command->footer(
       "Ctrl-C ends the search and writes the best plan (exit code 130).\n"
-      "Exit code 3: no plan exists, or none was found within the limits.\n\n"
+      "Exit code 3: no plan exists, or none was found within the limits. Exit code 4: memory ran out before.\n\n"
       "Examples:\n"
       "  opweave plan graph.json cluster.json -o plan.json\n"
       "  opweave plan graph.json cluster.json -o plan.json --report report.html --time-limit 10\n"

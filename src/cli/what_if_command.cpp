@@ -339,7 +339,12 @@ void add_what_if(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option("-o,--output", options->output, "write JSON here");
   command->add_flag("--json", options->json, "JSON on standard output");
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] {
+    action = [options] {
+      options->threads = used_threads(options->threads);
+      return run(*options);
+    };
+  });
 }
 
 }  // namespace opweave::cli

@@ -6,11 +6,9 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <queue>
 #include <set>
-#include <tuple>
-#include <unordered_map>
 
+#include "core/routes.h"
 #include "opweave/error.h"
 
 namespace opweave {
@@ -76,97 +74,6 @@ std::set<std::string> checked_names(const ClusterParts& parts) {
   return vertices;
 }
 
-/// Links at each vertex (devices, then switches). A device forwards: routes may pass through it, as they do on a ring.
-struct LinkGraph {
-  struct Edge {
-    std::uint32_t to;
-    Hop hop;
-  };
-  std::vector<std::vector<Edge>> edges;  // per vertex in order of link id
-  std::vector<std::int64_t> latencies;   // by link id
-
-  explicit LinkGraph(const ClusterParts& parts) : edges(parts.devices.size() + parts.switches.size()) {
-    std::unordered_map<std::string_view, std::uint32_t> vertex_of;
-    const auto number = [&](std::string_view name) {
-      vertex_of.emplace(name, static_cast<std::uint32_t>(vertex_of.size()));
-    };
-    for (const Device& device : parts.devices) number(device.name);
-    for (const std::string& name : parts.switches) number(name);
-    for (std::size_t i = 0; i < parts.links.size(); ++i) {
-      const std::uint32_t a = vertex_of.at(parts.links[i].a);
-      const std::uint32_t b = vertex_of.at(parts.links[i].b);
-      edges[a].push_back({b, {LinkId(i), true}});
-      edges[b].push_back({a, {LinkId(i), false}});
-      latencies.push_back(parts.links[i].latency.value());
-    }
-  }
-};
-
-/// How a vertex is reached from the source.
-struct Way {
-  std::int64_t latency = std::numeric_limits<std::int64_t>::max();
-  std::uint32_t links = std::numeric_limits<std::uint32_t>::max();
-  std::uint32_t before = 0;  // the vertex before the last link
-  Hop last_hop;
-
-  [[nodiscard]] bool is_reached() const { return links != std::numeric_limits<std::uint32_t>::max(); }
-};
-
-/// Of the ways that are equal in latency and number of links, the one whose links come first, compared from the source
-/// on. Every part of such a way is one itself, so ways of h links compare by the places that their parts of h - 1 links
-/// have among each other, then by their last link.
-void choose_links_named_first(const LinkGraph& graph, std::vector<Way>& ways) {
-  std::vector<std::uint32_t> order;  // reached vertices by number of links
-  for (std::uint32_t v = 0; v < ways.size(); ++v) {
-    if (ways[v].is_reached()) order.push_back(v);
-  }
-  std::ranges::stable_sort(order, {}, [&](std::uint32_t v) { return ways[v].links; });
-  std::vector<std::uint32_t> place(ways.size(), 0);  // among the vertices with as many links
-  const auto key = [&](std::uint32_t v) { return std::pair(place[ways[v].before], ways[v].last_hop.link); };
-  for (std::size_t first = 1, end = 1; first < order.size(); first = end) {  // the source comes before them
-    const std::uint32_t links = ways[order[first]].links;
-    for (; end < order.size() && ways[order[end]].links == links; ++end) {
-      Way& way = ways[order[end]];
-      std::pair best(std::numeric_limits<std::uint32_t>::max(), LinkId());
-      for (const auto& [before, hop] : graph.edges[order[end]]) {
-        const bool is_equal =
-            ways[before].links + 1 == links && ways[before].latency + graph.latencies[hop.link.index()] == way.latency;
-        if (!is_equal || std::pair(place[before], hop.link) >= best) continue;
-        best = {place[before], hop.link};
-        way.before = before;
-        way.last_hop = {hop.link, !hop.forward};
-      }
-    }
-    const auto level = std::span(order).subspan(first, end - first);
-    std::ranges::sort(level, {}, key);
-    for (std::uint32_t i = 0; i < level.size(); ++i) place[level[i]] = i;
-  }
-}
-
-/// By vertex: least latency, then fewest links, then the links named first. O(L + V log V).
-std::vector<Way> ways_from(const LinkGraph& graph, std::uint32_t source) {
-  using Label = std::tuple<std::int64_t, std::uint32_t, std::uint32_t>;  // latency, links, vertex
-  std::vector<Way> ways(graph.edges.size());
-  std::priority_queue<Label, std::vector<Label>, std::greater<>> queue;
-  ways[source].latency = 0;
-  ways[source].links = 0;
-  queue.emplace(0, 0, source);
-  while (!queue.empty()) {
-    const auto [latency, links, vertex] = queue.top();
-    queue.pop();
-    if (std::pair(latency, links) != std::pair(ways[vertex].latency, ways[vertex].links)) continue;
-    for (const LinkGraph::Edge& edge : graph.edges[vertex]) {
-      const std::pair label(latency + graph.latencies[edge.hop.link.index()], links + 1);
-      Way& way = ways[edge.to];
-      if (label >= std::pair(way.latency, way.links)) continue;
-      std::tie(way.latency, way.links) = label;
-      queue.emplace(label.first, label.second, edge.to);
-    }
-  }
-  choose_links_named_first(graph, ways);
-  return ways;
-}
-
 }  // namespace
 
 std::string_view to_string(Contention contention) {
@@ -212,7 +119,7 @@ Cluster Cluster::create(ClusterParts parts) {
   std::sort(cluster.device_by_name_.begin(), cluster.device_by_name_.end(), [&](std::uint32_t a, std::uint32_t b) {
     return cluster.parts_.devices[a].name < cluster.parts_.devices[b].name;
   });
-  cluster.compute_routes();
+  if (!cluster.parts_.links.empty()) cluster.routes_ = std::make_shared<const detail::Routes>(cluster.parts_);
   return cluster;
 }
 
@@ -236,32 +143,6 @@ void Cluster::index_streams() {
   }
 }
 
-void Cluster::compute_routes() {
-  if (parts_.links.empty()) return;
-  const std::size_t device_count = parts_.devices.size();
-  const LinkGraph graph(parts_);
-  routes_.resize(device_count * device_count);
-  for (std::size_t source = 0; source < device_count; ++source) {
-    const std::vector<Way> ways = ways_from(graph, static_cast<std::uint32_t>(source));
-    for (std::size_t target = 0; target < device_count; ++target) {
-      if (target == source || !ways[target].is_reached()) continue;
-      StoredRoute& route = routes_[source * device_count + target];
-      route.exists = true;
-      route.latency = Duration(ways[target].latency);
-      route.first_hop = static_cast<std::uint32_t>(hops_.size());
-      route.hop_count = ways[target].links;
-      for (std::size_t vertex = target; vertex != source; vertex = ways[vertex].before) {
-        hops_.push_back(ways[vertex].last_hop);
-      }
-      std::reverse(hops_.begin() + route.first_hop, hops_.end());
-      for (std::size_t h = route.first_hop; h < hops_.size(); ++h) {
-        const auto bandwidth = parts_.links[hops_[h].link.index()].bandwidth_bytes_per_s;
-        if (bandwidth && (route.bandwidth == 0 || *bandwidth < route.bandwidth)) route.bandwidth = *bandwidth;
-      }
-    }
-  }
-}
-
 std::optional<StreamId> Cluster::find_stream(std::string_view name) const {
   const auto found = std::find(stream_names_.begin(), stream_names_.end(), name);
   if (found == stream_names_.end()) return std::nullopt;
@@ -276,36 +157,61 @@ std::optional<DeviceId> Cluster::find_device(std::string_view name) const {
   return DeviceId(*found);
 }
 
-std::optional<Route> Cluster::route(DeviceId from, DeviceId to) const {
-  if (!routes_.empty()) {
-    const StoredRoute& stored = routes_[from.index() * device_count() + to.index()];
-    if (stored.exists) {
-      return Route{stored.latency, stored.bandwidth == 0 ? std::nullopt : std::optional<std::int64_t>(stored.bandwidth),
-                   std::span<const Hop>(hops_).subspan(stored.first_hop, stored.hop_count)};
+std::optional<Rate> Cluster::rate(DeviceId from, DeviceId to) const {
+  if (from == to) return std::nullopt;
+  if (routes_) {
+    if (const auto found = routes_->figures(from, to)) {
+      return Rate{found->latency, found->bandwidth == 0 ? std::nullopt : std::optional(found->bandwidth)};
     }
   }
-  if (!parts_.default_link || from == to) return std::nullopt;
-  return Route{parts_.default_link->latency, parts_.default_link->bandwidth_bytes_per_s, {}};
+  if (!parts_.default_link) return std::nullopt;
+  return Rate{parts_.default_link->latency, parts_.default_link->bandwidth_bytes_per_s};
+}
+
+std::optional<Route> Cluster::route(DeviceId from, DeviceId to) const {
+  const std::optional<Rate> found = rate(from, to);
+  if (!found) return std::nullopt;
+  Route result{*found, {}};
+  if (routes_ && routes_->figures(from, to)) result.hops = routes_->hops(from, to);
+  return result;
+}
+
+std::optional<Rate> Cluster::common_rate() const {
+  const std::size_t count = device_count();
+  if (!routes_ || count < 2) return parts_.default_link ? rate(DeviceId(0), DeviceId(count - 1)) : std::nullopt;
+  // Devices that begin and end their routes in the same way differ in nothing, so one or two of each kind will do.
+  const std::vector<DeviceId> some = routes_->two_of_each_kind();
+  const std::optional<Rate> first = rate(DeviceId(0), DeviceId(1));
+  for (const DeviceId from : some) {
+    for (const DeviceId to : some) {
+      if (from != to && rate(from, to) != first) return std::nullopt;
+    }
+  }
+  return first;
 }
 
 std::optional<Duration> Cluster::transfer_time(Bytes bytes, DeviceId from, DeviceId to) const {
-  const std::optional<Route> found = route(from, to);
+  const std::optional<Rate> found = rate(from, to);
   if (!found) return std::nullopt;
-  if (!found->bandwidth_bytes_per_s) return found->latency;
+  return opweave::transfer_time(bytes, *found);
+}
+
+Duration transfer_time(Bytes bytes, const Rate& rate) {
+  if (!rate.bandwidth_bytes_per_s) return rate.latency;
   // Nearly all messages are small enough for 64 bits, and division of 128 bits costs ten times as much.
   constexpr std::int64_t kMostBytes = 9'000'000'000;
   if (bytes.value() <= kMostBytes) {
     const auto amount = static_cast<std::uint64_t>(bytes.value()) * 1'000'000'000U;
-    const auto rate = static_cast<std::uint64_t>(*found->bandwidth_bytes_per_s);
-    const std::uint64_t time = amount / rate + (amount % rate == 0 ? 0 : 1);
-    return found->latency + Duration(std::min(static_cast<std::int64_t>(time), kMaxInputValue));
+    const auto width = static_cast<std::uint64_t>(*rate.bandwidth_bytes_per_s);
+    const std::uint64_t time = amount / width + (amount % width == 0 ? 0 : 1);
+    return rate.latency + Duration(std::min(static_cast<std::int64_t>(time), kMaxInputValue));
   }
   __extension__ using Wide = __int128;  // bytes x 10^9 exceeds 64 bits
-  const Wide bandwidth = *found->bandwidth_bytes_per_s;
+  const Wide bandwidth = *rate.bandwidth_bytes_per_s;
   const Wide nanoseconds = (Wide{bytes.value()} * 1'000'000'000 + bandwidth - 1) / bandwidth;
   // Absurdly slow links saturate instead of overflowing; Problem rejects totals of this size.
   const Wide capped = std::min<Wide>(nanoseconds, Wide{kMaxInputValue});
-  return found->latency + Duration(static_cast<std::int64_t>(capped));
+  return rate.latency + Duration(static_cast<std::int64_t>(capped));
 }
 
 std::vector<Cluster::Channel> Cluster::channels(DeviceId from, DeviceId to, Contention contention) const {
@@ -328,6 +234,42 @@ std::vector<Cluster::Channel> Cluster::channels(DeviceId from, DeviceId to, Cont
     }
   }
   return {};
+}
+
+FastestWay::FastestWay(const Cluster& cluster) {
+  std::vector<Rate> all;
+  const auto& default_link = cluster.parts().default_link;
+  if (default_link) all.push_back({default_link->latency, default_link->bandwidth_bytes_per_s});
+  const auto is_device = [&](const std::string& name) { return cluster.find_device(name).has_value(); };
+  std::optional<Duration> least;  // of the links with which routes begin and end
+  for (const Link& link : cluster.links()) {
+    if (is_device(link.a) || is_device(link.b)) least = std::min(least.value_or(link.latency), link.latency);
+  }
+  for (const Link& link : cluster.links()) {
+    const bool from_device = is_device(link.a);
+    const bool to_device = is_device(link.b);
+    // Alone it may be a route; from a device to a switch, only part of one.
+    if (from_device && to_device) all.push_back({link.latency, link.bandwidth_bytes_per_s});
+    if (from_device != to_device) all.push_back({link.latency + *least, link.bandwidth_bytes_per_s});
+  }
+  constexpr std::int64_t kInstant = std::numeric_limits<std::int64_t>::max();
+  std::sort(all.begin(), all.end(), [&](const Rate& a, const Rate& b) {
+    return std::pair(a.latency, b.bandwidth_bytes_per_s.value_or(kInstant)) <
+           std::pair(b.latency, a.bandwidth_bytes_per_s.value_or(kInstant));
+  });
+  for (const Rate& rate : all) {
+    const std::int64_t bandwidth = rate.bandwidth_bytes_per_s.value_or(kInstant);
+    if (rates_.empty() || bandwidth > rates_.back().bandwidth_bytes_per_s.value_or(kInstant)) rates_.push_back(rate);
+  }
+}
+
+Duration FastestWay::time(Bytes bytes) const {
+  std::optional<Duration> least;
+  for (const Rate& rate : rates_) {
+    const Duration time = transfer_time(bytes, rate);
+    least = std::min(least.value_or(time), time);
+  }
+  return least.value_or(Duration());
 }
 
 }  // namespace opweave

@@ -1,8 +1,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <numeric>
+#include <optional>
+#include <span>
 #include <string>
 
 #include "core/problem_data.h"
@@ -109,38 +112,76 @@ class GroupBuilder {
     }
   }
 
-  /// Device sets on which every given variant has a mode: single devices, or gangs.
-  std::vector<std::vector<DeviceId>> common_modes(const std::vector<std::uint32_t>& variants, bool gangs) const {
-    std::vector<std::vector<DeviceId>> common;
-    for (std::size_t i = 0; i < variants.size(); ++i) {
-      const ModeTable& table = data_.tables[variants[i]];
-      std::vector<std::vector<DeviceId>> sets;
-      if (table.device_set != kNoIndex) {
-        if (!gangs) {
-          for (const DeviceId device : data_.device_sets[table.device_set]) sets.push_back({device});
-        }
-      } else {
-        const std::uint32_t first = gangs ? table.single_count : 0;
-        const std::uint32_t last = gangs ? table.count : table.single_count;
-        for (std::uint32_t m = first; m < last; ++m) {
-          const ExplicitMode& mode = data_.explicit_modes[table.first_mode + m];
-          const auto begin = data_.mode_devices.begin() + static_cast<std::ptrdiff_t>(mode.first_device);
-          sets.emplace_back(begin, begin + mode.device_count);
-        }
-      }
-      if (i == 0) {
-        common = std::move(sets);
-      } else {
-        std::erase_if(common, [&](const auto& set) { return !std::binary_search(sets.begin(), sets.end(), set); });
-      }
+  [[nodiscard]] std::span<const DeviceId> devices_of(const ExplicitMode& mode) const {
+    return std::span(data_.mode_devices).subspan(mode.first_device, mode.device_count);
+  }
+
+  /// Explicit modes of a variant on single devices, or gangs.
+  [[nodiscard]] std::span<const ExplicitMode> explicit_modes(std::uint32_t v, bool gangs) const {
+    const ModeTable& table = data_.tables[v];
+    return std::span(data_.explicit_modes)
+        .subspan(table.first_mode + (gangs ? table.single_count : 0),
+                 gangs ? table.count - table.single_count : table.single_count);
+  }
+
+  /// Device sets of variants without explicit modes, each once.
+  [[nodiscard]] std::vector<std::uint32_t> device_sets_of(const std::vector<std::uint32_t>& variants) const {
+    std::vector<std::uint32_t> sets;
+    for (const std::uint32_t v : variants) {
+      if (data_.tables[v].device_set != kNoIndex) sets.push_back(data_.tables[v].device_set);
     }
-    return common;
+    std::sort(sets.begin(), sets.end());
+    sets.erase(std::unique(sets.begin(), sets.end()), sets.end());
+    return sets;
+  }
+
+  /// Devices on which every given variant has a mode of one device.
+  [[nodiscard]] std::vector<DeviceId> common_devices(const std::vector<std::uint32_t>& variants) const {
+    std::optional<std::vector<DeviceId>> common;
+    const auto keep = [&](const std::vector<DeviceId>& list) {
+      if (!common) {
+        common = list;
+        return;
+      }
+      std::vector<DeviceId> both;
+      std::set_intersection(common->begin(), common->end(), list.begin(), list.end(), std::back_inserter(both));
+      common = std::move(both);
+    };
+    for (const std::uint32_t set : device_sets_of(variants)) keep(data_.device_sets[set]);
+    std::vector<DeviceId> list;
+    for (const std::uint32_t v : variants) {
+      if (data_.tables[v].device_set != kNoIndex) continue;
+      list.clear();
+      for (const ExplicitMode& mode : explicit_modes(v, false)) list.push_back(devices_of(mode).front());
+      keep(list);
+    }
+    return common.value_or(std::vector<DeviceId>());
+  }
+
+  /// Every given variant has a mode with one and the same gang.
+  [[nodiscard]] bool has_common_gang(const std::vector<std::uint32_t>& variants) const {
+    const auto before = [](std::span<const DeviceId> a, std::span<const DeviceId> b) {
+      return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end());
+    };
+    const auto gangs_of = [&](std::uint32_t v) {
+      std::vector<std::span<const DeviceId>> gangs;
+      for (const ExplicitMode& mode : explicit_modes(v, true)) gangs.push_back(devices_of(mode));
+      return gangs;
+    };
+    if (!device_sets_of(variants).empty()) return false;
+    std::vector<std::span<const DeviceId>> common = gangs_of(variants.front());
+    for (const std::uint32_t v : variants) {
+      const auto gangs = gangs_of(v);
+      std::vector<std::span<const DeviceId>> both;
+      std::set_intersection(common.begin(), common.end(), gangs.begin(), gangs.end(), std::back_inserter(both), before);
+      common = std::move(both);
+    }
+    return !common.empty();
   }
 
   std::uint32_t intern_devices(const std::vector<std::uint32_t>& variants) {
-    std::vector<DeviceId> devices;
-    for (const auto& set : common_modes(variants, false)) devices.push_back(set.front());
-    if (devices.empty() && common_modes(variants, true).empty()) {
+    std::vector<DeviceId> devices = common_devices(variants);
+    if (devices.empty() && !has_common_gang(variants)) {
       const Operator& first = operators_[variants.front() / replicas_];
       const std::string via = first.colocation.empty() ? "shared parameters" : "colocation and shared parameters";
       throw InputError(
@@ -154,12 +195,16 @@ class GroupBuilder {
     return entry->second;
   }
 
-  std::uint32_t devices_of_variant(std::uint32_t v) {
-    const std::uint32_t device_set = data_.tables[v].device_set;
-    if (device_set == kNoIndex) return intern_devices({v});
+  /// Most groups can use what a single operator can, so that answer is remembered: not every group looks at every
+  /// device.
+  std::uint32_t devices_of_group(const std::vector<std::uint32_t>& variants) {
+    const std::uint32_t device_set = data_.tables[variants.front()].device_set;
+    const bool is_shared = std::all_of(variants.begin(), variants.end(),
+                                       [&](std::uint32_t v) { return data_.tables[v].device_set == device_set; });
+    if (device_set == kNoIndex || !is_shared) return intern_devices(variants);
     set_of_device_set_.resize(data_.device_sets.size(), kNoIndex);
     std::uint32_t& set = set_of_device_set_[device_set];
-    if (set == kNoIndex) set = intern_devices({v});
+    if (set == kNoIndex) set = intern_devices(variants);
     return set;
   }
 
@@ -170,7 +215,7 @@ class GroupBuilder {
       const Task& first = data_.tasks[data_.group_tasks[g].front().index()];
       if (!bound_to_others(data_.graph.at(first.op))) {
         std::uint32_t& set = set_of_variant[variant(first)];
-        if (set == kNoIndex) set = devices_of_variant(variant(first));
+        if (set == kNoIndex) set = devices_of_group({variant(first)});
         data_.group_device_set.push_back(set);
         continue;
       }
@@ -178,7 +223,7 @@ class GroupBuilder {
       for (const TaskId task : data_.group_tasks[g]) variants.push_back(variant(data_.tasks[task.index()]));
       std::sort(variants.begin(), variants.end());
       variants.erase(std::unique(variants.begin(), variants.end()), variants.end());
-      data_.group_device_set.push_back(intern_devices(variants));
+      data_.group_device_set.push_back(devices_of_group(variants));
     }
   }
 
@@ -192,10 +237,19 @@ class GroupBuilder {
                                    static_cast<std::uint32_t>(op));
       }
     }
-    std::vector<std::vector<GroupId>> apart(data_.group_tasks.size());
+    double pairs = 0;
     for (auto& [name, list] : members) {
       std::sort(list.begin(), list.end());
       list.erase(std::unique(list.begin(), list.end()), list.end());
+      pairs += static_cast<double>(list.size()) * static_cast<double>(list.size());
+    }
+    constexpr double kMostPairs = 1e8;
+    if (pairs > kMostPairs) {
+      throw InputError(fmt::format("anti-colocation keeps {:.3g} pairs of operator instances apart, expected at most {:.0g}",
+                                   pairs, kMostPairs));
+    }
+    std::vector<std::vector<GroupId>> apart(data_.group_tasks.size());
+    for (auto& [name, list] : members) {
       for (const auto& [group_a, op_a] : list) {
         for (const auto& [group_b, op_b] : list) {
           if (op_a == op_b) continue;

@@ -4,6 +4,8 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string_view>
+#include <unordered_map>
 
 #include "core/problem_data.h"
 #include "opweave/cost.h"
@@ -48,12 +50,19 @@ class ModeBuilder {
 
   void build() {
     const std::vector<DeviceType>& types = data_.cluster.types();
+    std::unordered_map<std::string_view, std::uint32_t> slot_of;
+    for (const DeviceType& type : types) slot_of.emplace(type.name, slot_of.size());
     for (const Device& device : data_.cluster.devices()) {
-      const auto type =
-          std::find_if(types.begin(), types.end(), [&](const DeviceType& t) { return t.name == device.type; });
-      data_.type_slot.push_back(static_cast<std::uint32_t>(type - types.begin()));
+      const auto slot = slot_of.find(device.type);
+      data_.type_slot.push_back(slot == slot_of.end() ? static_cast<std::uint32_t>(types.size()) : slot->second);
     }
     const std::uint32_t replicas = data_.settings.training.replicas;
+    const double durations = static_cast<double>(data_.graph.operators().size()) * static_cast<double>(types.size() + 1);
+    constexpr double kMostDurations = 1e8;
+    if (durations > kMostDurations) {
+      throw InputError(fmt::format("{} operators on {} types of devices have {:.3g} durations, expected at most {:.0g}",
+                                   data_.graph.operators().size(), types.size(), durations, kMostDurations));
+    }
     data_.tables.reserve(data_.graph.operators().size() * replicas);
     for (const Operator& op : data_.graph.operators()) {
       data_.operator_streams.push_back(stream_mask(data_, op));

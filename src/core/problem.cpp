@@ -13,20 +13,22 @@ namespace {
 /// Sums over a plan stay far from 63 bits, so that no later step has to look out for overflow.
 void require_no_overflow(const detail::ProblemData& data) {
   constexpr double kLimit = 1e18;  // 31 years, an exabyte: sums, sentinels and offsets fit in 63 bits
-  double time = 0;
-  for (const Task& task : data.tasks) {
-    const detail::ModeTable& table = data.tables[task.op.index() * data.settings.training.replicas + task.replica];
-    double longest = 0;
+  std::vector<double> longest;  // by table
+  for (const detail::ModeTable& table : data.tables) {
+    double& most = longest.emplace_back(0);
     if (table.device_set != detail::kNoIndex) {
       for (std::size_t slot = 0; slot <= data.cluster.types().size(); ++slot) {
-        longest = std::max(longest, static_cast<double>(data.durations[table.first_duration + slot].value()));
+        most = std::max(most, static_cast<double>(data.durations[table.first_duration + slot].value()));
       }
     } else {
       for (std::uint32_t m = 0; m < table.count; ++m) {
-        longest = std::max(longest, static_cast<double>(data.explicit_modes[table.first_mode + m].duration.value()));
+        most = std::max(most, static_cast<double>(data.explicit_modes[table.first_mode + m].duration.value()));
       }
     }
-    time += longest;
+  }
+  double time = 0;
+  for (const Task& task : data.tasks) {
+    time += longest[task.op.index() * data.settings.training.replicas + task.replica];
   }
   double bytes = 0;
   for (const TensorId tensor : data.value_tensor) bytes += static_cast<double>(data.graph.at(tensor).size.value());

@@ -10,10 +10,15 @@
 namespace opweave::exact {
 namespace {
 
+constexpr const char* kVariable = "OPWEAVE_ORTOOLS_LIB";
+
+std::vector<std::filesystem::path> places() {
+  return package_file_places(OPWEAVE_ORTOOLS_LIBRARY, "ortools/.libs/libortools.so.9");
+}
+
 /// The plain C functions that OR-Tools' library exports (ortools/sat/c_api, 9.15).
 struct Api {
-  SharedLibrary library{"OPWEAVE_ORTOOLS_LIB",
-                        package_file_places(OPWEAVE_ORTOOLS_LIBRARY, "ortools/.libs/libortools.so.9")};
+  SharedLibrary library{kVariable, places()};
   void* (*new_environment)() = library.function<void*()>("SolveCpNewEnv");
   void (*destroy_environment)(void*) = library.function<void(void*)>("SolveCpDestroyEnv");
   void (*stop_search)(void*) = library.function<void(void*)>("SolveCpStopSearch");
@@ -66,6 +71,15 @@ class CpSatEngine final : public CpEngine {
 };
 
 }  // namespace
+
+std::string missing_solver() {
+  const auto file = library_file(kVariable, places());
+  std::error_code ignored;
+  if (file && std::filesystem::exists(*file, ignored)) return {};
+  return fmt::format("CP-SAT's library is not there (set {} to its path, or run scripts/setup): plans are searched for "
+                     "without a solver that improves and proves them",
+                     kVariable);
+}
 
 std::shared_ptr<const CpEngine> cp_sat_engine() {
   static const auto engine = std::make_shared<const CpSatEngine>();

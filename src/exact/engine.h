@@ -140,6 +140,10 @@ template <class Model>
 /// CP-SAT through the C interface of OR-Tools' library, loaded at run time.
 [[nodiscard]] std::shared_ptr<const CpEngine> cp_sat_engine();
 
+/// Which solver's library is not there, how to name one, and what plans lack without it; empty if all are there. Looks
+/// at files only: nothing is loaded.
+[[nodiscard]] std::string missing_solver();
+
 /// Writes the model to a file; its ending chooses the format (".mps" or ".lp"). Uses HiGHS's writer.
 /// \return why it was not written; empty if it was.
 [[nodiscard]] std::string write_model(const MipModel& model, const std::string& path);

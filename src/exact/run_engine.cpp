@@ -1,15 +1,14 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <atomic>
+#include <algorithm>
 #include <cmath>
 #include <condition_variable>
-#include <cstdio>
-#include <cstdlib>
 #include <exception>
+#include <system_error>
 #include <thread>
 #include <utility>
 
+#include "core/left_behind.h"
 #include "exact/engine.h"
 #include "opweave/error.h"
 
@@ -17,23 +16,6 @@ namespace opweave::exact {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-/// Engines that were left behind and are still at work.
-std::atomic<int> workers_left_behind = 0;
-
-/// Code of solvers that runs on while the process takes down its globals would crash. By then all
-/// results are written, so a process with such a worker ends without taking them down.
-void end_without_teardown(int status, void*) {
-  if (workers_left_behind.load() == 0) return;
-  std::fflush(nullptr);
-  _exit(status);
-}
-
-void remember_worker_left_behind() {
-  workers_left_behind.fetch_add(1);
-  static const int registered = on_exit(end_without_teardown, nullptr);
-  static_cast<void>(registered);
-}
 
 /// What worker and caller share; lives until both are done with it.
 template <class Model>
@@ -62,7 +44,7 @@ void work(const std::shared_ptr<const Engine<Model>>& engine, const std::shared_
   const std::lock_guard lock(shared->mutex);
   shared->claim = std::move(claim);
   shared->is_finished = true;
-  if (shared->is_left_behind) workers_left_behind.fetch_sub(1);
+  if (shared->is_left_behind) came_home();
   shared->finished.notify_all();
 }
 
@@ -225,8 +207,11 @@ std::string objection(const Model& model, const Claim<Model>& claim) {
 
 template <class Model>
 Claim<Model> run(std::shared_ptr<const Engine<Model>> engine, std::shared_ptr<const Model> model,
-                 const EngineLimits& limits, const std::function<bool()>& should_stop,
+                 const EngineLimits& given, const std::function<bool()>& should_stop,
                  const OnImprovement<Model>& on_improvement) {
+  // Threads of a solver beyond the processors bring nothing, and where the system has no more to give, it aborts.
+  EngineLimits limits = given;
+  limits.threads = std::min(limits.threads, std::max(1U, std::thread::hardware_concurrency()));
   const Clock::time_point begin = Clock::now();
   Claim<Model> early;
   if (early.message = engine->unavailable_because(); !early.message.empty()) {
@@ -240,7 +225,13 @@ Claim<Model> run(std::shared_ptr<const Engine<Model>> engine, std::shared_ptr<co
 
   const auto shared = std::make_shared<Shared<Model>>();
   // The worker holds its own references: it may outlive this call.
-  std::thread([engine, model, limits, shared] { work<Model>(engine, model, limits, shared); }).detach();
+  try {
+    std::thread([engine, model, limits, shared] { work<Model>(engine, model, limits, shared); }).detach();
+  } catch (const std::system_error& error) {
+    early.status = EngineStatus::kFailed;
+    early.message = fmt::format("{} gets no thread: {}", engine->name(), error.what());
+    return early;
+  }
 
   Record<Model> record(*model, on_improvement);
   std::optional<Clock::time_point> stop_at;
@@ -263,7 +254,7 @@ Claim<Model> run(std::shared_ptr<const Engine<Model>> engine, std::shared_ptr<co
     lock.lock();
     if (leave_at && now >= *leave_at && !shared->is_finished) {
       shared->is_left_behind = true;
-      remember_worker_left_behind();
+      leave_behind();
       break;
     }
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,8 +11,7 @@ namespace opweave::exact {
 /// A library loaded at run time; stays loaded until the process ends, because its threads may.
 class SharedLibrary {
  public:
-  /// Loads the library named by the environment variable if that is set, else the first of `places`
-  /// that exists.
+  /// Loads library_file().
   SharedLibrary(const char* environment_variable, const std::vector<std::filesystem::path>& places);
 
   /// Why the library cannot be used; empty if it is loaded.
@@ -31,9 +31,13 @@ class SharedLibrary {
   std::string unavailable_because_;
 };
 
-/// Where a file of a Python package may lie: the place recorded when opweave was configured, then the
-/// `.venv` of the source folder, and the environments of Python (and their `.venv`) in or beside which the running
-/// program and this library are installed.
+/// The file named by the environment variable if that is set, else the first of `places` that exists.
+[[nodiscard]] std::optional<std::filesystem::path> library_file(const char* environment_variable,
+                                                                const std::vector<std::filesystem::path>& places);
+
+/// Where a file of a Python package may lie: the place recorded when opweave was configured, then the `.venv` of the
+/// source folder of the build, and the folder of packages where opweave's own package is installed. Nowhere else: a
+/// library that is loaded may do everything.
 /// \param file  below site-packages
 [[nodiscard]] std::vector<std::filesystem::path> package_file_places(const std::filesystem::path& recorded,
                                                                      const std::filesystem::path& file);

@@ -52,6 +52,9 @@ struct Question {
   const ExactOptions* options = nullptr;
   std::function<void(const RoughSchedule&)> on_solution;
 
+  [[nodiscard]] bool should_stop() const {
+    return budget->expired() || (options->should_stop && options->should_stop());
+  }
   [[nodiscard]] EngineLimits limits() const {
     EngineLimits limits;
     limits.seconds = budget->remaining();
@@ -71,7 +74,7 @@ Finding solve_formulation(const Question& question, const std::shared_ptr<const 
   const std::shared_ptr<const Model> model(formulation, &formulation->model());
   const Claim<Model> claim = run<Model>(
       engine, model, question.limits(),
-      [&] { return question.budget->expired() || (question.options->should_stop && question.options->should_stop()); },
+      [&] { return question.should_stop(); },
       [&](const auto& values, auto) {
         if (question.on_solution) question.on_solution(formulation->read(values));
       });
@@ -104,6 +107,16 @@ Finding by_constraint_program(const Question& question) {
   return finding;
 }
 
+/// Nonzeros of the largest time-indexed program that is solved. Before its first node the solver takes far longer than
+/// for one, the more so the larger the program: a small limit of work needs a small program.
+std::size_t most_nonzeros_of(const ExactOptions& options) {
+  if (!options.work) return options.most_nonzeros;
+  constexpr double kAlways = 20'000;
+  constexpr double kPerNode = 50;
+  return static_cast<std::size_t>(
+      std::min(static_cast<double>(options.most_nonzeros), kAlways + kPerNode * 1000 * *options.work));
+}
+
 /// The model grows with the horizon. Without a schedule that limits it, short horizons are tried first: that they
 /// are too short is proven fast.
 Finding by_time_indexed(const Question& question, const std::shared_ptr<const MipEngine>& engine) {
@@ -119,10 +132,16 @@ Finding by_time_indexed(const Question& question, const std::shared_ptr<const Mi
     const std::int64_t horizon = question.upper_bound ? last : std::min(last, least + room);
     const MipSize size = TimeIndexedMip::size(space, horizon);
     Finding finding;
-    if (size.nonzeros > question.options->most_nonzeros) {
-      finding = too_large(size.nonzeros, "nonzeros", question.options->most_nonzeros);
+    if (const std::size_t most = most_nonzeros_of(*question.options); size.nonzeros > most) {
+      finding = too_large(size.nonzeros, "nonzeros", most);
     } else {
-      const auto formulation = std::make_shared<TimeIndexedMip>(question.space, horizon);
+      const auto formulation =
+          std::make_shared<TimeIndexedMip>(question.space, horizon, false, [&] { return question.should_stop(); });
+      if (!formulation->is_complete()) {
+        finding = refusal(EngineStatus::kUnknown, "the program was not built in time");
+        finding.bound = bound;
+        return finding;
+      }
       if (question.start != nullptr) formulation->start_from(*question.start);
       finding = solve_formulation<MipModel, TimeIndexedMip>(question, engine, formulation);
     }
@@ -266,7 +285,8 @@ Space space_for_integers(Space space, std::optional<Duration> makespan, const Ex
   // Where times are rounded anyway, ticks that are few enough to be solved say more than many that are not.
   constexpr std::size_t kFew = 10'000;
   const bool is_rounded = space->unit().is_rounded;
-  return with_fewer_ticks(space, makespan, is_rounded ? std::min(kFew, options.most_nonzeros) : options.most_nonzeros);
+  const std::size_t most = most_nonzeros_of(options);
+  return with_fewer_ticks(space, makespan, is_rounded ? std::min(kFew, most) : most);
 }
 
 }  // namespace

@@ -7,10 +7,12 @@
 
 namespace opweave::exact {
 
-TimeIndexedMip::TimeIndexedMip(std::shared_ptr<const ScheduleSpace> space, std::int64_t horizon, bool named)
+TimeIndexedMip::TimeIndexedMip(std::shared_ptr<const ScheduleSpace> space, std::int64_t horizon, bool named,
+                               std::function<bool()> should_stop)
     : space_(std::move(space)),
       problem_(space_->problem()),
       horizon_(horizon),
+      should_stop_(std::move(should_stop)),
       model_(named),
       placement_(*space_, model_) {
   add_tasks();
@@ -20,7 +22,13 @@ TimeIndexedMip::TimeIndexedMip(std::shared_ptr<const ScheduleSpace> space, std::
   for (std::size_t d = 0; d < problem_.cluster().device_count(); ++d) {
     if (space_->binding_capacity(DeviceId(d))) add_memory(DeviceId(d));
   }
-  add_makespan();
+  if (goes_on()) add_makespan();
+  should_stop_ = nullptr;
+}
+
+bool TimeIndexedMip::goes_on() {
+  is_complete_ = is_complete_ && !(should_stop_ && should_stop_());
+  return is_complete_;
 }
 
 MipSize TimeIndexedMip::size(const ScheduleSpace& space, std::int64_t horizon) {
@@ -102,7 +110,7 @@ MipModel::Expression TimeIndexedMip::task_ended_on(TaskId task, DeviceId device,
 }
 
 void TimeIndexedMip::add_tasks() {
-  for (std::size_t t = 0; t < problem_.task_count(); ++t) {
+  for (std::size_t t = 0; t < problem_.task_count() && goes_on(); ++t) {
     const TaskId task(t);
     const GroupId group = problem_.group_of(task);
     std::vector<Steps>& all = tasks_.emplace_back();
@@ -115,7 +123,7 @@ void TimeIndexedMip::add_tasks() {
 }
 
 void TimeIndexedMip::add_shipments() {
-  for (std::size_t s = 0; s < space_->shipments().size(); ++s) {
+  for (std::size_t s = 0; s < space_->shipments().size() && goes_on(); ++s) {
     const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
     const TaskId producer = *problem_.producer(shipment.value);
     std::vector<Steps>& all = shipments_.emplace_back();
@@ -135,7 +143,7 @@ void TimeIndexedMip::add_shipments() {
 }
 
 void TimeIndexedMip::add_precedence() {
-  for (std::size_t t = 0; t < problem_.task_count(); ++t) {
+  for (std::size_t t = 0; t < problem_.task_count() && goes_on(); ++t) {
     const TaskId task(t);
     // The last tick in which something may start is the horizon itself, for tasks of no duration.
     for (std::int64_t tick = space_->head(task); tick <= horizon_; ++tick) {
@@ -157,7 +165,7 @@ void TimeIndexedMip::add_precedence() {
 }
 
 void TimeIndexedMip::add_resource(const std::vector<const Steps*>& users) {
-  if (users.size() < 2) return;
+  if (users.size() < 2 || !goes_on()) return;
   for (std::int64_t tick = 0; tick < horizon_; ++tick) {
     Expression running;
     for (const Steps* steps : users) running += started(*steps, tick) - ended(*steps, tick);
@@ -166,6 +174,7 @@ void TimeIndexedMip::add_resource(const std::vector<const Steps*>& users) {
 }
 
 void TimeIndexedMip::add_resources() {
+  if (!goes_on()) return;
   const std::size_t stream_count = problem_.cluster().stream_names().size();
   std::map<std::size_t, std::vector<const Steps*>> streams;
   for (std::size_t t = 0; t < problem_.task_count(); ++t) {
@@ -196,7 +205,7 @@ void TimeIndexedMip::add_resources() {
 
 void TimeIndexedMip::add_memory(DeviceId device) {
   const double capacity = placement_.units(device, *space_->binding_capacity(device));
-  for (std::int64_t tick = 0; tick < std::max<std::int64_t>(1, horizon_); ++tick) {
+  for (std::int64_t tick = 0; tick < std::max<std::int64_t>(1, horizon_) && goes_on(); ++tick) {
     Expression level = placement_.persistent(device);
     for (std::size_t t = 0; t < problem_.task_count(); ++t) {
       const TaskId task(t);

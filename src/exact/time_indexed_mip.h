@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -25,13 +26,17 @@ struct MipSize {
 class TimeIndexedMip {
  public:
   /// Schedules of makespan at most `horizon` ticks.
+  /// \param should_stop  asked while the model is built, which may take long; may be empty
   /// \pre !space->is_empty()
-  TimeIndexedMip(std::shared_ptr<const ScheduleSpace> space, std::int64_t horizon, bool named = false);
+  TimeIndexedMip(std::shared_ptr<const ScheduleSpace> space, std::int64_t horizon, bool named = false,
+                 std::function<bool()> should_stop = {});
   TimeIndexedMip(const TimeIndexedMip&) = delete;
   TimeIndexedMip& operator=(const TimeIndexedMip&) = delete;
 
   [[nodiscard]] static MipSize size(const ScheduleSpace& space, std::int64_t horizon);
 
+  /// False if it was told to stop: the model is of no use.
+  [[nodiscard]] bool is_complete() const { return is_complete_; }
   [[nodiscard]] const MipModel& model() const { return model_; }
   /// Values of all columns that say the same as a schedule. They satisfy the model if the schedule is valid
   /// and starts everything at multiples of the unit.
@@ -52,6 +57,8 @@ class TimeIndexedMip {
     std::int64_t duration = 0;
   };
 
+  /// Asked before each part of the model.
+  [[nodiscard]] bool goes_on();
   Steps add_steps(std::int64_t first, std::int64_t last, const Expression& chosen, std::int64_t duration,
                   const std::function<std::string()>& name);
   [[nodiscard]] static Expression started(const Steps& steps, std::int64_t tick);
@@ -81,6 +88,8 @@ class TimeIndexedMip {
   std::shared_ptr<const ScheduleSpace> space_;
   const Problem& problem_;
   std::int64_t horizon_;
+  std::function<bool()> should_stop_;  ///< while it is built
+  bool is_complete_ = true;
   MipModel model_;
   MipPlacement placement_;
   std::vector<std::vector<Steps>> tasks_;      ///< by TaskId and option

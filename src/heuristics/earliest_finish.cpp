@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
-#include <map>
 #include <queue>
 #include <set>
 #include <utility>
@@ -24,47 +23,6 @@ std::vector<std::int64_t> fastest_tails(const Problem& problem) {
   }
   return tails;
 }
-
-/// Routes between devices of which none is both as quick to begin and as wide as another.
-class FastestWay {
- public:
-  explicit FastestWay(const Cluster& cluster) : cluster_(cluster) {
-    constexpr std::int64_t kInstant = std::numeric_limits<std::int64_t>::max();
-    std::map<std::int64_t, Way> ways;  // the widest by latency
-    for (std::size_t from = 0; from < cluster.device_count(); ++from) {
-      for (std::size_t to = 0; to < cluster.device_count(); ++to) {
-        const auto route = from == to ? std::nullopt : cluster.route(DeviceId(from), DeviceId(to));
-        if (!route) continue;
-        const Way way{route->bandwidth_bytes_per_s.value_or(kInstant), DeviceId(from), DeviceId(to)};
-        const auto [known, is_new] = ways.try_emplace(route->latency.value(), way);
-        if (!is_new && known->second.bandwidth < way.bandwidth) known->second = way;
-      }
-    }
-    for (const auto& [latency, way] : ways) {
-      if (ways_.empty() || way.bandwidth > ways_.back().bandwidth) ways_.push_back(way);
-    }
-  }
-
-  /// The least time of a transfer of so many bytes between any two devices; 0 where no route joins any.
-  [[nodiscard]] std::int64_t time(Bytes bytes) const {
-    std::optional<Duration> best;
-    for (const Way& way : ways_) {
-      const Duration time = *cluster_.transfer_time(bytes, way.from, way.to);
-      best = std::min(best.value_or(time), time);
-    }
-    return best.value_or(Duration()).value();
-  }
-
- private:
-  struct Way {
-    std::int64_t bandwidth;
-    DeviceId from;
-    DeviceId to;
-  };
-
-  const Cluster& cluster_;
-  std::vector<Way> ways_;
-};
 
 class EarliestFinish {
  public:
@@ -142,7 +100,7 @@ class EarliestFinish {
     std::int64_t sent = earliest_;
     for (const auto& [value, producer] : arrivals_) {
       for (const DeviceId device : state_.devices(problem_.group_of(producer))) consider_allowed(device);
-      sent = std::max(sent, ends_[producer.index()] + fastest_.time(problem_.size(value)));
+      sent = std::max(sent, ends_[producer.index()] + fastest_.time(problem_.size(value)).value());
     }
     const std::int64_t shortest = problem_.shortest(task).value();
     const auto stream = static_cast<unsigned>(__builtin_ctz(problem_.streams(task)));

@@ -151,7 +151,7 @@ bool Model::are_alike(const std::vector<std::vector<DeviceId>>& options) const {
     if (from.size() > 1) return false;
     for (const auto& to : options) {
       if (from == to) continue;
-      const std::optional<Route> route = problem_.cluster().route(from.front(), to.front());
+      const std::optional<Rate> route = problem_.cluster().rate(from.front(), to.front());
       if (!route) return false;
       const std::pair kind(route->latency, route->bandwidth_bytes_per_s);
       if (first.value_or(kind) != kind) return false;

@@ -135,10 +135,14 @@ std::string read_file(const fs::path& path) {
   if (::fstat(file.number(), &status) != 0) fail(path, "cannot be read", errno);
   if (S_ISDIR(status.st_mode)) fail(path, "cannot be read", EISDIR);
   // The size is a hint: a pipe has none, and a file may grow while it is read.
-  constexpr std::size_t kMostBytes = std::size_t{4} << 30;
   constexpr std::size_t kChunk = std::size_t{1} << 16;
   const auto expected = static_cast<std::size_t>(status.st_size);
-  if (expected > kMostBytes) fail(path, "cannot be read", EFBIG);
+  // No file of ours is larger; nor does anybody type as much, so that a device which never ends is soon found out.
+  const std::size_t most_bytes = S_ISCHR(status.st_mode) ? std::size_t{64} << 20 : std::size_t{2} << 30;
+  const auto refuse = [&] {
+    throw io::error_in(path.string(), fmt::format("has more than {} MiB, expected a smaller file", most_bytes >> 20));
+  };
+  if (expected > most_bytes) refuse();
   std::string content(expected + kChunk, '\0');
   std::size_t used = 0;
   for (;;) {
@@ -148,8 +152,8 @@ std::string read_file(const fs::path& path) {
     if (count == 0) break;
     used += static_cast<std::size_t>(count);
     if (used < content.size()) continue;
-    if (used > kMostBytes) fail(path, "cannot be read", EFBIG);
-    content.resize(std::min(2 * used, kMostBytes + kChunk));
+    if (used > most_bytes) refuse();
+    content.resize(std::min(2 * used, most_bytes + kChunk));
   }
   content.resize(used);
   return content;

@@ -34,20 +34,30 @@ double work_bound(const CutModel& model) {
     }
     if (power > 0) best = std::max(best, total / power);
   };
+  std::set<std::vector<double>> weights;
   for (std::size_t k = 0; k < model.kinds.size(); ++k) {
     if (model.kinds[k].count == 0) continue;
     std::vector<double> y(model.kinds.size(), 0);
     y[k] = 1;
-    try_weights(y);
+    weights.insert(y);
     for (Unit unit = 0; unit < model.unit_count(); ++unit) {
       const double reference = model.kinds[k].work[unit];
       if (!(reference > 0) || reference == kInfinity) continue;
       for (std::size_t other = 0; other < model.kinds.size(); ++other) {
+        if (other == k || model.kinds[other].count == 0) continue;
         const double work = model.kinds[other].work[unit];
-        if (other != k) y[other] = work > 0 && work < kInfinity ? reference / work : 0;
+        y[other] = work > 0 && work < kInfinity ? reference / work : 0;
       }
-      try_weights(y);
+      weights.insert(y);
     }
+  }
+  // Any weights prove something: of very many, some evenly spread ones are tried.
+  constexpr std::size_t kMostSteps = 50'000'000;
+  const std::size_t per_try = std::max<std::size_t>(1, model.unit_count() * model.kinds.size());
+  const std::size_t every = 1 + weights.size() / std::max<std::size_t>(1, kMostSteps / per_try);
+  std::size_t count = 0;
+  for (const std::vector<double>& y : weights) {
+    if (count++ % every == 0) try_weights(y);
   }
   return best;
 }

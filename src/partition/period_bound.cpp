@@ -38,40 +38,8 @@ bool needs_one_device(const Problem& problem, TaskId task) {
   return true;
 }
 
-/// Least time of a value between two different devices; 0 if there is only one.
-class LeastTransfer {
- public:
-  explicit LeastTransfer(const Problem& problem) : problem_(problem) {
-    const std::size_t devices = problem.cluster().device_count();
-    std::map<std::pair<std::int64_t, std::int64_t>, std::pair<DeviceId, DeviceId>> routes;
-    for (std::size_t from = 0; from < devices; ++from) {
-      for (std::size_t to = 0; to < devices; ++to) {
-        if (from == to) continue;
-        const auto route = problem.cluster().route(DeviceId(from), DeviceId(to));
-        if (!route) continue;
-        routes.emplace(std::pair(route->latency.value(), route->bandwidth_bytes_per_s.value_or(0)),
-                       std::pair(DeviceId(from), DeviceId(to)));
-      }
-    }
-    for (const auto& [key, pair] : routes) examples_.push_back(pair);
-  }
-
-  [[nodiscard]] double of(Bytes size) const {
-    std::optional<Duration> least;
-    for (const auto& [from, to] : examples_) {
-      const auto time = problem_.cluster().transfer_time(size, from, to);
-      if (time && (!least || *time < *least)) least = time;
-    }
-    return least ? static_cast<double>(least->value()) : 0;
-  }
-
- private:
-  const Problem& problem_;
-  std::vector<std::pair<DeviceId, DeviceId>> examples_;
-};
-
 void add_nets(const Problem& problem, double factor, CutModel& model) {
-  const LeastTransfer transfer(problem);
+  const FastestWay fastest(problem.cluster());
   std::map<std::vector<Unit>, double> cost_of_pins;
   for (std::size_t v = 0; v < problem.value_count(); ++v) {
     const auto producer = problem.producer(ValueId(v));
@@ -82,7 +50,7 @@ void add_nets(const Problem& problem, double factor, CutModel& model) {
     }
     std::sort(pins.begin(), pins.end());
     pins.erase(std::unique(pins.begin(), pins.end()), pins.end());
-    const double cost = pins.size() > 1 ? factor * transfer.of(problem.size(ValueId(v))) : 0;
+    const double cost = pins.size() > 1 ? factor * static_cast<double>(fastest.time(problem.size(ValueId(v))).value()) : 0;
     if (cost > 0) cost_of_pins[std::move(pins)] += cost;
   }
   for (const auto& [pins, cost] : cost_of_pins) model.nets.push_back({pins, cost});

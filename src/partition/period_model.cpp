@@ -99,7 +99,7 @@ void PeriodModel::find_devices() {
     for (std::size_t to = 0; to < devices; ++to) {
       if (from == to) continue;
       std::vector<Resource>& channels = model_.channels[from * devices + to];
-      if (!problem.cluster().route(DeviceId(from), DeviceId(to))) {
+      if (!problem.cluster().rate(DeviceId(from), DeviceId(to))) {
         channels = {no_route};
         continue;
       }
@@ -120,7 +120,7 @@ void PeriodModel::find_nets() {
   std::vector<std::pair<std::int64_t, std::int64_t>> key(devices * devices);
   for (std::size_t from = 0; from < devices; ++from) {
     for (std::size_t to = 0; to < devices; ++to) {
-      const auto route = from == to ? std::nullopt : problem.cluster().route(DeviceId(from), DeviceId(to));
+      const auto route = from == to ? std::nullopt : problem.cluster().rate(DeviceId(from), DeviceId(to));
       auto& k = key[from * devices + to];
       k = route ? std::pair(route->latency.value(), route->bandwidth_bytes_per_s.value_or(0))
                 : std::pair(std::int64_t{-1}, std::int64_t{0});

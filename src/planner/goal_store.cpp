@@ -5,8 +5,12 @@
 namespace opweave {
 
 GoalStore::GoalStore(const Problem& problem, const Budget& budget, std::vector<Objective> objectives,
-                     std::optional<Duration> deadline)
-    : problem_(problem), budget_(budget), objectives_(std::move(objectives)), deadline_(deadline) {}
+                     std::optional<Duration> deadline, std::function<void(const Progress&)> on_progress)
+    : problem_(problem),
+      budget_(budget),
+      objectives_(std::move(objectives)),
+      deadline_(deadline),
+      on_progress_(std::move(on_progress)) {}
 
 std::vector<std::int64_t> GoalStore::values_of(const Schedule& schedule, const PlanStatistics& statistics) const {
   std::vector<std::int64_t> values;
@@ -27,6 +31,7 @@ bool GoalStore::offer(const Schedule& schedule, const std::string& method) {
   values_ = std::move(values);
   method_ = method;
   trajectory_.push_back({budget_.elapsed(), statistics_.makespan, method});
+  if (on_progress_) on_progress_({budget_.elapsed(), statistics_.makespan, Duration(), method, &*schedule_, {}});
   return true;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "opweave/budget.h"
 #include "opweave/objective.h"
 #include "opweave/plan.h"
+#include "opweave/planner.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
 
@@ -18,8 +20,9 @@ namespace opweave {
 /// Used from one thread.
 class GoalStore {
  public:
+  /// \param on_progress  told of every schedule that is taken; may be empty
   GoalStore(const Problem& problem, const Budget& budget, std::vector<Objective> objectives,
-            std::optional<Duration> deadline);
+            std::optional<Duration> deadline, std::function<void(const Progress&)> on_progress);
 
   /// Takes the schedule if it is valid, keeps the deadline and is better than what is held.
   bool offer(const Schedule& schedule, const std::string& method);
@@ -37,6 +40,7 @@ class GoalStore {
   const Budget& budget_;
   const std::vector<Objective> objectives_;
   const std::optional<Duration> deadline_;
+  const std::function<void(const Progress&)> on_progress_;
   std::optional<Schedule> schedule_;
   PlanStatistics statistics_;
   std::vector<std::int64_t> values_;

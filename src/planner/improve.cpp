@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <thread>
 
 #include "coarsen/merging.h"
 #include "heuristics/routing_search.h"
@@ -14,6 +13,7 @@
 #include "planner/improve_routes.h"
 #include "planner/portfolio.h"
 #include "planner/search_lanes.h"
+#include "planner/side_by_side.h"
 #include "planner/target_lane.h"
 
 namespace opweave {
@@ -111,9 +111,10 @@ void work_on_order(const Problem& problem, const Budget& budget, PlannerOptions 
   --options.threads;
   std::vector<Worker> workers(1);
   workers.front().turns.push_back({std::move(solver), 1});
-  std::thread beside([&] { run_portfolio(std::move(workers), budget, incumbent); });
-  improve_orders(problem, until_final, options, starts, std::nullopt, incumbent);
-  beside.join();
+  side_by_side(2, [&](std::size_t i) {
+    if (i == 1) return run_portfolio(std::move(workers), budget, incumbent);
+    improve_orders(problem, until_final, options, starts, std::nullopt, incumbent);
+  });
 }
 
 /// The placement is open, and tasks can be merged.

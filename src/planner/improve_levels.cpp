@@ -6,7 +6,6 @@
 #include <array>
 #include <limits>
 #include <memory>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -15,6 +14,7 @@
 #include "heuristics/routing_model.h"
 #include "heuristics/routing_search.h"
 #include "planner/listed.h"
+#include "planner/side_by_side.h"
 
 namespace opweave {
 namespace {
@@ -127,10 +127,7 @@ class Levels {
             incumbent_.offer(better, kSearch);
           });
     };
-    std::vector<std::thread> threads;
-    for (std::size_t i = 1; i < searches.size(); ++i) threads.emplace_back(search, i);
-    search(0);
-    for (std::thread& thread : threads) thread.join();
+    side_by_side(searches.size(), search);
     const auto best = std::min_element(searches.begin(), searches.end(),
                                        [](const auto& a, const auto& b) { return a->makespan() < b->makespan(); });
     return (*best)->best();

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <limits>
 #include <string>
-#include <thread>
 
 #include "heuristics/order_search.h"
+#include "planner/side_by_side.h"
 
 namespace opweave {
 namespace {
@@ -48,10 +48,7 @@ class Improver {
         search(lanes[i], own);
       }
     };
-    std::vector<std::thread> threads;
-    for (std::size_t worker = 1; worker < workers; ++worker) threads.emplace_back(work_through, worker);
-    work_through(0);
-    for (std::thread& thread : threads) thread.join();
+    side_by_side(workers, work_through);
     // In lane order, so that the incumbent's trajectory is repeatable where the work is.
     for (const Attempt& lane : lanes) incumbent_.offer(lane.result, method(lane));
     for (const Attempt& lane : lanes) {

@@ -1,10 +1,10 @@
 #include "planner/improve_routes.h"
 
 #include <algorithm>
-#include <thread>
 #include <vector>
 
 #include "planner/search_lanes.h"
+#include "planner/side_by_side.h"
 
 namespace opweave {
 namespace {
@@ -28,10 +28,7 @@ Start improve_routes(const std::shared_ptr<const routing::Model>& model, const B
                            {});
     }
   };
-  std::vector<std::thread> threads;
-  for (std::size_t worker = 1; worker < workers; ++worker) threads.emplace_back(work_through, worker);
-  work_through(0);
-  for (std::thread& thread : threads) thread.join();
+  side_by_side(workers, work_through);
   Start best = start;
   for (const auto& search : searches) {
     incumbent.offer(search->best(), kRoutingSearch);

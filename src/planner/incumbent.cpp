@@ -22,7 +22,12 @@ void IncumbentStore::state_bounds(std::vector<LowerBound> bounds) {
   if (!schedule_) return;
   if (makespan_ < lower_bound_) throw InternalError("a lower bound is above the makespan of a valid plan");
   if (makespan_ == lower_bound_) is_final_ = true;
-  if (on_progress_) on_progress_({budget_.elapsed(), makespan_, lower_bound_, method_});
+  tell();
+}
+
+void IncumbentStore::tell() const {
+  if (!on_progress_ || !schedule_) return;
+  on_progress_({budget_.elapsed(), makespan_, lower_bound_, method_, &*schedule_, all_bounds()});
 }
 
 void IncumbentStore::find_lower_bound() {
@@ -54,7 +59,7 @@ bool IncumbentStore::offer(const Schedule& schedule, const std::string& method) 
   makespan_ = makespan;
   method_ = method;
   trajectory_.push_back({budget_.elapsed(), makespan, method});
-  if (on_progress_) on_progress_({budget_.elapsed(), makespan_, lower_bound_, method_});
+  tell();
   if (makespan_ == lower_bound_ || budget_.expired()) is_final_ = true;
   return true;
 }
@@ -66,7 +71,7 @@ bool IncumbentStore::raise_bound(LowerBound bound) {
   std::erase_if(claimed_, [&](const LowerBound& weaker) { return weaker.name == bound.name; });
   claimed_.push_back(std::move(bound));
   if (schedule_ && makespan_ == lower_bound_) is_final_ = true;
-  if (on_progress_ && schedule_) on_progress_({budget_.elapsed(), makespan_, lower_bound_, method_});
+  tell();
   return true;
 }
 
@@ -76,8 +81,12 @@ Duration IncumbentStore::lower_bound() const {
 }
 
 std::vector<LowerBound> IncumbentStore::bounds() const {
-  std::vector<LowerBound> bounds = proven_;
   const std::lock_guard lock(mutex_);
+  return all_bounds();
+}
+
+std::vector<LowerBound> IncumbentStore::all_bounds() const {
+  std::vector<LowerBound> bounds = proven_;
   bounds.insert(bounds.end(), claimed_.begin(), claimed_.end());
   std::ranges::stable_sort(bounds, std::greater<>(), &LowerBound::value);
   return bounds;

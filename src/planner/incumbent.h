@@ -50,6 +50,9 @@ class IncumbentStore {
 
  private:
   void find_lower_bound();
+  // Both are called with the mutex held, or before other threads use the store.
+  void tell() const;
+  [[nodiscard]] std::vector<LowerBound> all_bounds() const;
 
   const Problem& problem_;
   const Budget& budget_;

@@ -17,27 +17,35 @@ namespace {
 constexpr double kOrderShare = 0.05;
 constexpr double kBoundShare = 0.1;
 
-/// The search speaks of pieces as operators; who watches gets no bound that is not one of all schedules in pieces.
-PlannerOptions options_for(const BlockProblem& blocks, const PlannerOptions& options) {
+/// Bounds of the problem of the pieces, named as such.
+std::vector<LowerBound> of_pieces(std::vector<LowerBound> bounds) {
+  for (LowerBound& bound : bounds) bound.name += " (blocks)";
+  return bounds;
+}
+
+/// The search speaks of pieces as operators; who watches gets schedules of the whole, and no bound that is not one of
+/// all schedules in pieces.
+PlannerOptions options_for(const Problem& problem, const BlockProblem& blocks, const PlannerOptions& options) {
   PlannerOptions result = options;
   result.warm_start.reset();
   if (options.warm_start) {
     Schedule start = blocks.contract(*options.warm_start);
     if (is_valid(blocks.problem(), start)) result.warm_start = std::move(start);
   }
-  if (options.on_progress && !blocks.is_exact()) {
-    result.on_progress = [show = options.on_progress](Progress progress) {
-      progress.lower_bound = Duration();
+  if (options.on_progress) {
+    result.on_progress = [&problem, &blocks, show = options.on_progress](Progress progress) {
+      std::optional<Schedule> whole;
+      if (progress.schedule != nullptr) whole = blocks.expand(*progress.schedule);
+      progress.schedule = whole && is_valid(problem, *whole) ? &*whole : nullptr;
+      progress.bounds = of_pieces(std::move(progress.bounds));
+      if (!blocks.is_exact()) {
+        progress.bounds.clear();
+        progress.lower_bound = Duration();
+      }
       show(progress);
     };
   }
   return result;
-}
-
-/// Bounds of the problem of the pieces, named as such.
-std::vector<LowerBound> of_pieces(std::vector<LowerBound> bounds) {
-  for (LowerBound& bound : bounds) bound.name += " (blocks)";
-  return bounds;
 }
 
 /// Bounds that hold for all schedules in pieces though memory or orders within pieces are not exact.
@@ -56,7 +64,7 @@ Finding minimise_in_blocks(const Problem& problem, const Budget& budget, const P
   const bool is_exact = blocks.is_exact();
   const double kept = is_exact ? 0 : kBoundShare * std::max(0.0, budget.remaining().value_or(0));
   Finding finding =
-      minimise_makespan(blocks.problem(), budget.keeping(kept), options_for(blocks, options), target);
+      minimise_makespan(blocks.problem(), budget.keeping(kept), options_for(problem, blocks, options), target);
   if (finding.reason == PlanResult::Reason::kInfeasible && !is_exact) {
     // Of the problem of the pieces this is proven; schedules in pieces with less memory may exist.
     if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) {

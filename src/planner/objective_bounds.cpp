@@ -124,19 +124,8 @@ bool devices_are_alike(const Problem& problem) {
   for (const Operator& op : problem.graph().operators()) {
     if (!op.devices.empty() || !op.modes.empty()) return false;
   }
-  if (count < 2) return true;
-  const auto like = cluster.route(DeviceId(0), DeviceId(1));
-  for (std::size_t a = 0; a < count; ++a) {
-    for (std::size_t b = 0; b < count; ++b) {
-      if (a == b) continue;
-      const auto route = cluster.route(DeviceId(a), DeviceId(b));
-      if (route.has_value() != like.has_value()) return false;
-      if (route && (route->latency != like->latency || route->bandwidth_bytes_per_s != like->bandwidth_bytes_per_s)) {
-        return false;
-      }
-    }
-  }
-  return true;
+  const bool is_joined = cluster.parts().default_link || !cluster.links().empty();
+  return count < 2 || !is_joined || cluster.common_rate().has_value();
 }
 
 ObjectiveBound devices_bound(const Problem& problem, std::optional<Duration> deadline, std::int64_t known,

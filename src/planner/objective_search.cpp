@@ -42,7 +42,7 @@ class ObjectiveSearch {
         budget_(budget),
         options_(options),
         deadline_(options.deadline),
-        store_(problem, budget, options.objectives, options.deadline),
+        store_(problem, budget, options.objectives, options.deadline, options.on_progress),
         devices_are_alike_(devices_are_alike(problem)) {}
 
   ObjectiveFinding run() {
@@ -84,11 +84,11 @@ class ObjectiveSearch {
     if (makespan_first) {
       const std::size_t phases = options_.objectives.size();
       first_ = minimise_makespan(problem_, phases == 1 ? budget_ : budget_.share(1.0 / static_cast<double>(phases)),
-                                 options_);
+                                 options_for_parts(true));
     } else if (store_.schedule()) {
       first_.bounds = lower_bounds(problem_, budget_.share(0.1));
     } else {
-      first_ = minimise_makespan(problem_, budget_.share(0.8), options_, deadline_.value_or(kAny));
+      first_ = minimise_makespan(problem_, budget_.share(0.8), options_for_parts(false), deadline_.value_or(kAny));
       // A search that has reached its target leaves its bounds unfinished.
       if (first_.schedule) first_.bounds = lower_bounds(problem_, budget_.share(0.1));
     }
@@ -118,6 +118,19 @@ class ObjectiveSearch {
     if (verdict != exact::AnySchedule::Verdict::kNone) return;
     first_.reason = Reason::kInfeasible;
     first_.detail = fmt::format("the solver proves that none ends by the deadline of {} ns", deadline_->value());
+  }
+
+  /// Options of a search for one part of the question. Its schedules are shown as answers to the whole where they are
+  /// that already, so where the makespan comes first: those that end by the deadline.
+  [[nodiscard]] PlannerOptions options_for_parts(bool makespan_first) const {
+    PlannerOptions options = options_;
+    if (!options_.on_progress) return options;
+    options.on_progress = [makespan_first, deadline = options_.deadline, show = options_.on_progress](Progress state) {
+      const bool is_answer = makespan_first && (!deadline || state.makespan.value_or(Duration()) <= *deadline);
+      if (!is_answer) state.schedule = nullptr;
+      show(state);
+    };
+    return options;
   }
 
   ObjectiveBound minimise(Objective objective, const Budget& budget) {
@@ -188,7 +201,7 @@ class ObjectiveSearch {
                   std::uint64_t seed) {
     const auto restricted = RestrictedProblem::create(problem_, restriction);
     if (!restricted) return Verdict::kImpossible;
-    PlannerOptions options = options_;
+    PlannerOptions options = options_for_parts(false);
     options.seed = seed;
     options.warm_start = std::nullopt;
     if (auto known = restricted->narrow(*store_.schedule()); known && is_valid(restricted->problem(), *known)) {

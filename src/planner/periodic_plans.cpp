@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
-#include <thread>
 #include <utility>
 
 #include "periodic/find_kernel.h"
@@ -13,6 +12,7 @@
 #include "periodic/kernel_search.h"
 #include "planner/construct.h"
 #include "planner/doubling_parts.h"
+#include "planner/side_by_side.h"
 
 namespace opweave {
 namespace {
@@ -229,10 +229,7 @@ void PeriodicPlans::run(std::vector<Attempt>& attempts, const Budget& budget) {
                                  });
     }
   };
-  std::vector<std::thread> threads;
-  for (std::size_t worker = 1; worker < workers; ++worker) threads.emplace_back(work_through, worker);
-  work_through(0);
-  for (std::thread& thread : threads) thread.join();
+  side_by_side(workers, work_through);
   // In the order of the attempts, so that the incumbent's trajectory is repeatable where the work is.
   for (const Attempt& attempt : attempts) {
     offer(*attempt.iteration, attempt.candidate->method);

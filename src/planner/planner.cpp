@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <iterator>
 
+#include "exact/engine.h"
 #include "opweave/check.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
 #include "planner/minimise_makespan.h"
 #include "planner/objective_search.h"
+#include "planner/on_time.h"
 
 namespace opweave {
 namespace {
@@ -86,6 +88,64 @@ void state_objectives(const Problem& problem, const PlannerOptions& options, con
   if (!violations.empty()) throw InternalError("check rejects the plan: " + violations.front().message);
 }
 
+bool makespan_alone(const PlannerOptions& options) {
+  return options.objectives == std::vector{Objective::kMakespan} && !options.deadline;
+}
+
+/// A plan of what a search brings home, or the reason why there is none.
+PlanResult result_of(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                     ObjectiveFinding found) {
+  Finding& finding = found.finding;
+  PlanResult result;
+  result.reason = finding.reason;
+  result.bounds = finding.bounds;
+  result.detail = finding.detail;
+  if (finding.reason == PlanResult::Reason::kInfeasible) return result;
+  result.limit = reached_limit(budget, finding.is_optimal);
+  if (finding.schedule) {
+    if (result.detail.empty() && options.method == Method::kAuto && !finding.is_optimal) {
+      result.detail = exact::missing_solver();
+    }
+    result.plan =
+        make_plan(problem, *finding.schedule, result.bounds, provenance_of(problem, budget, options, finding));
+    if (!makespan_alone(options)) state_objectives(problem, options, found, *result.plan);
+    const bool ends_early = result.limit.empty() && result.plan->status != PlanStatus::kOptimal;
+    if (!makespan_alone(options) && ends_early && result.detail.empty()) {
+      result.detail = "the search ended before its limit: no method that is left could find better or prove more";
+    }
+  }
+  return result;
+}
+
+PlanResult search(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
+  return result_of(problem, budget, options,
+                   makespan_alone(options) ? ObjectiveFinding{minimise_makespan(problem, budget, options), {}}
+                                           : search_for_objectives(problem, budget, options));
+}
+
+/// What a search that was left behind has told of. The values of the objectives stand beside the bounds that hold for
+/// every plan.
+ObjectiveFinding finding_of(const Problem& problem, const PlannerOptions& options, Told told) {
+  ObjectiveFinding found;
+  found.finding.reason = PlanResult::Reason::kPlanned;
+  found.finding.method = std::move(told.method);
+  found.finding.bounds = std::move(told.bounds);
+  found.finding.trajectory = std::move(told.trajectory);
+  if (!makespan_alone(options)) {
+    const PlanStatistics figures = statistics(problem, told.schedule);
+    for (const Objective objective : options.objectives) {
+      const bool has_bound = objective == Objective::kMakespan && !found.finding.bounds.empty();
+      const LowerBound bound = has_bound ? found.finding.bounds.front() : LowerBound{};
+      found.figures.push_back({objective, objective_value(objective, problem, told.schedule, figures),
+                               bound.value.value(), bound.name});
+    }
+  }
+  found.finding.is_optimal = makespan_alone(options) && !found.finding.bounds.empty() &&
+                             found.finding.bounds.front().value == told.schedule.makespan(problem);
+  found.finding.schedule = std::move(told.schedule);
+  return found;
+}
+
 }  // namespace
 
 std::string_view to_string(Method method) {
@@ -102,29 +162,14 @@ std::optional<Method> method_from_string(std::string_view text) {
   return std::nullopt;
 }
 
-PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
-  require_distinct(options.objectives);
-  if (options.warm_start) require_valid(problem, *options.warm_start);
-  const bool makespan_alone = options.objectives == std::vector{Objective::kMakespan} && !options.deadline;
-  ObjectiveFinding found = makespan_alone ? ObjectiveFinding{minimise_makespan(problem, budget, options), {}}
-                                          : search_for_objectives(problem, budget, options);
-  Finding& finding = found.finding;
-  PlanResult result;
-  result.reason = finding.reason;
-  result.bounds = finding.bounds;
-  result.detail = finding.detail;
-  if (finding.reason == PlanResult::Reason::kInfeasible) return result;
-  result.limit = reached_limit(budget, finding.is_optimal);
-  if (finding.schedule) {
-    result.plan =
-        make_plan(problem, *finding.schedule, result.bounds, provenance_of(problem, budget, options, finding));
-    if (!makespan_alone) state_objectives(problem, options, found, *result.plan);
-    const bool ends_early = result.limit.empty() && result.plan->status != PlanStatus::kOptimal;
-    if (!makespan_alone && ends_early && result.detail.empty()) {
-      result.detail = "the search ended before its limit: no method that is left could find better or prove more";
-    }
-  }
-  return result;
+PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& given) {
+  require_distinct(given.objectives);
+  if (given.warm_start) require_valid(problem, *given.warm_start);
+  PlannerOptions options = given;
+  options.threads = std::clamp(options.threads, 1U, kMostThreads);
+  return on_time(problem, budget, options, search, [&](std::optional<Told> told) {
+    return result_of(problem, budget, options, told ? finding_of(problem, options, std::move(*told)) : ObjectiveFinding{});
+  });
 }
 
 }  // namespace opweave

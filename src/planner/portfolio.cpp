@@ -1,7 +1,7 @@
 #include "planner/portfolio.h"
+#include "planner/side_by_side.h"
 
 #include <algorithm>
-#include <thread>
 
 namespace opweave {
 namespace {
@@ -29,12 +29,7 @@ void run_worker(Worker& worker, const Budget& budget) {
 
 void run_portfolio(std::vector<Worker> workers, const Budget& given, const IncumbentStore& incumbent) {
   const Budget budget = given.until(&incumbent.is_final());
-  std::vector<std::thread> threads;
-  for (std::size_t i = 1; i < workers.size(); ++i) {
-    threads.emplace_back([&, i] { run_worker(workers[i], budget); });
-  }
-  if (!workers.empty()) run_worker(workers.front(), budget);
-  for (std::thread& thread : threads) thread.join();
+  side_by_side(workers.size(), [&](std::size_t i) { run_worker(workers[i], budget); });
 }
 
 }  // namespace opweave

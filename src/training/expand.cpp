@@ -60,9 +60,23 @@ class Expander {
                       "operators and {} tensors, repeated over {} microbatches and {} replicas",
                       count, what, kMost, operators_.size(), data_.graph.tensors().size(), microbatches_, replicas_));
     };
+    const double values = m * static_cast<double>(data_.graph.tensors().size());
     require(tasks, "operator instances");
-    require(m * static_cast<double>(data_.graph.tensors().size()), "tensor instances");
+    require(values, "tensor instances");
     require(edges, "edges");
+    // What a problem and its first plan were measured to take; searches take more, where there is more.
+    constexpr double kBytesPerTask = 250;
+    constexpr double kBytesPerValue = 120;
+    constexpr double kBytesPerEdge = 80;
+    constexpr double kMostBytes = 4e9;
+    const double bytes = kBytesPerTask * tasks + kBytesPerValue * values + kBytesPerEdge * edges;
+    if (bytes > kMostBytes) {
+      throw InputError(
+          fmt::format("the iteration would take {:.1f} GB of memory, expected at most {:.1f} GB: the graph has {} "
+                      "operators and {} tensors, repeated over {} microbatches and {} replicas",
+                      bytes / 1e9, kMostBytes / 1e9, operators_.size(), data_.graph.tensors().size(), microbatches_,
+                      replicas_));
+    }
   }
 
   [[nodiscard]] bool per_replica(OperatorId op) const { return data_.graph.at(op).phase == Phase::kOptimizer; }

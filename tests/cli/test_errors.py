@@ -128,5 +128,5 @@ def test_memory_exhaustion_is_told_in_one_line(large):
     limit = 128 * 1024 * 1024  # the program loads in this; 3,200,000 tasks do not fit
     done = opweave("plan", *large.inputs, "--microbatches", 10000, "--threads", "1",
                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
-    assert done.returncode == 70, done.stderr
+    assert done.returncode == 4, done.stderr
     assert done.stderr == "error: out of memory\n"

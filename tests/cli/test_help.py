@@ -21,7 +21,7 @@ def test_help_names_all_commands_and_exit_codes():
     text = succeeds("--help")
     for command in [*COMMANDS, "version"]:
         assert f"\n  {command} " in text
-    for code in ["0", "2", "3", "70", "130"]:
+    for code in ["0", "2", "3", "4", "70", "130"]:
         assert code in text
 
 
