@@ -84,6 +84,15 @@ def test_values_have_shapes_and_dtypes(joint):
         assert any(isinstance(leaf, torch.Tensor) for leaf in leaves), node
 
 
+def test_a_model_that_asks_is_not_exported():
+    class Asking(torch.nn.Module):
+        def forward(self, x):
+            return x.sin() if torch.compiler.is_exporting() else x.cos()
+
+    joint = trace(Asking, (torch.ones(2),), {}, None)
+    assert [str(node.target) for node in calls(joint)] == ["aten.cos.default"]
+
+
 def test_views_are_declared_by_their_schemas():
     aten = torch.ops.aten
     for view in (aten.view, aten.t, aten.transpose.int, aten.select.int, aten.slice.Tensor, aten.expand, aten.detach):

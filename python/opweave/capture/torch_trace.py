@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 import torch.fx.traceback
 import torch.utils.checkpoint
 from torch import nn
+from torch._dynamo import functional_export
 from torch._dynamo.functional_export import _dynamo_graph_capture_for_export
 from torch._functorch._aot_autograd.descriptors import (
     BufferAOTInput,
@@ -118,7 +119,8 @@ def _traced(fakes: Callable[[type[FakeTensorMode]], _Fakes]) -> Joint:
     plain = fakes(FakeTensorMode)
     try:
         with quiet():
-            traced = _dynamo_graph_capture_for_export(plain.step)(*plain.args, **plain.kwargs)
+            with _as_in_training():
+                traced = _dynamo_graph_capture_for_export(plain.step)(*plain.args, **plain.kwargs)
             _refuse_reentrant(traced)
             return _described(plain.export(traced), plain.model)
     except CaptureError:
@@ -203,6 +205,19 @@ def _refusing_checkpoints(reason: str) -> Iterator[None]:
         yield
     finally:
         torch.utils.checkpoint._checkpoint_without_reentrant_generator = original
+
+
+@contextmanager
+def _as_in_training() -> Iterator[None]:
+    """Models ask whether they are exported and then run other code (transformers: loops in place of a triangular
+    solver). What is captured is what trains, so the answer is no."""
+    name = "_compiling_state_context"
+    original = getattr(functional_export, name)
+    setattr(functional_export, name, nullcontext)
+    try:
+        yield
+    finally:
+        setattr(functional_export, name, original)
 
 
 @contextmanager
