@@ -585,6 +585,68 @@ def test_other_graphs_without_durations_are_timed_by_peak_rates_and_a_line_says_
     assert ["peak rates" in record.message for record in caplog.records] == [True]
 
 
+# Blocks of 1, 2, 3, 4 and 6 units in 3 stages: 1 + 2 + 3, 4, 6, for any other cut makes a stage of more than 6.
+def test_stages_are_whole_blocks_of_balanced_work():
+    content = {
+        "operators": [
+            {"name": f"b{i}.F", "phase": "F", "flops": work, "stage": i, "parameters": [f"w{i}"]}
+            for i, work in enumerate((1, 2, 3, 4, 6))
+        ],
+        "parameters": [{"name": f"w{i}", "bytes": 1} for i in range(5)],
+        "captured": {
+            "calls": [],
+            "operators": {},
+            "blocks": [],
+            "uncounted": {},
+            "unread_parameters": [],
+            "parameters_without_gradient": [],
+        },
+    }
+    graph = opweave.Graph.from_dict(content)
+    staged = graph.staged(3, devices=["a", "b", "c"])
+    assert [(op["stage"], op["devices"]) for op in staged.operators] == [(0, ["a"])] * 3 + [(1, ["b"]), (2, ["c"])]
+    timed = graph.with_durations({f"b{i}.F": time for i, time in enumerate((9, 1, 1, 1, 1))})
+    assert [op["stage"] for op in timed.staged(2, devices=["a", "b"]).operators] == [0, 1, 1, 1, 1]
+    assert [op["devices"] for op in graph.staged(4, "loop", devices=["a", "b"]).operators] == [[d] for d in "aabab"]
+    assert [op["devices"] for op in graph.staged(4, "V", devices=["a", "b"]).operators] == [[d] for d in "aabba"]
+    for arguments, message in (
+        ((6, "linear"), "stages: value is 6 for 2 devices, expected as many as devices"),
+        ((3, "loop"), "stages: value is 3 for 2 devices, expected a multiple of the devices"),
+        ((6, "loop"), "stages: value is 6, expected 1 to 5, the number of blocks"),
+        ((4, "W"), 'shape: value is "W", expected linear, loop or V'),
+    ):
+        with pytest.raises(opweave.InputError, match=message):
+            graph.staged(*arguments, devices=["a", "b"])
+
+
+def test_a_tied_parameter_keeps_its_stages_on_one_device():
+    graph = captured("tied", "block")
+    with pytest.raises(
+        opweave.InputError, match=r'parameter "tokens\.weight" is read in stages 0 and 1, which lie on a and b'
+    ):
+        graph.staged(2, devices=["a", "b"])
+    assert {op["stage"] for op in graph.staged(4, "V", devices=["a", "b"]).operators} == {0, 1, 2, 3}
+
+
+def test_a_module_is_exported_as_a_pipeline_of_stages(tmp_path):
+    from opweave.export import layers_by_stage, pytorch_csv, torchtitan_settings
+    from opweave.run import compile_plan
+
+    cluster = opweave.Cluster.preset("h100", devices_per_node=2)
+    graph = captured("language", "block").with_training(microbatches=4).staged(4, "V", devices=cluster)
+    plan = opweave.plan(graph, cluster, work_limit=20, threads=1, blocks="stage")
+    program = compile_plan(plan, segments="stage")
+    layers = layers_by_stage(program, graph)
+    assert [layer for stage in layers for layer in stage] == [
+        *("tokens", "positions", "blocks.0", "blocks.1", "norm", "head", "loss")
+    ]
+    rows = pytorch_csv(program).strip().splitlines()
+    assert len(rows) == 2
+    assert sum(row.count("F") for row in rows) == 4 * 4
+    settings = torchtitan_settings(program, layers)
+    assert settings.parallelism["pipeline_parallel_schedule"] == "ZBVZeroBubble"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

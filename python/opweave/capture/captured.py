@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opweave import _core
+from opweave.capture.staging import in_stages
+from opweave.cluster import Cluster
 from opweave.costs.call import Call
 from opweave.errors import InputError
 from opweave.graph import Graph
@@ -95,6 +97,23 @@ class CapturedGraph(Graph):
                         f"{operators[name].get(key, 0):g}\nhint: leave the key out after changing the operators"
                     )
         return graph
+
+    def staged(self, stages: int, shape: str = "linear", *, devices: Cluster | Sequence[str]) -> Self:
+        """The same graph as a pipeline of *stages* of whole blocks, as exports need it: with ``stage`` and ``devices``.
+
+        Stages are balanced by the times of their operators, or by their flops where nothing was timed: the heaviest is
+        as light as whole blocks allow. Plan it with ``blocks="stage"``.
+
+        Args:
+            stages: How many; at most as many as there are blocks and modules between them.
+            shape: "linear" (a stage per device), "loop" (stage s on device s mod the number of devices) or "V" (two
+                stages per device, there and back).
+            devices: A cluster, or names of devices in the order of the pipeline.
+
+        Raises InputError for numbers that do not fit the shape, and for a parameter that two devices would read.
+        """
+        names = devices.devices if isinstance(devices, Cluster) else list(devices)
+        return self._derived(in_stages(self.to_dict(), stages, shape, names))
 
     def _derived(self, content: dict[str, Any]) -> Self:
         core = Graph.from_dict(content, self.name or "graph")._core
