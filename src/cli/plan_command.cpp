@@ -106,8 +106,9 @@ ExitCode run(const Options& options) {
   budget.watch(&interrupted);
 
   if (options.settings.blocks && !(options.write_model.empty() && options.read_solution.empty())) {
-    throw InputError("--blocks: the integer program of a file has no pieces, expected no --write-model and no "
-                     "--read-solution beside it");
+    throw InputError(
+        "--blocks: the integer program of a file has no pieces, expected no --write-model and no "
+        "--read-solution beside it");
   }
   if (!options.write_model.empty()) {
     const std::string refusal = write_model_file(problem, planner, options.write_model);

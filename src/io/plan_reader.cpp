@@ -79,15 +79,14 @@ class PlanReader {
  private:
   static ProblemSettings read_settings(const JsonValue& value) {
     ProblemSettings settings;
-    read_object(
-        value, optional("training", [&](const JsonValue& v) { settings.training = io::read_training(v); }),
-        optional("contention", [&](const JsonValue& v) { settings.contention = io::read_contention(v); }),
-        optional("memory_limit_bytes", [&](const JsonValue& v) { settings.memory_limit = Bytes(v.integer()); }),
-        optional("blocks", [&](const JsonValue& v) {
-          const auto blocks = blocks_from_string(v.text());
-          if (!blocks || *blocks == Blocks::kNone) v.reject("\"stage\" or \"layer\"");
-          settings.blocks = *blocks;
-        }));
+    read_object(value, optional("training", [&](const JsonValue& v) { settings.training = io::read_training(v); }),
+                optional("contention", [&](const JsonValue& v) { settings.contention = io::read_contention(v); }),
+                optional("memory_limit_bytes", [&](const JsonValue& v) { settings.memory_limit = Bytes(v.integer()); }),
+                optional("blocks", [&](const JsonValue& v) {
+                  const auto blocks = blocks_from_string(v.text());
+                  if (!blocks || *blocks == Blocks::kNone) v.reject("\"stage\" or \"layer\"");
+                  settings.blocks = *blocks;
+                }));
     return settings;
   }
 

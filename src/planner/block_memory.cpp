@@ -165,9 +165,9 @@ class Builder {
   const std::vector<Piece>& pieces_;
   const std::vector<std::size_t>& piece_of_;
   const std::vector<std::vector<TimedPiece>>& timed_;
-  std::vector<std::size_t> place_;             // of an operator in its piece
+  std::vector<std::size_t> place_;  // of an operator in its piece
   std::vector<BlockTensor> between_;
-  std::vector<std::vector<TensorId>> inside_;  // by piece: tensors that nobody else sees
+  std::vector<std::vector<TensorId>> inside_;      // by piece: tensors that nobody else sees
   std::vector<std::vector<std::size_t>> dying_;    // by piece: of between_, those that it is the last to read
   std::vector<std::vector<std::size_t>> newborn_;  // by piece: of between_, those that it makes
 };
@@ -175,8 +175,7 @@ class Builder {
 }  // namespace
 
 BlockMemory block_memory(const ComputationGraph& graph, const std::vector<Piece>& pieces,
-                         const std::vector<std::size_t>& piece_of,
-                         const std::vector<std::vector<TimedPiece>>& timed) {
+                         const std::vector<std::size_t>& piece_of, const std::vector<std::vector<TimedPiece>>& timed) {
   return Builder(graph, pieces, piece_of, timed).build();
 }
 

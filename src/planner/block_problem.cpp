@@ -94,6 +94,8 @@ BlockProblem::BlockProblem(const Problem& whole, const Budget& budget)
     for (const std::size_t consumer : tensor.consumers) operators_[consumer].inputs.push_back(id);
   }
   pieces_as_operators_ = make_problem(false);
+  is_exact_ = memory_suffices() &&
+              std::ranges::all_of(orders_, [](const PieceOrder& order) { return order.length == order.shortest; });
 }
 
 void BlockProblem::require_together() const {
@@ -294,11 +296,6 @@ Problem BlockProblem::make_problem(bool relaxed) const {
 }
 
 Problem BlockProblem::relaxed() const { return make_problem(true); }
-
-bool BlockProblem::is_exact() const {
-  return memory_suffices() &&
-         std::ranges::all_of(orders_, [](const PieceOrder& order) { return order.length == order.shortest; });
-}
 
 /// Everything at once fits on every device.
 bool BlockProblem::memory_suffices() const {

@@ -24,9 +24,9 @@ class BlockProblem {
   BlockProblem(const Problem& whole, const Budget& budget);
 
   [[nodiscard]] const Problem& problem() const { return *pieces_as_operators_; }
-  /// Every schedule in pieces is one of problem() or of one that is no longer: bounds of problem() hold for all of them.
-  /// False where a piece may have a shorter order than the one known, or memory may run out.
-  [[nodiscard]] bool is_exact() const;
+  /// Every schedule in pieces is one of problem() or of one that is no longer: bounds of problem() hold for all of
+  /// them. False where a piece may have a shorter order than the one known, or memory may run out.
+  [[nodiscard]] bool is_exact() const { return is_exact_; }
   /// Pieces with the shortest times that their orders can have, and no limit on memory: its bounds hold for every
   /// schedule in pieces.
   [[nodiscard]] Problem relaxed() const;
@@ -51,16 +51,17 @@ class BlockProblem {
   Problem whole_;
   Blocks blocks_;
   std::vector<Piece> pieces_;
-  std::vector<std::size_t> piece_of_;                  // by operator
-  std::vector<PieceOrder> orders_;                     // all different ones
+  std::vector<std::size_t> piece_of_;                              // by operator
+  std::vector<PieceOrder> orders_;                                 // all different ones
   std::vector<std::vector<std::optional<std::size_t>>> order_on_;  // of orders_, by piece and device
   std::vector<std::vector<std::vector<DeviceId>>> allowed_;        // by piece and replica, ascending
   std::vector<std::size_t> type_of_device_;
   std::vector<std::vector<std::optional<std::size_t>>> order_of_type_;  // of orders_, by type of device and piece
-  std::vector<Operator> operators_;                    // without durations
+  std::vector<Operator> operators_;                                     // without durations
   std::vector<Tensor> tensors_;
-  std::vector<std::optional<TensorId>> original_;      // by tensor
+  std::vector<std::optional<TensorId>> original_;  // by tensor
   std::optional<Problem> pieces_as_operators_;
+  bool is_exact_ = false;
 };
 
 }  // namespace opweave

@@ -86,9 +86,8 @@ Finding minimise_in_blocks(const Problem& problem, const Budget& budget, const P
     finding.reason = PlanResult::Reason::kPlanned;
   }
   finding.bounds = is_exact ? of_pieces(std::move(finding.bounds)) : honest_bounds(problem, blocks, budget);
-  finding.is_optimal =
-      finding.schedule && !finding.bounds.empty() &&
-      finding.schedule->makespan(problem) == finding.bounds.front().value;
+  finding.is_optimal = finding.schedule && !finding.bounds.empty() &&
+                       finding.schedule->makespan(problem) == finding.bounds.front().value;
   return finding;
 }
 

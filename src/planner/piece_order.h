@@ -12,8 +12,8 @@ namespace opweave {
 /// Operators of a piece on a device, in topological order.
 struct PieceWork {
   std::vector<Duration> durations;
-  std::vector<std::uint32_t> streams;                      ///< masks, as in Problem
-  std::vector<std::vector<std::uint32_t>> predecessors;    ///< among the operators of the piece, ascending
+  std::vector<std::uint32_t> streams;                    ///< masks, as in Problem
+  std::vector<std::vector<std::uint32_t>> predecessors;  ///< among the operators of the piece, ascending
   auto operator<=>(const PieceWork&) const = default;
 };
 

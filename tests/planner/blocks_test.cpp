@@ -202,9 +202,10 @@ TEST(Blocks, what_cannot_run_in_one_piece_is_refused_by_name) {
   std::vector<Operator> pinned = {make_op("a", Phase::kForward, 0, 1), make_op("b", Phase::kForward, 0, 1)};
   pinned[0].devices = {{"gpu0"}};
   pinned[1].devices = {{"gpu1"}};
-  EXPECT_EQ(refusal([&] { (void)planned(by_stage(pinned, {}, two)); }),
-            "stage 0.F cannot run in one piece: no device runs all of its 2 operators alone, none that runs those before "
-            "\"b\" runs that one");
+  EXPECT_EQ(
+      refusal([&] { (void)planned(by_stage(pinned, {}, two)); }),
+      "stage 0.F cannot run in one piece: no device runs all of its 2 operators alone, none that runs those before "
+      "\"b\" runs that one");
 
   std::vector<Operator> gang = {make_op("a", Phase::kForward, 0, 1)};
   gang[0].durations.clear();
@@ -235,7 +236,8 @@ TEST(Blocks, optimizer_operators_need_no_stage_and_graphs_need_no_phases) {
   training.microbatches = 2;
   const Cluster two = uniform_cluster(2, {"compute"}, std::nullopt, Duration(1));
   std::vector<Operator> operators = {make_op("F", Phase::kForward, 0, 2), make_op("B", Phase::kBackward, 0, 3),
-                                     make_op("W", Phase::kWeightGradient, 0, 1), make_op("adam", Phase::kOptimizer, 0, 1)};
+                                     make_op("W", Phase::kWeightGradient, 0, 1),
+                                     make_op("adam", Phase::kOptimizer, 0, 1)};
   operators[3].stage.reset();
   // F before the backward, which is one piece of B and W: 2 x (2 + 4), then the step.
   const PlanResult training_step = planned(by_stage(operators, {}, two, training));
@@ -243,10 +245,10 @@ TEST(Blocks, optimizer_operators_need_no_stage_and_graphs_need_no_phases) {
   EXPECT_EQ(training_step.plan->statistics.makespan, Duration(13));
 
   const std::vector<Tensor> tensors = {make_tensor("x", 0)};
-  const PlanResult inference = planned(by_stage(
-      {make_op("a", Phase::kNone, 0, 2), make_op("b", Phase::kNone, 0, 1, {}, {TensorId(0)}),
-       make_op("c", Phase::kNone, 1, 3, {TensorId(0)})},
-      tensors, two, training));
+  const PlanResult inference =
+      planned(by_stage({make_op("a", Phase::kNone, 0, 2), make_op("b", Phase::kNone, 0, 1, {}, {TensorId(0)}),
+                        make_op("c", Phase::kNone, 1, 3, {TensorId(0)})},
+                       tensors, two, training));
   ASSERT_TRUE(inference.plan);
   EXPECT_EQ(inference.plan->statistics.makespan, Duration(3 + 1 + 3 + 3));  // one stage a device
 }
@@ -298,7 +300,8 @@ TEST(Blocks, long_iterations_are_planned_around_kernels) {
 }
 
 TEST(Blocks, the_same_bytes_come_out_for_any_number_of_threads) {
-  const Problem problem = by_stage(overlapping(), {}, uniform_cluster(1, {"compute", "comm"}, std::nullopt, Duration()));
+  const Problem problem =
+      by_stage(overlapping(), {}, uniform_cluster(1, {"compute", "comm"}, std::nullopt, Duration()));
   const auto bytes = [&](unsigned threads) {
     PlannerOptions options;
     options.threads = threads;
@@ -334,8 +337,8 @@ class BlocksCheck : public ::testing::Test {
       start("else", b, begin + 4);
       start("c", b, begin + 6);
       start("d", b, begin + 8, 1);
-      schedule_.transfers.push_back({problem_->value_of(TensorId(0), b), DeviceId(0), DeviceId(1), Duration(begin + 5),
-                                     Duration(begin + 6)});
+      schedule_.transfers.push_back(
+          {problem_->value_of(TensorId(0), b), DeviceId(0), DeviceId(1), Duration(begin + 5), Duration(begin + 6)});
     }
   }
 
@@ -394,8 +397,8 @@ TEST_F(BlocksCheck, finds_what_leaves_before_the_piece_has_ended) {
 TEST_F(BlocksCheck, asks_for_a_stage) {
   std::vector<Operator> operators = problem_->graph().operators();
   operators[4].stage.reset();
-  const auto graph = ComputationGraph::create("model", operators, problem_->graph().tensors(), {},
-                                              problem_->graph().training());
+  const auto graph =
+      ComputationGraph::create("model", operators, problem_->graph().tensors(), {}, problem_->graph().training());
   const auto violations = check(graph, problem_->cluster(), make_plan(*problem_, schedule_, {}, {}));
   ASSERT_FALSE(violations.empty());
   EXPECT_EQ(violations.front().message, "operator \"d\" has no stage, by which its settings ask for blocks");
