@@ -96,6 +96,8 @@ ExitCode run(int argc, char** argv) {
   add_bounds(app, action);
   add_pareto(app, action);
   add_compare(app, action);
+  add_parallelize(app, action);
+  add_calibrate(app, action);
   add_convert(app, action);
   add_report(app, action);
   add_explain(app, action);

@@ -10,6 +10,10 @@ inline constexpr std::string_view kGraphFormat = "opweave.graph";
 inline constexpr std::string_view kClusterFormat = "opweave.cluster";
 inline constexpr std::string_view kPlanFormat = "opweave.plan";
 inline constexpr std::string_view kPipelineFormat = "opweave.pipeline";
+inline constexpr std::string_view kModelFormat = "opweave.model";
+inline constexpr std::string_view kMachinesFormat = "opweave.machines";
+inline constexpr std::string_view kStrategyFormat = "opweave.strategy";
+inline constexpr std::string_view kMeasuredStepsFormat = "opweave.measured-steps";
 /// Version of each of them.
 inline constexpr std::uint32_t kFormatVersion = 1;
 

@@ -99,7 +99,7 @@ def environment_for(folder):
 
 
 def check_json(text, folder, environment):
-    """Graphs, clusters and pipelines are read; plans are read where the page has what they are for."""
+    """Reads the document with the command that is for it; plans and strategies where the page has what they are for."""
     value = json.loads(text)
     kind = value.get("format", "").removeprefix("opweave.") if isinstance(value, dict) else ""
     if not kind:
@@ -110,6 +110,15 @@ def check_json(text, folder, environment):
             folder, environment)
     if kind == "plan":
         run("opweave check graph.json cluster.json plan.json", folder, environment)
+    batch = "--global-batch 64 --sequence 2048"
+    if kind == "model":
+        run(f"opweave parallelize model.json --cluster h100 {batch}", folder, environment)
+    if kind == "machines":
+        run(f"opweave parallelize model.json --cluster machines.json {batch}", folder, environment)
+    if kind == "strategy":
+        run(f"opweave parallelize model.json --cluster h100 {batch} --evaluate strategy.json", folder, environment)
+    if kind == "measured-steps":
+        run("opweave calibrate measured-steps.json", folder, environment)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)

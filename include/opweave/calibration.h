@@ -1,0 +1,50 @@
+/// Constants of a software stack from measured steps.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "opweave/strategy.h"
+
+namespace opweave {
+
+/// A step that somebody measured, or one that is to be predicted beside them.
+struct MeasuredStep {
+  std::string id;
+  std::string group;    ///< steps that differ in the strategy alone, or nearly; empty = a group of its own
+  std::string profile;  ///< software stack: steps of one name share their constants
+  ModelDescription model;
+  Machines machines;
+  TrainingRun run;
+  Strategy strategy;
+  std::optional<Duration> measured;  ///< without it the step is predicted and not fitted
+  CalibrationProfile kernels;        ///< facts about the stack's kernels, from which its constants are fitted
+};
+
+/// `matrix`, `traffic` and `communication` of a profile such that predictions are near `steps`; the rest is taken from
+/// the first step's `kernels`. Fewer constants are fitted where steps are few: one for less than 6, two for less
+/// than 9. Errors beyond 35 % count little, so that a row whose source forgot a setting does not bend the others.
+/// Deterministic. \pre steps is not empty, all of them possible and measured
+[[nodiscard]] CalibrationProfile calibrate(std::span<const MeasuredStep> steps, const std::string& name);
+
+/// A step beside its prediction.
+struct StepPrediction {
+  const MeasuredStep* step = nullptr;
+  StrategyValue value;        ///< with the constants of its profile
+  double error = 0;           ///< predicted / measured - 1; 0 without a measurement
+  Duration left_out;          ///< with constants fitted without the step's group, where others have its profile
+  double error_left_out = 0;  ///< left_out / measured - 1; 0 without a measurement
+};
+
+/// Fits every profile that `steps` name (usual constants where none of its steps is measured), and predicts each step.
+/// O(profiles x groups x steps).
+[[nodiscard]] std::vector<StepPrediction> cross_validate(std::span<const MeasuredStep> steps,
+                                                         std::vector<CalibrationProfile>& profiles);
+
+/// `opweave.measured-steps` (docs/formats.md). \throws InputError naming place and value
+[[nodiscard]] std::vector<MeasuredStep> parse_measured_steps(std::string_view json, const std::string& source);
+
+}  // namespace opweave

@@ -1,0 +1,98 @@
+/// What a model is made of, as far as its training time and memory depend on it: a chain of transformer layers
+/// between an embedding and a head.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace opweave {
+
+/// Attention through low-rank latents (DeepSeek-V2, arXiv 2405.04434): queries and keys have a part without and a part
+/// with positions, values a width of their own.
+struct LatentAttention {
+  std::int64_t query_rank = 0;  ///< 0 = queries are made from the hidden state at once
+  std::int64_t key_value_rank = 0;
+  std::int64_t position_dim = 0;  ///< part of a head of queries and keys that carries positions
+  std::int64_t value_dim = 0;     ///< of a head
+  bool operator==(const LatentAttention&) const = default;
+};
+
+/// Self-attention of one layer.
+struct Attention {
+  std::int64_t heads = 0;
+  std::int64_t kv_heads = 0;  ///< divides `heads`
+  std::int64_t head_dim = 0;  ///< with `latent`: the part without positions
+  std::optional<LatentAttention> latent;
+  std::optional<std::int64_t> window;  ///< tokens that one looks back at; all without it
+  bool is_causal = true;
+  bool operator==(const Attention&) const = default;
+
+  /// Width of a head of queries and keys, and of values.
+  [[nodiscard]] std::int64_t query_key_dim() const;
+  [[nodiscard]] std::int64_t value_dim() const;
+};
+
+/// Two-layer perceptron, or three matrices where gated.
+struct Mlp {
+  std::int64_t width = 0;
+  bool is_gated = true;
+  bool operator==(const Mlp&) const = default;
+
+  /// Matrices that widen: 1, or 2 where gated.
+  [[nodiscard]] std::int64_t inner() const { return is_gated ? 2 : 1; }
+};
+
+/// A mixture of experts: each token goes through `active` of `count` perceptrons and all of the shared one.
+struct Experts {
+  std::int64_t count = 0;
+  std::int64_t active = 0;
+  Mlp expert;
+  std::int64_t shared_width = 0;  ///< of all shared experts together; 0 = none
+  bool operator==(const Experts&) const = default;
+};
+
+/// `count` equal layers in a row.
+struct LayerRun {
+  std::int64_t count = 1;
+  Attention attention;
+  Mlp mlp;                            ///< without experts
+  std::optional<Experts> experts;     ///< instead of `mlp`
+  std::int64_t other_parameters = 0;  ///< of one layer: norms, biases, a router
+  bool operator==(const LayerRun&) const = default;
+};
+
+/// A decoder or encoder: embedding, layers, head.
+struct ModelDescription {
+  std::string name;
+  std::int64_t hidden = 0;
+  std::int64_t vocabulary = 0;
+  bool has_tied_embeddings = false;   ///< the head is the embedding
+  std::int64_t other_parameters = 0;  ///< outside the layers: last norm, learned positions
+  std::vector<LayerRun> layers;
+  bool operator==(const ModelDescription&) const = default;
+
+  [[nodiscard]] std::int64_t layer_count() const;
+};
+
+/// Weights of the matrices of attention, of one perceptron, and of one layer with all its experts.
+[[nodiscard]] std::int64_t attention_parameters(const ModelDescription& model, const Attention& attention);
+[[nodiscard]] std::int64_t mlp_parameters(const ModelDescription& model, const Mlp& mlp);
+[[nodiscard]] std::int64_t expert_parameters(const ModelDescription& model, const Experts& experts);
+[[nodiscard]] std::int64_t layer_parameters(const ModelDescription& model, const LayerRun& layer);
+/// All parameters, as a framework counts them: tied ones once.
+[[nodiscard]] std::int64_t parameters(const ModelDescription& model);
+
+/// \throws InputError naming the first field that no model can have: a size that is not positive, key-value heads that
+///   do not divide the heads, more active experts than there are, no layers.
+void validate(const ModelDescription& model);
+
+/// `opweave.model` (docs/formats.md), and a `config.json` of Hugging Face transformers. \throws InputError naming place
+/// and value; for the second also an architecture that is not known, by name.
+[[nodiscard]] ModelDescription parse_model(std::string_view json, const std::string& source);
+[[nodiscard]] ModelDescription parse_hf_config(std::string_view json, const std::string& source);
+[[nodiscard]] std::string model_to_json(const ModelDescription& model);
+
+}  // namespace opweave

@@ -1,0 +1,166 @@
+/// How a model is trained on many devices: degrees of parallelism, microbatch, what is kept and what is made again -
+/// and what a step of it costs. docs/strategies.md has the formulas.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "opweave/budget.h"
+#include "opweave/model.h"
+#include "opweave/quantity.h"
+
+namespace opweave {
+
+/// A type of accelerator, by its data sheet. Rates per second.
+struct Accelerator {
+  std::string name;
+  Bytes memory;
+  double bf16_flops = 0;        ///< dense
+  double fp8_flops = 0;         ///< dense; that of bf16 where there is none
+  double memory_bandwidth = 0;  ///< bytes
+  double node_bandwidth = 0;    ///< bytes of a ring collective inside a node (NCCL's "bus bandwidth"), as measured
+  bool operator==(const Accelerator&) const = default;
+};
+
+/// Equal nodes of equal devices.
+struct Machines {
+  Accelerator device;
+  std::uint32_t nodes = 1;
+  std::uint32_t devices_per_node = 8;
+  double fabric_bandwidth = 0;  ///< bytes per second and direction of one device to other nodes
+  bool operator==(const Machines&) const = default;
+
+  [[nodiscard]] std::uint64_t devices() const { return std::uint64_t{nodes} * devices_per_node; }
+};
+
+/// Types with data sheets that are built in: "A100", "H100", "H800", "H200", "B200", "GB200", ...; without regard to
+/// case.
+[[nodiscard]] const std::vector<Machines>& known_machines();
+/// \throws InputError naming those that are known.
+[[nodiscard]] Machines machines_named(std::string_view name);
+
+enum class Precision : std::uint8_t { kBf16, kFp8 };
+
+/// What one optimizer step trains on.
+struct TrainingRun {
+  std::int64_t global_batch = 1;  ///< sequences
+  std::int64_t sequence = 1;      ///< tokens
+  Precision precision = Precision::kBf16;
+  bool operator==(const TrainingRun&) const = default;
+};
+
+/// Which states the data-parallel ranks share out (ZeRO, arXiv 1910.02054); each level includes those before.
+enum class Sharding : std::uint8_t { kNone, kOptimizer, kGradients, kWeights };
+/// What the backward pass finds kept: all, all but the core of attention, or the inputs of layers alone.
+enum class Recompute : std::uint8_t { kNone, kAttention, kFull };
+enum class PipelineKind : std::uint8_t { k1F1B, kInterleaved, kZeroBubble1, kZeroBubble2, kDualPipe };
+
+// "bf16", "none", "optimizer", "1F1B", ...; from_string: nothing for any other text.
+[[nodiscard]] std::string_view to_string(Precision precision);
+[[nodiscard]] std::string_view to_string(Sharding sharding);
+[[nodiscard]] std::string_view to_string(Recompute recompute);
+[[nodiscard]] std::string_view to_string(PipelineKind kind);
+[[nodiscard]] std::optional<Precision> precision_from_string(std::string_view text);
+[[nodiscard]] std::optional<Sharding> sharding_from_string(std::string_view text);
+[[nodiscard]] std::optional<Recompute> recompute_from_string(std::string_view text);
+[[nodiscard]] std::optional<PipelineKind> pipeline_kind_from_string(std::string_view text);
+
+/// One way to train. tensor x context x data x pipeline ranks; experts lie over tensor x context x data of one stage.
+/// Ranks are numbered with the tensor axis innermost, then context, data, pipeline.
+struct Strategy {
+  std::uint32_t tensor = 1;
+  bool has_sequence_parallelism = false;  ///< norms and residuals split over the tensor axis (arXiv 2205.05198)
+  std::uint32_t context = 1;
+  std::uint32_t data = 1;
+  std::uint32_t pipeline = 1;
+  std::uint32_t chunks = 1;  ///< stages per device of an interleaved pipeline
+  std::uint32_t expert = 1;
+  std::uint32_t expert_tensor = 1;
+  std::uint32_t micro_batch = 1;  ///< sequences
+  Sharding sharding = Sharding::kNone;
+  Recompute recompute = Recompute::kNone;
+  /// Layers per stage that are made again in the backward pass; without it all (or none: Recompute::kNone).
+  std::optional<std::uint32_t> recomputed_layers;
+  PipelineKind schedule = PipelineKind::k1F1B;
+  bool overlaps_tensor = false;  ///< collectives of the tensor axis run in pieces beside the matrix products
+  bool overlaps_data = true;     ///< gradients are reduced while the last backward passes run
+  std::vector<std::uint32_t> layers_per_stage;  ///< pipeline entries; empty = as even as can be
+  bool operator==(const Strategy&) const = default;
+
+  [[nodiscard]] std::uint64_t devices() const { return std::uint64_t{tensor} * context * data * pipeline; }
+};
+
+/// What a software stack makes of a device type: three constants, fitted on measured steps, and facts about its
+/// kernels.
+struct CalibrationProfile {
+  std::string name;                ///< "megatron-2024/H100/bf16"
+  double matrix = 0.65;            ///< share of the peak rate that large matrix products reach
+  double traffic = 1;              ///< memory traffic of everything that is no matrix product, by that of fused kernels
+  double communication = 1;        ///< exposed part of collectives, by their time at the stated bandwidths
+  double attention_forward = 0.5;  ///< share of the bf16 peak in fused attention
+  double attention_backward = 0.42;
+  bool has_fused_attention = true;        ///< else scores are written to memory and masked ones computed
+  bool has_fused_norms = true;            ///< else each norm keeps two copies in fp32 for its backward pass
+  Bytes gradient_bytes = Bytes(4);        ///< of one weight
+  Duration launches = Duration(210'000);  ///< in which a process starts the kernels of a layer's forward pass
+  bool balances_context = true;           ///< context parallelism gives every rank equal work under a causal mask
+  // How well it predicted the steps that it was fitted on.
+  std::int64_t steps = 0;   ///< 0 = uncalibrated
+  double median_error = 0;  ///< of |predicted / measured - 1|
+  double ninetieth_error = 0;
+  bool operator==(const CalibrationProfile&) const = default;
+};
+
+/// Where the time of a step goes; sums up to `step`. All of the device that works longest.
+struct StepTime {
+  Duration step;
+  Duration matrix;     ///< matrix products
+  Duration attention;  ///< core of attention
+  Duration traffic;    ///< everything that is bound by memory
+  Duration recompute;  ///< forward work made again
+  Duration tensor;     ///< exposed collectives of the tensor and context axes
+  Duration expert;     ///< exposed dispatch and combine
+  Duration data;       ///< exposed gathers and reductions of the data axis
+  Duration hops;       ///< exposed transfers between stages
+  Duration bubble;     ///< waiting, shorter stages among it
+  Duration optimizer;
+};
+
+/// Bytes on the device that needs most.
+struct StepMemory {
+  Bytes weights;
+  Bytes gradients;
+  Bytes optimizer;
+  Bytes activations;
+  Bytes buffers;  ///< gathered weights, logits
+  Bytes reserve;  ///< framework and fragmentation
+  [[nodiscard]] Bytes total() const { return weights + gradients + optimizer + activations + buffers + reserve; }
+};
+
+struct StrategyValue {
+  StepTime time;
+  StepMemory memory;
+  std::uint32_t stage = 0;  ///< that needs most memory
+  bool fits = false;
+  double tokens_per_second = 0;  ///< of all devices
+  double mfu = 0;  ///< model flops (6 x matrix weights + attention, without what is made again) / peak of bf16
+};
+
+/// `opweave.strategy` (docs/formats.md). \throws InputError naming place and value
+[[nodiscard]] Strategy parse_strategy(std::string_view json, const std::string& source);
+[[nodiscard]] std::string strategy_to_json(const Strategy& strategy);
+/// `opweave.machines` (docs/formats.md). \throws InputError naming place and value
+[[nodiscard]] Machines parse_machines(std::string_view json, const std::string& source);
+
+/// Why a strategy cannot train this on these machines, in one line; empty where it can.
+[[nodiscard]] std::string why_impossible(const ModelDescription& model, const Machines& machines,
+                                         const TrainingRun& run, const Strategy& strategy);
+
+/// Predicted time and memory of a step. O(stages + layer runs). \pre why_impossible is empty
+[[nodiscard]] StrategyValue evaluate(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+                                     const Strategy& strategy, const CalibrationProfile& profile);
+
+}  // namespace opweave

@@ -1,0 +1,91 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/inputs.h"
+#include "cli/output.h"
+#include "opweave/calibration.h"
+#include "opweave/io.h"
+#include "report/format.h"
+
+namespace opweave::cli {
+namespace {
+
+struct Options {
+  std::filesystem::path steps;
+  bool json_lines = false;
+};
+
+constexpr double kGiB = 1024.0 * 1024 * 1024;
+
+double seconds(Duration duration) { return static_cast<double>(duration.value()) * 1e-9; }
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
+std::string as_table(const std::vector<CalibrationProfile>& profiles, const std::vector<StepPrediction>& predictions) {
+  std::vector<std::vector<std::string>> rows = {
+      {"profile", "steps", "matrix", "traffic", "communication", "median error", "90th", "left-out groups"}};
+  for (const CalibrationProfile& profile : profiles) {
+    std::vector<double> left_out;
+    for (const StepPrediction& prediction : predictions) {
+      if (prediction.step->profile == profile.name && prediction.step->measured)
+        left_out.push_back(std::abs(prediction.error_left_out));
+    }
+    rows.push_back({profile.name, std::to_string(profile.steps), fmt::format("{:.3f}", profile.matrix),
+                    fmt::format("{:.2f}", profile.traffic), fmt::format("{:.2f}", profile.communication),
+                    percent(profile.median_error), percent(profile.ninetieth_error),
+                    left_out.empty() ? "-" : percent(median(left_out))});
+  }
+  return table(rows);
+}
+
+std::string as_json_lines(const std::vector<StepPrediction>& predictions) {
+  std::string text;
+  for (const StepPrediction& prediction : predictions) {
+    const auto& measured = prediction.step->measured;
+    const nlohmann::ordered_json line = {
+        {"id", prediction.step->id},
+        {"predicted_s", seconds(prediction.value.time.step)},
+        {"left_out_s", seconds(prediction.left_out)},
+        {"measured_s", measured ? nlohmann::ordered_json(seconds(*measured)) : nlohmann::ordered_json()},
+        {"fits", prediction.value.fits},
+        {"peak_gib", static_cast<double>(prediction.value.memory.total().value()) / kGiB},
+        {"profile", prediction.step->profile}};
+    text += line.dump() + "\n";
+  }
+  return text;
+}
+
+ExitCode run(const Options& options) {
+  const auto steps = parse_measured_steps(read_file(options.steps), options.steps.string());
+  if (steps.empty()) throw InputError(options.steps.string() + ": /steps: no steps, expected at least 1");
+  std::vector<CalibrationProfile> profiles;
+  const auto predictions = cross_validate(steps, profiles);
+  print(options.json_lines ? as_json_lines(predictions) : as_table(profiles, predictions));
+  return ExitCode::kDone;
+}
+
+}  // namespace
+
+void add_calibrate(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("calibrate", "constants of a software stack from measured training steps");
+  command->footer(
+      "At most three constants per profile; how well they predict the steps they were fitted on, and those of groups\n"
+      "that were left out (docs/strategies.md).\n\n"
+      "Examples:\n"
+      "  opweave calibrate steps.json\n"
+      "  opweave calibrate steps.json --json-lines");
+  command->add_option("STEPS", options->steps, "measured steps (opweave.measured-steps)")->required();
+  command->add_flag("--json-lines", options->json_lines, "a JSON object per step: prediction, memory, error");
+  command->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace opweave::cli

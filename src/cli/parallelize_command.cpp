@@ -1,0 +1,275 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/inputs.h"
+#include "cli/interrupt.h"
+#include "cli/numbers.h"
+#include "cli/output.h"
+#include "io/message.h"
+#include "opweave/io.h"
+#include "opweave/strategy_search.h"
+#include "report/format.h"
+
+namespace opweave::cli {
+namespace {
+
+struct Options {
+  std::filesystem::path model;
+  std::string cluster;
+  std::optional<std::uint32_t> nodes;
+  TrainingRun run;
+  std::string precision = "bf16";
+  std::string target = "any";
+  std::string fix;
+  std::filesystem::path evaluated;
+  std::size_t top = 10;
+  double time_limit = 60;
+  std::filesystem::path output;
+  bool json = false;
+};
+
+ModelDescription load_model(const std::filesystem::path& path) {
+  const std::string text = read_file(path);
+  // Whoever wrote a config.json of transformers calls its kind "model_type"; ours says "format".
+  const bool is_ours = text.find("\"opweave.model\"") != std::string::npos;
+  return is_ours ? parse_model(text, path.string()) : parse_hf_config(text, path.string());
+}
+
+Machines load_machines(const Options& options) {
+  const bool is_file = options.cluster.ends_with(".json");
+  Machines machines = is_file ? parse_machines(read_file(options.cluster), options.cluster)
+                              : naming("--cluster", [&] { return machines_named(options.cluster); });
+  if (options.nodes) machines.nodes = *options.nodes;
+  return machines;
+}
+
+/// "tp=8,pp=4": short names as people use them.
+HeldDecisions parse_held(const std::string& text) {
+  HeldDecisions held;
+  const std::pair<std::string_view, std::optional<std::uint32_t>*> numbers[] = {
+      {"tp", &held.tensor},  {"cp", &held.context}, {"dp", &held.data},         {"pp", &held.pipeline},
+      {"vpp", &held.chunks}, {"ep", &held.expert},  {"mbs", &held.micro_batch},
+  };
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string_view part = std::string_view(text).substr(begin, end - begin);
+    begin = end + 1;
+    const std::size_t equal = part.find('=');
+    const std::string_view key = part.substr(0, equal);
+    const std::string_view value = equal == std::string_view::npos ? "" : part.substr(equal + 1);
+    const auto reject = [&](std::string_view expected) {
+      throw InputError(fmt::format("--fix: {} is {}, expected {}", key, io::quoted(value), expected));
+    };
+    const auto* number = std::ranges::find(numbers, key, [](const auto& n) { return n.first; });
+    if (number != std::end(numbers)) {
+      std::uint32_t parsed = 0;
+      const auto [rest, error] = std::from_chars(value.data(), value.data() + value.size(), parsed);
+      if (error != std::errc() || rest != value.data() + value.size() || parsed == 0) reject("a whole number from 1");
+      *number->second = parsed;
+    } else if (key == "recompute") {
+      held.recompute = recompute_from_string(value);
+      if (!held.recompute) reject("none, attention or full");
+    } else if (key == "sharding") {
+      held.sharding = sharding_from_string(value);
+      if (!held.sharding) reject("none, optimizer, gradients or weights");
+    } else if (key == "schedule") {
+      held.schedule = pipeline_kind_from_string(value);
+      if (!held.schedule) reject("1F1B, Interleaved-1F1B, ZB1P, ZB-2P or DualPipe");
+    } else {
+      throw InputError(
+          fmt::format("--fix: {} is unknown, expected tp, cp, dp, pp, vpp, ep, mbs, recompute, sharding or schedule",
+                      io::quoted(key)));
+    }
+  }
+  return held;
+}
+
+std::string recompute_text(const Strategy& strategy) {
+  if (strategy.recompute != Recompute::kFull) return std::string(to_string(strategy.recompute));
+  if (!strategy.recomputed_layers) return "full";
+  return fmt::format("{} layer{}", *strategy.recomputed_layers, *strategy.recomputed_layers == 1 ? "" : "s");
+}
+
+std::string share(Duration part, Duration whole) {
+  return percent(static_cast<double>(part.value()) / static_cast<double>(whole.value()));
+}
+
+std::string as_table(const std::vector<RankedStrategy>& ranked) {
+  std::vector<std::vector<std::string>> rows = {{"tp", "cp", "ep", "pp", "dp", "microbatch", "schedule", "sharding",
+                                                 "recompute", "step", "tokens/s/device", "MFU", "memory", "bubble",
+                                                 "communication", "made again"}};
+  for (const auto& [s, value] : ranked) {
+    const StepTime& t = value.time;
+    const std::string pipeline = s.chunks > 1 ? fmt::format("{}x{}", s.pipeline, s.chunks) : std::to_string(s.pipeline);
+    rows.push_back({std::to_string(s.tensor), std::to_string(s.context), std::to_string(s.expert), pipeline,
+                    std::to_string(s.data), std::to_string(s.micro_batch),
+                    s.pipeline > 1 ? std::string(to_string(s.schedule)) : "-", std::string(to_string(s.sharding)),
+                    recompute_text(s), human(t.step),
+                    fmt::format("{:.0f}", value.tokens_per_second / static_cast<double>(s.devices())),
+                    percent(value.mfu), human(value.memory.total()), share(t.bubble, t.step),
+                    share(t.tensor + t.expert + t.data + t.hops, t.step), share(t.recompute, t.step)});
+  }
+  return table(rows);
+}
+
+nlohmann::ordered_json as_json(const RankedStrategy& ranked) {
+  const StepTime& t = ranked.value.time;
+  const StepMemory& m = ranked.value.memory;
+  return {{"strategy", nlohmann::ordered_json::parse(strategy_to_json(ranked.strategy))},
+          {"step_ns", t.step.value()},
+          {"tokens_per_s", ranked.value.tokens_per_second},
+          {"mfu", ranked.value.mfu},
+          {"fits", ranked.value.fits},
+          {"time_ns",
+           {{"matrix", t.matrix.value()},
+            {"attention", t.attention.value()},
+            {"traffic", t.traffic.value()},
+            {"recompute", t.recompute.value()},
+            {"tensor", t.tensor.value()},
+            {"expert", t.expert.value()},
+            {"data", t.data.value()},
+            {"hops", t.hops.value()},
+            {"bubble", t.bubble.value()},
+            {"optimizer", t.optimizer.value()}}},
+          {"memory_bytes",
+           {{"weights", m.weights.value()},
+            {"gradients", m.gradients.value()},
+            {"optimizer", m.optimizer.value()},
+            {"activations", m.activations.value()},
+            {"buffers", m.buffers.value()},
+            {"reserve", m.reserve.value()},
+            {"total", m.total().value()},
+            {"stage", ranked.value.stage}}}};
+}
+
+std::string heading(const ModelDescription& model, const Machines& machines, const Options& options,
+                    const CalibrationProfile& profile, const StrategySearchResult& result) {
+  std::string text =
+      fmt::format("{}: {:.2f} billion parameters on {} x {} {}, batch {} x {} tokens\n", options.model.string(),
+                  static_cast<double>(parameters(model)) * 1e-9, machines.nodes, machines.devices_per_node,
+                  machines.device.name, options.run.global_batch, options.run.sequence);
+  text += profile.steps == 0
+              ? fmt::format("profile: uncalibrated, no published step of {} is known\n", machines.device.name)
+              : fmt::format("profile: {} (median error {} on {} published steps, 90th percentile {})\n", profile.name,
+                            percent(profile.median_error), profile.steps, percent(profile.ninetieth_error));
+  if (result.valued > 0) {
+    text += fmt::format("{} strategies valued{}\n", result.valued,
+                        result.is_complete ? ": the whole space" : ", the time limit came first");
+  }
+  return text + "\n";
+}
+
+ExitCode report(const ModelDescription& model, const Machines& machines, const Options& options,
+                const CalibrationProfile& profile, const StrategySearchResult& result, bool is_interrupted) {
+  if (result.ranked.empty()) {
+    if (!result.least_memory) {
+      complain("error", "no strategy was valued within the time limit");
+      return is_interrupted ? ExitCode::kInterrupted : ExitCode::kNoPlan;
+    }
+    const RankedStrategy& least = *result.least_memory;
+    complain(
+        "error",
+        fmt::format("no strategy fits: the least memory is {} per device (tp {}, pp {}, cp {}, ep {}, dp {}), "
+                    "a device has {}",
+                    human(least.value.memory.total()), least.strategy.tensor, least.strategy.pipeline,
+                    least.strategy.context, least.strategy.expert, least.strategy.data, human(machines.device.memory)));
+    complain("hint", "more nodes, or --target any");
+    return is_interrupted ? ExitCode::kInterrupted : ExitCode::kNoPlan;
+  }
+  if (options.json) {
+    auto list = nlohmann::ordered_json::array();
+    for (const RankedStrategy& ranked : result.ranked) list.push_back(as_json(ranked));
+    print(nlohmann::ordered_json{{"profile", profile.name},
+                                 {"median_error", profile.median_error},
+                                 {"published_steps", profile.steps},
+                                 {"valued", result.valued},
+                                 {"is_whole_space", result.is_complete},
+                                 {"strategies", list}}
+              .dump(2) +
+          "\n");
+  } else {
+    print(heading(model, machines, options, profile, result) + as_table(result.ranked));
+  }
+  if (!options.output.empty()) deliver(options.output, strategy_to_json(result.ranked.front().strategy));
+  return is_interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
+}
+
+ExitCode run(Options options) {
+  Budget budget(options.time_limit, std::nullopt);
+  if (!options.output.empty()) expect_deliverable({options.output});
+  const ModelDescription model = load_model(options.model);
+  const Machines machines = load_machines(options);
+  const auto precision = precision_from_string(options.precision);
+  if (!precision)
+    throw InputError(fmt::format("--precision: value is {}, expected bf16 or fp8", io::quoted(options.precision)));
+  options.run.precision = *precision;
+  const auto target = target_from_string(options.target);
+  if (!target) {
+    throw InputError(
+        fmt::format("--target: value is {}, expected any, megatron or torchtitan", io::quoted(options.target)));
+  }
+  const bool has_experts =
+      std::ranges::any_of(model.layers, [](const LayerRun& run) { return run.experts.has_value(); });
+  const CalibrationProfile profile = profile_for(machines, *precision, has_experts, *target);
+  const std::atomic<bool>& interrupted = catch_interrupts();
+  budget.watch(&interrupted);
+  StrategySearchResult result;
+  if (options.evaluated.empty()) {
+    result =
+        search_strategies(model, machines, options.run, profile, *target, parse_held(options.fix), options.top, budget);
+  } else {
+    const Strategy strategy = parse_strategy(read_file(options.evaluated), options.evaluated.string());
+    const std::string why = why_impossible(model, machines, options.run, strategy);
+    if (!why.empty()) throw InputError(options.evaluated.string() + ": " + why);
+    result.ranked = {{strategy, evaluate(model, machines, options.run, strategy, profile)}};
+    if (!result.ranked.front().value.fits) complain("warning", "the strategy does not fit in memory");
+  }
+  return report(model, machines, options, profile, result, interrupted);
+}
+
+}  // namespace
+
+void add_parallelize(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("parallelize", "degrees of parallelism, microbatch, recomputation and schedule for a model");
+  command->footer(
+      "MODEL is a config.json of Hugging Face transformers or a model of ours (opweave.model). Times are predictions\n"
+      "with the stated error; docs/strategies.md has the formulas and the space that is searched.\n"
+      "Exit code 3: no strategy fits in memory.\n\n"
+      "Examples:\n"
+      "  opweave parallelize config.json --cluster h100 --nodes 8 --global-batch 512 --sequence 8192\n"
+      "  opweave parallelize config.json --cluster h100 --nodes 8 --global-batch 512 --sequence 8192 --target megatron "
+      "--fix tp=8,pp=4\n"
+      "  opweave parallelize config.json --cluster h100 --nodes 8 --global-batch 512 --sequence 8192 --evaluate "
+      "mine.json");
+  command->add_option("MODEL", options->model, "the model")->required();
+  command->add_option("--cluster", options->cluster, "device type (h100, a100, ...), or a file (opweave.machines)")
+      ->required();
+  command->add_option("--nodes", options->nodes, "nodes [1]")->check(whole<std::uint32_t>(1));
+  command->add_option("--global-batch", options->run.global_batch, "sequences of one optimizer step")
+      ->required()
+      ->check(whole_between(1, 100'000'000));
+  command->add_option("--sequence", options->run.sequence, "tokens of a sequence")
+      ->required()
+      ->check(whole_between(1, 100'000'000));
+  command->add_option("--precision", options->precision, "of matrix products: bf16 or fp8")->capture_default_str();
+  command->add_option("--target", options->target, "any, megatron or torchtitan: nothing that it cannot say")
+      ->capture_default_str();
+  command->add_option("--fix", options->fix,
+                      "decisions that are held: tp=8,pp=4,vpp=2,cp=1,ep=8,dp=4,mbs=1,recompute=none,...");
+  command->add_option("--evaluate", options->evaluated, "value this strategy instead (opweave.strategy)");
+  command->add_option("--top", options->top, "strategies to show")
+      ->check(whole_between(1, 10'000))
+      ->capture_default_str();
+  command->add_option("--time-limit", options->time_limit, "seconds")->check(number())->capture_default_str();
+  command->add_option("-o,--output", options->output, "write the best strategy here");
+  command->add_flag("--json", options->json, "JSON on standard output");
+  command->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace opweave::cli

@@ -1,0 +1,61 @@
+#include "io/formats.h"
+#include "io/strategy_json.h"
+#include "opweave/calibration.h"
+
+namespace opweave {
+namespace {
+
+using io::JsonValue;
+using io::optional;
+using io::required;
+
+auto share_into(double& target) {
+  return [&target](const JsonValue& value) { target = value.number(0.01, 1); };
+}
+auto truth_into(bool& target) {
+  return [&target](const JsonValue& value) { target = value.boolean(); };
+}
+
+/// Facts about a stack's kernels.
+CalibrationProfile read_kernels(const JsonValue& value) {
+  CalibrationProfile kernels;
+  read_object(value, optional("fused_attention", truth_into(kernels.has_fused_attention)),
+              optional("attention_forward", share_into(kernels.attention_forward)),
+              optional("attention_backward", share_into(kernels.attention_backward)),
+              optional("fused_norms", truth_into(kernels.has_fused_norms)),
+              optional("launches_ns", io::amount_into(kernels.launches, 1'000'000'000)),
+              optional("gradient_bytes", io::amount_into(kernels.gradient_bytes, 8)),
+              optional("balances_context", truth_into(kernels.balances_context)));
+  return kernels;
+}
+
+MeasuredStep read_step(const JsonValue& value) {
+  MeasuredStep step;
+  read_object(value, required("id", io::text_into(step.id)), optional("group", io::text_into(step.group)),
+              required("profile", io::text_into(step.profile)),
+              required("model", [&](const JsonValue& part) { step.model = io::read_model(part); }),
+              required("machines", [&](const JsonValue& part) { step.machines = io::read_machines(part); }),
+              required("run", [&](const JsonValue& part) { step.run = io::read_run(part); }),
+              required("strategy", [&](const JsonValue& part) { step.strategy = io::read_strategy(part); }),
+              optional("kernels", [&](const JsonValue& part) { step.kernels = read_kernels(part); }),
+              optional("measured_ns", [&](const JsonValue& part) { step.measured = Duration(part.integer(1)); }));
+  if (const std::string why = why_impossible(step.model, step.machines, step.run, step.strategy); !why.empty()) {
+    value.fail(why);
+  }
+  return step;
+}
+
+}  // namespace
+
+std::vector<MeasuredStep> parse_measured_steps(std::string_view json, const std::string& source) {
+  const io::JsonDocument document(json, source);
+  const JsonValue root = document.root(io::kMeasuredStepsFormat, io::kFormatVersion);
+  std::vector<MeasuredStep> steps;
+  const auto skip = [](const JsonValue&) {};
+  read_object(root, required("format", skip), required("version", skip), required("steps", [&](const JsonValue& list) {
+                list.each([&](const JsonValue& item) { steps.push_back(read_step(item)); });
+              }));
+  return steps;
+}
+
+}  // namespace opweave

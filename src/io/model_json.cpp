@@ -1,0 +1,81 @@
+#include "io/formats.h"
+#include "io/json_writer.h"
+#include "io/strategy_json.h"
+#include "opweave/model.h"
+
+namespace opweave {
+namespace {
+
+using io::JsonWriter;
+using Layout = JsonWriter::Layout;
+
+void write(JsonWriter& json, const Attention& attention) {
+  json.key("attention");
+  json.open_object(Layout::kLine);
+  json.member("heads", attention.heads);
+  if (attention.kv_heads != attention.heads) json.member("kv_heads", attention.kv_heads);
+  json.member("head_dim", attention.head_dim);
+  if (attention.window) json.member("window", *attention.window);
+  if (!attention.is_causal) json.member("causal", false);
+  if (attention.latent) {
+    json.key("latent");
+    json.open_object(Layout::kLine);
+    if (attention.latent->query_rank > 0) json.member("query_rank", attention.latent->query_rank);
+    json.member("key_value_rank", attention.latent->key_value_rank);
+    json.member("position_dim", attention.latent->position_dim);
+    json.member("value_dim", attention.latent->value_dim);
+    json.close_object();
+  }
+  json.close_object();
+}
+
+void write(JsonWriter& json, const LayerRun& run) {
+  json.open_object(Layout::kBlock);
+  json.member("count", run.count);
+  write(json, run.attention);
+  if (run.experts) {
+    json.key("experts");
+    json.open_object(Layout::kLine);
+    json.member("count", run.experts->count);
+    json.member("active", run.experts->active);
+    json.member("width", run.experts->expert.width);
+    json.member("gated", run.experts->expert.is_gated);
+    if (run.experts->shared_width > 0) json.member("shared_width", run.experts->shared_width);
+    json.close_object();
+  } else {
+    json.key("mlp");
+    json.open_object(Layout::kLine);
+    json.member("width", run.mlp.width);
+    json.member("gated", run.mlp.is_gated);
+    json.close_object();
+  }
+  if (run.other_parameters > 0) json.member("other_parameters", run.other_parameters);
+  json.close_object();
+}
+
+}  // namespace
+
+ModelDescription parse_model(std::string_view json, const std::string& source) {
+  const io::JsonDocument document(json, source);
+  return io::read_model(document.root(io::kModelFormat, io::kFormatVersion));
+}
+
+std::string model_to_json(const ModelDescription& model) {
+  JsonWriter json;
+  json.open_object(Layout::kBlock);
+  json.member("format", io::kModelFormat);
+  json.member("version", io::kFormatVersion);
+  if (!model.name.empty()) json.member("name", model.name);
+  json.member("hidden", model.hidden);
+  json.member("vocabulary", model.vocabulary);
+  if (model.has_tied_embeddings) json.member("tied_embeddings", true);
+  if (model.other_parameters > 0) json.member("other_parameters", model.other_parameters);
+  json.key("layers");
+  json.open_array(Layout::kBlock);
+  for (const LayerRun& run : model.layers) write(json, run);
+  json.close_array();
+  json.close_object();
+  return std::move(json).finish();
+}
+
+}  // namespace opweave

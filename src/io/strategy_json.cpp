@@ -1,0 +1,204 @@
+#include "io/strategy_json.h"
+
+#include "io/formats.h"
+#include "io/json_writer.h"
+#include "opweave/error.h"
+
+namespace opweave::io {
+namespace {
+
+constexpr std::int64_t kMostCount = 1'000'000'000;
+constexpr std::int64_t kMostRanks = 10'000'000;
+
+auto count_into(std::int64_t& target, std::int64_t least = 1) {
+  return [&target, least](const JsonValue& value) { target = value.integer(least, kMostCount); };
+}
+auto ranks_into(std::uint32_t& target) {
+  return [&target](const JsonValue& value) { target = static_cast<std::uint32_t>(value.integer(1, kMostRanks)); };
+}
+auto truth_into(bool& target) {
+  return [&target](const JsonValue& value) { target = value.boolean(); };
+}
+auto rate_into(double& target) {
+  return [&target](const JsonValue& value) { target = value.positive_number(); };
+}
+template <class Enumerator>
+auto word_into(Enumerator& target, std::optional<Enumerator> (*from_string)(std::string_view), const char* expected) {
+  return [&target, from_string, expected](const JsonValue& value) {
+    const auto found = from_string(value.text());
+    if (!found) value.reject(expected);
+    target = *found;
+  };
+}
+
+LatentAttention read_latent(const JsonValue& value) {
+  LatentAttention latent;
+  read_object(value, optional("query_rank", count_into(latent.query_rank, 0)),
+              required("key_value_rank", count_into(latent.key_value_rank)),
+              optional("position_dim", count_into(latent.position_dim, 0)),
+              required("value_dim", count_into(latent.value_dim)));
+  return latent;
+}
+
+Attention read_attention(const JsonValue& value) {
+  Attention attention;
+  std::int64_t kv_heads = 0;
+  std::int64_t window = 0;
+  read_object(value, required("heads", count_into(attention.heads)), optional("kv_heads", count_into(kv_heads)),
+              required("head_dim", count_into(attention.head_dim)), optional("window", count_into(window)),
+              optional("causal", truth_into(attention.is_causal)),
+              optional("latent", [&](const JsonValue& part) { attention.latent = read_latent(part); }));
+  attention.kv_heads = kv_heads > 0 ? kv_heads : attention.heads;
+  if (window > 0) attention.window = window;
+  return attention;
+}
+
+Experts read_experts(const JsonValue& value) {
+  Experts experts;
+  read_object(value, required("count", count_into(experts.count)), required("active", count_into(experts.active)),
+              required("width", count_into(experts.expert.width)),
+              optional("gated", truth_into(experts.expert.is_gated)),
+              optional("shared_width", count_into(experts.shared_width, 0)));
+  return experts;
+}
+
+LayerRun read_layers(const JsonValue& value) {
+  LayerRun run;
+  bool has_mlp = false;
+  const auto read_mlp = [&](const JsonValue& part) {
+    read_object(part, required("width", count_into(run.mlp.width)), optional("gated", truth_into(run.mlp.is_gated)));
+    has_mlp = true;
+  };
+  read_object(value, optional("count", count_into(run.count)),
+              required("attention", [&](const JsonValue& part) { run.attention = read_attention(part); }),
+              optional("mlp", read_mlp),
+              optional("experts", [&](const JsonValue& part) { run.experts = read_experts(part); }),
+              optional("other_parameters", count_into(run.other_parameters, 0)));
+  if (has_mlp == run.experts.has_value()) value.fail("expected either \"mlp\" or \"experts\"");
+  return run;
+}
+
+}  // namespace
+
+ModelDescription read_model(const JsonValue& value) {
+  ModelDescription model;
+  const auto skip = [](const JsonValue&) {};
+  read_object(value, optional("format", skip), optional("version", skip), optional("name", text_into(model.name)),
+              required("hidden", count_into(model.hidden)), required("vocabulary", count_into(model.vocabulary)),
+              optional("tied_embeddings", truth_into(model.has_tied_embeddings)),
+              optional("other_parameters", count_into(model.other_parameters, 0)),
+              required("layers", [&](const JsonValue& list) {
+                list.each([&](const JsonValue& item) { model.layers.push_back(read_layers(item)); });
+              }));
+  try {
+    validate(model);
+  } catch (const InputError& error) {
+    value.fail(error.what(), error.hint());
+  }
+  return model;
+}
+
+Machines read_machines(const JsonValue& value) {
+  std::optional<JsonValue> device;
+  std::optional<JsonValue> per_node;
+  std::uint32_t nodes = 1;
+  double node_bandwidth = 0;
+  double fabric_bandwidth = 0;
+  double memory_bandwidth = 0;
+  Bytes memory;
+  const auto skip = [](const JsonValue&) {};
+  read_object(value, optional("format", skip), optional("version", skip), required("device", keep(device)),
+              optional("nodes", ranks_into(nodes)), optional("devices_per_node", keep(per_node)),
+              optional("memory_bytes", amount_into(memory)),
+              optional("memory_bandwidth_bytes_per_s", rate_into(memory_bandwidth)),
+              optional("node_bandwidth_bytes_per_s", rate_into(node_bandwidth)),
+              optional("fabric_bandwidth_bytes_per_s", rate_into(fabric_bandwidth)));
+  Machines machines;
+  try {
+    machines = machines_named(device->text());
+  } catch (const InputError& error) {
+    device->fail(error.what(), error.hint());
+  }
+  machines.nodes = nodes;
+  if (per_node) machines.devices_per_node = static_cast<std::uint32_t>(per_node->integer(1, kMostRanks));
+  if (memory > Bytes(0)) machines.device.memory = memory;
+  if (memory_bandwidth > 0) machines.device.memory_bandwidth = memory_bandwidth;
+  if (node_bandwidth > 0) machines.device.node_bandwidth = node_bandwidth;
+  if (fabric_bandwidth > 0) machines.fabric_bandwidth = fabric_bandwidth;
+  return machines;
+}
+
+TrainingRun read_run(const JsonValue& value) {
+  TrainingRun run;
+  read_object(value, required("global_batch", count_into(run.global_batch)),
+              required("sequence", count_into(run.sequence)),
+              optional("precision", word_into(run.precision, precision_from_string, "\"bf16\" or \"fp8\"")));
+  return run;
+}
+
+Strategy read_strategy(const JsonValue& value) {
+  Strategy strategy;
+  const auto skip = [](const JsonValue&) {};
+  const auto read_layers_per_stage = [&](const JsonValue& list) {
+    list.each([&](const JsonValue& item) { strategy.layers_per_stage.push_back(item.index()); });
+  };
+  read_object(
+      value, optional("format", skip), optional("version", skip), optional("tensor", ranks_into(strategy.tensor)),
+      optional("sequence_parallel", truth_into(strategy.has_sequence_parallelism)),
+      optional("context", ranks_into(strategy.context)), optional("data", ranks_into(strategy.data)),
+      optional("pipeline", ranks_into(strategy.pipeline)), optional("chunks", ranks_into(strategy.chunks)),
+      optional("expert", ranks_into(strategy.expert)), optional("expert_tensor", ranks_into(strategy.expert_tensor)),
+      optional("micro_batch", ranks_into(strategy.micro_batch)),
+      optional("sharding", word_into(strategy.sharding, sharding_from_string,
+                                     "\"none\", \"optimizer\", \"gradients\" or \"weights\"")),
+      optional("recompute",
+               word_into(strategy.recompute, recompute_from_string, "\"none\", \"attention\" or \"full\"")),
+      optional("recomputed_layers", [&](const JsonValue& item) { strategy.recomputed_layers = item.index(); }),
+      optional("schedule", word_into(strategy.schedule, pipeline_kind_from_string,
+                                     "\"1F1B\", \"Interleaved-1F1B\", \"ZB1P\", \"ZB-2P\" or \"DualPipe\"")),
+      optional("overlaps_tensor", truth_into(strategy.overlaps_tensor)),
+      optional("overlaps_data", truth_into(strategy.overlaps_data)),
+      optional("layers_per_stage", read_layers_per_stage));
+  return strategy;
+}
+
+}  // namespace opweave::io
+
+namespace opweave {
+
+Strategy parse_strategy(std::string_view json, const std::string& source) {
+  const io::JsonDocument document(json, source);
+  return io::read_strategy(document.root(io::kStrategyFormat, io::kFormatVersion));
+}
+
+Machines parse_machines(std::string_view json, const std::string& source) {
+  const io::JsonDocument document(json, source);
+  return io::read_machines(document.root(io::kMachinesFormat, io::kFormatVersion));
+}
+
+std::string strategy_to_json(const Strategy& strategy) {
+  io::JsonWriter json;
+  json.open_object(io::JsonWriter::Layout::kBlock);
+  json.member("format", io::kStrategyFormat);
+  json.member("version", io::kFormatVersion);
+  json.member("tensor", strategy.tensor);
+  json.member("sequence_parallel", strategy.has_sequence_parallelism);
+  json.member("context", strategy.context);
+  json.member("data", strategy.data);
+  json.member("pipeline", strategy.pipeline);
+  json.member("chunks", strategy.chunks);
+  json.member("expert", strategy.expert);
+  json.member("expert_tensor", strategy.expert_tensor);
+  json.member("micro_batch", strategy.micro_batch);
+  json.member("sharding", to_string(strategy.sharding));
+  json.member("recompute", to_string(strategy.recompute));
+  if (strategy.recomputed_layers) json.member("recomputed_layers", *strategy.recomputed_layers);
+  json.member("schedule", to_string(strategy.schedule));
+  json.member("overlaps_tensor", strategy.overlaps_tensor);
+  json.member("overlaps_data", strategy.overlaps_data);
+  if (!strategy.layers_per_stage.empty()) json.list("layers_per_stage", strategy.layers_per_stage);
+  json.close_object();
+  return std::move(json).finish();
+}
+
+}  // namespace opweave

@@ -1,0 +1,136 @@
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "opweave/calibration.h"
+
+namespace opweave {
+namespace {
+
+/// Beyond this an error (as a logarithm) counts a twentieth.
+constexpr double kOutlier = 0.35;
+constexpr double kOutlierWeight = 0.05;
+using Constant = double CalibrationProfile::*;
+struct Range {
+  Constant constant;
+  double least;
+  double most;
+  double usual;  ///< where steps say nothing
+  double pull;   ///< loss per squared logarithm of the distance from it
+};
+constexpr Range kRanges[] = {{&CalibrationProfile::matrix, 0.05, 1.0, 0.65, 0.02},
+                             {&CalibrationProfile::traffic, 0.1, 8.0, 1.5, 0.02},
+                             {&CalibrationProfile::communication, 0.05, 12.0, 1, 0.02}};
+
+double log_error(const MeasuredStep& step, const CalibrationProfile& profile) {
+  const StrategyValue value = evaluate(step.model, step.machines, step.run, step.strategy, profile);
+  return std::log(static_cast<double>(value.time.step.value()) / static_cast<double>(step.measured->value()));
+}
+
+double loss(std::span<const MeasuredStep* const> steps, const CalibrationProfile& profile) {
+  double sum = 0;
+  for (const Range& range : kRanges) {
+    const double distance = std::log(profile.*range.constant / range.usual);
+    sum += range.pull * distance * distance;
+  }
+  for (const MeasuredStep* step : steps) {
+    const double error = std::abs(log_error(*step, profile));
+    sum += std::min(error, kOutlier) + kOutlierWeight * error;
+  }
+  return sum;
+}
+
+/// Constants for `kernels` from measured steps; the usual ones from none.
+CalibrationProfile fit(std::span<const MeasuredStep* const> steps, const CalibrationProfile& kernels,
+                       const std::string& name) {
+  CalibrationProfile best = kernels;
+  best.name = name;
+  for (const Range& range : kRanges) best.*range.constant = range.usual;
+  double least = loss(steps, best);
+  // Coordinate descent on a logarithmic scale, by ever finer factors. The loss has kinks, so no derivative is asked.
+  for (double factor = 1.6; factor > 1.004;) {
+    bool has_improved = false;
+    for (const Range& range : kRanges) {
+      for (const double direction : {factor, 1 / factor}) {
+        CalibrationProfile other = best;
+        other.*range.constant = std::clamp(best.*range.constant * direction, range.least, range.most);
+        const double value = loss(steps, other);
+        if (value >= least - 1e-12) continue;
+        least = value;
+        best = other;
+        has_improved = true;
+      }
+    }
+    if (!has_improved) factor = std::sqrt(factor);
+  }
+  return best;
+}
+
+void state_errors(std::span<const MeasuredStep* const> steps, CalibrationProfile& profile) {
+  std::vector<double> errors;
+  for (const MeasuredStep* step : steps) errors.push_back(std::abs(std::expm1(log_error(*step, profile))));
+  if (errors.empty()) return;
+  std::ranges::sort(errors);
+  profile.steps = static_cast<std::int64_t>(errors.size());
+  profile.median_error = errors[errors.size() / 2];
+  profile.ninetieth_error = errors[errors.size() * 9 / 10];
+}
+
+const std::string& group_of(const MeasuredStep& step) { return step.group.empty() ? step.id : step.group; }
+
+StepPrediction predict(const MeasuredStep& step, const CalibrationProfile& profile, const CalibrationProfile& without) {
+  StepPrediction prediction;
+  prediction.step = &step;
+  prediction.value = evaluate(step.model, step.machines, step.run, step.strategy, profile);
+  prediction.left_out = evaluate(step.model, step.machines, step.run, step.strategy, without).time.step;
+  if (!step.measured) return prediction;
+  prediction.error = std::expm1(log_error(step, profile));
+  prediction.error_left_out = std::expm1(log_error(step, without));
+  return prediction;
+}
+
+std::vector<const MeasuredStep*> pointers(std::span<const MeasuredStep> steps) {
+  std::vector<const MeasuredStep*> result;
+  for (const MeasuredStep& step : steps) result.push_back(&step);
+  return result;
+}
+
+}  // namespace
+
+CalibrationProfile calibrate(std::span<const MeasuredStep> steps, const std::string& name) {
+  const auto all = pointers(steps);
+  CalibrationProfile profile = fit(all, steps.front().kernels, name);
+  state_errors(all, profile);
+  return profile;
+}
+
+std::vector<StepPrediction> cross_validate(std::span<const MeasuredStep> steps,
+                                           std::vector<CalibrationProfile>& profiles) {
+  std::map<std::string, std::vector<const MeasuredStep*>> by_profile;
+  for (const MeasuredStep& step : steps) by_profile[step.profile].push_back(&step);
+  std::map<const MeasuredStep*, StepPrediction> predictions;
+  profiles.clear();
+  for (const auto& [name, members] : by_profile) {
+    const CalibrationProfile& kernels = members.front()->kernels;
+    std::vector<const MeasuredStep*> measured;
+    std::ranges::copy_if(members, std::back_inserter(measured),
+                         [](const auto* step) { return step->measured.has_value(); });
+    CalibrationProfile profile = fit(measured, kernels, name);
+    state_errors(measured, profile);
+    profiles.push_back(profile);
+    std::map<std::string, std::vector<const MeasuredStep*>> groups;
+    for (const MeasuredStep* step : members) groups[group_of(*step)].push_back(step);
+    for (const auto& [group, left_out] : groups) {
+      std::vector<const MeasuredStep*> others;
+      std::ranges::copy_if(measured, std::back_inserter(others),
+                           [&, key = group](const auto* step) { return group_of(*step) != key; });
+      const CalibrationProfile without = others.empty() ? profile : fit(others, kernels, name);
+      for (const MeasuredStep* step : left_out) predictions[step] = predict(*step, profile, without);
+    }
+  }
+  std::vector<StepPrediction> result;
+  for (const MeasuredStep& step : steps) result.push_back(predictions.at(&step));
+  return result;
+}
+
+}  // namespace opweave

@@ -1,0 +1,133 @@
+#include <algorithm>
+#include <cmath>
+
+#include "opweave/strategy.h"
+#include "strategy/axes.h"
+#include "strategy/memory.h"
+#include "strategy/stages.h"
+
+namespace opweave {
+namespace strategy {
+namespace {
+
+/// Bytes per weight that a step of Adam reads and writes: state and gradients in fp32, weights in bf16.
+constexpr double kOptimizerTraffic = 28;
+/// Share of the gradients' reduction that is exposed where it runs beside the last backward passes, and where it does
+/// not but gathers of the next forward pass do.
+constexpr double kOverlappedDataShare = 0.15;
+constexpr double kPlainDataShare = 0.5;
+/// Share of gathers and reductions of sharded weights that is exposed even where layers take longer: the first and last
+/// of each pass, and contention.
+constexpr double kExposedGatherShare = 0.1;
+
+Duration nanoseconds(double seconds) { return Duration(static_cast<std::int64_t>(std::llround(seconds * 1e9))); }
+
+/// What the data axis adds to a step: exposed seconds.
+double sharded_weights_seconds(const Setting& s, const std::vector<LayerTime>& layers) {
+  const double count = static_cast<double>(microbatches(s.run, s.strategy));
+  const Ring ring = data_ring(s.machines, s.strategy);
+  const Ring expert_ring = expert_data_ring(s.machines, s.strategy);
+  double sum = 0;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const LayerWeights held = layer_weights(s, s.model.layers[i]);
+    const auto seconds = [&](double bytes) {
+      return s.profile.communication *
+             (all_gather_seconds(ring, bytes * held.common) + all_gather_seconds(expert_ring, bytes * held.experts));
+    };
+    const double gather = seconds(2);
+    const double reduce = seconds(static_cast<double>(s.profile.gradient_bytes.value()));
+    const double forward = layers[i].forward.total();
+    const double backward = layers[i].backward.total();
+    const double exposed = std::max(0.0, gather - forward) + std::max(0.0, gather + reduce - backward) +
+                           kExposedGatherShare * (2 * gather + reduce);
+    sum += exposed * count * static_cast<double>(s.model.layers[i].count) / s.strategy.pipeline;
+  }
+  return sum;
+}
+
+double gradient_seconds(const Setting& s, const LayerWeights& held) {
+  const double bytes = 2 + static_cast<double>(s.profile.gradient_bytes.value());  // reduced, then gathered
+  const double sum = reduce_scatter_seconds(data_ring(s.machines, s.strategy), bytes * held.common) +
+                     reduce_scatter_seconds(expert_data_ring(s.machines, s.strategy), bytes * held.experts);
+  return sum * (s.strategy.overlaps_data ? kOverlappedDataShare : kPlainDataShare);
+}
+
+double optimizer_seconds(const Setting& s, const LayerWeights& held) {
+  const double copies = static_cast<double>(s.strategy.data) * s.strategy.context;
+  const bool is_shared = s.strategy.sharding != Sharding::kNone;
+  const double stepped = held.common / (is_shared ? copies : 1) +
+                         held.experts / (is_shared ? std::max(1.0, expert_copies(s.strategy)) : 1);
+  const double zeroed = 4 * (held.common + held.experts);
+  return (kOptimizerTraffic * stepped + zeroed) / s.machines.device.memory_bandwidth;
+}
+
+/// Flops of one sequence that the model needs, without what is made again: 6 per weight of a matrix and token, and the
+/// products of attention in full (as published figures count them).
+double model_flops(const ModelDescription& model, double sequence) {
+  double weights = static_cast<double>(model.vocabulary) * static_cast<double>(model.hidden);
+  double attention = 0;
+  for (const LayerRun& run : model.layers) {
+    const auto count = static_cast<double>(run.count);
+    double layer = static_cast<double>(attention_parameters(model, run.attention));
+    if (run.experts) {
+      const Mlp shared{run.experts->shared_width, run.experts->expert.is_gated};
+      layer += static_cast<double>(run.experts->active * mlp_parameters(model, run.experts->expert) +
+                                   mlp_parameters(model, shared));
+    } else {
+      layer += static_cast<double>(mlp_parameters(model, run.mlp));
+    }
+    weights += count * layer;
+    attention +=
+        count * static_cast<double>(run.attention.heads * (run.attention.query_key_dim() + run.attention.value_dim()));
+  }
+  return 6 * sequence * (weights + attention * sequence);
+}
+
+StepTime step_time(const Setting& s) {
+  std::vector<LayerTime> layers;
+  for (const LayerRun& run : s.model.layers) layers.push_back(layer_time(s, run));
+  const std::vector<StageTime> stages = stage_times(s, layers);
+  const PipelineTime pipeline = pipeline_time(s, stages);
+  const StageTime& longest = *std::ranges::max_element(stages, {}, &StageTime::total);
+  PassTime both = longest.time.forward;
+  both += longest.time.backward;
+  const auto count = static_cast<double>(microbatches(s.run, s.strategy));
+  const LayerWeights held = most_held_weights(s);
+
+  StepTime time;
+  time.matrix = nanoseconds(count * both.matrix);
+  time.attention = nanoseconds(count * both.attention);
+  time.traffic = nanoseconds(count * both.traffic);
+  time.tensor = nanoseconds(count * both.tensor);
+  time.expert = nanoseconds(count * both.expert);
+  time.recompute = nanoseconds(count * longest.recompute);
+  time.hops = nanoseconds(pipeline.hops);
+  time.bubble = nanoseconds(pipeline.bubble);
+  time.data = nanoseconds(s.strategy.sharding == Sharding::kWeights ? sharded_weights_seconds(s, layers)
+                                                                    : gradient_seconds(s, held));
+  time.optimizer = nanoseconds(optimizer_seconds(s, held));
+  time.step = time.matrix + time.attention + time.traffic + time.recompute + time.tensor + time.expert + time.data +
+              time.hops + time.bubble + time.optimizer;
+  return time;
+}
+
+}  // namespace
+}  // namespace strategy
+
+StrategyValue evaluate(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+                       const Strategy& strategy, const CalibrationProfile& profile) {
+  const strategy::Setting setting{model, machines, run, strategy, profile};
+  StrategyValue result;
+  result.time = strategy::step_time(setting);
+  result.memory = strategy::largest_memory(setting, result.stage);
+  result.fits = result.memory.total() <= machines.device.memory;
+  const double seconds = static_cast<double>(result.time.step.value()) * 1e-9;
+  const auto batch = static_cast<double>(run.global_batch);
+  const auto sequence = static_cast<double>(run.sequence);
+  result.tokens_per_second = batch * sequence / seconds;
+  result.mfu = batch * strategy::model_flops(model, sequence) /
+               (seconds * static_cast<double>(strategy.devices()) * machines.device.bf16_flops);
+  return result;
+}
+
+}  // namespace opweave

@@ -1,0 +1,97 @@
+#include "opweave/model.h"
+
+#include <fmt/format.h>
+
+#include "opweave/error.h"
+
+namespace opweave {
+namespace {
+
+void expect_positive(std::int64_t value, std::string_view field) {
+  if (value < 1) throw InputError(fmt::format("{} is {}, expected at least 1", field, value));
+}
+
+void validate(const Attention& attention) {
+  expect_positive(attention.heads, "heads");
+  expect_positive(attention.kv_heads, "kv_heads");
+  expect_positive(attention.head_dim, "head_dim");
+  if (attention.heads % attention.kv_heads != 0) {
+    throw InputError(
+        fmt::format("kv_heads is {}, expected a divisor of the {} heads", attention.kv_heads, attention.heads));
+  }
+  if (attention.window) expect_positive(*attention.window, "window");
+  if (!attention.latent) return;
+  expect_positive(attention.latent->key_value_rank, "key_value_rank");
+  expect_positive(attention.latent->value_dim, "value_dim");
+}
+
+void validate(const Experts& experts) {
+  expect_positive(experts.count, "experts");
+  expect_positive(experts.active, "active experts");
+  expect_positive(experts.expert.width, "width of an expert");
+  if (experts.active > experts.count) {
+    throw InputError(
+        fmt::format("active experts is {}, expected at most the {} experts", experts.active, experts.count));
+  }
+}
+
+}  // namespace
+
+std::int64_t Attention::query_key_dim() const { return head_dim + (latent ? latent->position_dim : 0); }
+std::int64_t Attention::value_dim() const { return latent ? latent->value_dim : head_dim; }
+
+std::int64_t ModelDescription::layer_count() const {
+  std::int64_t count = 0;
+  for (const LayerRun& run : layers) count += run.count;
+  return count;
+}
+
+std::int64_t attention_parameters(const ModelDescription& model, const Attention& attention) {
+  const std::int64_t hidden = model.hidden;
+  const std::int64_t out = attention.heads * attention.value_dim() * hidden;
+  if (!attention.latent) return hidden * (attention.heads + 2 * attention.kv_heads) * attention.head_dim + out;
+  const LatentAttention& latent = *attention.latent;
+  const std::int64_t queries = attention.heads * attention.query_key_dim();
+  const std::int64_t to_queries = latent.query_rank > 0 ? latent.query_rank * (hidden + queries) : hidden * queries;
+  const std::int64_t to_latent = hidden * (latent.key_value_rank + latent.position_dim);
+  const std::int64_t from_latent = latent.key_value_rank * attention.heads * (attention.head_dim + latent.value_dim);
+  return to_queries + to_latent + from_latent + out;
+}
+
+std::int64_t mlp_parameters(const ModelDescription& model, const Mlp& mlp) {
+  return model.hidden * mlp.width * (mlp.inner() + 1);
+}
+
+std::int64_t expert_parameters(const ModelDescription& model, const Experts& experts) {
+  return experts.count * mlp_parameters(model, experts.expert);
+}
+
+std::int64_t layer_parameters(const ModelDescription& model, const LayerRun& layer) {
+  std::int64_t sum = attention_parameters(model, layer.attention) + layer.other_parameters;
+  if (!layer.experts) return sum + mlp_parameters(model, layer.mlp);
+  sum += expert_parameters(model, *layer.experts);
+  return sum + mlp_parameters(model, {layer.experts->shared_width, layer.experts->expert.is_gated});
+}
+
+std::int64_t parameters(const ModelDescription& model) {
+  std::int64_t sum = model.vocabulary * model.hidden * (model.has_tied_embeddings ? 1 : 2) + model.other_parameters;
+  for (const LayerRun& run : model.layers) sum += run.count * layer_parameters(model, run);
+  return sum;
+}
+
+void validate(const ModelDescription& model) {
+  expect_positive(model.hidden, "hidden");
+  expect_positive(model.vocabulary, "vocabulary");
+  if (model.layers.empty()) throw InputError("no layers, expected at least 1");
+  for (const LayerRun& run : model.layers) {
+    expect_positive(run.count, "count of layers");
+    validate(run.attention);
+    if (run.experts) {
+      validate(*run.experts);
+    } else {
+      expect_positive(run.mlp.width, "mlp width");
+    }
+  }
+}
+
+}  // namespace opweave

@@ -1,0 +1,75 @@
+// Constants of software stacks, as `benchmarks/published` fits them to published steps (docs/strategies.md says which).
+#include <algorithm>
+
+#include "opweave/strategy_search.h"
+
+namespace opweave {
+namespace {
+
+/// Fused attention on A100 (FlashAttention 2) and H100 (cuDNN, FlashAttention 2), forward and backward.
+struct AttentionShares {
+  double forward;
+  double backward;
+};
+constexpr AttentionShares kOnA100 = {0.58, 0.493};
+constexpr AttentionShares kCudnnOnH100 = {0.52, 0.442};
+constexpr AttentionShares kFlash2OnH100 = {0.36, 0.306};
+
+struct BuiltIn {
+  std::string_view device;
+  Precision precision;
+  bool has_experts;
+  bool shards_weights;  ///< of a stack of PyTorch's own parallelism, not of Megatron's
+  CalibrationProfile profile;
+};
+
+CalibrationProfile profile(std::string name, double matrix, double traffic, double communication,
+                           AttentionShares attention, std::int64_t steps, double median, double ninetieth) {
+  CalibrationProfile result;
+  result.name = std::move(name);
+  result.matrix = matrix;
+  result.traffic = traffic;
+  result.communication = communication;
+  result.attention_forward = attention.forward;
+  result.attention_backward = attention.backward;
+  result.steps = steps;
+  result.median_error = median;
+  result.ninetieth_error = ninetieth;
+  return result;
+}
+
+const std::vector<BuiltIn>& built_in() {
+  constexpr Precision bf16 = Precision::kBf16;
+  constexpr Precision fp8 = Precision::kFp8;
+  static const std::vector<BuiltIn> list = {
+      {"A100", bf16, false, false, profile("megatron-2023/A100/bf16", 0.78, 2.68, 3.03, kOnA100, 38, 0.039, 0.104)},
+      {"A100", bf16, false, true, profile("fsdp-2024/A100/bf16", 0.73, 0.82, 1.58, kOnA100, 4, 0.039, 0.051)},
+      {"H100", bf16, false, false,
+       profile("megatron-2025/H100/bf16", 0.684, 0.27, 1.05, kCudnnOnH100, 21, 0.015, 0.037)},
+      {"H100", fp8, false, false, profile("megatron-2025/H100/fp8", 0.674, 1.97, 0.16, kCudnnOnH100, 25, 0.029, 0.074)},
+      {"H100", bf16, true, false,
+       profile("megatron-moe-2025/H100/bf16", 0.65, 4.16, 2.13, kCudnnOnH100, 9, 0.009, 0.135)},
+      {"H100", fp8, true, false, profile("megatron-moe-2025/H100/fp8", 0.406, 1.5, 1.0, kCudnnOnH100, 9, 0.015, 0.267)},
+      {"H100", bf16, false, true,
+       profile("torchtitan-2024/H100/bf16", 0.514, 2.44, 1.42, kFlash2OnH100, 8, 0.086, 0.137)},
+      {"H100", fp8, false, true,
+       profile("torchtitan-2025/H100/fp8", 0.406, 2.15, 0.56, kFlash2OnH100, 10, 0.024, 0.187)},
+  };
+  return list;
+}
+
+}  // namespace
+
+CalibrationProfile profile_for(const Machines& machines, Precision precision, bool has_experts, Target target) {
+  const bool is_torch = target == Target::kTorchtitan;
+  const auto fits = [&](const BuiltIn& known) {
+    return known.device == machines.device.name && known.precision == precision && known.has_experts == has_experts &&
+           known.shards_weights == is_torch;
+  };
+  const auto found = std::ranges::find_if(built_in(), fits);
+  if (found != built_in().end()) return found->profile;
+  const bool is_a100 = machines.device.name == "A100";
+  return profile("uncalibrated", 0.65, 1.5, 1.0, is_a100 ? kOnA100 : kCudnnOnH100, 0, 0, 0);
+}
+
+}  // namespace opweave

@@ -1,0 +1,156 @@
+#include "strategy/stages.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "strategy/axes.h"
+
+namespace opweave::strategy {
+namespace {
+
+/// Share of the transfers between stages that an interleaved schedule leaves exposed: it has other chunks to run.
+constexpr double kInterleavedHopShare = 0.6;
+/// Share of a stage's time that weight gradients take, by measured steps (arXiv 2401.10241, table 6: 0.20 to 0.26), for
+/// schedules that set them apart. Attention and memory traffic have none.
+double weight_gradient_seconds(const StageTime& stage) { return stage.time.backward.matrix / 2; }
+
+/// What every stage's layers sum up to; `even` = each stage gets the same.
+std::vector<double> shares(const Setting& s) {
+  const std::uint32_t pipeline = s.strategy.pipeline;
+  if (!s.strategy.layers_per_stage.empty()) {
+    return {s.strategy.layers_per_stage.begin(), s.strategy.layers_per_stage.end()};
+  }
+  const std::int64_t layers = s.model.layer_count();
+  if (s.strategy.chunks > 1) return std::vector<double>(pipeline, static_cast<double>(layers) / pipeline);
+  std::vector<double> counts(pipeline);
+  // The last stages, with the head among them, get the fewer.
+  for (std::uint32_t i = 0; i < pipeline; ++i) {
+    counts[i] = static_cast<double>(layers / pipeline + (static_cast<std::int64_t>(i) < layers % pipeline ? 1 : 0));
+  }
+  return counts;
+}
+
+double recompute_seconds(const Setting& s, const LayerTime& layer) {
+  switch (s.strategy.recompute) {
+    case Recompute::kNone:
+      return 0;
+    case Recompute::kAttention:
+      return layer.forward.attention;
+    case Recompute::kFull:
+      return layer.forward.total();
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::int64_t microbatches(const TrainingRun& run, const Strategy& strategy) {
+  return run.global_batch / (static_cast<std::int64_t>(strategy.data) * strategy.micro_batch);
+}
+
+std::vector<std::vector<StageLayers>> stages(const Setting& s) {
+  std::vector<std::vector<StageLayers>> result;
+  std::size_t run = 0;
+  double left_of_run = static_cast<double>(s.model.layers.front().count);
+  for (double share : shares(s)) {
+    auto& stage = result.emplace_back();
+    while (share > 1e-9 && run < s.model.layers.size()) {
+      const double taken = std::min(share, left_of_run);
+      if (taken > 0) stage.push_back({run, taken});
+      share -= taken;
+      left_of_run -= taken;
+      if (left_of_run > 1e-9) continue;
+      if (++run < s.model.layers.size()) left_of_run = static_cast<double>(s.model.layers[run].count);
+    }
+  }
+  return result;
+}
+
+std::vector<StageTime> stage_times(const Setting& s, const std::vector<LayerTime>& layers) {
+  std::vector<StageTime> times;
+  for (const auto& stage : stages(s)) {
+    StageTime& time = times.emplace_back();
+    double count = 0;
+    double recompute = 0;
+    for (const StageLayers& part : stage) {
+      time.time.forward += layers[part.run].forward * part.count;
+      time.time.backward += layers[part.run].backward * part.count;
+      recompute += recompute_seconds(s, layers[part.run]) * part.count;
+      count += part.count;
+    }
+    if (s.strategy.recomputed_layers && count > 0) {
+      recompute *= std::min(1.0, static_cast<double>(*s.strategy.recomputed_layers) / count);
+    }
+    time.recompute = recompute;
+  }
+  const LayerTime head = head_time(s);
+  times.back().time.forward += head.forward;
+  times.back().time.backward += head.backward;
+  return times;
+}
+
+PipelineTime pipeline_time(const Setting& s, const std::vector<StageTime>& stages) {
+  const auto count = static_cast<double>(microbatches(s.run, s.strategy));
+  const double depth = s.strategy.pipeline;
+  double longest = 0;
+  double sum = 0;
+  double weight = 0;
+  for (const StageTime& stage : stages) {
+    longest = std::max(longest, stage.total());
+    sum += stage.total();
+    weight += weight_gradient_seconds(stage);
+  }
+  PipelineTime time;
+  time.busy = count * longest;
+  if (s.strategy.pipeline == 1) return time;
+  const double mean = sum / depth;
+  weight /= depth;
+  const Ring link = hop(s.machines, s.strategy);
+  const double message = 2 * s.tokens() * static_cast<double>(s.model.hidden) / s.strategy.tensor;
+  const double one_hop = link.latency + message / link.bandwidth;
+  const bool has_chunks = s.strategy.schedule == PipelineKind::kInterleaved;
+  time.hops = 2 * one_hop * (count * (has_chunks ? kInterleavedHopShare * s.strategy.chunks : 1) + depth - 1);
+  // A first forward pass goes down all stages and its backward pass comes back; ends are filled with weight gradients
+  // where the schedule sets them apart.
+  const double critical = (depth + count - 1) * (mean - weight) + weight - count * longest;
+  switch (s.strategy.schedule) {
+    case PipelineKind::k1F1B:
+      time.bubble = sum - longest;
+      break;
+    case PipelineKind::kInterleaved:
+      time.bubble = (sum - longest) / s.strategy.chunks;
+      break;
+    case PipelineKind::kZeroBubble1:
+      time.bubble = std::max({0.0, (depth - 1) * (mean - 2 * weight), critical});
+      break;
+    case PipelineKind::kZeroBubble2:
+      time.bubble = std::max({0.0, (depth - 1) * (mean - 3 * weight), critical});
+      break;
+    case PipelineKind::kDualPipe:
+      time.bubble = std::max(0.0, (depth / 2 - 1) * (mean - 2 * weight));
+      break;
+  }
+  return time;
+}
+
+double in_flight(const Setting& s, std::uint32_t stage) {
+  const auto count = static_cast<double>(microbatches(s.run, s.strategy));
+  const double depth = s.strategy.pipeline;
+  const double behind = depth - stage;  // this stage and those after it
+  switch (s.strategy.schedule) {
+    case PipelineKind::k1F1B:
+    case PipelineKind::kZeroBubble1:
+      return std::min(count, behind);
+    case PipelineKind::kInterleaved: {
+      const double chunks = s.strategy.chunks;
+      return std::min(count, (2 * (behind - 1) + (chunks - 1) * depth + 1) / chunks);
+    }
+    case PipelineKind::kZeroBubble2:  // every stage may hold what the first one does
+      return std::min(count, 2 * depth - 1);
+    case PipelineKind::kDualPipe:
+      return std::min(count, depth + 1);
+  }
+  return count;
+}
+
+}  // namespace opweave::strategy

@@ -1,0 +1,45 @@
+/// Layers on the stages of a pipeline, and what each stage takes.
+#pragma once
+
+#include <vector>
+
+#include "strategy/layer_work.h"
+
+namespace opweave::strategy {
+
+/// Layers of one kind on one stage.
+struct StageLayers {
+  std::size_t run = 0;  ///< index in ModelDescription::layers
+  double count = 0;     ///< fractional where even stages cannot be
+};
+
+/// Layers of every pipeline rank. `layers_per_stage` of the strategy, else as even as can be: with chunks, parts of
+/// layers stand for a device whose stages differ.
+[[nodiscard]] std::vector<std::vector<StageLayers>> stages(const Setting& setting);
+
+/// Forward and backward of one microbatch on each stage, head included on the last, and forward work that is made
+/// again.
+struct StageTime {
+  LayerTime time;
+  double recompute = 0;
+
+  [[nodiscard]] double total() const { return time.forward.total() + time.backward.total() + recompute; }
+};
+[[nodiscard]] std::vector<StageTime> stage_times(const Setting& setting, const std::vector<LayerTime>& layers);
+
+/// Seconds from the first forward to the last backward pass, over the busy time of the longest stage: `busy` is
+/// microbatches x the longest stage.
+struct PipelineTime {
+  double busy = 0;
+  double bubble = 0;
+  double hops = 0;
+};
+[[nodiscard]] PipelineTime pipeline_time(const Setting& setting, const std::vector<StageTime>& stages);
+
+/// Microbatches whose activations a stage holds at most; fractions where a chunk is less than a stage.
+[[nodiscard]] double in_flight(const Setting& setting, std::uint32_t stage);
+
+/// Microbatches per step of one data-parallel rank.
+[[nodiscard]] std::int64_t microbatches(const TrainingRun& run, const Strategy& strategy);
+
+}  // namespace opweave::strategy

@@ -1,0 +1,36 @@
+// The names of enumerators in files and on the command line.
+#include <array>
+
+#include "opweave/strategy.h"
+
+namespace opweave {
+namespace {
+
+constexpr std::array<std::string_view, 2> kPrecisions = {"bf16", "fp8"};
+constexpr std::array<std::string_view, 4> kShardings = {"none", "optimizer", "gradients", "weights"};
+constexpr std::array<std::string_view, 3> kRecomputes = {"none", "attention", "full"};
+constexpr std::array<std::string_view, 5> kKinds = {"1F1B", "Interleaved-1F1B", "ZB1P", "ZB-2P", "DualPipe"};
+
+template <class Enumerator, std::size_t count>
+std::optional<Enumerator> find(const std::array<std::string_view, count>& names, std::string_view text) {
+  for (std::size_t i = 0; i < count; ++i) {
+    if (names[i] == text) return static_cast<Enumerator>(i);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string_view to_string(Precision precision) { return kPrecisions.at(static_cast<std::size_t>(precision)); }
+std::string_view to_string(Sharding sharding) { return kShardings.at(static_cast<std::size_t>(sharding)); }
+std::string_view to_string(Recompute recompute) { return kRecomputes.at(static_cast<std::size_t>(recompute)); }
+std::string_view to_string(PipelineKind kind) { return kKinds.at(static_cast<std::size_t>(kind)); }
+
+std::optional<Precision> precision_from_string(std::string_view text) { return find<Precision>(kPrecisions, text); }
+std::optional<Sharding> sharding_from_string(std::string_view text) { return find<Sharding>(kShardings, text); }
+std::optional<Recompute> recompute_from_string(std::string_view text) { return find<Recompute>(kRecomputes, text); }
+std::optional<PipelineKind> pipeline_kind_from_string(std::string_view text) {
+  return find<PipelineKind>(kKinds, text);
+}
+
+}  // namespace opweave

@@ -1,0 +1,70 @@
+"""`opweave parallelize` and `calibrate` as their users see them."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+OPWEAVE = pathlib.Path(os.environ.get("OPWEAVE_BIN", ROOT / "build/default/opweave")).resolve()
+LLAMA = ROOT / "examples/strategies/llama3-70b.json"
+RUN = ("--cluster", "h100", "--nodes", "8", "--global-batch", "512", "--sequence", "8192")
+
+
+def opweave(*arguments, code=0):
+    done = subprocess.run([OPWEAVE, *map(str, arguments)], text=True, capture_output=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_the_best_strategy_is_valued_as_it_was_found(tmp_path):
+    found = json.loads(opweave("parallelize", LLAMA, *RUN, "--json", "-o", tmp_path / "best.json").stdout)
+    assert found["is_whole_space"]
+    steps = [strategy["step_ns"] for strategy in found["strategies"]]
+    assert steps == sorted(steps)
+    best = found["strategies"][0]
+    assert sum(best["time_ns"].values()) == best["step_ns"]
+    again = json.loads(opweave("parallelize", LLAMA, *RUN, "--evaluate", tmp_path / "best.json", "--json").stdout)
+    assert again["strategies"][0] == best
+
+
+def test_a_fixed_degree_and_a_target_are_kept():
+    text = opweave("parallelize", LLAMA, *RUN, "--fix", "tp=8,pp=4", "--target", "megatron", "--json").stdout
+    for found in json.loads(text)["strategies"]:
+        strategy = found["strategy"]
+        assert (strategy["tensor"], strategy["pipeline"]) == (8, 4)
+        assert strategy["schedule"] in ("1F1B", "Interleaved-1F1B") and strategy["sharding"] != "weights"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--cluster", "tpu9"), 'device type "tpu9" is unknown, expected one of A100'),
+        (("--fix", "tp=7"), "no strategy is possible on 64 devices"),
+        (("--fix", "xp=2"), '--fix: "xp" is unknown'),
+        (("--fix", "tp=two"), '--fix: tp is "two", expected a whole number'),
+        (("--global-batch", "1", "--fix", "dp=8"), "a batch of 1 is no multiple of data 8"),
+        (("--target", "jax"), '--target: value is "jax", expected any, megatron or torchtitan'),
+        (("--precision", "int4"), '--precision: value is "int4", expected bf16 or fp8'),
+    ],
+)
+def test_a_wrong_configuration_gets_one_line(arguments, message):
+    options = dict(zip(RUN[::2], RUN[1::2], strict=True)) | dict(zip(arguments[::2], arguments[1::2], strict=True))
+    done = opweave("parallelize", LLAMA, *(word for pair in options.items() for word in pair), code=2)
+    assert message in done.stderr
+    assert done.stderr.splitlines()[0].startswith("error: ")
+
+
+def test_where_nothing_fits_the_least_memory_is_told():
+    options = ("--cluster", "h100", "--nodes", "1", "--global-batch", "8", "--sequence", "8192")
+    done = opweave("parallelize", LLAMA, *options, code=3)
+    assert "no strategy fits: the least memory is" in done.stderr
+    assert "a device has 74.5 GiB" in done.stderr  # 80e9 bytes
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "ernie", "hidden_size": 8}')
+    done = opweave("parallelize", tmp_path / "config.json", *RUN, code=2)
+    assert 'model_type "ernie" is not known yet, expected one of' in done.stderr
