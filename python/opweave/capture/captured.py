@@ -116,6 +116,7 @@ class CapturedGraph(Graph):
         return self._derived(in_stages(self.to_dict(), stages, shape, names))
 
     def _derived(self, content: dict[str, Any]) -> Self:
+        content = {key: value for key, value in content.items() if key != "captured"}  # it is at hand
         core = Graph.from_dict(content, self.name or "graph")._core
         return type(self)(
             core, self.calls, self.blocks, self.uncounted, self.unread_parameters, self.parameters_without_gradient
