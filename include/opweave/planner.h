@@ -69,11 +69,11 @@ struct PlanResult {
   std::vector<LowerBound> bounds;  ///< on the makespan; known even where there is no plan
 };
 
-/// Plans `problem`. Anytime: the first valid plan exists before any improvement starts, only better
-/// plans replace it, and the best one is returned when the budget ends, or memory does. Whatever a search is doing then,
-/// the call returns within a moment: a search that does not is left behind, in a thread that ends by itself and calls
-/// nobody. Every plan returned has passed `check`. The same problem, options and work limit give the same plan whatever `threads` is; a larger
-/// work limit never gives a longer one (where the makespan is the objective).
+/// Plans `problem`. Anytime: the first valid plan exists before improvement starts, only better plans replace it, and
+/// the best one is returned when the budget ends, or memory. Whatever a search is doing then, the call returns: one that
+/// does not end is left behind in a thread that ends by itself and calls nobody. Every plan has passed `check`. The same
+/// problem, options and work limit give the same plan whatever `threads` is; a larger work limit never gives a longer
+/// one (where the makespan is the objective).
 /// \throws InputError if the warm start is no valid schedule of the problem, no objective is given or one twice
 /// \throws InternalError if `check` rejects what was about to be returned.
 [[nodiscard]] PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& options = {});

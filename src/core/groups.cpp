@@ -245,8 +245,9 @@ class GroupBuilder {
     }
     constexpr double kMostPairs = 1e8;
     if (pairs > kMostPairs) {
-      throw InputError(fmt::format("anti-colocation keeps {:.3g} pairs of operator instances apart, expected at most {:.0g}",
-                                   pairs, kMostPairs));
+      throw InputError(
+          fmt::format("anti-colocation keeps {:.3g} pairs of operator instances apart, expected at most {:.0g}", pairs,
+                      kMostPairs));
     }
     std::vector<std::vector<GroupId>> apart(data_.group_tasks.size());
     for (auto& [name, list] : members) {

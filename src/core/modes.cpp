@@ -57,7 +57,8 @@ class ModeBuilder {
       data_.type_slot.push_back(slot == slot_of.end() ? static_cast<std::uint32_t>(types.size()) : slot->second);
     }
     const std::uint32_t replicas = data_.settings.training.replicas;
-    const double durations = static_cast<double>(data_.graph.operators().size()) * static_cast<double>(types.size() + 1);
+    const double durations =
+        static_cast<double>(data_.graph.operators().size()) * static_cast<double>(types.size() + 1);
     constexpr double kMostDurations = 1e8;
     if (durations > kMostDurations) {
       throw InputError(fmt::format("{} operators on {} types of devices have {:.3g} durations, expected at most {:.0g}",

@@ -168,7 +168,8 @@ PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptio
   PlannerOptions options = given;
   options.threads = std::clamp(options.threads, 1U, kMostThreads);
   return on_time(problem, budget, options, search, [&](std::optional<Told> told) {
-    return result_of(problem, budget, options, told ? finding_of(problem, options, std::move(*told)) : ObjectiveFinding{});
+    return result_of(problem, budget, options,
+                     told ? finding_of(problem, options, std::move(*told)) : ObjectiveFinding{});
   });
 }
 

@@ -80,7 +80,7 @@ TEST(OnTime, search_that_has_told_of_nothing_gets_until_the_end_of_what_the_limi
       },
       concluded);
   EXPECT_EQ(result.detail, "nothing");
-  EXPECT_GE(budget.elapsed(), 0.4 * 1.05 + 0.35);
+  EXPECT_GE(budget.elapsed(), 0.4 * 1.05 + 0.45);
   hanging.let_go();
 }
 
