@@ -24,15 +24,21 @@ struct ParetoPoint {
   bool is_infeasible = false;  ///< proven: no valid plan keeps this limit
 };
 
+struct ParetoCurve {
+  std::vector<ParetoPoint> points;  ///< smallest limit first; none if there is no plan at all
+  bool is_infeasible = false;       ///< proven: there is no valid plan
+  std::string detail;               ///< where there is no plan: why, or what was tried
+};
+
 /// The curve at `points` memory limits, evenly spaced from the least memory for which a plan is known to the peak of
 /// the shortest plan known, smallest first. Each search starts from its neighbour's plan and each plan counts for all
 /// larger limits, so the curve never rises; nor do the bounds, which hold for all smaller limits.
-/// Fewer points if the ends lie closer together; none if there is no plan at all (then `options` found none either).
+/// Fewer points if the ends lie closer together.
 /// Objectives and deadline of the options are not looked at.
 /// \param on_point  called as each point gets its search; may be empty
 /// \throws InputError for fewer than 2 points
-[[nodiscard]] std::vector<ParetoPoint> pareto_curve(const Problem& problem, std::size_t points, const Budget& budget,
-                                                    const PlannerOptions& options,
-                                                    const std::function<void(const ParetoPoint&)>& on_point = {});
+[[nodiscard]] ParetoCurve pareto_curve(const Problem& problem, std::size_t points, const Budget& budget,
+                                       const PlannerOptions& options,
+                                       const std::function<void(const ParetoPoint&)>& on_point = {});
 
 }  // namespace opweave

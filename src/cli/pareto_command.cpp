@@ -10,7 +10,6 @@
 #include "cli/numbers.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "opweave/bounds.h"
 #include "opweave/io.h"
 #include "opweave/pareto.h"
 #include "report/format.h"
@@ -83,15 +82,15 @@ ExitCode run(const Options& options) {
   planner.seed = options.seed;
   planner.threads = used_threads(options.threads);
   planner.method = parse_method(options.method);
-  std::vector<ParetoPoint> points;
+  ParetoCurve curve;
   {
     ProgressLine progress;
     planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
-    points = pareto_curve(problem, options.points, budget, planner);
+    curve = pareto_curve(problem, options.points, budget, planner);
   }
+  const std::vector<ParetoPoint>& points = curve.points;
   if (points.empty()) {
-    const auto proofs = infeasibility_proofs(problem);
-    complain("error", proofs.empty() ? "no plan found" : "no plan exists: " + proofs.front());
+    complain("error", (curve.is_infeasible ? "no plan exists: " : "no plan found: ") + curve.detail);
     return interrupted ? ExitCode::kInterrupted : ExitCode::kNoPlan;
   }
   if (!options.csv.empty()) write_file(options.csv, as_csv(points));

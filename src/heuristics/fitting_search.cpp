@@ -10,6 +10,7 @@
 
 #include "heuristics/placed_problem.h"
 #include "heuristics/placement_state.h"
+#include "heuristics/serial_memory.h"
 #include "heuristics/union_find.h"
 
 namespace opweave {
@@ -21,13 +22,14 @@ constexpr std::size_t kMostDevices = 16;
 /// How much chance adds to the score of a choice after many attempts, in memories of a device; the first one decides
 /// without.
 constexpr double kMostNoise = 0.5;
-/// What sending all that a device can hold counts, beside what stays behind.
+/// Prices of every other attempt, and the most that chance gives to the rest.
 constexpr double kPriceOfSending = 0.1;
+constexpr double kPriceOfFilling = 1;
+constexpr double kHighestPriceOfSending = 2;
 /// After so many attempts what has stopped them is forgotten, for a fresh look.
 constexpr std::uint32_t kMemory = 40;
 /// What a step counts that may only be taken because it takes no time.
 constexpr double kPriceOfExcess = 100;
-constexpr std::int64_t kUnlimited = std::numeric_limits<std::int64_t>::max() / 4;
 
 /// The set of every thing, as a number.
 std::vector<std::size_t> set_of_each(UnionFind sets, std::size_t count) {
@@ -43,7 +45,9 @@ class Attempt {
     const std::vector<std::size_t>& island_of;
     const std::vector<std::size_t>& family_of;
     const std::vector<std::size_t>& island_of_family;
-    double noise = 0;
+    double noise = 0;             ///< at most so much is added to a score by chance
+    double price_of_sending = 0;  ///< of all that a device can hold, beside what stays behind
+    double price_of_filling = 0;  ///< of a device that is full
   };
 
   Attempt(const Problem& problem, Guide guide, Random& random)
@@ -51,13 +55,9 @@ class Attempt {
         guide_(guide),
         random_(random),
         state_(problem),
-        level_(problem.cluster().device_count(), 0),
+        memory_(problem),
         waiting_(problem.task_count()),
         has_run_(problem.task_count(), false) {
-    for (std::size_t d = 0; d < level_.size(); ++d) {
-      const auto capacity = problem.capacity(DeviceId(d));
-      capacity_.push_back(capacity ? capacity->value() : kUnlimited);
-    }
     schedule_.tasks.resize(problem.task_count());
     for (std::size_t v = 0; v < problem.value_count(); ++v) {
       consumers_left_.push_back(static_cast<std::uint32_t>(problem.consumers(ValueId(v)).size()));
@@ -83,7 +83,7 @@ class Attempt {
     for_each_option(first, group, [&](std::span<const DeviceId> devices) {
       double filled = guide_.noise * random_.unit();
       for (const DeviceId device : devices) {
-        filled += share(level_[device.index()] + state_.new_bytes(group, device) + need, device);
+        filled += memory_.filled(device) + memory_.share(state_.new_bytes(group, device) + need, device);
       }
       if (filled >= best.score || !state_.allows(group, devices)) return;
       best = {first, {devices.begin(), devices.end()}, filled};
@@ -123,10 +123,6 @@ class Attempt {
     bool has_been = false;
   };
 
-  [[nodiscard]] double share(std::int64_t bytes, DeviceId device) const {
-    const std::int64_t capacity = capacity_[device.index()];
-    return static_cast<double>(bytes) / static_cast<double>(std::max<std::int64_t>(1, capacity));
-  }
   [[nodiscard]] static std::uint64_t key(ValueId value, DeviceId device) {
     return (static_cast<std::uint64_t>(value.index()) << 32) | device.index();
   }
@@ -197,7 +193,8 @@ class Attempt {
     }
     double result = 0;
     for (const DeviceId device : devices) {
-      std::int64_t arriving = is_placed ? 0 : state_.new_bytes(group, device);
+      const std::int64_t parameters = is_placed ? 0 : state_.new_bytes(group, device);
+      std::int64_t arriving = 0;
       std::int64_t freed = 0;
       bool sends = false;
       for (const ValueId value : problem_.inputs(task)) {
@@ -214,23 +211,24 @@ class Attempt {
         if (!here.is_there && problem_.producer(value)) {
           if (!way(value, device)) return kImpossible;
           sends = true;
-          result += kPriceOfSending * share(bytes, device);
+          result += guide_.price_of_sending * memory_.share(bytes, device);
         }
         if (here.users == (is_placed ? 1 : 0)) freed += bytes;
       }
       const Mode how = problem_.mode(task, *mode);
-      const std::int64_t most = level_[device.index()] + arriving + outputs + how.workspace.value();
-      const bool exceeds = overfull_ > 0 || most > capacity_[device.index()];
+      const std::int64_t most = arriving + outputs + how.workspace.value();
+      const bool exceeds = memory_.is_overfull() || !memory_.has_room(device, parameters, most);
       // What takes no time holds nothing: it may exceed, if nothing runs before enough is freed.
       if (exceeds && (how.duration > Duration() || sends)) return kImpossible;
       if (exceeds) result += kPriceOfExcess;
-      result += share(arriving + stays - freed, device);
+      result += memory_.share(arriving + stays - freed, device);
+      if (!is_placed) result += guide_.price_of_filling * (memory_.filled(device) + memory_.share(parameters, device));
     }
     return result;
   }
 
   void place(GroupId group, std::span<const DeviceId> devices) {
-    for (const DeviceId device : devices) hold(device, state_.new_bytes(group, device));
+    for (const DeviceId device : devices) memory_.add_parameters(device, state_.new_bytes(group, device));
     state_.place(group, devices);
     for (const TaskId task : problem_.tasks_of(group)) {
       for (const ValueId value : problem_.inputs(task)) {
@@ -254,21 +252,14 @@ class Attempt {
     if (is_needed) return;
     at_home_.erase(value);
     for (const DeviceId device : state_.devices(problem_.group_of(*problem_.producer(value)))) {
-      hold(device, -problem_.size(value).value());
+      memory_.hold(device, -problem_.size(value).value());
     }
-  }
-
-  void hold(DeviceId device, std::int64_t bytes) {
-    std::int64_t& level = level_[device.index()];
-    if (level > capacity_[device.index()]) --overfull_;
-    level += bytes;
-    if (level > capacity_[device.index()]) ++overfull_;
   }
 
   void arrive(ValueId value, DeviceId device) {
     Copy& here = copy(value, device);
     here.is_there = here.has_been = true;
-    hold(device, problem_.size(value).value());
+    memory_.hold(device, problem_.size(value).value());
   }
 
   /// The quickest transfer of a value from where it was made; gangs may reach beyond an island.
@@ -287,6 +278,7 @@ class Attempt {
     schedule_.transfers.push_back({value, best->second, device, now_, now_ + best->first});
     now_ += best->first;
     arrive(value, device);
+    if (best->first > Duration()) memory_.pass_time(device, 0);
     leave_home(value);
   }
 
@@ -313,8 +305,7 @@ class Attempt {
       for (const DeviceId device : devices) {
         if (is_made_on(value, device)) return false;
         if (copy(value, device).has_been) continue;
-        const std::int64_t level = level_[device.index()] + problem_.size(value).value();
-        if (level > capacity_[device.index()] || !way(value, device)) return false;
+        if (!memory_.has_room(device, 0, problem_.size(value).value()) || !way(value, device)) return false;
         targets.insert(device);
       }
     }
@@ -334,11 +325,16 @@ class Attempt {
     const ModeIndex mode = *mode_with_devices(problem_, task, devices);
     schedule_.tasks[task.index()] = {mode, now_};
     now_ += problem_.mode(task, mode).duration;
+    std::int64_t running = problem_.mode(task, mode).workspace.value();
+    for (const ValueId value : problem_.outputs(task)) running += problem_.size(value).value();
+    for (const DeviceId device : devices) {
+      if (problem_.mode(task, mode).duration > Duration()) memory_.pass_time(device, running);
+    }
     has_run_[task.index()] = true;
     for (const ValueId value : problem_.outputs(task)) {
       if (problem_.consumers(value).empty()) continue;
       at_home_.insert(value);
-      for (const DeviceId device : devices) hold(device, problem_.size(value).value());
+      for (const DeviceId device : devices) memory_.hold(device, problem_.size(value).value());
     }
     for (const ValueId value : problem_.inputs(task)) {
       --consumers_left_[value.index()];
@@ -346,7 +342,7 @@ class Attempt {
         Copy& here = copy(value, device);
         if (--here.users > 0 || !here.is_there) continue;
         here.is_there = false;
-        hold(device, -problem_.size(value).value());
+        memory_.hold(device, -problem_.size(value).value());
       }
       leave_home(value);
     }
@@ -360,9 +356,7 @@ class Attempt {
   const Guide guide_;
   Random& random_;
   PlacementState state_;
-  std::vector<std::int64_t> level_;            ///< by device: bytes held
-  std::vector<std::int64_t> capacity_;         ///< by device
-  std::size_t overfull_ = 0;                   ///< devices that hold more than they can
+  SerialMemory memory_;
   std::vector<std::uint32_t> consumers_left_;  ///< by value: that have not run
   std::vector<std::uint32_t> waiting_;         ///< by task: predecessors that have not run
   std::vector<bool> has_run_;                  ///< by task
@@ -406,10 +400,8 @@ void FittingSearch::find_families() {
   }
   family_of_ = set_of_each(std::move(sets), problem_.group_count());
   islands_.resize(problem_.group_count());
-  if (problem_.cluster().parts().default_link) {
-    for (const std::size_t family : family_of_) islands_[family] = {island_of_.front()};
-    return;
-  }
+  const bool is_one = std::ranges::count(island_of_, island_of_.front()) == std::ssize(island_of_);
+  if (is_one) return std::fill(islands_.begin(), islands_.end(), std::vector{island_of_.front()});
   std::vector<bool> is_known(problem_.group_count(), false);
   for (std::size_t g = 0; g < problem_.group_count(); ++g) {
     std::vector<std::size_t> here;
@@ -434,7 +426,10 @@ std::optional<Schedule> FittingSearch::attempt(const Budget& budget) {
   if (++attempts_ % kMemory == 0) std::fill(stopped_.begin(), stopped_.end(), 0);
   // Chance from the second attempt on, ever more up to the tenth, and then again from little.
   const double noise = kMostNoise * static_cast<double>((attempts_ - 1) % 10) / 10;
-  Attempt one(problem_, {island_of_, family_of_, island_of_family, noise}, random_);
+  const bool is_usual = attempts_ % 2 == 1;
+  const double sending = is_usual ? kPriceOfSending : kHighestPriceOfSending * random_.unit();
+  const double filling = is_usual ? kPriceOfFilling : kPriceOfFilling * random_.unit();
+  Attempt one(problem_, {island_of_, family_of_, island_of_family, noise, sending, filling}, random_);
   std::vector<std::uint32_t> early;
   for (std::uint32_t g = 0; g < stopped_.size(); ++g) {
     if (stopped_[g] > 0) early.push_back(g);

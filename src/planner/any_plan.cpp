@@ -103,8 +103,8 @@ class AnyPlanSearch {
     const auto has_no_plan = [&](const Problem& other) {
       return !budget.expired() && answer_about(other, budget).verdict == Verdict::kNone;
     };
-    result_.detail =
-        fmt::format("the solver proves that nothing keeps to {}", infeasibility_cause(problem_, has_no_plan));
+    result_.detail = fmt::format("the solver proves that no placement and order keeps to {}",
+                                 infeasibility_cause(problem_, has_no_plan));
   }
 
   void describe() {
@@ -127,6 +127,9 @@ class AnyPlanSearch {
 }  // namespace
 
 AnyPlan find_any_plan(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
+  AnyPlan nothing;
+  nothing.detail = "no placement that was tried fits, and no time was left for others";
+  if (budget.expired()) return nothing;  // on large problems even the question takes long to prepare
   return AnyPlanSearch(problem, budget, options).run();
 }
 

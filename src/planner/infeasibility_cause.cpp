@@ -91,10 +91,10 @@ class CauseSearch {
   [[nodiscard]] std::string described() const {
     std::vector<std::string> parts;
     if (needed_.memories.size() > kMostGrounds) {
-      parts.push_back(fmt::format("memory of {} devices", needed_.memories.size()));
+      parts.push_back(fmt::format("the memory of {} devices", needed_.memories.size()));
     } else {
       for (const DeviceId device : needed_.memories) {
-        parts.push_back(fmt::format("memory of \"{}\" ({} bytes)", problem_.cluster().at(device).name,
+        parts.push_back(fmt::format("the memory of \"{}\" ({} bytes)", problem_.cluster().at(device).name,
                                     problem_.capacity(device)->value()));
       }
     }
@@ -103,7 +103,7 @@ class CauseSearch {
     } else {
       for (const std::string& label : needed_.exclusions) parts.push_back(fmt::format("anti-colocation \"{}\"", label));
     }
-    if (needed_.missing_routes) parts.emplace_back("routes that are missing");
+    if (needed_.missing_routes) parts.emplace_back("the routes that there are");
     if (parts.empty()) return "operators that share their devices have no mode in common";
     if (parts.size() == 1) return parts.front();
     const std::string last = std::move(parts.back());

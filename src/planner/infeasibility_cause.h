@@ -12,7 +12,7 @@ namespace opweave {
 /// Grounds are left out one by one as long as the rest still excludes every plan; what remains is needed as a whole.
 /// \param has_no_plan  proof that a problem has none; false where there is one, or nobody knows
 /// \pre has_no_plan(problem)
-/// \return "memory of \"gpu0\" (10 bytes) and routes that are missing", say
+/// \return what cannot be kept to: "the memory of \"gpu0\" (10 bytes) and the routes that there are", say
 [[nodiscard]] std::string infeasibility_cause(const Problem& problem,
                                               const std::function<bool(const Problem& problem)>& has_no_plan);
 

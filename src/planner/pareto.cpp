@@ -30,11 +30,14 @@ class ParetoSearch {
     options_.deadline = std::nullopt;
   }
 
-  std::vector<ParetoPoint> run(std::size_t count, const std::function<void(const ParetoPoint&)>& on_point) {
+  ParetoCurve run(std::size_t count, const std::function<void(const ParetoPoint&)>& on_point) {
     // The two ends, then a search per point: equal shares of the time.
     const double share = 1.0 / static_cast<double>(count + 2);
-    keep(minimise_makespan(problem_, budget_.share(share), options_));
-    if (candidates_.empty()) return {};
+    Finding shortest = minimise_makespan(problem_, budget_.share(share), options_);
+    keep(shortest);
+    if (candidates_.empty()) {
+      return {{}, shortest.reason == PlanResult::Reason::kInfeasible, std::move(shortest.detail)};
+    }
     find_least_memory(budget_.share(share));
     const auto by_peak = [](const Candidate& a, const Candidate& b) { return a.peak < b.peak; };
     const Bytes least = std::min_element(candidates_.begin(), candidates_.end(), by_peak)->peak;
@@ -60,7 +63,7 @@ class ParetoSearch {
       points[i].bound = points[i + 1].bound;
       points[i].bound_name = points[i + 1].bound_name;
     }
-    return points;
+    return {std::move(points), false, {}};
   }
 
  private:
@@ -130,9 +133,8 @@ class ParetoSearch {
 
 }  // namespace
 
-std::vector<ParetoPoint> pareto_curve(const Problem& problem, std::size_t points, const Budget& budget,
-                                      const PlannerOptions& options,
-                                      const std::function<void(const ParetoPoint&)>& on_point) {
+ParetoCurve pareto_curve(const Problem& problem, std::size_t points, const Budget& budget,
+                         const PlannerOptions& options, const std::function<void(const ParetoPoint&)>& on_point) {
   if (points < 2) throw InputError(fmt::format("points is {}, expected at least 2", points));
   return ParetoSearch(problem, budget, options).run(points, on_point);
 }

@@ -12,6 +12,7 @@
 #include "opweave/pipeline.h"
 #include "opweave/plan.h"
 #include "support/random_problems.h"
+#include "support/tight_problems.h"
 #include "support/tiny_diamond.h"
 
 namespace opweave {
@@ -161,6 +162,17 @@ TEST(BruteForce, no_bound_exceeds_the_optimum_of_random_problems_with_few_pinned
   }
   print("random problems of at most 6 tasks, mostly free, with little memory", tally);
   EXPECT_GE(tally.optima, 200);
+}
+
+// Nor does a proof exclude a plan that there is.
+TEST(BruteForce, no_bound_exceeds_the_optimum_of_tight_problems) {
+  Tally tally;
+  for (std::uint64_t seed = 1; seed <= testing::seeds(1000) && !HasFatalFailure(); ++seed) {
+    compare(seed, testing::tight_problem(seed), tally);
+  }
+  print("problems of at most 5 tasks in little memory, some apart, with few routes", tally);
+  EXPECT_GE(tally.optima, 300);
+  EXPECT_GE(tally.proven_infeasible, 200);
 }
 
 TEST(BruteForce, no_bound_exceeds_the_optimum_of_random_pipelines) {

@@ -185,3 +185,58 @@ def test_schedule_that_needs_more_memory_becomes_a_plan_with_a_warning(tmp_path)
 def test_schedule_that_is_not_defined_for_the_sizes_is_refused():
     assert "DualPipeV" in fails(2, "convert", "expert", "DualPipeV", "--devices", 4, "--microbatches", 2)
     assert "1F1B" in fails(2, "convert", "expert", "2F2B", "--devices", 4, "--microbatches", 8)
+
+
+def write_tight(folder, operators, tensors, devices):
+    """A graph and a cluster without links. Returns the arguments that name their files."""
+    graph = {"format": "opweave.graph", "version": 1, "operators": operators, "tensors": tensors}
+    cluster = {"format": "opweave.cluster", "version": 1, "devices": devices}
+    (folder / "g.json").write_text(json.dumps(graph))
+    (folder / "c.json").write_text(json.dumps(cluster))
+    return [folder / "g.json", folder / "c.json"]
+
+
+METHODS = ["auto", "heuristic", "cp", "mip", "mip-time-indexed"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_plan_uses_the_only_device_that_is_large_enough(tmp_path, method):
+    files = write_tight(tmp_path, [{"name": "a", "duration_ns": 10, "outputs": ["t"]}], [{"name": "t", "bytes": 50}],
+                        [{"name": "d0", "memory_bytes": 10}, {"name": "d1", "memory_bytes": 100}])
+    plan = json.loads(succeeds("plan", *files, "--method", method, "--work-limit", 1))
+    assert plan["tasks"][0]["devices"] == ["d1"] and plan["makespan_ns"] == 10
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_plan_follows_an_operator_that_is_bound_where_no_route_leads(tmp_path, method):
+    operators = [{"name": "a", "duration_ns": 10, "outputs": ["t"]},
+                 {"name": "b", "duration_ns": 10, "inputs": ["t"], "devices": ["d1"]}]
+    files = write_tight(tmp_path, operators, [{"name": "t", "bytes": 50}], [{"name": "d0"}, {"name": "d1"}])
+    plan = json.loads(succeeds("plan", *files, "--method", method, "--work-limit", 1))
+    assert [task["devices"] for task in plan["tasks"]] == [["d1"], ["d1"]] and plan["makespan_ns"] == 20
+
+
+def test_plan_that_cannot_exist_is_refused_with_its_cause(tmp_path):
+    # The ends of the chain may not share a device, and no route leads from one device to the other.
+    operators = [{"name": "a", "duration_ns": 10, "outputs": ["s"], "anti_colocation": ["apart"]},
+                 {"name": "b", "duration_ns": 10, "inputs": ["s"], "outputs": ["t"]},
+                 {"name": "c", "duration_ns": 10, "inputs": ["t"], "anti_colocation": ["apart"]}]
+    tensors = [{"name": "s", "bytes": 1}, {"name": "t", "bytes": 1}]
+    files = write_tight(tmp_path, operators, tensors, [{"name": "d0", "memory_bytes": 100}, {"name": "d1"}])
+    grounds = 'anti-colocation "apart" and the routes that there are'
+    cause = f"no plan exists: the solver proves that no placement and order keeps to {grounds}"
+    for method in ["auto", "cp", "mip"]:
+        assert fails(3, "plan", *files, "--method", method, "--work-limit", 1) == f"error: {cause}"
+    assert fails(3, "pareto", *files, "--time-limit", 20) == f"error: {cause}"
+    # A search alone proves nothing, and does not claim to.
+    line = fails(3, "plan", *files, "--method", "heuristic", "--work-limit", 1)
+    assert line.startswith("error: no plan found (work limit 1 reached): none fits that was tried")
+
+
+def test_one_device_more_is_never_no_plan(tmp_path):
+    files = write_tight(tmp_path, [{"name": "a", "duration_ns": 10, "outputs": ["t"]}], [{"name": "t", "bytes": 50}],
+                        [{"name": "d1", "memory_bytes": 100}, {"name": "d0", "memory_bytes": 10}])
+    succeeds("plan", *files, "--work-limit", 1, "-o", tmp_path / "plan.json")
+    options = ["--devices", 1, "--replan", "--work-limit", 1, "--samples", 0, "--json"]
+    result = json.loads(succeeds("what-if", *files, tmp_path / "plan.json", *options))
+    assert [change["replanned_ns"] for change in result["changes"]] == [10]

@@ -27,7 +27,7 @@ Problem pipeline() {
 
 TEST(Pareto, curve_falls_with_memory_and_its_bounds_are_below_it) {
   const Problem problem = pipeline();
-  const auto points = pareto_curve(problem, 4, Budget(std::nullopt, 300), {});
+  const auto points = pareto_curve(problem, 4, Budget(std::nullopt, 300), {}).points;
   ASSERT_GE(points.size(), 3U);
   // One microbatch at a time needs one activation on each device.
   EXPECT_EQ(points.front().memory_limit, Bytes(100));
@@ -46,7 +46,7 @@ TEST(Pareto, curve_falls_with_memory_and_its_bounds_are_below_it) {
 TEST(Pareto, of_a_problem_where_memory_changes_nothing_has_one_point) {
   // The shortest plan of the diamond needs no more than the least memory, 300 bytes.
   const Problem problem = Problem::create(testing::tiny_diamond_graph(), testing::tiny_cluster());
-  const auto points = pareto_curve(problem, 5, Budget(std::nullopt, 500), {});
+  const auto points = pareto_curve(problem, 5, Budget(std::nullopt, 500), {}).points;
   ASSERT_FALSE(points.empty());
   EXPECT_EQ(points.front().memory_limit, Bytes(300));
   EXPECT_EQ(*points.front().makespan, Duration(45));
