@@ -178,6 +178,7 @@ nb::dict comparison_rows(const Comparison& comparison) {
   result["lower_bound_ns"] = comparison.bound.value.value();
   result["lower_bound_name"] = comparison.bound.name;
   result["schedules"] = rows;
+  result["left_out"] = nb::cast(comparison.left_out);
   return result;
 }
 

@@ -27,6 +27,8 @@ class Comparison:
     schedules: list[dict[str, Any]]
     """Of each: name, makespan_ns, gap, bubble_ratio, peak_memory_bytes, peak_activations, fits_memory,
     parameter_copies. Memory is reported, not enforced."""
+    left_out: list[str]
+    """Schedules for the same placement that are not defined for these sizes, each with the reason."""
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table as text, without headings."""

@@ -39,6 +39,9 @@ void compare_files(const std::vector<std::string>& files, const Options& options
       });
     };
     std::erase_if(open.schedules, is_known);
+    std::erase_if(open.left_out, [known = result.back().left_out](const std::string& reason) {
+      return std::ranges::find(known, reason) != known.end();
+    });
     result.push_back(std::move(open));
   };
   if (files.size() == 2) {
@@ -67,7 +70,8 @@ nlohmann::ordered_json to_json(const Comparison& comparison) {
   return {{"problem", comparison.problem},
           {"lower_bound_ns", comparison.bound.value.value()},
           {"lower_bound_name", comparison.bound.name},
-          {"schedules", schedules}};
+          {"schedules", schedules},
+          {"left_out", comparison.left_out}};
 }
 
 ExitCode run(const Options& options) {

@@ -41,6 +41,26 @@ ComparedSchedule compared(const Problem& problem, std::string name, const PlanSt
   return result;
 }
 
+/// Two copies of the parameters are what a two-way schedule is for, even where none of them is defined.
+std::vector<std::string> undefined_experts(const Problem& problem, const std::vector<ExpertPlan>& experts) {
+  const Training& training = problem.settings().training;
+  const bool has_stages =
+      std::ranges::any_of(problem.graph().operators(), [](const Operator& op) { return op.stage.has_value(); });
+  const auto applies = [&](PipelineShape shape) {
+    return (shape == PipelineShape::kTwoWay && training.replicas == 2 && has_stages) ||
+           std::ranges::any_of(experts, [&](const ExpertPlan& plan) { return shape_of(plan.expert) == shape; });
+  };
+  ExpertSize size;
+  size.devices = static_cast<std::uint32_t>(problem.cluster().device_count());
+  size.microbatches = training.microbatches;
+  std::vector<std::string> result;
+  for (const Expert expert : kAllExperts) {
+    const auto reason = why_undefined(expert, size);
+    if (reason && applies(shape_of(expert))) result.push_back(fmt::format("{} {}", to_string(expert), *reason));
+  }
+  return result;
+}
+
 }  // namespace
 
 std::vector<ExpertPlan> published_schedules(const Problem& problem) {
@@ -57,10 +77,12 @@ Comparison compare_schedules(const Problem& problem, const Plan* plan) {
   const std::vector<LowerBound> bounds =
       plan != nullptr && !plan->bounds.empty() ? plan->bounds : lower_bounds(problem);
   comparison.bound = bounds.front();
-  for (const ExpertPlan& expert : published_schedules(problem)) {
+  const std::vector<ExpertPlan> experts = published_schedules(problem);
+  for (const ExpertPlan& expert : experts) {
     comparison.schedules.push_back(
         compared(problem, expert.name, statistics(problem, expert.schedule), comparison.bound));
   }
+  comparison.left_out = undefined_experts(problem, experts);
   std::stable_sort(
       comparison.schedules.begin(), comparison.schedules.end(),
       [](const ComparedSchedule& a, const ComparedSchedule& b) { return a.row.makespan > b.row.makespan; });
@@ -88,7 +110,13 @@ std::string comparison_table(const std::vector<Comparison>& comparisons) {
     lines.push_back({comparison.problem, fmt::format("lower bound ({})", comparison.bound.name),
                      human(comparison.bound.value), "", "", "", "", "", ""});
   }
-  return table(lines);
+  std::string text = table(lines);
+  for (const Comparison& comparison : comparisons) {
+    for (const std::string& reason : comparison.left_out) {
+      text += fmt::format("{}: left out: {}\n", comparison.problem, reason);
+    }
+  }
+  return text;
 }
 
 }  // namespace opweave

@@ -26,6 +26,8 @@ struct Comparison {
   std::string problem;  ///< the graph's name
   LowerBound bound;
   std::vector<ComparedSchedule> schedules;  ///< longest makespan first, the plan last
+  std::vector<std::string> left_out;        ///< schedules for the same placement that are not defined for these sizes:
+                                            ///< "DualPipe needs an even number of devices, got 3"
 };
 
 /// The published schedules that apply; where the problem asks for blocks (docs/blocks.md), in pieces as well.

@@ -34,7 +34,7 @@ struct CutFigures {
   }
 };
 
-/// Two rounds of stages that a group of devices takes from one end of its layers to the other, step by step.
+/// A round of stages: every group of devices takes one of them, in turn from one end of the round's layers.
 struct CutFront {
   std::uint32_t stages = 0;
   std::uint32_t first = 0;  ///< number of its first stage
@@ -44,8 +44,8 @@ struct CutFront {
   }
 };
 
-/// The devices whose loads a search settles together, one group after the other: single devices or, where stages run
-/// both ways, the two (in the middle the one) that share the same two stages.
+/// Times and loads by groups of devices, whose loads a search settles one after the other: single devices or, where
+/// stages run both ways, the two (in the middle the one) that share the same two stages. Keeps a reference to the rounds.
 class CutLoads {
  public:
   CutLoads(const LayerRow& layers, const StageRounds& rounds);

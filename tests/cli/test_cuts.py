@@ -126,3 +126,19 @@ def test_experts_say_why_they_are_not_defined_and_what_was_meant(tmp_path):
     assert 'hint: did you mean "ZB-V"?' in done.stderr
     assert succeeds("convert", "expert", "zbv", "--devices", 4, "--microbatches", 8) == succeeds(
         "convert", "expert", "ZB-V", "--devices", 4, "--microbatches", 8)
+
+
+def test_compare_says_which_schedules_of_the_placement_are_not_defined(tmp_path):
+    convert(tmp_path, write_spec(tmp_path, [1] * 8, 6), "--shape", "V", "--devices", 4)
+    reason = "DualPipeV needs at least 2 microbatches per device, 8 for 4 devices, got 6"
+    assert succeeds("compare", tmp_path / "g.json", tmp_path / "c.json").endswith(f"row V: left out: {reason}\n")
+    table = json.loads(succeeds("compare", "--json", tmp_path / "g.json", tmp_path / "c.json"))["comparisons"][0]
+    assert table["left_out"] == [reason]
+    # The only schedule for two copies: nothing is listed, and the reason is told.
+    convert(tmp_path, write_spec(tmp_path, [1] * 8, 6), "--shape", "two-way", "--devices", 4)
+    table = json.loads(succeeds("compare", "--json", tmp_path / "g.json", tmp_path / "c.json"))["comparisons"][0]
+    assert table["schedules"] == []
+    assert table["left_out"] == ["DualPipe needs at least 2 microbatches per device, 8 for 4 devices, got 6"]
+    convert(tmp_path, write_spec(tmp_path, [1] * 8, 8), "--shape", "V", "--devices", 4)
+    table = json.loads(succeeds("compare", "--json", tmp_path / "g.json", tmp_path / "c.json"))["comparisons"][0]
+    assert table["left_out"] == []
