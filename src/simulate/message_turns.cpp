@@ -9,8 +9,8 @@
 namespace opweave {
 namespace {
 
-/// Tasks and messages on their way into one order. Tasks of one block start together once all their inputs are there, so
-/// that they are one node of it: a piece.
+/// Tasks and messages on their way into one order. Tasks of one block start together once all their inputs are there,
+/// so that they are one node of it: a piece.
 class TurnPlacer {
  public:
   TurnPlacer(const Problem& problem, const ExecutionOrder& order, const Schedule& schedule)

@@ -6,6 +6,7 @@
 #include "opweave/simulate.h"
 #include "simulate/naive_turns.h"
 #include "support/serial_plan.h"
+#include "support/stage_pipeline.h"
 
 namespace opweave {
 namespace {
@@ -75,7 +76,9 @@ TEST(MessageTurns, a_message_waits_for_the_one_before_it_in_its_queue) {
   // Free: b is made at 20, there at 50, read until 55. In a queue with a, which is carried from 10 to 40: there at 70.
   const Problem same_peer = two_senders("d1");
   EXPECT_EQ(makespan(same_peer, {}), Duration(55));
-  for (const ChannelModel model : kChannelModels) EXPECT_EQ(makespan(same_peer, model), Duration(75)) << to_string(model);
+  for (const ChannelModel model : kChannelModels) {
+    EXPECT_EQ(makespan(same_peer, model), Duration(75)) << to_string(model);
+  }
   // To another device only one queue for all messages of a device is in the way.
   const Problem other_peer = two_senders("d2");
   for (const ChannelModel model : kChannelModels) {
@@ -122,8 +125,8 @@ TEST(MessageTurns, turns_that_lack_an_end_or_name_it_twice_are_refused) {
             "turns lack a message of the order");
 }
 
-// Every random schedule runs in turns on every transport; a program that knows only the definition finds the same times;
-// and where transfers take no time, turns cost nothing.
+// Every random schedule runs in turns on every transport; a program that knows only the definition finds the same
+// times; and where transfers take no time, turns cost nothing.
 TEST(MessageTurns, random_schedules_end_on_every_transport_at_the_times_of_the_definition) {
   int plans = 0;
   int longer = 0;
@@ -142,7 +145,8 @@ TEST(MessageTurns, random_schedules_end_on_every_transport_at_the_times_of_the_d
       ASSERT_TRUE(result.deadlocked.empty()) << "seed " << seed << " " << to_string(model) << ": " << result.deadlock;
       const std::vector<Duration> expected = NaiveTurns(*problem, order, options).starts();
       for (std::size_t t = 0; t < expected.size(); ++t) {
-        ASSERT_EQ(result.schedule.tasks[t].start, expected[t]) << "seed " << seed << " " << to_string(model) << " task " << t;
+        ASSERT_EQ(result.schedule.tasks[t].start, expected[t])
+            << "seed " << seed << " " << to_string(model) << " task " << t;
       }
       EXPECT_GE(result.makespan, free.makespan) << "seed " << seed;
       longer += result.makespan > free.makespan ? 1 : 0;
@@ -158,6 +162,27 @@ TEST(MessageTurns, random_schedules_end_on_every_transport_at_the_times_of_the_d
   EXPECT_GT(plans, 1000);
   EXPECT_GT(longer, 50);
   EXPECT_GT(instant, 50);
+}
+
+// Tasks of one block run together, pairs of a forward and a backward among them.
+TEST(MessageTurns, published_schedules_end_on_every_transport) {
+  std::size_t count = 0;
+  for (const Expert expert : kAllExperts) {
+    const StageCosts costs{Duration(10), Duration(12), Duration(8), Duration(3)};
+    const auto pipeline = generate(expert, 4, 8, costs);
+    if (!pipeline) continue;
+    const std::uint32_t replicas = pipeline->shape == PipelineShape::kTwoWay ? 2 : 1;
+    const Problem problem = testing::stage_pipeline(pipeline->shape, 4, pipeline->stages, 8, costs, Bytes(1), replicas);
+    const ExecutionOrder order = to_order(problem, *pipeline, PairMode::kAtomic);
+    const SimulationResult free = simulate(problem, order);
+    for (const ChannelModel model : kChannelModels) {
+      const SimulationResult result = simulate(problem, order, in_turns(problem, order, free.schedule, model));
+      EXPECT_TRUE(result.deadlocked.empty()) << pipeline->name << " " << to_string(model) << ": " << result.deadlock;
+      EXPECT_GE(result.makespan, free.makespan) << pipeline->name;
+      ++count;
+    }
+  }
+  EXPECT_GE(count, 60U);
 }
 
 }  // namespace

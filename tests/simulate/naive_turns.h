@@ -100,7 +100,8 @@ class NaiveTurns {
       const Moment send = later(known(turn_, {key, true}), end_of(*problem_.producer(turn.value)));
       const Moment receive = known(turn_, {key, false});
       const Moment begin = options_.channels.rendezvous ? later(send, receive) : send;
-      const Moment sent = begin ? Moment(*begin + *problem_.transfer_time(turn.value, source, key.second)) : std::nullopt;
+      const Duration lasts = *problem_.transfer_time(turn.value, source, key.second);
+      const Moment sent = begin ? Moment(*begin + lasts) : std::nullopt;
       changed = learn(received_, key, later(sent, receive)) || changed;
       before = sends ? sent : known(received_, key);
     }
