@@ -144,16 +144,24 @@ nb::dict figures(const Problem& problem, const PlanStatistics& statistics) {
 
 nb::dict simulate_plan(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan,
                        const std::optional<std::string>& contention, double compute_slowdown,
-                       const std::optional<std::string>& durations_json) {
+                       const std::optional<std::string>& durations_json, const std::string& channels) {
   const Problem problem = problem_of(graph, cluster, plan);
   const Schedule schedule = to_schedule(problem, plan);
   SimulationOptions how;
   how.contention = contention ? parse_contention(*contention) : problem.settings().contention;
   how.compute_slowdown = compute_slowdown;
   if (durations_json) how.durations = parse_durations(*durations_json, "durations", problem, schedule);
+  const auto model = channel_model_from_string(channels);
+  if (!model) {
+    throw InputError("channels: value is \"" + channels +
+                     "\", expected free, in-order, or rendezvous- or buffered- with rank, pair or direction");
+  }
+  how.channels = *model;
   const SimulationResult result = [&] {
     const nb::gil_scoped_release released;
-    return simulate(problem, execution_order(problem, schedule), how);
+    const ExecutionOrder order = execution_order(problem, schedule);
+    if (how.channels.queue != ChannelQueue::kNone) how.turns = message_turns(problem, order, schedule);
+    return simulate(problem, order, how);
   }();
   if (!result.deadlock.empty()) throw InputError("the order of the plan cannot run: " + result.deadlock);
   return figures(problem, statistics(problem, result.schedule, result.task_ends));
@@ -331,7 +339,7 @@ NB_MODULE(_core, m) {
       },
       no_gil);
   m.def("simulate", &simulate_plan, "graph"_a, "cluster"_a, "plan"_a, "contention"_a.none(), "compute_slowdown"_a,
-        "durations_json"_a.none());
+        "durations_json"_a.none(), "channels"_a = "free");
   m.def("compare", &compare, "graph"_a, "cluster"_a, "plan"_a.none(), "settings"_a);
   m.def("report_html", &report, no_gil);
   m.def(

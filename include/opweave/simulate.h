@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "opweave/channel_model.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
 
@@ -33,6 +34,17 @@ struct ExecutionOrder {
   std::vector<std::vector<Block>> devices;
 };
 
+/// What a device comes to, one after the other, when it follows a list: a task, or its end of a message.
+struct Turn {
+  enum class Kind : std::uint8_t { kTask, kSend, kReceive };
+  Kind kind = Kind::kTask;
+  TaskId task;    ///< for kTask
+  ValueId value;  ///< of a message
+  DeviceId peer;  ///< where a message goes, or comes from
+};
+/// Turns of every device.
+using MessageTurns = std::vector<std::vector<Turn>>;
+
 struct SimulationOptions {
   Contention contention = Contention::kNone;
   /// Compute runs this many times slower while another task holds a stream other than "compute" of
@@ -44,6 +56,10 @@ struct SimulationOptions {
   /// starts when the tasks of the block that it needs, or that hold its streams before it, have ended,
   /// and the block ends with its last task. Blocks of stated duration keep it.
   std::vector<Duration> durations;
+  /// How messages take turns beside that. With queues, both ends of a message have a place in `turns`: an end takes
+  /// its place in its queue when the tasks before it on its device have ended, and begins when it is the first there.
+  ChannelModel channels = {};
+  MessageTurns turns = {};  ///< by device; looked at only where `channels` has queues
 };
 
 /// What came out: times of tasks and transfers, or the tasks that wait for each other.
@@ -70,9 +86,15 @@ struct SimulationResult {
 /// limited (see memory_curves). O(n log n) for n tasks, edges and transfers.
 /// \throws InputError if the order does not list every task once on each device of its mode and
 ///   nowhere else, a block has the wrong number of offsets, ends before one of its tasks or starts a
-///   task before one that it needs, an option is out of range, or a time exceeds 2^62 ns.
+///   task before one that it needs, an option is out of range, `turns` do not list both ends of every message once, or
+///   a time exceeds 2^62 ns.
 [[nodiscard]] SimulationResult simulate(const Problem& problem, const ExecutionOrder& order,
                                         const SimulationOptions& options = {});
+
+/// Where exports place the messages of an order (docs/messages.md): one order of all tasks and messages, tasks by their
+/// ends, messages by the ends of what makes them, after all tasks that end by then; every device's turns follow it, so
+/// that no messages wait in a circle. `order` is that of the schedule. O(n log n).
+[[nodiscard]] MessageTurns message_turns(const Problem& problem, const ExecutionOrder& order, const Schedule& schedule);
 
 /// The order that a schedule prescribes: tasks of each device by start (ties by id), one block each; where the settings
 /// of the problem ask for blocks (docs/blocks.md), the tasks of a piece together.

@@ -30,6 +30,7 @@ def simulate(
     contention: str | None = None,
     compute_slowdown: float = 1.0,
     durations: Mapping[str, int] | None = None,
+    channels: str = "free",
 ) -> Simulation:
     """Run the order of *plan*, every task as early as its inputs, streams and links allow.
 
@@ -38,9 +39,14 @@ def simulate(
         contention: "none", "endpoint" or "link"; None takes that of the plan.
         compute_slowdown: Compute takes this many times longer while another stream of its device is busy; 1 to 1000.
         durations: Nanoseconds by operator ("mlp.F") or task ("mlp.F#3") instead of the planned ones.
+        channels: How messages take turns: "free" (they overtake each other), "in-order" (one queue per device, a send
+            ends with its receive), or "rendezvous-" or "buffered-" with "rank", "pair" or "direction"
+            (docs/messages.md).
 
     Raises InputError for arguments out of range and for an order whose tasks wait for each other.
     """
     text = None if durations is None else json.dumps(dict(durations))
-    figures = _core.simulate(plan.graph._core, plan.cluster._core, plan._core, contention, compute_slowdown, text)
+    figures = _core.simulate(
+        plan.graph._core, plan.cluster._core, plan._core, contention, compute_slowdown, text, channels
+    )
     return Simulation(**figures)

@@ -43,8 +43,8 @@ void add_convert_topology(CLI::App& convert, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command = convert.add_subcommand("topology", "links of a machine, from NCCL or nvidia-smi -> cluster");
   command->footer(
-      "FILE is what NCCL writes with NCCL_TOPO_DUMP_FILE=FILE (XML), or the output of `nvidia-smi topo -m`, which names\n"
-      "links but no speeds. docs/topology.md has the speeds that are assumed.\n\n"
+      "FILE is what NCCL writes with NCCL_TOPO_DUMP_FILE=FILE (XML), or the output of `nvidia-smi topo -m`, which\n"
+      "names links but no speeds. docs/topology.md has the speeds that are assumed.\n\n"
       "Examples:\n"
       "  nvidia-smi topo -m > machine.txt; opweave convert topology machine.txt --memory 80GiB -o cluster.json\n"
       "  opweave convert topology nccl.xml -o cluster.json");

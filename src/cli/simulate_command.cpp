@@ -19,6 +19,7 @@ struct Options {
   InputFiles files;
   std::filesystem::path plan;
   std::optional<std::string> contention;
+  std::string channels = "free";
   double compute_slowdown = 1;
   std::filesystem::path durations;
   std::filesystem::path output;
@@ -67,7 +68,10 @@ ExitCode run(const Options& options) {
   if (!options.durations.empty()) {
     how.durations = parse_durations(read_file(options.durations), options.durations.string(), problem, schedule);
   }
-  const SimulationResult result = simulate(problem, execution_order(problem, schedule), how);
+  how.channels = parse_channels(options.channels);
+  const ExecutionOrder order = execution_order(problem, schedule);
+  if (how.channels.queue != ChannelQueue::kNone) how.turns = message_turns(problem, order, schedule);
+  const SimulationResult result = simulate(problem, order, how);
   if (!result.deadlock.empty()) {
     throw InputError(fmt::format("{}: the order cannot run: {}", options.plan.string(), result.deadlock));
   }
@@ -91,10 +95,17 @@ void add_simulate(CLI::App& app, Action& action) {
       "Examples:\n"
       "  opweave simulate graph.json cluster.json plan.json\n"
       "  opweave simulate graph.json cluster.json plan.json --contention link --compute-slowdown 1.13\n"
+      "  opweave simulate graph.json cluster.json plan.json --channels in-order\n"
       "  opweave simulate graph.json cluster.json plan.json --durations measured.json --json");
   options->files.add_to(*command);
   command->add_option("PLAN", options->plan, "plan (JSON)")->required();
   command->add_option("--contention", options->contention, "none, endpoint or link [as planned]");
+  command
+      ->add_option("--channels", options->channels,
+                   "how messages take turns: free (they overtake each other), in-order (one queue per device, a send "
+                   "ends with its receive), or rendezvous- or buffered- with rank, pair or direction "
+                   "(docs/messages.md)")
+      ->capture_default_str();
   command
       ->add_option("--compute-slowdown", options->compute_slowdown,
                    "compute takes this many times longer while another stream of the device is busy")

@@ -81,7 +81,8 @@ class NcclReader {
     const std::string* value = element.find(attribute);
     if (value == nullptr) fail(element, fmt::format("<{}>: attribute {} is missing", element.name, attribute));
     std::string bus = *value;
-    std::ranges::transform(bus, bus.begin(), [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c; });
+    const auto lower = [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c; };
+    std::ranges::transform(bus, bus.begin(), lower);
     return bus;
   }
 
@@ -106,7 +107,8 @@ class NcclReader {
       return true;
     };
     if (!name_by("dev") && !name_by("rank")) {
-      fail(*gpus_.back().element, fmt::format("two GPUs are \"{}\", expected different numbers dev or rank", gpus_.back().name));
+      fail(*gpus_.back().element,
+           fmt::format("two GPUs are \"{}\", expected different numbers dev or rank", gpus_.back().name));
     }
     std::ranges::sort(gpus_, {}, [&](const Gpu& gpu) { return std::pair(gpu.name.size(), gpu.name); });
   }
@@ -121,7 +123,9 @@ class NcclReader {
 
   /// A GPU, or a PCIe switch with GPUs below it, and its link to what is above it.
   void add_below(const XmlElement& element, const std::string& above, const std::string& processor) {
-    if (element.name == "gpu") return join_gpu(*find_gpu(element), above, processor, options_.pcie_bytes_per_s.value_or(kPcieGeneration4));
+    if (element.name == "gpu") {  // by hand: without the slot
+      return join_gpu(*find_gpu(element), above, processor, options_.pcie_bytes_per_s.value_or(kPcieGeneration4));
+    }
     if (element.name != "pci" || !holds_gpu(element)) return;  // adapters and what else there is
     const std::int64_t speed = options_.pcie_bytes_per_s.value_or(pcie_speed(element));
     for (const XmlElement& child : element.children) {

@@ -68,8 +68,8 @@ std::optional<Letters> letters_of(std::string_view token) {
   return result;
 }
 
-/// Whether B stands for the gradient of inputs alone, as in older versions of PyTorch: where the whole backward has the letters
-/// BW, or where every B has a W of its own (which would update the weights a second time).
+/// Whether B stands for the gradient of inputs alone, as in older versions of PyTorch: where the whole backward has the
+/// letters BW, or where every B has a W of its own (which would update the weights a second time).
 bool has_older_letters(const std::vector<std::vector<std::string_view>>& rows) {
   bool has_whole = false;
   std::set<std::pair<std::uint32_t, std::uint32_t>> backward;
@@ -124,7 +124,8 @@ CsvText parse_cells(std::string_view text, const std::string& source) {
         if (row == 0 && column == 0) io::refuse_foreign(text, source, "a pipeline schedule (CSV)");
         const bool is_joined = !token.starts_with('(') && token.find_first_of(";\t ") != std::string_view::npos;
         throw cell_error(source, row + 1, column + 1, std::string(token),
-                         "no action, expected one like 2F0, 2I0, 2W0, 2B0, (0F7;7B3)OVERLAP_F_B, 2SEND_F0 or 2REDUCE_GRAD",
+                         "no action, expected one like 2F0, 2I0, 2W0, 2B0, (0F7;7B3)OVERLAP_F_B, 2SEND_F0 or "
+                         "2REDUCE_GRAD",
                          is_joined ? "cells are separated by commas" : "");
       }
       result.has_messages = result.has_messages || cell->kind != CellKind::kCompute;

@@ -1,6 +1,11 @@
 #include "simulate/pace.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
+
+#include "opweave/error.h"
 
 namespace opweave::simulation {
 namespace {
@@ -8,6 +13,14 @@ namespace {
 constexpr std::uint32_t kCompute = 1;  // bit of the stream "compute", which is always the first
 
 }  // namespace
+
+std::int64_t millionths(double slowdown) {
+  constexpr double kMostSlowdown = 1000;
+  if (!(slowdown >= 1 && slowdown <= kMostSlowdown)) {
+    throw InputError(fmt::format("compute slowdown is {}, expected 1 to {}", slowdown, kMostSlowdown));
+  }
+  return std::llround(slowdown * static_cast<double>(kMillion));
+}
 
 Pace::Pace(const Problem& problem, const Pieces& pieces, std::int64_t slowdown)
     : problem_(problem),

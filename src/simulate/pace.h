@@ -12,6 +12,8 @@ namespace opweave::simulation {
 
 /// Slowdowns are counted in millionths: exact integers, the same on every machine.
 inline constexpr std::int64_t kMillion = 1'000'000;
+/// A slowdown so counted. \throws InputError outside 1 to 1000
+[[nodiscard]] std::int64_t millionths(double slowdown);
 
 /// The running tasks and their remaining work. A task that holds the compute stream advances at full
 /// pace, or at 1 / slowdown of it while another task holds any other stream of one of its devices.

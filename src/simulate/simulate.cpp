@@ -3,17 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
+#include <map>
+#include <optional>
 #include <queue>
 #include <tuple>
 #include <utility>
 
 #include "opweave/error.h"
 #include "simulate/channels.h"
+#include "simulate/control_successors.h"
 #include "simulate/pace.h"
 #include "simulate/pieces.h"
 #include "simulate/stall.h"
+#include "simulate/turns.h"
 
 namespace opweave {
 namespace {
@@ -23,16 +26,8 @@ using simulation::Member;
 using simulation::Pace;
 using simulation::Piece;
 using simulation::Pieces;
+using simulation::Turns;
 using simulation::Wide;
-
-/// compute_slowdown in millionths.
-std::int64_t millionths(double slowdown) {
-  constexpr double kMostSlowdown = 1000;
-  if (!(slowdown >= 1 && slowdown <= kMostSlowdown)) {
-    throw InputError(fmt::format("compute slowdown is {}, expected 1 to {}", slowdown, kMostSlowdown));
-  }
-  return std::llround(slowdown * static_cast<double>(kMillion));
-}
 
 /// Time goes from moment to moment at which something ends. Everything that can happen at a moment
 /// without time passing happens before any transfer is given its channels, so that the order among
@@ -41,18 +36,19 @@ class Simulation {
  public:
   Simulation(const Problem& problem, const ExecutionOrder& order, const SimulationOptions& options)
       : problem_(problem),
-        slowdown_(millionths(options.compute_slowdown)),
+        slowdown_(simulation::millionths(options.compute_slowdown)),
         pieces_(simulation::make_pieces(problem, order, options.durations, slows())),
         channels_(problem.cluster(), options.contention),
-        pace_(problem, pieces_, slowdown_) {
+        pace_(problem, pieces_, slowdown_),
+        control_(problem) {
     result_.schedule.tasks.resize(problem.task_count());
     for (std::size_t t = 0; t < problem.task_count(); ++t) result_.schedule.tasks[t].mode = order.modes[t];
     result_.task_ends.resize(problem.task_count());
     started_.resize(pieces_.pieces.size());
     ended_.resize(pieces_.pieces.size());
-    find_control_successors();
     find_instants();
     count_conditions();
+    if (options.channels.queue != ChannelQueue::kNone) turns_.emplace(problem, options.turns, options.channels);
     unfinished_.resize(slows() ? pieces_.pieces.size() : 0);
     conditions_of_task_.resize(slows() ? problem.task_count() : 0);
     followers_.resize(slows() ? problem.task_count() : 0);
@@ -90,6 +86,7 @@ class Simulation {
     Duration lasts;
     std::size_t first_waiting = 0;
     std::size_t waiting_count = 0;
+    std::uint32_t message = 0;  ///< number among those that take turns
   };
 
   [[nodiscard]] bool slows() const { return slowdown_ > kMillion; }
@@ -104,21 +101,6 @@ class Simulation {
     const Wide time = now_.value() + nanoseconds_from_now;
     if (time > kLatest) throw InputError(fmt::format("the simulated time exceeds {} ns", kLatest));
     events_.push({Duration(static_cast<std::int64_t>(time)), kind, id, version});
-  }
-
-  void find_control_successors() {
-    control_first_.assign(problem_.task_count() + 1, 0);
-    for (std::size_t t = 0; t < problem_.task_count(); ++t) {
-      for (const TaskId before : problem_.control_predecessors(TaskId(t))) ++control_first_[before.index() + 1];
-    }
-    for (std::size_t t = 0; t < problem_.task_count(); ++t) control_first_[t + 1] += control_first_[t];
-    control_successors_.resize(control_first_.back());
-    std::vector<std::size_t> next(control_first_.begin(), control_first_.end() - 1);
-    for (std::size_t t = 0; t < problem_.task_count(); ++t) {
-      for (const TaskId before : problem_.control_predecessors(TaskId(t))) {
-        control_successors_[next[before.index()]++] = TaskId(t);
-      }
-    }
   }
 
   /// Pieces that take no time occupy nothing.
@@ -178,6 +160,7 @@ class Simulation {
         break;
       case Kind::kShipmentArrives:
         arrive(shipments_[event.id]);
+        move_messages();
         break;
     }
   }
@@ -266,12 +249,14 @@ class Simulation {
       for (const std::uint32_t queue : pieces_.slots_of(p)) grant(queue);
     }
     for (const Member& member : pieces_.members_of(p)) {
-      for (std::size_t i = control_first_[member.task.index()]; i < control_first_[member.task.index() + 1]; ++i) {
-        const std::uint32_t successor = piece_of(control_successors_[i]);
-        if (successor != p) meet_condition(successor);
+      for (const TaskId after : control_.of(member.task)) {
+        if (piece_of(after) != p) meet_condition(piece_of(after));
       }
       for (const ValueId value : problem_.outputs(member.task)) deliver(value, member.task, p);
     }
+    if (!turns_) return;
+    for (const Member& member : pieces_.members_of(p)) turns_->end_task(member.task);
+    move_messages();
   }
 
   /// Tells the pace that a piece of stated duration takes or leaves streams other than compute.
@@ -329,21 +314,43 @@ class Simulation {
         waiting_pieces_.push_back(elsewhere_[i].second);
       }
       shipment.waiting_count = waiting_pieces_.size() - shipment.first_waiting;
-      if (choose_source(shipment, producer)) send(shipment);
+      const auto source =
+          simulation::sender(problem_, pieces_.devices[producer.index()], value, shipment.destination);
+      if (!source) continue;  // for report_deadlock to say
+      shipment.source = *source;
+      shipment.lasts = *problem_.transfer_time(value, *source, shipment.destination);
+      if (turns_) {
+        hold(shipment);
+      } else {
+        send(shipment);
+      }
     }
   }
 
-  /// The device of the producer with the shortest transfer, ties by id; false without any route.
-  bool choose_source(Shipment& shipment, TaskId producer) const {
-    bool found = false;
-    for (const DeviceId device : pieces_.devices[producer.index()]) {
-      const std::optional<Duration> time = problem_.transfer_time(shipment.value, device, shipment.destination);
-      if (!time || (found && *time >= shipment.lasts)) continue;
-      found = true;
-      shipment.source = device;
-      shipment.lasts = *time;
+  // Messages that take turns: held until they begin, then sent like others.
+
+  void hold(Shipment shipment) {
+    const auto message = turns_->find(shipment.value, shipment.destination);
+    if (!message) throw InputError("turns lack a message of the order");
+    shipment.message = *message;
+    held_.insert_or_assign(*message, shipment);
+    turns_->make(*message);
+  }
+
+  /// Everything that follows from what the turns have been told; transfers that take no time go on from here.
+  void move_messages() {
+    if (!turns_) return;
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (const std::uint32_t message : turns_->take_begun()) {
+        send(held_.at(message));
+        changed = true;
+      }
+      for (const std::uint32_t message : turns_->take_received()) {
+        hand_over(held_.at(message));
+        changed = true;
+      }
     }
-    return found;
   }
 
   void send(const Shipment& shipment) {
@@ -357,6 +364,14 @@ class Simulation {
   }
 
   void arrive(const Shipment& shipment) {
+    if (turns_) {
+      turns_->carry(shipment.message);
+    } else {
+      hand_over(shipment);
+    }
+  }
+
+  void hand_over(const Shipment& shipment) {
     for (std::size_t i = 0; i < shipment.waiting_count; ++i) {
       meet_condition(waiting_pieces_[shipment.first_waiting + i]);
     }
@@ -383,7 +398,11 @@ class Simulation {
       if (!started_[piece_of(TaskId(t))]) result_.deadlocked.emplace_back(t);
     }
     if (!result_.deadlocked.empty()) {
-      result_.deadlock = simulation::explain({problem_, pieces_, ended_, next_index_});
+      const auto waits_for_turn = [&](ValueId value, DeviceId device) {
+        const auto message = turns_ ? turns_->find(value, device) : std::nullopt;
+        return message && !turns_->is_received(*message);
+      };
+      result_.deadlock = simulation::explain({problem_, pieces_, ended_, next_index_, waits_for_turn});
     }
   }
 
@@ -392,10 +411,8 @@ class Simulation {
   const Pieces pieces_;
   simulation::Channels channels_;
   Pace pace_;
+  const simulation::ControlSuccessors control_;
   SimulationResult result_;
-
-  std::vector<std::size_t> control_first_;  // by task, in control_successors_
-  std::vector<TaskId> control_successors_;
 
   Duration now_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
@@ -418,6 +435,8 @@ class Simulation {
   std::vector<bool> queue_busy_;
   std::vector<bool> granted_;  // the next piece knows that it is its turn
 
+  std::optional<Turns> turns_;
+  std::map<std::uint32_t, Shipment> held_;  // made, by number of the message
   std::vector<Shipment> shipments_;
   std::vector<std::uint32_t> waiting_pieces_;
   std::vector<std::uint32_t> to_book_;

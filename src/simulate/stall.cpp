@@ -38,6 +38,10 @@ std::optional<Wait> wait_for_input(const Stall& stall, std::uint32_t piece, Task
       const bool has_route = std::any_of(made_on.begin(), made_on.end(), [&](DeviceId source) {
         return problem.transfer_time(value, source, device).has_value();
       });
+      if (has_route && stall.waits_for_turn(value, device)) {
+        return Wait{std::nullopt, fmt::format("{} waits for \"{}\" of {}, whose message has not had its turn",
+                                              name(stall, task), tensor, name(stall, *producer))};
+      }
       if (has_route) continue;  // it arrived
       return Wait{std::nullopt,
                   fmt::format("{} waits for \"{}\" of {}, but no route joins {} to {}", name(stall, task), tensor,

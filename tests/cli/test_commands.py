@@ -49,6 +49,33 @@ def test_slower_compute_beside_communication_lengthens_the_iteration(planned):
     assert sum(d["compute_busy_ns"] for d in shared["devices"]) > sum(d["compute_busy_ns"] for d in free["devices"])
 
 
+MODELS = [f"{send}-{queue}" for send in ("rendezvous", "buffered") for queue in ("rank", "pair", "direction")]
+
+
+def makespan(case, *options):
+    return json.loads(succeeds("simulate", *case.inputs, case.plan, "--json", *options))["makespan_ns"]
+
+
+@pytest.mark.parametrize("channels", ["in-order", *MODELS])
+def test_messages_that_take_no_time_cost_nothing_in_turns(planned, channels):
+    assert makespan(planned, "--channels", channels) == makespan(planned)
+
+
+def test_messages_in_turns_wait_for_each_other(planned):
+    cluster = json.loads(planned.cluster.read_text())
+    cluster["default_link"] = {"latency_ns": 700}
+    planned.cluster.write_text(json.dumps(cluster))
+    succeeds("plan", *planned.inputs, "--work-limit", 20, "-o", planned.plan)
+    times = {channels: makespan(planned, "--channels", channels) for channels in ["free", "in-order", *MODELS]}
+    assert times["in-order"] == times["rendezvous-rank"]
+    # Every model of fewer demands is at least as fast.
+    for send, queue in (model.split("-") for model in MODELS):
+        assert times["free"] <= times[f"buffered-{queue}"] <= times[f"rendezvous-{queue}"]
+        assert times[f"{send}-direction"] <= times[f"{send}-pair"] <= times[f"{send}-rank"]
+    assert times["free"] < times["in-order"]
+    assert "--channels: value is \"slow\"" in fails(2, "simulate", *planned.inputs, planned.plan, "--channels", "slow")
+
+
 def test_bounds_are_sorted_and_below_the_plan(planned):
     bounds = [b["value_ns"] for b in json.loads(succeeds("bounds", *planned.inputs, "--json"))["bounds"]]
     assert bounds == sorted(bounds, reverse=True)

@@ -25,7 +25,7 @@ std::pair<std::string, std::string> refusal(Read read) {
 TEST(ForeignFiles, what_reads_them_is_named_wherever_they_are_given) {
   const std::string onnx = "\x08\x0a\x12\x07pytorch";
   const std::tuple<std::string, const char*, const char*> files[] = {
-      {R"({"model_type": "llama", "hidden_size": 8})", "a model configuration of Hugging Face", "opweave.capture(model"},
+      {R"({"model_type": "llama", "layers": 8})", "a model configuration of Hugging Face", "opweave.capture(model"},
       {R"({"architectures": ["GPT2LMHeadModel"]})", "a model configuration of Hugging Face", "opweave.capture(model"},
       {R"({"metadata": {}, "weight_map": {}})", "an index of weights", "opweave.capture(model"},
       {R"({"schema": "1.1.1-chakra.0.0.4", "nodes": []})", "an execution trace of PyTorch", "opweave.capture(model"},

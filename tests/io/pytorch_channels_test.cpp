@@ -57,11 +57,15 @@ PipelineSchedule random_schedule(const std::vector<std::uint32_t>& rank_of, std:
   return schedule;
 }
 
+std::string name(const testing::Transport& transport) {
+  return (transport.rendezvous ? "rendezvous-" : "buffered-") + transport.queues;
+}
+
 void expect_no_circle(const std::string& csv, const std::string& what) {
   ChannelSimulator simulator(csv);
   for (const auto& transport : kTransports) {
     EXPECT_TRUE(simulator.makespan(transport).has_value())
-        << what << ": waits forever with " << transport.queues << (transport.rendezvous ? ", rendezvous" : ", buffered");
+        << what << ": waits forever with " << name(transport);
   }
 }
 
@@ -75,21 +79,25 @@ TEST(PytorchChannels, both_ends_of_a_message_stand_where_its_producer_ends) {
 
 TEST(PytorchChannels, no_expert_waits_in_a_circle_on_any_transport) {
   std::size_t count = 0;
+  const StageCosts costs{Duration(10), Duration(12), Duration(8), Duration(3)};
   for (const Expert expert : kAllExperts) {
     if (expert == Expert::kDualPipe) continue;  // two ranks per stage: no file
     for (const std::uint32_t devices : {2U, 3U, 4U, 6U, 9U, 16U}) {
       for (const std::uint32_t microbatches : {devices, 2 * devices + 1}) {
-        const StageCosts costs{Duration(10), Duration(12), Duration(8), Duration(3)};
-        const auto schedule = generate(expert, devices, microbatches, costs);
-        if (!schedule) continue;
-        const ActionEnds ends =
-            earliest_ends(*schedule, costs.forward, costs.input_gradient, costs.weight_gradient, costs.hop_latency);
-        expect_no_circle(to_pytorch_csv(*schedule, CsvDialect::kComputeComms, ends), schedule->name);
-        ++count;
+        for (const std::uint32_t chunks : {1U, 2U, 3U, 5U}) {
+          if (chunks != 2 && (shape_of(expert) != PipelineShape::kLoop || devices > 6)) continue;
+          const ExpertSize size{.devices = devices, .microbatches = microbatches, .chunks = chunks, .group = {}};
+          const auto schedule = generate(expert, size, costs);
+          if (!schedule) continue;
+          const ActionEnds ends =
+              earliest_ends(*schedule, costs.forward, costs.input_gradient, costs.weight_gradient, costs.hop_latency);
+          expect_no_circle(to_pytorch_csv(*schedule, CsvDialect::kComputeComms, ends), schedule->name);
+          ++count;
+        }
       }
     }
   }
-  EXPECT_GT(count, 80U);
+  EXPECT_GT(count, 150U);
 }
 
 TEST(PytorchChannels, no_random_pipeline_waits_in_a_circle_on_any_transport) {
@@ -102,7 +110,9 @@ TEST(PytorchChannels, no_random_pipeline_waits_in_a_circle_on_any_transport) {
     for (std::uint32_t s = 0; s < rank_of.size(); ++s) rank_of[s] = s % ranks;
     if (seed % 3 == 1) std::shuffle(rank_of.begin(), rank_of.end(), random);
     if (seed % 3 == 2) {  // there and back again
-      for (std::uint32_t s = 0; s < rank_of.size(); ++s) rank_of[s] = s / ranks % 2 == 0 ? s % ranks : ranks - 1 - s % ranks;
+      for (std::uint32_t s = 0; s < rank_of.size(); ++s) {
+        rank_of[s] = s / ranks % 2 == 0 ? s % ranks : ranks - 1 - s % ranks;
+      }
     }
     const PipelineSchedule schedule = random_schedule(rank_of, ranks, microbatches, random);
     expect_no_circle(to_pytorch_csv(schedule, CsvDialect::kComputeComms), "seed " + std::to_string(seed));
@@ -141,7 +151,7 @@ TEST(PytorchChannels, reader_names_the_circle_of_a_file_of_others) {
             "\"0SEND_F1\" of row 0 ends with \"1RECV_F1\" of row 1, which comes after \"1SEND_B0\" of row 1, which "
             "ends with \"0RECV_B0\" of row 0, which comes after \"0SEND_F1\" of row 0");
   for (const auto& transport : kTransports) {
-    const auto model = channel_model_from_string((transport.rendezvous ? "rendezvous-" : "buffered-") + transport.queues);
+    const auto model = channel_model_from_string(name(transport));
     EXPECT_EQ(error_of(model.value()).empty(), simulator.makespan(transport).has_value()) << transport.queues;
   }
   EXPECT_EQ(error_of(ChannelModel{}), "");
@@ -177,7 +187,7 @@ TEST(PytorchChannels, reader_and_simulator_agree_on_spoiled_files) {
     }
     ChannelSimulator simulator(spoiled);
     for (const auto& transport : kTransports) {
-      const auto model = channel_model_from_string((transport.rendezvous ? "rendezvous-" : "buffered-") + transport.queues);
+      const auto model = channel_model_from_string(name(transport));
       bool is_read = true;
       try {
         (void)parse_pytorch_csv(spoiled, "spoiled", model.value());

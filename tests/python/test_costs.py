@@ -248,6 +248,11 @@ def test_a_file_that_is_no_profile_is_refused(step, tmp_path):
     (tmp_path / "trace.json").write_text("[]")
     with pytest.raises(opweave.InputError, match='key "traceEvents" is missing'):
         profiled(step[2], tmp_path / "trace.json")
+    (tmp_path / "trace.json.gz").write_bytes(gzip.compress(b"[]")[:-9])
+    with pytest.raises(opweave.InputError, match=r"trace\.json\.gz: cannot be unpacked"):
+        profiled(step[2], tmp_path / "trace.json.gz")
+    with pytest.raises(opweave.InputError, match="no such file"):
+        profiled(step[2], tmp_path / "none.json.gz")
 
 
 def test_only_captured_graphs_are_measured():

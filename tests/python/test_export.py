@@ -200,12 +200,12 @@ def test_megatron_refuses_what_its_layout_cannot_say():
 @pytest.mark.parametrize(
     ("letter", "names"),
     [
-        ("E", "model.embed_tokens tok_embeddings transformer.wte embedding embedding.word_embeddings gpt_neox.embed_in"),
-        ("t", "layers.3 model.layers.11 transformer.h.0 decoder.layers.7 layer3 block_12 model.layers.0.input_layernorm"),
+        ("E", "model.embed_tokens tok_embeddings transformer.wte embedding word_embeddings gpt_neox.embed_in"),
+        ("t", "layers.3 model.layers.11 transformer.h.0 decoder.layers.7 layer3 block_12 layers.0.input_layernorm"),
         ("t", "block decoder moe member layers.2.moe_embedding_gate moe_embedding_gate remember.4 lossless"),
         ("m", "mtp.0 mtp.layers.0.embedding mtp"),
         ("L", "lm_head output output_layer loss score unembed model.unembedding embed_out classifier"),
-        ("", "final_layernorm decoder.final_layernorm model.norm transformer.ln_f wpe transformer.wpe model.rotary_emb"),
+        ("", "final_layernorm decoder.final_layernorm model.norm transformer.ln_f transformer.wpe model.rotary_emb"),
         ("", "model.embed_positions transformer.drop rotary_pos_emb"),
     ],
 )

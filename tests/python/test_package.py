@@ -143,6 +143,9 @@ def test_simulation_follows_other_durations(diamond):
     assert opweave.simulate(plan, durations=doubled).makespan_ns == 1100
     with pytest.raises(opweave.InputError, match="durations"):
         opweave.simulate(plan, durations={"e": 1})
+    assert opweave.simulate(plan, channels="in-order").makespan_ns >= 550
+    with pytest.raises(opweave.InputError, match='channels: value is "slow", expected free, in-order'):
+        opweave.simulate(plan, channels="slow")
 
 
 def test_comparison_has_the_experts_and_ends_with_the_plan(small):

@@ -29,13 +29,15 @@ class Profile:
 
 def read_profile(path: str) -> Profile:
     """Reads a trace, packed by gzip or not. Raises InputError naming the file."""
+    text = _text(path)
     try:
-        content = json.loads(_text(path))
+        content = json.loads(text)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     events = content.get("traceEvents") if isinstance(content, dict) else None
     if not isinstance(events, list):
         raise InputError(f'{path}: key "traceEvents" is missing, expected a trace of the PyTorch profiler')
+    events = [event for event in events if isinstance(event, dict)]
     operators = [event for event in events if event.get("cat") == "cpu_op" and "dur" in event]
     if not any("Input Dims" in event.get("args", {}) for event in operators):
         raise InputError(f"{path}: its operators have no shapes\nhint: profile with record_shapes=True")
@@ -57,7 +59,7 @@ def _text(path: str) -> str:
         if is_packed:
             with gzip.open(path, "rt", encoding="utf-8") as unpacked:
                 return unpacked.read()
-    except (EOFError, zlib.error) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be unpacked: {error}") from None
     except OSError:
         pass  # the reader below says why

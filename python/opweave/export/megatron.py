@@ -55,11 +55,11 @@ _WITHOUT_LETTER = frozenset(
 
 
 def layer_kind(name: str) -> str:
-    """Letter of a layer by its name: E embedding, m multi-token prediction, L output head or loss; nothing ("") for what
-    Megatron-LM computes with its neighbour (positions, rotary tables, dropout, a last norm); else t (decoder).
+    """Letter of a layer by its name: E embedding, m multi-token prediction, L output head or loss; nothing ("") for
+    what Megatron-LM computes with its neighbour (positions, rotary tables, dropout, a last norm); else t (decoder).
 
-    The name is the path of a module ("model.embed_tokens", "decoder.final_layernorm"). Only whole parts of it count, not
-    letters within them ("member" is a decoder layer), and what lies within a numbered layer belongs to that layer
+    The name is the path of a module ("model.embed_tokens", "decoder.final_layernorm"). Only whole parts of it count,
+    not letters within them ("member" is a decoder layer), and what lies within a numbered layer belongs to that layer
     ("layers.3.norm" is a t, "mtp.layers.0" an m).
     """
     parts = re.split(r"[./]", re.sub(r"[\s-]+", "_", name.lower()))

@@ -15,10 +15,10 @@ def pytorch_csv(program: Program, dialect: CsvDialect = "compute_only") -> str:
     """The order of a program in the CSV form of torch.distributed.pipelining: a row per rank, stage i is segment i.
 
     "compute_only" has the actions alone, each in a column after what it needs, so that runtimes that go column by
-    column work as well; PyTorch adds messages. "compute_comms" places both ends of a message where the plan ends the action
-    that makes it, so that no messages wait in a circle whatever the transport (docs/messages.md), and the reduction that
-    scales gradients after each stage's last backward. Optimizer steps are left out: they are not part of PyTorch's
-    schedules. Microbatches are numbered anew where the last stage does not take them in ascending order
+    column work as well; PyTorch adds messages. "compute_comms" places both ends of a message where the plan ends the
+    action that makes it, so that no messages wait in a circle whatever the transport (docs/messages.md), and the
+    reduction that scales gradients after each stage's last backward. Optimizer steps are left out: they are not part
+    of PyTorch's schedules. Microbatches are numbered anew where the last stage does not take them in ascending order
     (`microbatch_order`). An I without a W, or the reverse, is a whole backward and becomes a B.
 
     Raises ProgramError where the program is no chain of stages (`stages_of`), and InputError where it is one that
