@@ -40,6 +40,10 @@ void hide_forward(const JsonValue& pair, Layer& layer) {
   if (layer.operators.size() != 1 || !op.forward || (!op.input_gradient && !op.weight_gradient)) {
     pair.fail("is for a layer of one operator with a forward and a backward: several operators overlap by their streams");
   }
+  for (const auto& time : {op.forward, op.input_gradient, op.weight_gradient}) {
+    const bool has_types = time && (time->durations.size() > 1 || !time->durations.front().device_type.empty());
+    if (has_types) pair.fail("is for a layer whose times are the same on every type of device");
+  }
   const detail::PairRange range = detail::pair_range(layer);
   detail::hide_forward(layer, Duration(pair.integer(range.shortest.value(), range.longest.value())));
 }

@@ -175,6 +175,19 @@ TEST(Packing, bound_is_the_optimum_of_independent_groups_and_never_above) {
   EXPECT_GT(infeasible, 30);
 }
 
+TEST(Packing, memory_and_load_together_weigh_on_unequal_devices) {
+  // 60 different operators of 100 to 159 ns and as many bytes, half as fast on the second device, which has memory for all
+  // of them; the first has memory for 2000 bytes. Without memory the first would take two thirds. With it, the second has
+  // at least 7770 - 2000 bytes, hence 2 x 5770 ns.
+  Workshop shop;
+  for (std::int64_t i = 0; i < 60; ++i) shop.pieces.push_back({{100 + i, 2 * (100 + i)}, 100 + i});
+  shop.machines = {{0, 2000}, {1, 10'000}};
+  const std::int64_t exact = 2 * (60 * 100 + 59 * 60 / 2 - 2000);
+  const std::int64_t bound = best_bound(shop.problem());
+  EXPECT_LE(bound, exact);
+  EXPECT_GT(bound, exact * 98 / 100);
+}
+
 TEST(Packing, many_groups_of_different_sizes_are_bounded_in_little_time) {
   // 20,000 different operators on 64 devices of two types: too many to tell apart, and still never above a plan: longest
   // first on the device that ends first.
