@@ -95,8 +95,11 @@ struct CutEffort {
 /// 4 microbatches per device count.
 [[nodiscard]] CutJudge dispatch_judge(const LayerRow& layers, const StageRounds& rounds, std::uint32_t microbatches);
 
-/// The layers of a pipeline as they are cut; `hop` = what a byte count takes from device to device.
-[[nodiscard]] LayerRow layer_row(const PipelineSpec& spec, const std::function<Duration(Bytes)>& hop);
+/// The layers of a pipeline as they are cut, timed on each of these types of device ("" = none); `hop` = what a byte
+/// count takes from device to device.
+/// \throws InputError for an operator without a time on one of the types, and for more than 10^18 ns in an iteration.
+[[nodiscard]] LayerRow layer_row(const PipelineSpec& spec, const std::vector<std::string>& types,
+                                 const std::function<Duration(Bytes)>& hop);
 
 /// Reads how many layers every stage has: numbers, "4,5,5,2" (0 = an empty stage), or a layout of Megatron-LM,
 /// "Et*3|(tt|)*29,m|L": a letter per layer (E embedding, t transformer, m multi-token prediction, L loss), | between

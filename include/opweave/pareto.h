@@ -15,7 +15,7 @@ namespace opweave {
 
 /// One point of the curve. Plans at this memory limit are plans at every larger one.
 struct ParetoPoint {
-  Bytes memory_limit;                ///< no device holds more
+  Bytes memory_limit;                ///< capacity of every device, as ProblemSettings::memory_limit
   std::optional<Duration> makespan;  ///< best known; nothing if no plan is known
   Bytes peak_memory;                 ///< of that plan
   Duration bound;                    ///< no valid plan at this limit is shorter
@@ -30,7 +30,11 @@ struct ParetoCurve {
   std::string detail;               ///< where there is no plan: why, or what was tried
 };
 
-/// The curve at `points` memory limits, evenly spaced from the least memory for which a plan is known to the peak of
+/// The problem whose devices all have as much memory as the one that has most: the curve's largest limit. Ids stay.
+[[nodiscard]] Problem with_equal_memory(const Problem& problem);
+
+/// The curve of with_equal_memory(problem) at `points` memory limits, evenly spaced from the least memory for which a
+/// plan is known to the peak of
 /// the shortest plan known, smallest first. Each search starts from its neighbour's plan and each plan counts for all
 /// larger limits, so the curve never rises; nor do the bounds, which hold for all smaller limits.
 /// Fewer points if the ends lie closer together.

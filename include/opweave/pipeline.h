@@ -13,14 +13,24 @@
 
 namespace opweave {
 
+/// Time of one phase of an operator: one for all devices, or one by type of device.
+struct LayerTime {
+  LayerTime(Duration everywhere) : durations{{"", everywhere}} {}  // NOLINT(google-explicit-constructor): the usual case
+  explicit LayerTime(std::vector<MeasuredDuration> by_type) : durations(std::move(by_type)) {}
+  /// On devices of a type ("" = without one): the one measured there, else the one of every type not named.
+  [[nodiscard]] std::optional<Duration> on(std::string_view type) const;
+
+  std::vector<MeasuredDuration> durations;  ///< as those of an Operator
+};
+
 /// One operator of a layer with the times of its phases; a phase without a time does not exist.
 struct LayerOperator {
   std::string name;  ///< attention, dispatch, ...
   std::string kind;
   std::vector<std::string> streams = {"compute"};
-  std::optional<Duration> forward;
-  std::optional<Duration> input_gradient;
-  std::optional<Duration> weight_gradient;
+  std::optional<LayerTime> forward;
+  std::optional<LayerTime> input_gradient;
+  std::optional<LayerTime> weight_gradient;
 };
 
 /// One layer: its operators in forward order. I runs in reverse order; W of an operator follows its
@@ -64,6 +74,12 @@ enum class PipelineShape : std::uint8_t {
 /// Inverse of to_string; nothing for any other text.
 [[nodiscard]] std::optional<PipelineShape> shape_from_string(std::string_view text);
 
+/// How one microbatch differs from what the layers say (more tokens, longer sequences).
+struct MicrobatchScale {
+  double duration = 1;  ///< factor of every time, rounded up
+  double bytes = 1;     ///< factor of everything that a microbatch makes; weights stay as they are
+};
+
 /// A model cut into stages, to be trained with microbatches.
 struct PipelineSpec {
   std::string name;
@@ -75,6 +91,7 @@ struct PipelineSpec {
   PipelineShape shape = PipelineShape::kLinear;
   std::vector<std::string> devices;  ///< names, in pipeline order
   Training training;                 ///< replicas must be 2 for two-way, 1 for linear, V, loop
+  std::vector<MicrobatchScale> microbatch_scales;  ///< one for each microbatch; empty = all are as the layers say
 };
 
 /// Device of a stage for a replica under a shape. \pre shape is not kFree.
@@ -91,6 +108,9 @@ struct PipelineSpec {
 /// its output. Where a component ends without a taker, its last F hands over to its first I. A layer
 /// without F, or without I, hands on what it was handed. Operators are named "<layer>.<operator>.<phase>"
 /// and carry their stage and layer; those of a free pipeline may run on any device, or on those of their component.
+/// With microbatch_scales the graph is that of all microbatches, each with operators and tensors of its own, named
+/// "<name>#<microbatch>", and with weights per replica; its training has one microbatch, and its operators no stage:
+/// published schedules repeat equal microbatches.
 /// \throws InputError if the number of stages does not fit the shape and the devices, replicas do not
 ///   fit the shape, stage_of_layer or components are not as described; and as ComputationGraph::create.
 [[nodiscard]] ComputationGraph build_pipeline(const PipelineSpec& spec);

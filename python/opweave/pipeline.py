@@ -71,7 +71,8 @@ class Pipeline:
     def build(
         self,
         *,
-        devices: int,
+        devices: int | None = None,
+        on: Cluster | None = None,
         shape: str = "linear",
         stages: int | None = None,
         cut: str | Sequence[int] | None = None,
@@ -81,10 +82,12 @@ class Pipeline:
         latency_ns: int = 0,
         bandwidth_bytes_per_s: int | None = None,
     ) -> tuple[Graph, Cluster]:
-        """The graph of the pipeline and a cluster of equal devices for it.
+        """The graph of the pipeline, and a cluster for it: of equal devices, or the one that is given.
 
         Args:
-            devices: Number of devices.
+            devices: Number of equal devices.
+            on: Instead: the devices of this cluster, in its order. Times by type of device are then looked up, and
+                memory, activations, latency and bandwidth are the cluster's.
             shape: "linear", "V" (two stages per device, there and back), "loop" (stage s on device s mod devices),
                 "two-way" (two copies of every parameter, one per direction) or "free" (the planner places the layers).
             stages: Number of stages; None means one per device, for V and loop two, for free one per layer.
@@ -98,12 +101,17 @@ class Pipeline:
 
         Raises InputError.
         """
+        if (devices is None) == (on is None):
+            raise _core.InputError("expected one of devices and on")
+        if on is not None and (
+            memory is not None or activations is not None or latency_ns or bandwidth_bytes_per_s is not None
+        ):
+            raise _core.InputError("on is given with memory, activations, latency_ns or bandwidth_bytes_per_s")
         if memory is not None and activations is not None:
             raise _core.InputError("memory and activations are both given, expected one of them")
         if cut is not None and (stages is not None or schedule is not None):
             raise _core.InputError("cut is given together with stages or schedule, expected one of them")
-        if cut is not None and not isinstance(cut, str):
-            cut = ",".join(str(int(count)) for count in cut)
+        layout = cut if cut is None or isinstance(cut, str) else ",".join(str(int(count)) for count in cut)
         spec = json.loads(json.dumps(self.spec))
         training = spec.setdefault("training", {})
         training.pop("replica_of_microbatch", None)
@@ -116,20 +124,25 @@ class Pipeline:
 
         def cluster(capacity: int | None) -> Cluster:
             return Cluster.uniform(
-                devices,
+                devices or 0,
                 memory=capacity,
                 streams=list(streams),
                 latency_ns=latency_ns,
                 bandwidth_bytes_per_s=bandwidth_bytes_per_s,
             )
 
+        def build(content: dict[str, Any], target: Cluster) -> Graph:
+            name = content.get("name", "pipeline")
+            return Graph(_core.build_pipeline(json.dumps(content), name, shape, stages, layout, schedule, target._core))
+
+        if on is not None:
+            return build(spec, on), on
         unlimited = cluster(None)
-        graph = Graph(
-            _core.build_pipeline(
-                json.dumps(spec), spec.get("name", "pipeline"), shape, stages, cut, schedule, unlimited._core
-            )
-        )
+        graph = build(spec, unlimited)
         capacity = None if memory is None else to_bytes(memory, "memory")
         if activations is not None:
-            capacity = _core.memory_for_activations(graph._core, unlimited._core, activations)
+            equal = graph
+            if spec.pop("microbatch_scales", None) is not None:
+                equal = build(spec, unlimited)
+            capacity = _core.memory_for_activations(equal._core, unlimited._core, activations)
         return graph, cluster(capacity)

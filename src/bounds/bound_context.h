@@ -32,6 +32,8 @@ struct BoundContext {
 [[nodiscard]] std::optional<LowerBound> load_bound(const BoundContext& context);
 /// The same over unequal and partly allowed devices, each with a weight.
 [[nodiscard]] std::optional<LowerBound> subset_load_bound(const BoundContext& context);
+/// Whole groups on devices, with their time and the memory of their parameters.
+[[nodiscard]] std::optional<LowerBound> packing_bound(const BoundContext& context);
 /// Jackson's preemptive schedule of what certainly runs on a stream of a device.
 [[nodiscard]] std::optional<LowerBound> one_machine_bound(const BoundContext& context);
 /// Work over the devices that tasks are confined to, with the least heads and tails.

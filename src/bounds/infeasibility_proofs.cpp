@@ -4,6 +4,7 @@
 
 #include "bounds/earliest.h"
 #include "bounds/memory_rooms.h"
+#include "bounds/packing.h"
 #include "bounds/relaxation.h"
 #include "opweave/bounds.h"
 
@@ -27,6 +28,7 @@ std::vector<std::string> infeasibility_proofs(const Problem& problem) {
   }
   // Where parameters alone overflow, every operator would be named again.
   if (!parameters_fit) return result;
+  if (std::optional<std::string> proof = packing_proof(relaxation)) result.push_back(std::move(*proof));
   for (const Direction direction : {Direction::kForward, Direction::kBackward}) {
     std::vector<std::string> found;
     (void)memory_path_lengths(relaxation, rooms, direction, &found);

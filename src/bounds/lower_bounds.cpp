@@ -27,7 +27,7 @@ std::vector<LowerBound> lower_bounds(const Problem& problem, const Budget& budge
     BoundContext context{relaxation, rooms, ends, budget, 0};
     for (const auto bound :
          {load_bound, one_machine_bound, parallel_machine_bound, transfer_load_bound, memory_ramp_bound,
-          memory_energy_bound, group_ramp_bound, subset_load_bound, device_order_bound}) {
+          memory_energy_bound, group_ramp_bound, subset_load_bound, packing_bound, device_order_bound}) {
       if (budget.expired()) break;
       for (const LowerBound& known : result) context.known = std::max(context.known, known.value.value());
       add(bound(context));

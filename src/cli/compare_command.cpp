@@ -95,7 +95,8 @@ void add_compare(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("compare", "a plan beside the published schedules that apply");
   command->footer(
       "Which schedules apply follows from the graph's stages, their devices and the replicas (docs/experts.md).\n"
-      "Their memory is reported, not enforced: \"fits\" says whether they keep to the capacity.\n"
+      "Their memory is reported, not enforced: \"fits\" says whether they keep to the capacity; those that do not have no\n"
+      "gap, since the bound is one for plans that fit.\n"
       "With --experts the table also has every other published schedule on the same devices with the same memory:\n"
       "the placement is left open, every layer is a stage, and there may be two copies of the parameters.\n"
       "Options that replace settings hold where no plan is given; a plan carries its own.\n\n"

@@ -19,7 +19,8 @@ namespace {
 struct Options {
   std::filesystem::path spec;
   std::optional<std::string> shape;
-  std::uint32_t devices = 0;
+  std::optional<std::uint32_t> devices;
+  std::filesystem::path on;
   std::optional<std::uint32_t> stages;
   std::optional<std::string> cut;
   std::optional<std::string> schedule;
@@ -29,7 +30,8 @@ struct Options {
   std::optional<double> activations;
   std::int64_t latency_ns = 0;
   std::optional<std::int64_t> bandwidth;
-  ProblemOutput output;
+  std::filesystem::path graph;
+  std::filesystem::path cluster;
 };
 
 /// "compute" and whatever else the operators run on, in order of first appearance.
@@ -71,10 +73,9 @@ void tell(const StageCut& cut, const PipelineSpec& spec, const std::optional<Exp
   complain("cut", line);
 }
 
-ExitCode run(const Options& options) {
-  PipelineSpec spec = parse_pipeline_spec(read_file(options.spec), options.spec.string());
-  CutRequest request{options.stages, options.cut, {}};
-  if (options.schedule) request.schedule = naming("--for", [&] { return expert_named(*options.schedule); });
+/// Shape, microbatches, copies and stages; `cluster` says which devices there are. Gives the cut if one was made.
+std::optional<StageCut> arrange(PipelineSpec& spec, const Options& options, const CutRequest& request,
+                                const Cluster& cluster) {
   spec.shape = shape_of(options, request.schedule);
   const std::string shape(to_string(spec.shape));
   spec.name += " " + shape;
@@ -86,23 +87,70 @@ ExitCode run(const Options& options) {
     if (options.copies) throw InputError(fmt::format("--copies: only for shape free, {} fixes them", shape));
     spec.training.replicas = spec.shape == PipelineShape::kTwoWay ? 2 : 1;
   }
+  for (const Device& device : cluster.devices()) spec.devices.push_back(device.name);
+  const std::string place = options.cut ? "--cut" : options.schedule ? "--for" : options.spec.string();
+  return naming(place, [&] { return cut_pipeline(spec, request, cluster); });
+}
 
-  const auto cluster = [&](std::optional<Bytes> memory) {
-    return uniform_cluster(options.devices, streams_of(spec), memory, Duration(options.latency_ns), options.bandwidth);
+/// A file that this command did not make is somebody's work: not a place to write a cluster to.
+void expect_own_cluster(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error) || std::filesystem::file_size(path, error) == 0) return;
+  std::optional<Cluster> there;
+  try {
+    there = load_cluster(path);
+  } catch (const InputError&) {
+    return;  // no cluster
+  }
+  const Device& first = there->devices().front();
+  const std::optional<Link>& link = there->parts().default_link;
+  const bool is_own =
+      link && cluster_to_json(*there) ==
+                  cluster_to_json(uniform_cluster(static_cast<std::uint32_t>(there->device_count()), first.streams,
+                                                  first.memory, link->latency, link->bandwidth_bytes_per_s));
+  if (is_own) return;
+  throw InputError(fmt::format("--cluster: {} has a cluster that this command did not write, expected another place for "
+                               "the equal devices",
+                               path.string()),
+                   fmt::format("--on {} plans the stages for the devices of that file", path.string()));
+}
+
+/// Devices that are given: only the graph is made.
+ExitCode run_on_cluster(PipelineSpec spec, const Options& options, const CutRequest& request) {
+  const Cluster cluster = load_cluster(options.on);
+  const std::optional<StageCut> cut = arrange(spec, options, request, cluster);
+  const ComputationGraph graph = naming(options.spec.string(), [&spec] { return build_pipeline(spec); });
+  (void)naming(options.spec.string() + " on " + options.on.string(), [&] { return Problem::create(graph, cluster); });
+  deliver(options.graph, graph_to_json(graph));
+  if (cut) tell(*cut, spec, request.schedule);
+  return ExitCode::kDone;
+}
+
+ExitCode run(const Options& options) {
+  if (options.on.empty()) {
+    if (!options.devices) throw InputError("--devices is missing, expected it or --on with a cluster file");
+    if (options.cluster.empty()) throw InputError("--cluster is missing, expected the place to write the cluster to");
+    expect_own_cluster(options.cluster);
+  }
+  PipelineSpec spec = parse_pipeline_spec(read_file(options.spec), options.spec.string());
+  CutRequest request{options.stages, options.cut, {}};
+  if (options.schedule) request.schedule = naming("--for", [&] { return expert_named(*options.schedule); });
+  if (!options.on.empty()) return run_on_cluster(std::move(spec), options, request);
+  const auto cluster = [&, streams = streams_of(spec)](std::optional<Bytes> memory) {
+    return uniform_cluster(*options.devices, streams, memory, Duration(options.latency_ns), options.bandwidth);
   };
   std::optional<Bytes> memory;
   if (options.memory) memory = naming("--memory", [&] { return parse_bytes(*options.memory); });
   const Cluster unlimited = cluster(std::nullopt);
-  for (const Device& device : unlimited.devices()) spec.devices.push_back(device.name);
-  const auto cut = naming(options.cut        ? "--cut"
-                          : options.schedule ? "--for"
-                                             : options.spec.string(),
-                          [&] { return cut_pipeline(spec, request, unlimited); });
+  const std::optional<StageCut> cut = arrange(spec, options, request, unlimited);
   const ComputationGraph graph = naming(options.spec.string(), [&spec] { return build_pipeline(spec); });
   if (options.activations) {
-    memory = memory_for_activations(Problem::create(graph, unlimited), *options.activations);
+    // An activation is what a microbatch as the layers say it keeps.
+    spec.microbatch_scales.clear();
+    memory = memory_for_activations(Problem::create(build_pipeline(spec), unlimited), *options.activations);
   }
-  options.output.write(graph, cluster(memory));
+  deliver(options.graph, graph_to_json(graph));
+  deliver(options.cluster, cluster_to_json(cluster(memory)));
   if (cut) tell(*cut, spec, request.schedule);
   return ExitCode::kDone;
 }
@@ -113,8 +161,7 @@ void add_convert_pipeline(CLI::App& convert, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
       convert.add_subcommand("pipeline",
-                             "layers with measured operators, in a chain or in branches -> pipeline over equal "
-                             "devices");
+                             "layers with measured operators, in a chain or in branches -> pipeline over devices");
   command->footer(
       "Shapes: linear (stage s on device s), V (2 stages per device, there and back), loop (stage s on device s mod "
       "P),\n"
@@ -123,13 +170,18 @@ void add_convert_pipeline(CLI::App& convert, Action& action) {
       "an iteration can be short (docs/cuts.md); --for gives the cut that is best under one published schedule, --cut\n"
       "one of your own. The branches of a model follow one after the other in the order of SPEC, and in shape free each\n"
       "layer is a stage.\n"
-      "One activation is what a microbatch keeps for its backward in 1/devices of the model.\n\n"
-      "Example:\n"
+      "One activation is what a microbatch keeps for its backward in 1/devices of the model.\n"
+      "The devices are equal, and --cluster is written; or they are those of a cluster file, in its order, with --on.\n\n"
+      "Examples:\n"
       "  opweave convert pipeline spec.json --shape two-way --devices 8 --activations 9 \\\n"
-      "    -o graph.json --cluster cluster.json");
+      "    -o graph.json --cluster cluster.json\n"
+      "  opweave convert pipeline spec.json --shape linear --on cluster.json -o graph.json");
   command->add_option("SPEC", options->spec, "pipeline specification (JSON, docs/formats.md)")->required();
   command->add_option("--shape", options->shape, "linear, V, loop, two-way or free [linear, or that of --for]");
-  command->add_option("--devices", options->devices, "number of devices")->required()->check(whole<std::uint32_t>(1));
+  CLI::Option* on = command->add_option("--on", options->on, "the devices of this cluster file, which is only read");
+  command->add_option("--devices", options->devices, "number of equal devices")
+      ->check(whole<std::uint32_t>(1))
+      ->excludes(on);
   CLI::Option* stages =
       command
           ->add_option("--stages", options->stages,
@@ -148,15 +200,20 @@ void add_convert_pipeline(CLI::App& convert, Action& action) {
       ->check(whole<std::uint32_t>(1));
   CLI::Option* memory =
       command->add_option("--memory", options->memory, "capacity of a device, e.g. 80GiB [unlimited]");
+  memory->excludes(on);
   command->add_option("--activations", options->activations, "capacity: the parameters and this many activations")
       ->check(number())
-      ->excludes(memory);
+      ->excludes(memory)
+      ->excludes(on);
   command->add_option("--latency-ns", options->latency_ns, "latency between devices")
       ->capture_default_str()
-      ->check(whole<std::int64_t>());
+      ->check(whole<std::int64_t>())
+      ->excludes(on);
   command->add_option("--bandwidth-bytes-per-s", options->bandwidth, "bandwidth between devices [infinite]")
-      ->check(whole<std::int64_t>(1));
-  options->output.add_to(*command);
+      ->check(whole<std::int64_t>(1))
+      ->excludes(on);
+  command->add_option("-o,--output", options->graph, "write the graph here")->required();
+  command->add_option("--cluster", options->cluster, "write the cluster of equal devices here")->excludes(on);
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }
 

@@ -32,11 +32,23 @@ class GroupBuilder {
     find_common_devices();
     separate();
     for (const Parameter& parameter : data_.graph.parameters()) {
+      require_no_overflow(parameter);
       data_.persistent.push_back(data_.settings.training.persistent_bytes(parameter.weights));
     }
   }
 
  private:
+  void require_no_overflow(const Parameter& parameter) const {
+    constexpr double kMost = 1e18;  // as for all bytes of a Problem together
+    const Training& training = data_.settings.training;
+    const double factor = 1 + training.gradient_bytes_per_weight_byte + training.optimizer_bytes_per_weight_byte;
+    const double bytes = static_cast<double>(parameter.weights.value()) * factor;
+    if (bytes <= kMost) return;
+    throw InputError(fmt::format("parameter \"{}\" of {} bytes needs {:.3g} bytes with its gradients and optimizer state "
+                                 "(x {}), expected at most {:.0g}",
+                                 parameter.name, parameter.weights.value(), bytes, factor, kMost));
+  }
+
   [[nodiscard]] std::uint32_t variant(std::size_t op, std::uint32_t replica) const {
     return static_cast<std::uint32_t>(op * replicas_ + replica);
   }

@@ -55,6 +55,7 @@ class ModeBuilder {
     for (const Device& device : data_.cluster.devices()) {
       const auto slot = slot_of.find(device.type);
       data_.type_slot.push_back(slot == slot_of.end() ? static_cast<std::uint32_t>(types.size()) : slot->second);
+      used_slots_.insert(data_.type_slot.back());
     }
     const std::uint32_t replicas = data_.settings.training.replicas;
     const double durations =
@@ -92,6 +93,7 @@ class ModeBuilder {
 
     std::uint32_t device_set = kNoIndex;
     if (op.devices.empty()) {
+      for (const std::uint32_t slot : used_slots_) require_no_overflow(op, by_slot, slot);
       device_set = anywhere(streams, by_slot);
       if (device_set == kNoIndex) {
         throw InputError(fmt::format(
@@ -104,6 +106,7 @@ class ModeBuilder {
       for (const std::string& name : names) {
         const DeviceId device = find_device(data_, op, name);
         require_streams(data_, op, streams, device);
+        require_no_overflow(op, by_slot, data_.type_slot[device.index()]);
         if (!by_slot[data_.type_slot[device.index()]]) {
           throw InputError(
               fmt::format("operator \"{}\" has no duration, measured or from rates, on device \"{}\"", op.name, name));
@@ -129,6 +132,19 @@ class ModeBuilder {
     table.shortest = *shortest;
     for (const auto& duration : by_slot) data_.durations.push_back(duration.value_or(Duration()));
     return table;
+  }
+
+  /// An operator that would run for months is a slip, and no reason to look for another device.
+  void require_no_overflow(const Operator& op, const std::vector<std::optional<Duration>>& by_slot,
+                           std::uint32_t slot) const {
+    if (by_slot[slot] || slot == data_.cluster.types().size()) return;
+    const DeviceType& type = data_.cluster.types()[slot];
+    const std::optional<double> nanoseconds = roofline_ns(op, type);
+    if (!nanoseconds) return;
+    throw InputError(fmt::format("operator \"{}\" ({:.3g} flops, {:.3g} bytes accessed) would take {:.3g} ns on device "
+                                 "type \"{}\", expected at most {}",
+                                 op.name, op.flops.value_or(0), op.bytes_accessed.value_or(0), *nanoseconds, type.name,
+                                 kMaxInputValue));
   }
 
   /// All devices that have the streams and a duration; kNoIndex if there are none. Operators with the same streams, and
@@ -192,6 +208,7 @@ class ModeBuilder {
   }
 
   ProblemData& data_;
+  std::set<std::uint32_t> used_slots_;  ///< types of all devices
   std::map<std::vector<DeviceId>, std::uint32_t> set_index_;
   std::vector<std::vector<std::uint32_t>> slots_of_set_;  ///< types of the devices, by device set
   std::map<std::pair<std::uint32_t, std::vector<bool>>, std::uint32_t> anywhere_;  ///< by streams and known durations

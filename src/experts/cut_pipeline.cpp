@@ -104,7 +104,14 @@ std::optional<StageCut> cut_pipeline(PipelineSpec& spec, const CutRequest& reque
                                                              : stages == devices;
   const bool is_free = spec.shape == PipelineShape::kFree;
   if (!is_free && fits_shape) rounds = rounds_of(spec.shape, stages, devices, spec.training);
-  const LayerRow row = layer_row(spec, [&](Bytes bytes) {
+  std::vector<std::string> types;
+  for (const std::string& device : spec.devices) {
+    const std::string& type = cluster.at(*cluster.find_device(device)).type;
+    const auto known = std::ranges::find(types, type);
+    if (!is_free && fits_shape) rounds.kind_of_device.push_back(static_cast<std::uint32_t>(known - types.begin()));
+    if (known == types.end()) types.push_back(type);
+  }
+  const LayerRow row = layer_row(spec, types, [&](Bytes bytes) {
     if (cluster.device_count() < 2) return Duration();
     return cluster.transfer_time(bytes, DeviceId(0), DeviceId(1)).value_or(Duration());
   });

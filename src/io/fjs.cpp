@@ -61,9 +61,13 @@ class LineScanner {
   }
 
   void expect_line_end(std::string_view after) {
-    if (at_line_end()) return;
+    if (!at_line_end()) fail_at_next_word(fmt::format("after {}, expected the end of the line", after));
+  }
+
+  /// \throws InputError "found <word> <where>".
+  [[noreturn]] void fail_at_next_word(std::string_view where) {
     const std::string_view word = next_word();
-    fail_at(word, fmt::format("found {} after {}, expected the end of the line", io::quoted(word), after));
+    fail_at(word, fmt::format("found {} {}", io::quoted(word), where));
   }
 
   /// \throws InputError at the last word read.
@@ -120,7 +124,11 @@ class FjsReader {
       if (!scanner_.next_line()) scanner_.fail_at_end(fmt::format("job {} is missing, expected {} jobs", job, jobs));
       read_job();
     }
-    if (scanner_.next_line()) scanner_.expect_line_end(fmt::format("the last of {} jobs", jobs));
+    if (scanner_.next_line()) {
+      scanner_.fail_at_next_word(fmt::format("after the last of {} jobs, expected the end of the file; setup times, which "
+                                             "some variants list there, have no counterpart in a graph",
+                                             jobs));
+    }
     if (uses_zero_) shop_.first_machine = 0;
     return std::move(shop_);
   }

@@ -109,17 +109,6 @@ class GraphReader {
     return *phase;
   }
 
-  /// A number for every device, or an object by device type.
-  static std::vector<MeasuredDuration> read_durations(const JsonValue& value) {
-    if (!value.is_object()) return {{"", Duration(value.integer())}};
-    std::vector<MeasuredDuration> durations;
-    value.each_member([&](std::string_view type, const JsonValue& duration) {
-      durations.push_back({std::string(type), Duration(duration.integer())});
-    });
-    if (durations.empty()) value.fail("no device type, expected at least one");
-    return durations;
-  }
-
   /// A list of names for all replicas, or a list of such lists, one per replica.
   static std::vector<std::vector<std::string>> read_devices(const JsonValue& value) {
     std::vector<std::vector<std::string>> per_replica;

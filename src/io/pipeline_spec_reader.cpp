@@ -18,16 +18,16 @@ using io::required;
 /// More layers than any model has, and few enough that a slip of the keyboard does not exhaust memory.
 constexpr std::int64_t kMostLayers = 100'000;
 
-auto duration_into(std::optional<Duration>& target) {
-  return [&target](const JsonValue& value) { target = Duration(value.integer()); };
+auto time_into(std::optional<LayerTime>& target) {
+  return [&target](const JsonValue& value) { target = LayerTime(io::read_durations(value)); };
 }
 
 LayerOperator read_operator(const JsonValue& value, io::NameIndex& names) {
   LayerOperator op;
   read_object(value, required("name", names.add_into(op.name, "operator")), optional("kind", io::text_into(op.kind)),
-              optional("streams", io::names_into(op.streams)), optional("forward_ns", duration_into(op.forward)),
-              optional("input_gradient_ns", duration_into(op.input_gradient)),
-              optional("weight_gradient_ns", duration_into(op.weight_gradient)));
+              optional("streams", io::names_into(op.streams)), optional("forward_ns", time_into(op.forward)),
+              optional("input_gradient_ns", time_into(op.input_gradient)),
+              optional("weight_gradient_ns", time_into(op.weight_gradient)));
   if (!op.forward && !op.input_gradient && !op.weight_gradient) {
     value.fail("no forward_ns, input_gradient_ns or weight_gradient_ns, expected at least one");
   }
@@ -39,6 +39,10 @@ void hide_forward(const JsonValue& pair, Layer& layer) {
   const LayerOperator& op = layer.operators.front();
   if (layer.operators.size() != 1 || !op.forward || (!op.input_gradient && !op.weight_gradient)) {
     pair.fail("is for a layer of one operator with a forward and a backward: several operators overlap by their streams");
+  }
+  for (const auto& time : {op.forward, op.input_gradient, op.weight_gradient}) {
+    const bool has_types = time && (time->durations.size() > 1 || !time->durations.front().device_type.empty());
+    if (has_types) pair.fail("is for a layer whose times are the same on every type of device");
   }
   const detail::PairRange range = detail::pair_range(layer);
   detail::hide_forward(layer, Duration(pair.integer(range.shortest.value(), range.longest.value())));
@@ -124,6 +128,16 @@ Component read_component(const JsonValue& value, io::NameIndex& components, std:
   return component;
 }
 
+MicrobatchScale read_scale(const JsonValue& value) {
+  constexpr double kMost = 1000;
+  MicrobatchScale scale;
+  const auto factor_into = [&](double& target) {
+    return [&target](const JsonValue& factor) { target = factor.number(0, kMost); };
+  };
+  read_object(value, optional("duration", factor_into(scale.duration)), optional("bytes", factor_into(scale.bytes)));
+  return scale;
+}
+
 }  // namespace
 
 PipelineSpec parse_pipeline_spec(std::string_view json, const std::string& source) {
@@ -146,9 +160,14 @@ PipelineSpec parse_pipeline_spec(std::string_view json, const std::string& sourc
     });
     if (spec.components.empty()) list.fail("no components, expected at least 1");
   };
+  const auto read_scales = [&](const JsonValue& list) {
+    list.each([&](const JsonValue& item) { spec.microbatch_scales.push_back(read_scale(item)); });
+    if (spec.microbatch_scales.empty()) list.fail("no microbatch, expected one for each");
+  };
   read_object(root, required("format", skip), required("version", skip), optional("name", io::text_into(spec.name)),
               optional("source", read_source),
               optional("training", [&](const JsonValue& value) { spec.training = io::read_training(value); }),
+              optional("microbatch_scales", read_scales),
               optional("layers", read_layer_list), optional("components", read_components));
   if (spec.layers.empty()) root.fail("key \"layers\" or \"components\" is missing");
   return spec;

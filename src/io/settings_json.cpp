@@ -43,6 +43,16 @@ void write_training(JsonWriter& json, const Training& training) {
   json.close_object();
 }
 
+std::vector<MeasuredDuration> read_durations(const JsonValue& value) {
+  if (!value.is_object()) return {{"", Duration(value.integer())}};
+  std::vector<MeasuredDuration> durations;
+  value.each_member([&](std::string_view type, const JsonValue& duration) {
+    durations.push_back({std::string(type), Duration(duration.integer())});
+  });
+  if (durations.empty()) value.fail("no device type, expected at least one");
+  return durations;
+}
+
 Contention read_contention(const JsonValue& value) {
   const std::optional<Contention> contention = contention_from_string(value.text());
   if (!contention) value.reject("\"none\", \"endpoint\" or \"link\"");

@@ -1,9 +1,10 @@
-/// The training block and the contention model, which plans share with graphs and clusters.
+/// What several kinds of files say in the same way: the training block, contention model, durations by type of device.
 #pragma once
 
 #include "io/json_reader.h"
 #include "io/json_writer.h"
 #include "opweave/cluster.h"
+#include "opweave/graph.h"
 #include "opweave/training.h"
 
 namespace opweave::io {
@@ -13,6 +14,9 @@ namespace opweave::io {
 
 /// Writes `"training": {...}` unless everything has its default.
 void write_training(JsonWriter& json, const Training& training);
+
+/// A duration for every type of device, or an object of them by type.
+[[nodiscard]] std::vector<MeasuredDuration> read_durations(const JsonValue& value);
 
 /// \throws InputError unless the value names a contention model.
 [[nodiscard]] Contention read_contention(const JsonValue& value);

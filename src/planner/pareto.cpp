@@ -25,7 +25,7 @@ struct Candidate {
 class ParetoSearch {
  public:
   ParetoSearch(const Problem& problem, const Budget& budget, const PlannerOptions& options)
-      : problem_(problem), budget_(budget), options_(options) {
+      : problem_(with_equal_memory(problem)), budget_(budget), options_(options) {
     options_.objectives = {Objective::kMakespan};
     options_.deadline = std::nullopt;
   }
@@ -125,13 +125,24 @@ class ParetoSearch {
     point.method = best->method;
   }
 
-  const Problem& problem_;
+  const Problem problem_;
   const Budget& budget_;
   PlannerOptions options_;
   std::vector<Candidate> candidates_;
 };
 
 }  // namespace
+
+Problem with_equal_memory(const Problem& problem) {
+  ClusterParts parts = problem.cluster().parts();
+  std::optional<Bytes> most = Bytes();
+  for (std::size_t d = 0; d < parts.devices.size(); ++d) {
+    const std::optional<Bytes> capacity = problem.capacity(DeviceId(d));
+    most = most && capacity ? std::optional(std::max(*most, *capacity)) : std::nullopt;
+  }
+  for (Device& device : parts.devices) device.memory = most;
+  return Problem::create(problem.graph(), Cluster::create(std::move(parts)), problem.settings());
+}
 
 ParetoCurve pareto_curve(const Problem& problem, std::size_t points, const Budget& budget,
                          const PlannerOptions& options, const std::function<void(const ParetoPoint&)>& on_point) {

@@ -21,10 +21,6 @@ ComparedSchedule compared(const Problem& problem, std::string name, const PlanSt
   row.makespan = figures.makespan;
   row.bubble_ratio = figures.bubble_ratio;
   row.parameter_copies = figures.parameter_copies;
-  if (figures.makespan > Duration()) {
-    row.gap =
-        static_cast<double>((figures.makespan - bound.value).value()) / static_cast<double>(figures.makespan.value());
-  }
   const Bytes kept = activation_bytes(problem.graph());
   Bytes most_held;
   for (std::size_t d = 0; d < figures.devices.size(); ++d) {
@@ -33,6 +29,11 @@ ComparedSchedule compared(const Problem& problem, std::string name, const PlanSt
     most_held = std::max(most_held, device.peak_memory - device.persistent_memory);
     const auto capacity = problem.capacity(DeviceId(d));
     if (capacity && device.peak_memory > *capacity) row.fits_memory = false;
+  }
+  // The bound is one for plans that fit; others may be shorter.
+  if (row.fits_memory && figures.makespan > Duration()) {
+    row.gap =
+        static_cast<double>((figures.makespan - bound.value).value()) / static_cast<double>(figures.makespan.value());
   }
   if (kept > Bytes()) {
     result.peak_activations = static_cast<double>(most_held.value()) * static_cast<double>(figures.devices.size()) /

@@ -7,22 +7,24 @@ namespace {
 
 constexpr const char* kStream = "forward";
 
-Duration backward(const LayerOperator& op) {
-  return op.input_gradient.value_or(Duration()) + op.weight_gradient.value_or(Duration());
+Duration everywhere(const std::optional<LayerTime>& time) {
+  return time ? time->durations.front().duration : Duration();
 }
+
+Duration backward(const LayerOperator& op) { return everywhere(op.input_gradient) + everywhere(op.weight_gradient); }
 
 }  // namespace
 
 PairRange pair_range(const Layer& layer) {
   const LayerOperator& op = layer.operators.front();
-  return {std::max(*op.forward, backward(op)), *op.forward + backward(op)};
+  return {std::max(everywhere(op.forward), backward(op)), everywhere(op.forward) + backward(op)};
 }
 
 void hide_forward(Layer& layer, Duration pair) {
   const LayerOperator whole = layer.operators.front();
   const Duration hidden = pair_range(layer).longest - pair;
   LayerOperator first{whole.name + ".hidden", whole.kind, {kStream}, hidden, {}, {}};
-  LayerOperator second{whole.name + ".exposed", whole.kind, whole.streams, *whole.forward - hidden, {}, {}};
+  LayerOperator second{whole.name + ".exposed", whole.kind, whole.streams, everywhere(whole.forward) - hidden, {}, {}};
   second.streams.emplace_back(kStream);
   LayerOperator rest = whole;
   rest.forward.reset();

@@ -6,7 +6,7 @@
 namespace opweave::detail {
 
 /// Shortest and longest time that a pair of the layer's forward and whole backward may have: that of the longer one, and
-/// of one after the other. \pre one operator, with a forward and a backward.
+/// of one after the other. \pre one operator, with a forward and a backward, each of one time for all types of device.
 struct PairRange {
   Duration shortest;
   Duration longest;

@@ -5,6 +5,7 @@
 #include "opweave/error.h"
 #include "opweave/pipeline.h"
 #include "training/layer_graph.h"
+#include "training/unequal_microbatches.h"
 
 namespace opweave {
 
@@ -113,14 +114,14 @@ class Builder {
     return TensorId(tensors_.size() - 1);
   }
 
-  std::size_t add_operator(std::size_t layer_index, const LayerOperator& op, Phase phase, Duration duration) {
+  std::size_t add_operator(std::size_t layer_index, const LayerOperator& op, Phase phase, const LayerTime& time) {
     const Layer& layer = spec_.layers[layer_index];
     Operator result;
     result.name = layer.name + "." + op.name + "." + std::string(to_string(phase));
     result.kind = op.kind;
     result.phase = phase;
     result.streams = op.streams;
-    result.durations = {{"", duration}};
+    result.durations = time.durations;
     result.parameters = {ParameterId(layer_index)};
     result.stage = StageId(stages_[layer_index]);
     result.layer = layer.name;
@@ -208,7 +209,7 @@ class Builder {
     if (layers_.out_of(layer_index).empty()) gradients_in_[layer_index] = {hand_over(op, ".out", Bytes(0))};
   }
 
-  static bool any_has(const Layer& layer, std::optional<Duration> LayerOperator::*time) {
+  static bool any_has(const Layer& layer, std::optional<LayerTime> LayerOperator::*time) {
     return std::ranges::any_of(layer.operators, [time](const LayerOperator& op) { return (op.*time).has_value(); });
   }
 
@@ -313,6 +314,9 @@ class Builder {
 
 }  // namespace
 
-ComputationGraph build_pipeline(const PipelineSpec& spec) { return Builder(spec).build(); }
+ComputationGraph build_pipeline(const PipelineSpec& spec) {
+  ComputationGraph one = Builder(spec).build();
+  return spec.microbatch_scales.empty() ? one : detail::unequal_microbatches(one, spec);
+}
 
 }  // namespace opweave

@@ -1,8 +1,11 @@
 // How much memory a pipeline needs, in the unit that pipeline schedules are compared in.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <set>
 
+#include "opweave/error.h"
 #include "opweave/pipeline.h"
 
 namespace opweave {
@@ -51,8 +54,14 @@ Bytes memory_for_activations(const Problem& problem, double activations) {
   for (const auto& [replica, parameter] : homeless) shared += problem.persistent_bytes(parameter);
   const auto count = static_cast<std::int64_t>(devices);
   most += Bytes((shared.value() + count - 1) / count);
-  const double kept = activations * static_cast<double>(activation_bytes(problem.graph()).value());
-  return most + Bytes(static_cast<std::int64_t>(std::floor(kept / static_cast<double>(devices))));
+  const auto of_all = static_cast<double>(activation_bytes(problem.graph()).value());
+  const double kept = std::floor(activations * of_all / static_cast<double>(devices));
+  if (!(kept <= static_cast<double>(kMaxInputValue - most.value()))) {
+    throw InputError(fmt::format("{} activations of {:.0f} bytes and {} bytes of parameters are no capacity of a device, "
+                                 "expected at most {} bytes",
+                                 activations, of_all / static_cast<double>(devices), most.value(), kMaxInputValue));
+  }
+  return most + Bytes(static_cast<std::int64_t>(kept));
 }
 
 }  // namespace opweave

@@ -1,4 +1,6 @@
 // How stages lie on devices, and the layers of a specification as they are cut.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -6,6 +8,34 @@
 #include "opweave/error.h"
 
 namespace opweave {
+namespace {
+
+constexpr double kMostWork = 1e18;  // ns, as of a whole Problem
+
+LayerTimes times_on(const std::string& type, const Layer& layer) {
+  LayerTimes sum;
+  for (const LayerOperator& op : layer.operators) {
+    const auto here = [&](const std::optional<LayerTime>& time) {
+      if (!time) return Duration();
+      if (const std::optional<Duration> known = time->on(type)) return *known;
+      throw InputError(fmt::format("operator \"{}\" of layer \"{}\" has no time for devices {}", op.name, layer.name,
+                                   type.empty() ? "without a type" : fmt::format("of type \"{}\"", type)));
+    };
+    sum += {here(op.forward), here(op.input_gradient), here(op.weight_gradient)};
+  }
+  return sum;
+}
+
+}  // namespace
+
+std::optional<Duration> LayerTime::on(std::string_view type) const {
+  std::optional<Duration> everywhere;
+  for (const MeasuredDuration& measured : durations) {
+    if (measured.device_type == type) return measured.duration;
+    if (measured.device_type.empty()) everywhere = measured.duration;
+  }
+  return everywhere;
+}
 
 std::uint32_t StageRounds::device_of(std::uint32_t stage, bool opposite) const {
   const std::uint32_t place = stage % devices;
@@ -40,17 +70,22 @@ StageRounds rounds_of(PipelineShape shape, std::uint32_t stages, std::uint32_t d
   return rounds;
 }
 
-LayerRow layer_row(const PipelineSpec& spec, const std::function<Duration(Bytes)>& hop) {
+LayerRow layer_row(const PipelineSpec& spec, const std::vector<std::string>& types,
+                   const std::function<Duration(Bytes)>& hop) {
   LayerRow row;
-  row.times.emplace_back();
-  for (const Layer& layer : spec.layers) {
-    LayerTimes& times = row.times.front().emplace_back();
-    for (const LayerOperator& op : layer.operators) {
-      times += {op.forward.value_or(Duration()), op.input_gradient.value_or(Duration()),
-                op.weight_gradient.value_or(Duration())};
+  for (const std::string& type : types) {
+    std::vector<LayerTimes>& times = row.times.emplace_back();
+    double total = 0;
+    for (const Layer& layer : spec.layers) {
+      times.push_back(times_on(type, layer));
+      total += static_cast<double>(times.back().total().value()) * spec.training.microbatches;
     }
-    row.hops.push_back(hop(layer.output));
+    if (total > kMostWork) {
+      throw InputError(fmt::format("the layers take {:.3g} ns for {} microbatches, expected at most {:.0g}", total,
+                                   spec.training.microbatches, kMostWork));
+    }
   }
+  for (const Layer& layer : spec.layers) row.hops.push_back(hop(layer.output));
   return row;
 }
 

@@ -267,3 +267,68 @@ def test_one_device_more_is_never_no_plan(tmp_path):
     options = ["--devices", 1, "--replan", "--work-limit", 1, "--samples", 0, "--json"]
     result = json.loads(succeeds("what-if", *files, tmp_path / "plan.json", *options))
     assert [change["replanned_ns"] for change in result["changes"]] == [10]
+
+
+def layers_by_type():
+    """8 layers that take twice as long on a device of type slow."""
+    time = {"fast": 100, "slow": 200}
+    operators = [{"name": "op", "forward_ns": time, "input_gradient_ns": time, "weight_gradient_ns": time}]
+    return {"format": "opweave.pipeline", "version": 1, "name": "types", "training": {"microbatches": 4},
+            "layers": [{"name": "layer", "repeat": 8, "operators": operators}]}
+
+
+def write_typed_cluster(path, types):
+    devices = [{"name": f"device{i}", "type": name} for i, name in enumerate(types)]
+    path.write_text(json.dumps({"format": "opweave.cluster", "version": 1, "devices": devices, "default_link": {},
+                                "device_types": [{"name": "fast"}, {"name": "slow"}]}))
+
+
+def test_pipeline_is_cut_for_the_devices_of_a_cluster_file(tmp_path):
+    spec, cluster, graph = tmp_path / "spec.json", tmp_path / "mine.json", tmp_path / "graph.json"
+    spec.write_text(json.dumps(layers_by_type()))
+    write_typed_cluster(cluster, ["fast", "slow", "fast"])
+    before = cluster.read_bytes()
+    succeeds("convert", "pipeline", spec, "--on", cluster, "-o", graph)
+    assert cluster.read_bytes() == before
+    # 8 layers in 3 stages: (3, 2, 3) takes 900, 1200, 900 per microbatch; with (4, 1, 3) and (3, 1, 4) it is 1200 as
+    # well, anything else is longer.
+    forwards = [op for op in json.loads(graph.read_text())["operators"] if op["phase"] == "F"]
+    sizes = [sum(op["stage"] == stage for op in forwards) for stage in range(3)]
+    assert max(size * time for size, time in zip(sizes, [300, 600, 300])) == 1200
+    assert {op["devices"][0] for op in forwards if op["stage"] == 1} == {"device1"}
+    assert json.loads(graph.read_text())["operators"][0]["duration_ns"] == {"fast": 100, "slow": 200}
+    # Every option that says how the devices are is refused beside --on.
+    for option in (["--devices", 2], ["--memory", "1GiB"], ["--activations", 2], ["--latency-ns", 1],
+                   ["--bandwidth-bytes-per-s", 1], ["--cluster", tmp_path / "other.json"]):
+        assert option[0] in fails(2, "convert", "pipeline", spec, "--on", cluster, *option, "-o", graph)
+    assert "has no time for devices without a type" in fails(
+        2, "convert", "pipeline", spec, "--devices", 2, "--cluster", tmp_path / "c.json", "-o", graph)
+
+
+def test_cluster_of_somebody_else_is_not_overwritten(tmp_path):
+    spec, mine, graph = tmp_path / "spec.json", tmp_path / "mine.json", tmp_path / "graph.json"
+    spec.write_text(json.dumps(LAYERS))
+    write_typed_cluster(mine, ["fast", "slow"])
+    before = mine.read_bytes()
+    line = fails(2, "convert", "pipeline", spec, "--devices", 2, "-o", graph, "--cluster", mine)
+    assert "mine.json has a cluster that this command did not write" in line
+    assert mine.read_bytes() == before
+    assert not graph.exists()
+    # Its own files it replaces, as often as one likes.
+    own = tmp_path / "own.json"
+    for options in (["--devices", 2], ["--devices", 4, "--memory", "1GiB", "--latency-ns", 5], ["--devices", 2]):
+        succeeds("convert", "pipeline", spec, *options, "-o", graph, "--cluster", own)
+    assert len(json.loads(own.read_text())["devices"]) == 2
+
+
+def test_microbatches_of_unequal_length_are_planned(tmp_path):
+    layers = {"format": "opweave.pipeline", "version": 1, "training": {"microbatches": 2},
+              "microbatch_scales": [{"duration": 3}, {}],
+              "layers": [{"name": name, "operators": [{"name": "op", "forward_ns": 10}]} for name in "ab"]}
+    case = pipeline(tmp_path, layers, "--shape", "linear", "--devices", 2)
+    succeeds("plan", *case.inputs, "-o", case.plan)
+    # Johnson's rule on two machines, jobs (30, 30) and (10, 10): the short one first, 10 + 30 + 30.
+    plan = json.loads(case.plan.read_text())
+    assert (plan["status"], plan["makespan_ns"]) == ("optimal", 70)
+    assert {task["operator"] for task in plan["tasks"]} == {"a.op.F#0", "a.op.F#1", "b.op.F#0", "b.op.F#1"}
+    succeeds("check", *case.inputs, case.plan)

@@ -3,7 +3,7 @@ import resource
 import time
 
 import pytest
-from conftest import JOB_SHOP, LAYERS, OPWEAVE, fails, opweave, pipeline, succeeds
+from conftest import JOB_SHOP, Case, LAYERS, OPWEAVE, fails, opweave, pipeline, succeeds
 
 
 def test_missing_file_is_named(small):
@@ -130,3 +130,54 @@ def test_memory_exhaustion_is_told_in_one_line(large):
                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
     assert done.returncode == 4, done.stderr
     assert done.stderr == "error: out of memory\n"
+
+
+def write_problem(case, operators, parameters=(), device=None, types=(), **training):
+    case.graph.write_text(json.dumps({"format": "opweave.graph", "version": 1, "training": training,
+                                      "parameters": list(parameters), "operators": operators}))
+    case.cluster.write_text(json.dumps({"format": "opweave.cluster", "version": 1, "device_types": list(types),
+                                        "devices": [device or {"name": "d"}]}))
+
+
+def test_parameters_that_overflow_are_refused_with_the_numbers(tmp_path):
+    case = Case(tmp_path)
+    write_problem(case, [{"name": "a", "duration_ns": 1, "parameters": ["w"]}],
+                  [{"name": "w", "bytes": 9007199254740991}], gradient_bytes_per_weight_byte=1000,
+                  optimizer_bytes_per_weight_byte=1000)
+    for command in ("plan", "bounds", "pareto", "compare"):
+        line = fails(2, command, *case.inputs, *(["-o", case.plan] if command == "plan" else []))
+        assert 'parameter "w" of 9007199254740991 bytes needs 1.8e+19 bytes' in line, line
+        assert "expected at most 1e+18" in line
+
+
+@pytest.mark.parametrize("allowed", [{}, {"devices": ["d"]}])
+def test_flops_that_take_for_ever_are_refused_with_the_numbers(tmp_path, allowed):
+    case = Case(tmp_path)
+    write_problem(case, [{"name": "a", "flops": 1e300, **allowed}], device={"name": "d", "type": "t"},
+                  types=[{"name": "t", "peak_flops_per_s": {"bf16": 1e12}}])
+    line = fails(2, "plan", *case.inputs, "-o", case.plan)
+    # 1e300 / 1e12 s.
+    assert 'operator "a" (1e+300 flops, 0 bytes accessed) would take 1e+297 ns on device type "t"' in line
+    # Without a rate there is nothing to multiply: the other message.
+    write_problem(case, [{"name": "a", "flops": 1e300}], device={"name": "d", "type": "t"}, types=[{"name": "t"}])
+    assert "can run on no device" in fails(2, "plan", *case.inputs, "-o", case.plan)
+
+
+def test_activations_beyond_all_memory_are_refused_with_the_numbers(tmp_path):
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps(LAYERS))
+    line = fails(2, "convert", "pipeline", spec, "--devices", 2, "--activations", "1e300", "-o", tmp_path / "g.json",
+                 "--cluster", tmp_path / "c.json")
+    # 8 layers of 100 bytes on 2 devices are 400 each, and 4 x 1000 bytes of weights count twice.
+    assert "1e+300 activations of 400 bytes and 8000 bytes of parameters" in line
+
+
+def test_schedule_that_does_not_fit_has_no_gap(tmp_path):
+    """One activation per device makes microbatches wait, so GPipe, which keeps all, is shorter than the bound."""
+    case = pipeline(tmp_path, LAYERS, "--shape", "linear", "--devices", 2, "--activations", 1)
+    comparison = json.loads(succeeds("compare", *case.inputs, "--json"))["comparisons"][0]
+    below = [row for row in comparison["schedules"] if row["makespan_ns"] < comparison["lower_bound_ns"]]
+    assert below
+    for row in comparison["schedules"]:
+        assert (row["gap"] is None) == (not row["fits_memory"])
+        assert row["fits_memory"] or row not in below or row["gap"] is None

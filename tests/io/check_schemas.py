@@ -58,6 +58,7 @@ BEYOND_SCHEMAS = {
         "component_twice",
         "layer_twice",
         "operator_twice",
+        "overlapped_pair_by_type",
         "pair_longer_than_its_parts",
         "pair_of_two_operators",
         "pair_shorter_than_its_backward",

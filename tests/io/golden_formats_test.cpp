@@ -49,7 +49,7 @@ TEST(GoldenFormats, documented_examples_are_the_golden_files) {
   }
   EXPECT_EQ(shown, (std::set<std::string>{"measured.durations.json", "three_layers.pipeline.json",
                                           "two_encoders.pipeline.json", "two_gpus.cluster.json", "two_stage.graph.json",
-                                          "two_stage.plan.json"}));
+                                          "two_stage.plan.json", "unequal.pipeline.json"}));
 }
 
 /// The schedule of the example, recomputed: its statistics, hashes and order follow from it.
@@ -93,6 +93,20 @@ TEST(GoldenFormats, reader_returns_what_the_example_says) {
   EXPECT_FALSE(example.cluster.devices()[2].memory.has_value());
 }
 
+TEST(GoldenFormats, pipeline_reader_knows_types_of_devices_and_scales_of_microbatches) {
+  const PipelineSpec spec = parse_pipeline_spec(content_of(formats() / "unequal.pipeline.json"), "spec");
+  ASSERT_EQ(spec.microbatch_scales.size(), 3U);
+  EXPECT_EQ(spec.microbatch_scales[0].duration, 1.5);
+  EXPECT_EQ(spec.microbatch_scales[0].bytes, 1.25);
+  EXPECT_EQ(spec.microbatch_scales[1].duration, 1);
+  EXPECT_EQ(spec.microbatch_scales[2].bytes, 1);
+  const LayerOperator& op = spec.layers[2].operators[0];
+  EXPECT_EQ(op.forward->on("fast"), Duration(100));
+  EXPECT_EQ(op.forward->on("old"), Duration(250));
+  EXPECT_EQ(op.forward->on(""), Duration(250));
+  EXPECT_EQ(op.weight_gradient->on("fast"), Duration(30));
+}
+
 TEST(GoldenFormats, pipeline_reader_returns_what_the_example_says) {
   const PipelineSpec spec = parse_pipeline_spec(content_of(formats() / "three_layers.pipeline.json"), "spec");
   EXPECT_EQ(spec.name, "three_layers");
@@ -108,9 +122,9 @@ TEST(GoldenFormats, pipeline_reader_returns_what_the_example_says) {
   EXPECT_EQ(block.weight_gradient_input, Bytes(50));
   EXPECT_EQ(block.output, Bytes(300));
   ASSERT_EQ(block.operators.size(), 2U);
-  EXPECT_EQ(block.operators[0].forward, Duration(100));
-  EXPECT_EQ(block.operators[0].input_gradient, Duration(150));
-  EXPECT_EQ(block.operators[0].weight_gradient, Duration(40));
+  EXPECT_EQ(block.operators[0].forward->on(""), Duration(100));
+  EXPECT_EQ(block.operators[0].input_gradient->on(""), Duration(150));
+  EXPECT_EQ(block.operators[0].weight_gradient->on(""), Duration(40));
   EXPECT_EQ(block.operators[1].streams, std::vector<std::string>{"comm"});
   EXPECT_FALSE(block.operators[1].weight_gradient.has_value());
 }

@@ -178,6 +178,7 @@ std::vector<Seed> seeds() {
           {TextKind::kFjs, fjs, example},
           {TextKind::kMsr, msr, example},
           {TextKind::kPipeline, file("three_layers.pipeline.json"), example},
+          {TextKind::kPipeline, file("unequal.pipeline.json"), example},
           {TextKind::kDurations, file("measured.durations.json"), example}};
 }
 

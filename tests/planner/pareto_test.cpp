@@ -52,6 +52,34 @@ TEST(Pareto, of_a_problem_where_memory_changes_nothing_has_one_point) {
   EXPECT_EQ(*points.front().makespan, Duration(45));
 }
 
+TEST(Pareto, limit_replaces_the_capacity_of_every_device) {
+  // Two operators at once, each with 40 bytes of its own; devices of 10 and 100 bytes. With 40 bytes on each device, as
+  // the limit says, they run side by side in 5 ns; on the devices as they are, one after the other on the second.
+  std::vector<Operator> operators(2);
+  std::vector<Parameter> parameters;
+  for (std::size_t i = 0; i < 2; ++i) {
+    operators[i].name = "o" + std::to_string(i);
+    operators[i].durations = {{"", Duration(5)}};
+    operators[i].parameters = {ParameterId(i)};
+    parameters.push_back({"p" + std::to_string(i), Bytes(40)});
+  }
+  ClusterParts parts;
+  parts.devices = {{"small", "", Bytes(10), {"compute"}}, {"large", "", Bytes(100), {"compute"}}};
+  const ComputationGraph graph = ComputationGraph::create("two", operators, {}, parameters);
+  const Problem problem = Problem::create(graph, Cluster::create(parts));
+  const auto points = pareto_curve(problem, 3, Budget(std::nullopt, 300), {});
+  ASSERT_FALSE(points.empty());
+  EXPECT_EQ(points.front().memory_limit, Bytes(40));
+  EXPECT_EQ(points.front().makespan, Duration(5));
+  EXPECT_EQ(points.front().bound, Duration(5));
+  // The same question asked with the setting.
+  ProblemSettings settings = problem.settings();
+  settings.memory_limit = Bytes(40);
+  const PlanResult plan = opweave::plan(Problem::create(graph, Cluster::create(parts), settings), Budget(std::nullopt, 300));
+  ASSERT_TRUE(plan.plan.has_value());
+  EXPECT_EQ(plan.plan->statistics.makespan, Duration(5));
+}
+
 TEST(Pareto, needs_two_points) { EXPECT_THROW((void)pareto_curve(pipeline(), 1, Budget(), {}), InputError); }
 
 }  // namespace

@@ -220,6 +220,28 @@ def test_an_exception_in_the_callback_ends_the_search(large):
     assert time.monotonic() - start < 10
 
 
+def test_pipeline_is_built_on_a_cluster():
+    """8 equal layers on a device of speed 1 and one of speed 1/3: 6 and 2, 6 times 3 phases on both."""
+    time_ns = {"fast": 10, "slow": 30}
+    pipeline = opweave.Pipeline(microbatches=2)
+    operator = {"name": "x", "forward_ns": time_ns, "input_gradient_ns": time_ns, "weight_gradient_ns": time_ns}
+    pipeline.add_layer("layer", [operator], repeat=8)
+    cluster = opweave.Cluster.from_dict(
+        {
+            "device_types": [{"name": "fast"}, {"name": "slow"}],
+            "devices": [{"name": "a", "type": "fast"}, {"name": "b", "type": "slow"}],
+            "default_link": {},
+        }
+    )
+    graph, same = pipeline.build(on=cluster)
+    assert same is cluster
+    stages = [op["stage"] for op in graph.to_dict()["operators"] if op["phase"] == "F"]
+    assert stages == [0] * 6 + [1] * 2
+    for wrong in ({}, {"devices": 2, "on": cluster}, {"on": cluster, "memory": "1GiB"}, {"on": cluster, "latency_ns": 5}):
+        with pytest.raises(opweave.InputError):
+            pipeline.build(**wrong)
+
+
 def test_interrupt_returns_the_best_plan():
     program = """
         import pathlib, sys

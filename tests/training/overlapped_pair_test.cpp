@@ -73,14 +73,14 @@ TEST(OverlappedPair, forwards_hide_behind_backwards_alone) {
   };
   const Layer layer = read("22").layers.front();
   ASSERT_EQ(layer.operators.size(), 3U);
-  EXPECT_EQ(layer.operators[0].forward, Duration(8));
+  EXPECT_EQ(layer.operators[0].forward->on(""), Duration(8));
   EXPECT_EQ(layer.operators[0].streams, std::vector<std::string>({"forward"}));
-  EXPECT_EQ(layer.operators[1].forward, Duration(2));
+  EXPECT_EQ(layer.operators[1].forward->on(""), Duration(2));
   EXPECT_EQ(layer.operators[1].streams, std::vector<std::string>({"compute", "forward"}));
   EXPECT_EQ(layer.operators[2].forward, std::nullopt);
-  EXPECT_EQ(layer.operators[2].input_gradient, Duration(12));
-  EXPECT_EQ(read("30").layers.front().operators[0].forward, Duration(0)) << "nothing is saved";
-  EXPECT_EQ(read("20").layers.front().operators[0].forward, Duration(10)) << "F is hidden as a whole";
+  EXPECT_EQ(layer.operators[2].input_gradient->on(""), Duration(12));
+  EXPECT_EQ(read("30").layers.front().operators[0].forward->on(""), Duration(0)) << "nothing is saved";
+  EXPECT_EQ(read("20").layers.front().operators[0].forward->on(""), Duration(10)) << "F is hidden as a whole";
 }
 
 }  // namespace

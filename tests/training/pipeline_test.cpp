@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "opweave/error.h"
+#include "opweave/experts.h"
 #include "opweave/plan.h"
 #include "opweave/problem.h"
 #include "training/pipeline_questions.h"
@@ -285,6 +287,158 @@ TEST(PipelineBuilder, defects_of_a_specification_are_named) {
   EXPECT_THAT(error_of(spec), HasSubstr("layer0"));
   spec.layers.clear();
   EXPECT_THAT(error_of(spec), HasSubstr("no layers"));
+}
+
+/// Layers of `fast` ns on devices of type "fast" and twice that on all others.
+PipelineSpec layers_by_speed(std::uint32_t layers, std::int64_t fast, PipelineShape shape, const Cluster& cluster) {
+  PipelineSpec spec = pipeline(layers, layers, shape, 0);
+  for (Layer& layer : spec.layers) {
+    layer.operators = {{"op", "", {"compute"}, LayerTime({{"fast", Duration(fast)}, {"", Duration(2 * fast)}}), {}, {}}};
+  }
+  for (const Device& device : cluster.devices()) spec.devices.push_back(device.name);
+  return spec;
+}
+
+/// Devices "d0", "d1", ... of these types.
+Cluster typed_cluster(const std::vector<std::string>& types) {
+  ClusterParts parts;
+  parts.types = {{"fast", {}, {}}, {"slow", {}, {}}};
+  for (const std::string& type : types) {
+    parts.devices.push_back({"d" + std::to_string(parts.devices.size()), type, {}, {"compute"}});
+  }
+  return Cluster::create(std::move(parts));
+}
+
+/// By layer, the stages that cut_pipeline chooses.
+std::vector<std::uint32_t> cut_for(const Cluster& cluster, PipelineSpec spec) {
+  (void)cut_pipeline(spec, {}, cluster);
+  return spec.stage_of_layer;
+}
+
+TEST(CutOnUnequalDevices, devices_of_half_the_speed_get_half_the_layers) {
+  // 6 layers of 1: fast devices take 1 per layer and slow ones 2. (2, 2, 1, 1) takes 2 on every device.
+  const Cluster cluster = typed_cluster({"fast", "fast", "slow", "slow"});
+  const PipelineSpec spec = layers_by_speed(6, 1, PipelineShape::kLinear, cluster);
+  EXPECT_THAT(cut_for(cluster, spec), ElementsAre(0, 0, 1, 1, 2, 3));
+  // The same devices the other way round.
+  const Cluster reversed = typed_cluster({"slow", "slow", "fast", "fast"});
+  EXPECT_THAT(cut_for(reversed, spec), ElementsAre(0, 1, 2, 2, 3, 3));
+}
+
+TEST(CutOnUnequalDevices, longest_stage_is_the_shortest_of_all_cuts) {
+  // Against every cut of 7 layers of different times into 3 stages on three orders of two types.
+  for (const auto& types : std::vector<std::vector<std::string>>{
+           {"slow", "fast", "fast"}, {"fast", "slow", "fast"}, {"fast", "fast", "slow"}, {"slow", "fast", "slow"}}) {
+    const Cluster cluster = typed_cluster(types);
+    for (std::int64_t seed = 1; seed <= 3; ++seed) {
+      PipelineSpec spec = layers_by_speed(7, 1, PipelineShape::kLinear, cluster);
+      std::int64_t state = seed;
+      for (Layer& layer : spec.layers) {
+        state = state * 37 % 101;
+        layer.operators[0].forward = LayerTime({{"fast", Duration(state % 9)}, {"slow", Duration(state % 9 * 2 + 1)}});
+      }
+      const auto longest = [&](const std::vector<std::uint32_t>& stage_of_layer) {
+        std::vector<std::int64_t> time(3, 0);
+        for (std::size_t layer = 0; layer < 7; ++layer) {
+          time[stage_of_layer[layer]] +=
+              spec.layers[layer].operators[0].forward->on(types[stage_of_layer[layer]])->value();
+        }
+        return *std::max_element(time.begin(), time.end());
+      };
+      std::int64_t best = std::numeric_limits<std::int64_t>::max();
+      for (std::size_t second = 1; second < 6; ++second) {
+        for (std::size_t third = second + 1; third < 7; ++third) {
+          std::vector<std::uint32_t> cut(7, 0);
+          for (std::size_t layer = second; layer < 7; ++layer) cut[layer] = layer < third ? 1 : 2;
+          best = std::min(best, longest(cut));
+        }
+      }
+      const std::vector<std::uint32_t> cut = cut_for(cluster, spec);
+      EXPECT_EQ(std::set<std::uint32_t>(cut.begin(), cut.end()).size(), 3U);
+      EXPECT_EQ(longest(cut), best) << "seed " << seed;
+    }
+  }
+}
+
+TEST(CutOnUnequalDevices, layer_without_a_time_on_a_device_is_named) {
+  const Cluster cluster = typed_cluster({"fast", "slow"});
+  PipelineSpec spec = layers_by_speed(2, 1, PipelineShape::kLinear, cluster);
+  spec.layers[1].operators[0].forward = LayerTime({{"fast", Duration(1)}});
+  try {
+    (void)cut_for(cluster, spec);
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_STREQ(error.what(), "operator \"op\" of layer \"layer1\" has no time for devices of type \"slow\"");
+  }
+}
+
+TEST(CutOnUnequalDevices, times_that_overflow_are_refused) {
+  // 56 layers of 9.007e15 ns, twice: 1.009e18.
+  const Cluster cluster = typed_cluster({"fast", "fast"});
+  const PipelineSpec spec = layers_by_speed(56, kMaxInputValue, PipelineShape::kLinear, cluster);
+  try {
+    (void)cut_for(cluster, spec);
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_STREQ(error.what(), "the layers take 1.01e+18 ns for 2 microbatches, expected at most 1e+18");
+  }
+}
+
+TEST(UnequalMicrobatches, each_has_operators_and_tensors_of_its_own_size) {
+  PipelineSpec spec = pipeline(2, 2, PipelineShape::kLinear, 2, 2);
+  spec.microbatch_scales = {{1.5, 2}, {1, 1}};
+  const ComputationGraph graph = build_pipeline(spec);
+  // Per microbatch and layer F, I and W of attention, F and I of dispatch.
+  EXPECT_EQ(graph.operators().size(), 2U * 2 * 5);
+  EXPECT_EQ(graph.training().microbatches, 1U);
+  EXPECT_EQ(graph.parameters().size(), 2U);
+  // ceil(10 x 1.5), ceil(5 x 1.5), and as the layer says.
+  EXPECT_EQ(find(graph, "layer0.attention.F#0").durations[0].duration, Duration(15));
+  EXPECT_EQ(find(graph, "layer0.attention.W#0").durations[0].duration, Duration(8));
+  EXPECT_EQ(find(graph, "layer0.attention.W#1").durations[0].duration, Duration(5));
+  EXPECT_THAT(handed_over(graph, "layer0.dispatch.F#0", "layer1.attention.F#0"), ElementsAre(22));
+  EXPECT_THAT(handed_over(graph, "layer0.dispatch.F#1", "layer1.attention.F#1"), ElementsAre(11));
+  EXPECT_THAT(handed_over(graph, "layer0.dispatch.F#0", "layer1.attention.F#1"), IsEmpty());
+  EXPECT_EQ(find(graph, "layer1.attention.F#0").parameters, find(graph, "layer1.attention.F#1").parameters);
+  EXPECT_EQ(find(graph, "layer0.attention.F#0").stage, std::nullopt);
+}
+
+TEST(UnequalMicrobatches, scales_of_one_change_nothing_but_names) {
+  // Same tasks, same groups, same devices: the same optimum.
+  for (const PipelineShape shape : {PipelineShape::kLinear, PipelineShape::kTwoWay}) {
+    PipelineSpec spec = pipeline(2, 2, shape, 2, 2);
+    const Cluster cluster = uniform_cluster(2, {"compute", "comm"}, Bytes(9000), Duration(1));
+    const Problem equal = Problem::create(build_pipeline(spec), cluster);
+    spec.microbatch_scales = {{1, 1}, {1, 1}};
+    const Problem unrolled = Problem::create(build_pipeline(spec), cluster);
+    ASSERT_EQ(unrolled.task_count(), equal.task_count());
+    EXPECT_EQ(unrolled.group_count(), equal.group_count());
+    for (std::size_t t = 0; t < unrolled.task_count(); ++t) {
+      const TaskId task(t);
+      const auto op = std::ranges::find(equal.graph().operators(),
+                                        unrolled.op(task).name.substr(0, unrolled.op(task).name.find('#')), &Operator::name);
+      ASSERT_NE(op, equal.graph().operators().end());
+      const std::uint32_t microbatch = unrolled.op(task).name.back() - '0';
+      const TaskId same = equal.task_of(OperatorId(op - equal.graph().operators().begin()), microbatch);
+      EXPECT_EQ(unrolled.mode(task, 0).devices.front(), equal.mode(same, 0).devices.front());
+      EXPECT_EQ(unrolled.mode(task, 0).duration, equal.mode(same, 0).duration);
+    }
+  }
+}
+
+TEST(UnequalMicrobatches, scales_that_do_not_fit_are_errors_with_both_numbers) {
+  PipelineSpec spec = pipeline(2, 2, PipelineShape::kLinear, 2, 3);
+  spec.microbatch_scales = {{1, 1}, {1, 1}};
+  EXPECT_THAT(error_of(spec), HasSubstr("2 microbatch scales for 3 microbatches"));
+  spec.microbatch_scales = {{1, 1}, {1, -1}, {1, 1}};
+  EXPECT_THAT(error_of(spec), HasSubstr("microbatch scale is -1, expected a number of 0 to 1000"));
+  spec.microbatch_scales = {{1, 1}, {1000, 1}, {1, 1}};
+  spec.layers[0].operators[0].forward = Duration(kMaxInputValue);
+  EXPECT_THAT(error_of(spec), HasSubstr("\"layer0.attention.F\" is 9007199254740991 x 1000, expected at most"));
+  spec = pipeline(2, 2, PipelineShape::kFree, 2, 2);
+  spec.training.replicas = 2;
+  spec.microbatch_scales = {{1, 1}, {1, 1}};
+  EXPECT_THAT(error_of(spec), HasSubstr("with 2 copies of every parameter in shape free"));
 }
 
 }  // namespace
