@@ -72,6 +72,7 @@ void tell(const StageCut& cut, const PipelineSpec& spec, const std::optional<Exp
 }
 
 ExitCode run(const Options& options) {
+  expect_files(options.output.named(), {{"SPEC", options.spec}});
   PipelineSpec spec = parse_pipeline_spec(read_file(options.spec), options.spec.string());
   CutRequest request{options.stages, options.cut, {}};
   if (options.schedule) request.schedule = naming("--for", [&] { return expert_named(*options.schedule); });
@@ -127,7 +128,9 @@ void add_convert_pipeline(CLI::App& convert, Action& action) {
       "Example:\n"
       "  opweave convert pipeline spec.json --shape two-way --devices 8 --activations 9 \\\n"
       "    -o graph.json --cluster cluster.json");
-  command->add_option("SPEC", options->spec, "pipeline specification (JSON, docs/formats.md)")->required();
+  command->add_option("SPEC", options->spec, "pipeline specification (JSON, docs/formats.md)")
+      ->required()
+      ->check(file_name());
   command->add_option("--shape", options->shape, "linear, V, loop, two-way or free [linear, or that of --for]");
   command->add_option("--devices", options->devices, "number of devices")->required()->check(whole<std::uint32_t>(1));
   CLI::Option* stages =
