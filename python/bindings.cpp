@@ -16,6 +16,7 @@
 #include "opweave/opweave.h"
 #include "report/comparison.h"
 #include "report/format.h"
+#include "report/names.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -206,7 +207,7 @@ std::string report(const ComputationGraph& graph, const Cluster& cluster, const 
 
 /// "message" or "message\nhint: advice".
 std::string text_of(const InputError& error) {
-  std::string text = error.what();
+  std::string text = readable(error.what());
   if (!error.hint().empty()) text += "\nhint: " + error.hint();
   return text;
 }
@@ -295,6 +296,11 @@ NB_MODULE(_core, m) {
       "write_file", [](const std::string& path, const std::string& content) { write_file(path, content); }, no_gil);
   m.def("parse_bytes", [](const std::string& text) { return parse_bytes(text).value(); });
 
+  m.def("readable", [](const std::string& text) { return readable(text); });
+  m.def("short_names", [](const std::vector<std::string>& names, std::size_t room) {
+    ShortNames result = short_names(names, room);
+    return std::pair(std::move(result.left_out), std::move(result.names));
+  });
   m.def("human_time", [](std::int64_t ns) { return human(Duration(ns)); });
   m.def("human_bytes", [](std::int64_t bytes) { return human(Bytes(bytes)); });
 

@@ -40,4 +40,10 @@ struct Violation {
 [[nodiscard]] std::vector<Violation> check(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan,
                                            std::size_t limit = 100);
 
+/// What the settings of a plan replace that graph and cluster say, a sentence each ("microbatches are 4 instead of 2");
+/// empty if they agree. check() judges a plan by its own settings, so a valid plan may be one for other settings than
+/// those of the files. \pre The settings are valid: validate(settings.training) does not throw.
+[[nodiscard]] std::vector<std::string> replaced_settings(const ComputationGraph& graph, const Cluster& cluster,
+                                                         const ProblemSettings& settings);
+
 }  // namespace opweave

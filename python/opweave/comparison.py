@@ -55,8 +55,9 @@ class Comparison:
         """Print the table."""
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=self.problem or None, box=None, pad_edge=False)
+        table = Table(title=Text(_core.readable(self.problem)) if self.problem else None, box=None, pad_edge=False)
         for heading in _HEADINGS:
             table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
         for row in self.rows():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -26,8 +27,8 @@ _MEANINGS = {
 }
 
 
-def rows(plan: Plan, width: int) -> list[tuple[str, str]]:
-    """(label, *width* letters) for every stream of each device that runs something, in the order of the cluster.
+def rows(plan: Plan, width: int) -> list[tuple[str, str, str]]:
+    """(device, stream, *width* letters) for every stream of each device that runs something, in the order of the cluster.
 
     A letter is the phase that fills most of its share of the makespan, "." where idle time does. O(tasks + width).
     """
@@ -45,7 +46,7 @@ def rows(plan: Plan, width: int) -> list[tuple[str, str]]:
                     cells[index][letter] = cells[index].get(letter, 0.0) + filled
     order = {device: index for index, device in enumerate(plan.cluster.devices)}
     labels = sorted(shares, key=lambda row: (order[row[0]], row[1] != "compute", row[1]))
-    return [(f"{device} {stream}", "".join(map(_letter, shares[device, stream]))) for device, stream in labels]
+    return [(device, stream, "".join(map(_letter, shares[device, stream]))) for device, stream in labels]
 
 
 def _letter(cell: dict[str, float]) -> str:
@@ -59,27 +60,38 @@ def show(plan: Plan, width: int | None) -> None:
     """Print the chart, coloured where the terminal has colours."""
     console = Console(width=width, highlight=False)
     devices = plan.cluster.to_dict()["devices"]
-    names = [f"{device['name']} {stream}" for device in devices for stream in device.get("streams", ["compute"])]
-    label_width = max(map(len, names)) + 1
+    # Names are never cut: where they take more than a third, what all begin with is left out and said once.
+    left_out, short = _core.short_names([device["name"] for device in devices], console.width // 3)
+    names = {device["name"]: name for device, name in zip(devices, short, strict=True)}
+    labels = {
+        (device["name"], stream): f"{names[device['name']]} {_core.readable(stream)}"
+        for device in devices
+        for stream in device.get("streams", ["compute"])
+    }
+    label_width = max(map(cell_len, labels.values())) + 1
     chart = rows(plan, max(console.width - label_width - 1, 10))
     console.print(plan.summary(), soft_wrap=True)
-    for label, letters in chart:
-        line = Text(label.ljust(label_width))
+    for device, stream, letters in chart:
+        label = labels[device, stream]
+        line = Text(label + " " * (label_width - cell_len(label)))
         for letter in letters:
             line.append(letter, style=_STYLES.get(letter, "dim"))
         console.print(line, soft_wrap=True)
-    used = {letter for _, letters in chart for letter in letters}
+    used = {letter for _, _, letters in chart for letter in letters}
     legend = ", ".join(meaning for letter, meaning in _MEANINGS.items() if letter in used)
     console.print(f"0 to {_core.human_time(plan.makespan_ns)}; {legend}", style="dim", soft_wrap=True)
+    if left_out:
+        console.print(Text(f'names of devices without "{left_out}" in front', style="dim"), soft_wrap=True)
 
 
 def html(plan: Plan, width: int = 120) -> str:
     """The chart as a fragment of HTML."""
     lines = []
-    for label, letters in rows(plan, width):
+    for device, stream, letters in rows(plan, width):
         cells = "".join(
             f'<span style="color:{_HTML_COLOURS[letter]}">{letter}</span>' if letter in _HTML_COLOURS else letter
             for letter in letters
         )
+        label = _core.readable(f"{device} {stream}")
         lines.append(f"{escape(label):>16} {cells}")
     return f"<p>{escape(plan.summary())}</p><pre style='line-height:1.1'>" + "\n".join(lines) + "</pre>"

@@ -20,6 +20,7 @@ struct Options {
 };
 
 ExitCode run(const Options& options) {
+  expect_files({{"--output", options.output}}, options.files.with({}));
   const Problem problem = load_problem(options.files, options.settings);
   if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) {
     complain("error", "no plan exists: " + proofs.front());
@@ -53,7 +54,7 @@ void add_bounds(CLI::App& app, Action& action) {
       "  opweave bounds graph.json cluster.json --memory-limit 40GiB --json");
   options->files.add_to(*command);
   options->settings.add_to(*command);
-  command->add_option("-o,--output", options->output, "write JSON here");
+  command->add_option("-o,--output", options->output, "write JSON here")->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

@@ -64,6 +64,7 @@ std::string as_json_lines(const std::vector<StepPrediction>& predictions) {
 }
 
 ExitCode run(const Options& options) {
+  expect_files({}, {{"STEPS", options.steps}});
   const auto steps = parse_measured_steps(read_file(options.steps), options.steps.string());
   if (steps.empty()) throw InputError(options.steps.string() + ": /steps: no steps, expected at least 1");
   std::vector<CalibrationProfile> profiles;
@@ -83,7 +84,9 @@ void add_calibrate(CLI::App& app, Action& action) {
       "Examples:\n"
       "  opweave calibrate steps.json\n"
       "  opweave calibrate steps.json --json-lines");
-  command->add_option("STEPS", options->steps, "measured steps (opweave.measured-steps)")->required();
+  command->add_option("STEPS", options->steps, "measured steps (opweave.measured-steps)")
+      ->required()
+      ->check(file_name());
   command->add_flag("--json-lines", options->json_lines, "a JSON object per step: prediction, memory, error");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

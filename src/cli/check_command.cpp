@@ -18,12 +18,16 @@ struct Options {
 };
 
 ExitCode run(const Options& options) {
+  expect_files({}, options.files.with({{"PLAN", options.plan}}));
   const ComputationGraph graph = load_graph(options.files.graph);
   const Cluster cluster = load_cluster(options.files.cluster);
   const Plan plan = parse_plan(read_file(options.plan), options.plan.string(), graph, cluster);
   const auto violations = check(graph, cluster, plan);
   for (const Violation& violation : violations) {
     complain("error", fmt::format("{}: {}: {}", options.plan.string(), to_string(violation.rule), violation.message));
+  }
+  for (const std::string& replaced : replaced_settings(graph, cluster, plan.settings)) {
+    complain("note", fmt::format("{}: by its own settings, {}", options.plan.string(), replaced));
   }
   if (!violations.empty()) return ExitCode::kInputError;
   print(fmt::format("valid: makespan {}, lower bound {}, gap {}\n", human(plan.statistics.makespan),
@@ -38,11 +42,12 @@ void add_check(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("check", "does a plan obey the rules?");
   command->footer(
       "Exit code 0: valid. Exit code 2: one line per violation on standard error, at most 100, each with its rule:\n"
-      "once, stream, presence, transfer, memory, placement, figures (docs/concepts.md).\n\n"
+      "once, stream, presence, transfer, memory, placement, figures (docs/concepts.md).\n"
+      "A plan is judged by its own settings; a note says where they replace what GRAPH and CLUSTER say.\n\n"
       "Example:\n"
       "  opweave check graph.json cluster.json plan.json");
   options->files.add_to(*command);
-  command->add_option("PLAN", options->plan, "plan (JSON)")->required();
+  command->add_option("PLAN", options->plan, "plan (JSON)")->required()->check(file_name());
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }
 

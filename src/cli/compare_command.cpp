@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -75,6 +76,14 @@ nlohmann::ordered_json to_json(const Comparison& comparison) {
 }
 
 ExitCode run(const Options& options) {
+  std::vector<NamedFile> inputs;
+  const auto add = [&](const std::string& prefix, const std::vector<std::string>& files) {
+    static constexpr std::array kWords = {"GRAPH", "CLUSTER", "PLAN"};
+    for (std::size_t i = 0; i < files.size() && i < kWords.size(); ++i) inputs.push_back({prefix + kWords[i], files[i]});
+  };
+  add("", options.first);
+  for (const auto& files : options.others) add("--with ", files);
+  expect_files({{"--output", options.output}}, inputs);
   std::vector<Comparison> comparisons;
   compare_files(options.first, options, comparisons);
   for (const auto& files : options.others) compare_files(files, options, comparisons);
@@ -105,12 +114,13 @@ void add_compare(CLI::App& app, Action& action) {
       "  opweave compare graph.json cluster.json plan.json\n"
       "  opweave compare --experts graph.json cluster.json plan.json\n"
       "  opweave compare v.graph.json v.cluster.json v.plan.json --with loop.graph.json loop.cluster.json");
-  command->add_option("FILES", options->first, "GRAPH CLUSTER [PLAN]")->required()->expected(2, 3);
+  command->add_option("FILES", options->first, "GRAPH CLUSTER [PLAN]")->required()->expected(2, 3)->check(file_name());
   command->add_option("--with", options->others, "GRAPH CLUSTER [PLAN] to add to the table; may be repeated")
-      ->expected(2, 3);
+      ->expected(2, 3)
+      ->check(file_name());
   command->add_flag("--experts", options->all_experts, "also the published schedules that need another placement");
   options->settings.add_to(*command);
-  command->add_option("-o,--output", options->output, "write JSON here");
+  command->add_option("-o,--output", options->output, "write JSON here")->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

@@ -5,8 +5,8 @@
 namespace opweave::cli {
 
 void ProblemOutput::add_to(CLI::App& command) {
-  command.add_option("-o,--output", graph, "write the graph here")->required();
-  command.add_option("--cluster", cluster, "write the cluster here")->required();
+  command.add_option("-o,--output", graph, "write the graph here")->required()->check(file_name());
+  command.add_option("--cluster", cluster, "write the cluster here")->required()->check(file_name());
 }
 
 void ProblemOutput::write(const ComputationGraph& graph_value, const Cluster& cluster_value) const {

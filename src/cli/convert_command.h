@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "cli/command.h"
+#include "cli/command_files.h"
 #include "opweave/io.h"
 
 namespace opweave::cli {
@@ -22,6 +23,7 @@ struct ProblemOutput {
   std::filesystem::path cluster;
 
   void add_to(CLI::App& command);
+  [[nodiscard]] std::vector<NamedFile> named() const { return {{"--output", graph}, {"--cluster", cluster}}; }
   void write(const ComputationGraph& graph_value, const Cluster& cluster_value) const;
 };
 

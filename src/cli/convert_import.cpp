@@ -18,10 +18,11 @@ void add_importer(CLI::App& convert, Action& action, const char* name, const cha
                   Importer importer) {
   auto options = std::make_shared<Options>();
   CLI::App* command = convert.add_subcommand(name, description);
-  command->add_option("FILE", options->input, file)->required();
+  command->add_option("FILE", options->input, file)->required()->check(file_name());
   options->output.add_to(*command);
   command->callback([options, importer, &action] {
     action = [options, importer] {
+      expect_files(options->output.named(), {{"FILE", options->input}});
       const ImportedProblem problem = importer(options->input);
       options->output.write(problem.graph, problem.cluster);
       return ExitCode::kDone;

@@ -127,6 +127,8 @@ ExitCode run_on_cluster(PipelineSpec spec, const Options& options, const CutRequ
 }
 
 ExitCode run(const Options& options) {
+  expect_files({{"--output", options.graph}, {"--cluster", options.cluster}},
+               {{"SPEC", options.spec}, {"--on", options.on}});
   if (options.on.empty()) {
     if (!options.devices) throw InputError("--devices is missing, expected it or --on with a cluster file");
     if (options.cluster.empty()) throw InputError("--cluster is missing, expected the place to write the cluster to");
@@ -176,9 +178,11 @@ void add_convert_pipeline(CLI::App& convert, Action& action) {
       "  opweave convert pipeline spec.json --shape two-way --devices 8 --activations 9 \\\n"
       "    -o graph.json --cluster cluster.json\n"
       "  opweave convert pipeline spec.json --shape linear --on cluster.json -o graph.json");
-  command->add_option("SPEC", options->spec, "pipeline specification (JSON, docs/formats.md)")->required();
+  command->add_option("SPEC", options->spec, "pipeline specification (JSON, docs/formats.md)")
+      ->required()
+      ->check(file_name());
   command->add_option("--shape", options->shape, "linear, V, loop, two-way or free [linear, or that of --for]");
-  CLI::Option* on = command->add_option("--on", options->on, "the devices of this cluster file, which is only read");
+  CLI::Option* on = command->add_option("--on", options->on, "the devices of this cluster file, which is only read")->check(file_name());
   command->add_option("--devices", options->devices, "number of equal devices")
       ->check(whole<std::uint32_t>(1))
       ->excludes(on);
@@ -212,8 +216,10 @@ void add_convert_pipeline(CLI::App& convert, Action& action) {
   command->add_option("--bandwidth-bytes-per-s", options->bandwidth, "bandwidth between devices [infinite]")
       ->check(whole<std::int64_t>(1))
       ->excludes(on);
-  command->add_option("-o,--output", options->graph, "write the graph here")->required();
-  command->add_option("--cluster", options->cluster, "write the cluster of equal devices here")->excludes(on);
+  command->add_option("-o,--output", options->graph, "write the graph here")->required()->check(file_name());
+  command->add_option("--cluster", options->cluster, "write the cluster of equal devices here")
+      ->excludes(on)
+      ->check(file_name());
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }
 

@@ -34,6 +34,7 @@ PairMode parse_pairs(const std::string& text) {
 }
 
 ExitCode csv_to_plan(const CsvOptions& options) {
+  expect_files({{"--output", options.output}}, options.files.with({{"SCHEDULE", options.schedule}}));
   const std::string source = options.schedule.string();
   const CsvReading reading =
       read_pytorch_csv(read_file(options.schedule), source, parse_channels(options.channels));
@@ -74,6 +75,7 @@ struct ExpertOptions {
 };
 
 ExitCode expert_to_csv(const ExpertOptions& options) {
+  expect_files({{"--output", options.output}}, {});
   const Expert expert = expert_named(options.expert);
   const bool is_loop = shape_of(expert) == PipelineShape::kLoop;
   for (const auto& [given, name] : {std::pair(options.chunks.has_value(), "--chunks"),
@@ -109,7 +111,9 @@ void add_convert_csv(CLI::App& convert, Action& action) {
   command->footer(
       "The schedule's order is kept and everything starts as early as it can. A plan that breaks a rule here,\n"
       "say the memory of a device, is written with a warning.");
-  command->add_option("SCHEDULE", options->schedule, "schedule (CSV, compute_only or compute_comms)")->required();
+  command->add_option("SCHEDULE", options->schedule, "schedule (CSV, compute_only or compute_comms)")
+      ->required()
+      ->check(file_name());
   options->files.add_to(*command);
   command->add_option("--pairs", options->pairs, "how OVERLAP_F_B runs: atomic or split")->capture_default_str();
   command
@@ -117,7 +121,8 @@ void add_convert_csv(CLI::App& convert, Action& action) {
                    "how messages take turns where they have places in SCHEDULE: in-order, rendezvous- or "
                    "buffered- with rank, pair or direction, or free (docs/messages.md)")
       ->capture_default_str();
-  command->add_option("-o,--output", options->output, "write the plan here instead of standard output");
+  command->add_option("-o,--output", options->output, "write the plan here instead of standard output")
+      ->check(file_name());
   command->callback([options, command, &action] {
     options->command = command_text(*command, {"--output"});
     action = [options] { return csv_to_plan(*options); };
@@ -144,7 +149,8 @@ void add_convert_expert(CLI::App& convert, Action& action) {
       ->check(whole<std::int64_t>())
       ->capture_default_str();
   command->add_option("--dialect", options->dialect, "compute_only or compute_comms")->capture_default_str();
-  command->add_option("-o,--output", options->output, "write the CSV here instead of standard output");
+  command->add_option("-o,--output", options->output, "write the CSV here instead of standard output")
+      ->check(file_name());
   command->callback([options, &action] { action = [options] { return expert_to_csv(*options); }; });
 }
 

@@ -28,6 +28,7 @@ std::optional<std::int64_t> speed(const char* option, const std::optional<std::s
 }
 
 ExitCode run(const Options& options) {
+  expect_files({{"--output", options.output}}, {{"FILE", options.input}});
   TopologyOptions how;
   how.nvlink_bytes_per_s = speed("--nvlink-bandwidth", options.nvlink);
   how.pcie_bytes_per_s = speed("--pcie-bandwidth", options.pcie);
@@ -48,12 +49,15 @@ void add_convert_topology(CLI::App& convert, Action& action) {
       "Examples:\n"
       "  nvidia-smi topo -m > machine.txt; opweave convert topology machine.txt --memory 80GiB -o cluster.json\n"
       "  opweave convert topology nccl.xml -o cluster.json");
-  command->add_option("FILE", options->input, "topology (XML of NCCL, or text of nvidia-smi)")->required();
+  command->add_option("FILE", options->input, "topology (XML of NCCL, or text of nvidia-smi)")
+      ->required()
+      ->check(file_name());
   command->add_option("--nvlink-bandwidth", options->nvlink, "bytes per second of one NVLink and direction, e.g. 25GB");
   command->add_option("--pcie-bandwidth", options->pcie, "bytes per second of PCIe slots and switches");
   command->add_option("--socket-bandwidth", options->socket, "bytes per second between two processors");
   command->add_option("--memory", options->memory, "capacity of every device, e.g. 80GiB [unlimited]");
-  command->add_option("-o,--output", options->output, "write the cluster here instead of standard output");
+  command->add_option("-o,--output", options->output, "write the cluster here instead of standard output")
+      ->check(file_name());
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }
 

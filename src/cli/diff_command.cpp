@@ -244,6 +244,9 @@ std::string costs(const Problem& problem, const Schedule& a, const Schedule& b) 
 }
 
 ExitCode run(const std::vector<std::string>& files) {
+  std::vector<NamedFile> inputs;
+  for (const std::string& file : files) inputs.push_back({"FILES", file});
+  expect_files({}, inputs);
   if (files.size() != 2 && files.size() != 4) {
     throw InputError(fmt::format("diff: {} files given, expected A B or GRAPH CLUSTER A B", files.size()));
   }
@@ -283,7 +286,7 @@ void add_diff(CLI::App& app, Action& action) {
       "Examples:\n"
       "  opweave diff before.json after.json\n"
       "  opweave diff graph.json cluster.json before.json after.json");
-  command->add_option("FILES", *files, "A B, or GRAPH CLUSTER A B")->required()->expected(2, 4);
+  command->add_option("FILES", *files, "A B, or GRAPH CLUSTER A B")->required()->expected(2, 4)->check(file_name());
   command->callback([files, &action] { action = [files] { return run(*files); }; });
 }
 

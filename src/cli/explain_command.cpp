@@ -12,6 +12,7 @@
 #include "opweave/error.h"
 #include "opweave/explain.h"
 #include "report/format.h"
+#include "report/names.h"
 
 namespace opweave::cli {
 namespace {
@@ -164,8 +165,8 @@ std::string idle_table(const Explained& it) {
 std::string headline(const Explained& it) {
   std::string bound = "no bound";
   if (!it.plan.bounds.empty()) {
-    bound = fmt::format("lower bound {} ({}{}{})", human(it.plan.lower_bound()), it.plan.bounds.front().name,
-                        it.plan.bounds.front().detail.empty() ? "" : ": ", it.plan.bounds.front().detail);
+    bound = fmt::format("lower bound {} ({}{}{})", human(it.plan.lower_bound()), readable(it.plan.bounds.front().name),
+                        it.plan.bounds.front().detail.empty() ? "" : ": ", readable(it.plan.bounds.front().detail));
   }
   return fmt::format("makespan {}, {}, gap {}\n", human(it.explanation.makespan()), bound, percent(it.plan.gap()));
 }
@@ -182,7 +183,7 @@ std::string explain_device(const Explained& it, DeviceId device) {
   auto spans = it.explanation.idle_spans();
   std::erase_if(spans, [&](const IdleSpan& span) { return span.device != device; });
   const DeviceStatistics figures = statistics(it.problem, it.schedule).devices[device.index()];
-  std::string text = fmt::format("{}: busy {}, bubble {} ({})\n", it.name(device), human(figures.compute_busy),
+  std::string text = fmt::format("{}: busy {}, bubble {} ({})\n", readable(it.name(device)), human(figures.compute_busy),
                                  human(figures.bubble), it.share(figures.bubble));
   const auto curve = memory_curves(it.problem, it.schedule)[device.index()];
   const auto peak = std::ranges::max_element(curve, {}, &MemoryStep::bytes);
@@ -214,7 +215,7 @@ std::string explain_alternatives(const Explained& it, OperatorId op) {
   std::string text;
   for (const Alternatives& found : alternatives(it.problem, it.schedule, op)) {
     text += fmt::format("\nElsewhere than on {} ({} tasks move together; the same order, simulated: {})\n",
-                        it.name(found.from), found.moved_tasks, human(found.stays));
+                        readable(it.name(found.from)), found.moved_tasks, human(found.stays));
     Rows rows = {{"device", "makespan", "cost", "memory"}};
     for (const Alternative& other : found.others) {
       if (!other.makespan) {
@@ -301,6 +302,7 @@ nlohmann::ordered_json to_json(const Explained& it) {
 }
 
 ExitCode run(const Options& options) {
+  expect_files({{"--output", options.output}}, options.files.with({{"PLAN", options.plan}}));
   const PlannedProblem planned = load_valid_plan(options.files, options.plan);
   const Explained it(planned, options.all);
   if (options.json || !options.output.empty()) {
@@ -335,12 +337,12 @@ void add_explain(CLI::App& app, Action& action) {
       "  opweave explain graph.json cluster.json plan.json --device gpu3\n"
       "  opweave explain graph.json cluster.json plan.json --operator layer3.mlp.F");
   options->files.add_to(*command);
-  command->add_option("PLAN", options->plan, "plan (JSON)")->required();
+  command->add_option("PLAN", options->plan, "plan (JSON)")->required()->check(file_name());
   CLI::Option* op = command->add_option("--operator", options->op,
                                         "when and why it starts, its slack, what other devices would cost");
   command->add_option("--device", options->device, "its idle time, longest gaps and memory")->excludes(op);
   command->add_flag("--all", options->all, "every row of long tables");
-  command->add_option("-o,--output", options->output, "write everything as JSON here");
+  command->add_option("-o,--output", options->output, "write everything as JSON here")->check(file_name());
   command->add_flag("--json", options->json, "everything as JSON on standard output");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "report/format.h"
+#include "report/names.h"
 
 namespace opweave::cli {
 namespace {
@@ -17,6 +18,8 @@ __extension__ using Wide = __int128;  // time x columns
 /// 256-colour codes of the phases, as in the report: none, F, I, W, B, O.
 constexpr std::array kPhaseColours = {245, 33, 37, 70, 208, 141};
 constexpr std::array kCopyColours = {33, 208, 70, 141, 37, 203, 178, 105, 29, 167};
+
+constexpr const char* kMemory = "memory";  // label of a line
 
 /// What a cell of the picture stands for: a phase, or a microbatch.
 struct Group {
@@ -33,13 +36,18 @@ class Picture {
     has_phases_ = std::ranges::any_of(graph.operators(), [](const Operator& op) {
       return op.phase != Phase::kNone && op.phase != Phase::kOptimizer;
     });
+    std::size_t streams = memory.empty() ? 0 : std::string_view(kMemory).size();
+    std::vector<std::string> names;
     for (const Device& device : cluster.devices()) {
-      for (const std::string& stream : device.streams) {
-        gutter_ = std::max(gutter_, device.name.size() + stream.size() + 2);
-      }
+      names.push_back(device.name);
+      for (const std::string& stream : device.streams) streams = std::max(streams, width_of(readable(stream)));
     }
-    gutter_ = std::min(gutter_, terminal.columns / 3);
-    columns_ = terminal.columns - gutter_ - 1;
+    constexpr std::size_t kShare = 3;           // of the terminal, for names that have a common beginning to leave out
+    constexpr std::size_t kLeastColumns = 20;   // even beside the longest names
+    const std::size_t room = terminal.columns / kShare;
+    names_ = short_names(names, room - std::min(room, streams + 2));
+    for (const std::string& name : names_.names) gutter_ = std::max(gutter_, width_of(name) + streams + 2);
+    columns_ = std::max(kLeastColumns, terminal.columns - std::min(terminal.columns, gutter_ + 1));
     makespan_ = std::max<std::int64_t>(1, plan.statistics.makespan.value());
   }
 
@@ -52,12 +60,12 @@ class Picture {
         const auto lane = lanes_.find({d, stream});
         // A stream on which the plan runs nothing needs no line, unless it is the only one.
         if (lane == lanes_.end() && stream != "compute") continue;
-        text += label(is_first ? cluster_.devices()[d].name : "", stream);
+        text += label(is_first ? names_.names[d] : "", readable(stream));
         text += lane == lanes_.end() ? std::string(columns_, idle()) : line(lane->second);
         text += '\n';
         is_first = false;
       }
-      if (d < memory_.size()) text += label("", "memory") + memory_line(memory_[d]) + '\n';
+      if (d < memory_.size()) text += label("", kMemory) + memory_line(memory_[d]) + '\n';
     }
     return text + axis() + legend();
   }
@@ -110,10 +118,8 @@ class Picture {
   }
 
   [[nodiscard]] std::string label(const std::string& device, const std::string& what) const {
-    const std::size_t room = gutter_ > what.size() + 1 ? gutter_ - what.size() - 1 : 0;
-    std::string text = fmt::format("{:<{}} {}", device.substr(0, room), room, what);
-    text.resize(gutter_, ' ');
-    return text + (terminal_.unicode ? "│" : "|");
+    const std::size_t room = gutter_ - width_of(what) - 1;
+    return padded(device, room) + ' ' + what + (terminal_.unicode ? "│" : "|");
   }
 
   [[nodiscard]] char idle() const { return terminal_.unicode ? ' ' : '.'; }
@@ -206,6 +212,7 @@ class Picture {
       text += fmt::format("; memory: {} of {}", terminal_.unicode ? "eighths" : "8 = all",
                           limited ? "the limit" : "the largest peak (or the limit)");
     }
+    if (!names_.left_out.empty()) text += fmt::format("\nnames of devices without \"{}\" in front", names_.left_out);
     return text + '\n';
   }
 
@@ -215,6 +222,7 @@ class Picture {
   const std::vector<MemoryLane>& memory_;
   const Terminal& terminal_;
   bool has_phases_ = false;
+  ShortNames names_;
   std::size_t gutter_ = 0;
   std::size_t columns_ = 0;
   std::int64_t makespan_ = 1;

@@ -6,7 +6,9 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "cli/command_files.h"
 #include "opweave/channel_model.h"
 #include "opweave/cluster.h"
 #include "opweave/error.h"
@@ -23,6 +25,11 @@ struct InputFiles {
   std::filesystem::path cluster;
 
   void add_to(CLI::App& command);
+  /// Both, and what else a command reads.
+  [[nodiscard]] std::vector<NamedFile> with(std::vector<NamedFile> others) const {
+    others.insert(others.begin(), {{"GRAPH", graph}, {"CLUSTER", cluster}});
+    return others;
+  }
 };
 
 /// Options that replace settings of the graph's and the cluster's authors.

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "opweave/error.h"
 #include "opweave/io.h"
+#include "report/names.h"
 
 namespace opweave::cli {
 
@@ -26,11 +28,9 @@ void print(std::string_view text) {
 }
 
 void complain(std::string_view kind, std::string_view message) {
-  std::string line = fmt::format("{}: {}", kind, message);
-  for (char& c : line) {
-    if (c == '\n' || c == '\r') c = ' ';
-  }
-  line += '\n';
+  std::string words(message);
+  std::ranges::replace_if(words, [](char c) { return c == '\n' || c == '\r'; }, ' ');
+  const std::string line = fmt::format("{}: {}\n", kind, readable(words));
   // Nothing sensible is left to do when even this fails.
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
 }
@@ -40,12 +40,6 @@ void deliver(const std::filesystem::path& path, std::string_view text) {
     print(text);
   } else {
     write_file(path, text);
-  }
-}
-
-void expect_deliverable(std::initializer_list<std::filesystem::path> paths) {
-  for (const std::filesystem::path& path : paths) {
-    if (!path.empty()) expect_writable(path);
   }
 }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -12,16 +11,13 @@ namespace opweave::cli {
 /// \throws InputError with the system's reason, e.g. when the disk is full.
 void print(std::string_view text);
 
-/// "<kind>: <message>" as one line on standard error; line breaks in the message become spaces.
+/// "<kind>: <message>" as one line on standard error; line breaks in the message become spaces,
+/// other control characters are escaped.
 void complain(std::string_view kind, std::string_view message);
 
 /// Writes to the file, or to standard output if `path` is empty.
 /// \throws InputError naming the file and the reason.
 void deliver(const std::filesystem::path& path, std::string_view text);
-
-/// Before long work: tells whether what will be delivered to these files (empty = standard output) could be written.
-/// \throws InputError as deliver
-void expect_deliverable(std::initializer_list<std::filesystem::path> paths);
 
 /// Standard error is a terminal, so somebody watches.
 [[nodiscard]] bool somebody_watches();

@@ -13,6 +13,7 @@
 #include "opweave/io.h"
 #include "opweave/strategy_search.h"
 #include "report/format.h"
+#include "report/names.h"
 
 namespace opweave::cli {
 namespace {
@@ -149,11 +150,11 @@ nlohmann::ordered_json as_json(const RankedStrategy& ranked) {
 std::string heading(const ModelDescription& model, const Machines& machines, const Options& options,
                     const CalibrationProfile& profile, const StrategySearchResult& result) {
   std::string text =
-      fmt::format("{}: {:.2f} billion parameters on {} x {} {}, batch {} x {} tokens\n", options.model.string(),
+      fmt::format("{}: {:.2f} billion parameters on {} x {} {}, batch {} x {} tokens\n", readable(options.model.string()),
                   static_cast<double>(parameters(model)) * 1e-9, machines.nodes, machines.devices_per_node,
-                  machines.device.name, options.run.global_batch, options.run.sequence);
+                  readable(machines.device.name), options.run.global_batch, options.run.sequence);
   text += profile.steps == 0
-              ? fmt::format("profile: uncalibrated, no published step of {} is known\n", machines.device.name)
+              ? fmt::format("profile: uncalibrated, no published step of {} is known\n", readable(machines.device.name))
               : fmt::format("profile: {} (median error {} on {} published steps, 90th percentile {})\n", profile.name,
                             percent(profile.median_error), profile.steps, percent(profile.ninetieth_error));
   if (result.valued > 0) {
@@ -200,7 +201,10 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const O
 
 ExitCode run(Options options) {
   Budget budget(options.time_limit, std::nullopt);
-  if (!options.output.empty()) expect_deliverable({options.output});
+  const bool is_file = options.cluster.ends_with(".json");
+  expect_files({{"--output", options.output}}, {{"MODEL", options.model},
+                                                {"--cluster", is_file ? options.cluster : ""},
+                                                {"--evaluate", options.evaluated}});
   const ModelDescription model = load_model(options.model);
   const Machines machines = load_machines(options);
   const auto precision = precision_from_string(options.precision);
@@ -247,7 +251,7 @@ void add_parallelize(CLI::App& app, Action& action) {
       "--fix tp=8,pp=4\n"
       "  opweave parallelize config.json --cluster h100 --nodes 8 --global-batch 512 --sequence 8192 --evaluate "
       "mine.json");
-  command->add_option("MODEL", options->model, "the model")->required();
+  command->add_option("MODEL", options->model, "the model")->required()->check(file_name());
   command->add_option("--cluster", options->cluster, "device type (h100, a100, ...), or a file (opweave.machines)")
       ->required();
   command->add_option("--nodes", options->nodes, "nodes [1]")->check(whole<std::uint32_t>(1));
@@ -262,12 +266,13 @@ void add_parallelize(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option("--fix", options->fix,
                       "decisions that are held: tp=8,pp=4,vpp=2,cp=1,ep=8,dp=4,mbs=1,recompute=none,...");
-  command->add_option("--evaluate", options->evaluated, "value this strategy instead (opweave.strategy)");
+  command->add_option("--evaluate", options->evaluated, "value this strategy instead (opweave.strategy)")
+      ->check(file_name());
   command->add_option("--top", options->top, "strategies to show")
       ->check(whole_between(1, 10'000))
       ->capture_default_str();
   command->add_option("--time-limit", options->time_limit, "seconds")->check(number())->capture_default_str();
-  command->add_option("-o,--output", options->output, "write the best strategy here");
+  command->add_option("-o,--output", options->output, "write the best strategy here")->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

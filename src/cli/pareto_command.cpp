@@ -74,7 +74,7 @@ std::string as_json(const std::vector<ParetoPoint>& points) {
 
 ExitCode run(const Options& options) {
   Budget budget(options.time_limit, std::nullopt);
-  expect_deliverable({options.csv, options.json});
+  expect_files({{"--csv", options.csv}, {"--json", options.json}}, options.files.with({}));
   const Problem problem = load_problem(options.files, options.settings);
   const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
@@ -115,8 +115,8 @@ void add_pareto(CLI::App& app, Action& action) {
   command->add_option("--points", options->points, "memory limits")
       ->check(whole_between(2, 1000))
       ->capture_default_str();
-  command->add_option("--csv", options->csv, "write the points here as CSV");
-  command->add_option("--json", options->json, "write the points here as JSON");
+  command->add_option("--csv", options->csv, "write the points here as CSV")->check(file_name());
+  command->add_option("--json", options->json, "write the points here as JSON")->check(file_name());
   command->add_option("--time-limit", options->time_limit, "seconds for the whole curve")
       ->check(number())
       ->capture_default_str();

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "cli/command.h"
+#include "cli/command_files.h"
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
@@ -36,7 +37,7 @@ MsrOptions placing(const Options& options) {
 
 ExitCode run(const Options& options) {
   const MsrOptions place = placing(options);
-  expect_deliverable({options.output});
+  expect_files({{"--output", options.output}}, {{"INSTANCE", options.instance}});
   const MsrInstance instance = parse_msr(read_file(options.instance), options.instance.string());
   const std::atomic<bool>& interrupted = catch_interrupts();
   // Where the user limits the work alone, the result must not depend on the clock.
@@ -71,8 +72,9 @@ void add_partition(CLI::App& app, Action& action) {
       "  opweave partition bert24_inference.json --contiguity ordered -o placement.json\n"
       "  opweave partition resnet50_training.json --contiguity none --time-limit 20 -o placement.json\n"
       "  opweave partition bert_l-3_inference.json --objective latency -o placement.json");
-  command->add_option("INSTANCE", options->instance, "instance (JSON of that suite)")->required();
-  command->add_option("-o,--output", options->output, "write the placement here instead of standard output");
+  command->add_option("INSTANCE", options->instance, "instance (JSON of that suite)")->required()->check(file_name());
+  command->add_option("-o,--output", options->output, "write the placement here instead of standard output")
+      ->check(file_name());
   command->add_option("--objective", options->objective, "least largest load, or time of one sample")
       ->check(CLI::IsMember({"throughput", "latency"}))
       ->capture_default_str();

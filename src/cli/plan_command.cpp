@@ -53,6 +53,17 @@ std::string figures(const Plan& plan) {
                      percent(plan.gap()));
 }
 
+/// How far a plan came: of its makespan, or of each objective that is not at its bound.
+std::string reached(const Plan& plan) {
+  std::string text;
+  for (const ObjectiveFigure& figure : plan.objectives) {
+    if (figure.value == figure.bound) continue;
+    text += fmt::format("{}{} {} {}, bound {}", text.empty() ? "" : "; ", to_string(figure.objective), figure.value,
+                        unit_of(figure.objective), figure.bound);
+  }
+  return text.empty() ? figures(plan) : text;
+}
+
 /// "objective peak-memory 1073741824 bytes, bound 1073741824": one line per objective.
 void print_objectives(const Plan& plan) {
   for (const ObjectiveFigure& figure : plan.objectives) {
@@ -98,7 +109,11 @@ ExitCode run(const Options& options) {
   if (!options.deadline.empty()) {
     planner.deadline = naming("--deadline", [&] { return parse_duration(options.deadline); });
   }
-  expect_deliverable({options.output, options.report, options.trace, options.write_model});
+  expect_files({{"--output", options.output},
+                {"--report", options.report},
+                {"--trace", options.trace},
+                {"--write-model", options.write_model}},
+               options.files.with({{"--warm-start", options.warm_start}, {"--read-solution", options.read_solution}}));
   const Problem problem = load_problem(options.files, options.settings);
   const double seconds_to_load = budget.elapsed();
   if (!options.warm_start.empty()) planner.warm_start = load_warm_start(options.warm_start, problem);
@@ -136,7 +151,7 @@ ExitCode run(const Options& options) {
   if (!result.detail.empty()) complain("warning", result.detail);
   if (!result.limit.empty() && best.status != PlanStatus::kOptimal) {
     const std::string where = options.output.empty() ? "standard output" : options.output.string();
-    complain("warning", fmt::format("{}: {} (plan written to {})", ending(result.limit), figures(best), where));
+    complain("warning", fmt::format("{}: {} (plan written to {})", ending(result.limit), reached(best), where));
   }
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
@@ -159,9 +174,10 @@ void add_plan(CLI::App& app, Action& action) {
       "  gurobi_cl ResultFile=model.sol model.mps\n"
       "  opweave plan graph.json cluster.json --method mip --read-solution model.sol -o plan.json");
   options->files.add_to(*command);
-  command->add_option("-o,--output", options->output, "write the plan here instead of standard output");
-  command->add_option("--report", options->report, "write an HTML report");
-  command->add_option("--trace", options->trace, "write a trace for Perfetto");
+  command->add_option("-o,--output", options->output, "write the plan here instead of standard output")
+      ->check(file_name());
+  command->add_option("--report", options->report, "write an HTML report")->check(file_name());
+  command->add_option("--trace", options->trace, "write a trace for Perfetto")->check(file_name());
   command->add_option("--time-limit", options->time_limit, "seconds [60, or none if --work-limit is given]")
       ->check(number());
   command->add_option("--work-limit", options->work_limit, "evaluations of candidate plans")
@@ -175,8 +191,9 @@ void add_plan(CLI::App& app, Action& action) {
                    "auto: all methods together; heuristic: no solver; mip, mip-time-indexed, cp: the complete program "
                    "alone")
       ->capture_default_str();
-  command->add_option("--warm-start", options->warm_start,
-                      "plan of the same problem, never to be given up for a worse");
+  command
+      ->add_option("--warm-start", options->warm_start, "plan of the same problem, never to be given up for a worse")
+      ->check(file_name());
   command
       ->add_option("--objective", options->objective,
                    "what to minimise, most important first: makespan, period, peak-memory, devices, communication, "
@@ -186,11 +203,13 @@ void add_plan(CLI::App& app, Action& action) {
   command
       ->add_option("--write-model", options->write_model,
                    "write the integer program of --method (.mps or .lp) for another solver instead of planning")
+      ->check(file_name())
       ->excludes("--output");
-  command->add_option(
-      "--read-solution", options->read_solution,
-      "plan from another solver's answer (lines \"name value\") to the model written with the same files "
-      "and options");
+  command
+      ->add_option("--read-solution", options->read_solution,
+                   "plan from another solver's answer (lines \"name value\") to the model written with the same files "
+                   "and options")
+      ->check(file_name());
   options->settings.add_to(*command);
   options->settings.add_blocks_to(*command);
   command->callback([options, command, &action] {

@@ -18,6 +18,8 @@ struct Options {
 };
 
 ExitCode run(const Options& options) {
+  expect_files({{"--output", options.output}, {"--trace", options.trace}},
+               options.files.with({{"PLAN", options.plan}}));
   const PlannedProblem planned = load_valid_plan(options.files, options.plan);
   const Comparison comparison = compare_schedules(planned.problem, &planned.plan);
   deliver(options.output, report_html(planned.problem, planned.plan, rows_of(comparison)));
@@ -34,9 +36,10 @@ void add_report(CLI::App& app, Action& action) {
       "Example:\n"
       "  opweave report graph.json cluster.json plan.json -o report.html --trace trace.json");
   options->files.add_to(*command);
-  command->add_option("PLAN", options->plan, "plan (JSON)")->required();
-  command->add_option("-o,--output", options->output, "write the page here instead of standard output");
-  command->add_option("--trace", options->trace, "write a trace for Perfetto");
+  command->add_option("PLAN", options->plan, "plan (JSON)")->required()->check(file_name());
+  command->add_option("-o,--output", options->output, "write the page here instead of standard output")
+      ->check(file_name());
+  command->add_option("--trace", options->trace, "write a trace for Perfetto")->check(file_name());
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }
 

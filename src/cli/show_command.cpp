@@ -11,6 +11,7 @@
 #include "opweave/io.h"
 #include "opweave/plan_alone.h"
 #include "report/format.h"
+#include "report/names.h"
 
 namespace opweave::cli {
 namespace {
@@ -22,10 +23,10 @@ struct Options {
 
 std::string headline(const Plan& plan) {
   const std::string& command = plan.provenance.command;
-  return fmt::format("{} on {}: {}, makespan {}, lower bound {}, gap {}, bubble {}\n{}", plan.graph_name,
-                     plan.cluster_name, to_string(plan.status), human(plan.statistics.makespan),
+  return fmt::format("{} on {}: {}, makespan {}, lower bound {}, gap {}, bubble {}\n{}", readable(plan.graph_name),
+                     readable(plan.cluster_name), to_string(plan.status), human(plan.statistics.makespan),
                      human(plan.lower_bound()), percent(plan.gap()), percent(plan.statistics.bubble_ratio),
-                     command.empty() ? "" : "made by: " + command + "\n");
+                     command.empty() ? "" : "made by: " + readable(command) + "\n");
 }
 
 std::string device_table(const Cluster& cluster, const Plan& plan) {
@@ -41,6 +42,9 @@ std::string device_table(const Cluster& cluster, const Plan& plan) {
 }
 
 ExitCode run(const Options& options) {
+  std::vector<NamedFile> inputs;
+  for (const std::string& file : options.files) inputs.push_back({"FILES", file});
+  expect_files({}, inputs);
   const Terminal screen = terminal(options.colour);
   if (options.files.size() == 1) {
     const PlanAlone alone = parse_plan_alone(read_file(options.files[0]), options.files[0]);
@@ -73,7 +77,10 @@ void add_show(CLI::App& app, Action& action) {
       "Examples:\n"
       "  opweave show plan.json\n"
       "  opweave show graph.json cluster.json plan.json --color always | less -R");
-  command->add_option("FILES", options->files, "PLAN, or GRAPH CLUSTER PLAN")->required()->expected(1, 3);
+  command->add_option("FILES", options->files, "PLAN, or GRAPH CLUSTER PLAN")
+      ->required()
+      ->expected(1, 3)
+      ->check(file_name());
   command->add_option("--color", options->colour, "auto (on a terminal, unless NO_COLOR is set), always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->capture_default_str();

@@ -59,6 +59,8 @@ std::string to_table(const Problem& problem, const PlanStatistics& figures, Dura
 }
 
 ExitCode run(const Options& options) {
+  expect_files({{"--output", options.output}},
+               options.files.with({{"PLAN", options.plan}, {"--durations", options.durations}}));
   const PlannedProblem planned = load_planned_problem(options.files, options.plan);
   const Problem& problem = planned.problem;
   const Schedule schedule = to_schedule(problem, planned.plan);
@@ -98,7 +100,7 @@ void add_simulate(CLI::App& app, Action& action) {
       "  opweave simulate graph.json cluster.json plan.json --channels in-order\n"
       "  opweave simulate graph.json cluster.json plan.json --durations measured.json --json");
   options->files.add_to(*command);
-  command->add_option("PLAN", options->plan, "plan (JSON)")->required();
+  command->add_option("PLAN", options->plan, "plan (JSON)")->required()->check(file_name());
   command->add_option("--contention", options->contention, "none, endpoint or link [as planned]");
   command
       ->add_option("--channels", options->channels,
@@ -111,8 +113,9 @@ void add_simulate(CLI::App& app, Action& action) {
                    "compute takes this many times longer while another stream of the device is busy")
       ->check(number_between(1, 1000))
       ->capture_default_str();
-  command->add_option("--durations", options->durations, "measured durations (JSON) instead of the planned ones");
-  command->add_option("-o,--output", options->output, "write JSON here");
+  command->add_option("--durations", options->durations, "measured durations (JSON) instead of the planned ones")
+      ->check(file_name());
+  command->add_option("-o,--output", options->output, "write JSON here")->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

@@ -266,7 +266,7 @@ nlohmann::ordered_json to_json(const std::vector<Outcome>& outcomes, const std::
 }
 
 ExitCode run(const Options& options) {
-  expect_deliverable({options.output});
+  expect_files({{"--output", options.output}}, options.files.with({{"PLAN", options.plan}}));
   const PlannedProblem planned = load_valid_plan(options.files, options.plan);
   const Problem& problem = planned.problem;
   const Schedule schedule = to_schedule(problem, planned.plan);
@@ -312,7 +312,7 @@ void add_what_if(CLI::App& app, Action& action) {
       "  opweave what-if graph.json cluster.json plan.json --replan --time-limit 5\n"
       "  opweave what-if graph.json cluster.json plan.json --link-speed 2 4 --faster attention --factor 1.5");
   options->files.add_to(*command);
-  command->add_option("PLAN", options->plan, "plan (JSON)")->required();
+  command->add_option("PLAN", options->plan, "plan (JSON)")->required()->check(file_name());
   command->add_option("--link-speed", options->link_speeds, "every link this many times as fast")
       ->check(number_between(1e-3, 1e6));
   command->add_option("--memory", options->memories, "every capacity times this")->check(number_between(0, 1e6));
@@ -337,7 +337,7 @@ void add_what_if(CLI::App& app, Action& action) {
   command->add_option("--seed", options->seed, "seed of samples and search")
       ->check(whole<std::uint64_t>())
       ->capture_default_str();
-  command->add_option("-o,--output", options->output, "write JSON here");
+  command->add_option("-o,--output", options->output, "write JSON here")->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
   command->callback([options, &action] {
     action = [options] {

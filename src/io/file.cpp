@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "io/file_identity.h"
 #include "io/message.h"
 #include "opweave/io.h"
 
@@ -100,17 +101,17 @@ class TemporaryFile {
 /// Where a file of this name goes.
 struct Destination {
   bool is_special = false;  // no regular file: cannot be replaced
-  fs::path target;          // what a link points to is replaced, not the link
+  fs::path target;          // what a link leads to is replaced or created, not the link
   fs::path folder;
 
   /// \throws InputError for a folder
   explicit Destination(const fs::path& path) {
     struct stat status {};
     const bool exists = ::stat(path.c_str(), &status) == 0;
+    if (!exists && errno == ELOOP) fail(path, "cannot be written", ELOOP);
     if (exists && S_ISDIR(status.st_mode)) fail(path, "cannot be written", EISDIR);
     is_special = exists && !S_ISREG(status.st_mode);
-    std::error_code ignored;
-    target = exists ? fs::canonical(path, ignored) : path;
+    target = io::behind_links(path);
     folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
   }
   [[nodiscard]] std::string temporary_name() const {

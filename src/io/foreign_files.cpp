@@ -76,9 +76,9 @@ std::optional<ForeignFile> recognise(std::string_view text) {
   return std::nullopt;
 }
 
-std::optional<ForeignFile> recognise(const JsonValue& root) {
-  if (!root.is_object()) return std::nullopt;
-  const simdjson::dom::object object = root.object();
+std::optional<ForeignFile> recognise(simdjson::dom::element root) {
+  simdjson::dom::object object;
+  if (root.get_object().get(object) != simdjson::SUCCESS) return std::nullopt;
   const auto has = [&](std::string_view key) { return object.at_key(key).error() == simdjson::SUCCESS; };
   if (has("model_type") || has("architectures")) {
     return ForeignFile{"a model configuration of Hugging Face",
@@ -104,14 +104,14 @@ void refuse_foreign(std::string_view text, const std::string& source, std::strin
   simdjson::dom::parser parser;
   simdjson::dom::element root;
   if (parser.parse(text.data(), text.size()).get(root) != simdjson::SUCCESS) return;
-  refuse_foreign(JsonValue(source, root), expected);
+  if (const auto foreign = recognise(root)) refuse(*foreign, source, expected);
   std::string_view format;
   const bool is_ours = root["format"].get_string().get(format) == simdjson::SUCCESS && format.starts_with("opweave.");
   refuse({is_ours ? fmt::format("an {}", format) : "JSON", ""}, source, expected);
 }
 
 void refuse_foreign(const JsonValue& root, std::string_view expected) {
-  if (const auto foreign = recognise(root)) refuse(*foreign, root.source(), expected);
+  if (const auto foreign = recognise(root.element())) refuse(*foreign, root.source(), expected);
 }
 
 }  // namespace opweave::io

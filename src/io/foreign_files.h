@@ -17,7 +17,7 @@ struct ForeignFile {
 /// What a text is that is no JSON of ours; nothing for one that is not known.
 [[nodiscard]] std::optional<ForeignFile> recognise(std::string_view text);
 /// The same for a document of JSON.
-[[nodiscard]] std::optional<ForeignFile> recognise(const JsonValue& root);
+[[nodiscard]] std::optional<ForeignFile> recognise(simdjson::dom::element root);
 
 /// \throws InputError "<source>: is <what>, expected <expected>" with the hint if the text is known
 void refuse_foreign(std::string_view text, const std::string& source, std::string_view expected);

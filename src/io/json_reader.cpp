@@ -13,6 +13,7 @@
 namespace opweave::io {
 namespace {
 
+/// In JSON; a number as its double.
 std::string describe(simdjson::dom::element element) {
   switch (element.type()) {
     case simdjson::dom::element_type::ARRAY:
@@ -35,23 +36,22 @@ std::string describe(simdjson::dom::element element) {
   throw InternalError("unknown type of JSON value");
 }
 
-/// The value if it is whole and fits.
-std::optional<std::int64_t> whole(simdjson::dom::element element) {
-  std::int64_t integer = 0;
-  if (element.get_int64().get(integer) == simdjson::SUCCESS) return integer;
+}  // namespace
+
+std::optional<WideInteger> JsonValue::whole() const {
+  if (std::int64_t value = 0; element_.get_int64().get(value) == simdjson::SUCCESS) return value;
+  if (std::uint64_t value = 0; element_.get_uint64().get(value) == simdjson::SUCCESS) return value;
   double number = 0;
-  if (!element.is_double() || element.get_double().get(number) != simdjson::SUCCESS) return std::nullopt;
-  // Beyond 2^53 a double stands for several integers.
-  if (std::trunc(number) != number || std::abs(number) > static_cast<double>(kMaxInputValue)) return std::nullopt;
+  if (!element_.is_double() || element_.get_double().get(number) != simdjson::SUCCESS) return std::nullopt;
+  if (std::trunc(number) != number) return std::nullopt;
+  if (const std::string* written = document_->if_rounded(*this)) return whole_number(*written);
   return static_cast<std::int64_t>(number);
 }
 
-}  // namespace
-
 std::int64_t JsonValue::integer(std::int64_t least, std::int64_t most) const {
-  const std::optional<std::int64_t> value = whole(element_);
+  const std::optional<WideInteger> value = whole();
   if (!value || *value < least || *value > most) reject(fmt::format("an integer of {} to {}", least, most));
-  return *value;
+  return static_cast<std::int64_t>(*value);
 }
 
 std::uint32_t JsonValue::index() const {
@@ -59,13 +59,10 @@ std::uint32_t JsonValue::index() const {
 }
 
 std::uint64_t JsonValue::unsigned_integer() const {
-  std::uint64_t value = 0;
-  if (element_.get_uint64().get(value) == simdjson::SUCCESS) return value;
-  const std::optional<std::int64_t> small = whole(element_);
-  if (!small || *small < 0) {
-    reject(fmt::format("an integer of 0 to {}", std::numeric_limits<std::uint64_t>::max()));
-  }
-  return static_cast<std::uint64_t>(*small);
+  constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
+  const std::optional<WideInteger> value = whole();
+  if (!value || *value < 0 || *value > WideInteger{kMost}) reject(fmt::format("an integer of 0 to {}", kMost));
+  return static_cast<std::uint64_t>(*value);
 }
 
 double JsonValue::number(double least, double most) const {
@@ -92,13 +89,16 @@ bool JsonValue::boolean() const {
 std::string_view JsonValue::text() const {
   std::string_view value;
   if (element_.get_string().get(value) != simdjson::SUCCESS) reject("a string");
+  // Whatever passes through a C interface would end there: a file name, a message, a name in a model file.
+  if (value.find('\0') != std::string_view::npos) reject("a string without the character \\u0000");
   return value;
 }
 
 std::string_view JsonValue::name() const {
-  std::string_view value;
-  if (element_.get_string().get(value) != simdjson::SUCCESS || value.empty()) reject("a string that is not empty");
-  return value;
+  if (std::string_view value; element_.get_string().get(value) != simdjson::SUCCESS || value.empty()) {
+    reject("a string that is not empty");
+  }
+  return text();
 }
 
 simdjson::dom::object JsonValue::object() const {
@@ -126,12 +126,14 @@ std::string JsonValue::pointer() const {
 
 void JsonValue::fail(std::string_view message, std::string hint) const {
   const std::string where = pointer();
-  throw error_in(*source_, where.empty() ? std::string(message) : fmt::format("{}: {}", printable(where), message),
+  throw error_in(source(), where.empty() ? std::string(message) : fmt::format("{}: {}", printable(where), message),
                  std::move(hint));
 }
 
 void JsonValue::reject(std::string_view expected, std::string hint) const {
-  fail(fmt::format("value is {}, expected {}", describe(element_), expected), std::move(hint));
+  const std::string* written = element_.is_double() ? document_->if_rounded(*this) : nullptr;
+  fail(fmt::format("value is {}, expected {}", written != nullptr ? printable(*written, 60) : describe(element_), expected),
+       std::move(hint));
 }
 
 void JsonValue::fail_unknown_key(std::string_view key, std::span<const std::string_view> known) const {
@@ -142,15 +144,26 @@ void JsonValue::fail_repeated_key(std::string_view key) const {
   fail(fmt::format("key {} appears twice", quoted(key)));
 }
 
+void JsonValue::fail_key_with_zero(std::string_view key) const {
+  fail(fmt::format("key is {}, expected one without the character \\u0000", quoted(key)));
+}
+
 void JsonValue::fail_missing_key(std::string_view key) const { fail(fmt::format("key {} is missing", quoted(key))); }
 
-JsonDocument::JsonDocument(std::string_view text, const std::string& source) : source_(source) {
+JsonDocument::JsonDocument(std::string_view text, const std::string& source) : text_(text), source_(source) {
   simdjson::error_code error = parser_.allocate(0, kMaxJsonDepth);
   if (error == simdjson::SUCCESS) error = parser_.parse(text.data(), text.size()).get(root_);
   if (error != simdjson::SUCCESS) {
     if (!text.starts_with('{')) refuse_foreign(text, source, "JSON of opweave");
     throw_json_syntax_error(text, source, simdjson::error_message(error));
   }
+}
+
+const std::string* JsonDocument::if_rounded(const JsonValue& number) const {
+  if (!rounded_) rounded_ = rounded_numbers(text_);
+  if (rounded_->empty()) return nullptr;
+  const auto found = rounded_->find(number.pointer());
+  return found == rounded_->end() ? nullptr : &found->second;
 }
 
 JsonValue JsonDocument::root(std::string_view format, std::int64_t version) const {

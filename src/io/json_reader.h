@@ -14,9 +14,12 @@
 #include <unordered_map>
 #include <vector>
 
+#include "io/whole_number.h"
 #include "opweave/quantity.h"
 
 namespace opweave::io {
+
+class JsonDocument;
 
 /// A value in a document, with the way to it. Refers to its parents and to the document: a value must
 /// not outlive the ones it was reached through.
@@ -25,15 +28,16 @@ class JsonValue {
   using Element = simdjson::dom::element;
 
   /// The root of a document.
-  JsonValue(const std::string& source, Element element) : source_(&source), element_(element) {}
+  JsonValue(const JsonDocument& document, Element element) : document_(&document), element_(element) {}
   /// A member of an object.
   JsonValue(const JsonValue& object, std::string_view key, Element element)
-      : source_(object.source_), parent_(&object), key_(key), element_(element) {}
+      : document_(object.document_), parent_(&object), key_(key), element_(element) {}
   /// An item of an array.
   JsonValue(const JsonValue& array, std::size_t index, Element element)
-      : source_(array.source_), parent_(&array), index_(index), element_(element) {}
+      : document_(array.document_), parent_(&array), index_(index), element_(element) {}
 
-  [[nodiscard]] const std::string& source() const { return *source_; }
+  [[nodiscard]] const std::string& source() const;
+  [[nodiscard]] Element element() const { return element_; }
   [[nodiscard]] bool is_object() const { return element_.is_object(); }
   [[nodiscard]] bool is_array() const { return element_.is_array(); }
   [[nodiscard]] bool is_number() const { return element_.is_number(); }
@@ -47,7 +51,7 @@ class JsonValue {
   /// A rate: something divides by it.
   [[nodiscard]] double positive_number() const;
   [[nodiscard]] bool boolean() const;
-  /// Lives as long as the document.
+  /// Without a zero character. Lives as long as the document.
   [[nodiscard]] std::string_view text() const;
   /// A text that is not empty.
   [[nodiscard]] std::string_view name() const;
@@ -68,6 +72,7 @@ class JsonValue {
     std::set<std::string_view> seen;
     for (const auto& [key, element] : object()) {
       if (!seen.insert(key).second) fail_repeated_key(key);
+      if (std::string_view(key).find('\0') != std::string_view::npos) fail_key_with_zero(key);
       visit(key, JsonValue(*this, key, element));
     }
   }
@@ -86,7 +91,11 @@ class JsonValue {
   [[noreturn]] void fail_missing_key(std::string_view key) const;
 
  private:
-  const std::string* source_;
+  /// The value if it is an integer, however it is written.
+  [[nodiscard]] std::optional<WideInteger> whole() const;
+  [[noreturn]] void fail_key_with_zero(std::string_view key) const;
+
+  const JsonDocument* document_;
   const JsonValue* parent_ = nullptr;
   std::string_view key_;
   std::size_t index_ = 0;
@@ -169,19 +178,28 @@ void read_object(const JsonValue& object, const Field<Read>&... fields) {
 /// A parsed text.
 class JsonDocument {
  public:
-  /// \throws InputError with line and column if the text is not JSON. `source` outlives the document.
+  /// \throws InputError with line and column if the text is not JSON. `text` and `source` outlive the document.
   JsonDocument(std::string_view text, const std::string& source);
 
+  [[nodiscard]] const std::string& source() const { return source_; }
   /// The root of any document.
-  [[nodiscard]] JsonValue root() const { return {source_, root_}; }
+  [[nodiscard]] JsonValue root() const { return {*this, root_}; }
   /// The root of a document of ours. \throws InputError unless it is an object with this format and version.
   [[nodiscard]] JsonValue root(std::string_view format, std::int64_t version) const;
 
+  /// How a number of the document is written, where its double alone does not say whether it is an integer, and which.
+  [[nodiscard]] const std::string* if_rounded(const JsonValue& number) const;
+
  private:
+  std::string_view text_;
   const std::string& source_;
   simdjson::dom::parser parser_;
   simdjson::dom::element root_;
+  /// By JSON pointer. Looked for when the first integer that is written as 5.0 or 5e3 asks.
+  mutable std::optional<std::unordered_map<std::string, std::string>> rounded_;
 };
+
+inline const std::string& JsonValue::source() const { return document_->source(); }
 
 /// Names given so far to things of one or several kinds, numbered in order of appearance.
 class NameIndex {

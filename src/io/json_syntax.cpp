@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "io/message.h"
+#include "io/whole_number.h"
 #include "opweave/error.h"
+#include "opweave/quantity.h"
 
 namespace opweave::io {
 namespace {
@@ -17,25 +20,15 @@ std::string zero_byte_at(std::string_view text, std::size_t offset) {
   return line_and_column(text, offset) + ": found a zero byte, expected JSON in UTF-8";
 }
 
-/// Listens to a parse and stops at the first thing that we do not accept.
-class DefectFinder : public nlohmann::json_sax<nlohmann::json> {
+/// Listens to a parse and knows where it is. Every function returns whether to go on.
+class Listener : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit DefectFinder(std::string_view text) : text_(text) {}
-
-  [[nodiscard]] const std::string& defect() const { return defect_; }
-  [[nodiscard]] const std::string& hint() const { return hint_; }
-
   bool null() override { return value(); }
   bool boolean(bool) override { return value(); }
   bool number_integer(number_integer_t) override { return value(); }
   bool number_unsigned(number_unsigned_t) override { return value(); }
   bool string(string_t&) override { return value(); }
   bool binary(binary_t&) override { return value(); }
-  bool number_float(number_float_t, const string_t& token) override {
-    // An integer arrives here if it has no room in 64 bits.
-    if (token.find_first_of(".eE") == string_t::npos) return refuse_number(token);
-    return value();
-  }
   bool start_object(std::size_t) override { return enter(false); }
   bool start_array(std::size_t) override { return enter(true); }
   bool end_object() override { return leave(); }
@@ -43,6 +36,54 @@ class DefectFinder : public nlohmann::json_sax<nlohmann::json> {
   bool key(string_t& name) override {
     path_.back().key = name;
     return true;
+  }
+
+ protected:
+  bool value() {
+    if (!path_.empty()) ++path_.back().index;
+    return true;
+  }
+  [[nodiscard]] std::size_t depth() const { return path_.size(); }
+  /// Of the value in hand; inside a value before its first member, of that value.
+  [[nodiscard]] std::string pointer() const {
+    std::string result;
+    for (const Level& level : path_) {
+      result += '/' + (level.is_array ? std::to_string(level.index) : escape_pointer(level.key));
+    }
+    return result;
+  }
+  virtual bool enter(bool is_array) {
+    path_.push_back({is_array, 0, {}});
+    return true;
+  }
+
+ private:
+  struct Level {
+    bool is_array;
+    std::size_t index;  ///< of the next item
+    std::string key;
+  };
+
+  bool leave() {
+    path_.pop_back();
+    return value();
+  }
+
+  std::vector<Level> path_;
+};
+
+/// Stops at the first thing that we do not accept.
+class DefectFinder : public Listener {
+ public:
+  explicit DefectFinder(std::string_view text) : text_(text) {}
+
+  [[nodiscard]] const std::string& defect() const { return defect_; }
+  [[nodiscard]] const std::string& hint() const { return hint_; }
+
+  bool number_float(number_float_t, const string_t& token) override {
+    // An integer arrives here if it has no room in 64 bits.
+    if (token.find_first_of(".eE") == string_t::npos) return refuse_number(token);
+    return value();
   }
   bool parse_error(std::size_t position, const std::string& token, const nlohmann::json::exception& error) override {
     constexpr int kNumberOverflow = 406;
@@ -67,45 +108,39 @@ class DefectFinder : public nlohmann::json_sax<nlohmann::json> {
   }
 
  private:
-  struct Level {
-    bool is_array;
-    std::size_t index;  ///< of the next item
-    std::string key;
-  };
-
-  bool value() {
-    if (!path_.empty()) ++path_.back().index;
-    return true;
-  }
-  bool enter(bool is_array) {
-    if (path_.size() == kMaxJsonDepth) {
+  bool enter(bool is_array) override {
+    if (depth() == kMaxJsonDepth) {
       defect_ = fmt::format("{}: values are nested deeper than {} levels", printable(pointer(), 60), kMaxJsonDepth);
       return false;
     }
-    path_.push_back({is_array, 0, {}});
-    return true;
-  }
-  bool leave() {
-    path_.pop_back();
-    return value();
-  }
-  [[nodiscard]] std::string pointer() const {
-    std::string result;
-    for (const Level& level : path_) {
-      result += '/' + (level.is_array ? std::to_string(level.index) : escape_pointer(level.key));
-    }
-    return result;
+    return Listener::enter(is_array);
   }
   bool refuse_number(const std::string& token) {
-    const std::string where = path_.empty() ? "" : printable(pointer()) + ": ";
+    const std::string where = depth() == 0 ? "" : printable(pointer()) + ": ";
     defect_ = fmt::format("{}value is {}, expected a number that fits in 64 bits", where, printable(token, 60));
     return false;
   }
 
   std::string_view text_;
-  std::vector<Level> path_;
   std::string defect_;
   std::string hint_;
+};
+
+/// Collects the numbers whose double does not say whether they are integers, and which.
+class RoundedNumbers : public Listener {
+ public:
+  [[nodiscard]] std::unordered_map<std::string, std::string> take() { return std::move(found_); }
+
+  bool number_float(number_float_t number, const string_t& token) override {
+    const bool seems_whole = std::trunc(number) == number;
+    const bool is_exact = std::abs(number) <= static_cast<double>(kMaxInputValue) && whole_number(token);
+    if (seems_whole && !is_exact) found_.emplace(pointer(), token);
+    return value();
+  }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception&) override { return false; }
+
+ private:
+  std::unordered_map<std::string, std::string> found_;
 };
 
 }  // namespace
@@ -146,6 +181,12 @@ void throw_json_syntax_error(std::string_view text, const std::string& source, s
     throw error_in(source, zero == std::string_view::npos ? std::string(fallback) : zero_byte_at(text, zero));
   }
   throw error_in(source, finder.defect(), finder.hint());
+}
+
+std::unordered_map<std::string, std::string> rounded_numbers(std::string_view text) {
+  RoundedNumbers numbers;
+  nlohmann::json::sax_parse(text.begin(), text.end(), &numbers);
+  return numbers.take();
 }
 
 }  // namespace opweave::io

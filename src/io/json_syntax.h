@@ -1,9 +1,10 @@
-/// Where and why a text is not JSON. Slow and exact, for texts that the fast parser has refused.
+/// What the fast parser does not say: where and why a text is not JSON, and how its numbers are written. Slow and exact.
 #pragma once
 
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 
 namespace opweave::io {
 
@@ -18,5 +19,9 @@ inline constexpr std::size_t kMaxJsonDepth = 32;
 
 /// \throws InputError always: the first defect found in `text`, or `fallback` if it looks sound from here.
 [[noreturn]] void throw_json_syntax_error(std::string_view text, const std::string& source, std::string_view fallback);
+
+/// Numbers of a JSON text, as they are written and by JSON pointer, that look like an integer only as a double
+/// (9007199254740990.5, 1e-400) or are beyond those that a double tells apart (1e17).
+[[nodiscard]] std::unordered_map<std::string, std::string> rounded_numbers(std::string_view text);
 
 }  // namespace opweave::io

@@ -3,28 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdint>
 #include <numeric>
 #include <vector>
+
+#include "io/code_of.h"
 
 namespace opweave::io {
 namespace {
 
 bool is_continuation(unsigned char byte) { return (byte & 0xC0U) == 0x80U; }
-
-std::uint32_t decode(std::string_view sequence) {
-  const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(sequence[i])); };
-  switch (sequence.size()) {
-    case 1:
-      return byte(0);
-    case 2:
-      return (byte(0) & 0x1FU) << 6U | (byte(1) & 0x3FU);
-    case 3:
-      return (byte(0) & 0x0FU) << 12U | (byte(1) & 0x3FU) << 6U | (byte(2) & 0x3FU);
-    default:
-      return (byte(0) & 0x07U) << 18U | (byte(1) & 0x3FU) << 12U | (byte(2) & 0x3FU) << 6U | (byte(3) & 0x3FU);
-  }
-}
 
 /// Would move the cursor, break the line or reorder the text of a terminal.
 bool disturbs_a_line(std::uint32_t code) {
@@ -62,7 +49,7 @@ std::size_t utf8_sequence_length(std::string_view text) {
   for (std::size_t i = 1; i < length; ++i) {
     if (!is_continuation(static_cast<unsigned char>(text[i]))) return 0;
   }
-  const std::uint32_t code = decode(text.substr(0, length));
+  const std::uint32_t code = code_of(text.substr(0, length));
   const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
   const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
   return overlong || surrogate || code > 0x10FFFF ? 0 : length;
@@ -87,7 +74,7 @@ std::string printable(std::string_view text, std::size_t limit) {
       text.remove_prefix(1);
       continue;
     }
-    const std::uint32_t code = decode(text.substr(0, length));
+    const std::uint32_t code = code_of(text.substr(0, length));
     if (code == '\n') {
       result += "\\n";
     } else if (code == '\t') {

@@ -29,17 +29,30 @@ constexpr MethodName kMethods[] = {
     {Method::kCp, "cp"},
 };
 
-std::string describe_limit(const Budget& budget) {
-  if (budget.work_limit()) return fmt::format("work {}", *budget.work_limit());
-  if (budget.time_limit_seconds()) return fmt::format("time {} s", *budget.time_limit_seconds());
-  return "none";
+std::string work_limit(const Budget& budget) {
+  return budget.work_limit() ? fmt::format("work {}", *budget.work_limit()) : "";
+}
+std::string time_limit(const Budget& budget) {
+  return budget.time_limit_seconds() ? fmt::format("time {} s", *budget.time_limit_seconds()) : "";
+}
+
+/// "work 1000", "time 60 s", "work 1000, time 60 s" or "none".
+std::string describe_limits(const Budget& budget) {
+  const std::string work = work_limit(budget);
+  const std::string time = time_limit(budget);
+  if (work.empty() && time.empty()) return "none";
+  return fmt::format("{}{}{}", work, work.empty() || time.empty() ? "" : ", ", time);
 }
 
 /// The limit that ended the search; empty if it ended by itself.
 std::string reached_limit(const Budget& budget, bool optimal) {
   if (budget.stopped()) return "interrupt";
-  const bool has_time = budget.time_limit_seconds() && !budget.work_limit() && !budget.expired();
-  return optimal || has_time ? "" : describe_limit(budget);
+  if (optimal) return "";
+  // A search ends before its deadline where its next step, or the next share of the time, would not fit any more.
+  constexpr double kNoRoom = 0.5;
+  const std::optional<double> left = budget.remaining();
+  const bool time_is_up = budget.expired() || (left && *left < kNoRoom * *budget.time_limit_seconds());
+  return time_is_up ? time_limit(budget) : work_limit(budget);
 }
 
 Provenance provenance_of(const Problem& problem, const Budget& budget, const PlannerOptions& options,
@@ -48,7 +61,7 @@ Provenance provenance_of(const Problem& problem, const Budget& budget, const Pla
   provenance.version = OPWEAVE_VERSION;
   provenance.method = finding.method;
   provenance.seed = options.seed;
-  provenance.limit = describe_limit(budget);
+  provenance.limit = describe_limits(budget);
   provenance.graph_hash = content_hash(problem.graph());
   provenance.cluster_hash = content_hash(problem.cluster());
   if (!budget.work_limit()) {

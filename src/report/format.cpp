@@ -6,8 +6,9 @@
 #include <array>
 #include <cctype>
 
-namespace opweave {
+#include "report/names.h"
 
+namespace opweave {
 std::string human(Duration duration) {
   const std::int64_t ns = duration.value();
   const auto value = static_cast<double>(ns);
@@ -27,15 +28,18 @@ std::string human(Bytes bytes) {
 
 std::string percent(double ratio) { return fmt::format("{:.1f}%", 100 * ratio); }
 
-std::string table(const std::vector<std::vector<std::string>>& rows) {
+std::string table(std::vector<std::vector<std::string>> rows) {
   if (rows.empty()) return {};
+  for (auto& row : rows) {
+    for (std::string& cell : row) cell = readable(cell);
+  }
   const std::size_t columns = rows.front().size();
   std::vector<std::size_t> widths(columns, 0);
   std::vector<bool> numeric(columns, true);
   for (std::size_t r = 0; r < rows.size(); ++r) {
     for (std::size_t c = 0; c < columns; ++c) {
       const std::string& cell = rows[r][c];
-      widths[c] = std::max(widths[c], cell.size());
+      widths[c] = std::max(widths[c], width_of(cell));
       const bool is_number =
           cell.empty() || cell[0] == '-' || cell[0] == '+' || std::isdigit(static_cast<unsigned char>(cell[0])) != 0;
       if (r > 0 && !is_number) numeric[c] = false;
@@ -46,7 +50,7 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
     std::string line;
     for (std::size_t c = 0; c < columns; ++c) {
       if (c > 0) line += "  ";
-      line += numeric[c] ? fmt::format("{:>{}}", row[c], widths[c]) : fmt::format("{:<{}}", row[c], widths[c]);
+      line += padded(row[c], widths[c], numeric[c]);
     }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + '\n';

@@ -16,7 +16,7 @@ namespace opweave {
 [[nodiscard]] std::string percent(double ratio);
 
 /// Lines of text in columns: the first row is the heading, columns whose cells (below the heading) all
-/// begin with a digit, '-' or '+' are aligned to the right.
-[[nodiscard]] std::string table(const std::vector<std::vector<std::string>>& rows);
+/// begin with a digit, '-' or '+' are aligned to the right. Cells are as wide as it takes, and readable.
+[[nodiscard]] std::string table(std::vector<std::vector<std::string>> rows);
 
 }  // namespace opweave

@@ -181,3 +181,82 @@ def test_schedule_that_does_not_fit_has_no_gap(tmp_path):
     for row in comparison["schedules"]:
         assert (row["gap"] is None) == (not row["fits_memory"])
         assert row["fits_memory"] or row not in below or row["gap"] is None
+
+
+# docs/how-to.md: 2 where the words of the files do not fit together, 3 where the numbers do not suffice.
+@pytest.mark.parametrize(("code", "op", "devices", "more"), [
+    (2, {"devices": ["z"]}, [{}, {}], {}),
+    (2, {"streams": ["comm"]}, [{}, {}], {}),
+    (2, {"duration_ns": {"H": 1}}, [{}, {}], {}),
+    (2, {"devices": ["d0"], "colocation": "x"}, [{}, {}], {"devices": ["d1"], "colocation": "x"}),
+    (2, {"colocation": "x", "anti_colocation": ["y"]}, [{}, {}], {"colocation": "x", "anti_colocation": ["y"]}),
+    (3, {"workspace_bytes": 11}, [{"memory_bytes": 10}, {"memory_bytes": 10}], {}),
+    (3, {"devices": ["d0"], "outputs": ["t"]}, [{}, {}], {"devices": ["d1"], "inputs": ["t"]}),
+    (0, {"outputs": ["t"]}, [{}, {}], {"inputs": ["t"]}),
+])
+def test_words_that_do_not_fit_are_2_and_numbers_that_do_not_suffice_are_3(tmp_path, code, op, devices, more):
+    graph, cluster = tmp_path / "g.json", tmp_path / "c.json"
+    graph.write_text(json.dumps({
+        "format": "opweave.graph", "version": 1, "tensors": [{"name": "t", "bytes": 5}],
+        "operators": [{"name": "a", "duration_ns": 1} | op, {"name": "b", "duration_ns": 1} | more]}))
+    cluster.write_text(json.dumps({
+        "format": "opweave.cluster", "version": 1,
+        "devices": [{"name": f"d{i}"} | device for i, device in enumerate(devices)]}))
+    for command in ["plan", "bounds"]:
+        done = opweave(command, graph, cluster, *(["--work-limit", 10] if command == "plan" else []))
+        assert done.returncode == code, done.stderr
+        assert code == 0 or done.stderr.startswith("error: ")
+
+
+def test_check_says_where_the_plan_s_own_settings_replace_those_of_the_files(small):
+    succeeds("plan", *small.inputs, "--work-limit", 20, "--microbatches", 2, "--contention", "endpoint",
+             "--memory-limit", "1MiB", "-o", small.plan)
+    done = opweave("check", *small.inputs, small.plan)
+    assert done.returncode == 0 and done.stdout.startswith("valid: ")
+    front = f"note: {small.plan}: by its own settings, "
+    lines = done.stderr.splitlines()
+    assert all(line.startswith(front) for line in lines)
+    said = [line.removeprefix(front) for line in lines]
+    assert said[:2] == ["microbatches are 2 instead of 8", "contention is endpoint instead of none"]
+    assert len(said) == 3 and said[2].startswith("memory of every device is 1048576 bytes instead of ")
+    # By the settings of the files there is nothing to say.
+    succeeds("plan", *small.inputs, "--work-limit", 20, "-o", small.plan)
+    assert opweave("check", *small.inputs, small.plan).stderr == ""
+
+
+def test_violations_name_the_figures_as_the_file_does(planned):
+    plan = json.loads(planned.plan.read_text())
+    plan["statistics"]["moved_bytes"] += 1
+    plan["statistics"]["devices"][0]["sent_bytes"] += 1
+    plan["statistics"]["devices"][0]["received_bytes"] += 1
+    planned.plan.write_text(json.dumps(plan))
+    done = opweave("check", *planned.inputs, planned.plan)
+    for key in ["moved_bytes is ", "sent_bytes of device ", "received_bytes of device "]:
+        assert f"figures: {key}" in done.stderr
+
+
+@pytest.mark.parametrize(("objective", "options", "told"), [
+    ("makespan", ["--time-limit", 0.2], "time limit 0.2 s reached: "),
+    ("makespan", ["--work-limit", 50], "work limit 50 reached: "),
+    ("makespan", ["--work-limit", 10**9, "--time-limit", 0.2], "time limit 0.2 s reached: "),
+    ("communication,peak-memory", ["--work-limit", 50], "work limit 50 reached: "),
+    ("period,makespan", ["--work-limit", 10**9, "--time-limit", 0.2], "time limit 0.2 s reached: "),
+    ("makespan,peak-memory", ["--time-limit", 0.3], "time limit 0.3 s reached: "),
+])
+def test_what_ended_a_search_is_named_whatever_was_minimised(large, objective, options, told):
+    done = opweave("plan", *large.inputs, *options, "--objective", objective, "-o", large.plan)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(lines) == 1, done.stderr
+    warning = lines[0].removeprefix("warning: ")
+    assert warning.startswith(told)
+    # It says how far each objective is from its bound.
+    plan = json.loads(large.plan.read_text())
+    assert plan["status"] == "feasible"
+    for figure in plan.get("goal", {}).get("objectives", []):
+        stated = f"{figure['name']} {figure['value']} {figure['unit']}, bound {figure['bound']}"
+        assert (stated in warning) == (figure["value"] != figure["bound"])
+    limits = [f"work {options[1]}"] if options[0] == "--work-limit" else []
+    if "--time-limit" in options:
+        limits.append(f"time {options[-1]} s")
+    assert plan["provenance"]["limit"] == ", ".join(limits)

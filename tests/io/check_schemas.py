@@ -16,9 +16,10 @@ except ImportError:
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# References, names used twice, cycles, sums and comparisons of values.
+# References, names used twice, cycles, sums and comparisons of values; numbers that are integers only as doubles.
 BEYOND_SCHEMAS = {
     "cluster": {
+        "bandwidth_rounded",
         "device_and_switch_of_one_name",
         "device_twice",
         "link_to_itself",
@@ -33,6 +34,9 @@ BEYOND_SCHEMAS = {
         "cycle_of_three",
         "cycle_of_two",
         "cycle_through_tensor",
+        "duration_below_any_double",
+        "duration_of_one_and_next_to_nothing",
+        "duration_rounded_fraction",
         "modes_on_same_devices",
         "operator_twice",
         "optimizer_before_forward",

@@ -82,7 +82,7 @@ class Mutator {
   }
 
   std::string mutate_tokens(const std::string& text) {
-    static const std::array<const char*, 24> kValues = {"-1",
+    static const std::array<const char*, 32> kValues = {"-1",
                                                         "0",
                                                         "1e999",
                                                         "-1e999",
@@ -104,6 +104,14 @@ class Mutator {
                                                         "[[",
                                                         "}}",
                                                         "1e-400",
+                                                        "9007199254740990.5",
+                                                        "1.00000000000000000001",
+                                                        "9223372036854775808.0",
+                                                        "12.0",
+                                                        "1e3",
+                                                        "-0.0",
+                                                        "\"a\\u0000b\"",
+                                                        "\"\\u001b[31m\\u202e\"",
                                                         "\"\\ud800\"",
                                                         "\"\xC2\x85\xE2\x80\xA8\""};
     std::vector<std::string> tokens = tokens_of(text);

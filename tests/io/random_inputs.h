@@ -127,7 +127,7 @@ class RandomInputs {
                                                      "\n",
                                                      "\t",
                                                      "\x01\x7f",
-                                                     std::string(1, '\0'),
+                                                     "\x1b[31m",
                                                      "\xF0\x9F\x90\x87"};
     std::string result;
     for (std::size_t i = 1 + below(6); i > 0; --i) result += kPieces[below(kPieces.size())];

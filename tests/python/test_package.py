@@ -179,13 +179,37 @@ def test_the_chart_draws_durations_to_scale(diamond, capsys):
     plan = opweave.plan(opweave.Graph.from_dict(content), opweave.Cluster.uniform(1), work_limit=10)
     from opweave.gantt import rows
 
-    ((label, letters),) = rows(plan, 55)
-    assert label == "gpu0 compute"
+    ((device, stream, letters),) = rows(plan, 55)
+    assert (device, stream) == ("gpu0", "compute")
     assert [letters.count(phase) for phase in "FIWO"] == [10, 20, 15, 10]
     assert letters.startswith("F" * 10) and letters.endswith("O" * 10)
     plan.show(width=80)
     assert "makespan 550 ns" in capsys.readouterr().out
     assert "gpu0 compute" in plan._repr_html_()
+
+
+HOSTILE = "\x1b[31m\x07\n\x9b2J\u202e[bold]"
+
+
+def test_names_reach_the_terminal_whole_and_escaped(diamond, capsys):
+    graph, _ = diamond
+    front = f"rack{HOSTILE}.a-name-of-eighty-letters-that-fits-no-third-of-a-terminal-however-wide-it-is."
+    cluster = opweave.Cluster.uniform(2).to_dict()
+    for device in cluster["devices"]:
+        device["name"] = front + device["name"]
+    content = graph.to_dict() | {"name": HOSTILE}
+    plan = opweave.plan(opweave.Graph.from_dict(content), opweave.Cluster.from_dict(cluster), work_limit=10)
+    plan.show(width=80)
+    opweave.compare(plan).show()
+    printed = capsys.readouterr().out
+    assert not set(printed) & set("\x1b\x07\x9b\u202e")
+    escaped = r"rack\u001b[31m\u0007\n\u009b2J\u202e[bold].a-name"
+    assert f'names of devices without "{escaped}' in printed and "\ngpu0 compute " in printed
+    assert escaped in plan._repr_html_()
+    content["operators"][0]["devices"] = [HOSTILE]
+    with pytest.raises(opweave.InputError) as error:
+        opweave.plan(opweave.Graph.from_dict(content), opweave.Cluster.from_dict(cluster), work_limit=10)
+    assert not set(str(error.value)) & set("\x1b\x07\x9b\u202e")
 
 
 def test_the_interpreter_is_free_while_planning(large):

@@ -349,6 +349,34 @@ def check_names_are_text(reader):
     assert reader("document.querySelectorAll('script').length") == 2
 
 
+# What is written on the canvases when everything is drawn.
+DRAWN_TEXTS = """(() => {
+  const texts = [], canvas = CanvasRenderingContext2D.prototype, fillText = canvas.fillText;
+  canvas.fillText = function (text, ...where) { texts.push(text); fillText.call(this, text, ...where); };
+  try { window.opweave.drawAll(); } finally { canvas.fillText = fillText; }
+  return texts;
+})()"""
+
+
+def check_names_are_whole(reader):
+    """Names of devices stand there whole, but for what all begin with; parts of operators begin after a separator."""
+    texts = reader(DRAWN_TEXTS)
+    names = [device["name"] for device in reader.source["devices"]]
+    note = [text for text in reader.text("legend").split("names of devices without “")[1:]]
+    left_out = note[0].split("” in front")[0] if note else ""
+    assert all(name.startswith(left_out) for name in names) and (not left_out or left_out[-1] in "./:_- ")
+    shown = {text for text in texts if left_out + text in names}
+    assert shown and not any(text.endswith("…") for text in texts), texts
+    operators = set(reader.source["operators"]["name"])
+    for text in texts:
+        if "…" in text:
+            rest = text.split("…")[1]
+            assert any(name.endswith(rest) and name[-len(rest) - 1] in "./:_- " for name in operators), text
+    room = reader("""['a-b.c', 9, 'a-b.c', 4, 'a-b.c', 3, 'a-b.c', 2, 'abcdef', 5, 'x.', 2]
+        .flatMap((name, i, all) => i % 2 ? [] : [window.opweave.lastParts(name, all[i + 1])])""")
+    assert room == ["…b.c", "…b.c", "…c", "…c", "", ""], room
+
+
 def take_screenshots(reader, folder, name):
     for width, height in SIZES:
         for scheme in ("light", "dark"):
@@ -367,7 +395,7 @@ def main():
         browser.prefer("light")
         reader = Reader(browser, page, limit)
         slowest = check_opening(reader)
-        for check in (check_names_are_text, check_explanation, check_parameters, check_cells, check_memory, check_navigation, check_search, check_toggles, check_themes,
+        for check in (check_names_are_text, check_names_are_whole, check_explanation, check_parameters, check_cells, check_memory, check_navigation, check_search, check_toggles, check_themes,
                       check_picture_export):
             check(reader)
         assert not browser.complaints, browser.complaints

@@ -47,6 +47,11 @@ TEST(ReportInBrowser, hostile_names_stay_text) {
   check_in_browser("hostile", sample_pipeline({2, 1, 3, "</script><b id=\"injected\">&amp;'"}), {}, 2000);
 }
 
+// The names begin with what alone would fill the room beside the picture.
+TEST(ReportInBrowser, long_names_are_whole_but_for_what_all_begin_with) {
+  check_in_browser("long", sample_pipeline({3, 1, 3, "eu-west-1.datacentre-17.rack-4."}), {}, 2000);
+}
+
 TEST(ReportInBrowser, pipeline_of_6400_tasks_opens_within_two_seconds) {
   const SamplePlan sample = sample_pipeline({8, 4, 20});
   ASSERT_GT(sample.plan.tasks.size(), 6'400U);

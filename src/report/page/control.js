@@ -215,6 +215,7 @@ function drawLegend() {
     items.push(element('span', {}, line, 'critical path'));
   }
   if (view.showIdle) items.push(element('span', {}, 'idle:'), ...idleLegend());
+  if (leftOutOfLabels) items.push(element('span', {}, `names of devices without “${leftOutOfLabels}” in front`));
   byId('legend').replaceChildren(...items);
 }
 

@@ -50,16 +50,25 @@ class ColumnGatherer {
   }
 }
 
+/// As many parts from the end of a name as there is room for, none of them cut: "…mlp.F"; empty if not even one fits.
+function lastParts(name, room) {
+  for (const {index} of name.matchAll(SEPARATORS)) {
+    const rest = name.slice(index + 1);
+    if (rest && rest.length < room) return `…${rest}`;
+  }
+  return '';
+}
+
 function cellLabel(task, width) {
   const op = tasks.op[task];
   const number = microbatches > 1 && operators.phase[op] !== OPTIMIZER ? String(tasks.copy[task]) : '';
   const letters = Math.floor((width - 7) / letterWidth);
   const room = letters - number.length - (number ? 1 : 0);
-  // The name, or what it is, or the end of the name, which tells more than its beginning.
+  // The name, or what it is, or the last parts of the name, which tell more than the first.
   const name = operators.name[op], kind = source.words[operators.kind[op]] ?? '';
   const text = name.length <= room ? name
     : kind ? (kind.length <= room ? kind : '')
-    : room >= 6 ? `…${name.slice(1 - room)}` : '';
+    : lastParts(name, room);
   if (text) return number ? `${number} ${text}` : text;
   return number.length <= letters ? number : '';
 }
@@ -212,8 +221,8 @@ function drawNames(context, block, offset) {
   context.fillStyle = ink.text;
   context.font = `600 ${FONT}`;
   context.textAlign = 'left';
-  context.fillText(shorten(context, device.name, view.gutter - 10), 2, y + Math.max(sizes.compute, LOWEST_LABEL) / 2 + 0.5);
-  const nameWidth = Math.min(context.measureText(device.name).width, view.gutter - 10);
+  context.fillText(device.label, 2, y + Math.max(sizes.compute, LOWEST_LABEL) / 2 + 0.5);
+  const nameWidth = context.measureText(device.label).width;
   context.font = FONT;
   context.fillStyle = ink.muted;
   context.textAlign = 'right';
@@ -229,13 +238,6 @@ function drawNames(context, block, offset) {
 
 function memoryLabel(device, height) {
   return height >= 16 ? `peak ${formatBytes(device.peak)}` : 'memory';
-}
-
-function shorten(context, text, room) {
-  if (context.measureText(text).width <= room) return text;
-  let length = text.length;
-  while (length > 1 && context.measureText(`${text.slice(0, length)}…`).width > room) length--;
-  return `${text.slice(0, length)}…`;
 }
 
 /// Lanes, memory and names of the rows between `offset` and `offset + height`.

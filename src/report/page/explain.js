@@ -98,7 +98,7 @@ const layersOf = (() => {
 
 // --- Side by side ------------------------------------------------------------------------------
 
-const BESIDE_NAME = 150, BESIDE_TIME = 76;  // pixels left and right of the pictures
+const BESIDE_NAME = 150, BESIDE_TIME = 76;  // least pixels left and right of the pictures
 
 /// Every schedule of the comparison as a small picture, all on one time axis; red: the lower bound.
 function drawBeside() {
@@ -115,35 +115,36 @@ function drawBeside() {
   const lane = Math.max(2, Math.min(7, Math.floor(56 / devices.length)));
   const height = devices.length * lane + 10;
   const width = panel.clientWidth - 24;
-  const plot = Math.max(100, width - BESIDE_NAME - BESIDE_TIME);
   const context = prepare(canvas, width, rows.length * height);
-  context.font = FONT;
+  context.font = `600 ${FONT}`;
+  const left = rows.reduce((most, row) => Math.max(most, context.measureText(row.name).width + 10), BESIDE_NAME);
+  const plot = Math.max(100, width - left - BESIDE_TIME);
   context.textBaseline = 'middle';
   const scale = plot / slices;
   rows.forEach((row, index) => {
     const top = index * height + 5;
     context.fillStyle = row.fits_memory ? ink.text : ink.bad;
     context.font = row.name === 'opweave' ? `600 ${FONT}` : FONT;
-    context.fillText(shorten(context, row.name, BESIDE_NAME - 10), 0, top + height / 2 - 5);
+    context.fillText(row.name, 0, top + height / 2 - 5);
     context.fillStyle = ink.track;
-    context.fillRect(BESIDE_NAME, top, plot, height - 10);
+    context.fillRect(left, top, plot, height - 10);
     row.lanes.forEach((cells, device) => {
       for (let slice = 0; slice < cells.length;) {
         let end = slice + 1;
         while (end < cells.length && cells[end] === cells[slice]) end++;
         if (cells[slice] !== '.') {
           context.fillStyle = phasePalette[Number(cells[slice])];
-          context.fillRect(BESIDE_NAME + slice * scale, top + device * lane, (end - slice) * scale, lane > 3 ? lane - 1 : lane);
+          context.fillRect(left + slice * scale, top + device * lane, (end - slice) * scale, lane > 3 ? lane - 1 : lane);
         }
         slice = end;
       }
     });
     context.fillStyle = ink.muted;
-    context.fillText(formatTime(row.makespan), BESIDE_NAME + plot + 8, top + height / 2 - 5);
+    context.fillText(formatTime(row.makespan), left + plot + 8, top + height / 2 - 5);
   });
   const bound = source.bounds[0];
   if (bound && until > 0) {
     context.fillStyle = ink.bad;
-    context.fillRect(BESIDE_NAME + bound.value / until * plot, 0, 1.5, rows.length * height);
+    context.fillRect(left + bound.value / until * plot, 0, 1.5, rows.length * height);
   }
 }

@@ -1,14 +1,23 @@
 // Start: figures first, then the picture; sizes follow the window.
 
+const WIDE_GUTTER = 200;  // pixels from which on the common beginning of names is left out
+
+/// Room for whole names beside the picture. Chooses what is left out of all of them.
 function measureGutter() {
   const context = canvases.cells.getContext('2d');
-  context.font = `600 ${FONT}`;
-  const names = devices.map(device => context.measureText(device.name).width);
+  const widthOfNames = () => {
+    context.font = `600 ${FONT}`;
+    return devices.reduce((most, device) => Math.max(most, context.measureText(device.label).width), 0);
+  };
+  let names = widthOfNames();
   context.font = FONT;
   const labels = [...streams, `peak ${'0'.repeat(5)} GiB`, 'devices busy'].map(text => context.measureText(text).width);
   const streamWidth = context.measureText(streams[0]).width;
-  const widest = Math.max(names.reduce((most, width) => Math.max(most, width), 0) + streamWidth + 20, Math.max(...labels) + 14);
-  return Math.ceil(Math.min(200, widest));
+  if (names + streamWidth + 20 > WIDE_GUTTER) {
+    leaveOutCommonPart();
+    names = widthOfNames();
+  }
+  return Math.ceil(Math.max(names + streamWidth + 20, Math.max(...labels) + 14));
 }
 
 function resize() {
@@ -46,6 +55,6 @@ function start() {
 }
 
 /// For scripts and tests: the plan as read, what is visible, and the milliseconds until the first picture.
-const page = {source, criticalPath, tasks, transfers, devices, view, search, firstDrawn: null, timeToX, drawAll};
+const page = {source, criticalPath, tasks, transfers, devices, view, search, firstDrawn: null, timeToX, drawAll, lastParts};
 window.opweave = page;
 start();

@@ -88,11 +88,29 @@ function heldStreams(op) {
   return streamsOfMask.get(mask);
 }
 
+const SEPARATORS = /[./:_\- ]/g;  // between the parts of a name
+let leftOutOfLabels = '';
+
+/// Takes from the labels of all devices what they begin with, up to a separator; the legend says it once.
+function leaveOutCommonPart() {
+  const names = devices.map(device => device.name);
+  if (names.length < 2) return;
+  let common = names[0].length;
+  for (const name of names) {
+    let length = 0;
+    while (length < Math.min(common, name.length - 1) && name[length] === names[0][length]) length++;
+    common = length;
+  }
+  const ends = [...names[0].slice(0, common).matchAll(SEPARATORS)].map(match => match.index + 1);
+  leftOutOfLabels = names[0].slice(0, ends.at(-1) ?? 0);
+  for (const device of devices) device.label = device.name.slice(leftOutOfLabels.length);
+}
+
 /// Tasks of each stream of each device by start. `reach[i]` is the latest end among the tasks 0..i of
 /// the lane: it ascends, so the first task that is visible from a time on is found by bisection.
 function buildDevices() {
   const devices = source.devices.map((device, index) => ({
-    index, name: device.name, type: device.type, capacity: device.capacity, statistics: device.statistics,
+    index, name: device.name, label: device.name, type: device.type, capacity: device.capacity, statistics: device.statistics,
     memory: {time: running(device.memory.time), bytes: running(device.memory.bytes)},
     idle: readIdle(device.idle),
     parameters: Int32Array.from(running(device.parameters)),  // index into parameters
