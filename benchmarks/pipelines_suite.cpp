@@ -84,13 +84,13 @@ std::vector<nlohmann::json> larger_cases(const nlohmann::json& table) {
   std::vector<nlohmann::json> result;
   for (const std::uint32_t devices : {8U, 16U}) {
     for (const auto& [text, stage_costs] : costs) {
-      result.push_back({{"id", fmt::format("P{}-m{} F {} I {} W {}", devices, 3 * devices,
-                                           stage_costs.at("F").get<double>(), stage_costs.at("I").get<double>(),
-                                           stage_costs.at("W").get<double>())},
-                        {"devices", devices},
-                        {"microbatches", 3 * devices},
-                        {"stage_costs", stage_costs},
-                        {"hop_latency", 0}});
+      result.push_back(
+          {{"id", fmt::format("P{}-m{} F {} I {} W {}", devices, 3 * devices, stage_costs.at("F").get<double>(),
+                              stage_costs.at("I").get<double>(), stage_costs.at("W").get<double>())},
+           {"devices", devices},
+           {"microbatches", 3 * devices},
+           {"stage_costs", stage_costs},
+           {"hop_latency", 0}});
     }
   }
   return result;
@@ -108,8 +108,10 @@ void run_pipelines(const Options& options, const Emit& emit) {
   const nlohmann::json table = nlohmann::json::parse(stream);
   emit(
       "One row per case, placement and peak memory (activations): the best published schedule with at most that peak. "
-      "Units of one stage forward. Where an overlapped pair costs less than its parts, rows in pairs are for stages whose "
-      "forward hides behind backwards, as measured (`overlapped_pair_ns`). At the end the same for 24 cases that are not "
+      "Units of one stage forward. Where an overlapped pair costs less than its parts, rows in pairs are for stages "
+      "whose "
+      "forward hides behind backwards, as measured (`overlapped_pair_ns`). At the end the same for 24 cases that are "
+      "not "
       "in the table.");
   emit("");
   emit_header(emit);

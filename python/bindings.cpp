@@ -272,8 +272,7 @@ NB_MODULE(_core, m) {
           [](Settings* self, std::optional<std::uint32_t> microbatches, std::optional<std::uint32_t> replicas,
              std::optional<std::string> contention, std::optional<std::int64_t> memory_limit_bytes,
              std::optional<std::string> blocks) {
-            new (self)
-                Settings{microbatches, replicas, std::move(contention), memory_limit_bytes, std::move(blocks)};
+            new (self) Settings{microbatches, replicas, std::move(contention), memory_limit_bytes, std::move(blocks)};
           },
           "microbatches"_a = nb::none(), "replicas"_a = nb::none(), "contention"_a = nb::none(),
           "memory_limit_bytes"_a = nb::none(), "blocks"_a = nb::none());
@@ -387,7 +386,8 @@ NB_MODULE(_core, m) {
         cut_pipeline(spec, request, cluster);
         return build_pipeline(spec);
       },
-      "spec_json"_a, "source"_a, "shape"_a, "stages"_a.none(), "cut"_a.none(), "schedule"_a.none(), "cluster"_a, no_gil);
+      "spec_json"_a, "source"_a, "shape"_a, "stages"_a.none(), "cut"_a.none(), "schedule"_a.none(), "cluster"_a,
+      no_gil);
   m.def(
       "memory_for_activations",
       [](const ComputationGraph& graph, const Cluster& cluster, double activations) {

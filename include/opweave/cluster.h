@@ -139,7 +139,7 @@ class Cluster {
   ClusterParts parts_;
   std::vector<std::string> stream_names_;
   std::vector<std::uint32_t> stream_masks_;
-  std::vector<std::uint32_t> device_by_name_;  // device indices sorted by name
+  std::vector<std::uint32_t> device_by_name_;     // device indices sorted by name
   std::shared_ptr<const detail::Routes> routes_;  // null if there are no links; shared by copies
 };
 

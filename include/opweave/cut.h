@@ -60,7 +60,7 @@ struct StageCut {
                                                ///< run both ways, for StageRounds::runs + opposite_runs
   Duration largest_load_bound;
   Duration longest_stage;
-  Duration longest_stage_bound;  ///< among the cuts with that largest load
+  Duration longest_stage_bound;        ///< among the cuts with that largest load
   std::optional<std::int64_t> judged;  ///< value that the judge gave it
   bool judged_all = false;             ///< the judge has seen every cut that it had to choose from
 
@@ -74,8 +74,8 @@ struct StageCut {
 /// Decides among cuts that are alike in load: the smaller value is better.
 struct CutJudge {
   std::function<std::int64_t(const std::vector<std::uint32_t>& layers_of_stage)> value;
-  std::int64_t steps = 1;    ///< what one value costs, in steps of the search
-  bool over_loads = false;   ///< the judge goes before the loads, which decide where it finds cuts alike
+  std::int64_t steps = 1;   ///< what one value costs, in steps of the search
+  bool over_loads = false;  ///< the judge goes before the loads, which decide where it finds cuts alike
 };
 
 /// Steps that a cut takes at most, about 10 ns each. The same limit gives the same cut.

@@ -31,10 +31,10 @@ enum class Expert : std::uint8_t {
   kInterleavedZB,
   kLoopedBFS,
 };
-inline constexpr Expert kAllExperts[] = {
-    Expert::kGPipe, Expert::k1F1B,  Expert::kInterleaved1F1B, Expert::kInterleavedZB, Expert::kLoopedBFS, Expert::kZB1P,
-    Expert::kZB2P,  Expert::kZBV,   Expert::kVHalf,           Expert::kVMin,          Expert::kDualPipe,
-    Expert::kDualPipeV};
+inline constexpr Expert kAllExperts[] = {Expert::kGPipe,         Expert::k1F1B,      Expert::kInterleaved1F1B,
+                                         Expert::kInterleavedZB, Expert::kLoopedBFS, Expert::kZB1P,
+                                         Expert::kZB2P,          Expert::kZBV,       Expert::kVHalf,
+                                         Expert::kVMin,          Expert::kDualPipe,  Expert::kDualPipeV};
 /// "GPipe", "1F1B", "Interleaved-1F1B", "Interleaved-ZB", "Looped-BFS", "ZB1P", "ZB-2P", "ZB-V", "V-Half", "V-Min",
 /// "DualPipe", "DualPipeV".
 [[nodiscard]] std::string_view to_string(Expert expert);
@@ -68,8 +68,8 @@ struct ExpertSize {
 [[nodiscard]] std::uint32_t stages_of(Expert expert, const ExpertSize& size);
 
 /// Why the expert's definition does not cover the size; nothing where it does. DualPipe needs an even number of devices
-/// and of microbatches, DualPipe and DualPipeV at least 2 microbatches per device, a group at least as many microbatches
-/// as devices.
+/// and of microbatches, DualPipe and DualPipeV at least 2 microbatches per device, a group at least as many
+/// microbatches as devices.
 [[nodiscard]] std::optional<std::string> why_undefined(Expert expert, const ExpertSize& size);
 
 /// The expert's order of actions; nothing where why_undefined gives a reason. In DualPipe the first half of the
@@ -87,11 +87,11 @@ struct CutRequest {
   std::optional<Expert> schedule;       ///< the makespan under this schedule decides
 };
 
-/// Cuts the layers of a pipeline into stages: sets stage_of_layer, and stages where some are empty. Gives the cut, whose
-/// `judged` is the makespan (ns) under request.schedule, or else what dispatch_judge says; nothing for a cut that was
-/// given or for shape free. Transfers take what they take between the first two devices of the cluster.
-/// \pre spec.shape, devices and training are set. The request has a cut, or a number of stages, or neither.
-/// \throws InputError if layers, stages, shape, schedule and devices do not fit each other.
+/// Cuts the layers of a pipeline into stages: sets stage_of_layer, and stages where some are empty. Gives the cut,
+/// whose `judged` is the makespan (ns) under request.schedule, or else what dispatch_judge says; nothing for a cut that
+/// was given or for shape free. Transfers take what they take between the first two devices of the cluster. \pre
+/// spec.shape, devices and training are set. The request has a cut, or a number of stages, or neither. \throws
+/// InputError if layers, stages, shape, schedule and devices do not fit each other.
 std::optional<StageCut> cut_pipeline(PipelineSpec& spec, const CutRequest& request, const Cluster& cluster);
 
 /// How an overlapped pair runs.

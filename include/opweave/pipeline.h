@@ -15,7 +15,8 @@ namespace opweave {
 
 /// Time of one phase of an operator: one for all devices, or one by type of device.
 struct LayerTime {
-  LayerTime(Duration everywhere) : durations{{"", everywhere}} {}  // NOLINT(google-explicit-constructor): the usual case
+  LayerTime(Duration everywhere)
+      : durations{{"", everywhere}} {}  // NOLINT(google-explicit-constructor): the usual case
   explicit LayerTime(std::vector<MeasuredDuration> by_type) : durations(std::move(by_type)) {}
   /// On devices of a type ("" = without one): the one measured there, else the one of every type not named.
   [[nodiscard]] std::optional<Duration> on(std::string_view type) const;
@@ -89,8 +90,8 @@ struct PipelineSpec {
   std::vector<std::uint32_t> stage_of_layer;  ///< ascending from 0 without holes; empty = a stage per layer
   std::optional<std::uint32_t> stages;        ///< how many, where some have no layer: then holes are allowed
   PipelineShape shape = PipelineShape::kLinear;
-  std::vector<std::string> devices;  ///< names, in pipeline order
-  Training training;                 ///< replicas must be 2 for two-way, 1 for linear, V, loop
+  std::vector<std::string> devices;                ///< names, in pipeline order
+  Training training;                               ///< replicas must be 2 for two-way, 1 for linear, V, loop
   std::vector<MicrobatchScale> microbatch_scales;  ///< one for each microbatch; empty = all are as the layers say
 };
 

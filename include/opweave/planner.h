@@ -21,7 +21,7 @@ struct Progress {
   double seconds = 0;
   std::optional<Duration> makespan;
   Duration lower_bound;
-  std::string method;  ///< what is at work, or what found the incumbent
+  std::string method;                   ///< what is at work, or what found the incumbent
   const Schedule* schedule = nullptr;   ///< the incumbent, as long as the call lasts; null where it is not told
   std::vector<LowerBound> bounds = {};  ///< on the makespan, largest first
 };
@@ -64,18 +64,17 @@ struct PlanResult {
   };
   Reason reason = Reason::kNotFound;
   std::optional<Plan> plan;
-  std::string limit;  ///< what ended the search: "time 60 s", "work 1000", "interrupt", "memory", or empty
+  std::string limit;               ///< what ended the search: "time 60 s", "work 1000", "interrupt", "memory", or empty
   std::string detail;              ///< why there is no plan, or what kept a method from working
   std::vector<LowerBound> bounds;  ///< on the makespan; known even where there is no plan
 };
 
 /// Plans `problem`. Anytime: the first valid plan exists before improvement starts, only better plans replace it, and
-/// the best one is returned when the budget ends, or memory. Whatever a search is doing then, the call returns: one that
-/// does not end is left behind in a thread that ends by itself and calls nobody. Every plan has passed `check`. The same
-/// problem, options and work limit give the same plan whatever `threads` is; a larger work limit never gives a longer
-/// one (where the makespan is the objective).
-/// \throws InputError if the warm start is no valid schedule of the problem, no objective is given or one twice
-/// \throws InternalError if `check` rejects what was about to be returned.
+/// the best one is returned when the budget ends, or memory. Whatever a search is doing then, the call returns: one
+/// that does not end is left behind in a thread that ends by itself and calls nobody. Every plan has passed `check`.
+/// The same problem, options and work limit give the same plan whatever `threads` is; a larger work limit never gives a
+/// longer one (where the makespan is the objective). \throws InputError if the warm start is no valid schedule of the
+/// problem, no objective is given or one twice \throws InternalError if `check` rejects what was about to be returned.
 [[nodiscard]] PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& options = {});
 
 }  // namespace opweave

@@ -22,8 +22,8 @@ struct CsvReading {
 
 /// Reads either dialect. Blanks around cells, quotes, a byte order mark, blank lines and empty cells at the end are
 /// no part of a schedule. Letters of older versions of PyTorch (B for I, BW for B) are translated and remarked. A
-/// schedule of forwards alone is one. Communication and memory actions are checked, then dropped: messages have both ends, in one
-/// order, and do not wait in a circle under `channels` (with queue kNone: are there when they are needed).
+/// schedule of forwards alone is one. Communication and memory actions are checked, then dropped: messages have both
+/// ends, in one order, and do not wait in a circle under `channels` (with queue kNone: are there when they are needed).
 /// \throws InputError with line, column and cell; with the circle.
 [[nodiscard]] CsvReading read_pytorch_csv(std::string_view text, const std::string& source,
                                           ChannelModel channels = kInOrder);

@@ -11,8 +11,8 @@ bool is_at_most(const Counts& a, const Counts& b) {
   return std::equal(a.begin(), a.end(), b.begin(), [](std::int64_t x, std::int64_t y) { return x <= y; });
 }
 
-/// Fills device after device. What may be left over after some of them is kept as its least elements: whatever fits after
-/// more is left over fits after less.
+/// Fills device after device. What may be left over after some of them is kept as its least elements: whatever fits
+/// after more is left over fits after less.
 class Packer {
  public:
   Packer(const PackingProblem& problem, Nanoseconds makespan, std::int64_t work, const Budget& budget)
@@ -65,8 +65,8 @@ class Packer {
     return count;
   }
 
-  /// Adds what is left of `counts` after each way to take from the classes from `first` on; of the last class as many as
-  /// there is room for.
+  /// Adds what is left of `counts` after each way to take from the classes from `first` on; of the last class as many
+  /// as there is room for.
   void fill(std::size_t kind, Counts counts, std::size_t first, Nanoseconds time, std::int64_t bytes) {
     const PackedClass& each = problem_.classes[first];
     const std::int64_t most_here = most(each, kind, counts[first], time, bytes);

@@ -15,10 +15,10 @@ struct PackedClass {
   static constexpr Nanoseconds kNowhere = std::numeric_limits<Nanoseconds>::max();
 
   std::int64_t count = 0;
-  std::int64_t bytes = 0;  ///< of parameters, from the start of the plan to its end
-  std::int64_t need = 0;   ///< beside all parameters, while its most demanding task runs
-  Nanoseconds head = 0;    ///< no task of it starts earlier
-  Nanoseconds tail = 0;    ///< the plan ends at least this much after any task of it
+  std::int64_t bytes = 0;         ///< of parameters, from the start of the plan to its end
+  std::int64_t need = 0;          ///< beside all parameters, while its most demanding task runs
+  Nanoseconds head = 0;           ///< no task of it starts earlier
+  Nanoseconds tail = 0;           ///< the plan ends at least this much after any task of it
   std::vector<Nanoseconds> time;  ///< by kind of device; kNowhere where it is not allowed
 };
 
@@ -38,9 +38,9 @@ struct PackingProblem {
 [[nodiscard]] std::optional<PackingProblem> packing_problem(const Relaxation& relaxation, const Ends& ends,
                                                             StreamId stream);
 
-/// Whether the groups may fit when each device has the time from its least head to the least tail before `makespan`, and
-/// its memory. False is a proof that they do not; true is not a proof of anything.
-/// \param work  steps that may be taken before the answer is true; the same for every run
+/// Whether the groups may fit when each device has the time from its least head to the least tail before `makespan`,
+/// and its memory. False is a proof that they do not; true is not a proof of anything. \param work  steps that may be
+/// taken before the answer is true; the same for every run
 [[nodiscard]] bool may_fit(const PackingProblem& problem, Nanoseconds makespan, std::int64_t work,
                            const Budget& budget);
 

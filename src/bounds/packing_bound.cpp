@@ -7,8 +7,8 @@
 namespace opweave::bounds {
 namespace {
 
-constexpr std::int64_t kWork = 300'000;    // steps of one question
-constexpr std::size_t kMostClasses = 8;    // of a question that distinguishes all groups
+constexpr std::int64_t kWork = 300'000;  // steps of one question
+constexpr std::size_t kMostClasses = 8;  // of a question that distinguishes all groups
 constexpr std::size_t kThresholds = 12;
 constexpr Nanoseconds kForever = 4'000'000'000'000'000'000;  // more than a Problem's work adds up to
 
@@ -36,7 +36,8 @@ void add_with_few_classes(const PackingProblem& problem, Key key, std::vector<Pa
   const std::size_t count = sorted.size();
   const auto ask = [&](const std::vector<std::size_t>& cuts) {
     PackingProblem& question = questions.emplace_back(PackingProblem{problem.kinds, {}});
-    for (std::size_t i = 0; i + 1 < cuts.size(); ++i) question.classes.push_back(least_of(sorted, cuts[i], cuts[i + 1]));
+    for (std::size_t i = 0; i + 1 < cuts.size(); ++i)
+      question.classes.push_back(least_of(sorted, cuts[i], cuts[i + 1]));
   };
   std::size_t last = count;
   for (std::size_t i = 0; i < kThresholds; ++i) {
@@ -118,9 +119,10 @@ std::optional<std::string> packing_proof(const Relaxation& relaxation) {
     std::int64_t devices = 0;
     for (const PackedClass& each : packing->classes) bytes += each.count * each.bytes;
     for (const PackedDevices& kind : packing->kinds) devices += kind.count;
-    return fmt::format("{} groups of operators with {} bytes of parameters do not fit into the memory of {} devices, each "
-                       "group whole on one of them",
-                       group_count(*packing), bytes, devices);
+    return fmt::format(
+        "{} groups of operators with {} bytes of parameters do not fit into the memory of {} devices, each "
+        "group whole on one of them",
+        group_count(*packing), bytes, devices);
   }
   return std::nullopt;
 }

@@ -25,7 +25,8 @@ class Collector {
       if (!r_.placement().options(group).single_devices) continue;
       if (tasks.size() > 1 || !problem_.parameters_of(group).empty()) {
         (void)add(class_of(group));
-      } else if (const auto copy = known.find({variant(tasks.front()), r_.placement().list_of(group)}); copy != known.end()) {
+      } else if (const auto copy = known.find({variant(tasks.front()), r_.placement().list_of(group)});
+                 copy != known.end()) {
         add_copy(result_.classes[copy->second], tasks.front());
       } else {
         known[{variant(tasks.front()), r_.placement().list_of(group)}] = add(class_of(group));
@@ -33,8 +34,8 @@ class Collector {
       if (result_.classes.size() * result_.kinds.size() > kMostEntries) return std::nullopt;
     }
     std::erase_if(result_.classes, [](const PackedClass& each) {
-      const bool takes_time = std::ranges::any_of(
-          each.time, [](Nanoseconds time) { return time > 0 && time != PackedClass::kNowhere; });
+      const bool takes_time =
+          std::ranges::any_of(each.time, [](Nanoseconds time) { return time > 0 && time != PackedClass::kNowhere; });
       return !takes_time && each.bytes == 0;
     });
     if (result_.classes.empty()) return std::nullopt;
@@ -54,8 +55,8 @@ class Collector {
     }
   }
 
-  /// Devices are of one kind if their type and capacity are equal and the same groups may run there. Where durations are
-  /// given device by device, each is a kind of its own.
+  /// Devices are of one kind if their type and capacity are equal and the same groups may run there. Where durations
+  /// are given device by device, each is a kind of its own.
   void find_kinds() {
     const std::size_t devices = problem_.cluster().device_count();
     std::vector<std::vector<std::uint32_t>> lists(devices);
@@ -72,9 +73,9 @@ class Collector {
       const DeviceId device(d);
       if (lists[d].empty()) continue;
       const bool is_own = std::ranges::any_of(lists[d], [&](std::uint32_t list) { return is_own_kind[list]; });
-      const auto [entry, is_new] =
-          known.try_emplace({problem_.cluster().at(device).type, problem_.capacity(device), lists[d], is_own ? d : devices},
-                            result_.kinds.size());
+      const auto [entry, is_new] = known.try_emplace(
+          {problem_.cluster().at(device).type, problem_.capacity(device), lists[d], is_own ? d : devices},
+          result_.kinds.size());
       if (is_new) {
         const std::optional<Bytes> capacity = problem_.capacity(device);
         result_.kinds.push_back({0, capacity ? std::optional(capacity->value()) : std::nullopt});
@@ -122,9 +123,7 @@ class Collector {
     copies.tail = std::min(copies.tail, ends_.tail[task.index()]);
   }
 
-  [[nodiscard]] bool holds_stream(TaskId task) const {
-    return (problem_.streams(task) >> stream_.index() & 1U) != 0;
-  }
+  [[nodiscard]] bool holds_stream(TaskId task) const { return (problem_.streams(task) >> stream_.index() & 1U) != 0; }
 
   /// A task that may take no time holds nothing for any time.
   [[nodiscard]] std::int64_t need_of(TaskId task) const {
@@ -157,7 +156,7 @@ class Collector {
   const StreamId stream_;
   PackingProblem result_;
   std::map<std::vector<std::int64_t>, std::size_t> alike_;
-  std::vector<DeviceId> example_;  // by kind
+  std::vector<DeviceId> example_;      // by kind
   std::vector<std::int64_t> readers_;  // groups by parameter
 };
 

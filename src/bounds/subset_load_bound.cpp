@@ -13,10 +13,10 @@ __extension__ using Wide = __int128;
 
 constexpr double kMostEntries = 2e6;  // group x device set x stream
 constexpr int kFewestRounds = 60;
-constexpr int kMostRounds = 600;  // where a round is short
-constexpr double kWork = 2e7;     // entries in all rounds
-constexpr double kScale = 1 << 30;   // of the integer weights
-constexpr double kMostUnit = 1e9;    // of a weight: products with bytes stay far from 128 bits
+constexpr int kMostRounds = 600;    // where a round is short
+constexpr double kWork = 2e7;       // entries in all rounds
+constexpr double kScale = 1 << 30;  // of the integer weights
+constexpr double kMostUnit = 1e9;   // of a weight: products with bytes stay far from 128 bits
 
 /// The linear program that spreads the work of groups over streams of devices as evenly as possible, with the memory of
 /// their parameters, from the side of its dual: any weights y >= 0 of the machines and z >= 0 of the memories prove
@@ -73,8 +73,8 @@ class WeightedLoad {
     const std::size_t rows = machines_ + (with_memory ? devices_ : 0);
     std::vector<double> weight(rows, 0);
     for (std::size_t i = 0; i < rows; ++i) {
-      weight[i] = i >= machines_ ? is_limited(i - machines_)
-                                 : used_[i] && (stream == streams_ || i % streams_ == stream);
+      weight[i] =
+          i >= machines_ ? is_limited(i - machines_) : used_[i] && (stream == streams_ || i % streams_ == stream);
     }
     std::vector<double> sum(rows, 0);
     for (int round = 0; round < rounds_ && !budget.expired(); ++round) {
@@ -280,7 +280,7 @@ class WeightedLoad {
   bool usable_ = false;
   int rounds_ = kFewestRounds;
   bool unequal_ = false;
-  bool memory_binds_ = false;  // there is memory to run out of, and something to fill it
+  bool memory_binds_ = false;          // there is memory to run out of, and something to fill it
   std::vector<std::int64_t> readers_;  // groups by parameter
   std::vector<Item> items_;
   std::vector<bool> used_;

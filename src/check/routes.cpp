@@ -60,7 +60,8 @@ class Map {
 
   /// From the source, at each vertex the first link in the file that leads on along a best way: no way that is as good
   /// has a link named earlier where they part.
-  [[nodiscard]] Passage walk(std::size_t source, std::size_t destination, const std::vector<Distance>& distances) const {
+  [[nodiscard]] Passage walk(std::size_t source, std::size_t destination,
+                             const std::vector<Distance>& distances) const {
     Passage passage;
     passage.latency = distances[source].latency;
     for (std::size_t vertex = source; vertex != destination;) {
@@ -119,8 +120,8 @@ Routes::Routes(const Reading& reading) : cluster_(reading.cluster()) {
     if (distances[source.index()] != Distance()) {
       passages_.emplace(key, map.walk(source.index(), destination.index(), distances));
     } else if (const auto& link = cluster_.parts().default_link) {
-      passages_.emplace(key, Passage{link->latency.value(), link->bandwidth_bytes_per_s,
-                                     {2 * cluster_.links().size() + key}});
+      passages_.emplace(
+          key, Passage{link->latency.value(), link->bandwidth_bytes_per_s, {2 * cluster_.links().size() + key}});
     }
   }
 }

@@ -27,8 +27,9 @@ void expect_files(const std::vector<NamedFile>& outputs, const std::vector<Named
 }
 
 CLI::Validator file_name() {
-  return {[](std::string& text) { return text.empty() ? std::string("value is \"\", expected the name of a file") : ""; },
-          ""};
+  return {
+      [](std::string& text) { return text.empty() ? std::string("value is \"\", expected the name of a file") : ""; },
+      ""};
 }
 
 }  // namespace opweave::cli

@@ -15,8 +15,8 @@ struct NamedFile {
 };
 
 /// Before any work: what will be written can be, and is neither read by the same command nor written twice. Names that
-/// lead to one file are seen as such, through links too; pipes, terminals and /dev/null may be named as often as one likes.
-/// \throws InputError naming both
+/// lead to one file are seen as such, through links too; pipes, terminals and /dev/null may be named as often as one
+/// likes. \throws InputError naming both
 void expect_files(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs);
 
 /// Check of an option or argument that is the name of a file: it is not empty.

@@ -79,7 +79,8 @@ ExitCode run(const Options& options) {
   std::vector<NamedFile> inputs;
   const auto add = [&](const std::string& prefix, const std::vector<std::string>& files) {
     static constexpr std::array kWords = {"GRAPH", "CLUSTER", "PLAN"};
-    for (std::size_t i = 0; i < files.size() && i < kWords.size(); ++i) inputs.push_back({prefix + kWords[i], files[i]});
+    for (std::size_t i = 0; i < files.size() && i < kWords.size(); ++i)
+      inputs.push_back({prefix + kWords[i], files[i]});
   };
   add("", options.first);
   for (const auto& files : options.others) add("--with ", files);
@@ -104,7 +105,8 @@ void add_compare(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("compare", "a plan beside the published schedules that apply");
   command->footer(
       "Which schedules apply follows from the graph's stages, their devices and the replicas (docs/experts.md).\n"
-      "Their memory is reported, not enforced: \"fits\" says whether they keep to the capacity; those that do not have no\n"
+      "Their memory is reported, not enforced: \"fits\" says whether they keep to the capacity; those that do not have "
+      "no\n"
       "gap, since the bound is one for plans that fit.\n"
       "With --experts the table also has every other published schedule on the same devices with the same memory:\n"
       "the placement is left open, every layer is a stage, and there may be two copies of the parameters.\n"

@@ -65,7 +65,10 @@ void tell(const StageCut& cut, const PipelineSpec& spec, const std::optional<Exp
     const bool halves = runs == 2 && cut.largest_load.value() % 2 == 0;
     line += fmt::format(", busiest device {} per microbatch{}, longest stage {} ({})",
                         human(halves ? Duration(cut.largest_load.value() / 2) : cut.largest_load),
-                        halves ? "" : runs == 2 ? " and its opposite" : "", human(cut.longest_stage),
+                        halves      ? ""
+                        : runs == 2 ? " and its opposite"
+                                    : "",
+                        human(cut.longest_stage),
                         cut.is_proven() ? "proven least"
                                         : fmt::format("proven at least {} and {}", human(cut.largest_load_bound),
                                                       human(cut.longest_stage_bound)));
@@ -109,10 +112,11 @@ void expect_own_cluster(const std::filesystem::path& path) {
                   cluster_to_json(uniform_cluster(static_cast<std::uint32_t>(there->device_count()), first.streams,
                                                   first.memory, link->latency, link->bandwidth_bytes_per_s));
   if (is_own) return;
-  throw InputError(fmt::format("--cluster: {} has a cluster that this command did not write, expected another place for "
-                               "the equal devices",
-                               path.string()),
-                   fmt::format("--on {} plans the stages for the devices of that file", path.string()));
+  throw InputError(
+      fmt::format("--cluster: {} has a cluster that this command did not write, expected another place for "
+                  "the equal devices",
+                  path.string()),
+      fmt::format("--on {} plans the stages for the devices of that file", path.string()));
 }
 
 /// Devices that are given: only the graph is made.
@@ -161,19 +165,21 @@ ExitCode run(const Options& options) {
 
 void add_convert_pipeline(CLI::App& convert, Action& action) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      convert.add_subcommand("pipeline",
-                             "layers with measured operators, in a chain or in branches -> pipeline over devices");
+  CLI::App* command = convert.add_subcommand(
+      "pipeline", "layers with measured operators, in a chain or in branches -> pipeline over devices");
   command->footer(
       "Shapes: linear (stage s on device s), V (2 stages per device, there and back), loop (stage s on device s mod "
       "P),\n"
       "two-way (two copies of every parameter, one per direction), free (opweave places the layers).\n"
-      "Layers are cut so that the busiest device has as little to do as possible, then the longest stage, then so that\n"
+      "Layers are cut so that the busiest device has as little to do as possible, then the longest stage, then so "
+      "that\n"
       "an iteration can be short (docs/cuts.md); --for gives the cut that is best under one published schedule, --cut\n"
-      "one of your own. The branches of a model follow one after the other in the order of SPEC, and in shape free each\n"
+      "one of your own. The branches of a model follow one after the other in the order of SPEC, and in shape free "
+      "each\n"
       "layer is a stage.\n"
       "One activation is what a microbatch keeps for its backward in 1/devices of the model.\n"
-      "The devices are equal, and --cluster is written; or they are those of a cluster file, in its order, with --on.\n\n"
+      "The devices are equal, and --cluster is written; or they are those of a cluster file, in its order, with "
+      "--on.\n\n"
       "Examples:\n"
       "  opweave convert pipeline spec.json --shape two-way --devices 8 --activations 9 \\\n"
       "    -o graph.json --cluster cluster.json\n"
@@ -182,7 +188,8 @@ void add_convert_pipeline(CLI::App& convert, Action& action) {
       ->required()
       ->check(file_name());
   command->add_option("--shape", options->shape, "linear, V, loop, two-way or free [linear, or that of --for]");
-  CLI::Option* on = command->add_option("--on", options->on, "the devices of this cluster file, which is only read")->check(file_name());
+  CLI::Option* on = command->add_option("--on", options->on, "the devices of this cluster file, which is only read")
+                        ->check(file_name());
   command->add_option("--devices", options->devices, "number of equal devices")
       ->check(whole<std::uint32_t>(1))
       ->excludes(on);
@@ -191,8 +198,8 @@ void add_convert_pipeline(CLI::App& convert, Action& action) {
           ->add_option("--stages", options->stages,
                        "number of stages [linear and two-way: one per device; V and loop: two; free: one per layer]")
           ->check(whole<std::uint32_t>(1));
-  CLI::Option* schedule = command->add_option(
-      "--for", options->schedule, "published schedule under which the cut is to be best (docs/experts.md)");
+  CLI::Option* schedule = command->add_option("--for", options->schedule,
+                                              "published schedule under which the cut is to be best (docs/experts.md)");
   command
       ->add_option("--cut", options->cut,
                    "layers of each stage, 4,5,5,2, or a layout of Megatron-LM, \"Et*3|(tt|)*29,m|L\"")

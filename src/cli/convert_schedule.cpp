@@ -36,8 +36,7 @@ PairMode parse_pairs(const std::string& text) {
 ExitCode csv_to_plan(const CsvOptions& options) {
   expect_files({{"--output", options.output}}, options.files.with({{"SCHEDULE", options.schedule}}));
   const std::string source = options.schedule.string();
-  const CsvReading reading =
-      read_pytorch_csv(read_file(options.schedule), source, parse_channels(options.channels));
+  const CsvReading reading = read_pytorch_csv(read_file(options.schedule), source, parse_channels(options.channels));
   for (const std::string& remark : reading.remarks) complain("hint", source + ": " + remark);
   const PipelineSchedule& schedule = reading.schedule;
   const Problem problem = load_problem(options.files);
@@ -78,8 +77,8 @@ ExitCode expert_to_csv(const ExpertOptions& options) {
   expect_files({{"--output", options.output}}, {});
   const Expert expert = expert_named(options.expert);
   const bool is_loop = shape_of(expert) == PipelineShape::kLoop;
-  for (const auto& [given, name] : {std::pair(options.chunks.has_value(), "--chunks"),
-                                    std::pair(options.group.has_value(), "--group")}) {
+  for (const auto& [given, name] :
+       {std::pair(options.chunks.has_value(), "--chunks"), std::pair(options.group.has_value(), "--group")}) {
     if (given && !is_loop) {
       throw InputError(fmt::format("{}: only for schedules on loops, {} has shape {}", name, to_string(expert),
                                    to_string(shape_of(expert))));

@@ -183,8 +183,8 @@ std::string explain_device(const Explained& it, DeviceId device) {
   auto spans = it.explanation.idle_spans();
   std::erase_if(spans, [&](const IdleSpan& span) { return span.device != device; });
   const DeviceStatistics figures = statistics(it.problem, it.schedule).devices[device.index()];
-  std::string text = fmt::format("{}: busy {}, bubble {} ({})\n", readable(it.name(device)), human(figures.compute_busy),
-                                 human(figures.bubble), it.share(figures.bubble));
+  std::string text = fmt::format("{}: busy {}, bubble {} ({})\n", readable(it.name(device)),
+                                 human(figures.compute_busy), human(figures.bubble), it.share(figures.bubble));
   const auto curve = memory_curves(it.problem, it.schedule)[device.index()];
   const auto peak = std::ranges::max_element(curve, {}, &MemoryStep::bytes);
   const auto capacity = it.problem.capacity(device);

@@ -42,8 +42,8 @@ class Picture {
       names.push_back(device.name);
       for (const std::string& stream : device.streams) streams = std::max(streams, width_of(readable(stream)));
     }
-    constexpr std::size_t kShare = 3;           // of the terminal, for names that have a common beginning to leave out
-    constexpr std::size_t kLeastColumns = 20;   // even beside the longest names
+    constexpr std::size_t kShare = 3;          // of the terminal, for names that have a common beginning to leave out
+    constexpr std::size_t kLeastColumns = 20;  // even beside the longest names
     const std::size_t room = terminal.columns / kShare;
     names_ = short_names(names, room - std::min(room, streams + 2));
     for (const std::string& name : names_.names) gutter_ = std::max(gutter_, width_of(name) + streams + 2);

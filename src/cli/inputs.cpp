@@ -30,7 +30,6 @@ void warn_of_instant_links(const Cluster& cluster, const std::string& source) {
 
 }  // namespace
 
-
 void InputFiles::add_to(CLI::App& command) {
   command.add_option("GRAPH", graph, "computational graph (JSON)")->required()->check(file_name());
   command.add_option("CLUSTER", cluster, "devices and links (JSON)")->required()->check(file_name());

@@ -5,8 +5,8 @@
 
 namespace opweave::cli {
 
-/// From now on SIGINT and SIGTERM end the process at once, with one line and ExitCode::kInterrupted: as long as files are
-/// read, nothing would be lost. A signal that the process was started to ignore stays ignored.
+/// From now on SIGINT and SIGTERM end the process at once, with one line and ExitCode::kInterrupted: as long as files
+/// are read, nothing would be lost. A signal that the process was started to ignore stays ignored.
 void end_on_interrupts();
 
 /// From now on the first SIGINT or SIGTERM sets the returned flag, for a Budget to watch, and ends what waits for the

@@ -29,7 +29,8 @@ void print(std::string_view text) {
 
 void complain(std::string_view kind, std::string_view message) {
   std::string words(message);
-  std::ranges::replace_if(words, [](char c) { return c == '\n' || c == '\r'; }, ' ');
+  std::ranges::replace_if(
+      words, [](char c) { return c == '\n' || c == '\r'; }, ' ');
   const std::string line = fmt::format("{}: {}\n", kind, readable(words));
   // Nothing sensible is left to do when even this fails.
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());

@@ -149,10 +149,10 @@ nlohmann::ordered_json as_json(const RankedStrategy& ranked) {
 
 std::string heading(const ModelDescription& model, const Machines& machines, const Options& options,
                     const CalibrationProfile& profile, const StrategySearchResult& result) {
-  std::string text =
-      fmt::format("{}: {:.2f} billion parameters on {} x {} {}, batch {} x {} tokens\n", readable(options.model.string()),
-                  static_cast<double>(parameters(model)) * 1e-9, machines.nodes, machines.devices_per_node,
-                  readable(machines.device.name), options.run.global_batch, options.run.sequence);
+  std::string text = fmt::format("{}: {:.2f} billion parameters on {} x {} {}, batch {} x {} tokens\n",
+                                 readable(options.model.string()), static_cast<double>(parameters(model)) * 1e-9,
+                                 machines.nodes, machines.devices_per_node, readable(machines.device.name),
+                                 options.run.global_batch, options.run.sequence);
   text += profile.steps == 0
               ? fmt::format("profile: uncalibrated, no published step of {} is known\n", readable(machines.device.name))
               : fmt::format("profile: {} (median error {} on {} published steps, 90th percentile {})\n", profile.name,
@@ -202,9 +202,9 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const O
 ExitCode run(Options options) {
   Budget budget(options.time_limit, std::nullopt);
   const bool is_file = options.cluster.ends_with(".json");
-  expect_files({{"--output", options.output}}, {{"MODEL", options.model},
-                                                {"--cluster", is_file ? options.cluster : ""},
-                                                {"--evaluate", options.evaluated}});
+  expect_files(
+      {{"--output", options.output}},
+      {{"MODEL", options.model}, {"--cluster", is_file ? options.cluster : ""}, {"--evaluate", options.evaluated}});
   const ModelDescription model = load_model(options.model);
   const Machines machines = load_machines(options);
   const auto precision = precision_from_string(options.precision);

@@ -105,7 +105,8 @@ void add_pareto(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("pareto", "makespan against memory limit, each point with its bound");
   command->footer(
-      "From the least memory for which a plan is found to the memory that the shortest plan takes. Each limit replaces the\n"
+      "From the least memory for which a plan is found to the memory that the shortest plan takes. Each limit replaces "
+      "the\n"
       "capacity of every device, as --memory-limit does for `opweave plan`; none is above the largest capacity.\n"
       "Exit code 3: no plan exists, or none was found.\n\n"
       "Examples:\n"

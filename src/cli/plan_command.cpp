@@ -191,8 +191,7 @@ void add_plan(CLI::App& app, Action& action) {
                    "auto: all methods together; heuristic: no solver; mip, mip-time-indexed, cp: the complete program "
                    "alone")
       ->capture_default_str();
-  command
-      ->add_option("--warm-start", options->warm_start, "plan of the same problem, never to be given up for a worse")
+  command->add_option("--warm-start", options->warm_start, "plan of the same problem, never to be given up for a worse")
       ->check(file_name());
   command
       ->add_option("--objective", options->objective,

@@ -78,9 +78,10 @@ void validate_operator(const Operator& op) {
         fmt::format("operator \"{}\" has modes and also durations or devices, expected one of the two", op.name));
   }
   if (!op.modes.empty() && op.workspace > Bytes()) {
-    throw InputError(fmt::format("operator \"{}\" has modes and also a workspace of {} bytes, expected the workspace in "
-                                 "each of the modes",
-                                 op.name, op.workspace.value()));
+    throw InputError(
+        fmt::format("operator \"{}\" has modes and also a workspace of {} bytes, expected the workspace in "
+                    "each of the modes",
+                    op.name, op.workspace.value()));
   }
   std::set<std::vector<std::string>> gangs;
   for (const ModeSpec& mode : op.modes) {

@@ -44,9 +44,10 @@ class GroupBuilder {
     const double factor = 1 + training.gradient_bytes_per_weight_byte + training.optimizer_bytes_per_weight_byte;
     const double bytes = static_cast<double>(parameter.weights.value()) * factor;
     if (bytes <= kMost) return;
-    throw InputError(fmt::format("parameter \"{}\" of {} bytes needs {:.3g} bytes with its gradients and optimizer state "
-                                 "(x {}), expected at most {:.0g}",
-                                 parameter.name, parameter.weights.value(), bytes, factor, kMost));
+    throw InputError(
+        fmt::format("parameter \"{}\" of {} bytes needs {:.3g} bytes with its gradients and optimizer state "
+                    "(x {}), expected at most {:.0g}",
+                    parameter.name, parameter.weights.value(), bytes, factor, kMost));
   }
 
   [[nodiscard]] std::uint32_t variant(std::size_t op, std::uint32_t replica) const {

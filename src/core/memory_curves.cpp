@@ -17,7 +17,8 @@ class MemoryAccount {
       : problem_(problem), schedule_(schedule), task_ends_(task_ends), changes_(problem.cluster().device_count()) {}
 
   std::vector<std::vector<MemoryStep>> curves() {
-    // Values are spread over the devices about evenly; where there are millions, growing lists cost more than they hold.
+    // Values are spread over the devices about evenly; where there are millions, growing lists cost more than they
+    // hold.
     const std::size_t values = problem_.value_count() + schedule_.transfers.size();
     for (std::vector<Change>& changes : changes_) changes.reserve(2 * values / changes_.size());
     for (std::size_t t = 0; t < problem_.task_count(); ++t) {

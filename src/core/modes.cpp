@@ -141,10 +141,10 @@ class ModeBuilder {
     const DeviceType& type = data_.cluster.types()[slot];
     const std::optional<double> nanoseconds = roofline_ns(op, type);
     if (!nanoseconds) return;
-    throw InputError(fmt::format("operator \"{}\" ({:.3g} flops, {:.3g} bytes accessed) would take {:.3g} ns on device "
-                                 "type \"{}\", expected at most {}",
-                                 op.name, op.flops.value_or(0), op.bytes_accessed.value_or(0), *nanoseconds, type.name,
-                                 kMaxInputValue));
+    throw InputError(fmt::format(
+        "operator \"{}\" ({:.3g} flops, {:.3g} bytes accessed) would take {:.3g} ns on device "
+        "type \"{}\", expected at most {}",
+        op.name, op.flops.value_or(0), op.bytes_accessed.value_or(0), *nanoseconds, type.name, kMaxInputValue));
   }
 
   /// All devices that have the streams and a duration; kNoIndex if there are none. Operators with the same streams, and

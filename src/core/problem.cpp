@@ -13,7 +13,7 @@ namespace {
 /// Sums over a plan stay far from 63 bits, so that no later step has to look out for overflow.
 void require_no_overflow(const detail::ProblemData& data) {
   constexpr double kLimit = 1e18;  // 31 years, an exabyte: sums, sentinels and offsets fit in 63 bits
-  std::vector<double> longest;  // by table
+  std::vector<double> longest;     // by table
   for (const detail::ModeTable& table : data.tables) {
     double& most = longest.emplace_back(0);
     if (table.device_set != detail::kNoIndex) {

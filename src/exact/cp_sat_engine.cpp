@@ -76,9 +76,10 @@ std::string missing_solver() {
   const auto file = library_file(kVariable, places());
   std::error_code ignored;
   if (file && std::filesystem::exists(*file, ignored)) return {};
-  return fmt::format("CP-SAT's library is not there (set {} to its path, or run scripts/setup): plans are searched for "
-                     "without a solver that improves and proves them",
-                     kVariable);
+  return fmt::format(
+      "CP-SAT's library is not there (set {} to its path, or run scripts/setup): plans are searched for "
+      "without a solver that improves and proves them",
+      kVariable);
 }
 
 std::shared_ptr<const CpEngine> cp_sat_engine() {

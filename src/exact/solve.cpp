@@ -73,8 +73,7 @@ Finding solve_formulation(const Question& question, const std::shared_ptr<const 
   // The alias keeps the formulation alive as long as a worker that was left behind reads the model.
   const std::shared_ptr<const Model> model(formulation, &formulation->model());
   const Claim<Model> claim = run<Model>(
-      engine, model, question.limits(),
-      [&] { return question.should_stop(); },
+      engine, model, question.limits(), [&] { return question.should_stop(); },
       [&](const auto& values, auto) {
         if (question.on_solution) question.on_solution(formulation->read(values));
       });

@@ -19,8 +19,8 @@ DeviceActions gpipe(PipelineSize size) {
 
 namespace {
 
-/// How an order runs ahead: forwards for each further device before its first backward, and whether the weight gradients
-/// wait for as many further backwards as the number of the device.
+/// How an order runs ahead: forwards for each further device before its first backward, and whether the weight
+/// gradients wait for as many further backwards as the number of the device.
 struct Lead {
   std::uint32_t forwards_per_device;
   bool splits_backward;
@@ -43,8 +43,8 @@ std::vector<std::uint32_t> rounds_of_microbatches(const LoopSize& loop) {
   return result;
 }
 
-/// Megatron's order: microbatches go through the chunks of a device in rounds; a device runs ahead by one round for each
-/// further chunk it holds and by some forwards for each device after it, then alternates.
+/// Megatron's order: microbatches go through the chunks of a device in rounds; a device runs ahead by one round for
+/// each further chunk it holds and by some forwards for each device after it, then alternates.
 DeviceActions in_rounds(const LoopSize& loop, const Lead& lead) {
   struct Piece {
     std::uint32_t chunk;

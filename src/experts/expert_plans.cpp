@@ -137,8 +137,8 @@ class Planner {
     if (rows == 0 || budget_.expired()) return {};
     const std::int64_t stages = stages_of(expert, size);
     const auto mean = [&](Duration total) { return Duration(total.value() / stages); };
-    auto schedule = generate(
-        expert, size, {mean(times_.forward), mean(times_.input_gradient), mean(times_.weight_gradient), hop_});
+    auto schedule =
+        generate(expert, size, {mean(times_.forward), mean(times_.input_gradient), mean(times_.weight_gradient), hop_});
     if (!schedule) return {};
     if (schedule->shape == PipelineShape::kTwoWay && !bind_directions(training, *schedule)) return {};
     std::string name(to_string(expert));
@@ -159,8 +159,8 @@ class Planner {
     return best;
   }
 
-  /// Where the placement leaves it open, joined as is best under the schedule alone, and evenly: what the judge of a cut
-  /// cannot know, memory and branches, may favour the one or the other.
+  /// Where the placement leaves it open, joined as is best under the schedule alone, and evenly: what the judge of a
+  /// cut cannot know, memory and branches, may favour the one or the other.
   [[nodiscard]] std::vector<StageLayout> layouts_for(const PipelineSchedule& schedule) const {
     std::vector<StageLayout> result = {layout_};
     StageLayout& layout = result.front();

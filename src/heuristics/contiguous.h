@@ -26,10 +26,10 @@ enum class Shift : std::uint8_t {
 };
 
 /// Cuts the groups, in the order of their first task, into rounds x devices consecutive parts such that the largest
-/// weight on a device is small, and then the largest of a part (cut_stages), and lays the parts over the devices. A group that may not run on its part's
-/// device goes to the nearest device (in order of id) where it may. Nothing if some group fits nowhere, if there are
-/// more parts than groups to cut although rounds > 1, or if the devices cannot be shared out evenly. O(groups
-/// log(weight) + groups x devices).
+/// weight on a device is small, and then the largest of a part (cut_stages), and lays the parts over the devices. A
+/// group that may not run on its part's device goes to the nearest device (in order of id) where it may. Nothing if
+/// some group fits nowhere, if there are more parts than groups to cut although rounds > 1, or if the devices cannot be
+/// shared out evenly. O(groups log(weight) + groups x devices).
 [[nodiscard]] std::optional<std::vector<ModeIndex>> contiguous_placement(const Problem& problem, Fold fold,
                                                                          std::uint32_t rounds, PartWeight weight,
                                                                          Shift shift = Shift::kReversed);

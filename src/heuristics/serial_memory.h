@@ -10,8 +10,8 @@
 
 namespace opweave {
 
-/// Parameters live on a device from the beginning to the end, whenever they are decided upon, so what else was ever held
-/// there must have left room for them. Values come and go, and count only while time passes.
+/// Parameters live on a device from the beginning to the end, whenever they are decided upon, so what else was ever
+/// held there must have left room for them. Values come and go, and count only while time passes.
 class SerialMemory {
  public:
   explicit SerialMemory(const Problem& problem) {

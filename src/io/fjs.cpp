@@ -125,9 +125,10 @@ class FjsReader {
       read_job();
     }
     if (scanner_.next_line()) {
-      scanner_.fail_at_next_word(fmt::format("after the last of {} jobs, expected the end of the file; setup times, which "
-                                             "some variants list there, have no counterpart in a graph",
-                                             jobs));
+      scanner_.fail_at_next_word(
+          fmt::format("after the last of {} jobs, expected the end of the file; setup times, which "
+                      "some variants list there, have no counterpart in a graph",
+                      jobs));
     }
     if (uses_zero_) shop_.first_machine = 0;
     return std::move(shop_);

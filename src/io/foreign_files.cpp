@@ -62,16 +62,16 @@ std::optional<ForeignFile> recognise(std::string_view text) {
     return ForeignFile{"a file of weights (safetensors)", kCapture};
   }
   if (text.starts_with(kGzip)) {
-    return ForeignFile{"packed by gzip", "unpack it first; a trace of the PyTorch profiler goes to "
-                                         "opweave.costs.profiled(graph, \"FILE\") in Python as it is"};
+    return ForeignFile{"packed by gzip",
+                       "unpack it first; a trace of the PyTorch profiler goes to "
+                       "opweave.costs.profiled(graph, \"FILE\") in Python as it is"};
   }
   if (is_chakra(text)) return ForeignFile{"a Chakra trace", kCapture};
   if (is_schedule(text)) {
     return ForeignFile{"a pipeline schedule (CSV)", "opweave convert csv FILE GRAPH CLUSTER -o plan.json reads it"};
   }
   if (is_job_shop(text)) {
-    return ForeignFile{"a flexible job shop",
-                       "opweave convert fjs FILE -o graph.json --cluster cluster.json reads it"};
+    return ForeignFile{"a flexible job shop", "opweave convert fjs FILE -o graph.json --cluster cluster.json reads it"};
   }
   return std::nullopt;
 }

@@ -132,7 +132,8 @@ void JsonValue::fail(std::string_view message, std::string hint) const {
 
 void JsonValue::reject(std::string_view expected, std::string hint) const {
   const std::string* written = element_.is_double() ? document_->if_rounded(*this) : nullptr;
-  fail(fmt::format("value is {}, expected {}", written != nullptr ? printable(*written, 60) : describe(element_), expected),
+  fail(fmt::format("value is {}, expected {}", written != nullptr ? printable(*written, 60) : describe(element_),
+                   expected),
        std::move(hint));
 }
 

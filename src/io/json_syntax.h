@@ -1,4 +1,5 @@
-/// What the fast parser does not say: where and why a text is not JSON, and how its numbers are written. Slow and exact.
+/// What the fast parser does not say: where and why a text is not JSON, and how its numbers are written. Slow and
+/// exact.
 #pragma once
 
 #include <cstddef>

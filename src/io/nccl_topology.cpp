@@ -196,7 +196,7 @@ class NcclReader {
   /// NVLinks to switches (one switch stands for all of them, as in NCCL), to processors, and between GPUs, whose two
   /// ends are one link.
   void add_nvlinks() {
-    std::map<std::string, std::int64_t> to_switch;     // links by GPU
+    std::map<std::string, std::int64_t> to_switch;                       // links by GPU
     std::map<std::pair<std::string, std::string>, std::int64_t> direct;  // bytes per second by pair
     for (const Gpu& gpu : gpus_) {
       for (const XmlElement& link : gpu.element->children) {

@@ -38,7 +38,8 @@ LayerOperator read_operator(const JsonValue& value, io::NameIndex& names) {
 void hide_forward(const JsonValue& pair, Layer& layer) {
   const LayerOperator& op = layer.operators.front();
   if (layer.operators.size() != 1 || !op.forward || (!op.input_gradient && !op.weight_gradient)) {
-    pair.fail("is for a layer of one operator with a forward and a backward: several operators overlap by their streams");
+    pair.fail(
+        "is for a layer of one operator with a forward and a backward: several operators overlap by their streams");
   }
   for (const auto& time : {op.forward, op.input_gradient, op.weight_gradient}) {
     const bool has_types = time && (time->durations.size() > 1 || !time->durations.front().device_type.empty());
@@ -167,8 +168,8 @@ PipelineSpec parse_pipeline_spec(std::string_view json, const std::string& sourc
   read_object(root, required("format", skip), required("version", skip), optional("name", io::text_into(spec.name)),
               optional("source", read_source),
               optional("training", [&](const JsonValue& value) { spec.training = io::read_training(value); }),
-              optional("microbatch_scales", read_scales),
-              optional("layers", read_layer_list), optional("components", read_components));
+              optional("microbatch_scales", read_scales), optional("layers", read_layer_list),
+              optional("components", read_components));
   if (spec.layers.empty()) root.fail("key \"layers\" or \"components\" is missing");
   return spec;
 }

@@ -108,8 +108,7 @@ class WaitingGraph {
   /// Peer and direction, as far as they tell queues of a row apart.
   [[nodiscard]] std::pair<std::uint32_t, bool> queue_of(const Cell& cell) const {
     const Message message = *message_of(cell, summary_);
-    const std::uint32_t peer =
-        summary_.row_of_stage[(is_send(cell.kind) ? message.consumer : message.producer).stage];
+    const std::uint32_t peer = summary_.row_of_stage[(is_send(cell.kind) ? message.consumer : message.producer).stage];
     switch (model_.queue) {
       case ChannelQueue::kRank:
         return {0, false};
@@ -141,8 +140,8 @@ std::string describe(const Rows& rows, std::vector<Step> circle) {
   while (same_cell(circle.back(), circle.front())) std::ranges::rotate(circle, circle.end() - 1);
   const auto verb = [&](const Step& step, const Step& next) {
     if (step.row != next.row) return next.is_over ? "needs" : "ends with";
-    const bool is_input = rows[step.row][step.index].kind == CellKind::kCompute &&
-                          is_receive(rows[next.row][next.index].kind);
+    const bool is_input =
+        rows[step.row][step.index].kind == CellKind::kCompute && is_receive(rows[next.row][next.index].kind);
     return is_input ? "needs" : "comes after";
   };
   std::vector<std::string> parts;

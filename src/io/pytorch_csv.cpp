@@ -170,8 +170,8 @@ std::string to_pytorch_csv(const PipelineSchedule& schedule, CsvDialect dialect,
     }
     return lines(cells);
   }
-  const ActionEnds known = ends.empty() ? earliest_ends(schedule, Duration(1), Duration(1), Duration(1), Duration(0))
-                                        : ends;
+  const ActionEnds known =
+      ends.empty() ? earliest_ends(schedule, Duration(1), Duration(1), Duration(1), Duration(0)) : ends;
   const auto rows = detail::with_messages(complete.rows, complete.summary, complete.numbers(known));
   // Claims are checked: the placement is proven by code that knows nothing of how it was made.
   if (detail::check_messages(rows, complete.summary) || detail::find_circle(rows, complete.summary, kInOrder)) {

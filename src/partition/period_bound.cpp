@@ -50,7 +50,8 @@ void add_nets(const Problem& problem, double factor, CutModel& model) {
     }
     std::sort(pins.begin(), pins.end());
     pins.erase(std::unique(pins.begin(), pins.end()), pins.end());
-    const double cost = pins.size() > 1 ? factor * static_cast<double>(fastest.time(problem.size(ValueId(v))).value()) : 0;
+    const double cost =
+        pins.size() > 1 ? factor * static_cast<double>(fastest.time(problem.size(ValueId(v))).value()) : 0;
     if (cost > 0) cost_of_pins[std::move(pins)] += cost;
   }
   for (const auto& [pins, cost] : cost_of_pins) model.nets.push_back({pins, cost});

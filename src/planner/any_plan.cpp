@@ -108,8 +108,8 @@ class AnyPlanSearch {
   }
 
   void describe() {
-    result_.detail = fmt::format("none fits that was tried, in {} attempts to place and run one operator at a time",
-                                 attempts_);
+    result_.detail =
+        fmt::format("none fits that was tried, in {} attempts to place and run one operator at a time", attempts_);
     if (!said_.empty()) result_.detail += "; " + said_;
   }
 

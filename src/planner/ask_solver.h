@@ -13,9 +13,9 @@
 namespace opweave {
 
 /// Only where the method allows a solver, and without a clock small problems alone: offers what it finds to the store
-/// and raises the bound. The program knows orders and all of the memory, so it often closes what relaxations leave open.
-/// \param proven  all plans that count, and perhaps more
-/// \return kNone where no plan of `proven` ends by the deadline
+/// and raises the bound. The program knows orders and all of the memory, so it often closes what relaxations leave
+/// open. \param proven  all plans that count, and perhaps more \return kNone where no plan of `proven` ends by the
+/// deadline
 exact::AnySchedule::Verdict ask_solver(exact::UntimedGoal goal, const RestrictedProblem& proven,
                                        std::optional<Duration> deadline, const Budget& budget,
                                        const PlannerOptions& options, GoalStore& store, ObjectiveBound& bound);

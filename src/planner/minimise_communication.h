@@ -17,7 +17,7 @@ struct CommunicationQuestion {
   const RestrictedProblem& proven;      ///< all plans that count, and perhaps more: for bounds
   const RestrictedProblem& restricted;  ///< plans that count
   std::optional<Duration> deadline;
-  bool placement_is_fixed = false;      ///< then only the bound is of interest
+  bool placement_is_fixed = false;  ///< then only the bound is of interest
 };
 
 /// Offers plans that move ever fewer bytes to the store until a bound is met or the budget ends.

@@ -107,7 +107,7 @@ bool wait_for(Desk& desk, const Budget& budget, double begin) {
     if (budget.stopped()) desk.stop = true;
     if (!expired_at) expired_at = now;
     const double latest = budget.stopped() ? *expired_at + kAfterInterrupt
-                                             : std::max(*expired_at, last_call(desk.problem, budget, begin));
+                                           : std::max(*expired_at, last_call(desk.problem, budget, begin));
     const double graced = desk.best ? std::max(*expired_at, desk.told_at) + kGrace : latest;
     if (now < std::min(graced, latest)) continue;
     desk.is_closed = true;

@@ -149,8 +149,8 @@ ObjectiveFinding finding_of(const Problem& problem, const PlannerOptions& option
     for (const Objective objective : options.objectives) {
       const bool has_bound = objective == Objective::kMakespan && !found.finding.bounds.empty();
       const LowerBound bound = has_bound ? found.finding.bounds.front() : LowerBound{};
-      found.figures.push_back({objective, objective_value(objective, problem, told.schedule, figures),
-                               bound.value.value(), bound.name});
+      found.figures.push_back(
+          {objective, objective_value(objective, problem, told.schedule, figures), bound.value.value(), bound.name});
     }
   }
   found.finding.is_optimal = makespan_alone(options) && !found.finding.bounds.empty() &&

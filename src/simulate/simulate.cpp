@@ -314,8 +314,7 @@ class Simulation {
         waiting_pieces_.push_back(elsewhere_[i].second);
       }
       shipment.waiting_count = waiting_pieces_.size() - shipment.first_waiting;
-      const auto source =
-          simulation::sender(problem_, pieces_.devices[producer.index()], value, shipment.destination);
+      const auto source = simulation::sender(problem_, pieces_.devices[producer.index()], value, shipment.destination);
       if (!source) continue;  // for report_deadlock to say
       shipment.source = *source;
       shipment.lasts = *problem_.transfer_time(value, *source, shipment.destination);

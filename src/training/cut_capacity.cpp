@@ -102,8 +102,8 @@ std::optional<std::vector<std::int64_t>> CutCapacity::of_groups(const CutLimits&
   const std::int64_t runs = loads_.rounds().runs + loads_.rounds().opposite_runs;
   for (std::uint32_t group = 0; group < loads_.groups(); ++group) {
     // Two devices that share their stages take runs times their sum together.
-    const std::int64_t load = limits.load / runs * loads_.devices_in(group) +
-                              limits.load % runs * loads_.devices_in(group) / runs;
+    const std::int64_t load =
+        limits.load / runs * loads_.devices_in(group) + limits.load % runs * loads_.devices_in(group) / runs;
     const std::pair key(kind_of(group), load);
     auto found = known.find(key);
     if (found == known.end()) {

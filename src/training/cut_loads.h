@@ -45,7 +45,8 @@ struct CutFront {
 };
 
 /// Times and loads by groups of devices, whose loads a search settles one after the other: single devices or, where
-/// stages run both ways, the two (in the middle the one) that share the same two stages. Keeps a reference to the rounds.
+/// stages run both ways, the two (in the middle the one) that share the same two stages. Keeps a reference to the
+/// rounds.
 class CutLoads {
  public:
   CutLoads(const LayerRow& layers, const StageRounds& rounds);
@@ -67,16 +68,16 @@ class CutLoads {
     const auto& before = before_[rounds_.kind_of(device)];
     return before[end] - before[begin];
   }
-  /// Weight of layers [begin, end): no device takes more weight in a time than its kind's pace times that time. With one
-  /// kind of device weight is time and the pace is 1.
+  /// Weight of layers [begin, end): no device takes more weight in a time than its kind's pace times that time. With
+  /// one kind of device weight is time and the pace is 1.
   [[nodiscard]] std::int64_t weight(std::uint32_t begin, std::uint32_t end) const {
     return weight_before_[end] - weight_before_[begin];
   }
   [[nodiscard]] const std::vector<std::int64_t>& weight_before() const { return weight_before_; }
   [[nodiscard]] std::int64_t pace(std::uint32_t device) const { return pace_[rounds_.kind_of(device)]; }
 
-  /// What layers [begin, end) as a stage of a group put on the group's first and second device, and the longest that the
-  /// stage takes.
+  /// What layers [begin, end) as a stage of a group put on the group's first and second device, and the longest that
+  /// the stage takes.
   struct Share {
     std::int64_t first;
     std::int64_t second;

@@ -59,8 +59,8 @@ class CutSearch {
   const Visitor* visit_ = nullptr;
   bool cut_short_ = false;
   std::uint64_t found_ = 0;
-  std::int64_t round_steps_ = 0;  ///< steps below one choice of rounds
-  std::int64_t rounds_left_ = 0;  ///< choices of rounds
+  std::int64_t round_steps_ = 0;              ///< steps below one choice of rounds
+  std::int64_t rounds_left_ = 0;              ///< choices of rounds
   std::vector<std::int64_t> capacity_after_;  ///< of the groups after each
   std::int64_t left_ = 0;                     ///< weight that no stage has yet
   std::vector<Interval> rest_;                ///< of each front: layers that no stage has yet

@@ -22,9 +22,7 @@ struct Task {
   std::uint32_t microbatch;
 
   /// Among tasks of a kind the one furthest on its way goes first, then the oldest microbatch.
-  [[nodiscard]] auto urgency() const {
-    return std::tuple(step, step == Step::kForward ? ~stage : stage, microbatch);
-  }
+  [[nodiscard]] auto urgency() const { return std::tuple(step, step == Step::kForward ? ~stage : stage, microbatch); }
   bool operator<(const Task& other) const { return urgency() > other.urgency(); }  // for a heap with the first on top
 };
 
@@ -117,9 +115,9 @@ class Dispatch {
   const LayerRow& layers_;
   const StageRounds& rounds_;
   std::uint32_t microbatches_;
-  std::uint32_t opposite_from_;                   ///< first microbatch that runs the opposite way
-  std::vector<std::vector<LayerTimes>> times_;    // by kind of device, by stage
-  std::vector<std::int64_t> hops_;                // from each stage to the next
+  std::uint32_t opposite_from_;                 ///< first microbatch that runs the opposite way
+  std::vector<std::vector<LayerTimes>> times_;  // by kind of device, by stage
+  std::vector<std::int64_t> hops_;              // from each stage to the next
   std::vector<Device> devices_;
   std::priority_queue<Event> events_;
   std::vector<std::uint32_t> woken_;

@@ -71,11 +71,10 @@ class Expander {
     constexpr double kMostBytes = 4e9;
     const double bytes = kBytesPerTask * tasks + kBytesPerValue * values + kBytesPerEdge * edges;
     if (bytes > kMostBytes) {
-      throw InputError(
-          fmt::format("the iteration would take {:.1f} GB of memory, expected at most {:.1f} GB: the graph has {} "
-                      "operators and {} tensors, repeated over {} microbatches and {} replicas",
-                      bytes / 1e9, kMostBytes / 1e9, operators_.size(), data_.graph.tensors().size(), microbatches_,
-                      replicas_));
+      throw InputError(fmt::format(
+          "the iteration would take {:.1f} GB of memory, expected at most {:.1f} GB: the graph has {} "
+          "operators and {} tensors, repeated over {} microbatches and {} replicas",
+          bytes / 1e9, kMostBytes / 1e9, operators_.size(), data_.graph.tensors().size(), microbatches_, replicas_));
     }
   }
 

@@ -57,9 +57,10 @@ Bytes memory_for_activations(const Problem& problem, double activations) {
   const auto of_all = static_cast<double>(activation_bytes(problem.graph()).value());
   const double kept = std::floor(activations * of_all / static_cast<double>(devices));
   if (!(kept <= static_cast<double>(kMaxInputValue - most.value()))) {
-    throw InputError(fmt::format("{} activations of {:.0f} bytes and {} bytes of parameters are no capacity of a device, "
-                                 "expected at most {} bytes",
-                                 activations, of_all / static_cast<double>(devices), most.value(), kMaxInputValue));
+    throw InputError(
+        fmt::format("{} activations of {:.0f} bytes and {} bytes of parameters are no capacity of a device, "
+                    "expected at most {} bytes",
+                    activations, of_all / static_cast<double>(devices), most.value(), kMaxInputValue));
   }
   return most + Bytes(static_cast<std::int64_t>(kept));
 }

@@ -95,7 +95,7 @@ class Cutter {
 
   /// Moves until the figure is at its bound, from the best cut and from cuts that are a few moves away from it.
   template <class Improve>
-  void move_by(std::int64_t CutFigures::* figure, std::int64_t bound, const Improve& improve) {
+  void move_by(std::int64_t CutFigures::*figure, std::int64_t bound, const Improve& improve) {
     std::int64_t steps = steps_ / kMovesShare;
     steps_ -= steps;
     std::mt19937 random(1);  // NOLINT: the same cut for the same problem
@@ -110,7 +110,7 @@ class Cutter {
   /// Lowers one of the limits until nothing is found: first straight to the bound, then by halves. Raises the bound
   /// as far as proofs go.
   template <class Limit>
-  void search(Limit limit, std::int64_t CutFigures::* figure, std::int64_t& bound) {
+  void search(Limit limit, std::int64_t CutFigures::*figure, std::int64_t& bound) {
     std::int64_t low = bound;  // what has been ruled out, or given up, lies below
     bool proven = true;
     for (bool first = true; low < figures_.*figure; first = false) {
@@ -156,10 +156,10 @@ class Cutter {
   bool list(const CutJudge& judge, const CutLimits& limits, std::int64_t& values) {
     std::int64_t steps = kStepsPerCut * static_cast<std::int64_t>(best_.size()) * values;
     return search_.run(limits, CutSearch::Want::kEvery, steps, [&](const CutBounds& found) {
-             if (values <= 0) return false;
-             offer(value(judge, found, values), found);
-             return true;
-           }) == CutSearch::Answer::kAll;
+      if (values <= 0) return false;
+      offer(value(judge, found, values), found);
+      return true;
+    }) == CutSearch::Answer::kAll;
   }
 
   /// Moves from the best cut; where none helps, from a cut some moves away from it.

@@ -52,9 +52,10 @@ class Unroller {
                                    where, one_.operators().size(), training_.microbatches, kMostOperators));
     }
     if (spec_.shape == PipelineShape::kFree && training_.replicas > 1) {
-      throw InputError(fmt::format("{}microbatch scales with {} copies of every parameter in shape free, where the "
-                                   "planner chooses how many there are; expected 1",
-                                   where, training_.replicas));
+      throw InputError(
+          fmt::format("{}microbatch scales with {} copies of every parameter in shape free, where the "
+                      "planner chooses how many there are; expected 1",
+                      where, training_.replicas));
     }
   }
 

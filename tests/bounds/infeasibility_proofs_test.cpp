@@ -71,7 +71,8 @@ TEST(InfeasibilityProofs, all_parameters_exceed_all_devices) {
   }
   EXPECT_THAT(proofs(operators, {}, parameters, 2, Bytes(30)), IsEmpty());
   // The sum fits, but neither device takes more than 2 of them.
-  EXPECT_THAT(proofs(operators, {}, parameters, 2, Bytes(25)), Contains(HasSubstr("50 bytes of parameters do not fit")));
+  EXPECT_THAT(proofs(operators, {}, parameters, 2, Bytes(25)),
+              Contains(HasSubstr("50 bytes of parameters do not fit")));
   EXPECT_THAT(proofs(operators, {}, parameters, 2, Bytes(24)), Contains(HasSubstr("2 devices exceed its memory by 2")));
 }
 

@@ -133,9 +133,10 @@ TEST(Packing, groups_that_fit_on_no_two_devices_are_proven_not_to) {
   shop.machines = {{0, 10}, {0, 10}};
   const auto proofs = infeasibility_proofs(shop.problem());
   ASSERT_EQ(proofs.size(), 1U);
-  EXPECT_EQ(proofs.front(),
-            "3 groups of operators with 18 bytes of parameters do not fit into the memory of 2 devices, each group whole "
-            "on one of them");
+  EXPECT_EQ(
+      proofs.front(),
+      "3 groups of operators with 18 bytes of parameters do not fit into the memory of 2 devices, each group whole "
+      "on one of them");
   shop.machines[1].capacity = 12;
   EXPECT_TRUE(infeasibility_proofs(shop.problem()).empty());
 }
@@ -176,9 +177,9 @@ TEST(Packing, bound_is_the_optimum_of_independent_groups_and_never_above) {
 }
 
 TEST(Packing, memory_and_load_together_weigh_on_unequal_devices) {
-  // 60 different operators of 100 to 159 ns and as many bytes, half as fast on the second device, which has memory for all
-  // of them; the first has memory for 2000 bytes. Without memory the first would take two thirds. With it, the second has
-  // at least 7770 - 2000 bytes, hence 2 x 5770 ns.
+  // 60 different operators of 100 to 159 ns and as many bytes, half as fast on the second device, which has memory for
+  // all of them; the first has memory for 2000 bytes. Without memory the first would take two thirds. With it, the
+  // second has at least 7770 - 2000 bytes, hence 2 x 5770 ns.
   Workshop shop;
   for (std::int64_t i = 0; i < 60; ++i) shop.pieces.push_back({{100 + i, 2 * (100 + i)}, 100 + i});
   shop.machines = {{0, 2000}, {1, 10'000}};
@@ -189,8 +190,8 @@ TEST(Packing, memory_and_load_together_weigh_on_unequal_devices) {
 }
 
 TEST(Packing, many_groups_of_different_sizes_are_bounded_in_little_time) {
-  // 20,000 different operators on 64 devices of two types: too many to tell apart, and still never above a plan: longest
-  // first on the device that ends first.
+  // 20,000 different operators on 64 devices of two types: too many to tell apart, and still never above a plan:
+  // longest first on the device that ends first.
   testing::Dice dice(7);
   Workshop shop;
   for (int i = 0; i < 20'000; ++i) {

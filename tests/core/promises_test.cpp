@@ -18,7 +18,8 @@ Problem problem_of(const std::string& operators, const std::string& devices, con
                    const std::string& types = "[]") {
   return Problem::create(parse_graph(R"({"format": "opweave.graph", "version": 1, "training": )" + training +
                                          R"(, "parameters": [{"name": "p", "bytes": 3}, {"name": "q", "bytes": 100}],
-                                         "operators": )" + operators + "}",
+                                         "operators": )" +
+                                         operators + "}",
                                      "graph"),
                          parse_cluster(R"({"format": "opweave.cluster", "version": 1, "device_types": )" + types +
                                            R"(, "devices": )" + devices + "}",
@@ -43,8 +44,9 @@ Plan plan_of(const Problem& problem, const std::vector<std::int64_t>& starts) {
 
 // Each term is rounded up by itself: 3 + ceil(1.5) + ceil(1.5) = 7, not 3 + 3.
 TEST(Promises, gradients_and_optimizer_state_are_rounded_up_each) {
-  const Problem problem = problem_of(R"([{"name": "a", "duration_ns": 1, "parameters": ["p"]}])", R"([{"name": "d"}])",
-                                     R"({"gradient_bytes_per_weight_byte": 0.5, "optimizer_bytes_per_weight_byte": 0.5})");
+  const Problem problem =
+      problem_of(R"([{"name": "a", "duration_ns": 1, "parameters": ["p"]}])", R"([{"name": "d"}])",
+                 R"({"gradient_bytes_per_weight_byte": 0.5, "optimizer_bytes_per_weight_byte": 0.5})");
   const Plan plan = plan_of(problem, {0});
   EXPECT_EQ(plan.statistics.devices[0].persistent_memory, Bytes(7));
   EXPECT_THAT(check(problem.graph(), problem.cluster(), plan), IsEmpty());
@@ -69,8 +71,8 @@ TEST(Promises, no_flops_take_no_time_and_need_no_rate_but_a_type) {
   // More than none needs the rate of its dtype, bf16.
   EXPECT_THAT(refusal(R"([{"name": "a", "flops": 1e-300}])", R"([{"name": "d", "type": "T"}])", "{}", types),
               HasSubstr("\"a\" can run on no device"));
-  const Problem bytes = problem_of(R"([{"name": "a", "flops": 0, "bytes_accessed": 0}])",
-                                   R"([{"name": "d", "type": "T"}])", "{}", types);
+  const Problem bytes =
+      problem_of(R"([{"name": "a", "flops": 0, "bytes_accessed": 0}])", R"([{"name": "d", "type": "T"}])", "{}", types);
   EXPECT_EQ(bytes.mode(TaskId(0), 0).duration, Duration(0));
 }
 
@@ -113,7 +115,9 @@ TEST(Promises, iterations_of_more_than_ten_to_the_8_operator_instances_are_refus
 TEST(Promises, lists_of_devices_are_one_for_all_replicas_or_one_for_each) {
   const std::string devices = R"([{"name": "d"}, {"name": "e"}])";
   const std::string two = R"({"microbatches": 2, "replicas": 2})";
-  const auto op = [](const std::string& lists) { return R"([{"name": "a", "duration_ns": 1, "devices": )" + lists + "}]"; };
+  const auto op = [](const std::string& lists) {
+    return R"([{"name": "a", "duration_ns": 1, "devices": )" + lists + "}]";
+  };
   for (const std::string one : {R"(["d"])", R"([["d"]])"}) {
     const Problem problem = problem_of(op(one), devices, two);
     EXPECT_EQ(problem.mode(TaskId(0), 0).devices[0], DeviceId(0));
@@ -149,10 +153,9 @@ TEST(Promises, settings_that_replace_what_the_files_say_are_listed) {
 }
 
 TEST(Promises, another_binding_of_microbatches_and_a_limit_that_changes_nothing_are_told_apart) {
-  const Problem problem =
-      problem_of(R"([{"name": "a", "duration_ns": 1}])",
-                 R"([{"name": "d", "memory_bytes": 70}, {"name": "e", "memory_bytes": 70}])",
-                 R"({"microbatches": 2, "replicas": 2})");
+  const Problem problem = problem_of(R"([{"name": "a", "duration_ns": 1}])",
+                                     R"([{"name": "d", "memory_bytes": 70}, {"name": "e", "memory_bytes": 70}])",
+                                     R"({"microbatches": 2, "replicas": 2})");
   ProblemSettings settings = problem.settings();
   settings.memory_limit = Bytes(70);
   settings.training.replica_of_microbatch = {0, 1};  // what follows without it

@@ -51,12 +51,12 @@ TEST(ClusterRoutes, of_equal_routes_the_one_whose_links_are_named_first_is_taken
 TEST(ClusterRoutes, the_first_links_decide_before_the_last_whatever_is_met_first) {
   ClusterParts parts = devices(2);
   parts.switches = {"a", "b", "p", "q"};
-  join(parts, "d0", "p", 10);   // 0
-  join(parts, "d0", "a", 10);   // 1
-  join(parts, "a", "b", 10);    // 2
-  join(parts, "b", "d1", 30);   // 3
-  join(parts, "p", "q", 30);    // 4
-  join(parts, "q", "d1", 10);   // 5
+  join(parts, "d0", "p", 10);  // 0
+  join(parts, "d0", "a", 10);  // 1
+  join(parts, "a", "b", 10);   // 2
+  join(parts, "b", "d1", 30);  // 3
+  join(parts, "p", "q", 30);   // 4
+  join(parts, "q", "d1", 10);  // 5
   const Cluster cluster = Cluster::create(parts);
   EXPECT_EQ(links_of(cluster, 0, 1), (std::vector<std::size_t>{0, 4, 5}));
 }
@@ -176,8 +176,7 @@ TEST(ClusterRoutes, that_would_take_too_much_memory_are_refused_with_the_number)
     (void)Cluster::create(parts);
     FAIL();
   } catch (const InputError& error) {
-    EXPECT_STREQ(error.what(),
-                 "routes between 30000 devices and switches take 14.4 GB, expected at most 8.0 GB");
+    EXPECT_STREQ(error.what(), "routes between 30000 devices and switches take 14.4 GB, expected at most 8.0 GB");
   }
 }
 

@@ -42,8 +42,8 @@ TEST(ExpertPlans, each_placement_gets_the_experts_that_are_made_for_it) {
   };
   EXPECT_THAT(of(PipelineShape::kLinear, 4, 1), ElementsAre("GPipe", "1F1B", "ZB1P", "ZB-2P"));
   EXPECT_THAT(of(PipelineShape::kLoop, 8, 1), ElementsAre("Interleaved-1F1B", "Interleaved-ZB", "Looped-BFS"));
-  EXPECT_THAT(of(PipelineShape::kLoop, 20, 1), ElementsAre("Interleaved-1F1B (5 chunks)", "Interleaved-ZB (5 chunks)",
-                                                           "Looped-BFS (5 chunks)"));
+  EXPECT_THAT(of(PipelineShape::kLoop, 20, 1),
+              ElementsAre("Interleaved-1F1B (5 chunks)", "Interleaved-ZB (5 chunks)", "Looped-BFS (5 chunks)"));
   EXPECT_THAT(of(PipelineShape::kV, 8, 1), ElementsAre("ZB-V", "V-Half", "V-Min", "DualPipeV", "DualPipeV (split)"));
   EXPECT_THAT(of(PipelineShape::kTwoWay, 4, 2), ElementsAre("DualPipe", "DualPipe (split)"));
 }
@@ -57,10 +57,10 @@ TEST(ExpertPlans, free_placement_gets_all_for_which_it_has_the_copies) {
                           "V-Half", "V-Min", "DualPipeV", "DualPipeV (split)"));
   const Problem two = testing::stage_pipeline(PipelineShape::kFree, 4, 16, 8, kTimes, Bytes(1), 2);
   const auto plans = expert_plans(two);
-  EXPECT_THAT(names(plans), ElementsAre("GPipe", "1F1B", "Interleaved-1F1B", "Interleaved-1F1B (4 chunks)",
-                                        "Interleaved-ZB", "Interleaved-ZB (4 chunks)", "Looped-BFS",
-                                        "Looped-BFS (4 chunks)", "ZB1P", "ZB-2P", "ZB-V", "V-Half", "V-Min", "DualPipe",
-                                        "DualPipe (split)", "DualPipeV", "DualPipeV (split)"));
+  EXPECT_THAT(names(plans),
+              ElementsAre("GPipe", "1F1B", "Interleaved-1F1B", "Interleaved-1F1B (4 chunks)", "Interleaved-ZB",
+                          "Interleaved-ZB (4 chunks)", "Looped-BFS", "Looped-BFS (4 chunks)", "ZB1P", "ZB-2P", "ZB-V",
+                          "V-Half", "V-Min", "DualPipe", "DualPipe (split)", "DualPipeV", "DualPipeV (split)"));
   for (const ExpertPlan& plan : plans) {
     expect_valid(two, plan);
     EXPECT_EQ(statistics(two, plan.schedule).parameter_copies, plan.expert == Expert::kDualPipe ? 2U : 1U);
@@ -115,10 +115,10 @@ TEST(ExpertPlans, stages_finer_than_the_placement_are_joined_as_they_lie) {
     op.devices = {{op.stage->index() < 3 ? "gpu0" : "gpu1"}};
     operators.push_back(std::move(op));
   }
-  const Problem placed = Problem::create(
-      ComputationGraph::create("placed", std::move(operators), even.graph().tensors(), even.graph().parameters(),
-                               even.graph().training()),
-      even.cluster());
+  const Problem placed =
+      Problem::create(ComputationGraph::create("placed", std::move(operators), even.graph().tensors(),
+                                               even.graph().parameters(), even.graph().training()),
+                      even.cluster());
   const auto plans = expert_plans(placed);
   ASSERT_THAT(names(plans), ElementsAre("GPipe", "1F1B", "ZB1P", "ZB-2P"));
   for (const ExpertPlan& plan : plans) expect_valid(placed, plan);

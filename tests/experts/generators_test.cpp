@@ -58,9 +58,10 @@ TEST(Experts, names_are_read_as_people_and_pytorch_write_them) {
     (void)expert_named("DualPip");
     ADD_FAILURE() << "no error";
   } catch (const InputError& error) {
-    EXPECT_EQ(std::string(error.what()),
-              "schedule is \"DualPip\", expected one of GPipe, 1F1B, Interleaved-1F1B, Interleaved-ZB, Looped-BFS, ZB1P, "
-              "ZB-2P, ZB-V, V-Half, V-Min, DualPipe, DualPipeV");
+    EXPECT_EQ(
+        std::string(error.what()),
+        "schedule is \"DualPip\", expected one of GPipe, 1F1B, Interleaved-1F1B, Interleaved-ZB, Looped-BFS, ZB1P, "
+        "ZB-2P, ZB-V, V-Half, V-Min, DualPipe, DualPipeV");
     EXPECT_EQ(error.hint(), "did you mean \"DualPipe\"?");
   }
 }
@@ -104,8 +105,9 @@ TEST(Experts, sizes_outside_a_definition_have_a_reason) {
   EXPECT_EQ(why(Expert::kInterleaved1F1B, {4, 8, 0, {}}), "needs at least 1 chunk, got 0");
   EXPECT_EQ(why(Expert::kInterleaved1F1B, {4, 8, 2, 3}),
             "needs groups of at least as many microbatches as devices, 4, got 3");
-  EXPECT_EQ(why(Expert::kInterleavedZB, {4, 10, 2, 8}),
-            "needs a last group of at least as many microbatches as devices, 4, 10 microbatches in groups of 8 leave 2");
+  EXPECT_EQ(
+      why(Expert::kInterleavedZB, {4, 10, 2, 8}),
+      "needs a last group of at least as many microbatches as devices, 4, 10 microbatches in groups of 8 leave 2");
   EXPECT_EQ(why(Expert::kInterleavedZB, {4, 3, 2, 8}), "") << "one group";
   EXPECT_EQ(why(Expert::kZBV, {4, 1, 2, {}}), "");
 }

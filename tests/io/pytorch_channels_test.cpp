@@ -13,8 +13,8 @@ namespace opweave {
 namespace {
 
 using ::testing::AllOf;
-using ::testing::HasSubstr;
 using testing::ChannelSimulator;
+using ::testing::HasSubstr;
 using testing::kTransports;
 
 /// 1F1B on two ranks as it was written before: sends after their producers, receives before their consumers.
@@ -64,8 +64,7 @@ std::string name(const testing::Transport& transport) {
 void expect_no_circle(const std::string& csv, const std::string& what) {
   ChannelSimulator simulator(csv);
   for (const auto& transport : kTransports) {
-    EXPECT_TRUE(simulator.makespan(transport).has_value())
-        << what << ": waits forever with " << name(transport);
+    EXPECT_TRUE(simulator.makespan(transport).has_value()) << what << ": waits forever with " << name(transport);
   }
 }
 
@@ -127,8 +126,7 @@ TEST(PytorchChannels, no_random_pipeline_waits_in_a_circle_on_any_transport) {
 
 TEST(PytorchChannels, placing_messages_costs_nothing_where_transfers_take_no_time) {
   // Interleaved 1F1B, 4 devices, 12 microbatches: 2 chunks x 3 units x 12 and a bubble of 3 x 3 = 81.
-  const auto schedule =
-      generate(Expert::kInterleaved1F1B, 4, 12, {Duration(1), Duration(1), Duration(1), Duration(0)});
+  const auto schedule = generate(Expert::kInterleaved1F1B, 4, 12, {Duration(1), Duration(1), Duration(1), Duration(0)});
   ChannelSimulator simulator(to_pytorch_csv(schedule.value(), CsvDialect::kComputeComms));
   for (const auto& transport : kTransports) EXPECT_EQ(simulator.makespan(transport), 81) << transport.queues;
 }

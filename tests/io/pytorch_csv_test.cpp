@@ -302,8 +302,10 @@ TEST(PytorchCsv, forwards_alone_are_a_schedule_to_read) {
 
 TEST(PytorchCsv, what_spreadsheets_add_is_no_part_of_a_schedule) {
   const auto tiny = parse_pytorch_csv(kTiny, "tiny").devices;
-  for (const char* text : {"\xEF\xBB\xBF" "0F0,0B0\r\n1F0,1B0\r\n", "\"0F0\",\" 0B0 \"\n\"1F0\",\"1B0\"\n",
-                           "0F0,0B0\n1F0,1B0\n\n  \n", "0F0,0B0,,,\n1F0,1B0,,,\n,,,,\n", "0F0,,0B0 ,\n 1F0,1B0"}) {
+  for (const char* text : {"\xEF\xBB\xBF"
+                           "0F0,0B0\r\n1F0,1B0\r\n",
+                           "\"0F0\",\" 0B0 \"\n\"1F0\",\"1B0\"\n", "0F0,0B0\n1F0,1B0\n\n  \n",
+                           "0F0,0B0,,,\n1F0,1B0,,,\n,,,,\n", "0F0,,0B0 ,\n 1F0,1B0"}) {
     EXPECT_EQ(parse_pytorch_csv(text, "text").devices, tiny) << text;
   }
   EXPECT_EQ(parse_pytorch_csv("0F0,0SEND_F0,0RECV_B0,0B0,\n1RECV_F0,1F0,1B0,1SEND_B0,,\n", "padded").devices, tiny);

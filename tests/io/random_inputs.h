@@ -113,22 +113,9 @@ class RandomInputs {
  private:
   /// Letters, and all that needs care in JSON.
   std::string text() {
-    static const std::vector<std::string> kPieces = {"a",
-                                                     "B",
-                                                     "7",
-                                                     ".",
-                                                     " ",
-                                                     "\"",
-                                                     "\\",
-                                                     "/",
-                                                     "~",
-                                                     "ä",
-                                                     "键",
-                                                     "\n",
-                                                     "\t",
-                                                     "\x01\x7f",
-                                                     "\x1b[31m",
-                                                     "\xF0\x9F\x90\x87"};
+    static const std::vector<std::string> kPieces = {
+        "a", "B", "7",  ".",  " ",  "\"",       "\\",       "/",
+        "~", "ä", "键", "\n", "\t", "\x01\x7f", "\x1b[31m", "\xF0\x9F\x90\x87"};
     std::string result;
     for (std::size_t i = 1 + below(6); i > 0; --i) result += kPieces[below(kPieces.size())];
     return result;

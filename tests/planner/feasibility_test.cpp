@@ -135,7 +135,8 @@ TEST(Feasibility, exclusion_and_missing_routes_are_named_where_both_are_to_blame
   chain.operators[0].anti_colocation = chain.operators[2].anti_colocation = {"apart"};
   chain.add_device(Bytes(100));
   chain.add_device({});
-  expect_no_plan(chain.problem(), "no placement and order keeps to anti-colocation \"apart\" and the routes that there are");
+  expect_no_plan(chain.problem(),
+                 "no placement and order keeps to anti-colocation \"apart\" and the routes that there are");
   chain.cluster.default_link = Link{};
   expect_optimum(chain.problem(), Duration(30));
 }
@@ -214,8 +215,9 @@ TEST(Feasibility, larger_problems_use_their_limit_to_find_a_plan) {
   }
   for (int d = 0; d < 6; ++d) chain.add_device(Bytes(d % 2 == 0 ? 1100 : 750));
   chain.cluster.default_link = Link{"", "", "", Duration(1), {}, true};
-  const Problem problem = Problem::create(
-      ComputationGraph::create("layers", chain.operators, chain.tensors, parameters, {}), Cluster::create(chain.cluster));
+  const Problem problem =
+      Problem::create(ComputationGraph::create("layers", chain.operators, chain.tensors, parameters, {}),
+                      Cluster::create(chain.cluster));
   const PlanResult result = plan(problem, Budget(std::nullopt, 1000));
   ASSERT_TRUE(result.plan) << result.detail;
   // Whatever an attempt brings home is valid, parameters that are placed late among it.
@@ -244,42 +246,41 @@ TEST_P(TightProblems, have_a_plan_or_a_proof_that_there_is_none) {
   int planned = 0;
   int infeasible = 0;
   int missed = 0;
-  for_each_tight_problem(problem_count(GetParam() == Method::kAuto ? 400 : 60), [&](const Problem& problem, bool has_plan) {
-    for (const std::uint64_t work : {1, 300}) {
-      PlannerOptions options;
-      options.method = GetParam();
-      const PlanResult result = plan(problem, Budget(std::nullopt, work), options);
-      if (has_plan && options.method == Method::kHeuristic) {
-        missed += result.plan ? 0 : 1;
-        planned += result.plan ? 1 : 0;
-        EXPECT_NE(result.reason, PlanResult::Reason::kInfeasible) << result.detail;
-      } else if (has_plan) {
-        ++planned;
-        ASSERT_EQ(result.reason, PlanResult::Reason::kPlanned) << "work " << work << ": " << result.detail;
-        EXPECT_TRUE(check(problem.graph(), problem.cluster(), *result.plan).empty());
-      } else if (options.method == Method::kHeuristic) {
-        EXPECT_FALSE(result.plan);  // without a solver bounds alone prove something
-        infeasible += result.reason == PlanResult::Reason::kInfeasible ? 1 : 0;
-      } else {
-        ++infeasible;
-        EXPECT_EQ(result.reason, PlanResult::Reason::kInfeasible) << "work " << work << ": " << result.detail;
-        EXPECT_NE(result.detail, "");
-      }
-    }
-  });
+  for_each_tight_problem(
+      problem_count(GetParam() == Method::kAuto ? 400 : 60), [&](const Problem& problem, bool has_plan) {
+        for (const std::uint64_t work : {1, 300}) {
+          PlannerOptions options;
+          options.method = GetParam();
+          const PlanResult result = plan(problem, Budget(std::nullopt, work), options);
+          if (has_plan && options.method == Method::kHeuristic) {
+            missed += result.plan ? 0 : 1;
+            planned += result.plan ? 1 : 0;
+            EXPECT_NE(result.reason, PlanResult::Reason::kInfeasible) << result.detail;
+          } else if (has_plan) {
+            ++planned;
+            ASSERT_EQ(result.reason, PlanResult::Reason::kPlanned) << "work " << work << ": " << result.detail;
+            EXPECT_TRUE(check(problem.graph(), problem.cluster(), *result.plan).empty());
+          } else if (options.method == Method::kHeuristic) {
+            EXPECT_FALSE(result.plan);  // without a solver bounds alone prove something
+            infeasible += result.reason == PlanResult::Reason::kInfeasible ? 1 : 0;
+          } else {
+            ++infeasible;
+            EXPECT_EQ(result.reason, PlanResult::Reason::kInfeasible) << "work " << work << ": " << result.detail;
+            EXPECT_NE(result.detail, "");
+          }
+        }
+      });
   std::cout << planned << " plans, " << infeasible << " proofs, " << missed << " missed without a solver\n";
   EXPECT_LE(100 * missed, planned);
   EXPECT_GT(planned, 30);
   EXPECT_GT(infeasible, 30);
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, TightProblems,
-                         ::testing::ValuesIn(kMethods),
-                         [](const auto& info) {
-                           std::string name;
-                           for (const char c : to_string(info.param)) name += c == '-' ? '_' : c;
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Methods, TightProblems, ::testing::ValuesIn(kMethods), [](const auto& info) {
+  std::string name;
+  for (const char c : to_string(info.param)) name += c == '-' ? '_' : c;
+  return name;
+});
 
 }  // namespace
 }  // namespace opweave

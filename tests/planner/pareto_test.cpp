@@ -75,7 +75,8 @@ TEST(Pareto, limit_replaces_the_capacity_of_every_device) {
   // The same question asked with the setting.
   ProblemSettings settings = problem.settings();
   settings.memory_limit = Bytes(40);
-  const PlanResult plan = opweave::plan(Problem::create(graph, Cluster::create(parts), settings), Budget(std::nullopt, 300));
+  const PlanResult plan =
+      opweave::plan(Problem::create(graph, Cluster::create(parts), settings), Budget(std::nullopt, 300));
   ASSERT_TRUE(plan.plan.has_value());
   EXPECT_EQ(plan.plan->statistics.makespan, Duration(5));
 }

@@ -50,8 +50,7 @@ Problem two_senders(const std::string& home_of_b) {
   Link link;
   link.latency = Duration(30);
   cluster.default_link = link;
-  return Problem::create(ComputationGraph::create("turns", operators, tensors, {}, {}),
-                         Cluster::create(cluster));
+  return Problem::create(ComputationGraph::create("turns", operators, tensors, {}, {}), Cluster::create(cluster));
 }
 
 /// Tasks in the order of their ids on each device.

@@ -214,7 +214,8 @@ TEST(Cut, large_pipelines_end_soon_and_tell_what_they_know) {
     const LayerRow all = row(units);
     const StageRounds rounds = loop(devices, chunks);
     const StageCut cut = cut_stages(all, rounds);
-    EXPECT_EQ(figures(all, rounds, cut.layers_of_stage), std::pair(cut.largest_load.value(), cut.longest_stage.value()));
+    EXPECT_EQ(figures(all, rounds, cut.layers_of_stage),
+              std::pair(cut.largest_load.value(), cut.longest_stage.value()));
     EXPECT_LE(cut.largest_load_bound, cut.largest_load);
     // Within 2 % of the mean.
     const std::int64_t total = 3 * std::accumulate(units.begin(), units.end(), std::int64_t{0});

@@ -67,7 +67,8 @@ TEST(OverlappedPair, forwards_hide_behind_backwards_alone) {
   // F 10, I 12, W 8, a pair 22: 8 of F are hidden, 2 are not. Alone nothing changes.
   const auto read = [](const std::string& pair) {
     return parse_pipeline_spec(R"({"format": "opweave.pipeline", "version": 1, "layers": [{"name": "a",
-      "overlapped_pair_ns": )" + pair + R"(, "operators": [{"name": "op", "forward_ns": 10, "input_gradient_ns": 12,
+      "overlapped_pair_ns": )" + pair +
+                                   R"(, "operators": [{"name": "op", "forward_ns": 10, "input_gradient_ns": 12,
       "weight_gradient_ns": 8}]}]})",
                                "spec");
   };

@@ -293,7 +293,8 @@ TEST(PipelineBuilder, defects_of_a_specification_are_named) {
 PipelineSpec layers_by_speed(std::uint32_t layers, std::int64_t fast, PipelineShape shape, const Cluster& cluster) {
   PipelineSpec spec = pipeline(layers, layers, shape, 0);
   for (Layer& layer : spec.layers) {
-    layer.operators = {{"op", "", {"compute"}, LayerTime({{"fast", Duration(fast)}, {"", Duration(2 * fast)}}), {}, {}}};
+    layer.operators = {
+        {"op", "", {"compute"}, LayerTime({{"fast", Duration(fast)}, {"", Duration(2 * fast)}}), {}, {}}};
   }
   for (const Device& device : cluster.devices()) spec.devices.push_back(device.name);
   return spec;
@@ -415,8 +416,9 @@ TEST(UnequalMicrobatches, scales_of_one_change_nothing_but_names) {
     EXPECT_EQ(unrolled.group_count(), equal.group_count());
     for (std::size_t t = 0; t < unrolled.task_count(); ++t) {
       const TaskId task(t);
-      const auto op = std::ranges::find(equal.graph().operators(),
-                                        unrolled.op(task).name.substr(0, unrolled.op(task).name.find('#')), &Operator::name);
+      const auto op =
+          std::ranges::find(equal.graph().operators(),
+                            unrolled.op(task).name.substr(0, unrolled.op(task).name.find('#')), &Operator::name);
       ASSERT_NE(op, equal.graph().operators().end());
       const std::uint32_t microbatch = unrolled.op(task).name.back() - '0';
       const TaskId same = equal.task_of(OperatorId(op - equal.graph().operators().begin()), microbatch);
