@@ -85,6 +85,7 @@ class BlocksCheck {
       const auto [entry, is_new] = numbers_.try_emplace({own, part}, first_.size());
       if (is_new) {
         first_.push_back(pieces_.size());
+        is_update_.push_back(part == Part::kWeightGradient || part == Part::kWholeBackward);
         pieces_.resize(pieces_.size() + reading_.copies(OperatorId(i)));
       }
       piece_of_.push_back(entry->second);
@@ -165,7 +166,8 @@ class BlocksCheck {
   /// What the operators of a piece need from other pieces has ended when the piece starts.
   void check_needs() {
     const ComputationGraph& graph = reading_.graph();
-    // Of all pieces that update a parameter, the one that ends last; and of all that update anything.
+    // Of all pieces that update a parameter, the one that ends last; and of all that update anything. Where a backward
+    // is one piece, its I and W are not told apart.
     std::vector<const PieceRun*> last_update(graph.parameters().size(), nullptr);
     const PieceRun* last_of_all = nullptr;
     const auto keep_later = [](const PieceRun*& last, const PieceRun& other) {
@@ -173,7 +175,7 @@ class BlocksCheck {
     };
     for (const Run& run : reading_.runs()) {
       const Operator& op = graph.at(run.op);
-      if (op.phase != Phase::kWeightGradient && op.phase != Phase::kBackward) continue;
+      if (!is_update_[piece_of_[run.op.index()]]) continue;
       keep_later(last_of_all, pieces_[piece(run)]);
       for (const ParameterId parameter : op.parameters) keep_later(last_update[parameter.index()], pieces_[piece(run)]);
     }
@@ -257,6 +259,7 @@ class BlocksCheck {
   Findings& findings_;
   std::map<std::pair<std::string, Part>, std::size_t> numbers_;
   std::vector<std::size_t> first_;     // of pieces_, by number
+  std::vector<bool> is_update_;        // by number
   std::vector<std::size_t> piece_of_;  // number, by operator
   std::vector<PieceRun> pieces_;       // a number's copies side by side
 };

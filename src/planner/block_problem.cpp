@@ -195,8 +195,10 @@ std::vector<Operator> BlockProblem::make_operators() const {
   Labels labels;
   const auto block_label = [](const Piece& piece) { return "block " + piece.block; };
   std::map<std::string, std::vector<std::size_t>> of_block;
+  std::vector<OperatorId> updates;
   for (std::size_t p = 0; p < pieces_.size(); ++p) {
     const Piece& piece = pieces_[p];
+    if (piece.phase == Phase::kWeightGradient || piece.phase == Phase::kBackward) updates.emplace_back(p);
     if (!piece.block.empty()) of_block[piece.block].push_back(p);
     for (const OperatorId id : piece.operators) {
       const std::string& label = graph.at(id).colocation;
@@ -225,6 +227,10 @@ std::vector<Operator> BlockProblem::make_operators() const {
       op.anti_colocation.insert(op.anti_colocation.end(), member.anti_colocation.begin(), member.anti_colocation.end());
       for (const OperatorId earlier : member.after) {
         if (piece_of_[earlier.index()] != p) op.after.emplace_back(piece_of_[earlier.index()]);
+      }
+      // A step without parameters waits for all gradients, also beside steps of some.
+      if (piece.phase == Phase::kOptimizer && member.parameters.empty()) {
+        op.after.insert(op.after.end(), updates.begin(), updates.end());
       }
     }
     for (const std::size_t other : of_block[piece.block]) {

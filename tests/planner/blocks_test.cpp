@@ -244,6 +244,18 @@ TEST(Blocks, optimizer_operators_need_no_stage_and_graphs_need_no_phases) {
   ASSERT_TRUE(training_step.plan);
   EXPECT_EQ(training_step.plan->statistics.makespan, Duration(13));
 
+  // Two steps of one stage are one piece. That without parameters waits for the gradients of the other stage as well:
+  // 2 x (2 + 3) on a device for each, then 1 + 1.
+  std::vector<Operator> steps = {make_op("F0", Phase::kForward, 0, 2),     make_op("B0", Phase::kBackward, 0, 3),
+                                 make_op("F1", Phase::kForward, 1, 2),     make_op("B1", Phase::kBackward, 1, 3),
+                                 make_op("adam", Phase::kOptimizer, 0, 1), make_op("count", Phase::kOptimizer, 0, 1)};
+  steps[1].parameters = steps[4].parameters = {ParameterId(0)};
+  const auto graph = ComputationGraph::create("steps", steps, {}, {{"w", Bytes(0)}}, training);
+  const PlanResult stepped =
+      planned(in_blocks(Problem::create(graph, two, default_settings(graph, two)), Blocks::kStage));
+  ASSERT_TRUE(stepped.plan);
+  EXPECT_EQ(stepped.plan->statistics.makespan, Duration(12));
+
   const std::vector<Tensor> tensors = {make_tensor("x", 0)};
   const PlanResult inference =
       planned(by_stage({make_op("a", Phase::kNone, 0, 2), make_op("b", Phase::kNone, 0, 1, {}, {TensorId(0)}),
