@@ -67,7 +67,7 @@ TEST(Pareto, limit_replaces_the_capacity_of_every_device) {
   parts.devices = {{"small", "", Bytes(10), {"compute"}}, {"large", "", Bytes(100), {"compute"}}};
   const ComputationGraph graph = ComputationGraph::create("two", operators, {}, parameters);
   const Problem problem = Problem::create(graph, Cluster::create(parts));
-  const auto points = pareto_curve(problem, 3, Budget(std::nullopt, 300), {});
+  const auto points = pareto_curve(problem, 3, Budget(std::nullopt, 300), {}).points;
   ASSERT_FALSE(points.empty());
   EXPECT_EQ(points.front().memory_limit, Bytes(40));
   EXPECT_EQ(points.front().makespan, Duration(5));
