@@ -189,6 +189,7 @@ class RandomInputs {
       default:
         op.modes = {{{"d1", "d0"}, Duration(amount()), Bytes(amount())}, {{text()}, Duration(amount()), Bytes()}};
     }
+    if (!op.modes.empty()) op.workspace = Bytes();  // a mode has its own
     if (op.modes.empty() && chance()) {
       op.devices.resize(1 + below(2));
       for (auto& list : op.devices) list = {name("d", 1), name("d", 0)};

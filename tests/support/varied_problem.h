@@ -96,7 +96,10 @@ inline Operator random_operator(Random& random, std::size_t index, const Cluster
         op.modes.push_back({{devices[d].name, devices[d - 1].name}, duration(), Bytes(random.between(0, 50))});
       }
     }
-    if (!op.modes.empty()) return op;
+    if (!op.modes.empty()) {
+      op.workspace = Bytes();  // a mode has its own
+      return op;
+    }
   }
   if (random.chance(20)) {
     op.flops = static_cast<double>(random.between(0, 30));
