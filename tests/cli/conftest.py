@@ -97,7 +97,9 @@ def planned(small):
 @pytest.fixture
 def large(tmp_path):
     """The example of the README, far too large to be solved to the end: 6,400 tasks, V."""
-    case = Case(tmp_path)
+    folder = tmp_path / "large"
+    folder.mkdir()
+    case = Case(folder)
     spec = ROOT / "examples/deepseek-v3/pipeline.json"
     succeeds("convert", "pipeline", spec, "--shape", "V", "--devices", 8, "--activations", 8.5,
              "-o", case.graph, "--cluster", case.cluster)
