@@ -28,7 +28,7 @@ _MEANINGS = {
 
 
 def rows(plan: Plan, width: int) -> list[tuple[str, str, str]]:
-    """(device, stream, *width* letters) for every stream of each device that runs something, in the order of the cluster.
+    """(device, stream, *width* letters) for every stream of each device that runs something, in the cluster's order.
 
     A letter is the phase that fills most of its share of the makespan, "." where idle time does. O(tasks + width).
     """

@@ -294,7 +294,7 @@ def test_pipeline_is_cut_for_the_devices_of_a_cluster_file(tmp_path):
     # well, anything else is longer.
     forwards = [op for op in json.loads(graph.read_text())["operators"] if op["phase"] == "F"]
     sizes = [sum(op["stage"] == stage for op in forwards) for stage in range(3)]
-    assert max(size * time for size, time in zip(sizes, [300, 600, 300])) == 1200
+    assert max(size * time for size, time in zip(sizes, [300, 600, 300], strict=False)) == 1200
     assert {op["devices"][0] for op in forwards if op["stage"] == 1} == {"device1"}
     assert json.loads(graph.read_text())["operators"][0]["duration_ns"] == {"fast": 100, "slow": 200}
     # Every option that says how the devices are is refused beside --on.

@@ -3,7 +3,7 @@ import resource
 import time
 
 import pytest
-from conftest import JOB_SHOP, Case, LAYERS, OPWEAVE, fails, opweave, pipeline, succeeds
+from conftest import JOB_SHOP, LAYERS, OPWEAVE, Case, fails, opweave, pipeline, succeeds
 
 
 def test_missing_file_is_named(small):

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import JOB_SHOP, LAYERS, OPWEAVE, fails, opweave, succeeds
+from conftest import JOB_SHOP, LAYERS, OPWEAVE, fails, succeeds
 
 WORK = ("--work-limit", 20)
 

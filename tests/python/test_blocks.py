@@ -57,7 +57,7 @@ def exported(plan, graph, shape):
     program = compile_plan(plan, graph, segments="stage")
     csv = {dialect: pytorch_csv(program, dialect) for dialect in ("compute_only", "compute_comms")}
     layers = layers_by_stage(program, graph)
-    assert [layer for stage in layers for layer in stage][0] == "embedding"
+    assert next(layer for stage in layers for layer in stage) == "embedding"
     assert torchtitan_settings(program, layers).schedule_csv == csv["compute_only"]
     if shape != "V":
         layout = megatron_layout(compile_placement(plan, graph), layers).layout
