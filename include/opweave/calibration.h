@@ -24,12 +24,6 @@ struct MeasuredStep {
   CalibrationProfile kernels;        ///< facts about the stack's kernels, from which its constants are fitted
 };
 
-/// `matrix`, `traffic` and `communication` of a profile such that predictions are near `steps`; the rest is taken from
-/// the first step's `kernels`. Fewer constants are fitted where steps are few: one for less than 6, two for less
-/// than 9. Errors beyond 35 % count little, so that a row whose source forgot a setting does not bend the others.
-/// Deterministic. \pre steps is not empty, all of them possible and measured
-[[nodiscard]] CalibrationProfile calibrate(std::span<const MeasuredStep> steps, const std::string& name);
-
 /// A step beside its prediction.
 struct StepPrediction {
   const MeasuredStep* step = nullptr;
@@ -39,8 +33,10 @@ struct StepPrediction {
   double error_left_out = 0;  ///< left_out / measured - 1; 0 without a measurement
 };
 
-/// Fits every profile that `steps` name (usual constants where none of its steps is measured), and predicts each step.
-/// O(profiles x groups x steps).
+/// Fits `matrix`, `traffic` and `communication` of every profile that `steps` name to its measured steps - all else is
+/// that of the first step's `kernels` -, and predicts each step. Errors beyond 35 % count little, so that a row whose
+/// source forgot a setting does not bend the others; a weak pull to usual values decides what steps do not.
+/// Deterministic. O(profiles x groups x steps).
 [[nodiscard]] std::vector<StepPrediction> cross_validate(std::span<const MeasuredStep> steps,
                                                          std::vector<CalibrationProfile>& profiles);
 

@@ -23,13 +23,15 @@ void add_convert(CLI::App& app, Action& action) {
       "  opweave convert fjs mk01.txt -o graph.json --cluster cluster.json\n"
       "  opweave convert csv schedule.csv graph.json cluster.json -o plan.json\n"
       "  opweave convert expert ZB-V --devices 4 --microbatches 8 -o schedule.csv\n"
-      "  opweave convert topology nccl.xml -o cluster.json");
+      "  opweave convert topology nccl.xml -o cluster.json\n"
+      "  opweave convert hf config.json -o model.json");
   add_convert_pipeline(*convert, action);
   add_convert_fjs(*convert, action);
   add_convert_msr(*convert, action);
   add_convert_csv(*convert, action);
   add_convert_expert(*convert, action);
   add_convert_topology(*convert, action);
+  add_convert_hf(*convert, action);
 }
 
 }  // namespace opweave::cli

@@ -1,7 +1,9 @@
-// Importers of others' instances: a file becomes a graph and a cluster.
+// Importers: an instance of others becomes a graph and a cluster, a model's configuration a model.
 #include <memory>
 
 #include "cli/convert_command.h"
+#include "cli/output.h"
+#include "opweave/model.h"
 #include "opweave/msr.h"
 
 namespace opweave::cli {
@@ -42,6 +44,25 @@ void add_convert_msr(CLI::App& convert, Action& action) {
                "instance (JSON of that suite)", [](const std::filesystem::path& path) {
                  return to_problem(parse_msr(read_file(path), path.string()), path.stem().string());
                });
+}
+
+void add_convert_hf(CLI::App& convert, Action& action) {
+  struct ModelFiles {
+    std::filesystem::path input;
+    std::filesystem::path output;
+  };
+  auto files = std::make_shared<ModelFiles>();
+  CLI::App* command = convert.add_subcommand("hf", "config.json of Hugging Face transformers -> model");
+  command->add_option("FILE", files->input, "config.json")->required()->check(file_name());
+  command->add_option("-o,--output", files->output, "write the model here instead of standard output")
+      ->check(file_name());
+  command->callback([files, &action] {
+    action = [files] {
+      expect_files({{"--output", files->output}}, {{"FILE", files->input}});
+      deliver(files->output, model_to_json(parse_hf_config(read_file(files->input), files->input.string())));
+      return ExitCode::kDone;
+    };
+  });
 }
 
 }  // namespace opweave::cli

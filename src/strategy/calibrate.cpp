@@ -89,20 +89,7 @@ StepPrediction predict(const MeasuredStep& step, const CalibrationProfile& profi
   return prediction;
 }
 
-std::vector<const MeasuredStep*> pointers(std::span<const MeasuredStep> steps) {
-  std::vector<const MeasuredStep*> result;
-  for (const MeasuredStep& step : steps) result.push_back(&step);
-  return result;
-}
-
 }  // namespace
-
-CalibrationProfile calibrate(std::span<const MeasuredStep> steps, const std::string& name) {
-  const auto all = pointers(steps);
-  CalibrationProfile profile = fit(all, steps.front().kernels, name);
-  state_errors(all, profile);
-  return profile;
-}
 
 std::vector<StepPrediction> cross_validate(std::span<const MeasuredStep> steps,
                                            std::vector<CalibrationProfile>& profiles) {

@@ -68,3 +68,9 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "ernie", "hidden_size": 8}')
     done = opweave("parallelize", tmp_path / "config.json", *RUN, code=2)
     assert 'model_type "ernie" is not known yet, expected one of' in done.stderr
+
+
+def test_a_configuration_becomes_a_model_that_is_planned_alike(tmp_path):
+    opweave("convert", "hf", LLAMA, "-o", tmp_path / "model.json")
+    plans = [opweave("parallelize", model, *RUN, "--json").stdout for model in (LLAMA, tmp_path / "model.json")]
+    assert plans[0] == plans[1]
