@@ -1,6 +1,7 @@
 """Plans made with blocks leave the house: every export takes them, torch's runtime loads and runs them as planned.
 
-OPWEAVE_PIPELINES=100 tries that many random pipelines instead of 8, 20 of them on processes instead of 3."""
+OPWEAVE_PIPELINES=100 tries that many random pipelines instead of 8, 20 of them on processes instead of 3; with
+OPWEAVE_PROCESSES=16 all of them, on up to so many."""
 
 from __future__ import annotations
 
@@ -15,8 +16,10 @@ from opweave.export import layers_by_stage, megatron_layout, pytorch_csv, torcht
 from opweave.run import ProgramError, compile_placement, compile_plan
 
 PIPELINES = int(os.environ.get("OPWEAVE_PIPELINES", "8"))
-PROCESSES = 4
-MOST_ON_PROCESSES = max(3, PIPELINES // 5)
+PROCESSES = int(os.environ.get("OPWEAVE_PROCESSES", "4"))
+MOST_ON_PROCESSES = PIPELINES if PROCESSES > 4 else max(3, PIPELINES // 5)
+AT_ONCE = 10
+"""Pipelines per start of the processes."""
 
 
 def random_pipeline(seed, devices=None):
@@ -128,8 +131,10 @@ def test_random_pipelines_planned_in_stages_run_on_processes_in_the_planned_orde
         graph, cluster, _ = random_pipeline(1000 + seed, devices=2 + seed % (PROCESSES - 1))
         plan = planned(graph, cluster)
         cases.append((graph.to_json(), plan.to_json(), len(plan.statistics["devices"])))
-    for on_rank in launch(by_torch, PROCESSES, (cases,), timeout_s=300, start_method="fork"):
-        assert on_rank == [True] * len(cases)
+    for begin in range(0, len(cases), AT_ONCE):
+        some = cases[begin : begin + AT_ONCE]
+        for on_rank in launch(by_torch, PROCESSES, (some,), timeout_s=300, start_method="fork"):
+            assert on_rank == [True] * len(some)
 
 
 def two_streams(microbatches=4):
