@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <map>
+#include <numeric>
 
 #include "opweave/plan.h"
 
@@ -28,11 +28,16 @@ class MemoryAccount {
         hold(device, schedule_.tasks[t].start, end(task), mode.workspace);
       }
     }
-    std::vector<std::vector<std::size_t>> transfers_of(problem_.value_count());
-    for (std::size_t i = 0; i < schedule_.transfers.size(); ++i) {
-      transfers_of[schedule_.transfers[i].value.index()].push_back(i);
+    // By value; a list per value would cost more than all the rest where there are millions.
+    std::vector<std::size_t> first_of(problem_.value_count() + 1);
+    for (const Transfer& transfer : schedule_.transfers) ++first_of[transfer.value.index() + 1];
+    std::partial_sum(first_of.begin(), first_of.end(), first_of.begin());
+    std::vector<std::size_t> transfers(schedule_.transfers.size());
+    std::vector<std::size_t> next = first_of;
+    for (std::size_t i = 0; i < transfers.size(); ++i) transfers[next[schedule_.transfers[i].value.index()]++] = i;
+    for (std::size_t v = 0; v < problem_.value_count(); ++v) {
+      account_value(ValueId(v), std::span(transfers).subspan(first_of[v], first_of[v + 1] - first_of[v]));
     }
-    for (std::size_t v = 0; v < problem_.value_count(); ++v) account_value(ValueId(v), transfers_of[v]);
 
     const std::vector<Bytes> persistent = persistent_memory(problem_, schedule_);
     std::vector<std::vector<MemoryStep>> result(changes_.size());
@@ -68,42 +73,60 @@ class MemoryAccount {
     changes_[device.index()].push_back({to, -bytes.value()});
   }
 
-  void account_value(ValueId value, const std::vector<std::size_t>& transfers) {
+  /// Where a value lives, and when.
+  struct Life {
+    DeviceId device;
+    Duration from;
+    Duration until;
+  };
+
+  /// The life of the value at hand on a device; where it has none there yet, this one.
+  Life& life_on(DeviceId device, Duration from, Duration until) {
+    const auto place = std::ranges::lower_bound(lives_, device, {}, &Life::device);
+    if (place != lives_.end() && place->device == device) return *place;
+    return *lives_.insert(place, {device, from, until});
+  }
+
+  void account_value(ValueId value, std::span<const std::size_t> transfers) {
     if (problem_.size(value) == Bytes()) return;
     const std::optional<TaskId> producer = problem_.producer(value);
-    // Where the value lives: from, until.
-    std::map<DeviceId, std::pair<Duration, Duration>> lives;
+    lives_.clear();
     if (producer) {
       const TaskAssignment& made = schedule_.tasks[producer->index()];
       for (const DeviceId device : problem_.mode(*producer, made.mode).devices) {
-        lives[device] = {made.start, end(*producer)};
+        life_on(device, made.start, end(*producer));
       }
     }
     for (const std::size_t i : transfers) {
       const Transfer& transfer = schedule_.transfers[i];
-      lives[transfer.destination] = {transfer.start, transfer.end};
+      Life& life = life_on(transfer.destination, transfer.start, transfer.end);
+      life.from = transfer.start;
+      life.until = transfer.end;
     }
     for (const std::size_t i : transfers) {
-      const auto source = lives.find(schedule_.transfers[i].source);
-      if (source != lives.end()) source->second.second = std::max(source->second.second, schedule_.transfers[i].end);
+      const Transfer& transfer = schedule_.transfers[i];
+      const auto source = std::ranges::lower_bound(lives_, transfer.source, {}, &Life::device);
+      if (source == lives_.end() || source->device != transfer.source) continue;
+      source->until = std::max(source->until, transfer.end);
     }
     for (const TaskId consumer : problem_.consumers(value)) {
       const TaskAssignment& use = schedule_.tasks[consumer.index()];
       const Duration use_end = end(consumer);
       for (const DeviceId device : problem_.mode(consumer, use.mode).devices) {
         // An input of the graph appears with its first consumer on the device.
-        const auto [entry, is_new] = lives.try_emplace(device, use.start, use_end);
-        if (!producer) entry->second.first = std::min(entry->second.first, use.start);
-        entry->second.second = std::max(entry->second.second, use_end);
+        Life& life = life_on(device, use.start, use_end);
+        if (!producer) life.from = std::min(life.from, use.start);
+        life.until = std::max(life.until, use_end);
       }
     }
-    for (const auto& [device, life] : lives) hold(device, life.first, life.second, problem_.size(value));
+    for (const Life& life : lives_) hold(life.device, life.from, life.until, problem_.size(value));
   }
 
   const Problem& problem_;
   const Schedule& schedule_;
   std::span<const Duration> task_ends_;
   std::vector<std::vector<Change>> changes_;
+  std::vector<Life> lives_;  ///< of the value at hand, by device
 };
 
 }  // namespace
