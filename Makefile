@@ -1,5 +1,5 @@
 # Thin names over CMake presets and scripts.
-.PHONY: plan test bench docs format lint setup clean
+.PHONY: plan test bench docs format style lint setup clean
 
 plan: setup
 	cmake --preset default
@@ -22,8 +22,12 @@ setup:
 	scripts/setup
 
 format:
-	scripts/setup --dev
-	git ls-files '*.h' '*.cpp' | xargs clang-format -i
+	scripts/setup --style
+	git ls-files '*.h' '*.cpp' | xargs .venv/bin/clang-format -i
+
+style:
+	scripts/setup --style
+	scripts/lint --style
 
 lint:
 	scripts/setup --dev

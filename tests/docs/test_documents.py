@@ -175,3 +175,30 @@ def test_every_link_of_the_page_leads_somewhere(page):
         path = target or picture
         if not re.match(r"[a-z]+:", path):
             assert (ROOT / page).parent.joinpath(path).exists(), f"{page}: {path}"
+
+
+def test_the_front_page_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
+
+
+def test_every_page_is_in_the_index():
+    linked = {target for target, _, _ in LINK.findall((ROOT / "docs/index.md").read_text())}
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - linked == {"index.md"}
+
+
+SENTENCE_END = re.compile(r"(?<=[.:;?!])\s+")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/tutorial.md"])
+def test_no_sentence_of_a_first_page_is_long(page):
+    text = COMMENT.sub("", BLOCK.sub("", (ROOT / page).read_text()))
+    prose = [line for line in re.split(r"\n\s*\n|\n(?=[-#|] ?)", text) if not line.lstrip().startswith("|")]
+    for paragraph in prose:
+        for sentence in SENTENCE_END.split(re.sub(r"\]\([^)]*\)", "]", paragraph)):
+            assert len(sentence.split()) <= 35, f"{page}: {sentence}"
+
+
+def test_the_version_is_the_same_everywhere():
+    project = re.search(r"project\(opweave VERSION ([0-9.]+)", (ROOT / "CMakeLists.txt").read_text())[1]
+    cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1]
+    assert cited == project

@@ -19,7 +19,8 @@ struct Files {
   std::string cluster;
 };
 
-/// Files of a tight problem; nothing where there is no such problem. With `devices`, its cluster is repeated to so many.
+/// Files of a tight problem; nothing where there is no such problem. With `devices`, its cluster is repeated to so
+/// many.
 std::optional<Files> tight_files(std::uint64_t seed, std::size_t devices = 0) {
   RandomProblem random = tight_problem(seed);
   const std::size_t drawn = random.cluster.devices.size();
