@@ -57,9 +57,13 @@ std::string write_model_file(const Problem& problem, const PlannerOptions& optio
 
 Plan read_solution_file(const Problem& problem, const PlannerOptions& options, const std::filesystem::path& path) {
   const exact::ExactOptions exact = exact_options(options);
+  const std::string text = read_file(path);
+  if (const std::string reason = exact::too_many_choices(problem, exact); !reason.empty()) {
+    throw InputError(fmt::format("--read-solution: the model would have {}", reason));
+  }
   const auto upper_bound = horizon(problem, options);
-  const Schedule schedule = exact::read_integer_program_solution(problem, upper_bound ? &*upper_bound : nullptr,
-                                                                 read_file(path), path.string(), exact);
+  const Schedule schedule =
+      exact::read_integer_program_solution(problem, upper_bound ? &*upper_bound : nullptr, text, path.string(), exact);
   Provenance provenance;
   provenance.version = OPWEAVE_VERSION;
   provenance.method = "solution of " + std::string(to_string(exact.method));

@@ -18,4 +18,17 @@ Problem with_fewer_microbatches(const Problem& problem, std::uint32_t most) {
   return Problem::create(problem.graph(), problem.cluster(), settings);
 }
 
+std::vector<ModeIndex> fewer_modes(const Problem& problem, const Problem& fewer, const std::vector<ModeIndex>& modes) {
+  std::vector<ModeIndex> result(fewer.task_count());
+  const std::uint32_t all = problem.settings().training.microbatches;
+  const std::uint32_t some = fewer.settings().training.microbatches;
+  for (std::size_t t = 0; t < result.size(); ++t) {
+    const Task& task = fewer.task(TaskId(t));
+    const bool per_replica = fewer.op(TaskId(t)).phase == Phase::kOptimizer;
+    const std::uint32_t copy = per_replica ? task.copy : sampled_microbatch(task.copy, some, all);
+    result[t] = modes[problem.task_of(task.op, copy).index()];
+  }
+  return result;
+}
+
 }  // namespace opweave

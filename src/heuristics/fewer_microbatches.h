@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "opweave/problem.h"
 
@@ -15,5 +16,9 @@ namespace opweave {
 /// The same graph, cluster and settings with at most `most` microbatches, each in the replica of the one that it stands
 /// for; the problem itself if it has no more. \pre most is at least the number of replicas. O(tasks of the result).
 [[nodiscard]] Problem with_fewer_microbatches(const Problem& problem, std::uint32_t most);
+
+/// The modes that those of all tasks of the problem give to the tasks of one with fewer microbatches.
+[[nodiscard]] std::vector<ModeIndex> fewer_modes(const Problem& problem, const Problem& fewer,
+                                                 const std::vector<ModeIndex>& modes);
 
 }  // namespace opweave

@@ -196,7 +196,7 @@ class Constructor {
     const bool is_whole = trial_->task_count() == problem_.task_count();
     const Duration makespan =
         is_whole ? keep_window(problem_, candidate.guess.modes, tried)
-                 : schedule_in_window(*trial_, modes_of_trial(candidate.guess.modes), tried).makespan(*trial_);
+                 : schedule_in_window(*trial_, fewer_modes(problem_, *trial_, candidate.guess.modes), tried).makespan(*trial_);
     if (candidate.makespan && *candidate.makespan <= makespan) return false;
     candidate.makespan = makespan;
     candidate.window = width;
@@ -224,20 +224,6 @@ class Constructor {
     std::vector<std::int64_t> starts = list_schedule(*narrow, reference, rule.priority);
     const auto placed = PlacedProblem::create(problem, modes);
     return placed->schedule(pushed_together(*placed, std::move(starts), tuning_));
-  }
-
-  /// The modes that a placement of all microbatches gives to those of the trial.
-  [[nodiscard]] std::vector<ModeIndex> modes_of_trial(const std::vector<ModeIndex>& modes) const {
-    std::vector<ModeIndex> result(trial_->task_count());
-    const std::uint32_t all = problem_.settings().training.microbatches;
-    const std::uint32_t some = trial_->settings().training.microbatches;
-    for (std::size_t t = 0; t < result.size(); ++t) {
-      const Task& task = trial_->task(TaskId(t));
-      const bool per_replica = trial_->op(TaskId(t)).phase == Phase::kOptimizer;
-      const std::uint32_t copy = per_replica ? task.copy : sampled_microbatch(task.copy, some, all);
-      result[t] = modes[problem_.task_of(task.op, copy).index()];
-    }
-    return result;
   }
 
   /// Every expert as published, and its order with the blocks taken apart, so that operators start as soon as their

@@ -10,6 +10,7 @@
 #include "planner/improve_blocks.h"
 #include "planner/improve_levels.h"
 #include "planner/improve_orders.h"
+#include "planner/improve_placements.h"
 #include "planner/improve_routes.h"
 #include "planner/portfolio.h"
 #include "planner/search_lanes.h"
@@ -33,6 +34,8 @@ constexpr std::uint64_t kDefaultWork = 200'000;
 /// Share of the work, or of the turns, that placement gets where the order has to be searched with memory and
 /// contention.
 constexpr double kRoutingShare = 0.5;
+/// The same for the placement of training steps, which the order search follows.
+constexpr double kPlacementShare = 0.25;
 /// Share of a lone thread that the solver gets beside the searches.
 constexpr double kSolverShare = 0.35;
 /// The same for targets, where they can lead to plans and where they only bound.
@@ -102,6 +105,7 @@ void work_on_order(const Problem& problem, const Budget& budget, PlannerOptions 
   const bool is_small = ExactLane::size(problem) <= kMostIntervalsOfOrder;
   auto solver = is_small ? solver_lane(problem, true, options, incumbent) : nullptr;
   const Budget until_final = budget.until(&incumbent.is_final());
+  (void)improve_placements(problem, until_final.share(kPlacementShare), options, starts, std::nullopt, incumbent);
   if (!solver) return improve_orders(problem, until_final, options, starts, std::nullopt, incumbent);
   if (options.threads <= 1) {
     solver->advance(until_final.share(kFirstShareOfSolver));
@@ -144,14 +148,23 @@ void work_on_levels(const Problem& problem, const Budget& budget, const PlannerO
   improve_orders(problem, until_final, options, starts, std::nullopt, incumbent);
 }
 
+std::uint64_t part_of(std::uint64_t work, double share) {
+  return static_cast<std::uint64_t>(static_cast<double>(work) * share);
+}
+
 /// A limited number of evaluations, or a customary one. The starts get better, and come best first.
 void improve_with_work(const Problem& problem, const std::shared_ptr<const routing::Model>& model, const Budget& budget,
                        const PlannerOptions& options, std::vector<Start>& starts, std::optional<std::uint64_t> work,
                        IncumbentStore& incumbent) {
-  if (!model) return improve_orders(problem, budget, options, starts, work, incumbent);
   const std::uint64_t all = work.value_or(kDefaultWork);
+  if (!model) {
+    const std::uint64_t on_placement =
+        improve_placements(problem, budget, options, starts, part_of(all, kPlacementShare), incumbent);
+    if (work) *work -= std::min(*work, on_placement);
+    return improve_orders(problem, budget, options, starts, work, incumbent);
+  }
   const double share = model->needs_exact_timing() ? kRoutingShare : 1;
-  const auto on_routes = static_cast<std::uint64_t>(static_cast<double>(all) * share);
+  const std::uint64_t on_routes = part_of(all, share);
   starts = {improve_routes(model, budget, options, starts.front(), on_routes, incumbent)};
   if (share < 1 && !incumbent.is_optimal() && !budget.expired()) {
     improve_orders(problem, budget, options, starts, all - on_routes, incumbent);
