@@ -1,14 +1,14 @@
 #include <algorithm>
 
-#include "heuristics/list_scheduler.h"
-#include "heuristics/placed_problem.h"
-#include "heuristics/placement.h"
-#include "heuristics/priority_rules.h"
-#include "heuristics/reference_order.h"
+#include "list_scheduling/list_scheduler.h"
+#include "list_scheduling/placed_problem.h"
+#include "list_scheduling/priority_rules.h"
+#include "list_scheduling/reference_order.h"
 #include "opweave/partition.h"
 #include "partition/local_search.h"
 #include "partition/period_bound.h"
 #include "partition/period_model.h"
+#include "placement/placement.h"
 
 namespace opweave {
 namespace {

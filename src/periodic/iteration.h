@@ -8,10 +8,10 @@
 #include <span>
 #include <vector>
 
-#include "heuristics/order_search.h"
 #include "opweave/budget.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
+#include "order_search/order_search.h"
 #include "periodic/kernel.h"
 
 namespace opweave::periodic {

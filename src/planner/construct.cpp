@@ -6,16 +6,16 @@
 
 #include <fmt/format.h>
 
-#include "heuristics/fewer_microbatches.h"
-#include "heuristics/in_flight_window.h"
-#include "heuristics/justification.h"
-#include "heuristics/list_scheduler.h"
-#include "heuristics/placed_problem.h"
-#include "heuristics/placement.h"
-#include "heuristics/priority_rules.h"
-#include "heuristics/reference_order.h"
+#include "list_scheduling/fewer_microbatches.h"
+#include "list_scheduling/in_flight_window.h"
+#include "list_scheduling/justification.h"
+#include "list_scheduling/list_scheduler.h"
+#include "list_scheduling/placed_problem.h"
+#include "list_scheduling/priority_rules.h"
+#include "list_scheduling/reference_order.h"
 #include "opweave/experts.h"
 #include "opweave/simulate.h"
+#include "placement/placement.h"
 
 namespace opweave {
 namespace {

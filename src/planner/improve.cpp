@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "coarsen/merging.h"
-#include "heuristics/routing_search.h"
+#include "placement_search/routing_search.h"
 #include "planner/doubling_parts.h"
 #include "planner/exact_lane.h"
 #include "planner/improve_blocks.h"

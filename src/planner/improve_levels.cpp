@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "coarsen/hierarchy.h"
-#include "heuristics/earliest_finish.h"
-#include "heuristics/routing_model.h"
-#include "heuristics/routing_search.h"
+#include "placement/earliest_finish.h"
+#include "placement_search/routing_model.h"
+#include "placement_search/routing_search.h"
 #include "planner/listed.h"
 #include "planner/side_by_side.h"
 

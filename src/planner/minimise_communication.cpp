@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "exact/communication_mip.h"
-#include "heuristics/gathering.h"
-#include "heuristics/placed_problem.h"
-#include "heuristics/placement_state.h"
+#include "list_scheduling/placed_problem.h"
+#include "placement/gathering.h"
+#include "placement/placement_state.h"
 #include "planner/ask_solver.h"
 #include "planner/placement_offers.h"
 

@@ -6,11 +6,11 @@
 #include <atomic>
 #include <limits>
 
-#include "heuristics/order_search.h"
-#include "heuristics/random.h"
+#include "core/random.h"
 #include "opweave/bounds.h"
 #include "opweave/error.h"
 #include "opweave/partition.h"
+#include "order_search/order_search.h"
 #include "planner/ask_solver.h"
 #include "planner/goal_store.h"
 #include "planner/incumbent.h"

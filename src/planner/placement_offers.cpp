@@ -3,12 +3,12 @@
 #include <atomic>
 #include <utility>
 
-#include "heuristics/list_scheduler.h"
-#include "heuristics/order_search.h"
-#include "heuristics/placed_problem.h"
-#include "heuristics/placement.h"
-#include "heuristics/priority_rules.h"
-#include "heuristics/reference_order.h"
+#include "list_scheduling/list_scheduler.h"
+#include "list_scheduling/placed_problem.h"
+#include "list_scheduling/priority_rules.h"
+#include "list_scheduling/reference_order.h"
+#include "order_search/order_search.h"
+#include "placement/placement.h"
 
 namespace opweave {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string>
 
-#include "heuristics/placed_problem.h"
+#include "list_scheduling/placed_problem.h"
 #include "opweave/error.h"
 
 namespace opweave {

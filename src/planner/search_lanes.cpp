@@ -3,7 +3,7 @@
 #include <limits>
 #include <utility>
 
-#include "heuristics/order_search.h"
+#include "order_search/order_search.h"
 
 namespace opweave {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "heuristics/routing_search.h"
+#include "placement_search/routing_search.h"
 #include "planner/portfolio.h"
 
 namespace opweave {

@@ -11,12 +11,12 @@
 #include <thread>
 
 #include "exact/engine.h"
-#include "heuristics/routing_model.h"
 #include "opweave/bounds.h"
 #include "opweave/check.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
 #include "opweave/planner.h"
+#include "placement_search/routing_model.h"
 #include "planner/exact_lane.h"
 #include "planner/incumbent.h"
 #include "planner/search_lanes.h"
