@@ -63,8 +63,7 @@ Duration period(const Problem& problem, const Schedule& schedule, const End& end
   for (const auto& [stream, load] : streams) largest = std::max(largest, load);
   std::map<Cluster::Channel, Duration> channels;
   for (const Transfer& transfer : schedule.transfers) {
-    for (const Cluster::Channel channel :
-         problem.cluster().channels(transfer.source, transfer.destination, problem.settings().contention)) {
+    for (const Cluster::Channel channel : problem.channels(transfer.source, transfer.destination)) {
       channels[channel] += transfer.end - transfer.start;
     }
   }

@@ -74,8 +74,7 @@ class ListScheduler {
         }
       } else if (placed_.duration(item) > 0) {  // an instant occupies nothing
         const NecessaryTransfer& transfer = placed_.transfer(item);
-        for (const Cluster::Channel channel :
-             cluster.channels(transfer.source, transfer.destination, problem.settings().contention)) {
+        for (const Cluster::Channel channel : problem.channels(transfer.source, transfer.destination)) {
           const auto [entry, is_new] = resource_of_channel.try_emplace(channel, resource_count);
           if (is_new) ++resource_count;
           resources_.items.push_back(entry->second);

@@ -33,14 +33,6 @@ bool contains(std::span<const DeviceId> devices, DeviceId device) {
 
 }  // namespace
 
-std::optional<ModeIndex> mode_with_devices(const Problem& problem, TaskId task, std::span<const DeviceId> devices) {
-  if (devices.size() == 1) return problem.mode_on(task, devices.front());
-  for (ModeIndex index = 0; index < problem.mode_count(task); ++index) {
-    if (std::ranges::equal(problem.mode(task, index).devices, devices)) return index;
-  }
-  return std::nullopt;
-}
-
 std::optional<PlacedProblem> PlacedProblem::create(const Problem& problem, std::vector<ModeIndex> modes,
                                                    const std::vector<ExtraEdge>& extra) {
   PlacedProblem placed;

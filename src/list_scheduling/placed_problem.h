@@ -103,8 +103,4 @@ class PlacedProblem {
   std::vector<std::int64_t> capacity_;
 };
 
-/// The mode of a task that runs on exactly these devices (ascending), if it has one.
-[[nodiscard]] std::optional<ModeIndex> mode_with_devices(const Problem& problem, TaskId task,
-                                                         std::span<const DeviceId> devices);
-
 }  // namespace opweave

@@ -168,9 +168,7 @@ class Search {
   /// On a large problem every part of the preparation takes a while: the clock is read after each.
   Schedule run() {
     if (budget_.expired()) return best_;
-    std::vector<ModeIndex> modes;
-    for (const TaskAssignment& task : best_.tasks) modes.push_back(task.mode);
-    const std::optional<PlacedProblem> placed = PlacedProblem::create(problem_, std::move(modes));
+    const std::optional<PlacedProblem> placed = PlacedProblem::create(problem_, best_.modes());
     if (!placed || placed->task_count() == 0 || budget_.expired()) return best_;
     progress_.emplace(budget_, options_.max_evaluations, placed->item_count());
     const double mean = mean_duration(*placed);

@@ -35,9 +35,6 @@ class Iteration {
   Iteration(const Iteration&) = delete;
   Iteration& operator=(const Iteration&) = delete;
 
-  /// Windows by which the whole iteration is longer.
-  [[nodiscard]] std::uint32_t windows_left_out() const { return left_out_; }
-
   /// Searches for better orders of ramp-up and ramp-down than those of the kernel, unrolled, or that an earlier call
   /// found. \param on_improvement  called whenever the whole iteration has become shorter
   void improve(const Budget& budget, const OrderSearchOptions& options,

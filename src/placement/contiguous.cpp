@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "list_scheduling/placed_problem.h"
 #include "placement/placement_state.h"
 #include "placement/placement_units.h"
 

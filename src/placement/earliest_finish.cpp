@@ -7,7 +7,6 @@
 #include <set>
 #include <utility>
 
-#include "list_scheduling/placed_problem.h"
 #include "placement/placement_state.h"
 
 namespace opweave {
@@ -86,7 +85,7 @@ class EarliestFinish {
     best_.clear();
     best_end_ = std::numeric_limits<std::int64_t>::max();
     if (problem_.mode(task, problem_.mode_count(task) - 1).devices.size() > 1) {
-      for (const std::vector<DeviceId>& devices : state_.candidates(group)) consider(task, group, devices);
+      for (const Option& option : problem_.options(group)) consider(task, group, option.devices);
       return;
     }
     const auto allowed = problem_.devices_of(group);
@@ -174,7 +173,7 @@ class EarliestFinish {
         start = std::max(start, arrival);
       }
     }
-    const auto mode = mode_with_devices(problem_, task, devices);
+    const auto mode = problem_.mode_on(task, devices);
     if (!mode) return std::numeric_limits<std::int64_t>::max();
     return start + problem_.mode(task, *mode).duration.value();
   }

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <map>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "core/union_find.h"
@@ -61,8 +62,9 @@ class Gathering {
       cluster.places.push_back(static_cast<std::uint32_t>(device.index()));
     }
     if (!problem_.op(problem_.tasks_of(group).front()).modes.empty()) {
-      for (DeviceSet& set : state_.candidates(group)) {
-        if (set.size() > 1) cluster.places.push_back(number_of(std::move(set)));
+      for (const Option& option : problem_.options(group)) {
+        const std::span<const DeviceId> gang = option.devices;
+        if (gang.size() > 1) cluster.places.push_back(number_of({gang.begin(), gang.end()}));
       }
       std::sort(cluster.places.begin(), cluster.places.end());
     }

@@ -68,9 +68,7 @@ class Guesser {
     if (!wants_more_) return;
     std::optional<Schedule> schedule = earliest_finish(problem_);
     if (!schedule) return;
-    std::vector<ModeIndex> modes;
-    modes.reserve(schedule->tasks.size());
-    for (const TaskAssignment& task : schedule->tasks) modes.push_back(task.mode);
+    std::vector<ModeIndex> modes = schedule->modes();
     if (problem_.settings().contention != Contention::kNone) schedule.reset();
     hand_on("earliest finish", std::move(modes), std::move(schedule));
   }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "list_scheduling/placed_problem.h"
 #include "opweave/error.h"
 
 namespace opweave {
@@ -42,30 +41,10 @@ void PlacementState::place(GroupId group, std::span<const DeviceId> devices) {
   }
 }
 
-std::vector<std::vector<DeviceId>> PlacementState::candidates(GroupId group) const {
-  std::vector<std::vector<DeviceId>> result;
-  for (const DeviceId device : problem_.devices_of(group)) result.push_back({device});
-  const auto tasks = problem_.tasks_of(group);
-  const TaskId first = tasks.front();
-  for (ModeIndex index = 0; index < problem_.mode_count(first); ++index) {
-    const Mode mode = problem_.mode(first, index);
-    if (mode.devices.size() == 1) {
-      // Modes on one device are many only where no gang exists; those are listed above.
-      if (index == 0 && problem_.mode(first, problem_.mode_count(first) - 1).devices.size() == 1) break;
-      continue;
-    }
-    const bool common = std::all_of(tasks.begin(), tasks.end(), [&](TaskId task) {
-      return mode_with_devices(problem_, task, mode.devices).has_value();
-    });
-    if (common) result.emplace_back(mode.devices.begin(), mode.devices.end());
-  }
-  return result;
-}
-
 std::vector<ModeIndex> PlacementState::modes() const {
   std::vector<ModeIndex> modes(problem_.task_count());
   for (std::size_t t = 0; t < modes.size(); ++t) {
-    const std::optional<ModeIndex> mode = mode_with_devices(problem_, TaskId(t), devices(problem_.group_of(TaskId(t))));
+    const std::optional<ModeIndex> mode = problem_.mode_on(TaskId(t), devices(problem_.group_of(TaskId(t))));
     if (!mode) throw InternalError("a group was placed where one of its tasks has no mode");
     modes[t] = *mode;
   }

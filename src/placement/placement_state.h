@@ -24,8 +24,6 @@ class PlacementState {
   [[nodiscard]] std::int64_t new_bytes(GroupId group, DeviceId device) const;
   /// \pre allows(group, devices), and every task of the group has a mode on them.
   void place(GroupId group, std::span<const DeviceId> devices);
-  /// Device sets that the whole group may run on: single devices first, then gangs.
-  [[nodiscard]] std::vector<std::vector<DeviceId>> candidates(GroupId group) const;
   /// A mode per task. \pre every group is placed.
   [[nodiscard]] std::vector<ModeIndex> modes() const;
 

@@ -12,16 +12,17 @@ namespace {
 constexpr CutEffort kGuessEffort = {.search = 100'000, .judge = 0};
 
 /// Single devices by distance in id from the wanted one, then whatever gangs there are.
-std::vector<std::vector<DeviceId>> by_distance(const PlacementState& state, GroupId group, std::size_t wanted) {
-  std::vector<std::vector<DeviceId>> candidates = state.candidates(group);
-  std::stable_sort(candidates.begin(), candidates.end(), [&](const auto& a, const auto& b) {
-    const auto distance = [&](const std::vector<DeviceId>& devices) {
-      const std::size_t d = devices.front().index();
-      return std::pair(devices.size(), d > wanted ? d - wanted : wanted - d);
+std::vector<Option> by_distance(const Problem& problem, GroupId group, std::size_t wanted) {
+  const auto all = problem.options(group);
+  std::vector<Option> options(all.begin(), all.end());
+  std::stable_sort(options.begin(), options.end(), [&](const Option& a, const Option& b) {
+    const auto distance = [&](const Option& option) {
+      const std::size_t d = option.devices.front().index();
+      return std::pair(option.devices.size(), d > wanted ? d - wanted : wanted - d);
     };
     return distance(a) < distance(b);
   });
-  return candidates;
+  return options;
 }
 
 }  // namespace
@@ -72,9 +73,9 @@ bool place_unit(const Problem& problem, PlacementState& state, const PlacementUn
       continue;
     }
     bool found = false;
-    for (const std::vector<DeviceId>& devices : by_distance(state, group, wanted.index())) {
-      if (!state.allows(group, devices)) continue;
-      state.place(group, devices);
+    for (const Option& option : by_distance(problem, group, wanted.index())) {
+      if (!state.allows(group, option.devices)) continue;
+      state.place(group, option.devices);
       found = true;
       break;
     }

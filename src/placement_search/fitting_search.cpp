@@ -141,8 +141,8 @@ class Attempt {
     const std::size_t island = guide_.island_of_family[guide_.family_of[group.index()]];
     const auto is_home = [&](DeviceId device) { return guide_.island_of[device.index()] == island; };
     if (!problem_.op(task).modes.empty()) {
-      for (const std::vector<DeviceId>& devices : state_.candidates(group)) {
-        if (std::any_of(devices.begin(), devices.end(), is_home)) visit(std::span<const DeviceId>(devices));
+      for (const Option& option : problem_.options(group)) {
+        if (std::any_of(option.devices.begin(), option.devices.end(), is_home)) visit(option.devices);
       }
       return;
     }
@@ -183,7 +183,7 @@ class Attempt {
   double score(TaskId task, GroupId group, std::span<const DeviceId> devices) {
     constexpr double kImpossible = std::numeric_limits<double>::max();
     const bool is_placed = state_.is_placed(group);
-    const auto mode = mode_with_devices(problem_, task, devices);
+    const auto mode = problem_.mode_on(task, devices);
     if (!mode || (!is_placed && !state_.allows(group, devices))) return kImpossible;
     std::int64_t outputs = 0;
     std::int64_t stays = 0;
@@ -322,7 +322,7 @@ class Attempt {
         problem_.producer(value) ? send(value, device) : arrive(value, device);
       }
     }
-    const ModeIndex mode = *mode_with_devices(problem_, task, devices);
+    const ModeIndex mode = *problem_.mode_on(task, devices);
     schedule_.tasks[task.index()] = {mode, now_};
     now_ += problem_.mode(task, mode).duration;
     std::int64_t running = problem_.mode(task, mode).workspace.value();

@@ -5,9 +5,7 @@
 #include <tuple>
 #include <utility>
 
-#include "list_scheduling/placed_problem.h"
 #include "opweave/error.h"
-#include "placement/placement_state.h"
 
 namespace opweave::routing {
 
@@ -28,11 +26,9 @@ bool Model::has_choice() const {
 bool Model::list_options(std::size_t most_entries) {
   const std::size_t streams = problem_.cluster().stream_names().size();
   resource_count_ = problem_.cluster().device_count() * streams;
-  const PlacementState empty(problem_);
   std::size_t entries = 0;
   for (std::size_t g = 0; g < problem_.group_count(); ++g) {
-    options_.push_back(empty.candidates(GroupId(g)));
-    if (options_.back().empty()) return false;
+    options_.push_back(problem_.options(GroupId(g)));
     entries += options_.back().size() * problem_.tasks_of(GroupId(g)).size();
     if (entries > most_entries) return false;
   }
@@ -40,13 +36,13 @@ bool Model::list_options(std::size_t most_entries) {
     const TaskId task(t);
     group_of_.push_back(static_cast<std::uint32_t>(problem_.group_of(task).index()));
     first_option_.push_back(modes_.size());
-    for (const std::vector<DeviceId>& devices : options_[group_of_.back()]) {
-      const std::optional<ModeIndex> mode = mode_with_devices(problem_, task, devices);
+    for (const Option& option : options_[group_of_.back()]) {
+      const std::optional<ModeIndex> mode = problem_.mode_on(task, option.devices);
       if (!mode) throw InternalError("an option of a group is no mode of one of its tasks");
       modes_.push_back(*mode);
       durations_.push_back(problem_.mode(task, *mode).duration.value());
       std::size_t slots = 0;
-      for (const DeviceId device : devices) {
+      for (const DeviceId device : option.devices) {
         for (std::uint32_t mask = problem_.streams(task); mask != 0; mask &= mask - 1, ++slots) {
           resources_.items.push_back(
               static_cast<std::uint32_t>(device.index() * streams + static_cast<std::size_t>(__builtin_ctz(mask))));
@@ -78,13 +74,14 @@ Time Model::lag_of(std::span<const ValueId> values, std::span<const DeviceId> fr
 
 bool Model::list_arcs(std::size_t most_entries) {
   // Lags depend on the sizes of the values and on where the two groups may be: many edges are alike.
-  std::map<std::vector<std::vector<DeviceId>>, std::uint32_t> known_options;
+  std::map<const Option*, std::uint32_t> known_options;
   std::vector<std::uint32_t> options_id;
-  for (const auto& options : options_) {
-    options_id.push_back(known_options.try_emplace(options, known_options.size()).first->second);
+  std::vector<bool> has_like_routes;
+  for (const std::span<const Option> options : options_) {
+    const auto [entry, is_new] = known_options.try_emplace(options.data(), known_options.size());
+    if (is_new) has_like_routes.push_back(are_alike(options));
+    options_id.push_back(entry->second);
   }
-  std::vector<bool> has_like_routes(known_options.size());
-  for (const auto& [options, id] : known_options) has_like_routes[id] = are_alike(options);
   using Key = std::tuple<std::uint32_t, std::uint32_t, std::vector<std::int64_t>>;
   std::map<Key, std::uint32_t> known_tables;
   tables_.push_back({});
@@ -108,7 +105,8 @@ bool Model::list_arcs(std::size_t most_entries) {
       if (!values.empty() && a != b) {
         const auto [entry, is_new] = known_tables.try_emplace({options_id[a], options_id[b], std::move(sizes)}, 0);
         if (is_new && options_id[a] == options_id[b] && has_like_routes[options_id[a]]) {
-          const Time between = options_[a].size() == 1 ? 0 : lag_of(values, options_[a][0], options_[a][1]);
+          const Time between =
+              options_[a].size() == 1 ? 0 : lag_of(values, options_[a][0].devices, options_[a][1].devices);
           if (between > 0) {
             entry->second = static_cast<std::uint32_t>(tables_.size());
             tables_.push_back({0, 0, between});
@@ -116,8 +114,8 @@ bool Model::list_arcs(std::size_t most_entries) {
         } else if (is_new) {
           const std::size_t first = lags_.size();
           if (first + options_[a].size() * options_[b].size() > most_entries) return false;
-          for (const auto& from : options_[a]) {
-            for (const auto& to : options_[b]) lags_.push_back(lag_of(values, from, to));
+          for (const Option& from : options_[a]) {
+            for (const Option& to : options_[b]) lags_.push_back(lag_of(values, from.devices, to.devices));
           }
           const bool is_zero = std::all_of(lags_.begin() + static_cast<std::ptrdiff_t>(first), lags_.end(),
                                            [](Time lag) { return lag == 0; });
@@ -145,13 +143,13 @@ bool Model::list_arcs(std::size_t most_entries) {
   return true;
 }
 
-bool Model::are_alike(const std::vector<std::vector<DeviceId>>& options) const {
+bool Model::are_alike(std::span<const Option> options) const {
   std::optional<std::pair<Duration, std::optional<std::int64_t>>> first;
-  for (const auto& from : options) {
-    if (from.size() > 1) return false;
-    for (const auto& to : options) {
-      if (from == to) continue;
-      const std::optional<Rate> route = problem_.cluster().rate(from.front(), to.front());
+  for (const Option& from : options) {
+    if (from.devices.size() > 1) return false;
+    for (const Option& to : options) {
+      if (std::ranges::equal(from.devices, to.devices)) continue;
+      const std::optional<Rate> route = problem_.cluster().rate(from.devices.front(), to.devices.front());
       if (!route) return false;
       const std::pair kind(route->latency, route->bandwidth_bytes_per_s);
       if (first.value_or(kind) != kind) return false;

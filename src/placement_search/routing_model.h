@@ -18,8 +18,8 @@ inline constexpr Node kNone = std::numeric_limits<Node>::max();
 /// Lag between two places that no route joins; sums of a few of them do not overflow.
 inline constexpr Time kNoRoute = std::numeric_limits<Time>::max() / 8;
 
-/// Tasks with the options of their groups. An option is a set of devices on which all tasks of a group have a mode; its
-/// index means the same for all of them. Immutable once built. O(tasks x options + pairs of options of distinct edges).
+/// Tasks with the options of their groups, whose index means the same for all of them. Immutable once built. O(tasks x
+/// options + pairs of options of distinct edges).
 class Model {
  public:
   /// A precedence, seen from the task at its other end. Lags of all pairs of options are in a table that like edges
@@ -30,7 +30,7 @@ class Model {
     std::uint32_t twin = 0;  ///< index of the same edge among all successors, or predecessors
   };
 
-  /// Nothing if the tables would have more than `most_entries`, or some group has no option.
+  /// Nothing if the tables would have more than `most_entries`.
   static std::shared_ptr<const Model> create(const Problem& problem, std::size_t most_entries = 8'000'000);
 
   [[nodiscard]] const Problem& problem() const { return problem_; }
@@ -44,7 +44,7 @@ class Model {
     return static_cast<std::uint32_t>(options_[group].size());
   }
   [[nodiscard]] std::span<const DeviceId> devices(std::uint32_t group, std::uint32_t option) const {
-    return options_[group][option];
+    return options_[group][option].devices;
   }
   /// Number of this pair among all pairs of a task and an option of it.
   [[nodiscard]] std::size_t entry(Node task, std::uint32_t option) const { return first_option_[task] + option; }
@@ -91,13 +91,13 @@ class Model {
   [[nodiscard]] Time lag_of(std::span<const ValueId> values, std::span<const DeviceId> from,
                             std::span<const DeviceId> to) const;
   /// Every two different ones of these options are single devices joined by routes of the same latency and bandwidth.
-  [[nodiscard]] bool are_alike(const std::vector<std::vector<DeviceId>>& options) const;
+  [[nodiscard]] bool are_alike(std::span<const Option> options) const;
   [[nodiscard]] bool memory_may_run_out() const;
 
   Problem problem_;
   std::vector<std::uint32_t> group_of_;
-  std::vector<std::vector<std::vector<DeviceId>>> options_;  ///< by group
-  std::vector<std::size_t> first_option_;                    ///< by task
+  std::vector<std::span<const Option>> options_;  ///< by group
+  std::vector<std::size_t> first_option_;         ///< by task
   std::vector<ModeIndex> modes_;
   std::vector<Time> durations_;
   detail::Lists<std::uint32_t> resources_;

@@ -259,22 +259,14 @@ class Constructor {
     }
   }
 
-  /// False if it is not valid.
+  /// False if it is not valid: it may take too much memory.
   bool add_expert(const Schedule& schedule, const std::string& name) {
     ++result_.evaluations;
-    const bool valid = is_valid(problem_, schedule);
-    if (valid) {
-      keep(schedule, name);
-    } else if (options_.see) {
-      options_.see(schedule, name);  // too much memory
-    }
-    return valid;
+    return keep(schedule, name, true);
   }
 
   void push_together(const Schedule& schedule, const std::string& name) {
-    std::vector<ModeIndex> modes;
-    for (const TaskAssignment& task : schedule.tasks) modes.push_back(task.mode);
-    const auto placed = PlacedProblem::create(problem_, std::move(modes));
+    const auto placed = PlacedProblem::create(problem_, schedule.modes());
     ++result_.evaluations;
     keep(placed->schedule(pushed_together(*placed, placed->starts(schedule), budget_.share(kTuningShare))),
          name + ", pushed together");
@@ -293,19 +285,20 @@ class Constructor {
 
   /// A start is remembered only if it is valid, and only the best one per placement.
   /// \param is_claim  nobody has looked at memory yet
-  void keep(Schedule schedule, const std::string& method, bool is_claim = false) {
+  /// \return whether a claim is valid
+  bool keep(Schedule schedule, const std::string& method, bool is_claim = false) {
     if (options_.see) options_.see(schedule, method);
     const Duration makespan = schedule.makespan(problem_);
     const auto same_placement = [&](const Start& start) {
       return std::ranges::equal(start.schedule.tasks, schedule.tasks, {}, &TaskAssignment::mode, &TaskAssignment::mode);
     };
     const auto known = std::find_if(result_.starts.begin(), result_.starts.end(), same_placement);
-    if (known != result_.starts.end() && known->makespan <= makespan) return;
+    if (known != result_.starts.end() && known->makespan <= makespan) return !is_claim || is_valid(problem_, schedule);
     const bool is_first = !incumbent_.makespan();
     const bool better = is_first || makespan < *incumbent_.makespan();
     const bool valid = better ? incumbent_.offer(schedule, method) : is_valid(problem_, schedule);
     if (!valid && better && !is_claim) result_.rejection = incumbent_.last_rejection();
-    if (!valid) return;
+    if (!valid) return false;
     if (is_first) {
       end_step();
       meet_first();
@@ -315,6 +308,7 @@ class Constructor {
     } else {
       result_.starts.push_back({std::move(schedule), makespan, method});
     }
+    return true;
   }
 
   const Problem& problem_;
