@@ -7,7 +7,7 @@
 #include <random>
 
 #include "bench.h"
-#include "heuristics/order_search.h"
+#include "order_search/order_search.h"
 
 namespace opweave::bench {
 

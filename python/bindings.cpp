@@ -45,15 +45,11 @@ Blocks parse_blocks(const std::string& text) {
 }
 
 Problem make_problem(const ComputationGraph& graph, const Cluster& cluster, const Settings& replacements) {
-  ProblemSettings settings = default_settings(graph, cluster);
-  // A binding of microbatches to replicas is for the numbers that its author had in mind.
-  if (replacements.microbatches || replacements.replicas) settings.training.replica_of_microbatch.clear();
-  if (replacements.microbatches) settings.training.microbatches = *replacements.microbatches;
-  if (replacements.replicas) settings.training.replicas = *replacements.replicas;
-  if (replacements.contention) settings.contention = parse_contention(*replacements.contention);
-  if (replacements.memory_limit_bytes) settings.memory_limit = Bytes(*replacements.memory_limit_bytes);
-  if (replacements.blocks) settings.blocks = parse_blocks(*replacements.blocks);
-  return Problem::create(graph, cluster, settings);
+  SettingsOverride by{replacements.microbatches, replacements.replicas, {}, {}, {}};
+  if (replacements.contention) by.contention = parse_contention(*replacements.contention);
+  if (replacements.memory_limit_bytes) by.memory_limit = Bytes(*replacements.memory_limit_bytes);
+  if (replacements.blocks) by.blocks = parse_blocks(*replacements.blocks);
+  return Problem::create(graph, cluster, overridden(default_settings(graph, cluster), by));
 }
 
 Problem problem_of(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan) {
@@ -244,8 +240,7 @@ NB_MODULE(_core, m) {
   nb::class_<ComputationGraph>(m, "Graph")
       .def_prop_ro("name", [](const ComputationGraph& graph) { return graph.name(); })
       .def("to_json", &graph_to_json, no_gil)
-      .def(
-          "content_hash", [](const ComputationGraph& graph) { return content_hash(graph); }, no_gil);
+      .def("content_hash", [](const ComputationGraph& graph) { return content_hash(graph); }, no_gil);
   nb::class_<Cluster>(m, "Cluster")
       .def_prop_ro("name", [](const Cluster& cluster) { return cluster.name(); })
       .def("to_json", &cluster_to_json, no_gil)
@@ -289,10 +284,8 @@ NB_MODULE(_core, m) {
         return parse_plan(json, source, graph, cluster);
       },
       no_gil);
-  m.def(
-      "read_file", [](const std::string& path) { return read_file(path); }, no_gil);
-  m.def(
-      "write_file", [](const std::string& path, const std::string& content) { write_file(path, content); }, no_gil);
+  m.def("read_file", [](const std::string& path) { return read_file(path); }, no_gil);
+  m.def("write_file", [](const std::string& path, const std::string& content) { write_file(path, content); }, no_gil);
   m.def("parse_bytes", [](const std::string& text) { return parse_bytes(text).value(); });
 
   m.def("readable", [](const std::string& text) { return readable(text); });

@@ -33,7 +33,7 @@ struct Violation {
   std::string message;
 };
 
-/// Checks a plan from the input and the plan alone: nothing of planner, Problem, heuristics or
+/// Checks a plan from the input and the plan alone: nothing of planner, Problem, searches or
 /// simulation is used (exact definitions: docs/validation.md). Returns the violations found by rule, at
 /// most `limit` (at least one), of which every broken rule has a share; empty = valid.
 /// O(n log n) for n tasks, input edges and transfers.

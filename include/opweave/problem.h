@@ -29,6 +29,18 @@ struct ProblemSettings {
 /// The settings that the graph's and the cluster's authors gave.
 [[nodiscard]] ProblemSettings default_settings(const ComputationGraph& graph, const Cluster& cluster);
 
+/// What a user says instead; nothing = as the authors say.
+struct SettingsOverride {
+  std::optional<std::uint32_t> microbatches;
+  std::optional<std::uint32_t> replicas;
+  std::optional<Contention> contention;
+  std::optional<Bytes> memory_limit;
+  std::optional<Blocks> blocks;
+};
+/// The settings with what is overridden. A binding of microbatches to replicas is for the numbers that its author had
+/// in mind: it goes where one of the two is overridden.
+[[nodiscard]] ProblemSettings overridden(ProblemSettings settings, const SettingsOverride& by);
+
 /// Index of a mode among the modes of one task.
 using ModeIndex = std::uint32_t;
 
@@ -41,6 +53,11 @@ struct Mode {
   std::span<const DeviceId> devices;  ///< ascending; one device, or a gang
   Duration duration;
   Bytes workspace;  ///< on each of the devices, while the task runs
+};
+
+/// One way to place a group: all its tasks run on these devices, each in its mode there.
+struct Option {
+  std::span<const DeviceId> devices;  ///< ascending; one device, or a gang
 };
 
 /// One operator instance. `copy` is the microbatch, or the replica for operators of phase O.
@@ -83,6 +100,8 @@ class Problem {
   [[nodiscard]] Mode mode(TaskId task, ModeIndex index) const;
   /// The mode that runs on this device alone.
   [[nodiscard]] std::optional<ModeIndex> mode_on(TaskId task, DeviceId device) const;
+  /// The mode that runs on exactly these devices (ascending).
+  [[nodiscard]] std::optional<ModeIndex> mode_on(TaskId task, std::span<const DeviceId> devices) const;
   /// Shortest duration over all modes.
   [[nodiscard]] Duration shortest(TaskId task) const;
 
@@ -112,7 +131,10 @@ class Problem {
   [[nodiscard]] std::span<const TaskId> tasks_of(GroupId group) const;
   /// Parameters that live where the group runs; ascending.
   [[nodiscard]] std::span<const ParameterId> parameters_of(GroupId group) const;
-  /// Devices on which every task of the group has a single-device mode; ascending.
+  /// The ways to place the group: sets of devices on which every task of it has a mode. At least one; single devices
+  /// first, then gangs, both ascending. Groups with the same options share one array: its address tells them apart.
+  [[nodiscard]] std::span<const Option> options(GroupId group) const;
+  /// The devices of the options that are no gangs; ascending.
   [[nodiscard]] std::span<const DeviceId> devices_of(GroupId group) const;
   /// Groups that must not share a device with this one; ascending.
   [[nodiscard]] std::span<const GroupId> apart_from(GroupId group) const;
@@ -123,6 +145,8 @@ class Problem {
   [[nodiscard]] Bytes persistent_bytes(ParameterId parameter) const;
   /// Time for a value from one device to another; 0 on the same device; nothing without a route.
   [[nodiscard]] std::optional<Duration> transfer_time(ValueId value, DeviceId from, DeviceId to) const;
+  /// What a transfer between two devices keeps busy, as the contention of the settings says.
+  [[nodiscard]] std::vector<Cluster::Channel> channels(DeviceId from, DeviceId to) const;
 
  private:
   std::shared_ptr<const detail::ProblemData> data_;

@@ -32,6 +32,13 @@ struct Schedule {
     const TaskAssignment& assignment = tasks[task.index()];
     return assignment.start + problem.mode(task, assignment.mode).duration;
   }
+  /// The mode of each task, by TaskId.
+  [[nodiscard]] std::vector<ModeIndex> modes() const {
+    std::vector<ModeIndex> result;
+    result.reserve(tasks.size());
+    for (const TaskAssignment& task : tasks) result.push_back(task.mode);
+    return result;
+  }
   /// Latest end of a task; 0 for no task.
   [[nodiscard]] Duration makespan(const Problem& problem) const;
 };

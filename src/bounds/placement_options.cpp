@@ -9,18 +9,6 @@
 namespace opweave::bounds {
 namespace {
 
-/// The device sets of a task's modes, each once.
-std::vector<DeviceSet> sets_of_modes(const Problem& problem, TaskId task) {
-  std::vector<DeviceSet> sets;
-  for (ModeIndex m = 0; m < problem.mode_count(task); ++m) {
-    const auto devices = problem.mode(task, m).devices;
-    sets.emplace_back(devices.begin(), devices.end());
-  }
-  std::sort(sets.begin(), sets.end());
-  sets.erase(std::unique(sets.begin(), sets.end()), sets.end());
-  return sets;
-}
-
 class Builder {
  public:
   Builder(const Problem& problem, std::vector<OptionList>& lists, std::vector<std::uint32_t>& list_of_group,
@@ -44,21 +32,11 @@ class Builder {
       }
       const bool explicit_modes = std::any_of(representatives_.begin(), representatives_.end(),
                                               [&](TaskId task) { return !problem_.op(task).modes.empty(); });
-      const std::uint32_t list = explicit_modes ? intern(common_sets()) : intern_devices(problem_.devices_of(group));
-      list_of_group_.push_back(without_sets_that_overflow(group, list, explicit_modes));
+      list_of_group_.push_back(without_sets_that_overflow(group, list_of(problem_.options(group)), explicit_modes));
     }
   }
 
  private:
-  [[nodiscard]] std::vector<DeviceSet> common_sets() const {
-    std::vector<DeviceSet> common = sets_of_modes(problem_, representatives_.front());
-    for (std::size_t i = 1; i < representatives_.size(); ++i) {
-      const std::vector<DeviceSet> other = sets_of_modes(problem_, representatives_[i]);
-      std::erase_if(common, [&](const DeviceSet& set) { return !std::binary_search(other.begin(), other.end(), set); });
-    }
-    return common;
-  }
-
   std::uint32_t intern(std::vector<DeviceSet> sets) {
     const auto [entry, is_new] = index_.try_emplace(std::move(sets), static_cast<std::uint32_t>(lists_.size()));
     if (is_new) {
@@ -75,14 +53,14 @@ class Builder {
     return entry->second;
   }
 
-  /// A Problem keeps one array per distinct list of devices, so its address identifies the list
-  /// without comparing a thousand devices per group.
-  std::uint32_t intern_devices(std::span<const DeviceId> devices) {
-    const auto known = by_address_.find(devices.data());
-    if (known != by_address_.end()) return known->second;
+  /// Equal options of a Problem have one address, so that not every group looks at a thousand devices.
+  std::uint32_t list_of(std::span<const Option> options) {
+    const auto [entry, is_new] = by_address_.try_emplace(options.data(), 0);
+    if (!is_new) return entry->second;
     std::vector<DeviceSet> sets;
-    for (const DeviceId device : devices) sets.push_back({device});
-    return by_address_[devices.data()] = intern(std::move(sets));
+    for (const Option& option : options) sets.emplace_back(option.devices.begin(), option.devices.end());
+    std::sort(sets.begin(), sets.end());
+    return entry->second = intern(std::move(sets));
   }
 
   [[nodiscard]] Bytes inputs_and_outputs(TaskId task) const {
@@ -92,25 +70,14 @@ class Builder {
     return sum;
   }
 
-  [[nodiscard]] Bytes workspace(TaskId task, const DeviceSet& set) const {
-    std::optional<Bytes> least;
-    for (ModeIndex m = 0; m < problem_.mode_count(task); ++m) {
-      const Mode mode = problem_.mode(task, m);
-      if (std::equal(mode.devices.begin(), mode.devices.end(), set.begin(), set.end())) {
-        least = least ? std::min(*least, mode.workspace) : mode.workspace;
-      }
-    }
-    return least.value_or(Bytes());
-  }
-
   /// What the group needs on each device of a set: its parameters, and beside them the most
   /// demanding of its tasks. Tasks that may take no time hold nothing for any time.
   [[nodiscard]] Bytes need(const DeviceSet& set, bool explicit_modes) const {
     Bytes largest;
     for (const TaskId task : representatives_) {
       if (problem_.shortest(task) == Duration()) continue;
-      const Bytes own = explicit_modes ? workspace(task, set) : problem_.mode(task, 0).workspace;
-      largest = std::max(largest, inputs_and_outputs(task) + own);
+      const ModeIndex mode = explicit_modes ? *problem_.mode_on(task, set) : 0;
+      largest = std::max(largest, inputs_and_outputs(task) + problem_.mode(task, mode).workspace);
     }
     return largest;
   }
@@ -168,24 +135,13 @@ class Builder {
   std::vector<TaskId> representatives_;
   std::vector<std::int64_t> smallest_capacity_;
   std::map<std::vector<DeviceSet>, std::uint32_t> index_;
-  std::unordered_map<const DeviceId*, std::uint32_t> by_address_;
+  std::unordered_map<const Option*, std::uint32_t> by_address_;
 };
 
 }  // namespace
 
 PlacementOptions::PlacementOptions(const Problem& problem) {
   Builder(problem, lists_, list_of_group_, proofs_).build();
-}
-
-std::optional<Duration> PlacementOptions::duration_on(const Problem& problem, TaskId task, const DeviceSet& set) {
-  std::optional<Duration> shortest;
-  for (ModeIndex m = 0; m < problem.mode_count(task); ++m) {
-    const Mode mode = problem.mode(task, m);
-    if (std::equal(mode.devices.begin(), mode.devices.end(), set.begin(), set.end())) {
-      shortest = shortest ? std::min(*shortest, mode.duration) : mode.duration;
-    }
-  }
-  return shortest;
 }
 
 bool contains(const DeviceSet& outer, const DeviceSet& inner) {

@@ -30,9 +30,6 @@ class PlacementOptions {
   [[nodiscard]] std::uint32_t list_of(GroupId group) const { return list_of_group_[group.index()]; }
   [[nodiscard]] const OptionList& options(GroupId group) const { return lists_[list_of(group)]; }
 
-  /// Shortest duration of the task on one of the sets of its group; nothing if it has no mode there.
-  [[nodiscard]] static std::optional<Duration> duration_on(const Problem& problem, TaskId task, const DeviceSet& set);
-
   /// One sentence for each group that fits on none of its device sets. Such a group keeps all of them.
   [[nodiscard]] const std::vector<std::string>& proofs() const { return proofs_; }
 

@@ -190,7 +190,6 @@ class RelaxationBuilder {
       if (!seen[v]) {
         seen[v] = true;
         group[v] = problem_.group_of(TaskId(t));
-        alike[v] = problem_.mode_count(TaskId(t)) == 1 || has_distinct_sets(TaskId(t));
         for (const Edge& edge : r_.before_[t]) parent[find(variant(edge.task))] = find(v);
       } else if (group[v] != problem_.group_of(TaskId(t)) && problem_.mode_count(TaskId(t)) > 1) {
         alike[v] = false;
@@ -206,18 +205,6 @@ class RelaxationBuilder {
   }
 
   [[nodiscard]] bool is_optimizer(std::size_t t) const { return problem_.op(TaskId(t)).phase == Phase::kOptimizer; }
-
-  /// No two modes on the same devices: these decide the duration.
-  [[nodiscard]] bool has_distinct_sets(TaskId task) const {
-    if (problem_.op(task).modes.empty()) return true;
-    std::vector<DeviceSet> sets;
-    for (ModeIndex m = 0; m < problem_.mode_count(task); ++m) {
-      const auto devices = problem_.mode(task, m).devices;
-      sets.emplace_back(devices.begin(), devices.end());
-    }
-    std::sort(sets.begin(), sets.end());
-    return std::adjacent_find(sets.begin(), sets.end()) == sets.end();
-  }
 
   void find_classes() {
     const std::vector<bool> alike = interchangeable_variants();

@@ -49,14 +49,11 @@ void SettingOptions::add_blocks_to(CLI::App& command) {
 }
 
 ProblemSettings SettingOptions::apply(ProblemSettings settings) const {
-  if (contention) settings.contention = parse_contention(*contention);
-  // A binding of microbatches to replicas is for the numbers that its author had in mind.
-  if (microbatches || replicas) settings.training.replica_of_microbatch.clear();
-  if (microbatches) settings.training.microbatches = *microbatches;
-  if (replicas) settings.training.replicas = *replicas;
-  if (memory_limit) settings.memory_limit = naming("--memory-limit", [this] { return parse_bytes(*memory_limit); });
-  if (blocks) settings.blocks = parse_blocks(*blocks);
-  return settings;
+  SettingsOverride by{microbatches, replicas, {}, {}, {}};
+  if (contention) by.contention = parse_contention(*contention);
+  if (memory_limit) by.memory_limit = naming("--memory-limit", [this] { return parse_bytes(*memory_limit); });
+  if (blocks) by.blocks = parse_blocks(*blocks);
+  return overridden(std::move(settings), by);
 }
 
 ComputationGraph load_graph(const std::filesystem::path& path) { return parse_graph(read_file(path), path.string()); }
@@ -99,14 +96,15 @@ unsigned used_threads(unsigned wanted) {
 
 Schedule load_warm_start(const std::filesystem::path& path, const Problem& problem) {
   const Plan plan = parse_plan(read_file(path), path.string(), problem.graph(), problem.cluster());
-  return naming(path.string(), [&] {
-    Schedule schedule = to_schedule(problem, plan);
-    const auto violations = check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1);
-    if (violations.empty()) return schedule;
-    throw InputError(
-        fmt::format("not valid here: {}: {}", to_string(violations.front().rule), violations.front().message),
-        "--warm-start takes a plan for the same graph, cluster and settings");
-  });
+  return naming(path.string(), [&] { return to_schedule(problem, plan); });
+}
+
+void require_valid(const std::filesystem::path& path, const Problem& problem, const Schedule& schedule) {
+  const auto violations = check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1);
+  if (violations.empty()) return;
+  throw InputError(fmt::format("{}: not valid here: {}: {}", path.string(), to_string(violations.front().rule),
+                               violations.front().message),
+                   "--warm-start takes a plan for the same graph, cluster and settings");
 }
 
 Problem load_problem(const InputFiles& files, const SettingOptions& options) {

@@ -58,9 +58,12 @@ struct SettingOptions {
 [[nodiscard]] Method parse_method(const std::string& text);
 /// Value of the option --threads, or as many as are used at most, with a warning.
 [[nodiscard]] unsigned used_threads(unsigned wanted);
-/// The schedule of a plan file, which must be valid for this problem whatever the plan's own settings say.
-/// \throws InputError naming the file and the first broken rule
+/// The schedule of a plan file in the modes of this problem, whatever the plan's own settings say.
+/// \throws InputError naming the file if a task has no such mode
 [[nodiscard]] Schedule load_warm_start(const std::filesystem::path& plan, const Problem& problem);
+/// For commands that do not call plan(), which looks by itself.
+/// \throws InputError naming the file and the first rule that its schedule breaks
+void require_valid(const std::filesystem::path& plan, const Problem& problem, const Schedule& schedule);
 
 /// Runs `build`; an InputError from it is thrown on with `where` (an option, a file) in front.
 template <class Build>

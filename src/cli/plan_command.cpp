@@ -120,11 +120,13 @@ ExitCode run(const Options& options) {
   const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
 
-  if (options.settings.blocks && !(options.write_model.empty() && options.read_solution.empty())) {
+  const bool plans = options.write_model.empty() && options.read_solution.empty();
+  if (options.settings.blocks && !plans) {
     throw InputError(
         "--blocks: the integer program of a file has no pieces, expected no --write-model and no "
         "--read-solution beside it");
   }
+  if (!plans && planner.warm_start) require_valid(options.warm_start, problem, *planner.warm_start);
   if (!options.write_model.empty()) {
     const std::string refusal = write_model_file(problem, planner, options.write_model);
     if (refusal.empty()) return ExitCode::kDone;
@@ -143,7 +145,8 @@ ExitCode run(const Options& options) {
   {
     ProgressLine progress;
     planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
-    result = plan(problem, budget.keeping(keep), planner);
+    const auto search = [&] { return plan(problem, budget.keeping(keep), planner); };
+    result = options.warm_start.empty() ? search() : naming(options.warm_start.string(), search);
   }
   if (!result.plan) return refuse(result);
   const Plan& best = *result.plan;

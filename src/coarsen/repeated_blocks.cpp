@@ -4,8 +4,9 @@
 #include <functional>
 #include <limits>
 #include <map>
-#include <tuple>
 #include <utility>
+
+#include "core/equal_devices.h"
 
 namespace opweave::coarsen {
 namespace {
@@ -372,28 +373,6 @@ std::optional<RepeatedBlocks> RepeatedBlocks::find(const Problem& problem) {
                                 problem.cluster(), problem.settings());
   return result;
 }
-
-namespace {
-
-/// Any two devices can be exchanged.
-bool devices_are_alike(const Problem& problem) {
-  const Cluster& cluster = problem.cluster();
-  const auto count = cluster.device_count();
-  const auto kind = [&](std::size_t d) {
-    const Device& device = cluster.at(DeviceId(d));
-    return std::tuple(device.type, problem.capacity(DeviceId(d)), device.streams);
-  };
-  for (std::size_t d = 1; d < count; ++d) {
-    if (kind(d) != kind(0)) return false;
-  }
-  if (count > 1 && !cluster.common_rate()) return false;
-  for (std::size_t g = 0; g < problem.group_count(); ++g) {
-    if (problem.devices_of(GroupId(g)).size() != count) return false;
-  }
-  return true;
-}
-
-}  // namespace
 
 std::vector<DeviceId> RepeatedBlocks::exchange(const Schedule& few) const {
   const std::size_t count = few_->cluster().device_count();

@@ -1,11 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 #include <map>
 #include <numeric>
-#include <optional>
-#include <span>
 #include <string>
 
 #include "core/problem_data.h"
@@ -29,7 +26,7 @@ class GroupBuilder {
     join_variants();
     assign_groups();
     collect_parameters();
-    find_common_devices();
+    build_options(data_);
     separate();
     for (const Parameter& parameter : data_.graph.parameters()) {
       require_no_overflow(parameter);
@@ -54,9 +51,6 @@ class GroupBuilder {
     return static_cast<std::uint32_t>(op * replicas_ + replica);
   }
   [[nodiscard]] std::uint32_t variant(const Task& task) const { return variant(task.op.index(), task.replica); }
-  [[nodiscard]] static bool bound_to_others(const Operator& op) {
-    return !op.colocation.empty() || !op.parameters.empty();
-  }
 
   std::uint32_t find(std::uint32_t v) {
     while (parent_[v] != v) v = parent_[v] = parent_[parent_[v]];
@@ -91,7 +85,7 @@ class GroupBuilder {
     std::uint32_t count = 0;
     data_.group_of.reserve(data_.tasks.size());
     for (const Task& task : data_.tasks) {
-      if (!bound_to_others(data_.graph.at(task.op))) {
+      if (!is_bound_to_others(data_.graph.at(task.op))) {
         data_.group_of.emplace_back(count++);
         continue;
       }
@@ -122,121 +116,6 @@ class GroupBuilder {
       list.erase(std::unique(list.begin(), list.end()), list.end());
       data_.group_parameters.items.insert(data_.group_parameters.items.end(), list.begin(), list.end());
       data_.group_parameters.close_list();
-    }
-  }
-
-  [[nodiscard]] std::span<const DeviceId> devices_of(const ExplicitMode& mode) const {
-    return std::span(data_.mode_devices).subspan(mode.first_device, mode.device_count);
-  }
-
-  /// Explicit modes of a variant on single devices, or gangs.
-  [[nodiscard]] std::span<const ExplicitMode> explicit_modes(std::uint32_t v, bool gangs) const {
-    const ModeTable& table = data_.tables[v];
-    return std::span(data_.explicit_modes)
-        .subspan(table.first_mode + (gangs ? table.single_count : 0),
-                 gangs ? table.count - table.single_count : table.single_count);
-  }
-
-  /// Device sets of variants without explicit modes, each once.
-  [[nodiscard]] std::vector<std::uint32_t> device_sets_of(const std::vector<std::uint32_t>& variants) const {
-    std::vector<std::uint32_t> sets;
-    for (const std::uint32_t v : variants) {
-      if (data_.tables[v].device_set != kNoIndex) sets.push_back(data_.tables[v].device_set);
-    }
-    std::sort(sets.begin(), sets.end());
-    sets.erase(std::unique(sets.begin(), sets.end()), sets.end());
-    return sets;
-  }
-
-  /// Devices on which every given variant has a mode of one device.
-  [[nodiscard]] std::vector<DeviceId> common_devices(const std::vector<std::uint32_t>& variants) const {
-    std::optional<std::vector<DeviceId>> common;
-    const auto keep = [&](const std::vector<DeviceId>& list) {
-      if (!common) {
-        common = list;
-        return;
-      }
-      std::vector<DeviceId> both;
-      std::set_intersection(common->begin(), common->end(), list.begin(), list.end(), std::back_inserter(both));
-      common = std::move(both);
-    };
-    for (const std::uint32_t set : device_sets_of(variants)) keep(data_.device_sets[set]);
-    std::vector<DeviceId> list;
-    for (const std::uint32_t v : variants) {
-      if (data_.tables[v].device_set != kNoIndex) continue;
-      list.clear();
-      for (const ExplicitMode& mode : explicit_modes(v, false)) list.push_back(devices_of(mode).front());
-      keep(list);
-    }
-    return common.value_or(std::vector<DeviceId>());
-  }
-
-  /// Every given variant has a mode with one and the same gang.
-  [[nodiscard]] bool has_common_gang(const std::vector<std::uint32_t>& variants) const {
-    const auto before = [](std::span<const DeviceId> a, std::span<const DeviceId> b) {
-      return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end());
-    };
-    const auto gangs_of = [&](std::uint32_t v) {
-      std::vector<std::span<const DeviceId>> gangs;
-      for (const ExplicitMode& mode : explicit_modes(v, true)) gangs.push_back(devices_of(mode));
-      return gangs;
-    };
-    if (!device_sets_of(variants).empty()) return false;
-    std::vector<std::span<const DeviceId>> common = gangs_of(variants.front());
-    for (const std::uint32_t v : variants) {
-      const auto gangs = gangs_of(v);
-      std::vector<std::span<const DeviceId>> both;
-      std::set_intersection(common.begin(), common.end(), gangs.begin(), gangs.end(), std::back_inserter(both), before);
-      common = std::move(both);
-    }
-    return !common.empty();
-  }
-
-  std::uint32_t intern_devices(const std::vector<std::uint32_t>& variants) {
-    std::vector<DeviceId> devices = common_devices(variants);
-    if (devices.empty() && !has_common_gang(variants)) {
-      const Operator& first = operators_[variants.front() / replicas_];
-      const std::string via = first.colocation.empty() ? "shared parameters" : "colocation and shared parameters";
-      throw InputError(
-          fmt::format("operator \"{}\" and {} others must run together ({}), but no device is allowed "
-                      "for all of them",
-                      first.name, variants.size() - 1, via));
-    }
-    const auto [entry, is_new] =
-        set_index_.try_emplace(devices, static_cast<std::uint32_t>(data_.common_devices.size()));
-    if (is_new) data_.common_devices.push_back(std::move(devices));
-    return entry->second;
-  }
-
-  /// Most groups can use what a single operator can, so that answer is remembered: not every group looks at every
-  /// device.
-  std::uint32_t devices_of_group(const std::vector<std::uint32_t>& variants) {
-    const std::uint32_t device_set = data_.tables[variants.front()].device_set;
-    const bool is_shared = std::all_of(variants.begin(), variants.end(),
-                                       [&](std::uint32_t v) { return data_.tables[v].device_set == device_set; });
-    if (device_set == kNoIndex || !is_shared) return intern_devices(variants);
-    set_of_device_set_.resize(data_.device_sets.size(), kNoIndex);
-    std::uint32_t& set = set_of_device_set_[device_set];
-    if (set == kNoIndex) set = intern_devices(variants);
-    return set;
-  }
-
-  void find_common_devices() {
-    std::vector<std::uint32_t> set_of_variant(parent_.size(), kNoIndex);  // for tasks that are alone
-    std::vector<std::uint32_t> variants;
-    for (std::size_t g = 0; g < data_.group_tasks.size(); ++g) {
-      const Task& first = data_.tasks[data_.group_tasks[g].front().index()];
-      if (!bound_to_others(data_.graph.at(first.op))) {
-        std::uint32_t& set = set_of_variant[variant(first)];
-        if (set == kNoIndex) set = devices_of_group({variant(first)});
-        data_.group_device_set.push_back(set);
-        continue;
-      }
-      variants.clear();
-      for (const TaskId task : data_.group_tasks[g]) variants.push_back(variant(data_.tasks[task.index()]));
-      std::sort(variants.begin(), variants.end());
-      variants.erase(std::unique(variants.begin(), variants.end()), variants.end());
-      data_.group_device_set.push_back(devices_of_group(variants));
     }
   }
 
@@ -288,8 +167,6 @@ class GroupBuilder {
   const std::vector<Operator>& operators_;
   const std::uint32_t replicas_;
   std::vector<std::uint32_t> parent_;
-  std::map<std::vector<DeviceId>, std::uint32_t> set_index_;
-  std::vector<std::uint32_t> set_of_device_set_;  // common_devices index per interned device set
 };
 
 }  // namespace

@@ -47,6 +47,16 @@ ProblemSettings default_settings(const ComputationGraph& graph, const Cluster& c
   return {graph.training(), cluster.contention(), std::nullopt, Blocks::kNone};
 }
 
+ProblemSettings overridden(ProblemSettings settings, const SettingsOverride& by) {
+  if (by.microbatches || by.replicas) settings.training.replica_of_microbatch.clear();
+  if (by.microbatches) settings.training.microbatches = *by.microbatches;
+  if (by.replicas) settings.training.replicas = *by.replicas;
+  if (by.contention) settings.contention = *by.contention;
+  if (by.memory_limit) settings.memory_limit = by.memory_limit;
+  if (by.blocks) settings.blocks = *by.blocks;
+  return settings;
+}
+
 Problem Problem::create(ComputationGraph graph, Cluster cluster, ProblemSettings settings) {
   validate(settings.training);
   auto data = std::make_shared<detail::ProblemData>();
@@ -119,6 +129,14 @@ std::optional<ModeIndex> Problem::mode_on(TaskId task, DeviceId device) const {
   return std::nullopt;
 }
 
+std::optional<ModeIndex> Problem::mode_on(TaskId task, std::span<const DeviceId> devices) const {
+  if (devices.size() == 1) return mode_on(task, devices.front());
+  for (ModeIndex index = 0; index < mode_count(task); ++index) {
+    if (std::ranges::equal(mode(task, index).devices, devices)) return index;
+  }
+  return std::nullopt;
+}
+
 Duration Problem::shortest(TaskId task) const { return data_->table(task).shortest; }
 
 std::span<const ValueId> Problem::inputs(TaskId task) const { return data_->inputs[task.index()]; }
@@ -155,8 +173,11 @@ std::span<const TaskId> Problem::tasks_of(GroupId group) const { return data_->g
 std::span<const ParameterId> Problem::parameters_of(GroupId group) const {
   return data_->group_parameters[group.index()];
 }
+std::span<const Option> Problem::options(GroupId group) const {
+  return data_->option_lists[data_->group_option_list[group.index()]];
+}
 std::span<const DeviceId> Problem::devices_of(GroupId group) const {
-  return data_->common_devices[data_->group_device_set[group.index()]];
+  return data_->common_devices[data_->group_option_list[group.index()]];
 }
 std::span<const GroupId> Problem::apart_from(GroupId group) const { return data_->group_apart[group.index()]; }
 
@@ -170,6 +191,10 @@ Bytes Problem::persistent_bytes(ParameterId parameter) const { return data_->per
 std::optional<Duration> Problem::transfer_time(ValueId value, DeviceId from, DeviceId to) const {
   if (from == to) return Duration();
   return data_->cluster.transfer_time(size(value), from, to);
+}
+
+std::vector<Cluster::Channel> Problem::channels(DeviceId from, DeviceId to) const {
+  return data_->cluster.channels(from, to, data_->settings.contention);
 }
 
 }  // namespace opweave

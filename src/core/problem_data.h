@@ -46,6 +46,11 @@ struct ExplicitMode {
   Bytes workspace;
 };
 
+/// Its tasks may have to share their devices with tasks of other operators, or of other microbatches.
+[[nodiscard]] inline bool is_bound_to_others(const Operator& op) {
+  return !op.colocation.empty() || !op.parameters.empty();
+}
+
 struct ProblemData {
   ComputationGraph graph;
   Cluster cluster;
@@ -83,8 +88,9 @@ struct ProblemData {
   std::vector<GroupId> group_of;
   Lists<TaskId> group_tasks;
   Lists<ParameterId> group_parameters;
-  std::vector<std::uint32_t> group_device_set;  ///< into common_devices: many groups share one set
+  std::vector<std::uint32_t> group_option_list;  ///< into the next two: many groups share one list
   std::vector<std::vector<DeviceId>> common_devices;
+  std::vector<std::vector<Option>> option_lists;  ///< each of common_devices alone, then gangs
   Lists<GroupId> group_apart;
   std::vector<Bytes> persistent;  ///< per parameter
 
@@ -100,5 +106,7 @@ void build_modes(ProblemData& data);
 void expand(ProblemData& data);
 /// Joins tasks that must share devices.
 void build_groups(ProblemData& data);
+/// Lists what all tasks of each group have in common. A step of build_groups: members are known then.
+void build_options(ProblemData& data);
 
 }  // namespace opweave::detail

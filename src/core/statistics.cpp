@@ -64,8 +64,7 @@ Duration period(const Problem& problem, const Schedule& schedule, const End& end
   for (const auto& loads : streams) largest = std::max(largest, *std::ranges::max_element(loads));
   std::map<Cluster::Channel, Duration> channels;
   for (const Transfer& transfer : schedule.transfers) {
-    for (const Cluster::Channel channel :
-         problem.cluster().channels(transfer.source, transfer.destination, problem.settings().contention)) {
+    for (const Cluster::Channel channel : problem.channels(transfer.source, transfer.destination)) {
       channels[channel] += transfer.end - transfer.start;
     }
   }

@@ -119,11 +119,6 @@ AnySchedule find_any_schedule(const Problem& problem, const Budget& budget, cons
   if (const std::size_t size = choice_count(problem); size > options.most_intervals) return too_large(size);
   const TimeUnit unit = options.deadline ? exact_unit(problem) : TimeUnit{Duration(1), false, true};
   const auto space = std::make_shared<const ScheduleSpace>(problem, unit);
-  if (space->is_empty()) {
-    AnySchedule answer;
-    answer.verdict = AnySchedule::Verdict::kNone;
-    return answer;
-  }
   if (const std::size_t size = cp_size(*space).intervals; size > options.most_intervals) return too_large(size);
   std::int64_t horizon = space->horizon();
   if (options.deadline) horizon = std::min(horizon, unit.ticks(*options.deadline));

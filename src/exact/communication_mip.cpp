@@ -80,10 +80,6 @@ LeastCommunication least_communication(const Problem& problem, std::optional<Dur
   TimeUnit time_unit = relaxed_unit(problem, largest_load.value_or(Duration()), kMostUnits);
   time_unit.is_rounded = true;
   const ScheduleSpace space(problem, time_unit);
-  if (space.is_empty()) {
-    result.is_infeasible = true;
-    return result;
-  }
   if (const std::size_t size = nonzeros(space); size > kMostNonzeros) {
     result.message = fmt::format("the model would have {} nonzeros, expected at most {}", size, kMostNonzeros);
     return result;

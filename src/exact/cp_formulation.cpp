@@ -314,7 +314,7 @@ void CpFormulation::add_channels() {
     const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
     for (std::size_t k = 0; k < parts.from.size(); ++k) {
       if (!parts.from[k].can_hold || shipment.sources[k].duration == 0) continue;
-      for (const std::uint64_t key : channels_of(problem_, shipment.sources[k].device, shipment.destination)) {
+      for (const Cluster::Channel key : problem_.channels(shipment.sources[k].device, shipment.destination)) {
         intervals[key].push_back(interval_of_shipment(s, k));
         if (frame_.shipments[s] == Role::kOrdered) {
           ordered[key].push_back({frame_.shipment_starts[s], parts.start, parts.end});

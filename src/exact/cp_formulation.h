@@ -50,7 +50,7 @@ class CpFormulation {
  public:
   /// The whole problem, with makespan at most `upper_bound` ticks (the horizon of the space if not given) and at least
   /// `floor`.
-  /// \pre !space->is_empty(); no schedule is shorter than the floor
+  /// \pre no schedule is shorter than the floor
   explicit CpFormulation(std::shared_ptr<const ScheduleSpace> space,
                          std::optional<std::int64_t> upper_bound = std::nullopt, std::int64_t floor = 0);
   /// The frame only.

@@ -166,11 +166,11 @@ void DisjunctiveMip::add_disjunctions() {
     for (std::size_t b = a + 1; b < shipments.size(); ++b) {
       std::vector<std::pair<Expression, Expression>> meetings;
       for (std::size_t i = 0; i < shipments[a].sources.size(); ++i) {
-        const auto channels = channels_of(problem_, shipments[a].sources[i].device, shipments[a].destination);
+        const auto channels = problem_.channels(shipments[a].sources[i].device, shipments[a].destination);
         const std::set<std::uint64_t> mine(channels.begin(), channels.end());
         for (std::size_t k = 0; k < shipments[b].sources.size(); ++k) {
           if (shipments[a].sources[i].duration == 0 || shipments[b].sources[k].duration == 0) continue;
-          const auto others = channels_of(problem_, shipments[b].sources[k].device, shipments[b].destination);
+          const auto others = problem_.channels(shipments[b].sources[k].device, shipments[b].destination);
           const bool meet = std::any_of(others.begin(), others.end(), [&](auto key) { return mine.contains(key); });
           if (meet) meetings.emplace_back(placement_.sent(a, i), placement_.sent(b, k));
         }
@@ -353,7 +353,7 @@ void DisjunctiveMip::add_load_cuts() {
     }
     for (std::size_t k = 0; k < shipment.sources.size(); ++k) {
       const Expression work = static_cast<double>(shipment.sources[k].duration) * placement_.sent(s, k);
-      for (const std::uint64_t key : channels_of(problem_, shipment.sources[k].device, shipment.destination)) {
+      for (const Cluster::Channel key : problem_.channels(shipment.sources[k].device, shipment.destination)) {
         channels[key].add(work, space_->head(producer) + space_->shortest(producer), after);
       }
     }

@@ -22,7 +22,6 @@ class DisjunctiveMip {
  public:
   /// Schedules of makespan at most `upper_bound` ticks (the horizon of the space if not given): every
   /// big constant follows from it.
-  /// \pre !space->is_empty()
   explicit DisjunctiveMip(std::shared_ptr<const ScheduleSpace> space,
                           std::optional<std::int64_t> upper_bound = std::nullopt, bool named = false);
   DisjunctiveMip(const DisjunctiveMip&) = delete;

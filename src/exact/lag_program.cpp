@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <span>
 #include <utility>
 
 namespace opweave::exact {
@@ -12,7 +13,7 @@ constexpr std::int64_t kNoRoute = std::numeric_limits<std::int64_t>::max();
 /// Parts of a device's memory in which parameters are counted; coefficients that a solver can tell apart.
 constexpr std::int64_t kMemoryParts = 1'000'000;
 
-bool includes(const std::vector<DeviceId>& devices, DeviceId device) {
+bool includes(std::span<const DeviceId> devices, DeviceId device) {
   return std::binary_search(devices.begin(), devices.end(), device);
 }
 
@@ -72,8 +73,7 @@ void LagProgram::add_task(TaskId task) {
 
 // Lags.
 
-std::int64_t LagProgram::lag_of(ValueId value, const ScheduleSpace::Option& from,
-                                const ScheduleSpace::Option& to) const {
+std::int64_t LagProgram::lag_of(ValueId value, const Option& from, const Option& to) const {
   std::int64_t latest = 0;
   for (const DeviceId destination : to.devices) {
     if (includes(from.devices, destination)) continue;
@@ -209,7 +209,7 @@ void LagProgram::add_work_on_stream(std::size_t stream) {
     if (shortest == 0 || (problem_.streams(task) >> stream & 1U) == 0) continue;
     const auto& options = space_->options(problem_.group_of(task));
     std::size_t fewest = options.front().devices.size();
-    for (const ScheduleSpace::Option& option : options) {
+    for (const Option& option : options) {
       fewest = std::min(fewest, option.devices.size());
       for (const DeviceId device : option.devices) is_used[device.index()] = true;
     }
@@ -274,7 +274,7 @@ RoughSchedule LagProgram::read(std::span<const std::int64_t> values) const {
   RoughSchedule rough;
   std::vector<std::uint32_t> option_of(problem_.group_count());
   for (std::size_t g = 0; g < option_of.size(); ++g) option_of[g] = placement_.option(GroupId(g), values);
-  const auto devices_of = [&](TaskId task) -> const std::vector<DeviceId>& {
+  const auto devices_of = [&](TaskId task) {
     const GroupId group = problem_.group_of(task);
     return space_->options(group)[option_of[group.index()]].devices;
   };
@@ -290,7 +290,7 @@ RoughSchedule LagProgram::read(std::span<const std::int64_t> values) const {
     if (!producer) continue;
     destinations.clear();
     for (const TaskId consumer : problem_.consumers(value)) {
-      const auto& devices = devices_of(consumer);
+      const std::span<const DeviceId> devices = devices_of(consumer);
       destinations.insert(destinations.end(), devices.begin(), devices.end());
     }
     std::sort(destinations.begin(), destinations.end());

@@ -23,7 +23,6 @@ namespace opweave::exact {
 /// schedule. Much smaller than CpFormulation, where every possible transfer is an interval.
 class LagProgram {
  public:
-  /// \pre !space->is_empty()
   /// \param target  in ticks; the model has solutions of at most this makespan only
   LagProgram(std::shared_ptr<const ScheduleSpace> space, std::int64_t target);
 
@@ -61,8 +60,7 @@ class LagProgram {
   void add_task(TaskId task);
   void add_precedence();
   [[nodiscard]] Table lags(TaskId before, TaskId after) const;
-  [[nodiscard]] std::int64_t lag_of(ValueId value, const ScheduleSpace::Option& from,
-                                    const ScheduleSpace::Option& to) const;
+  [[nodiscard]] std::int64_t lag_of(ValueId value, const Option& from, const Option& to) const;
   const std::vector<Threshold>& thresholds(GroupId before, GroupId after, const Table& table);
   /// Wherever an option of one group meets no option of the other with a lag below `lag`: `then`, or never.
   void add_threshold(GroupId before, GroupId after, const Table& table, std::int64_t lag, std::optional<Literal> then);

@@ -115,7 +115,6 @@ Schedule read_integer_program_solution(const Problem& problem, const Schedule* u
     throw InputError(fmt::format("{}: the model would have {}", source, reason));
   }
   const auto space = std::make_shared<const ScheduleSpace>(problem, exact_unit(problem));
-  if (space->is_empty()) throw InputError(fmt::format("{}: some group of operators fits on no devices", source));
   const std::int64_t horizon =
       upper_bound != nullptr ? space->unit().ticks(upper_bound->makespan(problem)) : space->horizon();
   const bool is_disjunctive = options.method == ExactMethod::kDisjunctive;

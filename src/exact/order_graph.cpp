@@ -10,8 +10,8 @@ namespace opweave::exact {
 
 RoughSchedule rough(const Schedule& schedule) {
   RoughSchedule result;
+  result.modes = schedule.modes();
   for (const TaskAssignment& task : schedule.tasks) {
-    result.modes.push_back(task.mode);
     result.starts.push_back(static_cast<double>(task.start.value()));
   }
   for (const Transfer& transfer : schedule.transfers) {
@@ -112,7 +112,7 @@ void OrderGraph::add_chains() {
   for (std::size_t i = 0; i < transfers_.size(); ++i) {
     const Node node = problem_.task_count() + i;
     if (duration_[node] == 0) continue;
-    for (const std::uint64_t key : channels_of(problem_, transfers_[i].source, transfers_[i].destination)) {
+    for (const Cluster::Channel key : problem_.channels(transfers_[i].source, transfers_[i].destination)) {
       channels[key].push_back(node);
     }
   }

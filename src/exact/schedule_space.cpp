@@ -4,12 +4,10 @@
 #include <map>
 #include <numeric>
 
-#include "opweave/error.h"
-
 namespace opweave::exact {
 namespace {
 
-bool includes(const std::vector<DeviceId>& devices, DeviceId device) {
+bool includes(std::span<const DeviceId> devices, DeviceId device) {
   return std::binary_search(devices.begin(), devices.end(), device);
 }
 
@@ -41,29 +39,6 @@ TimeUnit relaxed_unit(const Problem& problem, Duration time, std::int64_t most_t
   const std::int64_t factor = (exact.ticks(time) + most_ticks - 1) / most_ticks;
   if (factor <= 1) return exact;
   return {exact.length * factor, true};
-}
-
-std::vector<std::uint64_t> channels_of(const Problem& problem, DeviceId source, DeviceId destination) {
-  const Cluster& cluster = problem.cluster();
-  switch (problem.settings().contention) {
-    case Contention::kNone:
-      return {};
-    case Contention::kEndpoint:
-      return {2 * source.index(), 2 * destination.index() + 1};
-    case Contention::kLink:
-      break;
-  }
-  const std::optional<Route> route = cluster.route(source, destination);
-  if (!route) throw InternalError("transfer without a route");
-  if (route->hops.empty()) {  // the default link of an ordered pair
-    return {2 * cluster.links().size() + source.index() * cluster.device_count() + destination.index()};
-  }
-  std::vector<std::uint64_t> keys;
-  for (const Hop& hop : route->hops) {
-    const bool backward = cluster.links()[hop.link.index()].full_duplex && !hop.forward;
-    keys.push_back(2 * hop.link.index() + (backward ? 1 : 0));
-  }
-  return keys;
 }
 
 std::size_t choice_count(const Problem& problem) {
@@ -114,31 +89,15 @@ void ScheduleSpace::list_options(const Schedule* reference, const std::vector<bo
     const auto tasks = problem_.tasks_of(GroupId(g));
     if (free_groups != nullptr && !(*free_groups)[g]) {
       const Mode placed = problem_.mode(tasks.front(), reference->tasks[tasks.front().index()].mode);
-      options_[g].push_back({{placed.devices.begin(), placed.devices.end()}});
+      options_[g].push_back({placed.devices});
       for (const TaskId task : tasks) mode_of[task.index()] = {reference->tasks[task.index()].mode};
       continue;
     }
-    for (ModeIndex m = 0; m < problem_.mode_count(tasks.front()); ++m) {
-      const Mode first = problem_.mode(tasks.front(), m);
-      std::vector<ModeIndex> modes;
-      for (const TaskId task : tasks) {
-        const ModeIndex count = problem_.mode_count(task);
-        ModeIndex match = count;
-        if (first.devices.size() == 1) {
-          match = problem_.mode_on(task, first.devices.front()).value_or(count);
-        } else {
-          for (ModeIndex i = 0; i < count && match == count; ++i) {
-            if (std::ranges::equal(problem_.mode(task, i).devices, first.devices)) match = i;
-          }
-        }
-        if (match == count) break;
-        modes.push_back(match);
-      }
-      if (modes.size() != tasks.size()) continue;
-      options_[g].push_back({{first.devices.begin(), first.devices.end()}});
-      for (std::size_t i = 0; i < tasks.size(); ++i) mode_of[tasks[i].index()].push_back(modes[i]);
+    const std::span<const Option> options = problem_.options(GroupId(g));
+    options_[g].assign(options.begin(), options.end());
+    for (const TaskId task : tasks) {
+      for (const Option& option : options) mode_of[task.index()].push_back(*problem_.mode_on(task, option.devices));
     }
-    if (options_[g].empty()) is_empty_ = true;
   }
   for (std::size_t t = 0; t < mode_of.size(); ++t) {
     first_mode_[t] = modes_.size();

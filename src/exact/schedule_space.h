@@ -36,10 +36,6 @@ struct TimeUnit {
 /// The exact unit, where `time` is at most so many ticks of it; else the finest coarser multiple.
 [[nodiscard]] TimeUnit relaxed_unit(const Problem& problem, Duration time, std::int64_t most_ticks);
 
-/// Keys of the things that serve one transfer at a time and that a transfer between two devices occupies:
-/// sending and receiving ends, or links in their direction, as the problem's contention says.
-[[nodiscard]] std::vector<std::uint64_t> channels_of(const Problem& problem, DeviceId source, DeviceId destination);
-
 /// Options of tasks and sources of shipments that a ScheduleSpace would list, up to a small factor, before it is built:
 /// each is a column or an interval of a model. O(tasks + edges).
 [[nodiscard]] std::size_t choice_count(const Problem& problem);
@@ -47,10 +43,6 @@ struct TimeUnit {
 /// The choices of a problem, with the hopeless ones left out.
 class ScheduleSpace {
  public:
-  /// A way to place a group: its tasks run on these devices together. g, o in the formulas.
-  struct Option {
-    std::vector<DeviceId> devices;  ///< ascending
-  };
   struct Source {
     DeviceId device;
     std::int64_t duration;  ///< of the transfer from there, in ticks
@@ -75,6 +67,7 @@ class ScheduleSpace {
   [[nodiscard]] const Problem& problem() const { return problem_; }
   [[nodiscard]] const TimeUnit& unit() const { return unit_; }
 
+  /// g, o in the formulas.
   [[nodiscard]] const std::vector<Option>& options(GroupId group) const { return options_[group.index()]; }
   /// Indices of the options of a group that include a device.
   [[nodiscard]] std::vector<std::uint32_t> options_on(GroupId group, DeviceId device) const;
@@ -111,8 +104,6 @@ class ScheduleSpace {
   /// A makespan that some best schedule keeps, if there is a schedule: everything one after the other. In a
   /// schedule without a moment at which all is idle nothing takes longer.
   [[nodiscard]] std::int64_t horizon() const { return horizon_; }
-  /// No choice that the rules allow is left for some group or some value.
-  [[nodiscard]] bool is_empty() const { return is_empty_; }
 
  private:
   void list_options(const Schedule* reference, const std::vector<bool>* free_groups);
@@ -133,7 +124,6 @@ class ScheduleSpace {
   std::vector<std::int64_t> head_;
   std::vector<std::int64_t> tail_;
   std::int64_t horizon_ = 0;
-  bool is_empty_ = false;
 };
 
 }  // namespace opweave::exact

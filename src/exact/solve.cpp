@@ -170,7 +170,6 @@ Finding by_integer_program(const Question& question) {
 }
 
 Finding ask(const Question& question) {
-  if (question.space->is_empty()) return refusal(EngineStatus::kInfeasible, "some group fits on no devices");
   return question.options->method == ExactMethod::kConstraintProgram ? by_constraint_program(question)
                                                                      : by_integer_program(question);
 }
@@ -349,7 +348,6 @@ ExactAnswer solve_exactly(const Problem& problem, const Schedule* warm_start, co
 std::string write_integer_program(const Problem& problem, const Schedule* upper_bound, const std::string& path,
                                   const ExactOptions& options) {
   const auto space = std::make_shared<const ScheduleSpace>(problem, exact_unit(problem));
-  if (space->is_empty()) return "some group fits on no devices";
   std::int64_t horizon = space->horizon();
   if (upper_bound != nullptr) horizon = space->unit().ticks(upper_bound->makespan(problem));
   const auto refuse = [&](std::size_t size) {

@@ -194,7 +194,7 @@ void TimeIndexedMip::add_resources() {
     const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
     for (std::size_t k = 0; k < shipments_[s].size(); ++k) {
       if (shipments_[s][k].duration == 0) continue;
-      for (const std::uint64_t key : channels_of(problem_, shipment.sources[k].device, shipment.destination)) {
+      for (const Cluster::Channel key : problem_.channels(shipment.sources[k].device, shipment.destination)) {
         channels[key].push_back(&shipments_[s][k]);
       }
     }

@@ -27,7 +27,6 @@ class TimeIndexedMip {
  public:
   /// Schedules of makespan at most `horizon` ticks.
   /// \param should_stop  asked while the model is built, which may take long; may be empty
-  /// \pre !space->is_empty()
   TimeIndexedMip(std::shared_ptr<const ScheduleSpace> space, std::int64_t horizon, bool named = false,
                  std::function<bool()> should_stop = {});
   TimeIndexedMip(const TimeIndexedMip&) = delete;

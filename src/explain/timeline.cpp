@@ -70,8 +70,7 @@ void Timeline::index_transfers() {
   for (const std::size_t i : by_start) {
     const Transfer& transfer = transfers[i];
     if (transfer.start == transfer.end) continue;  // occupies nothing
-    for (const auto channel :
-         problem.cluster().channels(transfer.source, transfer.destination, problem.settings().contention)) {
+    for (const auto channel : problem.channels(transfer.source, transfer.destination)) {
       const auto [entry, is_first] = last.try_emplace(channel, i);
       if (!is_first) link_predecessors_[i].push_back(entry->second);
       entry->second = i;

@@ -1,14 +1,11 @@
 #include <algorithm>
 
-#include "heuristics/list_scheduler.h"
-#include "heuristics/placed_problem.h"
-#include "heuristics/placement.h"
-#include "heuristics/priority_rules.h"
-#include "heuristics/reference_order.h"
+#include "list_scheduling/listed.h"
 #include "opweave/partition.h"
 #include "partition/local_search.h"
 #include "partition/period_bound.h"
 #include "partition/period_model.h"
+#include "placement/placement.h"
 
 namespace opweave {
 namespace {
@@ -102,7 +99,8 @@ class PeriodSearch {
       if (schedule_ && candidate.load >= load_) return;
       if (candidate.is_tried) continue;
       candidate.is_tried = true;
-      auto schedule = shortest_schedule(candidate.modes);
+      // Order does not change the period; a short makespan is welcome all the same.
+      auto schedule = shortest_listed(problem_, candidate.modes, budget_);
       if (!schedule) continue;
       schedule_ = std::move(schedule);
       load_ = candidate.load;
@@ -110,21 +108,6 @@ class PeriodSearch {
       scheduled_ = i;
       return;
     }
-  }
-
-  /// Order does not change the period; a short makespan is welcome all the same.
-  [[nodiscard]] std::optional<Schedule> shortest_schedule(const std::vector<ModeIndex>& modes) const {
-    const auto placed = PlacedProblem::create(problem_, modes);
-    if (!placed) return std::nullopt;
-    const ReferenceOrder reference = reference_order(*placed);
-    if (!reference.fits) return std::nullopt;
-    std::optional<Schedule> best;
-    for (const PriorityRule& rule : priority_rules(*placed, reference)) {
-      Schedule schedule = placed->schedule(list_schedule(*placed, reference, rule.priority));
-      if (!best || schedule.makespan(problem_) < best->makespan(problem_)) best = std::move(schedule);
-      if (budget_.expired()) break;
-    }
-    return best;
   }
 
   PeriodAnswer answer() {

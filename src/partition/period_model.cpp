@@ -103,8 +103,7 @@ void PeriodModel::find_devices() {
         channels = {no_route};
         continue;
       }
-      for (const Cluster::Channel channel :
-           problem.cluster().channels(DeviceId(from), DeviceId(to), problem.settings().contention)) {
+      for (const Cluster::Channel channel : problem.channels(DeviceId(from), DeviceId(to))) {
         channels.push_back(resource_of.emplace(channel, model_.resources + resource_of.size()).first->second);
       }
     }

@@ -5,9 +5,9 @@
 #include <map>
 #include <utility>
 
-#include "heuristics/order_search_bands.h"
-#include "heuristics/order_search_moves.h"
-#include "heuristics/order_search_timing.h"
+#include "order_search/order_search_bands.h"
+#include "order_search/order_search_moves.h"
+#include "order_search/order_search_timing.h"
 
 namespace opweave::periodic {
 namespace {

@@ -8,10 +8,10 @@
 #include <span>
 #include <vector>
 
-#include "heuristics/order_search.h"
 #include "opweave/budget.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
+#include "order_search/order_search.h"
 #include "periodic/kernel.h"
 
 namespace opweave::periodic {
@@ -34,9 +34,6 @@ class Iteration {
                                            const Example* example = nullptr);
   Iteration(const Iteration&) = delete;
   Iteration& operator=(const Iteration&) = delete;
-
-  /// Windows by which the whole iteration is longer.
-  [[nodiscard]] std::uint32_t windows_left_out() const { return left_out_; }
 
   /// Searches for better orders of ramp-up and ramp-down than those of the kernel, unrolled, or that an earlier call
   /// found. \param on_improvement  called whenever the whole iteration has become shorter

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "heuristics/random.h"
+#include "core/random.h"
 #include "periodic/cyclic_timing.h"
 
 namespace opweave::periodic {

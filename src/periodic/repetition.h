@@ -7,10 +7,10 @@
 #include <span>
 #include <vector>
 
-#include "heuristics/order_search_network.h"
-#include "heuristics/placed_problem.h"
+#include "list_scheduling/placed_problem.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
+#include "order_search/order_search_network.h"
 
 namespace opweave::periodic {
 

@@ -7,7 +7,7 @@
 
 #include "exact/any_schedule.h"
 #include "exact/schedule_space.h"
-#include "heuristics/fitting_search.h"
+#include "placement_search/fitting_search.h"
 #include "planner/incumbent.h"
 #include "planner/infeasibility_cause.h"
 

@@ -6,16 +6,16 @@
 
 #include <fmt/format.h>
 
-#include "heuristics/fewer_microbatches.h"
-#include "heuristics/in_flight_window.h"
-#include "heuristics/justification.h"
-#include "heuristics/list_scheduler.h"
-#include "heuristics/placed_problem.h"
-#include "heuristics/placement.h"
-#include "heuristics/priority_rules.h"
-#include "heuristics/reference_order.h"
+#include "list_scheduling/fewer_microbatches.h"
+#include "list_scheduling/in_flight_window.h"
+#include "list_scheduling/justification.h"
+#include "list_scheduling/list_scheduler.h"
+#include "list_scheduling/placed_problem.h"
+#include "list_scheduling/priority_rules.h"
+#include "list_scheduling/reference_order.h"
 #include "opweave/experts.h"
 #include "opweave/simulate.h"
+#include "placement/placement.h"
 
 namespace opweave {
 namespace {
@@ -245,22 +245,14 @@ class Constructor {
     }
   }
 
-  /// False if it is not valid.
+  /// False if it is not valid: it may take too much memory.
   bool add_expert(const Schedule& schedule, const std::string& name) {
     ++result_.evaluations;
-    const bool valid = is_valid(problem_, schedule);
-    if (valid) {
-      keep(schedule, name);
-    } else if (options_.see) {
-      options_.see(schedule, name);  // too much memory
-    }
-    return valid;
+    return keep(schedule, name, true);
   }
 
   void push_together(const Schedule& schedule, const std::string& name) {
-    std::vector<ModeIndex> modes;
-    for (const TaskAssignment& task : schedule.tasks) modes.push_back(task.mode);
-    const auto placed = PlacedProblem::create(problem_, std::move(modes));
+    const auto placed = PlacedProblem::create(problem_, schedule.modes());
     ++result_.evaluations;
     keep(placed->schedule(pushed_together(*placed, placed->starts(schedule), budget_.share(kTuningShare))),
          name + ", pushed together");
@@ -279,19 +271,20 @@ class Constructor {
 
   /// A start is remembered only if it is valid, and only the best one per placement.
   /// \param is_claim  nobody has looked at memory yet
-  void keep(Schedule schedule, const std::string& method, bool is_claim = false) {
+  /// \return whether a claim is valid
+  bool keep(Schedule schedule, const std::string& method, bool is_claim = false) {
     if (options_.see) options_.see(schedule, method);
     const Duration makespan = schedule.makespan(problem_);
     const auto same_placement = [&](const Start& start) {
       return std::ranges::equal(start.schedule.tasks, schedule.tasks, {}, &TaskAssignment::mode, &TaskAssignment::mode);
     };
     const auto known = std::find_if(result_.starts.begin(), result_.starts.end(), same_placement);
-    if (known != result_.starts.end() && known->makespan <= makespan) return;
+    if (known != result_.starts.end() && known->makespan <= makespan) return !is_claim || is_valid(problem_, schedule);
     const bool is_first = !incumbent_.makespan();
     const bool better = is_first || makespan < *incumbent_.makespan();
     const bool valid = better ? incumbent_.offer(schedule, method) : is_valid(problem_, schedule);
     if (!valid && better && !is_claim) result_.rejection = incumbent_.last_rejection();
-    if (!valid) return;
+    if (!valid) return false;
     if (is_first) {
       end_step();
       meet_first();
@@ -301,6 +294,7 @@ class Constructor {
     } else {
       result_.starts.push_back({std::move(schedule), makespan, method});
     }
+    return true;
   }
 
   const Problem& problem_;

@@ -30,7 +30,7 @@ std::size_t ExactLane::size(const Problem& problem) {
   for (std::size_t t = 0; t < problem.task_count() && modes <= kMostModes; ++t) modes += problem.mode_count(TaskId(t));
   if (modes > kMostModes) return kFarTooLarge;
   const exact::ScheduleSpace space(problem, exact::exact_unit(problem));
-  return space.is_empty() ? kFarTooLarge : exact::cp_size(space).intervals;
+  return exact::cp_size(space).intervals;
 }
 
 ExactLane::ExactLane(const Problem& problem, bool solves_whole, std::uint64_t seed, IncumbentStore& incumbent,

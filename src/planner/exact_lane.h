@@ -17,7 +17,7 @@ namespace opweave {
 class ExactLane final : public Lane {
  public:
   /// Intervals that the model of the whole problem would have; the largest integer without looking closely where there
-  /// are very many, or where some group fits nowhere. O(tasks x options)
+  /// are very many. O(tasks x options)
   static std::size_t size(const Problem& problem);
   /// \pre the incumbent has a schedule
   /// \param solves_whole  the whole problem is small enough; else windows only

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "coarsen/merging.h"
-#include "heuristics/routing_search.h"
+#include "placement_search/routing_search.h"
 #include "planner/doubling_parts.h"
 #include "planner/exact_lane.h"
 #include "planner/improve_blocks.h"
@@ -20,10 +19,6 @@
 namespace opweave {
 namespace {
 
-/// Tasks of the largest problem whose placement the routing search looks at.
-constexpr std::size_t kMostRoutedTasks = 4000;
-/// Tasks of the largest problem that is merged: of a larger one, the levels alone take minutes.
-constexpr std::size_t kMostMergedTasks = 300'000;
 /// Share of the time for placement by levels, before the order search at the best placement.
 constexpr double kShareOfLevels = 0.7;
 /// Tasks of the smallest problem that is placed by levels before it is searched as a whole, and the share of the time.
@@ -49,13 +44,6 @@ constexpr double kFirstShareOfSolver = 0.1;
 constexpr std::size_t kMostIntervals = 6000;
 constexpr std::size_t kMostIntervalsOfOrder = 600;
 
-/// What the routing search needs, if the placement is open and the problem is not too large for it.
-std::shared_ptr<const routing::Model> routing_model(const Problem& problem) {
-  if (problem.task_count() > kMostRoutedTasks || problem.settings().training.microbatches > 1) return nullptr;
-  std::shared_ptr<const routing::Model> model = routing::Model::create(problem);
-  return model && model->has_choice() ? model : nullptr;
-}
-
 /// CP-SAT, if it is allowed and there.
 std::unique_ptr<ExactLane> solver_lane(const Problem& problem, bool solves_whole, const PlannerOptions& options,
                                        IncumbentStore& incumbent) {
@@ -65,19 +53,20 @@ std::unique_ptr<ExactLane> solver_lane(const Problem& problem, bool solves_whole
 }
 
 /// CP-SAT on targets, if it is allowed, there, and of use.
-std::unique_ptr<TargetLane> target_lane(const Problem& problem, const PlannerOptions& options,
+std::unique_ptr<TargetLane> target_lane(const ProblemTraits& traits, const PlannerOptions& options,
                                         IncumbentStore& incumbent) {
-  if (options.method == Method::kHeuristic || !TargetLane::applies_to(problem)) return nullptr;
-  auto lane = std::make_unique<TargetLane>(problem, options.seed, incumbent);
+  if (options.method == Method::kHeuristic || !TargetLane::supports(traits)) return nullptr;
+  auto lane = std::make_unique<TargetLane>(traits.problem, options.seed, incumbent);
   return lane->is_done() ? nullptr : std::move(lane);
 }
 
 /// Open placement, by the clock: searches on every thread, the solver on one of them, or beside the search on a lone
 /// one.
-void work_on_placement(const Problem& problem, const std::shared_ptr<const routing::Model>& model, const Budget& budget,
-                       const PlannerOptions& options, IncumbentStore& incumbent) {
+void work_on_placement(const ProblemTraits& traits, const std::shared_ptr<const routing::Model>& model,
+                       const Budget& budget, const PlannerOptions& options, IncumbentStore& incumbent) {
+  const Problem& problem = traits.problem;
   const unsigned threads = std::max(1U, options.threads);
-  auto targets = target_lane(problem, options, incumbent);
+  auto targets = target_lane(traits, options, incumbent);
   auto solver = solver_lane(problem, ExactLane::size(problem) <= kMostIntervals, options, incumbent);
   const unsigned searching = threads > 1 && solver ? threads - 1 : threads;
   std::vector<Worker> workers(searching);
@@ -119,15 +108,6 @@ void work_on_order(const Problem& problem, const Budget& budget, PlannerOptions 
     if (i == 1) return run_portfolio(std::move(workers), budget, incumbent);
     improve_orders(problem, until_final, options, starts, std::nullopt, incumbent);
   });
-}
-
-/// The placement is open, and tasks can be merged.
-bool has_levels(const Problem& problem) {
-  if (problem.task_count() > kMostMergedTasks || !coarsen::can_merge(problem)) return false;
-  for (std::size_t g = 0; g < problem.group_count(); ++g) {
-    if (problem.devices_of(GroupId(g)).size() > 1) return true;
-  }
-  return false;
 }
 
 /// Open placement of a problem too large to be searched at once, by the clock.
@@ -173,21 +153,23 @@ void improve_with_work(const Problem& problem, const std::shared_ptr<const routi
 
 }  // namespace
 
-void improve(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+void improve(const ProblemTraits& traits, const Budget& budget, const PlannerOptions& options,
              const Construction& construction, std::optional<std::uint64_t> work, IncumbentStore& incumbent) {
   if (construction.starts.empty()) return;
-  const std::shared_ptr<const routing::Model> model = routing_model(problem);
+  const Problem& problem = traits.problem;
+  const std::shared_ptr<const routing::Model> model =
+      RoutingLane::supports(traits) ? routing::Model::create(problem) : nullptr;
   if (!work && budget.remaining()) {
     if (model) {
-      if (problem.task_count() >= kFewestMergedTasks && has_levels(problem)) {
+      if (traits.tasks >= kFewestMergedTasks && levels_support(traits)) {
         const Budget first = budget.until(&incumbent.is_final()).share(kShareOfFirstLevels);
         // The searches that follow begin from the incumbent.
         (void)improve_levels(problem, first, construction.longest_step, options, construction.starts.front(), incumbent,
                              true);
       }
-      return work_on_placement(problem, model, budget, options, incumbent);
+      return work_on_placement(traits, model, budget, options, incumbent);
     }
-    if (has_levels(problem)) return work_on_levels(problem, budget, options, construction, incumbent);
+    if (levels_support(traits)) return work_on_levels(problem, budget, options, construction, incumbent);
     return work_on_order(problem, budget, options, construction.starts, incumbent);
   }
   std::vector<Start> starts = construction.starts;

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "coarsen/repeated_blocks.h"
+#include "list_scheduling/listed.h"
 #include "planner/improve_levels.h"
-#include "planner/listed.h"
 
 namespace opweave {
 namespace {

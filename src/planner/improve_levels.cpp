@@ -10,27 +10,21 @@
 #include <vector>
 
 #include "coarsen/hierarchy.h"
-#include "heuristics/earliest_finish.h"
-#include "heuristics/routing_model.h"
-#include "heuristics/routing_search.h"
-#include "planner/listed.h"
+#include "list_scheduling/listed.h"
+#include "placement/earliest_finish.h"
+#include "placement_search/routing_model.h"
+#include "placement_search/routing_search.h"
 #include "planner/side_by_side.h"
 
 namespace opweave {
 namespace {
 
+/// Tasks of the largest problem that is merged: of a larger one, the levels alone take minutes.
+constexpr std::size_t kMostMergedTasks = 300'000;
 /// Clusters per device at the coarsest level.
 constexpr std::size_t kClustersPerDevice = 32;
 /// Seconds between two offers: an offer costs a full check.
 constexpr double kOfferInterval = 1;
-
-/// The list schedule of a placement; nothing if it does not fit.
-std::optional<Schedule> listed(const Problem& problem, const Schedule& placement) {
-  std::vector<ModeIndex> modes;
-  modes.reserve(placement.tasks.size());
-  for (const TaskAssignment& task : placement.tasks) modes.push_back(task.mode);
-  return listed(problem, std::move(modes));
-}
 
 class Levels {
  public:
@@ -70,7 +64,7 @@ class Levels {
   static std::optional<Schedule> first_of(const Problem& problem) {
     std::optional<Schedule> schedule = earliest_finish(problem);
     if (!schedule) return std::nullopt;
-    std::optional<Schedule> other = listed(problem, *schedule);
+    std::optional<Schedule> other = listed(problem, schedule->modes());
     const bool is_schedule = problem.settings().contention == Contention::kNone &&
                              (!other || schedule->makespan(problem) < other->makespan(problem)) &&
                              is_valid(problem, *schedule);
@@ -82,7 +76,7 @@ class Levels {
     Schedule fine = schedule;
     for (std::size_t l = level; l > 0; --l) fine = hierarchy.expand(l, fine);
     if (level > 0) {
-      std::optional<Schedule> other = listed(problem_, fine);
+      std::optional<Schedule> other = listed(problem_, fine.modes());
       if (other && other->makespan(problem_) < fine.makespan(problem_)) fine = std::move(*other);
     }
     const Duration makespan = fine.makespan(problem_);
@@ -102,7 +96,7 @@ class Levels {
       if (level == 0 || for_steps_.expired()) return;
       schedule = hierarchy.expand(level, schedule);
       const Problem& finer = hierarchy.problem(level - 1);
-      std::optional<Schedule> other = listed(finer, schedule);
+      std::optional<Schedule> other = listed(finer, schedule.modes());
       if (other && other->makespan(finer) < schedule.makespan(finer)) schedule = std::move(*other);
       // Elsewhere the way down may have been better already.
       if (level == 1 && best_.makespan < schedule.makespan(problem_)) schedule = best_.schedule;
@@ -145,6 +139,10 @@ class Levels {
 };
 
 }  // namespace
+
+bool levels_support(const ProblemTraits& traits) {
+  return traits.has_open_placement && traits.can_be_merged && traits.tasks <= kMostMergedTasks;
+}
 
 std::optional<Start> improve_levels(const Problem& problem, const Budget& budget, double step,
                                     const PlannerOptions& options, const Start& start, IncumbentStore& incumbent,

@@ -4,7 +4,7 @@
 #include <limits>
 #include <string>
 
-#include "heuristics/order_search.h"
+#include "order_search/order_search.h"
 #include "planner/side_by_side.h"
 
 namespace opweave {

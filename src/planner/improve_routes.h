@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <memory>
 
-#include "heuristics/routing_search.h"
 #include "opweave/budget.h"
 #include "opweave/planner.h"
+#include "placement_search/routing_search.h"
 #include "planner/construct.h"
 #include "planner/incumbent.h"
 

@@ -1,12 +1,12 @@
 #include "planner/minimise_communication.h"
 
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "exact/communication_mip.h"
-#include "heuristics/gathering.h"
-#include "heuristics/placed_problem.h"
-#include "heuristics/placement_state.h"
+#include "list_scheduling/placed_problem.h"
+#include "placement/gathering.h"
 #include "planner/ask_solver.h"
 #include "planner/placement_offers.h"
 
@@ -99,16 +99,12 @@ class CommunicationSearch {
   void move_one() {
     const auto narrow = question_.restricted.narrow(*store_.schedule());
     if (!narrow) return;
-    const PlacementState state(problem());
     const GroupId group(random_.below(problem().group_count()));
-    const auto places = state.candidates(group);
-    if (places.size() < 2) return;
-    const std::vector<DeviceId>& place = places[random_.below(places.size())];
-    std::vector<ModeIndex> modes;
-    for (const TaskAssignment& task : narrow->tasks) modes.push_back(task.mode);
-    for (const TaskId task : problem().tasks_of(group)) {
-      modes[task.index()] = *mode_with_devices(problem(), task, place);
-    }
+    const std::span<const Option> options = problem().options(group);
+    if (options.size() < 2) return;
+    const Option& option = options[random_.below(options.size())];
+    std::vector<ModeIndex> modes = narrow->modes();
+    for (const TaskId task : problem().tasks_of(group)) modes[task.index()] = *problem().mode_on(task, option.devices);
     offer(modes, "gathering");
   }
 

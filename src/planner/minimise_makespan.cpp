@@ -155,7 +155,8 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
   const auto spend = [&](std::uint64_t evaluations) {
     if (work) *work -= std::min(*work, evaluations);
   };
-  if (PeriodicPlans::apply_to(problem)) {
+  const ProblemTraits traits(problem);
+  if (PeriodicPlans::supports(traits)) {
     PeriodicPlans periodic(problem, options, incumbent);
     spend(periodic.construct(budget, on_first));
     if (!is_within_reach) return refuse_target();
@@ -197,7 +198,7 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
   // A search takes about as long to begin as a list schedule.
   const double longest = construction.longest_step;
   if (!incumbent.is_optimal() && !budget.expired() && budget.remaining().value_or(longest) >= longest) {
-    improve(problem, budget, options, construction, work, incumbent);
+    improve(traits, budget, options, construction, work, incumbent);
   }
   return finish();
 }

@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/equal_devices.h"
 #include "opweave/bounds.h"
 #include "planner/restrict.h"
 
@@ -106,26 +107,6 @@ ObjectiveBound peak_memory_bound(const Problem& problem, std::optional<Duration>
   ObjectiveBound bound;
   bound.raise(low + 1, deadline ? "no plan with less memory ends by the deadline" : "no plan needs less memory");
   return bound;
-}
-
-bool devices_are_alike(const Problem& problem) {
-  const Cluster& cluster = problem.cluster();
-  const std::size_t count = cluster.device_count();
-  // Routes over shared links make devices differ by what else uses the link.
-  if (problem.settings().contention == Contention::kLink) return false;
-  for (std::size_t d = 1; d < count; ++d) {
-    const Device& first = cluster.at(DeviceId(0));
-    const Device& device = cluster.at(DeviceId(d));
-    if (device.type != first.type || problem.capacity(DeviceId(d)) != problem.capacity(DeviceId(0)) ||
-        cluster.stream_mask(DeviceId(d)) != cluster.stream_mask(DeviceId(0))) {
-      return false;
-    }
-  }
-  for (const Operator& op : problem.graph().operators()) {
-    if (!op.devices.empty() || !op.modes.empty()) return false;
-  }
-  const bool is_joined = cluster.parts().default_link || !cluster.links().empty();
-  return count < 2 || !is_joined || cluster.common_rate().has_value();
 }
 
 ObjectiveBound devices_bound(const Problem& problem, std::optional<Duration> deadline, std::int64_t known,

@@ -34,9 +34,6 @@ struct ObjectiveBound {
 [[nodiscard]] ObjectiveBound peak_memory_bound(const Problem& problem, std::optional<Duration> deadline, Bytes known,
                                                const Budget& budget);
 
-/// Devices that nothing distinguishes: any set of k of them is as good as any other.
-[[nodiscard]] bool devices_are_alike(const Problem& problem);
-
 /// devices: those that some task cannot do without, the work of a stream in the time of the deadline, parameters in the
 /// largest memories and, where all devices are alike, the number of them at which a plan is proven impossible, plus
 /// one.

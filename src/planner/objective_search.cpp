@@ -6,11 +6,12 @@
 #include <atomic>
 #include <limits>
 
-#include "heuristics/order_search.h"
-#include "heuristics/random.h"
+#include "core/equal_devices.h"
+#include "core/random.h"
 #include "opweave/bounds.h"
 #include "opweave/error.h"
 #include "opweave/partition.h"
+#include "order_search/order_search.h"
 #include "planner/ask_solver.h"
 #include "planner/goal_store.h"
 #include "planner/incumbent.h"
@@ -366,9 +367,7 @@ class ObjectiveSearch {
       const PeriodAnswer answer = opweave::minimise_period(restricted->problem(), budget.share(0.5), {seed});
       if (!limits_.devices || devices_are_alike_) bound.raise(answer.bound.value.value(), answer.bound.name);
       if (!answer.schedule || store_.offer(restricted->widen(*answer.schedule), answer.method)) return;
-      std::vector<ModeIndex> modes;
-      for (const TaskAssignment& task : answer.schedule->tasks) modes.push_back(task.mode);
-      offers.offer(modes, answer.method, budget);
+      offers.offer(answer.schedule->modes(), answer.method, budget);
     };
     search(options_.seed);
     if (is_open()) offers.offer_guesses(budget.share(0.5));

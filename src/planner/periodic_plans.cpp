@@ -85,8 +85,8 @@ struct PeriodicPlans::Attempt {
   std::unique_ptr<periodic::Iteration> iteration;
 };
 
-bool PeriodicPlans::apply_to(const Problem& problem) {
-  return problem.settings().training.microbatches > trial_microbatches(problem);
+bool PeriodicPlans::supports(const ProblemTraits& traits) {
+  return traits.microbatches > trial_microbatches(traits.problem);
 }
 
 /// True if nothing better can come on this placement, but for the ramps.

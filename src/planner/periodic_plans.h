@@ -14,6 +14,7 @@
 #include "opweave/problem.h"
 #include "periodic/iteration.h"
 #include "planner/incumbent.h"
+#include "planner/problem_traits.h"
 
 namespace opweave {
 
@@ -22,7 +23,7 @@ namespace opweave {
 class PeriodicPlans {
  public:
   /// The problem repeats enough microbatches for the effort to pay.
-  static bool apply_to(const Problem& problem);
+  [[nodiscard]] static bool supports(const ProblemTraits& traits);
 
   PeriodicPlans(const Problem& problem, const PlannerOptions& options, IncumbentStore& incumbent)
       : problem_(problem), options_(options), incumbent_(incumbent) {}

@@ -3,12 +3,9 @@
 #include <atomic>
 #include <utility>
 
-#include "heuristics/list_scheduler.h"
-#include "heuristics/order_search.h"
-#include "heuristics/placed_problem.h"
-#include "heuristics/placement.h"
-#include "heuristics/priority_rules.h"
-#include "heuristics/reference_order.h"
+#include "list_scheduling/listed.h"
+#include "order_search/order_search.h"
+#include "placement/placement.h"
 
 namespace opweave {
 namespace {
@@ -21,16 +18,8 @@ constexpr std::uint64_t kOrdersOfWork = 16;
 
 bool PlacementOffers::offer(const std::vector<ModeIndex>& modes, const std::string& method, const Budget& budget) {
   const Problem& problem = restricted_.problem();
-  const auto placed = PlacedProblem::create(problem, modes);
-  if (!placed) return false;
-  const ReferenceOrder reference = reference_order(*placed);
-  if (!reference.fits) return false;
-  std::optional<Schedule> best;
-  for (const PriorityRule& rule : priority_rules(*placed, reference)) {
-    Schedule schedule = placed->schedule(list_schedule(*placed, reference, rule.priority));
-    if (!best || schedule.makespan(problem) < best->makespan(problem)) best = std::move(schedule);
-    if (budget.expired()) break;
-  }
+  std::optional<Schedule> best = shortest_listed(problem, modes, budget);
+  if (!best) return false;
   if (deadline_ && best->makespan(problem) > *deadline_ && !budget.expired()) {
     std::atomic<bool> is_in_time = false;
     OrderSearchOptions search;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <string>
 
-#include "heuristics/placed_problem.h"
 #include "opweave/error.h"
 
 namespace opweave {
@@ -80,7 +79,7 @@ class GraphOnDevices {
 /// The same schedule in the modes of another problem of the same tasks.
 std::optional<Schedule> translate(const Problem& from, const Problem& to, Schedule schedule) {
   for (std::size_t t = 0; t < from.task_count(); ++t) {
-    const auto mode = mode_with_devices(to, TaskId(t), from.mode(TaskId(t), schedule.tasks[t].mode).devices);
+    const auto mode = to.mode_on(TaskId(t), from.mode(TaskId(t), schedule.tasks[t].mode).devices);
     if (!mode) return std::nullopt;
     schedule.tasks[t].mode = *mode;
   }

@@ -3,11 +3,13 @@
 #include <limits>
 #include <utility>
 
-#include "heuristics/order_search.h"
+#include "order_search/order_search.h"
 
 namespace opweave {
 namespace {
 
+/// Tasks of the largest problem whose placement the routing search looks at.
+constexpr std::size_t kMostRoutedTasks = 4000;
 /// Seconds between two offers of one lane: an offer costs a full check.
 constexpr double kOfferInterval = 0.2;
 /// Temperature at which the order search begins, in mean durations: it refines what is good already.
@@ -40,6 +42,10 @@ class Offers {
 };
 
 }  // namespace
+
+bool RoutingLane::supports(const ProblemTraits& traits) {
+  return traits.microbatches == 1 && traits.has_open_placement && traits.tasks <= kMostRoutedTasks;
+}
 
 RoutingLane::RoutingLane(std::shared_ptr<const routing::Model> model, std::uint64_t seed, IncumbentStore& incumbent)
     : incumbent_(incumbent), search_(std::move(model), incumbent.schedule(), seed) {}

@@ -4,8 +4,9 @@
 #include <cstdint>
 #include <memory>
 
-#include "heuristics/routing_search.h"
+#include "placement_search/routing_search.h"
 #include "planner/portfolio.h"
+#include "planner/problem_traits.h"
 
 namespace opweave {
 
@@ -16,6 +17,9 @@ inline constexpr const char* kOrderSearch = "order search";
 /// Works on placement and order at once. \pre the incumbent has a schedule
 class RoutingLane final : public Lane {
  public:
+  /// One microbatch, open placement, and not too many tasks.
+  [[nodiscard]] static bool supports(const ProblemTraits& traits);
+
   RoutingLane(std::shared_ptr<const routing::Model> model, std::uint64_t seed, IncumbentStore& incumbent);
   void advance(const Budget& budget) override;
 

@@ -19,12 +19,9 @@ constexpr std::uint32_t kMostFailures = 3;
 
 }  // namespace
 
-bool TargetLane::applies_to(const Problem& problem) {
-  if (problem.settings().training.microbatches > 1 || exact::LagProgram::size(problem) > kMostChoices) return false;
-  for (std::size_t g = 0; g < problem.group_count(); ++g) {
-    if (problem.mode_count(problem.tasks_of(GroupId(g)).front()) > 1) return true;
-  }
-  return false;
+bool TargetLane::supports(const ProblemTraits& traits) {
+  return traits.microbatches == 1 && traits.has_open_placement &&
+         exact::LagProgram::size(traits.problem) <= kMostChoices;
 }
 
 TargetLane::TargetLane(const Problem& problem, std::uint64_t seed, IncumbentStore& incumbent,
@@ -37,7 +34,7 @@ TargetLane::TargetLane(const Problem& problem, std::uint64_t seed, IncumbentStor
       seed_(seed),
       slice_(kFirstSlice) {
   // Without transfers the program of the whole is as small, and says more.
-  is_done_ = space_->is_empty() || space_->shipments().empty() || !engine_->unavailable_because().empty();
+  is_done_ = space_->shipments().empty() || !engine_->unavailable_because().empty();
 }
 
 std::optional<std::int64_t> TargetLane::next_target() const {

@@ -8,6 +8,7 @@
 #include "exact/engine.h"
 #include "exact/schedule_space.h"
 #include "planner/portfolio.h"
+#include "planner/problem_traits.h"
 
 namespace opweave {
 
@@ -18,9 +19,9 @@ namespace opweave {
 class TargetLane final : public Lane {
  public:
   /// One microbatch, open placement, and a program that is small enough. O(tasks + edges)
-  [[nodiscard]] static bool applies_to(const Problem& problem);
+  [[nodiscard]] static bool supports(const ProblemTraits& traits);
 
-  /// \pre applies_to(problem); the incumbent has a schedule
+  /// \pre supports(traits of the problem); the incumbent has a schedule
   TargetLane(const Problem& problem, std::uint64_t seed, IncumbentStore& incumbent,
              std::shared_ptr<const exact::CpEngine> engine = exact::cp_sat_engine());
 

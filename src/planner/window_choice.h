@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "heuristics/random.h"
+#include "core/random.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
 

@@ -48,8 +48,7 @@ std::vector<Unit> pieces(const Problem& problem, const Schedule& schedule) {
 ExecutionOrder execution_order(const Problem& problem, const Schedule& schedule) {
   ExecutionOrder order;
   order.devices.resize(problem.cluster().device_count());
-  order.modes.reserve(schedule.tasks.size());
-  for (const TaskAssignment& assignment : schedule.tasks) order.modes.push_back(assignment.mode);
+  order.modes = schedule.modes();
 
   // One order for all devices, so that no two of them can wait for each other. Ids are topological:
   // among tasks of the same start, those of zero duration come before what they make possible.

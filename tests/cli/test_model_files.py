@@ -73,6 +73,14 @@ def test_warm_start_is_kept_and_must_fit(shop):
     succeeds("plan", *shop.inputs, "--method", "heuristic", "--work-limit", 0, "--warm-start", shop.plan, "-o", again)
     assert json.loads(again.read_text())["makespan_ns"] == 6000
     plan = json.loads(shop.plan.read_text())
+    last = max(plan["tasks"], key=lambda task: task["start_ns"])
+    last["start_ns"], last["end_ns"] = 0, last["end_ns"] - last["start_ns"]
+    shop.plan.write_text(json.dumps(plan))
+    assert "plan.json: warm start is not valid: " in fails(2, "plan", *shop.inputs, "--warm-start", shop.plan)
+    model = shop.folder / "model.lp"
+    assert "plan.json: not valid here: " in fails(
+        2, "plan", *shop.inputs, "--method", "mip", "--warm-start", shop.plan, "--write-model", model
+    )
     plan["tasks"].pop()
     shop.plan.write_text(json.dumps(plan))
     assert "plan.json: plan lacks task" in fails(2, "plan", *shop.inputs, "--warm-start", shop.plan)

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "list_scheduling/listed.h"
 #include "opweave/pipeline.h"
 #include "opweave/planner.h"
-#include "planner/listed.h"
 #include "support/equal_layers.h"
 #include "support/mergeable_problems.h"
 

@@ -229,19 +229,46 @@ std::optional<Layer> measured_layer() {
   return layer;
 }
 
-Problem measured_problem(const Layer& layer, PipelineShape shape, std::uint32_t stages, std::uint32_t replicas) {
+Problem layered_problem(const Layer& layer, PipelineShape shape, std::uint32_t devices, std::uint32_t layers,
+                        std::uint32_t stages, std::uint32_t microbatches, std::uint32_t replicas) {
   PipelineSpec spec;
-  spec.name = "measured";
-  for (std::uint32_t index = 0; index < 32; ++index) {
+  spec.name = "layers";
+  for (std::uint32_t index = 0; index < layers; ++index) {
     spec.layers.push_back(layer);
     spec.layers.back().name = "layer" + std::to_string(index);
   }
-  if (shape != PipelineShape::kFree) spec.stage_of_layer = even_stages(32, stages);
+  if (shape != PipelineShape::kFree) spec.stage_of_layer = even_stages(layers, stages);
   spec.shape = shape;
-  for (int device = 0; device < 8; ++device) spec.devices.push_back("gpu" + std::to_string(device));
-  spec.training.microbatches = 20;
+  for (std::uint32_t device = 0; device < devices; ++device) spec.devices.push_back("gpu" + std::to_string(device));
+  spec.training.microbatches = microbatches;
   spec.training.replicas = replicas;
-  return Problem::create(build_pipeline(spec), uniform_cluster(8, {"compute", "comm"}, std::nullopt, Duration(0)));
+  return Problem::create(build_pipeline(spec),
+                         uniform_cluster(devices, {"compute", "comm"}, std::nullopt, Duration(0)));
+}
+
+Problem measured_problem(const Layer& layer, PipelineShape shape, std::uint32_t stages, std::uint32_t replicas) {
+  return layered_problem(layer, shape, 8, 32, stages, 20, replicas);
+}
+
+// Two layers per stage, two stages: F 2 x (3 + 2) = 10, I 2 x (4 + 2) = 12, W 2 x 1 = 2. With m = 4 and P = 2, 1F1B
+// takes (m + P - 1)(F + I + W) = 5 x 24, ZB1P m (F + I + W) + (P - 1)(F + I - W) = 4 x 24 + 20; both hold P stages of 2
+// layers.
+TEST(ExpertPlans, operator_level_makespans_and_peaks_follow_from_those_of_stages) {
+  Layer layer;
+  layer.operators = {{"attention", "", {"compute"}, Duration(3), Duration(4), Duration(1)},
+                     {"dispatch", "", {"comm"}, Duration(2), Duration(2), std::nullopt}};
+  layer.activation = Bytes(1);
+  const Problem problem = layered_problem(layer, PipelineShape::kLinear, 2, 4, 2, 4, 1);
+  std::map<std::string, std::int64_t> makespan;
+  for (const ExpertPlan& plan : expert_plans(problem)) {
+    expect_valid(problem, plan);
+    makespan[plan.name] = plan.schedule.makespan(problem).value();
+    if (plan.name == "1F1B" || plan.name == "ZB1P") {
+      EXPECT_EQ(statistics(problem, plan.schedule).devices.front().peak_memory, Bytes(4)) << plan.name;
+    }
+  }
+  EXPECT_EQ(makespan["1F1B"], 120);
+  EXPECT_EQ(makespan["ZB1P"], 116);
 }
 
 TEST(ExpertPlans, operator_level_makespans_and_peaks_are_the_known_ones) {

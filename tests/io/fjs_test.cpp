@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "opweave/io.h"
+#include "opweave/planner.h"
 #include "opweave/problem.h"
 #include "support/data_dir.h"
 
@@ -61,6 +62,17 @@ std::int64_t simple_bound(const Problem& problem) {
   for (const auto& [job, length] : length_of_job) bound = std::max(bound, length);
   for (const auto& [device, load] : bound_to) bound = std::max(bound, load);
   return bound;
+}
+
+// Machine 2 is asked for 3 + 5 and can have both in a row: job 2 comes from machine 1 after 2. No schedule beats a
+// load.
+TEST(Fjs, an_instance_of_ours_is_imported_with_the_bound_that_is_its_optimum) {
+  const ImportedProblem imported = parse_fjs("3 2 1\n1 1 1 4\n1 1 2 3\n2 1 1 2 1 2 5\n", "ours.fjs");
+  EXPECT_EQ(imported.cluster.device_count(), 2U);
+  EXPECT_EQ(imported.graph.operators().size(), 4U);
+  const Problem problem = Problem::create(imported.graph, imported.cluster);
+  EXPECT_EQ(simple_bound(problem), 8 * 1000);
+  EXPECT_EQ(plan(problem, Budget(std::nullopt, 50)).plan->statistics.makespan, Duration(8 * 1000));
 }
 
 TEST(Fjs, all_published_instances_are_imported) {

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "heuristics/list_scheduler.h"
-#include "heuristics/placed_problem.h"
-#include "heuristics/priority_rules.h"
-#include "heuristics/reference_order.h"
+#include "list_scheduling/list_scheduler.h"
+#include "list_scheduling/placed_problem.h"
+#include "list_scheduling/priority_rules.h"
+#include "list_scheduling/reference_order.h"
 #include "opweave/check.h"
 #include "opweave/error.h"
 #include "opweave/partition.h"

@@ -5,14 +5,14 @@
 #include <optional>
 #include <vector>
 
-#include "heuristics/list_scheduler.h"
-#include "heuristics/placed_problem.h"
-#include "heuristics/placement.h"
-#include "heuristics/priority_rules.h"
-#include "heuristics/reference_order.h"
+#include "list_scheduling/list_scheduler.h"
+#include "list_scheduling/placed_problem.h"
+#include "list_scheduling/priority_rules.h"
+#include "list_scheduling/reference_order.h"
 #include "opweave/check.h"
 #include "opweave/plan.h"
 #include "periodic/kernel.h"
+#include "placement/placement.h"
 #include "support/random_problems.h"
 
 namespace opweave::testing {

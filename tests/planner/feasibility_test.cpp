@@ -6,11 +6,11 @@
 #include <iostream>
 
 #include "exact/engine.h"
-#include "heuristics/fitting_search.h"
 #include "opweave/check.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
 #include "opweave/planner.h"
+#include "placement_search/fitting_search.h"
 #include "planner/incumbent.h"
 #include "support/brute_force.h"
 #include "support/tight_problems.h"

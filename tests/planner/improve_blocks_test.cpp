@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "list_scheduling/listed.h"
 #include "planner/construct.h"
-#include "planner/listed.h"
 #include "support/equal_layers.h"
 #include "support/mergeable_problems.h"
 

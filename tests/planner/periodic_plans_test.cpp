@@ -15,8 +15,8 @@ Problem v_pipeline(std::uint32_t microbatches) {
 }
 
 TEST(PeriodicPlans, are_for_iterations_that_are_long) {
-  EXPECT_FALSE(PeriodicPlans::apply_to(v_pipeline(20)));
-  EXPECT_TRUE(PeriodicPlans::apply_to(v_pipeline(200)));
+  EXPECT_FALSE(PeriodicPlans::supports(ProblemTraits(v_pipeline(20))));
+  EXPECT_TRUE(PeriodicPlans::supports(ProblemTraits(v_pipeline(200))));
 }
 
 TEST(PeriodicPlans, lead_the_plan_of_2000_microbatches_to_the_least_period_with_as_little_work_as_that_of_200) {

@@ -1,0 +1,23 @@
+/// A limit on the microbatches in flight, as precedence.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "list_scheduling/placed_problem.h"
+
+namespace opweave {
+
+/// Microbatch b of a replica starts only when the one `microbatches` before it has come as far as
+/// `progress` of its critical path (0 = started, 1 = all but weight gradients done). Without such a limit
+/// greedy dispatch fills the memory with forwards that then wait for each other; with it the pipeline
+/// flows (the CONWIP rule of production lines: Spearman, Woodruff, Hopp 1990).
+struct InFlightWindow {
+  std::uint32_t microbatches = 1;
+  double progress = 1;
+};
+
+/// The edges that enforce the window. O(tasks per microbatch + edges).
+[[nodiscard]] std::vector<PlacedProblem::ExtraEdge> window_edges(const Problem& problem, const InFlightWindow& window);
+
+}  // namespace opweave

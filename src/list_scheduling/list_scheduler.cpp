@@ -1,0 +1,215 @@
+#include "list_scheduling/list_scheduler.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <queue>
+#include <set>
+#include <unordered_map>
+#include <utility>
+
+#include "list_scheduling/memory_guard.h"
+#include "opweave/error.h"
+
+namespace opweave {
+namespace {
+
+/// Candidates that may be refused memory before a queue is left for now. The order of admission among
+/// so many is urgency enough; the reference order keeps the schedule going whatever is left out.
+constexpr int kRefusals = 24;
+
+class ListScheduler {
+ public:
+  ListScheduler(const PlacedProblem& placed, const ReferenceOrder& reference, std::span<const std::int64_t> priority)
+      : placed_(placed),
+        reference_(reference),
+        priority_(priority),
+        guard_(placed, reference),
+        starts_(placed.item_count(), -1),
+        waiting_(placed.item_count()) {
+    find_resources();
+    make_queues();
+  }
+
+  std::vector<std::int64_t> run() {
+    for (ItemId item = 0; item < placed_.item_count(); ++item) {
+      waiting_[item] = static_cast<std::uint32_t>(placed_.predecessors(item).size());
+      if (waiting_[item] == 0) make_ready(item);
+    }
+    while (started_ < placed_.item_count() || !running_.empty()) {
+      serve_queues();
+      if (running_.empty()) start_first_of_reference();
+      const std::int64_t now = running_.top().first;
+      now_ = now;
+      while (!running_.empty() && running_.top().first == now) {
+        const ItemId item = running_.top().second;
+        running_.pop();
+        finish(item);
+      }
+    }
+    return std::move(starts_);
+  }
+
+ private:
+  struct Queue {
+    std::set<std::pair<std::int64_t, ItemId>> items;  // (priority, item)
+    std::vector<std::uint32_t> resources;             // needed by every item of the queue
+    bool dirty = false;
+  };
+
+  // Streams first, then the channels of transfers under the contention model as they appear.
+  void find_resources() {
+    const Problem& problem = placed_.problem();
+    const Cluster& cluster = problem.cluster();
+    const auto streams = static_cast<std::uint32_t>(cluster.stream_names().size());
+    auto resource_count = static_cast<std::uint32_t>(cluster.device_count()) * streams;
+    std::unordered_map<Cluster::Channel, std::uint32_t> resource_of_channel;
+    for (ItemId item = 0; item < placed_.item_count(); ++item) {
+      if (placed_.is_task(item)) {
+        for (const DeviceId device : placed_.devices(item)) {
+          for (std::uint32_t mask = problem.streams(TaskId(item)); mask != 0; mask &= mask - 1) {
+            resources_.items.push_back(static_cast<std::uint32_t>(device.index()) * streams +
+                                       static_cast<std::uint32_t>(__builtin_ctz(mask)));
+          }
+        }
+      } else if (placed_.duration(item) > 0) {  // an instant occupies nothing
+        const NecessaryTransfer& transfer = placed_.transfer(item);
+        for (const Cluster::Channel channel : problem.channels(transfer.source, transfer.destination)) {
+          const auto [entry, is_new] = resource_of_channel.try_emplace(channel, resource_count);
+          if (is_new) ++resource_count;
+          resources_.items.push_back(entry->second);
+        }
+      }
+      resources_.close_list();
+    }
+    busy_.assign(resource_count, false);
+  }
+
+  // One queue per set of resources: a look at the set decides about all of them at once.
+  void make_queues() {
+    std::map<std::pair<std::vector<std::uint32_t>, std::uint32_t>, std::uint32_t> index;
+    queues_of_resource_.resize(busy_.size());
+    queues_of_device_.resize(placed_.capacity().size());
+    queue_of_.resize(placed_.item_count());
+    for (ItemId item = 0; item < placed_.item_count(); ++item) {
+      const auto list = resources_[item];
+      const bool is_task = placed_.is_task(item);
+      // Transfers without resources still wait for the memory of their destination.
+      const DeviceId home = is_task ? placed_.devices(item).front() : placed_.transfer(item).destination;
+      const auto [entry, is_new] = index.try_emplace({std::vector<std::uint32_t>(list.begin(), list.end()),
+                                                      static_cast<std::uint32_t>(2 * home.index() + (is_task ? 0 : 1))},
+                                                     static_cast<std::uint32_t>(queues_.size()));
+      queue_of_[item] = entry->second;
+      if (!is_new) continue;
+      queues_.emplace_back().resources.assign(list.begin(), list.end());
+      for (const std::uint32_t resource : list) queues_of_resource_[resource].push_back(entry->second);
+      if (is_task) {
+        for (const DeviceId device : placed_.devices(item)) queues_of_device_[device.index()].push_back(entry->second);
+      } else {
+        queues_of_device_[home.index()].push_back(entry->second);
+      }
+    }
+  }
+
+  void mark(std::uint32_t queue) {
+    if (queues_[queue].dirty || queues_[queue].items.empty()) return;
+    queues_[queue].dirty = true;
+    dirty_.push_back(queue);
+  }
+
+  void make_ready(ItemId item) {
+    queues_[queue_of_[item]].items.emplace(priority_[item], item);
+    mark(queue_of_[item]);
+  }
+
+  [[nodiscard]] bool is_free(std::span<const std::uint32_t> resources) const {
+    return std::none_of(resources.begin(), resources.end(), [&](std::uint32_t r) { return busy_[r]; });
+  }
+
+  // Queues that compete for a resource are served in the order of their most urgent items.
+  void serve_queues() {
+    std::sort(dirty_.begin(), dirty_.end(),
+              [&](std::uint32_t a, std::uint32_t b) { return *queues_[a].items.begin() < *queues_[b].items.begin(); });
+    for (const std::uint32_t queue : dirty_) {
+      serve(queues_[queue]);
+      queues_[queue].dirty = false;
+    }
+    dirty_.clear();
+  }
+
+  void serve(Queue& queue) {
+    int refusals = 0;
+    for (auto entry = queue.items.begin(); entry != queue.items.end() && refusals < kRefusals;) {
+      if (!is_free(queue.resources)) return;
+      const ItemId item = entry->second;
+      if (guard_.admits(item)) {
+        entry = queue.items.erase(entry);
+        start(item);
+      } else {
+        ++entry;
+        ++refusals;
+      }
+    }
+  }
+
+  void start(ItemId item) {
+    guard_.start(item);
+    starts_[item] = now_;
+    ++started_;
+    for (const std::uint32_t resource : resources_[item]) busy_[resource] = true;
+    running_.emplace(now_ + placed_.duration(item), item);
+  }
+
+  void finish(ItemId item) {
+    for (const std::uint32_t resource : resources_[item]) {
+      busy_[resource] = false;
+      for (const std::uint32_t queue : queues_of_resource_[resource]) mark(queue);
+    }
+    guard_.finish(item, [&](DeviceId device) {
+      for (const std::uint32_t queue : queues_of_device_[device.index()]) mark(queue);
+    });
+    for (const ItemId successor : placed_.successors(item)) {
+      if (--waiting_[successor] == 0) make_ready(successor);
+    }
+  }
+
+  /// Nothing runs and nothing was admitted within the candidates that were looked at: by the guard's
+  /// invariant the first item left in the reference order can start.
+  void start_first_of_reference() {
+    while (starts_[reference_.items[next_reference_]] >= 0) ++next_reference_;
+    const ItemId item = reference_.items[next_reference_];
+    if (waiting_[item] != 0 || !guard_.admits(item)) {
+      throw InternalError("list scheduling: the first item of the reference order cannot start");
+    }
+    queues_[queue_of_[item]].items.erase({priority_[item], item});
+    start(item);
+  }
+
+  const PlacedProblem& placed_;
+  const ReferenceOrder& reference_;
+  std::span<const std::int64_t> priority_;
+  MemoryGuard guard_;
+  detail::Lists<std::uint32_t> resources_;  // per item
+  std::vector<bool> busy_;                  // per resource
+  std::vector<Queue> queues_;
+  std::vector<std::uint32_t> queue_of_;  // per item
+  std::vector<std::vector<std::uint32_t>> queues_of_resource_;
+  std::vector<std::vector<std::uint32_t>> queues_of_device_;  // woken when memory is released there
+  std::vector<std::uint32_t> dirty_;
+  std::vector<std::int64_t> starts_;
+  std::vector<std::uint32_t> waiting_;
+  using Event = std::pair<std::int64_t, ItemId>;  // end, item
+  std::priority_queue<Event, std::vector<Event>, std::greater<>> running_;
+  std::int64_t now_ = 0;
+  std::size_t started_ = 0;
+  std::size_t next_reference_ = 0;
+};
+
+}  // namespace
+
+std::vector<std::int64_t> list_schedule(const PlacedProblem& placed, const ReferenceOrder& reference,
+                                        std::span<const std::int64_t> priority) {
+  return ListScheduler(placed, reference, priority).run();
+}
+
+}  // namespace opweave

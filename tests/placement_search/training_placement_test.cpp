@@ -1,0 +1,92 @@
+#include "placement_search/training_placement.h"
+
+#include <gtest/gtest.h>
+
+#include <fmt/format.h>
+
+#include "opweave/check.h"
+#include "opweave/pipeline.h"
+#include "opweave/plan.h"
+
+namespace opweave {
+namespace {
+
+/// Layers of one forward each, in a chain, on two devices.
+Problem layers(const std::vector<std::int64_t>& forwards, std::uint32_t microbatches, std::int64_t weights = 0,
+               std::optional<Bytes> memory = std::nullopt) {
+  PipelineSpec spec;
+  spec.shape = PipelineShape::kFree;
+  spec.training.microbatches = microbatches;
+  for (std::size_t i = 0; i < forwards.size(); ++i) {
+    Layer layer;
+    layer.name = fmt::format("layer{}", i);
+    layer.operators = {{"op", "", {"compute"}, Duration(forwards[i]), std::nullopt, std::nullopt}};
+    layer.weights = Bytes(weights);
+    spec.layers.push_back(layer);
+  }
+  return Problem::create(build_pipeline(spec), uniform_cluster(2, {"compute"}, memory, Duration(0)));
+}
+
+std::vector<ModeIndex> all_on_first(const Problem& problem) {
+  std::vector<ModeIndex> modes;
+  for (std::size_t t = 0; t < problem.task_count(); ++t) modes.push_back(*problem.mode_on(TaskId(t), DeviceId(0)));
+  return modes;
+}
+
+bool is_valid(const Problem& problem, const Schedule& schedule) {
+  return check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1).empty();
+}
+
+TEST(TrainingPlacement, applies_where_microbatches_repeat_and_there_is_a_choice) {
+  EXPECT_TRUE(TrainingPlacement::applies_to(layers({1, 2}, 2)));
+  EXPECT_FALSE(TrainingPlacement::applies_to(layers({1, 2}, 1)));
+}
+
+TEST(TrainingPlacement, evens_out_what_no_cut_into_consecutive_parts_can) {
+  // 5 + 2 and 4 + 3: 7 per microbatch, and at best the first 2 of layer 3 of the last microbatch behind the other
+  // device's end. The best consecutive parts have 9.
+  const Problem problem = layers({5, 4, 3, 2}, 12);
+  TrainingPlacement search(problem, all_on_first(problem), 1);
+  EXPECT_LE(search.improve({}, 400), 400U);
+  ASSERT_TRUE(search.has_improved());
+  const std::optional<Schedule> schedule = search.schedule({});
+  ASSERT_TRUE(schedule);
+  EXPECT_TRUE(is_valid(problem, *schedule));
+  EXPECT_GE(schedule->makespan(problem), Duration(12 * 7));
+  EXPECT_LT(schedule->makespan(problem), Duration(12 * 7 + 14));
+}
+
+TEST(TrainingPlacement, keeps_parameters_within_memory) {
+  // Two layers of 10 bytes fit on a device: 5 + 2 against 4 + 3 again, although three small ones could share one.
+  const Problem problem = layers({5, 4, 3, 2}, 12, 10, Bytes(20));
+  std::vector<ModeIndex> modes = all_on_first(problem);
+  for (std::size_t t = 0; t < modes.size(); ++t) {
+    const std::size_t layer = problem.task(TaskId(t)).op.index();
+    modes[t] = *problem.mode_on(TaskId(t), DeviceId(layer < 2 ? 0 : 1));
+  }
+  TrainingPlacement search(problem, modes, 1);
+  search.improve({}, 400);
+  ASSERT_TRUE(search.has_improved());
+  const std::optional<Schedule> schedule = search.schedule({});
+  ASSERT_TRUE(schedule);
+  EXPECT_TRUE(is_valid(problem, *schedule));
+}
+
+TEST(TrainingPlacement, is_the_same_for_the_same_seed_and_number) {
+  const Problem problem = layers({7, 4, 3, 2, 6, 1, 5}, 6);
+  const auto found = [&] {
+    TrainingPlacement search(problem, all_on_first(problem), 5);
+    search.improve({}, 150);
+    return *search.schedule({});
+  };
+  const Schedule once = found();
+  const Schedule again = found();
+  ASSERT_EQ(once.tasks.size(), again.tasks.size());
+  for (std::size_t t = 0; t < once.tasks.size(); ++t) {
+    EXPECT_EQ(once.tasks[t].mode, again.tasks[t].mode);
+    EXPECT_EQ(once.tasks[t].start, again.tasks[t].start);
+  }
+}
+
+}  // namespace
+}  // namespace opweave
