@@ -48,3 +48,27 @@ def test_wrong_files_and_numbers_are_exit_code_2(pair, tmp_path):
     assert "--devices" in fails(2, "stages", pair, "--devices", 0, "--memory", 1, "--bandwidth", 1, "--microbatches", 1)
     pair.write_text(pair.read_text().replace("timePerSample", "time"))
     assert 'key "timePerSample" is missing' in fails(2, *stages(pair, 3))
+
+
+def test_what_each_kind_of_input_needs_is_named(pair, tmp_path):
+    assert fails(2, "stages", tmp_path, "--model", "gpt_1_3B", "--devices", 4).endswith(
+        "has no table gpt_1_3B_mbs1_tp1_algo0.csv or the like"
+    )
+    assert fails(2, "stages", tmp_path, "--model", "mine", "--devices", 4) == "error: --layers is required for mine"
+    assert fails(2, "stages", pair, "--devices", 4) == "error: --memory is required for a layer graph"
+
+
+def test_profiles_are_cut_into_stages(tmp_path):
+    # Embedding, 13 equal operators of a layer, and two at the end, of 1 ms forward and backward each, nothing to send.
+    names = ["embedding", *[f"op{i}" for i in range(13)], "norm", "head"]
+    lines = [f"{name},1000,1000,0,0,1,1,0,0" for name in names]
+    heading = "op_name,forward-compute,backward-compute,input_size,output_size,weights,activations,fwd,bwd"
+    (tmp_path / "tiny_mbs1_tp1_algo0.csv").write_text("\n".join([heading, *lines]))
+    for name in ("p2p_intra_node.csv", "p2p_inter_node.csv"):
+        (tmp_path / name).write_text("1,2\n10,10\n")
+    answer = json.loads(
+        succeeds("stages", tmp_path, "--model", "tiny", "--layers", 1, "--devices", 2, "--batch", 9)
+    )
+    # 16 operators on two devices: 16 ms each, 9 microbatches: 16 x 8 + 32 ms.
+    assert answer["value_s"] == pytest.approx(0.160)
+    assert answer["bound_s"] == pytest.approx(0.160, rel=1e-4)
