@@ -84,12 +84,16 @@ struct Strategy {
   Recompute recompute = Recompute::kNone;
   /// Layers per stage that are made again in the backward pass; without it all (or none: Recompute::kNone).
   std::optional<std::uint32_t> recomputed_layers;
+  /// The same by stage, where stages differ: pipeline entries, 0 for a stage that keeps all; empty = all alike.
+  std::vector<std::uint32_t> recomputed_per_stage;
   PipelineKind schedule = PipelineKind::k1F1B;
   bool overlaps_tensor = false;  ///< collectives of the tensor axis run in pieces beside the matrix products
   bool overlaps_data = true;     ///< gradients are reduced while the last backward passes run
   std::vector<std::uint32_t> layers_per_stage;  ///< pipeline entries; empty = as even as can be
   bool operator==(const Strategy&) const = default;
 
+  /// As if all stages did what this one does.
+  [[nodiscard]] Strategy of_stage(std::uint32_t stage) const;
   [[nodiscard]] std::uint64_t devices() const { return std::uint64_t{tensor} * context * data * pipeline; }
 };
 

@@ -91,6 +91,10 @@ HeldDecisions parse_held(const std::string& text) {
 
 std::string recompute_text(const Strategy& strategy) {
   if (strategy.recompute != Recompute::kFull) return std::string(to_string(strategy.recompute));
+  if (!strategy.recomputed_per_stage.empty()) {
+    const auto [least, most] = std::ranges::minmax(strategy.recomputed_per_stage);
+    return fmt::format("{} to {} layers", least, most);
+  }
   if (!strategy.recomputed_layers) return "full";
   return fmt::format("{} layer{}", *strategy.recomputed_layers, *strategy.recomputed_layers == 1 ? "" : "s");
 }
@@ -147,6 +151,18 @@ nlohmann::ordered_json as_json(const RankedStrategy& ranked) {
             {"stage", ranked.value.stage}}}};
 }
 
+/// What is known of the whole space.
+std::string space_text(const StrategySearchResult& result) {
+  std::string text = fmt::format("{} meshes, {} looked into, {}\n", result.meshes, result.valued,
+                                 result.is_complete ? "the others excluded by their bounds" : "then the time was up");
+  if (result.bound > Duration(0) && !result.ranked.empty()) {
+    const Duration best = result.ranked.front().value.time.step;
+    text += fmt::format("no strategy of the space takes less than {}: gap {}\n", human(result.bound),
+                        share(best - result.bound, best));
+  }
+  return text;
+}
+
 std::string heading(const ModelDescription& model, const Machines& machines, const Options& options,
                     const CalibrationProfile& profile, const StrategySearchResult& result) {
   std::string text = fmt::format("{}: {:.2f} billion parameters on {} x {} {}, batch {} x {} tokens\n",
@@ -157,10 +173,7 @@ std::string heading(const ModelDescription& model, const Machines& machines, con
               ? fmt::format("profile: uncalibrated, no published step of {} is known\n", readable(machines.device.name))
               : fmt::format("profile: {} (median error {} on {} published steps, 90th percentile {})\n", profile.name,
                             percent(profile.median_error), profile.steps, percent(profile.ninetieth_error));
-  if (result.valued > 0) {
-    text += fmt::format("{} strategies valued{}\n", result.valued,
-                        result.is_complete ? ": the whole space" : ", the time limit came first");
-  }
+  if (result.meshes > 0) text += space_text(result);
   return text + "\n";
 }
 
@@ -187,8 +200,10 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const O
     print(nlohmann::ordered_json{{"profile", profile.name},
                                  {"median_error", profile.median_error},
                                  {"published_steps", profile.steps},
-                                 {"valued", result.valued},
+                                 {"meshes", result.meshes},
+                                 {"looked_into", result.valued},
                                  {"is_whole_space", result.is_complete},
+                                 {"bound_ns", result.bound.value()},
                                  {"strategies", list}}
               .dump(2) +
           "\n");

@@ -20,6 +20,8 @@ constexpr double kFragmentation = 0.04;
 
 Bytes bytes(double value) { return Bytes(static_cast<std::int64_t>(std::llround(value))); }
 
+}  // namespace
+
 std::vector<LayerWeights> held_weights(const Setting& s) {
   std::vector<LayerWeights> held;
   for (const auto& stage : stages(s)) {
@@ -84,19 +86,13 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   return memory;
 }
 
-}  // namespace
-
-LayerWeights most_held_weights(const Setting& s) {
-  const std::vector<LayerWeights> held = held_weights(s);
-  return *std::ranges::max_element(held, {}, [](const LayerWeights& h) { return h.common + h.experts; });
-}
-
 StepMemory largest_memory(const Setting& s, std::uint32_t& stage) {
   const auto layers = stages(s);
   const std::vector<LayerWeights> held = held_weights(s);
   StepMemory most;
   for (std::uint32_t i = 0; i < layers.size(); ++i) {
-    const StepMemory memory = stage_memory(s, i, layers[i], held[i]);
+    const Strategy own = s.strategy.of_stage(i);
+    const StepMemory memory = stage_memory({s.model, s.machines, s.run, own, s.profile}, i, layers[i], held[i]);
     if (i > 0 && memory.total() <= most.total()) continue;
     most = memory;
     stage = i;
