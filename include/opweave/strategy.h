@@ -108,6 +108,7 @@ struct CalibrationProfile {
   double attention_backward = 0.42;
   bool has_fused_attention = true;        ///< else scores are written to memory and masked ones computed
   bool has_fused_norms = true;            ///< else each norm keeps two copies in fp32 for its backward pass
+  bool has_split_loss = true;             ///< else logits are gathered over the tensor axis before the loss
   Bytes gradient_bytes = Bytes(4);        ///< of one weight
   Duration launches = Duration(210'000);  ///< in which a process starts the kernels of a layer's forward pass
   bool balances_context = true;           ///< context parallelism gives every rank equal work under a causal mask

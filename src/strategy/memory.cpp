@@ -13,6 +13,8 @@ constexpr double kWeightBytes = 2;
 constexpr double kStateBytes = 12;
 /// Logits and their gradients on the last stage, and the loss in fp32.
 constexpr double kLogitBytes = 10;
+/// The same where no kernel joins softmax and loss: bf16, fp32, their gradients, and the softmax.
+constexpr double kGatheredLogitBytes = 14;
 /// Context, libraries and communicators of a process.
 constexpr double kProcessBytes = 2.5 * (1U << 30U);
 /// What allocators lose between blocks, of all that is not constant.
@@ -78,7 +80,9 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   double buffers = 0;
   if (s.strategy.sharding == Sharding::kWeights) buffers += 2 * (kWeightBytes + kWeightBytes) * largest_weights;
   if (stage + 1 == s.strategy.pipeline) {
-    buffers += kLogitBytes * s.tokens() * static_cast<double>(s.model.vocabulary) / s.strategy.tensor;
+    const double logits = s.tokens() * static_cast<double>(s.model.vocabulary);
+    // Gathered logits: those of all ranks beside one's own, and fp32 copies of all.
+    buffers += s.profile.has_split_loss ? kLogitBytes * logits / s.strategy.tensor : kGatheredLogitBytes * logits;
   }
   memory.buffers = bytes(buffers);
   memory.reserve =

@@ -186,7 +186,8 @@ TEST(StrategySearch, equals_the_enumeration_of_everything_and_bounds_are_never_a
     const Strategy& best = result.ranked.front().strategy;
     // A step is a sum of ten times that are each rounded to a nanosecond.
     EXPECT_NEAR(static_cast<double>(result.ranked.front().value.time.step.value()),
-                static_cast<double>(expected->value()), 10) << i;
+                static_cast<double>(expected->value()), 10)
+        << i;
     EXPECT_EQ(why_impossible(model, machines, run, best), "") << i;
     EXPECT_TRUE(result.ranked.front().value.fits) << i;
     EXPECT_LE(result.bound, *expected) << i;
