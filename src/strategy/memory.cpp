@@ -15,11 +15,6 @@ constexpr double kStateBytes = 12;
 constexpr double kLogitBytes = 10;
 /// The same where no kernel joins softmax and loss: bf16, fp32, their gradients, and the softmax.
 constexpr double kGatheredLogitBytes = 14;
-/// Context, libraries and communicators of a process.
-constexpr double kProcessBytes = 2.5 * (1U << 30U);
-/// What allocators lose between blocks, of all that is not constant.
-constexpr double kFragmentation = 0.04;
-
 Bytes bytes(double value) { return Bytes(static_cast<std::int64_t>(std::llround(value))); }
 
 }  // namespace
@@ -78,7 +73,7 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   memory.optimizer = bytes(two_way * shared(Sharding::kOptimizer, kStateBytes));
   memory.activations = bytes(in_flight(s, stage) * kept + working);
   double buffers = 0;
-  if (s.strategy.sharding == Sharding::kWeights) buffers += 2 * (kWeightBytes + kWeightBytes) * largest_weights;
+  if (s.strategy.sharding == Sharding::kWeights) buffers += kGatheredBytes * largest_weights;
   if (stage + 1 == s.strategy.pipeline) {
     const double logits = s.tokens() * static_cast<double>(s.model.vocabulary);
     // Gathered logits: those of all ranks beside one's own, and fp32 copies of all.

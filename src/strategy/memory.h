@@ -8,6 +8,13 @@
 
 namespace opweave::strategy {
 
+/// Context, libraries and communicators of a process.
+inline constexpr double kProcessBytes = 2.5 * (1U << 30U);
+/// What allocators lose between blocks, of all that is not constant.
+inline constexpr double kFragmentation = 0.04;
+/// Of a weight of the largest layer where weights are shared out: two layers' weights and gradients, in 16 bits.
+inline constexpr double kGatheredBytes = 8;
+
 /// Weights that one rank of each stage holds, embedding and head included.
 [[nodiscard]] std::vector<LayerWeights> held_weights(const Setting& setting);
 
