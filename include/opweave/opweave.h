@@ -33,6 +33,8 @@
 #include "opweave/topology.h"
 #include "opweave/plan_alone.h"
 #include "opweave/msr.h"
+#include "opweave/layer_graph.h"
+#include "opweave/operator_profiles.h"
 #include "opweave/report.h"
 #include "opweave/explain.h"
 #include "opweave/what_if.h"

@@ -84,12 +84,16 @@ struct Strategy {
   Recompute recompute = Recompute::kNone;
   /// Layers per stage that are made again in the backward pass; without it all (or none: Recompute::kNone).
   std::optional<std::uint32_t> recomputed_layers;
+  /// The same by stage, where stages differ: pipeline entries, 0 for a stage that keeps all; empty = all alike.
+  std::vector<std::uint32_t> recomputed_per_stage;
   PipelineKind schedule = PipelineKind::k1F1B;
   bool overlaps_tensor = false;  ///< collectives of the tensor axis run in pieces beside the matrix products
   bool overlaps_data = true;     ///< gradients are reduced while the last backward passes run
   std::vector<std::uint32_t> layers_per_stage;  ///< pipeline entries; empty = as even as can be
   bool operator==(const Strategy&) const = default;
 
+  /// As if all stages did what this one does.
+  [[nodiscard]] Strategy of_stage(std::uint32_t stage) const;
   [[nodiscard]] std::uint64_t devices() const { return std::uint64_t{tensor} * context * data * pipeline; }
 };
 
@@ -104,6 +108,7 @@ struct CalibrationProfile {
   double attention_backward = 0.42;
   bool has_fused_attention = true;        ///< else scores are written to memory and masked ones computed
   bool has_fused_norms = true;            ///< else each norm keeps two copies in fp32 for its backward pass
+  bool has_split_loss = true;             ///< else logits are gathered over the tensor axis before the loss
   Bytes gradient_bytes = Bytes(4);        ///< of one weight
   Duration launches = Duration(210'000);  ///< in which a process starts the kernels of a layer's forward pass
   bool balances_context = true;           ///< context parallelism gives every rank equal work under a causal mask

@@ -43,15 +43,19 @@ struct RankedStrategy {
 /// What a search returns.
 struct StrategySearchResult {
   std::vector<RankedStrategy> ranked;  ///< that fit, fastest first; of equal degrees and microbatch only the fastest
-  std::optional<RankedStrategy> least_memory;  ///< of all that were valued: says what is missing where none fits
-  std::uint64_t valued = 0;
-  bool is_complete = true;  ///< the whole space was looked at: the first is the fastest of the space
+  std::optional<RankedStrategy> least_memory;  ///< where none fits: the leanest, which says what is missing
+  std::uint64_t meshes = 0;                    ///< degrees, microbatches, schedules and shardings of the space
+  std::uint64_t valued = 0;                    ///< meshes whose layouts were looked through; bounds exclude the others
+  Duration bound;           ///< no strategy of the space takes less; zero where that is not known yet
+  bool is_complete = true;  ///< the whole space was looked at or excluded: the first is the fastest of the space
 };
 
-/// Values every strategy of the space (docs/strategies.md): tensor within a node, every divisor of the devices for
+/// Finds the best strategies of the space (docs/strategies.md): tensor within a node, every divisor of the devices for
 /// pipeline, context and expert axes, microbatches that are powers of two, all schedules and shardings of the target,
-/// and the fewest layers made again with which it fits. `most` = how many to rank. \throws InputError if no strategy of
-/// the space is possible whatever the memory: says which rule excludes all
+/// all runs of layers on stages, and for each stage the number of layers that it makes again - as far as the target can
+/// say it. Meshes are looked into by an exact program, the most promising first, until bounds exclude the rest. `most` =
+/// how many to rank, at least 1. \throws InputError if no strategy of the space is possible whatever the memory: says
+/// which rule excludes all
 [[nodiscard]] StrategySearchResult search_strategies(const ModelDescription& model, const Machines& machines,
                                                      const TrainingRun& run, const CalibrationProfile& profile,
                                                      Target target, const HeldDecisions& held, std::size_t most,

@@ -37,6 +37,7 @@ void add_what_if(CLI::App& app, Action& action);
 void add_completion(CLI::App& app, Action& action);
 void add_manual(CLI::App& app, Action& action);
 void add_partition(CLI::App& app, Action& action);
+void add_stages(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);
 
 }  // namespace opweave::cli

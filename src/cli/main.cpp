@@ -107,6 +107,7 @@ ExitCode run(int argc, char** argv) {
   add_completion(app, action);
   add_manual(app, action);
   add_partition(app, action);
+  add_stages(app, action);
   add_version(app, action);
 
   try {

@@ -9,6 +9,7 @@
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
+#include "cli/parallelize_schedule.h"
 #include "io/message.h"
 #include "opweave/io.h"
 #include "opweave/strategy_search.h"
@@ -30,6 +31,7 @@ struct Options {
   std::size_t top = 10;
   double time_limit = 60;
   std::filesystem::path output;
+  ScheduleRequest schedule;  ///< without a folder: none
   bool json = false;
 };
 
@@ -91,6 +93,10 @@ HeldDecisions parse_held(const std::string& text) {
 
 std::string recompute_text(const Strategy& strategy) {
   if (strategy.recompute != Recompute::kFull) return std::string(to_string(strategy.recompute));
+  if (!strategy.recomputed_per_stage.empty()) {
+    const auto [least, most] = std::ranges::minmax(strategy.recomputed_per_stage);
+    return fmt::format("{} to {} layers", least, most);
+  }
   if (!strategy.recomputed_layers) return "full";
   return fmt::format("{} layer{}", *strategy.recomputed_layers, *strategy.recomputed_layers == 1 ? "" : "s");
 }
@@ -147,6 +153,18 @@ nlohmann::ordered_json as_json(const RankedStrategy& ranked) {
             {"stage", ranked.value.stage}}}};
 }
 
+/// What is known of the whole space.
+std::string space_text(const StrategySearchResult& result) {
+  std::string text = fmt::format("{} meshes, {} looked into, {}\n", result.meshes, result.valued,
+                                 result.is_complete ? "the others excluded by their bounds" : "then the time was up");
+  if (result.bound > Duration(0) && !result.ranked.empty()) {
+    const Duration best = result.ranked.front().value.time.step;
+    text += fmt::format("no strategy of the space takes less than {}: gap {}\n", human(result.bound),
+                        share(best - result.bound, best));
+  }
+  return text;
+}
+
 std::string heading(const ModelDescription& model, const Machines& machines, const Options& options,
                     const CalibrationProfile& profile, const StrategySearchResult& result) {
   std::string text = fmt::format("{}: {:.2f} billion parameters on {} x {} {}, batch {} x {} tokens\n",
@@ -157,19 +175,17 @@ std::string heading(const ModelDescription& model, const Machines& machines, con
               ? fmt::format("profile: uncalibrated, no published step of {} is known\n", readable(machines.device.name))
               : fmt::format("profile: {} (median error {} on {} published steps, 90th percentile {})\n", profile.name,
                             percent(profile.median_error), profile.steps, percent(profile.ninetieth_error));
-  if (result.valued > 0) {
-    text += fmt::format("{} strategies valued{}\n", result.valued,
-                        result.is_complete ? ": the whole space" : ", the time limit came first");
-  }
+  if (result.meshes > 0) text += space_text(result);
   return text + "\n";
 }
 
 ExitCode report(const ModelDescription& model, const Machines& machines, const Options& options,
-                const CalibrationProfile& profile, const StrategySearchResult& result, bool is_interrupted) {
+                const CalibrationProfile& profile, const StrategySearchResult& result, const Budget& budget) {
+  const auto is_interrupted = [&] { return budget.stopped(); };
   if (result.ranked.empty()) {
     if (!result.least_memory) {
       complain("error", "no strategy was valued within the time limit");
-      return is_interrupted ? ExitCode::kInterrupted : ExitCode::kNoPlan;
+      return is_interrupted() ? ExitCode::kInterrupted : ExitCode::kNoPlan;
     }
     const RankedStrategy& least = *result.least_memory;
     complain(
@@ -179,24 +195,31 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const O
                     human(least.value.memory.total()), least.strategy.tensor, least.strategy.pipeline,
                     least.strategy.context, least.strategy.expert, least.strategy.data, human(machines.device.memory)));
     complain("hint", "more nodes, or --target any");
-    return is_interrupted ? ExitCode::kInterrupted : ExitCode::kNoPlan;
+    return is_interrupted() ? ExitCode::kInterrupted : ExitCode::kNoPlan;
+  }
+  const Strategy& best = result.ranked.front().strategy;
+  std::optional<PlannedSchedule> planned;
+  if (!options.schedule.folder.empty()) {
+    planned = plan_schedule(model, machines, options.run, best, profile, options.schedule, budget);
   }
   if (options.json) {
     auto list = nlohmann::ordered_json::array();
     for (const RankedStrategy& ranked : result.ranked) list.push_back(as_json(ranked));
-    print(nlohmann::ordered_json{{"profile", profile.name},
-                                 {"median_error", profile.median_error},
-                                 {"published_steps", profile.steps},
-                                 {"valued", result.valued},
-                                 {"is_whole_space", result.is_complete},
-                                 {"strategies", list}}
-              .dump(2) +
-          "\n");
+    nlohmann::ordered_json answer = {{"profile", profile.name},
+                                     {"median_error", profile.median_error},
+                                     {"published_steps", profile.steps},
+                                     {"meshes", result.meshes},
+                                     {"looked_into", result.valued},
+                                     {"is_whole_space", result.is_complete},
+                                     {"bound_ns", result.bound.value()},
+                                     {"strategies", list}};
+    if (planned) answer["planned"] = planned->json;
+    print(answer.dump(2) + "\n");
   } else {
-    print(heading(model, machines, options, profile, result) + as_table(result.ranked));
+    print(heading(model, machines, options, profile, result) + as_table(result.ranked) + (planned ? planned->text : ""));
   }
-  if (!options.output.empty()) deliver(options.output, strategy_to_json(result.ranked.front().strategy));
-  return is_interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
+  if (!options.output.empty()) deliver(options.output, strategy_to_json(best));
+  return is_interrupted() ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 
 ExitCode run(Options options) {
@@ -232,7 +255,7 @@ ExitCode run(Options options) {
     result.ranked = {{strategy, evaluate(model, machines, options.run, strategy, profile)}};
     if (!result.ranked.front().value.fits) complain("warning", "the strategy does not fit in memory");
   }
-  return report(model, machines, options, profile, result, interrupted);
+  return report(model, machines, options, profile, result, budget);
 }
 
 }  // namespace
@@ -273,6 +296,17 @@ void add_parallelize(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option("--time-limit", options->time_limit, "seconds")->check(number())->capture_default_str();
   command->add_option("-o,--output", options->output, "write the best strategy here")->check(file_name());
+  command
+      ->add_option("--schedule", options->schedule.folder,
+                   "plan the pipeline of the best strategy operator by operator with the time that is left, and write "
+                   "graph, cluster and plan into this folder")
+      ->check(file_name());
+  command->add_option("--seed", options->schedule.seed, "seed of --schedule")
+      ->check(whole<std::uint64_t>())
+      ->capture_default_str();
+  command->add_option("--threads", options->schedule.threads, "threads of --schedule")
+      ->check(whole_between(1, kMostThreads))
+      ->capture_default_str();
   command->add_flag("--json", options->json, "JSON on standard output");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

@@ -23,6 +23,7 @@ CalibrationProfile read_kernels(const JsonValue& value) {
               optional("attention_forward", share_into(kernels.attention_forward)),
               optional("attention_backward", share_into(kernels.attention_backward)),
               optional("fused_norms", truth_into(kernels.has_fused_norms)),
+              optional("split_loss", truth_into(kernels.has_split_loss)),
               optional("launches_ns", io::amount_into(kernels.launches, 1'000'000'000)),
               optional("gradient_bytes", io::amount_into(kernels.gradient_bytes, 8)),
               optional("balances_context", truth_into(kernels.balances_context)));

@@ -142,6 +142,9 @@ Strategy read_strategy(const JsonValue& value) {
   const auto read_layers_per_stage = [&](const JsonValue& list) {
     list.each([&](const JsonValue& item) { strategy.layers_per_stage.push_back(item.index()); });
   };
+  const auto read_recomputed = [&](const JsonValue& list) {
+    list.each([&](const JsonValue& item) { strategy.recomputed_per_stage.push_back(item.index()); });
+  };
   read_object(
       value, optional("format", skip), optional("version", skip), optional("tensor", ranks_into(strategy.tensor)),
       optional("sequence_parallel", truth_into(strategy.has_sequence_parallelism)),
@@ -154,6 +157,7 @@ Strategy read_strategy(const JsonValue& value) {
       optional("recompute",
                word_into(strategy.recompute, recompute_from_string, "\"none\", \"attention\" or \"full\"")),
       optional("recomputed_layers", [&](const JsonValue& item) { strategy.recomputed_layers = item.index(); }),
+      optional("recomputed_per_stage", read_recomputed),
       optional("schedule", word_into(strategy.schedule, pipeline_kind_from_string,
                                      "\"1F1B\", \"Interleaved-1F1B\", \"ZB1P\", \"ZB-2P\" or \"DualPipe\"")),
       optional("overlaps_tensor", truth_into(strategy.overlaps_tensor)),
@@ -193,6 +197,7 @@ std::string strategy_to_json(const Strategy& strategy) {
   json.member("sharding", to_string(strategy.sharding));
   json.member("recompute", to_string(strategy.recompute));
   if (strategy.recomputed_layers) json.member("recomputed_layers", *strategy.recomputed_layers);
+  if (!strategy.recomputed_per_stage.empty()) json.list("recomputed_per_stage", strategy.recomputed_per_stage);
   json.member("schedule", to_string(strategy.schedule));
   json.member("overlaps_tensor", strategy.overlaps_tensor);
   json.member("overlaps_data", strategy.overlaps_data);

@@ -5,6 +5,7 @@
 #include "strategy/axes.h"
 #include "strategy/memory.h"
 #include "strategy/stages.h"
+#include "strategy/step_end.h"
 
 namespace opweave {
 namespace strategy {
@@ -22,7 +23,8 @@ constexpr double kExposedGatherShare = 0.1;
 
 Duration nanoseconds(double seconds) { return Duration(static_cast<std::int64_t>(std::llround(seconds * 1e9))); }
 
-/// What the data axis adds to a step: exposed seconds.
+}  // namespace
+
 double sharded_weights_seconds(const Setting& s, const std::vector<LayerTime>& layers) {
   const double count = static_cast<double>(microbatches(s.run, s.strategy));
   const Ring ring = data_ring(s.machines, s.strategy);
@@ -61,6 +63,12 @@ double optimizer_seconds(const Setting& s, const LayerWeights& held) {
   return (kOptimizerTraffic * stepped + zeroed) / s.machines.device.memory_bandwidth;
 }
 
+double end_seconds(const Setting& s, const LayerWeights& held) {
+  return optimizer_seconds(s, held) + (s.strategy.sharding == Sharding::kWeights ? 0 : gradient_seconds(s, held));
+}
+
+namespace {
+
 /// Flops of one sequence that the model needs, without what is made again: 6 per weight of a matrix and token, and the
 /// products of attention in full (as published figures count them).
 double model_flops(const ModelDescription& model, double sequence) {
@@ -92,7 +100,8 @@ StepTime step_time(const Setting& s) {
   PassTime both = longest.time.forward;
   both += longest.time.backward;
   const auto count = static_cast<double>(microbatches(s.run, s.strategy));
-  const LayerWeights held = most_held_weights(s);
+  // Of the stage whose weights take longest: the step ends with it.
+  const LayerWeights held = std::ranges::max(held_weights(s), {}, [&](const auto& h) { return end_seconds(s, h); });
 
   StepTime time;
   time.matrix = nanoseconds(count * both.matrix);

@@ -285,7 +285,8 @@ double kept_bytes(const Setting& s, const LayerRun& layer) {
   if (!s.profile.has_fused_norms) bytes += kNorms * 2 * 4 * hidden / split;
   if (!s.profile.has_fused_attention) {
     bytes += 2 * hidden / split;  // masks of dropout
-    if (s.strategy.recompute == Recompute::kNone) {
+    // Also while a layer is made again, and in those that are not.
+    if (s.strategy.recompute != Recompute::kAttention) {
       bytes += 5 * heads / tensor * static_cast<double>(s.run.sequence);  // softmax, mask, dropped scores
     }
   }

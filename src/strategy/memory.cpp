@@ -13,12 +13,11 @@ constexpr double kWeightBytes = 2;
 constexpr double kStateBytes = 12;
 /// Logits and their gradients on the last stage, and the loss in fp32.
 constexpr double kLogitBytes = 10;
-/// Context, libraries and communicators of a process.
-constexpr double kProcessBytes = 2.5 * (1U << 30U);
-/// What allocators lose between blocks, of all that is not constant.
-constexpr double kFragmentation = 0.04;
-
+/// The same where no kernel joins softmax and loss: bf16, fp32, their gradients, and the softmax.
+constexpr double kGatheredLogitBytes = 14;
 Bytes bytes(double value) { return Bytes(static_cast<std::int64_t>(std::llround(value))); }
+
+}  // namespace
 
 std::vector<LayerWeights> held_weights(const Setting& s) {
   std::vector<LayerWeights> held;
@@ -74,9 +73,11 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   memory.optimizer = bytes(two_way * shared(Sharding::kOptimizer, kStateBytes));
   memory.activations = bytes(in_flight(s, stage) * kept + working);
   double buffers = 0;
-  if (s.strategy.sharding == Sharding::kWeights) buffers += 2 * (kWeightBytes + kWeightBytes) * largest_weights;
+  if (s.strategy.sharding == Sharding::kWeights) buffers += kGatheredBytes * largest_weights;
   if (stage + 1 == s.strategy.pipeline) {
-    buffers += kLogitBytes * s.tokens() * static_cast<double>(s.model.vocabulary) / s.strategy.tensor;
+    const double logits = s.tokens() * static_cast<double>(s.model.vocabulary);
+    // Gathered logits: those of all ranks beside one's own, and fp32 copies of all.
+    buffers += s.profile.has_split_loss ? kLogitBytes * logits / s.strategy.tensor : kGatheredLogitBytes * logits;
   }
   memory.buffers = bytes(buffers);
   memory.reserve =
@@ -84,19 +85,13 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   return memory;
 }
 
-}  // namespace
-
-LayerWeights most_held_weights(const Setting& s) {
-  const std::vector<LayerWeights> held = held_weights(s);
-  return *std::ranges::max_element(held, {}, [](const LayerWeights& h) { return h.common + h.experts; });
-}
-
 StepMemory largest_memory(const Setting& s, std::uint32_t& stage) {
   const auto layers = stages(s);
   const std::vector<LayerWeights> held = held_weights(s);
   StepMemory most;
   for (std::uint32_t i = 0; i < layers.size(); ++i) {
-    const StepMemory memory = stage_memory(s, i, layers[i], held[i]);
+    const Strategy own = s.strategy.of_stage(i);
+    const StepMemory memory = stage_memory({s.model, s.machines, s.run, own, s.profile}, i, layers[i], held[i]);
     if (i > 0 && memory.total() <= most.total()) continue;
     most = memory;
     stage = i;

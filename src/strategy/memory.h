@@ -1,13 +1,26 @@
 /// Memory of a device in a step.
 #pragma once
 
+#include <vector>
+
 #include "strategy/layer_work.h"
+#include "strategy/stages.h"
 
 namespace opweave::strategy {
 
-/// Weights that one rank holds of the stage that has most, embedding and head included.
-[[nodiscard]] LayerWeights most_held_weights(const Setting& setting);
+/// Context, libraries and communicators of a process.
+inline constexpr double kProcessBytes = 2.5 * (1U << 30U);
+/// What allocators lose between blocks, of all that is not constant.
+inline constexpr double kFragmentation = 0.04;
+/// Of a weight of the largest layer where weights are shared out: two layers' weights and gradients, in 16 bits.
+inline constexpr double kGatheredBytes = 8;
 
+/// Weights that one rank of each stage holds, embedding and head included.
+[[nodiscard]] std::vector<LayerWeights> held_weights(const Setting& setting);
+
+/// Of one stage with these layers and weights, as the setting's strategy makes layers again.
+[[nodiscard]] StepMemory stage_memory(const Setting& setting, std::uint32_t stage,
+                                      const std::vector<StageLayers>& layers, const LayerWeights& held);
 /// Of the stage that needs most, whose number `stage` becomes.
 [[nodiscard]] StepMemory largest_memory(const Setting& setting, std::uint32_t& stage);
 

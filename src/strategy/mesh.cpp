@@ -14,6 +14,10 @@ std::string indivisible(std::string_view what, std::int64_t whole, std::string_v
 
 std::string why_layers_do_not_fit(const ModelDescription& model, const Strategy& strategy) {
   const std::int64_t layers = model.layer_count();
+  if (!strategy.recomputed_per_stage.empty() && strategy.recomputed_per_stage.size() != strategy.pipeline) {
+    return fmt::format("recomputed layers per stage has {} entries, expected {}", strategy.recomputed_per_stage.size(),
+                       strategy.pipeline);
+  }
   const std::int64_t stages = std::int64_t{strategy.pipeline} * strategy.chunks;
   // Embedding and head may be stages of their own.
   if (stages > layers + 2) {

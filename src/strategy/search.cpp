@@ -2,15 +2,24 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 #include <map>
 #include <tuple>
 
 #include "opweave/error.h"
 #include "opweave/strategy_search.h"
+#include "strategy/layout_program.h"
 
 namespace opweave {
 namespace {
 
+using strategy::LayoutProgram;
+using strategy::RecomputeChoice;
+
+constexpr double kInfinite = std::numeric_limits<double>::infinity();
+/// Seconds as double and nanoseconds as integer differ by less than this share.
+constexpr double kRounding = 1e-9;
 constexpr std::array<std::string_view, 3> kTargets = {"any", "megatron", "torchtitan"};
 constexpr std::uint32_t kMostContext = 64;
 /// A rank of the context axis has at least so many tokens, or kernels do little but start.
@@ -71,16 +80,59 @@ class Search {
     }
   }
 
+  /// Looks into the meshes, the most promising first, until those that are left are proven to be no better than the
+  /// `most` that are known.
   StrategySearchResult finish(std::size_t most) {
+    std::ranges::stable_sort(meshes_, {}, &Mesh::bound);
+    result_.meshes = meshes_.size();
+    double least_left = kInfinite;
+    for (const Mesh& mesh : meshes_) {
+      const double below = worst_of_best(most);
+      if (mesh.bound >= below) {
+        least_left = mesh.bound;
+        break;
+      }
+      if (budget_.expired()) {
+        result_.is_complete = false;
+        least_left = mesh.bound;
+        break;
+      }
+      look_into(mesh, below);
+    }
+    if (best_.empty()) std::ranges::for_each(meshes_, [&](const Mesh& mesh) { note_memory(mesh); });
     for (auto& [degrees, ranked] : best_) result_.ranked.push_back(std::move(ranked));
     std::ranges::stable_sort(result_.ranked, {}, [](const RankedStrategy& r) { return r.value.time.step; });
     if (result_.ranked.size() > most) result_.ranked.resize(most);
+    if (!result_.ranked.empty()) least_left = std::min(least_left, seconds_of(result_.ranked.front()));
+    if (std::isfinite(least_left) && !stopped_early_) {
+      result_.bound = Duration(static_cast<std::int64_t>(std::floor(least_left * 1e9 * (1 - kRounding))));
+    }
     return std::move(result_);
   }
   [[nodiscard]] const std::string& why_excluded() const { return why_; }
 
  private:
   using Degrees = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
+  /// All of a strategy but layers on stages and what is made again.
+  struct Mesh {
+    Strategy strategy;
+    RecomputeChoice choice;
+    double bound;  ///< seconds
+  };
+
+  static Degrees degrees_of(const Strategy& s) { return {s.tensor, s.context, s.pipeline, s.expert, s.micro_batch}; }
+  static double seconds_of(const RankedStrategy& ranked) {
+    return static_cast<double>(ranked.value.time.step.value()) * 1e-9;
+  }
+
+  /// Seconds of the last of the `most` best known; infinite as long as there are fewer.
+  [[nodiscard]] double worst_of_best(std::size_t most) const {
+    if (best_.size() < most) return kInfinite;
+    std::vector<double> values;
+    for (const auto& [degrees, ranked] : best_) values.push_back(seconds_of(ranked));
+    std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(most) - 1);
+    return values[most - 1];
+  }
 
   void with_experts(Strategy strategy) {
     const std::uint64_t ranks = std::uint64_t{strategy.tensor} * strategy.context * strategy.data;
@@ -98,6 +150,7 @@ class Search {
         with_schedules(strategy);
         if (budget_.expired()) {
           result_.is_complete = false;
+          stopped_early_ = true;
           return;
         }
       }
@@ -144,48 +197,39 @@ class Search {
         exclude(why);
         continue;
       }
-      with_recompute(strategy);
+      add_mesh(strategy);
     }
   }
 
-  /// Nothing made again if it fits; else the fewest layers with which it does: fewer take less time.
-  void with_recompute(Strategy strategy) {
-    if (held_.recompute) {
-      strategy.recompute = *held_.recompute;
-      value(strategy);
-      return;
-    }
-    if (value(strategy)) return;
-    if (!profile_.has_fused_attention) {
-      strategy.recompute = Recompute::kAttention;
-      if (value(strategy)) return;
-    }
-    strategy.recompute = Recompute::kFull;
-    if (!value(strategy)) return;
-    auto most = static_cast<std::uint32_t>(model_.layer_count() / strategy.pipeline + 1);
-    for (std::uint32_t least = 1; least < most;) {
-      const std::uint32_t middle = (least + most) / 2;
-      strategy.recomputed_layers = middle;
-      if (value(strategy)) {
-        most = middle;
-      } else {
-        least = middle + 1;
-      }
-    }
+  /// To be looked into once all meshes are known.
+  void add_mesh(const Strategy& strategy) {
+    const RecomputeChoice choice = target_ == Target::kMegatron     ? RecomputeChoice::kUniform
+                                   : target_ == Target::kTorchtitan ? RecomputeChoice::kAllOrNone
+                                                                    : RecomputeChoice::kPerStage;
+    LayoutProgram program(model_, machines_, run_, profile_, strategy, choice, held_.recompute);
+    meshes_.push_back({strategy, choice, program.bound()});
   }
 
-  /// Ranks the strategy if it fits; says whether it does.
-  bool value(const Strategy& strategy) {
-    const RankedStrategy ranked{strategy, evaluate(model_, machines_, run_, strategy, profile_)};
+  void look_into(const Mesh& mesh, double below) {
+    LayoutProgram program(model_, machines_, run_, profile_, mesh.strategy, mesh.choice, held_.recompute);
     ++result_.valued;
-    if (!result_.least_memory || ranked.value.memory.total() < result_.least_memory->value.memory.total()) {
-      result_.least_memory = ranked;
-    }
-    if (!ranked.value.fits) return false;
-    const Degrees degrees{strategy.tensor, strategy.context, strategy.pipeline, strategy.expert, strategy.micro_batch};
-    const auto [place, is_new] = best_.try_emplace(degrees, ranked);
+    const auto known = best_.find(degrees_of(mesh.strategy));
+    const auto layout =
+        program.fastest(known == best_.end() ? below : std::min(below, seconds_of(known->second)));
+    if (!layout) return;
+    const RankedStrategy ranked{layout->strategy, evaluate(model_, machines_, run_, layout->strategy, profile_)};
+    const auto [place, is_new] = best_.try_emplace(degrees_of(layout->strategy), ranked);
     if (!is_new && ranked.value.time.step < place->second.value.time.step) place->second = ranked;
-    return true;
+  }
+
+  /// The leanest way to run a mesh, to tell what is missing where nothing fits.
+  void note_memory(const Mesh& mesh) {
+    Strategy lean = mesh.strategy;
+    lean.recompute = held_.recompute.value_or(Recompute::kFull);
+    const RankedStrategy ranked{lean, evaluate(model_, machines_, run_, lean, profile_)};
+    const bool is_less =
+        !result_.least_memory || ranked.value.memory.total() < result_.least_memory->value.memory.total();
+    if (is_less) result_.least_memory = ranked;
   }
 
   void exclude(std::string why) {
@@ -200,6 +244,8 @@ class Search {
   const HeldDecisions& held_;
   const Budget& budget_;
   std::uint64_t experts_ = 0;
+  std::vector<Mesh> meshes_;
+  bool stopped_early_ = false;  ///< before all meshes were listed
   std::map<Degrees, RankedStrategy> best_;
   StrategySearchResult result_;
   std::string why_;
@@ -221,7 +267,7 @@ StrategySearchResult search_strategies(const ModelDescription& model, const Mach
   Search search(model, machines, run, profile, target, held, budget);
   search.walk();
   StrategySearchResult result = search.finish(most);
-  if (result.valued == 0 && result.is_complete) {
+  if (result.meshes == 0 && result.is_complete) {
     const std::string why = search.why_excluded();
     throw InputError(fmt::format("no strategy is possible on {} devices{}", machines.devices(),
                                  why.empty() ? ": what is held does not divide them" : ", for example: " + why));

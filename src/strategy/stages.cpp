@@ -10,10 +10,6 @@ namespace {
 
 /// Share of the transfers between stages that an interleaved schedule leaves exposed: it has other chunks to run.
 constexpr double kInterleavedHopShare = 0.6;
-/// Share of a stage's time that weight gradients take, by measured steps (arXiv 2401.10241, table 6: 0.20 to 0.26), for
-/// schedules that set them apart. Attention and memory traffic have none.
-double weight_gradient_seconds(const StageTime& stage) { return stage.time.backward.matrix / 2; }
-
 /// What every stage's layers sum up to; `even` = each stage gets the same.
 std::vector<double> shares(const Setting& s) {
   const std::uint32_t pipeline = s.strategy.pipeline;
@@ -48,40 +44,47 @@ std::int64_t microbatches(const TrainingRun& run, const Strategy& strategy) {
   return run.global_batch / (static_cast<std::int64_t>(strategy.data) * strategy.micro_batch);
 }
 
-std::vector<std::vector<StageLayers>> stages(const Setting& s) {
+std::vector<std::vector<StageLayers>> stages(const Setting& s) { return stages(s.model, shares(s)); }
+
+std::vector<std::vector<StageLayers>> stages(const ModelDescription& model,
+                                             const std::vector<double>& layers_per_stage) {
   std::vector<std::vector<StageLayers>> result;
   std::size_t run = 0;
-  double left_of_run = static_cast<double>(s.model.layers.front().count);
-  for (double share : shares(s)) {
+  double left_of_run = static_cast<double>(model.layers.front().count);
+  for (double share : layers_per_stage) {
     auto& stage = result.emplace_back();
-    while (share > 1e-9 && run < s.model.layers.size()) {
+    while (share > 1e-9 && run < model.layers.size()) {
       const double taken = std::min(share, left_of_run);
       if (taken > 0) stage.push_back({run, taken});
       share -= taken;
       left_of_run -= taken;
       if (left_of_run > 1e-9) continue;
-      if (++run < s.model.layers.size()) left_of_run = static_cast<double>(s.model.layers[run].count);
+      if (++run < model.layers.size()) left_of_run = static_cast<double>(model.layers[run].count);
     }
   }
   return result;
 }
 
+StageTime stage_time(const Setting& s, const std::vector<LayerTime>& layers, const std::vector<StageLayers>& stage) {
+  StageTime time;
+  double count = 0;
+  for (const StageLayers& part : stage) {
+    time.time.forward += layers[part.run].forward * part.count;
+    time.time.backward += layers[part.run].backward * part.count;
+    time.recompute += recompute_seconds(s, layers[part.run]) * part.count;
+    count += part.count;
+  }
+  if (s.strategy.recomputed_layers && count > 0) {
+    time.recompute *= std::min(1.0, static_cast<double>(*s.strategy.recomputed_layers) / count);
+  }
+  return time;
+}
+
 std::vector<StageTime> stage_times(const Setting& s, const std::vector<LayerTime>& layers) {
   std::vector<StageTime> times;
   for (const auto& stage : stages(s)) {
-    StageTime& time = times.emplace_back();
-    double count = 0;
-    double recompute = 0;
-    for (const StageLayers& part : stage) {
-      time.time.forward += layers[part.run].forward * part.count;
-      time.time.backward += layers[part.run].backward * part.count;
-      recompute += recompute_seconds(s, layers[part.run]) * part.count;
-      count += part.count;
-    }
-    if (s.strategy.recomputed_layers && count > 0) {
-      recompute *= std::min(1.0, static_cast<double>(*s.strategy.recomputed_layers) / count);
-    }
-    time.recompute = recompute;
+    const Strategy own = s.strategy.of_stage(static_cast<std::uint32_t>(times.size()));
+    times.push_back(stage_time({s.model, s.machines, s.run, own, s.profile}, layers, stage));
   }
   const LayerTime head = head_time(s);
   times.back().time.forward += head.forward;
@@ -89,22 +92,30 @@ std::vector<StageTime> stage_times(const Setting& s, const std::vector<LayerTime
   return times;
 }
 
+double weight_gradient_seconds(const StageTime& stage) {
+  // Measured: 0.20 to 0.26 of a stage (arXiv 2401.10241, table 6). Attention and memory traffic have none.
+  return stage.time.backward.matrix / 2;
+}
+
 PipelineTime pipeline_time(const Setting& s, const std::vector<StageTime>& stages) {
+  PipelineLoad load;
+  for (const StageTime& stage : stages) {
+    load.longest = std::max(load.longest, stage.total());
+    load.sum += stage.total();
+    load.weight += weight_gradient_seconds(stage);
+  }
+  return pipeline_time(s, load);
+}
+
+PipelineTime pipeline_time(const Setting& s, const PipelineLoad& load) {
   const auto count = static_cast<double>(microbatches(s.run, s.strategy));
   const double depth = s.strategy.pipeline;
-  double longest = 0;
-  double sum = 0;
-  double weight = 0;
-  for (const StageTime& stage : stages) {
-    longest = std::max(longest, stage.total());
-    sum += stage.total();
-    weight += weight_gradient_seconds(stage);
-  }
+  const auto [longest, sum, all_weight] = load;
   PipelineTime time;
   time.busy = count * longest;
   if (s.strategy.pipeline == 1) return time;
   const double mean = sum / depth;
-  weight /= depth;
+  const double weight = all_weight / depth;
   const Ring link = hop(s.machines, s.strategy);
   const double message = 2 * s.tokens() * static_cast<double>(s.model.hidden) / s.strategy.tensor;
   const double one_hop = link.latency + message / link.bandwidth;

@@ -13,6 +13,9 @@ struct StageLayers {
   double count = 0;     ///< fractional where even stages cannot be
 };
 
+/// Layers of every pipeline rank, from numbers of them.
+[[nodiscard]] std::vector<std::vector<StageLayers>> stages(const ModelDescription& model,
+                                                           const std::vector<double>& layers_per_stage);
 /// Layers of every pipeline rank. `layers_per_stage` of the strategy, else as even as can be: with chunks, parts of
 /// layers stand for a device whose stages differ.
 [[nodiscard]] std::vector<std::vector<StageLayers>> stages(const Setting& setting);
@@ -26,6 +29,11 @@ struct StageTime {
   [[nodiscard]] double total() const { return time.forward.total() + time.backward.total() + recompute; }
 };
 [[nodiscard]] std::vector<StageTime> stage_times(const Setting& setting, const std::vector<LayerTime>& layers);
+/// Of one stage without head, as the setting's strategy makes layers again.
+[[nodiscard]] StageTime stage_time(const Setting& setting, const std::vector<LayerTime>& layers,
+                                   const std::vector<StageLayers>& stage);
+/// Seconds of a microbatch's weight gradients, for schedules that set them apart.
+[[nodiscard]] double weight_gradient_seconds(const StageTime& stage);
 
 /// Seconds from the first forward to the last backward pass, over the busy time of the longest stage: `busy` is
 /// microbatches x the longest stage.
@@ -34,7 +42,14 @@ struct PipelineTime {
   double bubble = 0;
   double hops = 0;
 };
+/// All that a pipeline's time depends on: of the longest stage, and sums over stages. Grows with `longest` and `sum`.
+struct PipelineLoad {
+  double longest = 0;
+  double sum = 0;
+  double weight = 0;  ///< weight gradients
+};
 [[nodiscard]] PipelineTime pipeline_time(const Setting& setting, const std::vector<StageTime>& stages);
+[[nodiscard]] PipelineTime pipeline_time(const Setting& setting, const PipelineLoad& load);
 
 /// Microbatches whose activations a stage holds at most; fractions where a chunk is less than a stage.
 [[nodiscard]] double in_flight(const Setting& setting, std::uint32_t stage);

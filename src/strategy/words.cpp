@@ -1,4 +1,4 @@
-// The names of enumerators in files and on the command line.
+// What a strategy says of one stage, and the names of enumerators in files and on the command line.
 #include <array>
 
 #include "opweave/strategy.h"
@@ -20,6 +20,14 @@ std::optional<Enumerator> find(const std::array<std::string_view, count>& names,
 }
 
 }  // namespace
+
+Strategy Strategy::of_stage(std::uint32_t stage) const {
+  Strategy result = *this;
+  if (recompute != Recompute::kFull || recomputed_per_stage.empty()) return result;
+  result.recomputed_layers = recomputed_per_stage[stage];
+  if (*result.recomputed_layers == 0) result.recompute = Recompute::kNone;
+  return result;
+}
 
 std::string_view to_string(Precision precision) { return kPrecisions.at(static_cast<std::size_t>(precision)); }
 std::string_view to_string(Sharding sharding) { return kShardings.at(static_cast<std::size_t>(sharding)); }

@@ -1,7 +1,7 @@
 import pytest
 from conftest import fails, opweave, succeeds
 
-COMMANDS = ["plan", "check", "simulate", "bounds", "pareto", "compare", "convert", "partition", "report", "explain", "show",
+COMMANDS = ["plan", "check", "simulate", "bounds", "pareto", "compare", "convert", "partition", "stages", "report", "explain", "show",
             "diff", "what-if", "completion", "manual"]
 
 

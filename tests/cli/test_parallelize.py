@@ -74,3 +74,27 @@ def test_a_configuration_becomes_a_model_that_is_planned_alike(tmp_path):
     opweave("convert", "hf", LLAMA, "-o", tmp_path / "model.json")
     plans = [opweave("parallelize", model, *RUN, "--json").stdout for model in (LLAMA, tmp_path / "model.json")]
     assert plans[0] == plans[1]
+
+
+def test_the_pipeline_of_the_best_strategy_is_planned_and_its_files_are_read_by_others(tmp_path):
+    model = {"format": "opweave.model", "version": 1, "hidden": 4096, "vocabulary": 32000}
+    model["layers"] = [{"count": 10, "attention": {"heads": 32, "head_dim": 128}, "mlp": {"width": 14336}}]
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    done = opweave(
+        "parallelize", tmp_path / "model.json", "--cluster", "h100", "--global-batch", 16, "--sequence", 4096,
+        "--target", "megatron", "--fix", "pp=4,vpp=1", "--schedule", tmp_path / "run", "--time-limit", 6, "--json"
+    )
+    answer = json.loads(done.stdout)
+    planned = answer["planned"]
+    assert planned["bound_ns"] <= planned["step_ns"]
+    steps = {(row["name"], row["stages"]): row["step_ns"] for row in planned["schedules"] if row["fits"]}
+    # The formulas and the simulation of 1F1B differ by little; ours is no worse than any published one that fits.
+    assert abs(steps["1F1B", "linear"] / planned["formulas_ns"] - 1) < 0.05
+    assert planned["step_ns"] == min(steps.values())
+    files = [tmp_path / "run" / name for name in ("graph.json", "cluster.json", "plan.json")]
+    opweave("check", *files)
+
+
+def test_a_strategy_without_a_pipeline_has_no_schedule(tmp_path):
+    done = opweave("parallelize", LLAMA, *RUN, "--fix", "pp=1,tp=8", "--schedule", tmp_path / "run", code=2)
+    assert "there is nothing to order" in done.stderr

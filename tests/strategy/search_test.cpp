@@ -3,6 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <functional>
+#include <random>
 
 #include "opweave/calibration.h"
 #include "opweave/error.h"
@@ -26,78 +30,191 @@ ModelDescription model_of(std::int64_t layers, std::int64_t hidden, bool has_exp
   return model;
 }
 
+/// Calls visit with every way to write `sum` as numbers of `least` or more, the last of `last` or more.
+void for_layouts(std::uint32_t sum, std::uint32_t stages, std::uint32_t least, std::uint32_t last,
+                 std::vector<std::uint32_t>& layout, const std::function<void()>& visit) {
+  if (stages == 1) {
+    if (sum < last) return;
+    layout.push_back(sum);
+    visit();
+    layout.pop_back();
+    return;
+  }
+  for (std::uint32_t first = least; first <= sum; ++first) {
+    layout.push_back(first);
+    for_layouts(sum - first, stages - 1, least, last, layout, visit);
+    layout.pop_back();
+  }
+}
+
 /// The best over all strategies of the space, by nested loops that know nothing of the search.
-std::optional<Duration> enumerate(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
-                                  const CalibrationProfile& profile) {
-  std::optional<Duration> best;
-  const auto ranks = static_cast<std::uint32_t>(machines.devices());
-  for (std::uint32_t code = 0; code < ranks * ranks * ranks * ranks; ++code) {
-    Strategy s;
-    s.tensor = code % ranks + 1;
-    s.context = code / ranks % ranks + 1;
-    s.pipeline = code / ranks / ranks % ranks + 1;
-    s.expert = code / ranks / ranks / ranks + 1;
-    s.has_sequence_parallelism = s.tensor > 1;
-    const std::uint32_t others = s.tensor * s.context * s.pipeline;
-    if (ranks % others != 0 || (s.context > 1 && run.sequence / s.context < 1024)) continue;
-    s.data = ranks / others;
-    for (s.micro_batch = 1; s.micro_batch <= 32; s.micro_batch *= 2) {
-      const std::int64_t round = std::int64_t{s.data} * s.micro_batch;
-      if (run.global_batch % round != 0) continue;
-      for (const PipelineKind kind :
-           {PipelineKind::k1F1B, PipelineKind::kInterleaved, PipelineKind::kZeroBubble1, PipelineKind::kZeroBubble2}) {
-        const bool has_chunks = kind == PipelineKind::kInterleaved;
-        if (has_chunks && run.global_batch / round % s.pipeline != 0) continue;
-        for (std::uint32_t chunks = has_chunks ? 2 : 1; chunks <= (has_chunks ? 12U : 1U); ++chunks) {
-          s.schedule = kind;
-          s.chunks = chunks;
-          for (const Sharding sharding : {Sharding::kNone, Sharding::kOptimizer, Sharding::kWeights}) {
-            if ((sharding == Sharding::kNone) != (s.data * s.context == 1)) continue;
-            s.sharding = sharding;
-            for (std::uint32_t made_again = 0; made_again <= 7; ++made_again) {
-              s.recompute = made_again == 0 ? Recompute::kNone : Recompute::kFull;
-              s.recomputed_layers = made_again == 0 ? std::nullopt : std::optional(made_again);
-              if (!why_impossible(model, machines, run, s).empty()) continue;
-              const StrategyValue value = evaluate(model, machines, run, s, profile);
-              if (value.fits && (!best || value.time.step < *best)) best = value.time.step;
-            }
-          }
+class Enumeration {
+ public:
+  Enumeration(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+              const CalibrationProfile& profile, Target target, std::optional<std::uint32_t> pipeline)
+      : model_(model), machines_(machines), run_(run), profile_(profile), target_(target), pipeline_(pipeline) {}
+
+  std::optional<Duration> best() {
+    const auto ranks = static_cast<std::uint32_t>(machines_.devices());
+    for (std::uint32_t code = 0; code < ranks * ranks * ranks * ranks; ++code) {
+      Strategy s;
+      s.tensor = code % ranks + 1;
+      s.context = code / ranks % ranks + 1;
+      s.pipeline = code / ranks / ranks % ranks + 1;
+      s.expert = code / ranks / ranks / ranks + 1;
+      s.has_sequence_parallelism = s.tensor > 1;
+      if (pipeline_ && s.pipeline != *pipeline_) continue;
+      const std::uint32_t others = s.tensor * s.context * s.pipeline;
+      if (ranks % others != 0 || (s.context > 1 && run_.sequence / s.context < 1024)) continue;
+      s.data = ranks / others;
+      for (s.micro_batch = 1; s.micro_batch <= 32; s.micro_batch *= 2) {
+        if (run_.global_batch % (std::int64_t{s.data} * s.micro_batch) == 0) schedules(s);
+      }
+    }
+    return best_;
+  }
+
+ private:
+  void schedules(Strategy s) {
+    for (const PipelineKind kind :
+         {PipelineKind::k1F1B, PipelineKind::kInterleaved, PipelineKind::kZeroBubble1, PipelineKind::kZeroBubble2}) {
+      const bool is_zero_bubble = kind == PipelineKind::kZeroBubble1 || kind == PipelineKind::kZeroBubble2;
+      if (target_ == Target::kMegatron && is_zero_bubble) continue;
+      const bool has_chunks = kind == PipelineKind::kInterleaved;
+      if (has_chunks && run_.global_batch / (std::int64_t{s.data} * s.micro_batch) % s.pipeline != 0) continue;
+      for (std::uint32_t chunks = has_chunks ? 2 : 1; chunks <= (has_chunks ? 12U : 1U); ++chunks) {
+        s.schedule = kind;
+        s.chunks = chunks;
+        for (const Sharding sharding : {Sharding::kNone, Sharding::kOptimizer, Sharding::kWeights}) {
+          if ((sharding == Sharding::kNone) != (s.data * s.context == 1)) continue;
+          if (target_ == Target::kMegatron && sharding == Sharding::kWeights) continue;
+          if (target_ == Target::kTorchtitan && sharding == Sharding::kOptimizer) continue;
+          s.sharding = sharding;
+          if (why_impossible(model_, machines_, run_, s).empty()) layouts(s);
         }
       }
     }
   }
-  return best;
-}
 
-TEST(StrategySearch, finds_the_best_of_the_space) {
+  void layouts(Strategy s) {
+    std::vector<std::uint32_t> layout;
+    const std::uint32_t last = s.pipeline > 1 ? s.chunks - 1 : s.chunks;
+    const auto sum = static_cast<std::uint32_t>(model_.layer_count());
+    for_layouts(sum, s.pipeline, s.chunks, last, layout, [&] {
+      s.layers_per_stage = layout;
+      recomputation(s);
+    });
+  }
+
+  void recomputation(Strategy s) {
+    value(s);
+    s.recompute = Recompute::kAttention;
+    if (!profile_.has_fused_attention && target_ != Target::kTorchtitan) value(s);
+    s.recompute = Recompute::kFull;
+    value(s);
+    if (target_ == Target::kMegatron) {
+      for (std::uint32_t count = s.chunks; count < 7; count += s.chunks) {
+        s.recomputed_layers = count;
+        value(s);
+      }
+    }
+    if (target_ == Target::kAny) per_stage(s, 0);
+  }
+
+  void per_stage(Strategy& s, std::size_t stage) {
+    s.recomputed_per_stage.resize(s.pipeline);
+    if (stage == s.pipeline) return value(s);
+    for (std::uint32_t count = 0; count <= s.layers_per_stage[stage]; ++count) {
+      s.recomputed_per_stage[stage] = count;
+      per_stage(s, stage + 1);
+    }
+  }
+
+  void value(const Strategy& s) {
+    const StrategyValue value = evaluate(model_, machines_, run_, s, profile_);
+    if (value.fits && (!best_ || value.time.step < *best_)) best_ = value.time.step;
+  }
+
+  const ModelDescription& model_;
+  const Machines& machines_;
+  const TrainingRun& run_;
+  const CalibrationProfile& profile_;
+  Target target_;
+  std::optional<std::uint32_t> pipeline_;  ///< held
+  std::optional<Duration> best_;
+};
+
+TEST(StrategySearch, equals_the_enumeration_of_everything_and_bounds_are_never_above) {
   int with_recompute = 0;
+  int uneven = 0;
+  int unlike = 0;
   int without_any = 0;
-  for (int i = 0; i < 36; ++i) {
+  std::mt19937 random(5);
+  for (int i = 0; i < 200; ++i) {
     Machines machines = machines_named("h100");
-    machines.devices_per_node = i % 3 == 0 ? 8 : static_cast<std::uint32_t>(i % 3);
-    const ModelDescription model = model_of(3 + i % 4, 512 << (i % 3), i % 2 == 1);
-    const TrainingRun run{16, 16384 << (i % 2), Precision::kBf16};
-    const CalibrationProfile profile;
+    machines.devices_per_node = std::array{1U, 2U, 3U, 4U, 4U, 6U, 2U, 8U}[random() % 8];
+    ModelDescription model = model_of(1 + static_cast<std::int64_t>(random() % 5), 512 << (i % 3), i % 2 == 1);
+    if (i % 4 == 3) {
+      // A first layer of another kind, and a head that weighs as much as a layer.
+      LayerRun dense = model_of(1, model.hidden, false).layers.front();
+      model.layers.insert(model.layers.begin(), dense);
+      model.vocabulary = 16 * model.hidden;
+    }
+    const TrainingRun run{24, 4096 << (i % 3), Precision::kBf16};
+    CalibrationProfile profile;
+    profile.has_fused_attention = i % 5 != 0;
+    const Target target = std::array{Target::kAny, Target::kMegatron, Target::kAny, Target::kTorchtitan}[random() % 4];
+    // Half of them with as many stages as can be: there layouts matter.
+    HeldDecisions held;
+    if (i % 2 == 0) {
+      held.pipeline = machines.devices_per_node;
+      while (*held.pipeline > model.layer_count() || machines.devices_per_node % *held.pipeline != 0) --*held.pipeline;
+    }
     // From less than any strategy needs to twice the least.
     machines.device.memory = Bytes(1);
-    const auto nothing_fits = search_strategies(model, machines, run, profile, Target::kAny, {}, 5);
+    const auto nothing_fits = search_strategies(model, machines, run, profile, target, held, 1);
     EXPECT_TRUE(nothing_fits.ranked.empty());
-    machines.device.memory = Bytes(nothing_fits.least_memory->value.memory.total().value() * (9 + 2 * (i % 6)) / 10);
-    const auto expected = enumerate(model, machines, run, profile);
-    const auto result = search_strategies(model, machines, run, profile, Target::kAny, {}, 5);
+    machines.device.memory = Bytes(nothing_fits.least_memory->value.memory.total().value() * static_cast<std::int64_t>(18 + random() % 14) / 20);
+    const auto expected = Enumeration(model, machines, run, profile, target, held.pipeline).best();
+    const auto result = search_strategies(model, machines, run, profile, target, held, 1 + random() % 5);
     EXPECT_TRUE(result.is_complete);
     ASSERT_EQ(!result.ranked.empty(), expected.has_value()) << i;
     if (!expected) {
       ++without_any;
-      EXPECT_GT(result.least_memory->value.memory.total(), machines.device.memory);
       continue;
     }
-    EXPECT_EQ(result.ranked.front().value.time.step, *expected) << i;
+    const Strategy& best = result.ranked.front().strategy;
+    // A step is a sum of ten times that are each rounded to a nanosecond.
+    EXPECT_NEAR(static_cast<double>(result.ranked.front().value.time.step.value()),
+                static_cast<double>(expected->value()), 10)
+        << i;
+    EXPECT_EQ(why_impossible(model, machines, run, best), "") << i;
+    EXPECT_TRUE(result.ranked.front().value.fits) << i;
+    EXPECT_LE(result.bound, *expected) << i;
+    EXPECT_GE(static_cast<double>(result.bound.value()), 0.999999 * static_cast<double>(expected->value())) << i;
     EXPECT_TRUE(std::ranges::is_sorted(result.ranked, {}, [](const auto& r) { return r.value.time.step; }));
-    with_recompute += result.ranked.front().strategy.recompute == Recompute::kFull ? 1 : 0;
+    with_recompute += best.recompute == Recompute::kFull ? 1 : 0;
+    unlike += best.recomputed_per_stage.empty() ? 0 : 1;
+    const auto [least, most] = std::ranges::minmax(best.layers_per_stage);
+    uneven += most > least + 1 ? 1 : 0;
   }
   EXPECT_GT(with_recompute, 0);
+  EXPECT_GT(unlike, 0);
+  EXPECT_GT(uneven, 0);
   EXPECT_GT(without_any, 0);
+}
+
+TEST(StrategySearch, a_stopped_search_keeps_its_bound_below_all) {
+  const ModelDescription model = model_of(8, 1024, false);
+  const TrainingRun run{64, 2048, Precision::kBf16};
+  const Machines machines = machines_named("h100");
+  const auto whole = search_strategies(model, machines, run, {}, Target::kAny, {}, 3);
+  std::atomic<bool> is_over = true;
+  Budget budget;
+  budget.watch(&is_over);
+  const auto stopped = search_strategies(model, machines, run, {}, Target::kAny, {}, 3, budget);
+  EXPECT_FALSE(stopped.is_complete);
+  EXPECT_LE(stopped.bound, whole.ranked.front().value.time.step);
 }
 
 TEST(StrategySearch, holds_what_is_held_and_keeps_to_what_the_target_can_say) {

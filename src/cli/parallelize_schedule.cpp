@@ -1,0 +1,150 @@
+#include "cli/parallelize_schedule.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cli/output.h"
+#include "opweave/error.h"
+#include "opweave/experts.h"
+#include "opweave/io.h"
+#include "opweave/representatives.h"
+#include "report/comparison.h"
+#include "report/format.h"
+
+namespace opweave::cli {
+namespace {
+
+/// A pipeline of one shape, planned.
+struct Shaped {
+  std::string name;  ///< "linear", "V", "loop of 2"
+  Problem problem;
+  PlanResult result;
+  Comparison comparison;
+};
+
+struct Row {
+  std::string name;
+  std::string shape;
+  Duration step;
+  bool fits = false;
+};
+
+/// Shapes that the layers allow: linear as the strategy cuts it, V and loops by the cut that is best for them.
+std::vector<std::pair<std::string, PipelineSpec>> shapes(const Representatives& parts, const Strategy& strategy) {
+  std::vector<std::pair<std::string, PipelineSpec>> result;
+  const auto layers = static_cast<std::uint32_t>(parts.spec.layers.size());
+  const auto add = [&](std::string name, PipelineShape shape, std::uint32_t stages) {
+    PipelineSpec spec = parts.spec;
+    spec.shape = shape;
+    if (shape == PipelineShape::kLinear) {
+      spec.stage_of_layer = parts.stage_of_layer;
+    } else {
+      if (stages > layers) return;
+      CutRequest request;
+      request.stages = stages;
+      (void)cut_pipeline(spec, request, parts.cluster);
+    }
+    result.emplace_back(std::move(name), with_joined_stages(spec));
+  };
+  add("linear", PipelineShape::kLinear, strategy.pipeline);
+  add("V", PipelineShape::kV, 2 * strategy.pipeline);
+  add("loop of 2", PipelineShape::kLoop, 2 * strategy.pipeline);
+  if (strategy.chunks > 2) {
+    add(fmt::format("loop of {}", strategy.chunks), PipelineShape::kLoop, strategy.chunks * strategy.pipeline);
+  }
+  return result;
+}
+
+/// Files that other commands read.
+void write(const std::filesystem::path& folder, const Shaped& best) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw InputError(fmt::format("{}: cannot be made: {}", folder.string(), error.message()));
+  const Problem& problem = best.problem;
+  deliver(folder / "graph.json", graph_to_json(problem.graph()));
+  deliver(folder / "cluster.json", cluster_to_json(problem.cluster()));
+  deliver(folder / "plan.json", plan_to_json(*best.result.plan, problem.graph(), problem.cluster()));
+}
+
+std::vector<Row> rows_of(const std::vector<Shaped>& all, Duration outside) {
+  std::vector<Row> rows;
+  for (const Shaped& shaped : all) {
+    // The last row is the plan where there is one.
+    const std::size_t published = shaped.comparison.schedules.size() - (shaped.result.plan ? 1 : 0);
+    for (std::size_t i = 0; i < published; ++i) {
+      const ComparisonRow& row = shaped.comparison.schedules[i].row;
+      rows.push_back({row.name, shaped.name, row.makespan + outside, row.fits_memory});
+    }
+    if (shaped.result.plan) {
+      rows.push_back({"opweave", shaped.name, shaped.result.plan->statistics.makespan + outside, true});
+    }
+  }
+  std::ranges::stable_sort(rows, [](const Row& a, const Row& b) {
+    return a.fits != b.fits ? b.fits : a.step > b.step;
+  });
+  return rows;
+}
+
+PlannedSchedule describe(const std::vector<Row>& rows, const Shaped& best, Duration outside, Duration by_formulas,
+                         std::string_view own) {
+  const Duration step = best.result.plan->statistics.makespan + outside;
+  const Duration bound = best.comparison.bound.value + outside;
+  std::vector<std::vector<std::string>> lines = {{"schedule", "stages", "step", "fits"}};
+  auto list = nlohmann::ordered_json::array();
+  for (const Row& row : rows) {
+    lines.push_back({row.name, row.shape, human(row.step), row.fits ? "yes" : "no"});
+    list.push_back({{"name", row.name}, {"stages", row.shape}, {"step_ns", row.step.value()}, {"fits", row.fits}});
+  }
+  PlannedSchedule result;
+  result.text = fmt::format(
+      "\npipeline planned operator by operator: {} a step ({} by the formulas of {}), no schedule of these stages takes "
+      "less than {}\n\n{}",
+      human(step), human(by_formulas), own, human(bound), table(lines));
+  result.json = {{"step_ns", step.value()},         {"bound_ns", bound.value()},
+                 {"outside_ns", outside.value()},   {"formulas_ns", by_formulas.value()},
+                 {"schedule", own},                 {"stages", best.name},
+                 {"schedules", list}};
+  return result;
+}
+
+}  // namespace
+
+PlannedSchedule plan_schedule(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+                              const Strategy& strategy, const CalibrationProfile& profile,
+                              const ScheduleRequest& request, const Budget& budget) {
+  if (strategy.pipeline == 1) throw InputError("--schedule: the strategy has one stage, so there is nothing to order");
+  Strategy cut = strategy;
+  if (cut.layers_per_stage.empty()) {
+    const auto layers = static_cast<std::uint32_t>(model.layer_count());
+    for (std::uint32_t i = 0; i < cut.pipeline; ++i) {
+      cut.layers_per_stage.push_back(layers / cut.pipeline + (i < layers % cut.pipeline ? 1 : 0));
+    }
+  }
+  const Representatives parts = representatives(model, machines, run, cut, profile);
+  const auto wanted = shapes(parts, cut);
+  std::vector<Shaped> all;
+  PlannerOptions planner;
+  planner.seed = request.seed;
+  planner.threads = request.threads;
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    const auto& [name, spec] = wanted[i];
+    Problem problem = Problem::create(build_pipeline(spec), parts.cluster);
+    PlanResult result = plan(problem, budget.share(1.0 / static_cast<double>(wanted.size() - i)), planner);
+    Comparison comparison = compare_schedules(problem, result.plan ? &*result.plan : nullptr);
+    all.push_back({name, std::move(problem), std::move(result), std::move(comparison)});
+  }
+  const Shaped* best = nullptr;
+  for (const Shaped& shaped : all) {
+    if (!shaped.result.plan) continue;
+    if (best == nullptr || shaped.result.plan->statistics.makespan < best->result.plan->statistics.makespan) {
+      best = &shaped;
+    }
+  }
+  if (best == nullptr) throw InputError("--schedule: no schedule of the strategy's stages was found in time");
+  write(request.folder, *best);
+  const Duration by_formulas = evaluate(model, machines, run, strategy, profile).time.step;
+  return describe(rows_of(all, parts.outside), *best, parts.outside, by_formulas, to_string(strategy.schedule));
+}
+
+}  // namespace opweave::cli

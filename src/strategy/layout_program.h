@@ -1,0 +1,108 @@
+/// Layers on stages, and how many of them each stage makes again, so that a step is shortest.
+#pragma once
+
+#include <limits>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "opweave/strategy.h"
+#include "strategy/stages.h"
+
+namespace opweave::strategy {
+
+/// What a stage may say about the layers that it makes again.
+enum class RecomputeChoice : std::uint8_t {
+  kPerStage,   ///< a number of its own
+  kUniform,    ///< one number for all stages, a multiple of the chunks
+  kAllOrNone,  ///< all layers of the model, or none
+};
+
+/// The exact program over the layouts of one mesh (docs/strategies.md): every stage has a run of layers - all but the
+/// last at least one per chunk -, and the time of a step depends on the longest stage, on the sum over stages, and on
+/// the end of the stage that holds most.
+class LayoutProgram {
+ public:
+  /// `mesh` says all but layers and recomputation; a recomputation of `held` is taken as it is.
+  LayoutProgram(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+                const CalibrationProfile& profile, const Strategy& mesh, RecomputeChoice choice,
+                std::optional<Recompute> held);
+
+  /// Seconds that no layout of this mesh takes less than, whatever the memory.
+  [[nodiscard]] double bound() const;
+
+  struct Layout {
+    Strategy strategy;
+    double seconds = std::numeric_limits<double>::infinity();
+  };
+  /// The fastest that fits in memory and takes less than `below`; nothing if there is none.
+  [[nodiscard]] std::optional<Layout> fastest(double below);
+
+ private:
+  /// How layers are made again: the regime of one run of the dynamic program.
+  struct Regime {
+    Recompute recompute = Recompute::kNone;
+    std::optional<std::uint32_t> count;  ///< per stage; without it all
+    bool is_free = false;                ///< each stage the fewest with which it fits
+  };
+  /// One stage in one regime.
+  struct Cell {
+    bool fits = false;
+    std::uint32_t count = 0;  ///< layers made again
+    double busy = 0;          ///< seconds of a microbatch, with what is made again
+    double again = 0;         ///< seconds of what is made again
+    double end = 0;           ///< seconds of the step's end
+  };
+  struct Found {
+    std::vector<std::uint32_t> layers;
+    std::vector<std::uint32_t> counts;
+    double longest = 0;
+    double again = 0;
+    double end = 0;
+  };
+
+  [[nodiscard]] std::vector<Regime> regimes() const;
+  [[nodiscard]] std::uint32_t least_layers(std::uint32_t stage) const;
+  const Cell& cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin, std::uint32_t end);
+  [[nodiscard]] Cell make_cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin, std::uint32_t end) const;
+  [[nodiscard]] bool fits(const Strategy& own, std::uint32_t stage, const std::vector<StageLayers>& parts,
+                          const LayerWeights& held) const;
+  [[nodiscard]] std::vector<StageLayers> parts(std::uint32_t begin, std::uint32_t end) const;
+  /// Least `again` with no stage longer than `longest` and no end later than `end`.
+  std::optional<Found> least_again(const Regime& regime, double longest, double end);
+  /// All layouts of a regime that may be the fastest, down to the last.
+  void look_through(const Regime& regime, Layout& best);
+  /// The fastest of those with ends of at most `end`, without counting the end; nothing if none is better than `best`.
+  std::optional<Found> fastest_before_end(const Regime& regime, double end, Layout& best);
+  /// The one whose longest stage is shortest; nothing if none can be better than `best`.
+  std::optional<Found> shortest_longest(const Regime& regime, double end, const Layout& best);
+  void consider(const Regime& regime, const Found& found, Layout& best) const;
+  /// Without the end of the step.
+  [[nodiscard]] double seconds(double longest, double again) const;
+  [[nodiscard]] double least_longest(double again) const;
+  /// The longest stage with which so much made again still takes at most `value`, or little more.
+  [[nodiscard]] double longest_worth(double again, double value) const;
+  /// What any layout of a regime makes again at least.
+  [[nodiscard]] double least_of(const Regime& regime) const;
+  [[nodiscard]] double head_seconds() const;
+
+  const ModelDescription& model_;
+  const Machines& machines_;
+  const TrainingRun& run_;
+  const CalibrationProfile& profile_;
+  Strategy mesh_;
+  RecomputeChoice choice_;
+  std::optional<Recompute> held_;
+  std::vector<LayerTime> layer_times_;  ///< by run
+  LayerTime head_;
+  std::vector<std::size_t> run_of_;     ///< by layer
+  std::vector<double> busy_before_;     ///< seconds of all layers before one, forward and backward
+  double weight_seconds_ = 0;           ///< weight gradients of all
+  double constant_ = 0;                 ///< of every layout: gathers of sharded weights
+  double least_end_ = 0;
+  LayerWeights first_;                  ///< of the embedding
+  LayerWeights last_;                   ///< of the head
+  std::unordered_map<std::uint64_t, Cell> cells_;
+};
+
+}  // namespace opweave::strategy

@@ -1,0 +1,166 @@
+#include "opweave/representatives.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "strategy/axes.h"
+#include "strategy/memory.h"
+#include "strategy/stages.h"
+#include "strategy/step_end.h"
+
+namespace opweave {
+namespace {
+
+using strategy::Setting;
+
+Duration nanoseconds(double seconds) { return Duration(static_cast<std::int64_t>(std::llround(seconds * 1e9))); }
+Bytes bytes(double value) { return Bytes(static_cast<std::int64_t>(std::llround(value))); }
+
+/// Weights, gradients and state of so many weights.
+Bytes states(const Setting& s, const strategy::LayerWeights& held) {
+  const StepMemory memory = strategy::stage_memory(s, 0, {}, held);
+  return memory.weights + memory.gradients + memory.optimizer;
+}
+
+/// Bytes of a microbatch in one layer.
+struct Kept {
+  double all = 0;
+  double input = 0;  ///< where it is made again
+};
+Kept kept_by(const Setting& s, std::uint32_t stage, std::size_t run) {
+  const auto activations = [&](Recompute recompute) {
+    Strategy own = s.strategy;
+    own.recompute = recompute;
+    own.recomputed_layers.reset();
+    const StepMemory memory =
+        strategy::stage_memory({s.model, s.machines, s.run, own, s.profile}, stage, {{run, 1}}, {});
+    return static_cast<double>(memory.activations.value());
+  };
+  const double flights = strategy::in_flight(s, stage);
+  const bool keeps_scores = s.strategy.recompute != Recompute::kAttention;
+  Kept kept;
+  kept.all = activations(keeps_scores ? Recompute::kNone : Recompute::kAttention) / flights;
+  // Inputs of all in flight, and the whole layer while it is made again.
+  kept.input = std::clamp((activations(Recompute::kFull) - activations(Recompute::kNone) / flights) / flights, 0.0,
+                          kept.all);
+  return kept;
+}
+
+Layer layer_of(std::string name, const strategy::LayerTime& time, double again) {
+  Layer layer;
+  layer.name = std::move(name);
+  LayerOperator& op = layer.operators.emplace_back();
+  op.name = "all";
+  // As for schedules that set weight gradients apart.
+  const double weight = strategy::weight_gradient_seconds({time, 0});
+  op.forward = nanoseconds(time.forward.total());
+  op.input_gradient = nanoseconds(time.backward.total() - weight + again);
+  op.weight_gradient = nanoseconds(weight);
+  return layer;
+}
+
+/// Adds `layer` behind `stage` on the same device.
+void append(Layer& stage, const Layer& layer) {
+  LayerOperator& sum = stage.operators.front();
+  const LayerOperator& op = layer.operators.front();
+  const auto add = [](std::optional<LayerTime>& to, const std::optional<LayerTime>& time) {
+    to = LayerTime(*to->on("") + *time->on(""));
+  };
+  add(sum.forward, op.forward);
+  add(sum.input_gradient, op.input_gradient);
+  add(sum.weight_gradient, op.weight_gradient);
+  stage.weights = stage.weights + layer.weights;
+  stage.activation = stage.activation + layer.activation;
+  stage.activation_until_input_gradient =
+      stage.activation_until_input_gradient + layer.activation_until_input_gradient;
+  stage.weight_gradient_input = stage.weight_gradient_input + layer.weight_gradient_input;
+  stage.output = layer.output;
+}
+
+}  // namespace
+
+Representatives representatives(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+                                const Strategy& strategy, const CalibrationProfile& profile) {
+  const Setting s{model, machines, run, strategy, profile};
+  const double with_fragments = 1 + strategy::kFragmentation;
+  const Ring link = strategy::hop(machines, strategy);
+  const Bytes message = bytes(2 * s.tokens() * static_cast<double>(model.hidden) / strategy.tensor);
+  std::vector<strategy::LayerTime> times;
+  for (const LayerRun& layers : model.layers) times.push_back(strategy::layer_time(s, layers));
+  const auto stages = strategy::stages(s);
+  std::vector<strategy::LayerWeights> beside = strategy::held_weights(s);
+  Representatives result;
+  double largest_layer = 0;
+  for (std::uint32_t stage = 0; stage < stages.size(); ++stage) {
+    const Strategy own = strategy.of_stage(stage);
+    const bool makes_all_again = own.recompute == Recompute::kFull && !own.recomputed_layers;
+    std::uint32_t left = own.recompute == Recompute::kFull ? own.recomputed_layers.value_or(0) : 0;
+    for (const strategy::StageLayers& part : stages[stage]) {
+      const LayerRun& layers = model.layers[part.run];
+      const strategy::LayerWeights weights = strategy::layer_weights(s, layers);
+      largest_layer = std::max(largest_layer, weights.common + weights.experts);
+      for (auto k = static_cast<std::int64_t>(std::llround(part.count)); k > 0; --k) {
+        const bool is_made_again = makes_all_again || left > 0;
+        if (left > 0) --left;
+        const double again = is_made_again                             ? times[part.run].forward.total()
+                             : own.recompute == Recompute::kAttention ? times[part.run].forward.attention
+                                                                       : 0;
+        Layer layer = layer_of(fmt::format("layer{}", result.spec.layers.size()), times[part.run], again);
+        const Kept kept = kept_by(s, stage, part.run);
+        layer.activation = bytes((is_made_again ? kept.input : kept.all) * with_fragments);
+        if (is_made_again) layer.weight_gradient_input = bytes((kept.all - kept.input) * with_fragments);
+        layer.weights = states(s, weights);
+        layer.output = message;
+        result.spec.layers.push_back(std::move(layer));
+        result.stage_of_layer.push_back(stage);
+        beside[stage].common -= weights.common;
+        beside[stage].experts -= weights.experts;
+      }
+    }
+  }
+  // The embedding goes with the first layer.
+  result.spec.layers.front().weights = result.spec.layers.front().weights + states(s, beside.front());
+  Layer head = layer_of("head", strategy::head_time(s), 0);
+  head.weights = states(s, beside.back());
+  const StepMemory last = strategy::stage_memory(s, strategy.pipeline - 1, {}, {});
+  head.activation = bytes(with_fragments * static_cast<double>(last.buffers.value()));
+  result.spec.layers.push_back(std::move(head));
+  result.stage_of_layer.push_back(strategy.pipeline - 1);
+  result.spec.name = model.name.empty() ? "strategy" : model.name;
+  result.spec.training.microbatches = static_cast<std::uint32_t>(strategy::microbatches(run, strategy));
+
+  double outside = 0;
+  double gathered = 0;
+  for (const auto& held : strategy::held_weights(s)) outside = std::max(outside, strategy::end_seconds(s, held));
+  if (strategy.sharding == Sharding::kWeights) {
+    outside += strategy::sharded_weights_seconds(s, times);
+    gathered = strategy::kGatheredBytes * largest_layer;
+  }
+  result.outside = nanoseconds(outside);
+  const double room =
+      static_cast<double>(machines.device.memory.value()) - strategy::kProcessBytes - gathered * with_fragments;
+  result.cluster = uniform_cluster(strategy.pipeline, {"compute"}, bytes(std::max(0.0, room)),
+                                   nanoseconds(link.latency), static_cast<std::int64_t>(link.bandwidth));
+  for (const Device& device : result.cluster.devices()) result.spec.devices.push_back(device.name);
+  return result;
+}
+
+PipelineSpec with_joined_stages(const PipelineSpec& spec) {
+  PipelineSpec result = spec;
+  result.layers.clear();
+  result.stage_of_layer.clear();
+  for (std::size_t i = 0; i < spec.layers.size(); ++i) {
+    if (result.layers.size() == spec.stage_of_layer[i]) {
+      result.layers.push_back(spec.layers[i]);
+      result.layers.back().name = fmt::format("stage{}", spec.stage_of_layer[i]);
+      result.stage_of_layer.push_back(spec.stage_of_layer[i]);
+    } else {
+      append(result.layers.back(), spec.layers[i]);
+    }
+  }
+  return result;
+}
+
+}  // namespace opweave
