@@ -18,6 +18,7 @@ from opweave.cluster import Cluster
 from opweave.comparison import Comparison, compare
 from opweave.errors import CaptureError, InputError, InternalError, NoPlanError
 from opweave.graph import Graph
+from opweave.models import Model
 from opweave.pipeline import Pipeline
 from opweave.planner import check, lower_bounds, plan
 from opweave.plans import Bound, Plan, Violation
@@ -31,6 +32,7 @@ __all__ = [
     "Graph",
     "InputError",
     "InternalError",
+    "Model",
     "NoPlanError",
     "Pipeline",
     "Plan",

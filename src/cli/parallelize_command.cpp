@@ -153,6 +153,10 @@ std::string heading(const ModelDescription& model, const Machines& machines, con
                                  readable(options.model.string()), static_cast<double>(parameters(model)) * 1e-9,
                                  machines.nodes, machines.devices_per_node, readable(machines.device.name),
                                  options.run.global_batch, options.run.sequence);
+  for (const ModelComponent& component : model.components) {
+    text += fmt::format("{}: width {}, {} tokens per sequence, its layers before the others on the same mesh\n",
+                        readable(component.name), component.hidden, component.tokens.value_or(options.run.sequence));
+  }
   text += profile.steps == 0
               ? fmt::format("profile: uncalibrated, no published step of {} is known\n", readable(machines.device.name))
               : fmt::format("profile: {} (median error {} on {} published steps, 90th percentile {})\n", profile.name,

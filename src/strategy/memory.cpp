@@ -33,6 +33,9 @@ std::vector<LayerWeights> held_weights(const Setting& s) {
   const double table =
       static_cast<double>(s.model.vocabulary) * static_cast<double>(s.model.hidden) / s.strategy.tensor;
   held.front().common += table;
+  for (const ModelComponent& component : s.model.components) {
+    held.front().common += static_cast<double>(component.other_parameters);
+  }
   // A tied head on the stage of the embedding is the same weights; on another stage it is a copy.
   if (!s.model.has_tied_embeddings || s.strategy.pipeline > 1) held.back().common += table;
   return held;
@@ -48,6 +51,7 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   };
   const double two_way = s.strategy.schedule == PipelineKind::kDualPipe ? 2 : 1;
   double kept = 0;
+  double kept_inputs = 0;
   double largest_layer = 0;
   double largest_weights = 0;
   double count = 0;
@@ -55,6 +59,7 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
     const LayerRun& run = s.model.layers[part.run];
     const double layer = kept_bytes(s, run);
     kept += part.count * layer;
+    kept_inputs += part.count * kept_input_bytes(s, run);
     count += part.count;
     largest_layer = std::max(largest_layer, layer);
     const LayerWeights weights = layer_weights(s, run);
@@ -64,7 +69,7 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   if (s.strategy.recompute == Recompute::kFull && count > 0) {
     const double made_again =
         s.strategy.recomputed_layers ? std::min(count, static_cast<double>(*s.strategy.recomputed_layers)) : count;
-    kept = kept * (count - made_again) / count + made_again * kept_input_bytes(s);
+    kept = (kept * (count - made_again) + kept_inputs * made_again) / count;
     working = largest_layer;
   }
   StepMemory memory;
