@@ -2,7 +2,6 @@
 
 #include <charconv>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/inputs.h"
@@ -11,7 +10,7 @@
 #include "cli/output.h"
 #include "io/message.h"
 #include "opweave/io.h"
-#include "opweave/strategy_search.h"
+#include "opweave/strategy_answer.h"
 #include "report/format.h"
 #include "report/names.h"
 
@@ -30,6 +29,7 @@ struct Options {
   std::size_t top = 10;
   double time_limit = 60;
   std::filesystem::path output;
+  std::filesystem::path report;
   bool json = false;
 };
 
@@ -117,36 +117,6 @@ std::string as_table(const std::vector<RankedStrategy>& ranked) {
   return table(rows);
 }
 
-nlohmann::ordered_json as_json(const RankedStrategy& ranked) {
-  const StepTime& t = ranked.value.time;
-  const StepMemory& m = ranked.value.memory;
-  return {{"strategy", nlohmann::ordered_json::parse(strategy_to_json(ranked.strategy))},
-          {"step_ns", t.step.value()},
-          {"tokens_per_s", ranked.value.tokens_per_second},
-          {"mfu", ranked.value.mfu},
-          {"fits", ranked.value.fits},
-          {"time_ns",
-           {{"matrix", t.matrix.value()},
-            {"attention", t.attention.value()},
-            {"traffic", t.traffic.value()},
-            {"recompute", t.recompute.value()},
-            {"tensor", t.tensor.value()},
-            {"expert", t.expert.value()},
-            {"data", t.data.value()},
-            {"hops", t.hops.value()},
-            {"bubble", t.bubble.value()},
-            {"optimizer", t.optimizer.value()}}},
-          {"memory_bytes",
-           {{"weights", m.weights.value()},
-            {"gradients", m.gradients.value()},
-            {"optimizer", m.optimizer.value()},
-            {"activations", m.activations.value()},
-            {"buffers", m.buffers.value()},
-            {"reserve", m.reserve.value()},
-            {"total", m.total().value()},
-            {"stage", ranked.value.stage}}}};
-}
-
 std::string heading(const ModelDescription& model, const Machines& machines, const Options& options,
                     const CalibrationProfile& profile, const StrategySearchResult& result) {
   std::string text = fmt::format("{}: {:.2f} billion parameters on {} x {} {}, batch {} x {} tokens\n",
@@ -186,20 +156,14 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const O
     return is_interrupted ? ExitCode::kInterrupted : ExitCode::kNoPlan;
   }
   if (options.json) {
-    auto list = nlohmann::ordered_json::array();
-    for (const RankedStrategy& ranked : result.ranked) list.push_back(as_json(ranked));
-    print(nlohmann::ordered_json{{"profile", profile.name},
-                                 {"median_error", profile.median_error},
-                                 {"published_steps", profile.steps},
-                                 {"valued", result.valued},
-                                 {"is_whole_space", result.is_complete},
-                                 {"strategies", list}}
-              .dump(2) +
-          "\n");
+    print(strategies_to_json(profile, result));
   } else {
     print(heading(model, machines, options, profile, result) + as_table(result.ranked));
   }
   if (!options.output.empty()) deliver(options.output, strategy_to_json(result.ranked.front().strategy));
+  if (!options.report.empty()) {
+    deliver(options.report, strategy_report_html({model, machines, options.run, profile, result}));
+  }
   return is_interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 
@@ -207,7 +171,7 @@ ExitCode run(Options options) {
   Budget budget(options.time_limit, std::nullopt);
   const bool is_file = options.cluster.ends_with(".json");
   expect_files(
-      {{"--output", options.output}},
+      {{"--output", options.output}, {"--report", options.report}},
       {{"MODEL", options.model}, {"--cluster", is_file ? options.cluster : ""}, {"--evaluate", options.evaluated}});
   const ModelDescription model = load_model(options.model);
   const Machines machines = load_machines(options);
@@ -277,6 +241,8 @@ void add_parallelize(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option("--time-limit", options->time_limit, "seconds")->check(number())->capture_default_str();
   command->add_option("-o,--output", options->output, "write the best strategy here")->check(file_name());
+  command->add_option("--report", options->report, "write a page with the strategy, its memory and its time here")
+      ->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

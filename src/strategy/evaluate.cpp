@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "opweave/strategy.h"
+#include "opweave/strategy_answer.h"
 #include "strategy/axes.h"
 #include "strategy/memory.h"
 #include "strategy/stages.h"
@@ -127,6 +127,26 @@ StrategyValue evaluate(const ModelDescription& model, const Machines& machines, 
   result.mfu = batch * strategy::model_flops(model, run.sequence) /
                (seconds * static_cast<double>(strategy.devices()) * machines.device.bf16_flops);
   return result;
+}
+
+std::vector<StageValue> evaluate_stages(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+                                        const Strategy& strategy, const CalibrationProfile& profile) {
+  const strategy::Setting setting{model, machines, run, strategy, profile};
+  std::vector<strategy::LayerTime> layers;
+  for (const LayerRun& layer : model.layers) layers.push_back(strategy::layer_time(setting, layer));
+  const auto parts = strategy::stages(setting);
+  const auto times = strategy::stage_times(setting, layers);
+  const auto memories = strategy::stage_memories(setting);
+  std::vector<StageValue> values;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    StageValue& value = values.emplace_back();
+    for (const strategy::StageLayers& part : parts[i]) value.layers.push_back({part.run, part.count});
+    value.memory = memories[i];
+    value.forward = strategy::nanoseconds(times[i].time.forward.total());
+    value.backward = strategy::nanoseconds(times[i].time.backward.total());
+    value.recompute = strategy::nanoseconds(times[i].recompute);
+  }
+  return values;
 }
 
 }  // namespace opweave

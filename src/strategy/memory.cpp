@@ -96,17 +96,19 @@ LayerWeights most_held_weights(const Setting& s) {
   return *std::ranges::max_element(held, {}, [](const LayerWeights& h) { return h.common + h.experts; });
 }
 
-StepMemory largest_memory(const Setting& s, std::uint32_t& stage) {
+std::vector<StepMemory> stage_memories(const Setting& s) {
   const auto layers = stages(s);
   const std::vector<LayerWeights> held = held_weights(s);
-  StepMemory most;
-  for (std::uint32_t i = 0; i < layers.size(); ++i) {
-    const StepMemory memory = stage_memory(s, i, layers[i], held[i]);
-    if (i > 0 && memory.total() <= most.total()) continue;
-    most = memory;
-    stage = i;
-  }
-  return most;
+  std::vector<StepMemory> memories;
+  for (std::uint32_t i = 0; i < layers.size(); ++i) memories.push_back(stage_memory(s, i, layers[i], held[i]));
+  return memories;
+}
+
+StepMemory largest_memory(const Setting& s, std::uint32_t& stage) {
+  const std::vector<StepMemory> memories = stage_memories(s);
+  const auto most = std::ranges::max_element(memories, {}, &StepMemory::total);
+  stage = static_cast<std::uint32_t>(most - memories.begin());
+  return *most;
 }
 
 }  // namespace opweave::strategy

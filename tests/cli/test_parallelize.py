@@ -30,6 +30,18 @@ def test_the_best_strategy_is_valued_as_it_was_found(tmp_path):
     assert again["strategies"][0] == best
 
 
+def test_the_report_holds_what_was_found(tmp_path):
+    page, best = tmp_path / "report.html", tmp_path / "best.json"
+    found = json.loads(opweave("parallelize", LLAMA, *RUN, "--json", "--top", "3", "--report", page, "-o", best).stdout)
+    text = page.read_text()
+    data = json.loads(text.split('id="data">')[1].split("</script>")[0])
+    assert [{k: v for k, v in one.items() if k != "stages"} for one in data["strategies"]] == found["strategies"]
+    assert data["model"]["parameters"] == 70_553_706_496
+    assert "http" not in text
+    done = opweave("parallelize", LLAMA, *RUN, "--report", best, "-o", best, code=2)
+    assert "--report" in done.stderr
+
+
 def test_a_fixed_degree_and_a_target_are_kept():
     text = opweave("parallelize", LLAMA, *RUN, "--fix", "tp=8,pp=4", "--target", "megatron", "--json").stdout
     for found in json.loads(text)["strategies"]:
