@@ -13,11 +13,11 @@
 #include <thread>
 #include <tuple>
 
-#include "opweave/model.h"
 #include "opweave/opweave.h"
 #include "report/comparison.h"
 #include "report/format.h"
 #include "report/names.h"
+#include "strategy_bindings.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -240,12 +240,14 @@ NB_MODULE(_core, m) {
   using namespace opweave::python;
   m.attr("__version__") = OPWEAVE_VERSION;
   bind_errors(m);
+  bind_strategies(m);
   const auto no_gil = nb::call_guard<nb::gil_scoped_release>();
 
   nb::class_<ComputationGraph>(m, "Graph")
       .def_prop_ro("name", [](const ComputationGraph& graph) { return graph.name(); })
       .def("to_json", &graph_to_json, no_gil)
-      .def("content_hash", [](const ComputationGraph& graph) { return content_hash(graph); }, no_gil);
+      .def(
+          "content_hash", [](const ComputationGraph& graph) { return content_hash(graph); }, no_gil);
   nb::class_<Cluster>(m, "Cluster")
       .def_prop_ro("name", [](const Cluster& cluster) { return cluster.name(); })
       .def("to_json", &cluster_to_json, no_gil)
@@ -260,11 +262,6 @@ NB_MODULE(_core, m) {
              const auto time = cluster.transfer_time(Bytes(bytes), find(from), find(to));
              return time ? std::optional(time->value()) : std::nullopt;
            });
-  nb::class_<ModelDescription>(m, "Model")
-      .def_prop_ro("name", [](const ModelDescription& model) { return model.name; })
-      .def_prop_ro("parameters", [](const ModelDescription& model) { return parameters(model); })
-      .def("to_json", &model_to_json, no_gil)
-      .def("content_hash", [](const ModelDescription& model) { return content_hash(model); }, no_gil);
   nb::class_<Plan>(m, "Plan").def(
       "to_json",
       [](const Plan& plan, const ComputationGraph& graph, const Cluster& cluster) {
@@ -295,17 +292,9 @@ NB_MODULE(_core, m) {
       },
       no_gil);
   m.def(
-      "parse_model", [](const std::string& json, const std::string& source) { return parse_model(json, source); },
-      no_gil);
+      "read_file", [](const std::string& path) { return read_file(path); }, no_gil);
   m.def(
-      "parse_hf_config",
-      [](const std::string& json, const std::string& source, bool with_prediction_modules) {
-        return parse_hf_config(json, source, with_prediction_modules);
-      },
-      no_gil);
-  m.def("known_hf_models", &known_hf_models);
-  m.def("read_file", [](const std::string& path) { return read_file(path); }, no_gil);
-  m.def("write_file", [](const std::string& path, const std::string& content) { write_file(path, content); }, no_gil);
+      "write_file", [](const std::string& path, const std::string& content) { write_file(path, content); }, no_gil);
   m.def("parse_bytes", [](const std::string& text) { return parse_bytes(text).value(); });
 
   m.def("readable", [](const std::string& text) { return readable(text); });

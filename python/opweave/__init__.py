@@ -23,9 +23,11 @@ from opweave.pipeline import Pipeline
 from opweave.planner import check, lower_bounds, plan
 from opweave.plans import Bound, Plan, Violation
 from opweave.simulation import Simulation, simulate
+from opweave.strategies import Calibration, RankedStrategy, Strategies, calibrate, parallelize
 
 __all__ = [
     "Bound",
+    "Calibration",
     "CaptureError",
     "Cluster",
     "Comparison",
@@ -36,15 +38,19 @@ __all__ = [
     "NoPlanError",
     "Pipeline",
     "Plan",
+    "RankedStrategy",
     "Simulation",
+    "Strategies",
     "Violation",
     "__version__",
+    "calibrate",
     "capture",
     "capture_onnx",
     "check",
     "compare",
     "costs",
     "lower_bounds",
+    "parallelize",
     "plan",
     "simulate",
 ]
