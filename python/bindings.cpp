@@ -17,6 +17,7 @@
 #include "report/comparison.h"
 #include "report/format.h"
 #include "report/names.h"
+#include "strategy_bindings.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -235,6 +236,7 @@ NB_MODULE(_core, m) {
   using namespace opweave::python;
   m.attr("__version__") = OPWEAVE_VERSION;
   bind_errors(m);
+  bind_strategies(m);
   const auto no_gil = nb::call_guard<nb::gil_scoped_release>();
 
   nb::class_<ComputationGraph>(m, "Graph")

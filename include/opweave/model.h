@@ -1,5 +1,5 @@
 /// What a model is made of, as far as its training time and memory depend on it: a chain of transformer layers
-/// between an embedding and a head.
+/// between an embedding and a head, and components that feed it (a vision tower, an encoder).
 #pragma once
 
 #include <cstdint>
@@ -54,13 +54,35 @@ struct Experts {
   bool operator==(const Experts&) const = default;
 };
 
+/// What feeds the main chain: a branch with a width of its own, such as a vision tower or the encoder of an
+/// encoder-decoder. Its layers stand in the model's list, before those that take from it.
+struct ModelComponent {
+  std::string name;
+  std::int64_t hidden = 0;
+  std::optional<std::int64_t> tokens;  ///< per sequence; as many as the sequence has without it
+  std::int64_t other_parameters = 0;   ///< outside its layers: patches, positions, norms, a projector
+  bool operator==(const ModelComponent&) const = default;
+};
+
+/// Attention of a decoder to what a component made: keys and values come from there.
+struct CrossAttention {
+  Attention attention;
+  std::size_t from = 0;  ///< index in ModelDescription::components
+  bool operator==(const CrossAttention&) const = default;
+};
+
 /// `count` equal layers in a row.
 struct LayerRun {
   std::int64_t count = 1;
+  std::optional<std::size_t> component;  ///< index in ModelDescription::components; the main chain without it
   Attention attention;
+  std::optional<CrossAttention> cross;
   Mlp mlp;                            ///< without experts
   std::optional<Experts> experts;     ///< instead of `mlp`
   std::int64_t other_parameters = 0;  ///< of one layer: norms, biases, a router
+  /// A module that predicts the token after the next one (DeepSeek-V3, arXiv 2412.19437, section 2.2): beside the
+  /// layer a projection of 2 x hidden to hidden with three norms, and the model's head once more.
+  bool predicts_ahead = false;
   bool operator==(const LayerRun&) const = default;
 };
 
@@ -68,20 +90,26 @@ struct LayerRun {
 struct ModelDescription {
   std::string name;
   std::int64_t hidden = 0;
-  std::int64_t vocabulary = 0;
-  bool has_tied_embeddings = false;   ///< the head is the embedding
+  std::int64_t vocabulary = 0;       ///< 0 = neither embedding nor head (what a vision model has is `other_parameters`)
+  bool has_tied_embeddings = false;  ///< the head is the embedding
   std::int64_t other_parameters = 0;  ///< outside the layers: last norm, learned positions
+  std::vector<ModelComponent> components;
   std::vector<LayerRun> layers;
   bool operator==(const ModelDescription&) const = default;
 
   [[nodiscard]] std::int64_t layer_count() const;
+  /// Width of the hidden state in a layer, and its tokens where the sequence has `sequence`.
+  [[nodiscard]] std::int64_t hidden_in(const LayerRun& layer) const;
+  [[nodiscard]] std::int64_t tokens_in(const LayerRun& layer, std::int64_t sequence) const;
 };
 
-/// Weights of the matrices of attention, of one perceptron, and of one layer with all its experts.
-[[nodiscard]] std::int64_t attention_parameters(const ModelDescription& model, const Attention& attention);
-[[nodiscard]] std::int64_t mlp_parameters(const ModelDescription& model, const Mlp& mlp);
-[[nodiscard]] std::int64_t expert_parameters(const ModelDescription& model, const Experts& experts);
+/// Weights of the matrices of attention and of one perceptron in layers of width `hidden`, of attention to a component
+/// of width `source`, of one layer with all its experts, and those of its matrices that each token meets.
+[[nodiscard]] std::int64_t attention_parameters(std::int64_t hidden, const Attention& attention);
+[[nodiscard]] std::int64_t cross_attention_parameters(std::int64_t hidden, std::int64_t source, const Attention& cross);
+[[nodiscard]] std::int64_t mlp_parameters(std::int64_t hidden, const Mlp& mlp);
 [[nodiscard]] std::int64_t layer_parameters(const ModelDescription& model, const LayerRun& layer);
+[[nodiscard]] std::int64_t active_parameters(const ModelDescription& model, const LayerRun& layer);
 /// All parameters, as a framework counts them: tied ones once.
 [[nodiscard]] std::int64_t parameters(const ModelDescription& model);
 
@@ -89,10 +117,16 @@ struct ModelDescription {
 ///   do not divide the heads, more active experts than there are, no layers.
 void validate(const ModelDescription& model);
 
-/// `opweave.model` (docs/formats.md), and a `config.json` of Hugging Face transformers. \throws InputError naming place
-/// and value; for the second also an architecture that is not known, by name.
+/// `opweave.model` (docs/formats.md), and a `config.json` of Hugging Face transformers (docs/models.md), whose modules
+/// that predict further ahead transformers leaves out and `with_prediction_modules` takes in. \throws InputError naming
+/// place and value; for the second also an architecture or a field that is not known, by name.
 [[nodiscard]] ModelDescription parse_model(std::string_view json, const std::string& source);
-[[nodiscard]] ModelDescription parse_hf_config(std::string_view json, const std::string& source);
+[[nodiscard]] ModelDescription parse_hf_config(std::string_view json, const std::string& source,
+                                               bool with_prediction_modules = false);
+/// Names of `model_type` that parse_hf_config knows, in order.
+[[nodiscard]] std::vector<std::string> known_hf_models();
 [[nodiscard]] std::string model_to_json(const ModelDescription& model);
+/// 16 hexadecimal digits: equal models, equal hash.
+[[nodiscard]] std::string content_hash(const ModelDescription& model);
 
 }  // namespace opweave

@@ -18,31 +18,39 @@ from opweave.cluster import Cluster
 from opweave.comparison import Comparison, compare
 from opweave.errors import CaptureError, InputError, InternalError, NoPlanError
 from opweave.graph import Graph
+from opweave.models import Model
 from opweave.pipeline import Pipeline
 from opweave.planner import check, lower_bounds, plan
 from opweave.plans import Bound, Plan, Violation
 from opweave.simulation import Simulation, simulate
+from opweave.strategies import Calibration, RankedStrategy, Strategies, calibrate, parallelize
 
 __all__ = [
     "Bound",
+    "Calibration",
     "CaptureError",
     "Cluster",
     "Comparison",
     "Graph",
     "InputError",
     "InternalError",
+    "Model",
     "NoPlanError",
     "Pipeline",
     "Plan",
+    "RankedStrategy",
     "Simulation",
+    "Strategies",
     "Violation",
     "__version__",
+    "calibrate",
     "capture",
     "capture_onnx",
     "check",
     "compare",
     "costs",
     "lower_bounds",
+    "parallelize",
     "plan",
     "simulate",
 ]

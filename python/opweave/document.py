@@ -13,7 +13,7 @@ from opweave import _core
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Core = TypeVar("Core", _core.Graph, _core.Cluster)
+Core = TypeVar("Core", _core.Graph, _core.Cluster, _core.Model)
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

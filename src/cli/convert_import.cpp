@@ -50,16 +50,21 @@ void add_convert_hf(CLI::App& convert, Action& action) {
   struct ModelFiles {
     std::filesystem::path input;
     std::filesystem::path output;
+    bool with_prediction_modules = false;
   };
   auto files = std::make_shared<ModelFiles>();
   CLI::App* command = convert.add_subcommand("hf", "config.json of Hugging Face transformers -> model");
   command->add_option("FILE", files->input, "config.json")->required()->check(file_name());
   command->add_option("-o,--output", files->output, "write the model here instead of standard output")
       ->check(file_name());
+  command->add_flag("--prediction-modules", files->with_prediction_modules,
+                    "also the modules that predict further ahead (num_nextn_predict_layers), which transformers leaves "
+                    "out");
   command->callback([files, &action] {
     action = [files] {
       expect_files({{"--output", files->output}}, {{"FILE", files->input}});
-      deliver(files->output, model_to_json(parse_hf_config(read_file(files->input), files->input.string())));
+      deliver(files->output, model_to_json(parse_hf_config(read_file(files->input), files->input.string(),
+                                                           files->with_prediction_modules)));
       return ExitCode::kDone;
     };
   });

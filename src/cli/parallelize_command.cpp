@@ -2,7 +2,6 @@
 
 #include <charconv>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/inputs.h"
@@ -12,7 +11,7 @@
 #include "cli/parallelize_schedule.h"
 #include "io/message.h"
 #include "opweave/io.h"
-#include "opweave/strategy_search.h"
+#include "opweave/strategy_answer.h"
 #include "report/format.h"
 #include "report/names.h"
 
@@ -32,6 +31,7 @@ struct Options {
   double time_limit = 60;
   std::filesystem::path output;
   ScheduleRequest schedule;  ///< without a folder: none
+  std::filesystem::path report;
   bool json = false;
 };
 
@@ -123,36 +123,6 @@ std::string as_table(const std::vector<RankedStrategy>& ranked) {
   return table(rows);
 }
 
-nlohmann::ordered_json as_json(const RankedStrategy& ranked) {
-  const StepTime& t = ranked.value.time;
-  const StepMemory& m = ranked.value.memory;
-  return {{"strategy", nlohmann::ordered_json::parse(strategy_to_json(ranked.strategy))},
-          {"step_ns", t.step.value()},
-          {"tokens_per_s", ranked.value.tokens_per_second},
-          {"mfu", ranked.value.mfu},
-          {"fits", ranked.value.fits},
-          {"time_ns",
-           {{"matrix", t.matrix.value()},
-            {"attention", t.attention.value()},
-            {"traffic", t.traffic.value()},
-            {"recompute", t.recompute.value()},
-            {"tensor", t.tensor.value()},
-            {"expert", t.expert.value()},
-            {"data", t.data.value()},
-            {"hops", t.hops.value()},
-            {"bubble", t.bubble.value()},
-            {"optimizer", t.optimizer.value()}}},
-          {"memory_bytes",
-           {{"weights", m.weights.value()},
-            {"gradients", m.gradients.value()},
-            {"optimizer", m.optimizer.value()},
-            {"activations", m.activations.value()},
-            {"buffers", m.buffers.value()},
-            {"reserve", m.reserve.value()},
-            {"total", m.total().value()},
-            {"stage", ranked.value.stage}}}};
-}
-
 /// What is known of the whole space.
 std::string space_text(const StrategySearchResult& result) {
   std::string text = fmt::format("{} meshes, {} looked into, {}\n", result.meshes, result.valued,
@@ -171,6 +141,10 @@ std::string heading(const ModelDescription& model, const Machines& machines, con
                                  readable(options.model.string()), static_cast<double>(parameters(model)) * 1e-9,
                                  machines.nodes, machines.devices_per_node, readable(machines.device.name),
                                  options.run.global_batch, options.run.sequence);
+  for (const ModelComponent& component : model.components) {
+    text += fmt::format("{}: width {}, {} tokens per sequence, its layers before the others on the same mesh\n",
+                        readable(component.name), component.hidden, component.tokens.value_or(options.run.sequence));
+  }
   text += profile.steps == 0
               ? fmt::format("profile: uncalibrated, no published step of {} is known\n", readable(machines.device.name))
               : fmt::format("profile: {} (median error {} on {} published steps, 90th percentile {})\n", profile.name,
@@ -203,22 +177,20 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const O
     planned = plan_schedule(model, machines, options.run, best, profile, options.schedule, budget);
   }
   if (options.json) {
-    auto list = nlohmann::ordered_json::array();
-    for (const RankedStrategy& ranked : result.ranked) list.push_back(as_json(ranked));
-    nlohmann::ordered_json answer = {{"profile", profile.name},
-                                     {"median_error", profile.median_error},
-                                     {"published_steps", profile.steps},
-                                     {"meshes", result.meshes},
-                                     {"looked_into", result.valued},
-                                     {"is_whole_space", result.is_complete},
-                                     {"bound_ns", result.bound.value()},
-                                     {"strategies", list}};
-    if (planned) answer["planned"] = planned->json;
-    print(answer.dump(2) + "\n");
+    std::string text = strategies_to_json(profile, result);
+    if (planned) {
+      auto answer = nlohmann::ordered_json::parse(text);
+      answer["planned"] = planned->json;
+      text = answer.dump(2) + "\n";
+    }
+    print(text);
   } else {
     print(heading(model, machines, options, profile, result) + as_table(result.ranked) + (planned ? planned->text : ""));
   }
   if (!options.output.empty()) deliver(options.output, strategy_to_json(best));
+  if (!options.report.empty()) {
+    deliver(options.report, strategy_report_html({model, machines, options.run, profile, result}));
+  }
   return is_interrupted() ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 
@@ -226,7 +198,7 @@ ExitCode run(Options options) {
   Budget budget(options.time_limit, std::nullopt);
   const bool is_file = options.cluster.ends_with(".json");
   expect_files(
-      {{"--output", options.output}},
+      {{"--output", options.output}, {"--report", options.report}},
       {{"MODEL", options.model}, {"--cluster", is_file ? options.cluster : ""}, {"--evaluate", options.evaluated}});
   const ModelDescription model = load_model(options.model);
   const Machines machines = load_machines(options);
@@ -307,6 +279,8 @@ void add_parallelize(CLI::App& app, Action& action) {
   command->add_option("--threads", options->schedule.threads, "threads of --schedule")
       ->check(whole_between(1, kMostThreads))
       ->capture_default_str();
+  command->add_option("--report", options->report, "write a page with the strategy, its memory and its time here")
+      ->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "opweave/io.h"
+#include "opweave/model.h"
 
 namespace opweave {
 namespace {
@@ -17,6 +18,7 @@ std::string fnv1a(std::string_view text) {
 }  // namespace
 
 std::string content_hash(const ComputationGraph& graph) { return fnv1a(graph_to_json(graph)); }
+std::string content_hash(const ModelDescription& model) { return fnv1a(model_to_json(model)); }
 std::string content_hash(const Cluster& cluster) { return fnv1a(cluster_to_json(cluster)); }
 
 }  // namespace opweave

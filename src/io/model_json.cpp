@@ -29,10 +29,31 @@ void write(JsonWriter& json, const Attention& attention) {
   json.close_object();
 }
 
-void write(JsonWriter& json, const LayerRun& run) {
+void write(JsonWriter& json, const ModelComponent& component) {
+  json.open_object(Layout::kLine);
+  json.member("name", component.name);
+  json.member("hidden", component.hidden);
+  if (component.tokens) json.member("tokens", *component.tokens);
+  if (component.other_parameters > 0) json.member("other_parameters", component.other_parameters);
+  json.close_object();
+}
+
+void write(JsonWriter& json, const ModelDescription& model, const LayerRun& run) {
   json.open_object(Layout::kBlock);
   json.member("count", run.count);
+  if (run.component) json.member("component", model.components[*run.component].name);
   write(json, run.attention);
+  if (run.cross) {
+    json.key("cross_attention");
+    json.open_object(Layout::kLine);
+    json.member("from", model.components[run.cross->from].name);
+    json.member("heads", run.cross->attention.heads);
+    if (run.cross->attention.kv_heads != run.cross->attention.heads) {
+      json.member("kv_heads", run.cross->attention.kv_heads);
+    }
+    json.member("head_dim", run.cross->attention.head_dim);
+    json.close_object();
+  }
   if (run.experts) {
     json.key("experts");
     json.open_object(Layout::kLine);
@@ -50,6 +71,7 @@ void write(JsonWriter& json, const LayerRun& run) {
     json.close_object();
   }
   if (run.other_parameters > 0) json.member("other_parameters", run.other_parameters);
+  if (run.predicts_ahead) json.member("predicts_ahead", true);
   json.close_object();
 }
 
@@ -70,9 +92,15 @@ std::string model_to_json(const ModelDescription& model) {
   json.member("vocabulary", model.vocabulary);
   if (model.has_tied_embeddings) json.member("tied_embeddings", true);
   if (model.other_parameters > 0) json.member("other_parameters", model.other_parameters);
+  if (!model.components.empty()) {
+    json.key("components");
+    json.open_array(Layout::kBlock);
+    for (const ModelComponent& component : model.components) write(json, component);
+    json.close_array();
+  }
   json.key("layers");
   json.open_array(Layout::kBlock);
-  for (const LayerRun& run : model.layers) write(json, run);
+  for (const LayerRun& run : model.layers) write(json, model, run);
   json.close_array();
   json.close_object();
   return std::move(json).finish();

@@ -1,5 +1,7 @@
 #include "io/strategy_json.h"
 
+#include <algorithm>
+
 #include "io/formats.h"
 #include "io/json_writer.h"
 #include "opweave/error.h"
@@ -62,7 +64,34 @@ Experts read_experts(const JsonValue& value) {
   return experts;
 }
 
-LayerRun read_layers(const JsonValue& value) {
+ModelComponent read_component(const JsonValue& value) {
+  ModelComponent component;
+  std::int64_t tokens = 0;
+  read_object(value, required("name", [&](const JsonValue& part) { component.name = part.name(); }),
+              required("hidden", count_into(component.hidden)), optional("tokens", count_into(tokens)),
+              optional("other_parameters", count_into(component.other_parameters, 0)));
+  if (tokens > 0) component.tokens = tokens;
+  return component;
+}
+
+std::size_t component_named(const ModelDescription& model, const JsonValue& value) {
+  const auto found = std::ranges::find(model.components, value.text(), &ModelComponent::name);
+  if (found == model.components.end()) value.reject("the name of a component");
+  return static_cast<std::size_t>(found - model.components.begin());
+}
+
+CrossAttention read_cross(const ModelDescription& model, const JsonValue& value) {
+  CrossAttention cross;
+  cross.attention.is_causal = false;
+  std::int64_t kv_heads = 0;
+  read_object(value, required("from", [&](const JsonValue& part) { cross.from = component_named(model, part); }),
+              required("heads", count_into(cross.attention.heads)), optional("kv_heads", count_into(kv_heads)),
+              required("head_dim", count_into(cross.attention.head_dim)));
+  cross.attention.kv_heads = kv_heads > 0 ? kv_heads : cross.attention.heads;
+  return cross;
+}
+
+LayerRun read_layers(const ModelDescription& model, const JsonValue& value) {
   LayerRun run;
   bool has_mlp = false;
   const auto read_mlp = [&](const JsonValue& part) {
@@ -70,8 +99,10 @@ LayerRun read_layers(const JsonValue& value) {
     has_mlp = true;
   };
   read_object(value, optional("count", count_into(run.count)),
+              optional("component", [&](const JsonValue& part) { run.component = component_named(model, part); }),
               required("attention", [&](const JsonValue& part) { run.attention = read_attention(part); }),
-              optional("mlp", read_mlp),
+              optional("cross_attention", [&](const JsonValue& part) { run.cross = read_cross(model, part); }),
+              optional("predicts_ahead", truth_into(run.predicts_ahead)), optional("mlp", read_mlp),
               optional("experts", [&](const JsonValue& part) { run.experts = read_experts(part); }),
               optional("other_parameters", count_into(run.other_parameters, 0)));
   if (has_mlp == run.experts.has_value()) value.fail("expected either \"mlp\" or \"experts\"");
@@ -83,13 +114,17 @@ LayerRun read_layers(const JsonValue& value) {
 ModelDescription read_model(const JsonValue& value) {
   ModelDescription model;
   const auto skip = [](const JsonValue&) {};
+  std::optional<JsonValue> layers;
   read_object(value, optional("format", skip), optional("version", skip), optional("name", text_into(model.name)),
-              required("hidden", count_into(model.hidden)), required("vocabulary", count_into(model.vocabulary)),
+              required("hidden", count_into(model.hidden)), required("vocabulary", count_into(model.vocabulary, 0)),
               optional("tied_embeddings", truth_into(model.has_tied_embeddings)),
               optional("other_parameters", count_into(model.other_parameters, 0)),
-              required("layers", [&](const JsonValue& list) {
-                list.each([&](const JsonValue& item) { model.layers.push_back(read_layers(item)); });
-              }));
+              optional("components",
+                       [&](const JsonValue& list) {
+                         list.each([&](const JsonValue& item) { model.components.push_back(read_component(item)); });
+                       }),
+              required("layers", keep(layers)));
+  layers->each([&](const JsonValue& item) { model.layers.push_back(read_layers(model, item)); });
   try {
     validate(model);
   } catch (const InputError& error) {

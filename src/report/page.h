@@ -1,4 +1,4 @@
-/// The page of the report without its plan, embedded at build time from src/report/page.
+/// The pages of the reports without their data, embedded at build time from src/report/page.
 #pragma once
 
 namespace opweave {
@@ -6,5 +6,8 @@ namespace opweave {
 /// The plan, as JSON in which no "<" occurs, goes between these two.
 extern const char* const kPageBeforePlan;
 extern const char* const kPageAfterPlan;
+/// So do strategies between these two.
+extern const char* const kPageBeforeStrategy;
+extern const char* const kPageAfterStrategy;
 
 }  // namespace opweave

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "opweave/strategy.h"
+#include "opweave/strategy_answer.h"
 #include "strategy/axes.h"
 #include "strategy/memory.h"
 #include "strategy/stages.h"
@@ -71,24 +71,23 @@ namespace {
 
 /// Flops of one sequence that the model needs, without what is made again: 6 per weight of a matrix and token, and the
 /// products of attention in full (as published figures count them).
-double model_flops(const ModelDescription& model, double sequence) {
-  double weights = static_cast<double>(model.vocabulary) * static_cast<double>(model.hidden);
-  double attention = 0;
+double model_flops(const ModelDescription& model, std::int64_t sequence) {
+  const double head = static_cast<double>(model.vocabulary) * static_cast<double>(model.hidden);
+  const auto scores = [](const Attention& attention) {
+    return static_cast<double>(attention.heads * (attention.query_key_dim() + attention.value_dim()));
+  };
+  double products = head * static_cast<double>(sequence);
   for (const LayerRun& run : model.layers) {
-    const auto count = static_cast<double>(run.count);
-    double layer = static_cast<double>(attention_parameters(model, run.attention));
-    if (run.experts) {
-      const Mlp shared{run.experts->shared_width, run.experts->expert.is_gated};
-      layer += static_cast<double>(run.experts->active * mlp_parameters(model, run.experts->expert) +
-                                   mlp_parameters(model, shared));
-    } else {
-      layer += static_cast<double>(mlp_parameters(model, run.mlp));
+    const auto tokens = static_cast<double>(model.tokens_in(run, sequence));
+    double layer = static_cast<double>(active_parameters(model, run)) + scores(run.attention) * tokens;
+    if (run.cross) {
+      const ModelComponent& source = model.components[run.cross->from];
+      layer += scores(run.cross->attention) * static_cast<double>(source.tokens.value_or(sequence));
     }
-    weights += count * layer;
-    attention +=
-        count * static_cast<double>(run.attention.heads * (run.attention.query_key_dim() + run.attention.value_dim()));
+    if (run.predicts_ahead) layer += head;
+    products += static_cast<double>(run.count) * tokens * layer;
   }
-  return 6 * sequence * (weights + attention * sequence);
+  return 6 * products;
 }
 
 StepTime step_time(const Setting& s) {
@@ -134,9 +133,29 @@ StrategyValue evaluate(const ModelDescription& model, const Machines& machines, 
   const auto batch = static_cast<double>(run.global_batch);
   const auto sequence = static_cast<double>(run.sequence);
   result.tokens_per_second = batch * sequence / seconds;
-  result.mfu = batch * strategy::model_flops(model, sequence) /
+  result.mfu = batch * strategy::model_flops(model, run.sequence) /
                (seconds * static_cast<double>(strategy.devices()) * machines.device.bf16_flops);
   return result;
+}
+
+std::vector<StageValue> evaluate_stages(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+                                        const Strategy& strategy, const CalibrationProfile& profile) {
+  const strategy::Setting setting{model, machines, run, strategy, profile};
+  std::vector<strategy::LayerTime> layers;
+  for (const LayerRun& layer : model.layers) layers.push_back(strategy::layer_time(setting, layer));
+  const auto parts = strategy::stages(setting);
+  const auto times = strategy::stage_times(setting, layers);
+  const auto memories = strategy::stage_memories(setting);
+  std::vector<StageValue> values;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    StageValue& value = values.emplace_back();
+    for (const strategy::StageLayers& part : parts[i]) value.layers.push_back({part.run, part.count});
+    value.memory = memories[i];
+    value.forward = strategy::nanoseconds(times[i].time.forward.total());
+    value.backward = strategy::nanoseconds(times[i].time.backward.total());
+    value.recompute = strategy::nanoseconds(times[i].recompute);
+  }
+  return values;
 }
 
 }  // namespace opweave

@@ -33,6 +33,26 @@ constexpr double kHiddenBackwardReduce = 0.6;
 /// What is left exposed of tensor-parallel collectives that run in pieces beside the products.
 constexpr double kOverlappedTensorShare = 0.4;
 
+/// Calls `work` with the setting in which a layer works: that of the main chain, or the width and tokens of its
+/// component.
+template <class Work>
+auto in_setting_of(const Setting& s, const LayerRun& layer, Work work) {
+  if (!layer.component) return work(s);
+  ModelDescription model;
+  model.hidden = s.model.hidden_in(layer);
+  model.components = s.model.components;
+  TrainingRun run = s.run;
+  run.sequence = s.model.tokens_in(layer, run.sequence);
+  return work(Setting{model, s.machines, run, s.strategy, s.profile});
+}
+
+/// Tokens of a microbatch on one rank that attention to a component looks at.
+double source_tokens(const Setting& s, const CrossAttention& cross) {
+  const ModelComponent& source = s.model.components[cross.from];
+  return static_cast<double>(s.strategy.micro_batch) * static_cast<double>(source.tokens.value_or(s.run.sequence)) /
+         s.strategy.context;
+}
+
 /// Rows times `inner` by `inner` times columns.
 struct Product {
   double rows;
@@ -83,11 +103,33 @@ std::vector<Product> attention_products(const Setting& s, const Attention& atten
   return products;
 }
 
+std::vector<Product> cross_products(const Setting& s, const CrossAttention& cross) {
+  const auto hidden = static_cast<double>(s.model.hidden);
+  const auto source = static_cast<double>(s.model.components[cross.from].hidden);
+  const auto width = static_cast<double>(cross.attention.head_dim) / s.strategy.tensor;
+  const double queries = static_cast<double>(cross.attention.heads) * width;
+  const double keys = 2 * static_cast<double>(cross.attention.kv_heads) * width;
+  return {{s.tokens(), hidden, queries}, {source_tokens(s, cross), source, keys}, {s.tokens(), queries, hidden}};
+}
+
 std::vector<Product> mlp_products(const Setting& s, const Mlp& mlp) {
   if (mlp.width == 0) return {};
   const double width = static_cast<double>(mlp.width) / s.strategy.tensor;
   const auto hidden = static_cast<double>(s.model.hidden);
   return {{s.tokens(), hidden, static_cast<double>(mlp.inner()) * width}, {s.tokens(), width, hidden}};
+}
+
+/// All matrices of a layer but those of its experts.
+std::vector<Product> common_products(const Setting& s, const LayerRun& layer) {
+  std::vector<Product> products = attention_products(s, layer.attention);
+  const auto add = [&](const std::vector<Product>& more) { products.insert(products.end(), more.begin(), more.end()); };
+  if (layer.cross) add(cross_products(s, *layer.cross));
+  if (layer.predicts_ahead) {
+    const auto hidden = static_cast<double>(s.model.hidden);
+    add({{s.tokens(), 2 * hidden, hidden}});
+  }
+  add(mlp_products(s, layer.experts ? Mlp{layer.experts->shared_width, layer.experts->expert.is_gated} : layer.mlp));
+  return products;
 }
 
 /// Each local expert under balanced routing.
@@ -102,9 +144,8 @@ std::vector<Product> expert_products(const Setting& s, const Experts& experts) {
   return {{rows, hidden, static_cast<double>(experts.expert.inner()) * width, local}, {rows, width, hidden, local}};
 }
 
-/// Core of attention: scores, softmax, values.
-void add_attention(const Setting& s, const Attention& attention, LayerTime& time) {
-  const auto sequence = static_cast<double>(s.run.sequence);
+/// Core of attention to `sequence` tokens: scores, softmax, values.
+void add_attention(const Setting& s, const Attention& attention, double sequence, LayerTime& time) {
   const double seen = attention.window ? std::min(sequence, static_cast<double>(*attention.window)) : sequence;
   const double heads = static_cast<double>(attention.heads) / s.strategy.tensor;
   const double flops =
@@ -207,25 +248,31 @@ PassTime operator*(PassTime time, double factor) {
   return time;
 }
 
-LayerTime layer_time(const Setting& s, const LayerRun& layer) {
-  LayerTime time;
-  double matrix = seconds(s, attention_products(s, layer.attention));
-  if (layer.experts) {
-    matrix += seconds(s, expert_products(s, *layer.experts));
-    matrix += seconds(s, mlp_products(s, {layer.experts->shared_width, layer.experts->expert.is_gated}));
-  } else {
-    matrix += seconds(s, mlp_products(s, layer.mlp));
-  }
-  time.forward.matrix = matrix;
-  time.backward.matrix = 2 * matrix;  // one product for the inputs, one for the weights
-  add_attention(s, layer.attention, time);
-  add_traffic(s, layer, time);
-  add_tensor_collectives(s, layer.attention, time);
-  if (layer.experts) add_expert_collectives(s, *layer.experts, time);
-  const double launches = static_cast<double>(s.profile.launches.value()) * 1e-9;
-  expect_launches(time.forward, launches);
-  expect_launches(time.backward, 2 * launches);
-  return time;
+LayerTime layer_time(const Setting& setting, const LayerRun& layer) {
+  return in_setting_of(setting, layer, [&](const Setting& s) {
+    LayerTime time;
+    double matrix = seconds(s, common_products(s, layer));
+    if (layer.experts) matrix += seconds(s, expert_products(s, *layer.experts));
+    time.forward.matrix = matrix;
+    time.backward.matrix = 2 * matrix;  // one product for the inputs, one for the weights
+    add_attention(s, layer.attention, static_cast<double>(s.run.sequence), time);
+    if (layer.cross) {
+      const double seen = source_tokens(s, *layer.cross) * s.strategy.context / s.strategy.micro_batch;
+      add_attention(s, layer.cross->attention, seen, time);
+    }
+    add_traffic(s, layer, time);
+    add_tensor_collectives(s, layer.attention, time);
+    if (layer.experts) add_expert_collectives(s, *layer.experts, time);
+    const double launches = static_cast<double>(s.profile.launches.value()) * 1e-9;
+    expect_launches(time.forward, launches);
+    expect_launches(time.backward, 2 * launches);
+    if (layer.predicts_ahead) {
+      const LayerTime head = head_time(s);
+      time.forward += head.forward;
+      time.backward += head.backward;
+    }
+    return time;
+  });
 }
 
 LayerTime head_time(const Setting& s) {
@@ -238,16 +285,13 @@ LayerTime head_time(const Setting& s) {
   return time;
 }
 
-LayerWeights layer_weights(const Setting& s, const LayerRun& layer) {
-  LayerWeights held;
-  held.common = weights(attention_products(s, layer.attention)) + static_cast<double>(layer.other_parameters);
-  if (layer.experts) {
-    held.experts = weights(expert_products(s, *layer.experts));
-    held.common += weights(mlp_products(s, {layer.experts->shared_width, layer.experts->expert.is_gated}));
-  } else {
-    held.common += weights(mlp_products(s, layer.mlp));
-  }
-  return held;
+LayerWeights layer_weights(const Setting& setting, const LayerRun& layer) {
+  return in_setting_of(setting, layer, [&](const Setting& s) {
+    LayerWeights held;
+    held.common = weights(common_products(s, layer)) + static_cast<double>(layer.other_parameters);
+    if (layer.experts) held.experts = weights(expert_products(s, *layer.experts));
+    return held;
+  });
 }
 
 double expert_copies(const Strategy& strategy) {
@@ -255,7 +299,9 @@ double expert_copies(const Strategy& strategy) {
          strategy.expert_tensor;
 }
 
-double kept_bytes(const Setting& s, const LayerRun& layer) {
+namespace {
+
+double kept_bytes_in(const Setting& s, const LayerRun& layer) {
   const Attention& attention = layer.attention;
   const auto hidden = static_cast<double>(s.model.hidden);
   const double tensor = s.strategy.tensor;
@@ -281,6 +327,13 @@ double kept_bytes(const Setting& s, const LayerRun& layer) {
   } else {
     words += (static_cast<double>(layer.mlp.inner()) + 1) * static_cast<double>(layer.mlp.width) / tensor;
   }
+  if (layer.cross) {
+    const double from_source = source_tokens(s, *layer.cross) / s.tokens();
+    words += (2 * queries + 2 * from_source * static_cast<double>(layer.cross->attention.kv_heads) *
+                                static_cast<double>(layer.cross->attention.head_dim)) /
+             tensor;
+    words += 2 * hidden / split;  // its norm
+  }
   double bytes = kWord * words;
   if (!s.profile.has_fused_norms) bytes += kNorms * 2 * 4 * hidden / split;
   if (!s.profile.has_fused_attention) {
@@ -293,8 +346,16 @@ double kept_bytes(const Setting& s, const LayerRun& layer) {
   return bytes * s.tokens();
 }
 
-double kept_input_bytes(const Setting& s) {
-  return kWord * s.tokens() * static_cast<double>(s.model.hidden) / s.sequence_split();
+}  // namespace
+
+double kept_bytes(const Setting& setting, const LayerRun& layer) {
+  return in_setting_of(setting, layer, [&](const Setting& s) { return kept_bytes_in(s, layer); });
+}
+
+double kept_input_bytes(const Setting& setting, const LayerRun& layer) {
+  return in_setting_of(setting, layer, [](const Setting& s) {
+    return kWord * s.tokens() * static_cast<double>(s.model.hidden) / s.sequence_split();
+  });
 }
 
 }  // namespace opweave::strategy

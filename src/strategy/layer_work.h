@@ -55,6 +55,6 @@ struct LayerWeights {
 /// Bytes that one microbatch keeps in a layer from its forward to its backward pass.
 [[nodiscard]] double kept_bytes(const Setting& setting, const LayerRun& layer);
 /// The same where the layer is made again: its input.
-[[nodiscard]] double kept_input_bytes(const Setting& setting);
+[[nodiscard]] double kept_input_bytes(const Setting& setting, const LayerRun& layer);
 
 }  // namespace opweave::strategy

@@ -32,6 +32,9 @@ std::vector<LayerWeights> held_weights(const Setting& s) {
   const double table =
       static_cast<double>(s.model.vocabulary) * static_cast<double>(s.model.hidden) / s.strategy.tensor;
   held.front().common += table;
+  for (const ModelComponent& component : s.model.components) {
+    held.front().common += static_cast<double>(component.other_parameters);
+  }
   // A tied head on the stage of the embedding is the same weights; on another stage it is a copy.
   if (!s.model.has_tied_embeddings || s.strategy.pipeline > 1) held.back().common += table;
   return held;
@@ -47,6 +50,7 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   };
   const double two_way = s.strategy.schedule == PipelineKind::kDualPipe ? 2 : 1;
   double kept = 0;
+  double kept_inputs = 0;
   double largest_layer = 0;
   double largest_weights = 0;
   double count = 0;
@@ -54,6 +58,7 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
     const LayerRun& run = s.model.layers[part.run];
     const double layer = kept_bytes(s, run);
     kept += part.count * layer;
+    kept_inputs += part.count * kept_input_bytes(s, run);
     count += part.count;
     largest_layer = std::max(largest_layer, layer);
     const LayerWeights weights = layer_weights(s, run);
@@ -63,7 +68,7 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   if (s.strategy.recompute == Recompute::kFull && count > 0) {
     const double made_again =
         s.strategy.recomputed_layers ? std::min(count, static_cast<double>(*s.strategy.recomputed_layers)) : count;
-    kept = kept * (count - made_again) / count + made_again * kept_input_bytes(s);
+    kept = (kept * (count - made_again) + kept_inputs * made_again) / count;
     working = largest_layer;
   }
   StepMemory memory;
@@ -85,18 +90,22 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   return memory;
 }
 
-StepMemory largest_memory(const Setting& s, std::uint32_t& stage) {
+std::vector<StepMemory> stage_memories(const Setting& s) {
   const auto layers = stages(s);
   const std::vector<LayerWeights> held = held_weights(s);
-  StepMemory most;
+  std::vector<StepMemory> memories;
   for (std::uint32_t i = 0; i < layers.size(); ++i) {
     const Strategy own = s.strategy.of_stage(i);
-    const StepMemory memory = stage_memory({s.model, s.machines, s.run, own, s.profile}, i, layers[i], held[i]);
-    if (i > 0 && memory.total() <= most.total()) continue;
-    most = memory;
-    stage = i;
+    memories.push_back(stage_memory({s.model, s.machines, s.run, own, s.profile}, i, layers[i], held[i]));
   }
-  return most;
+  return memories;
+}
+
+StepMemory largest_memory(const Setting& s, std::uint32_t& stage) {
+  const std::vector<StepMemory> memories = stage_memories(s);
+  const auto most = std::ranges::max_element(memories, {}, &StepMemory::total);
+  stage = static_cast<std::uint32_t>(most - memories.begin());
+  return *most;
 }
 
 }  // namespace opweave::strategy

@@ -46,8 +46,15 @@ std::int64_t ModelDescription::layer_count() const {
   return count;
 }
 
-std::int64_t attention_parameters(const ModelDescription& model, const Attention& attention) {
-  const std::int64_t hidden = model.hidden;
+std::int64_t ModelDescription::hidden_in(const LayerRun& layer) const {
+  return layer.component ? components[*layer.component].hidden : hidden;
+}
+
+std::int64_t ModelDescription::tokens_in(const LayerRun& layer, std::int64_t sequence) const {
+  return layer.component ? components[*layer.component].tokens.value_or(sequence) : sequence;
+}
+
+std::int64_t attention_parameters(std::int64_t hidden, const Attention& attention) {
   const std::int64_t out = attention.heads * attention.value_dim() * hidden;
   if (!attention.latent) return hidden * (attention.heads + 2 * attention.kv_heads) * attention.head_dim + out;
   const LatentAttention& latent = *attention.latent;
@@ -58,40 +65,72 @@ std::int64_t attention_parameters(const ModelDescription& model, const Attention
   return to_queries + to_latent + from_latent + out;
 }
 
-std::int64_t mlp_parameters(const ModelDescription& model, const Mlp& mlp) {
-  return model.hidden * mlp.width * (mlp.inner() + 1);
+std::int64_t cross_attention_parameters(std::int64_t hidden, std::int64_t source, const Attention& cross) {
+  return 2 * hidden * cross.heads * cross.head_dim + 2 * source * cross.kv_heads * cross.head_dim;
 }
 
-std::int64_t expert_parameters(const ModelDescription& model, const Experts& experts) {
-  return experts.count * mlp_parameters(model, experts.expert);
+std::int64_t mlp_parameters(std::int64_t hidden, const Mlp& mlp) { return hidden * mlp.width * (mlp.inner() + 1); }
+
+namespace {
+
+/// Weights of a layer's matrices with `experts` of its experts.
+std::int64_t matrix_parameters(const ModelDescription& model, const LayerRun& layer, std::int64_t experts) {
+  const std::int64_t hidden = model.hidden_in(layer);
+  std::int64_t sum = attention_parameters(hidden, layer.attention);
+  if (layer.cross) {
+    const std::int64_t source = model.components[layer.cross->from].hidden;
+    sum += cross_attention_parameters(hidden, source, layer.cross->attention);
+  }
+  if (layer.predicts_ahead) sum += 2 * hidden * hidden;
+  if (!layer.experts) return sum + mlp_parameters(hidden, layer.mlp);
+  const Mlp& expert = layer.experts->expert;
+  return sum + experts * mlp_parameters(hidden, expert) +
+         mlp_parameters(hidden, {layer.experts->shared_width, expert.is_gated});
 }
+
+}  // namespace
 
 std::int64_t layer_parameters(const ModelDescription& model, const LayerRun& layer) {
-  std::int64_t sum = attention_parameters(model, layer.attention) + layer.other_parameters;
-  if (!layer.experts) return sum + mlp_parameters(model, layer.mlp);
-  sum += expert_parameters(model, *layer.experts);
-  return sum + mlp_parameters(model, {layer.experts->shared_width, layer.experts->expert.is_gated});
+  const std::int64_t norms = layer.predicts_ahead ? 3 * model.hidden_in(layer) : 0;
+  return matrix_parameters(model, layer, layer.experts ? layer.experts->count : 0) + norms + layer.other_parameters;
+}
+
+std::int64_t active_parameters(const ModelDescription& model, const LayerRun& layer) {
+  return matrix_parameters(model, layer, layer.experts ? layer.experts->active : 0);
 }
 
 std::int64_t parameters(const ModelDescription& model) {
   std::int64_t sum = model.vocabulary * model.hidden * (model.has_tied_embeddings ? 1 : 2) + model.other_parameters;
+  for (const ModelComponent& component : model.components) sum += component.other_parameters;
   for (const LayerRun& run : model.layers) sum += run.count * layer_parameters(model, run);
   return sum;
 }
 
 void validate(const ModelDescription& model) {
   expect_positive(model.hidden, "hidden");
-  expect_positive(model.vocabulary, "vocabulary");
+  if (model.vocabulary < 0) throw InputError(fmt::format("vocabulary is {}, expected at least 0", model.vocabulary));
   if (model.layers.empty()) throw InputError("no layers, expected at least 1");
+  for (const ModelComponent& component : model.components) {
+    expect_positive(component.hidden, "hidden of component " + component.name);
+    if (component.tokens) expect_positive(*component.tokens, "tokens of component " + component.name);
+  }
+  bool has_main = false;
   for (const LayerRun& run : model.layers) {
     expect_positive(run.count, "count of layers");
     validate(run.attention);
+    if (run.cross) validate(run.cross->attention);
+    if (run.component && has_main) {
+      throw InputError(fmt::format("a layer of component {} stands after layers of the main chain, expected before",
+                                   model.components[*run.component].name));
+    }
+    has_main = has_main || !run.component;
     if (run.experts) {
       validate(*run.experts);
     } else {
       expect_positive(run.mlp.width, "mlp width");
     }
   }
+  if (!has_main) throw InputError("all layers belong to components, expected at least 1 of the main chain");
 }
 
 }  // namespace opweave

@@ -30,6 +30,18 @@ def test_the_best_strategy_is_valued_as_it_was_found(tmp_path):
     assert again["strategies"][0] == best
 
 
+def test_the_report_holds_what_was_found(tmp_path):
+    page, best = tmp_path / "report.html", tmp_path / "best.json"
+    found = json.loads(opweave("parallelize", LLAMA, *RUN, "--json", "--top", "3", "--report", page, "-o", best).stdout)
+    text = page.read_text()
+    data = json.loads(text.split('id="data">')[1].split("</script>")[0])
+    assert [{k: v for k, v in one.items() if k != "stages"} for one in data["strategies"]] == found["strategies"]
+    assert data["model"]["parameters"] == 70_553_706_496
+    assert "http" not in text
+    done = opweave("parallelize", LLAMA, *RUN, "--report", best, "-o", best, code=2)
+    assert "--report" in done.stderr
+
+
 def test_a_fixed_degree_and_a_target_are_kept():
     text = opweave("parallelize", LLAMA, *RUN, "--fix", "tp=8,pp=4", "--target", "megatron", "--json").stdout
     for found in json.loads(text)["strategies"]:
@@ -98,3 +110,24 @@ def test_the_pipeline_of_the_best_strategy_is_planned_and_its_files_are_read_by_
 def test_a_strategy_without_a_pipeline_has_no_schedule(tmp_path):
     done = opweave("parallelize", LLAMA, *RUN, "--fix", "pp=1,tp=8", "--schedule", tmp_path / "run", code=2)
     assert "there is nothing to order" in done.stderr
+
+
+def test_published_recipes_are_predicted_and_found_or_beaten_in_seconds():
+    compare = ROOT / "examples/strategies/compare"
+    done = subprocess.run(
+        [compare, "--json", "--opweave", OPWEAVE], text=True, capture_output=True, timeout=120, check=True
+    )
+    rows = {row["model"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert set(rows) == {"llama3-8b", "llama3-70b", "llama3-405b", "deepseek-v3", "mixtral-8x22b", "llava-1.5-13b"}
+    for name, row in rows.items():
+        assert row["source"]
+        # What the profiles are known to miss (docs/strategies.md): mixtures of experts 20 %, others 5 %. LLaVA is predicted
+        # for sequences of the greatest length, so above what was measured, and below twice it.
+        error = row["recipe_s"] / row["measured_s"] - 1
+        assert 0 < error < 1 if name == "llava-1.5-13b" else abs(error) < (0.2 if name == "mixtral-8x22b" else 0.05)
+        # Recipes that fit are in the space that was searched, but for overlap of the tensor axis (70B), which hides at most
+        # what communication takes there, 12 % of the step.
+        if row["recipe_fits"]:
+            assert row["found_s"] <= row["recipe_s"] * (1.12 if name == "llama3-70b" else 1)
+    assert rows["deepseek-v3"]["seconds"] < 60 and rows["llama3-405b"]["seconds"] < 120
+    assert rows["llama3-70b"]["seconds"] < 10

@@ -1,0 +1,90 @@
+"""Models: what a training run trains, as far as its time and memory depend on it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from opweave import _core
+from opweave.document import Input, read_text
+
+
+class Model(Input[_core.Model]):
+    """Layers between an embedding and a head, and the components that feed them (docs/models.md).
+
+    Made by from_transformers, or by from_json, from_file and from_dict in the format of docs/formats.md. Immutable and
+    checked.
+    """
+
+    _kind = "model"
+
+    @staticmethod
+    def _parse(text: str, source: str) -> _core.Model:
+        return _core.parse_model(text, source)
+
+    @classmethod
+    def from_transformers(
+        cls, config: Mapping[str, Any] | str | os.PathLike[str] | Any, *, with_prediction_modules: bool = False
+    ) -> Model:
+        """The model of a configuration of Hugging Face transformers.
+
+        Args:
+            config: Path of a config.json or of a folder with one, its content, a configuration object of transformers,
+                or a module of transformers, whose configuration is taken.
+            with_prediction_modules: Also the modules that predict further ahead (``num_nextn_predict_layers``), which
+                transformers leaves out.
+
+        Raises InputError naming an architecture or a field that is not known: nothing is guessed.
+        """
+        text, source = _config_text(config)
+        return cls(_core.parse_hf_config(text, source, with_prediction_modules))
+
+    @staticmethod
+    def known_architectures() -> list[str]:
+        """Values of ``model_type`` that from_transformers knows."""
+        return _core.known_hf_models()
+
+    @property
+    def parameters(self) -> int:
+        """Number of all weights, tied ones once, as transformers counts them."""
+        return self._core.parameters
+
+    @property
+    def layers(self) -> list[dict[str, Any]]:
+        """Runs of equal layers, keys as in the file. Do not change them; see to_dict."""
+        layers: list[dict[str, Any]] = self._content["layers"]
+        return layers
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {self.parameters / 1e9:.2f} billion parameters)"
+
+
+def to_model(model: Model | Mapping[str, Any] | str | os.PathLike[str] | Any) -> Model:
+    """A Model as it is; a file or dictionary in our format or in that of transformers; a configuration or a module."""
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, Mapping) and "model_type" not in model:
+        return Model.from_dict(model)
+    if isinstance(model, (str, os.PathLike)) and not os.path.isdir(model):
+        text = read_text(model)
+        if '"opweave.model"' in text:
+            return Model.from_json(text, os.fspath(model))
+    return Model.from_transformers(model)
+
+
+def _config_text(config: Mapping[str, Any] | str | os.PathLike[str] | Any) -> tuple[str, str]:
+    """JSON and its name in errors."""
+    if isinstance(config, (str, os.PathLike)):
+        path = os.path.join(config, "config.json") if os.path.isdir(config) else config
+        return read_text(path), os.fspath(path)
+    config = getattr(config, "config", config)  # of a module
+    if hasattr(config, "to_dict"):
+        config = config.to_dict()
+    if not isinstance(config, Mapping):
+        raise _core.InputError(
+            f"config: value is a {type(config).__name__}, expected a path, a dictionary, a configuration of "
+            "transformers or a module that has one"
+        )
+    return json.dumps(config, default=str), "config"

@@ -1,0 +1,206 @@
+#include "strategy_bindings.h"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <atomic>
+#include <nlohmann/json.hpp>
+
+#include "io/strategy_value_json.h"
+#include "opweave/calibration.h"
+#include "opweave/error.h"
+#include "opweave/model.h"
+#include "opweave/strategy_answer.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace opweave::python {
+namespace {
+
+template <class Enumerator>
+Enumerator word(const std::string& name, const std::string& text,
+                std::optional<Enumerator> (*from_string)(std::string_view), const char* expected) {
+  if (const auto value = from_string(text)) return *value;
+  throw InputError(name + ": value is \"" + text + "\", expected " + expected);
+}
+
+std::uint32_t count(const std::string& name, nb::handle value) {
+  std::uint32_t number = 0;
+  if (!nb::try_cast(value, number) || number == 0) {
+    throw InputError("fix: " + name + " is " + nb::cast<std::string>(nb::str(value)) +
+                     ", expected a whole number from 1");
+  }
+  return number;
+}
+
+HeldDecisions held_decisions(const nb::dict& fix) {
+  HeldDecisions held;
+  const std::pair<const char*, std::optional<std::uint32_t>*> numbers[] = {
+      {"tp", &held.tensor},  {"cp", &held.context}, {"dp", &held.data},         {"pp", &held.pipeline},
+      {"vpp", &held.chunks}, {"ep", &held.expert},  {"mbs", &held.micro_batch},
+  };
+  for (const auto& [key, value] : fix) {
+    const auto name = nb::cast<std::string>(nb::str(key));
+    const auto text = nb::cast<std::string>(nb::str(value));
+    const auto* number = std::ranges::find(numbers, name, [](const auto& n) { return std::string(n.first); });
+    if (number != std::end(numbers)) {
+      *number->second = count(name, value);
+    } else if (name == "recompute") {
+      held.recompute = word("fix: recompute", text, recompute_from_string, "none, attention or full");
+    } else if (name == "sharding") {
+      held.sharding = word("fix: sharding", text, sharding_from_string, "none, optimizer, gradients or weights");
+    } else if (name == "schedule") {
+      held.schedule =
+          word("fix: schedule", text, pipeline_kind_from_string, "1F1B, Interleaved-1F1B, ZB1P, ZB-2P or DualPipe");
+    } else {
+      throw InputError("fix: \"" + name +
+                       "\" is unknown, expected tp, cp, dp, pp, vpp, ep, mbs, recompute, sharding or schedule");
+    }
+  }
+  return held;
+}
+
+/// A search that runs in one thread while another may stop it. Holds no Python object.
+class StrategySearch {
+ public:
+  StrategySearch(const ModelDescription& model, const std::string& cluster, const std::optional<std::string>& source,
+                 std::optional<std::uint32_t> nodes, std::int64_t global_batch, std::int64_t sequence,
+                 const std::string& precision, const std::string& target, const nb::dict& fix, std::size_t top,
+                 double time_limit)
+      : model_(model),
+        machines_(source ? parse_machines(cluster, *source) : machines_named(cluster)),
+        target_(word("target", target, target_from_string, "any, megatron or torchtitan")),
+        held_(held_decisions(fix)),
+        top_(top),
+        time_limit_(time_limit) {
+    if (nodes) machines_.nodes = *nodes;
+    if (machines_.nodes == 0) throw InputError("nodes: value is 0, expected at least 1");
+    for (const auto& [name, value] : {std::pair("global_batch", global_batch), std::pair("sequence", sequence)}) {
+      if (value < 1 || value > 100'000'000) {
+        throw InputError(std::string(name) + ": value is " + std::to_string(value) +
+                         ", expected a whole number from 1 to 100000000");
+      }
+    }
+    run_ = {global_batch, sequence, word("precision", precision, precision_from_string, "bf16 or fp8")};
+    const bool has_experts =
+        std::ranges::any_of(model_.layers, [](const LayerRun& run) { return run.experts.has_value(); });
+    profile_ = profile_for(machines_, run_.precision, has_experts, target_);
+  }
+
+  void run() {
+    Budget budget(time_limit_, std::nullopt);
+    budget.watch(&stopped_);
+    result_ = search_strategies(model_, machines_, run_, profile_, target_, held_, top_, budget);
+  }
+  void stop() { stopped_ = true; }
+
+  /// The value of a strategy that the user has, in place of a search.
+  void evaluate_one(const std::string& json, const std::string& source) {
+    const Strategy strategy = parse_strategy(json, source);
+    const std::string why = why_impossible(model_, machines_, run_, strategy);
+    if (!why.empty()) throw InputError(source + ": " + why);
+    result_.ranked = {{strategy, evaluate(model_, machines_, run_, strategy, profile_)}};
+  }
+
+  [[nodiscard]] bool has_strategy() const { return !result_.ranked.empty(); }
+  [[nodiscard]] std::optional<std::string> least_memory() const {
+    if (!result_.least_memory) return std::nullopt;
+    return io::to_json(*result_.least_memory).dump();
+  }
+  [[nodiscard]] std::int64_t device_memory() const { return machines_.device.memory.value(); }
+  [[nodiscard]] std::string to_json() const { return strategies_to_json(profile_, result_); }
+  [[nodiscard]] std::string report() const {
+    return strategy_report_html({model_, machines_, run_, profile_, result_});
+  }
+  [[nodiscard]] std::string subject() const {
+    return std::to_string(machines_.nodes) + " x " + std::to_string(machines_.devices_per_node) + " " +
+           machines_.device.name;
+  }
+  [[nodiscard]] std::uint64_t devices() const { return machines_.devices(); }
+
+ private:
+  ModelDescription model_;
+  Machines machines_;
+  Target target_;
+  HeldDecisions held_;
+  std::size_t top_;
+  double time_limit_;
+  TrainingRun run_;
+  CalibrationProfile profile_;
+  StrategySearchResult result_;
+  std::atomic<bool> stopped_ = false;
+};
+
+/// Profiles and predictions as JSON.
+std::string calibrate(const std::string& json, const std::string& source) {
+  const auto steps = parse_measured_steps(json, source);
+  if (steps.empty()) throw InputError(source + ": /steps: no steps, expected at least 1");
+  std::vector<CalibrationProfile> profiles;
+  const auto predictions = cross_validate(steps, profiles);
+  nlohmann::ordered_json result = {{"profiles", nlohmann::ordered_json::array()},
+                                   {"predictions", nlohmann::ordered_json::array()}};
+  for (const CalibrationProfile& profile : profiles) {
+    result["profiles"].push_back({{"name", profile.name},
+                                  {"matrix", profile.matrix},
+                                  {"traffic", profile.traffic},
+                                  {"communication", profile.communication},
+                                  {"steps", profile.steps},
+                                  {"median_error", profile.median_error},
+                                  {"ninetieth_error", profile.ninetieth_error}});
+  }
+  for (const StepPrediction& prediction : predictions) {
+    const auto& measured = prediction.step->measured;
+    result["predictions"].push_back(
+        {{"id", prediction.step->id},
+         {"profile", prediction.step->profile},
+         {"predicted_ns", prediction.value.time.step.value()},
+         {"left_out_ns", prediction.left_out.value()},
+         {"measured_ns", measured ? nlohmann::ordered_json(measured->value()) : nlohmann::ordered_json()},
+         {"fits", prediction.value.fits},
+         {"memory_bytes", prediction.value.memory.total().value()}});
+  }
+  return result.dump();
+}
+
+}  // namespace
+
+void bind_strategies(nb::module_& m) {
+  const auto no_gil = nb::call_guard<nb::gil_scoped_release>();
+  nb::class_<ModelDescription>(m, "Model")
+      .def_prop_ro("name", [](const ModelDescription& model) { return model.name; })
+      .def_prop_ro("parameters", [](const ModelDescription& model) { return parameters(model); })
+      .def("to_json", &model_to_json, no_gil)
+      .def(
+          "content_hash", [](const ModelDescription& model) { return content_hash(model); }, no_gil);
+  m.def(
+      "parse_model", [](const std::string& json, const std::string& source) { return parse_model(json, source); },
+      no_gil);
+  m.def(
+      "parse_hf_config",
+      [](const std::string& json, const std::string& source, bool with_prediction_modules) {
+        return parse_hf_config(json, source, with_prediction_modules);
+      },
+      no_gil);
+  m.def("known_hf_models", &known_hf_models);
+  nb::class_<StrategySearch>(m, "StrategySearch")
+      .def(nb::init<const ModelDescription&, const std::string&, const std::optional<std::string>&,
+                    std::optional<std::uint32_t>, std::int64_t, std::int64_t, const std::string&, const std::string&,
+                    const nb::dict&, std::size_t, double>(),
+           "model"_a, "cluster"_a, "source"_a.none(), "nodes"_a.none(), "global_batch"_a, "sequence"_a, "precision"_a,
+           "target"_a, "fix"_a, "top"_a, "time_limit"_a)
+      .def("run", &StrategySearch::run, no_gil)
+      .def("stop", &StrategySearch::stop)
+      .def("evaluate", &StrategySearch::evaluate_one, no_gil)
+      .def_prop_ro("has_strategy", &StrategySearch::has_strategy)
+      .def_prop_ro("least_memory", &StrategySearch::least_memory)
+      .def_prop_ro("device_memory_bytes", &StrategySearch::device_memory)
+      .def_prop_ro("subject", &StrategySearch::subject)
+      .def_prop_ro("devices", &StrategySearch::devices)
+      .def("to_json", &StrategySearch::to_json, no_gil)
+      .def("report_html", &StrategySearch::report, no_gil);
+  m.def("calibrate", &calibrate, no_gil);
+}
+
+}  // namespace opweave::python

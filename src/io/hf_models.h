@@ -1,0 +1,49 @@
+/// Readers of configurations of transformers, by kind of model. All throw InputError naming place and value.
+#pragma once
+
+#include <optional>
+
+#include "io/hf_config.h"
+#include "io/hf_habits.h"
+#include "opweave/model.h"
+
+namespace opweave::io {
+
+struct HfOptions {
+  bool with_prediction_modules = false;
+};
+
+/// A decoder, or an encoder that predicts masked tokens.
+[[nodiscard]] ModelDescription read_hf_language_model(const HfConfig& config, std::string_view type,
+                                                      const HfOptions& options);
+/// "dbrx", whose sizes stand in nested objects.
+[[nodiscard]] ModelDescription read_hf_dbrx(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_vit(const HfConfig& config);
+/// Encoder and decoder: "t5", "bart", "whisper".
+[[nodiscard]] ModelDescription read_hf_t5(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_bart(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_whisper(const HfConfig& config);
+/// A language model with a vision tower: "llava", "gemma3", "qwen2_vl", "llama4".
+[[nodiscard]] ModelDescription read_hf_llava(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_gemma3(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_qwen2_vl(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_llama4(const HfConfig& config);
+
+/// Which layers have experts, and the experts of one; nothing where none has any.
+struct HfExperts {
+  Experts experts;
+  std::int64_t extras = 0;  ///< parameters of a layer beside the experts' matrices: router, gates, biases
+  std::vector<bool> layers;
+};
+[[nodiscard]] std::optional<HfExperts> read_hf_experts(const HfConfig& config, const Habits& habits,
+                                                       std::string_view type, std::int64_t hidden, std::int64_t layers);
+/// Tokens that each layer looks back at.
+[[nodiscard]] std::vector<std::optional<std::int64_t>> read_hf_windows(const HfConfig& config, const Habits& habits,
+                                                                       std::int64_t layers);
+
+/// Adds a layer to the last run where it is the same, else as a run of its own.
+void add_layer(std::vector<LayerRun>& runs, const LayerRun& layer);
+/// Whether the switch is on.
+[[nodiscard]] bool is_on(const HfConfig& config, const Switch& part);
+
+}  // namespace opweave::io

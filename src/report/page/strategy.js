@@ -1,0 +1,291 @@
+// The page of a strategy: what is chosen, where memory and time go, where layers and ranks lie, what others lose.
+
+const source = JSON.parse(document.getElementById('data').textContent);
+const byId = id => document.getElementById(id);
+const strategies = source.strategies;
+let shown = 0;  // index of the strategy that memory, layers and mesh are drawn for
+
+const MEMORY = [
+  ['weights', 'weights', '--phase-f'], ['gradients', 'gradients', '--phase-i'], ['optimizer', 'optimizer state', '--phase-o'],
+  ['activations', 'activations', '--phase-b'], ['buffers', 'buffers', '--phase-w'], ['reserve', 'reserve', '--phase-none']];
+const TIME = [
+  ['matrix', 'matrix products', '--phase-f'], ['attention', 'attention', '--phase-i'], ['traffic', 'memory traffic', '--phase-w'],
+  ['recompute', 'made again', '--phase-b'], ['tensor', 'tensor and context axes', '--idle-transfer'],
+  ['expert', 'expert axis', '--idle-stream'], ['data', 'data axis', '--idle-input'], ['hops', 'between stages', '--idle-memory'],
+  ['bubble', 'bubble', '--idle-ramp-up'], ['optimizer', 'optimizer', '--phase-o']];
+const AXES = [['tensor', 'TP', 'heads and columns'], ['context', 'CP', 'tokens of a sequence'],
+              ['data', 'DP', 'sequences of a batch'], ['pipeline', 'PP', 'layers']];
+const MOST_NODES = 4;    // drawn of the mesh
+const MOST_DEVICES = 16;  // drawn of a node
+const MOST_STAGES = 32;  // rows of the memory panel; of more every so-manyth
+
+function label({strategy}) {
+  const parts = AXES.filter(([key]) => strategy[key] > 1).map(([key, short]) => `${short}${strategy[key]}`);
+  if (strategy.expert > 1) parts.push(`EP${strategy.expert}`);
+  if (strategy.chunks > 1) parts.push(`VPP${strategy.chunks}`);
+  return `${parts.join(' ') || 'one device'} · mbs ${strategy.micro_batch}`;
+}
+
+function describe({strategy}) {
+  const recomputed = strategy.recompute === 'full' && strategy.recomputed_layers !== undefined
+    ? `${plural(strategy.recomputed_layers, 'layer')} per stage made again` : {none: 'nothing made again',
+      attention: 'core of attention made again', full: 'all layers made again'}[strategy.recompute];
+  return [strategy.pipeline > 1 ? strategy.schedule : 'no pipeline',
+          {none: 'nothing shared out', optimizer: 'optimizer states shared out', gradients: 'states and gradients shared out',
+           weights: 'states, gradients and weights shared out'}[strategy.sharding], recomputed].join(' · ');
+}
+
+function legend(kinds) {
+  return kinds.map(([, name, colour]) => {
+    const swatch = element('i');
+    swatch.style.background = `var(${colour})`;
+    return element('span', {}, swatch, name);
+  });
+}
+
+/// Parts of a whole one after the other; `scale` is what the full width stands for, `limit` a red line.
+function stack(kinds, values, scale, format, limit = null) {
+  const track = element('div', {class: 'stack wide', role: 'img', 'aria-label':
+    kinds.filter(([key]) => values[key] > 0).map(([key, name]) => `${name} ${format(values[key])}`).join(', ')});
+  for (const [key, name, colour] of kinds) {
+    if (!(values[key] > 0)) continue;
+    const part = element('i', {title: `${name}: ${format(values[key])}`});
+    part.style.width = `${100 * values[key] / scale}%`;
+    part.style.background = `var(${colour})`;
+    track.append(part);
+  }
+  if (limit !== null) {
+    const line = element('s');
+    line.style.left = `calc(${100 * limit / scale}% - 2px)`;
+    track.append(line);
+  }
+  return track;
+}
+
+const row = (name, bar, value, attributes = {}) =>
+  element('div', {class: 'bar-row', ...attributes}, element('span', {class: 'name'}, name), bar, element('span', {class: 'value'}, value));
+
+/// Every so-manyth index, first and last among them.
+function sample(count, most) {
+  if (count <= most) return Array.from({length: count}, (_, i) => i);
+  return Array.from({length: most}, (_, i) => Math.round(i * (count - 1) / (most - 1)));
+}
+
+function showMemory() {
+  const {stages} = strategies[shown];
+  const limit = source.machines.memory_bytes;
+  const scale = Math.max(limit, ...stages.map(stage => stage.memory_bytes.total)) * 1.02;
+  const rows = sample(stages.length, MOST_STAGES).map(i =>
+    row(stages.length === 1 ? 'all' : `stage ${i}`, stack(MEMORY, stages[i].memory_bytes, scale, formatBytes, limit),
+        formatBytes(stages[i].memory_bytes.total)));
+  byId('memory').replaceChildren(...rows);
+  byId('memory-note').textContent = `Red line: ${formatBytes(limit)} of ${source.machines.device}.`
+    + (stages.length > MOST_STAGES ? ` ${MOST_STAGES} of ${stages.length} stages.` : '');
+}
+
+function showTime() {
+  const scale = Math.max(...strategies.map(one => one.step_ns));
+  byId('time').replaceChildren(...strategies.map((one, i) =>
+    row(label(one), stack(TIME, one.time_ns, scale, formatTime), formatTime(one.step_ns),
+        {class: `bar-row choice${i === shown ? ' shown' : ''}`, role: 'button', tabindex: '0', 'data-strategy': String(i),
+         'aria-pressed': String(i === shown)})));
+}
+
+/// The pipeline rank of each layer: stages as given, chunks one after the other round the ranks.
+function ranksOfLayers({strategy, stages}) {
+  const total = source.model.layers.reduce((sum, run) => sum + run.count, 0);
+  const ranks = [];
+  if (strategy.chunks > 1) {
+    const parts = strategy.pipeline * strategy.chunks;
+    for (let layer = 0; layer < total; layer++) ranks.push(Math.floor(layer * parts / total) % strategy.pipeline);
+    return ranks;
+  }
+  stages.forEach((stage, rank) => {
+    const count = Math.round(stage.layers.reduce((sum, part) => sum + part.count, 0));
+    for (let i = 0; i < count; i++) ranks.push(rank);
+  });
+  return ranks;
+}
+
+const stageColour = (rank, count) => `oklch(${rank % 2 ? 0.66 : 0.76} 0.12 ${(250 + 330 * rank / count).toFixed(1)})`;
+
+function runName(run) {
+  const kind = run.experts > 0 ? `${run.experts} experts` : 'dense';
+  return [run.component, kind, run.window === null ? '' : `window ${formatCount(run.window)}`,
+          run.predicts_ahead ? 'predicts ahead' : ''].filter(Boolean).join(', ');
+}
+
+function showLayers() {
+  const one = strategies[shown];
+  const ranks = ranksOfLayers(one);
+  const cells = element('div', {class: 'layers-map', role: 'img', 'aria-label': 'Layers in order, coloured by pipeline rank'});
+  let layer = 0;
+  for (const run of source.model.layers) {
+    for (let i = 0; i < run.count; i++, layer++) {
+      const rank = ranks[layer] ?? one.strategy.pipeline - 1;
+      const cell = element('i', {title: `layer ${layer} (${runName(run)}): pipeline rank ${rank}`}, String(rank));
+      cell.style.background = stageColour(rank, one.strategy.pipeline);
+      cells.append(cell);
+    }
+  }
+  const runs = source.model.layers.slice(0, 6).map(run => `${run.count} × ${runName(run)}`).join(' · ');
+  const held = one.stages.map(stage => stage.layers.reduce((sum, part) => sum + part.count, 0));
+  const [least, most] = [Math.min(...held), Math.max(...held)].map(count => trimZeros(count.toFixed(1)));
+  byId('layers').replaceChildren(cells, element('p', {class: 'caption'},
+    `Number and colour: pipeline rank. ${runs}${source.model.layers.length > 6 ? ' · …' : ''}. `
+    + `${least === most ? least : `${least} to ${most}`} layers per rank.`
+    + (one.strategy.chunks > 1 ? ' Where chunks do not divide the layers, their borders are near these.' : '')));
+}
+
+function spans(stride, degree, perNode) {
+  const reach = stride * degree;
+  if (degree === 1) return '-';
+  if (reach <= perNode) return 'within a node';
+  const perRing = Math.max(1, Math.floor(perNode / stride));
+  return `${formatCount(degree / Math.min(degree, perRing))} nodes`;
+}
+
+function showMesh() {
+  const {strategy} = strategies[shown];
+  const perNode = source.machines.devices_per_node;
+  let stride = 1;
+  const axes = AXES.map(([key, short, what]) => {
+    const axis = {short, what, degree: strategy[key], stride};
+    stride *= strategy[key];
+    return axis;
+  });
+  const rows = axes.map(axis => [axis.short, formatCount(axis.degree), axis.what, spans(axis.stride, axis.degree, perNode)]);
+  const ranks = strategy.tensor * strategy.context * strategy.data;
+  if (strategy.expert > 1) {
+    const copies = ranks / strategy.expert / strategy.expert_tensor;
+    rows.push(['EP', formatCount(strategy.expert), `experts, over the ${formatCount(ranks)} ranks of a stage: ${plural(copies, 'copy').replace('copys', 'copies')}`,
+               spans(strategy.expert_tensor, strategy.expert, perNode)]);
+  }
+  const table = element('table', {class: 'mesh'}, ...rows.map(cells =>
+    element('tr', {}, ...cells.map((cell, i) => element(i === 0 ? 'th' : 'td', i === 0 ? {scope: 'row'} : i === 1 ? {} : {class: 'text'}, cell)))));
+  const drawn = Math.min(perNode, MOST_DEVICES);
+  // Where all devices of a node have the same place on an axis, the node says it.
+  const isInside = axis => axis.degree > 1 && axis.stride < perNode;
+  const at = (axis, rank) => `${axis.short[0].toLowerCase()}${Math.floor(rank / axis.stride) % axis.degree}`;
+  const nodes = sample(source.machines.nodes, MOST_NODES).map(node => {
+    const first = node * perNode;
+    const devices = Array.from({length: drawn}, (_, device) => {
+      const box = element('i', {title: `rank ${first + device}: ${axes.map(axis => at(axis, first + device)).join(' ')}`},
+                          axes.filter(isInside).map(axis => at(axis, first + device)).join(' ') || '0');
+      box.style.background = stageColour(Math.floor((first + device) / axes[3].stride) % axes[3].degree, strategy.pipeline);
+      return box;
+    });
+    const outside = axes.filter(axis => axis.degree > 1 && !isInside(axis)).map(axis => at(axis, first)).join(' ');
+    return element('div', {class: 'node'}, element('span', {class: 'name'}, `node ${formatCount(node)} ${outside}`), ...devices);
+  });
+  byId('mesh').replaceChildren(table, element('div', {class: 'nodes'}, ...nodes), element('p', {class: 'caption'},
+    'Innermost first; colour: pipeline rank.'
+    + (source.machines.nodes > MOST_NODES ? ` ${MOST_NODES} of ${formatCount(source.machines.nodes)} nodes.` : '')
+    + (perNode > drawn ? ` ${drawn} of ${perNode} devices of each.` : '')));
+}
+
+/// What a strategy takes more than the best, cause by cause, the largest first.
+function losses(one) {
+  const best = strategies[0].time_ns;
+  return TIME.map(([key, name]) => ({name, more: one.time_ns[key] - best[key]})).sort((a, b) => b.more - a.more);
+}
+
+function showRunners() {
+  const best = strategies[0];
+  const headings = ['<strategy', 'step', 'slower by', 'tokens/s/device', 'MFU', 'memory', '<loses', '<gains'];
+  const devices = source.machines.nodes * source.machines.devices_per_node;
+  const threshold = best.step_ns / 1000;
+  const list = parts => parts.slice(0, 3).map(({name, more}) => `${name} ${more > 0 ? '+' : '−'}${formatTime(Math.abs(more))}`).join(', ') || '-';
+  const rows = strategies.map((one, i) => {
+    const parts = losses(one);
+    return element('tr', i === 0 ? {class: 'best'} : {}, ...[
+      `${label(one)} · ${describe(one)}`, formatTime(one.step_ns), i === 0 ? '-' : formatPercent(one.step_ns / best.step_ns - 1),
+      formatCount(Math.round(one.tokens_per_s / devices)), formatPercent(one.mfu), formatBytes(one.memory_bytes.total),
+      list(parts.filter(({more}) => more > threshold)), list(parts.filter(({more}) => more < -threshold).reverse())
+    ].map((cell, column) => element('td', headings[column].startsWith('<') ? {class: 'text'} : {}, cell)));
+  });
+  byId('runners').replaceChildren(element('div', {class: 'scroll'}, element('table', {},
+    element('thead', {}, element('tr', {}, ...headings.map(heading =>
+      element('th', {scope: 'col', ...(heading.startsWith('<') ? {class: 'text'} : {})}, heading.replace('<', ''))))),
+    element('tbody', {}, ...rows))));
+}
+
+function figure(name, value, note, tone = '') {
+  return element('div', {class: 'figure'}, element('div', {class: 'label'}, name),
+    element('div', {class: `value ${tone}`}, value), element('div', {class: 'note'}, note));
+}
+
+function showFigures() {
+  const one = strategies[shown];
+  const devices = source.machines.nodes * source.machines.devices_per_node;
+  const time = one.time_ns;
+  const exposed = time.tensor + time.expert + time.data + time.hops;
+  const limit = source.machines.memory_bytes;
+  const {profile} = source;
+  byId('figures').replaceChildren(
+    figure('Strategy', label(one).split(' · ')[0], `${describe(one)} · microbatch ${one.strategy.micro_batch}`),
+    figure('Step', formatTime(one.step_ns), `${formatCount(Math.round(one.tokens_per_s))} tokens/s`),
+    figure('Prediction error', profile.steps === 0 ? 'unknown' : formatPercent(profile.median_error),
+           profile.steps === 0 ? 'uncalibrated' : `median, ${plural(profile.steps, 'step')}; 90 %: ${formatPercent(profile.ninetieth_error)}`),
+    figure('Tokens/s/device', formatCount(Math.round(one.tokens_per_s / devices)), `MFU ${formatPercent(one.mfu)}`),
+    figure('Memory', formatBytes(one.memory_bytes.total), `stage ${one.memory_bytes.stage} of ${formatBytes(limit)}`, one.fits ? 'good' : 'bad'),
+    figure('Bubble', formatPercent(time.bubble / one.step_ns), formatTime(time.bubble)),
+    figure('Communication', formatPercent(exposed / one.step_ns), `${formatTime(exposed)} exposed`),
+    figure('Made again', formatPercent(time.recompute / one.step_ns), formatTime(time.recompute)));
+}
+
+function showHeader() {
+  const {model, machines, run} = source;
+  const devices = machines.nodes * machines.devices_per_node;
+  const subject = `${model.name || 'model'} on ${formatCount(devices)} ${machines.device}`;
+  byId('subject').textContent = subject;
+  document.title = `${subject} · opweave`;
+  byId('summary').textContent = [
+    `${significant(model.parameters / 1e9)} billion parameters`,
+    `batch ${formatCount(run.global_batch)} × ${formatCount(run.sequence)} tokens`, run.precision,
+    `best of ${formatCount(source.meshes)} meshes${source.is_whole_space ? ', the whole space' : ', until the time limit'}`,
+    `profile ${source.profile.name}`].join(' · ');
+}
+
+function choose(index) {
+  shown = index;
+  for (const show of [showFigures, showMemory, showTime, showLayers, showMesh]) show();
+}
+
+const THEMES = ['auto', 'light', 'dark'];
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  byId('theme-button').textContent = `Theme: ${theme}`;
+  try { localStorage.setItem('opweave-theme', theme); } catch { /* a page from a file may have none */ }
+}
+
+function connect() {
+  byId('theme-button').addEventListener('click', () => {
+    const now = document.documentElement.dataset.theme ?? 'auto';
+    setTheme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
+  });
+  const pick = event => {
+    const chosen = event.target.closest('[data-strategy]');
+    if (!chosen) return;
+    choose(Number(chosen.dataset.strategy));
+    byId('time').querySelector('.shown').focus();
+  };
+  byId('time').addEventListener('click', pick);
+  byId('time').addEventListener('keydown', event => {
+    if (event.key !== 'Enter' && event.key !== ' ') return;
+    event.preventDefault();
+    pick(event);
+  });
+}
+
+showHeader();
+byId('memory-legend').append(...legend(MEMORY));
+byId('time-legend').append(...legend(TIME));
+showRunners();
+choose(0);
+connect();
+let theme = 'auto';
+try { theme = localStorage.getItem('opweave-theme') ?? 'auto'; } catch { /* as in setTheme */ }
+if (THEMES.includes(theme)) setTheme(theme);
+window.opweave = {source, choose, firstDrawn: performance.now()};

@@ -1,0 +1,88 @@
+// What the page of a strategy shows, as JSON: docs/report.md lists the keys.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "io/strategy_value_json.h"
+#include "opweave/strategy_answer.h"
+#include "report/names.h"
+#include "report/page.h"
+
+namespace opweave {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json runs_of(const ModelDescription& model) {
+  auto runs = Json::array();
+  for (const LayerRun& layer : model.layers) {
+    runs.push_back({{"count", layer.count},
+                    {"component", layer.component ? readable(model.components[*layer.component].name) : ""},
+                    {"experts", layer.experts ? layer.experts->count : 0},
+                    {"window", layer.attention.window ? Json(*layer.attention.window) : Json()},
+                    {"predicts_ahead", layer.predicts_ahead},
+                    {"parameters", layer_parameters(model, layer)}});
+  }
+  return runs;
+}
+
+Json stages_of(const StrategyAnswer& answer, const Strategy& strategy) {
+  auto stages = Json::array();
+  for (const StageValue& stage : evaluate_stages(answer.model, answer.machines, answer.run, strategy, answer.profile)) {
+    auto layers = Json::array();
+    for (const StageValue::Layers& part : stage.layers) layers.push_back({{"run", part.run}, {"count", part.count}});
+    stages.push_back({{"layers", layers},
+                      {"memory_bytes", io::to_json(stage.memory)},
+                      {"forward_ns", stage.forward.value()},
+                      {"backward_ns", stage.backward.value()},
+                      {"recompute_ns", stage.recompute.value()}});
+  }
+  return stages;
+}
+
+Json data_of(const StrategyAnswer& answer) {
+  auto strategies = Json::array();
+  for (const RankedStrategy& ranked : answer.result.ranked) {
+    Json entry = io::to_json(ranked);
+    entry["stages"] = stages_of(answer, ranked.strategy);
+    strategies.push_back(std::move(entry));
+  }
+  return {{"model",
+           {{"name", readable(answer.model.name)},
+            {"parameters", parameters(answer.model)},
+            {"layers", runs_of(answer.model)}}},
+          {"machines",
+           {{"device", readable(answer.machines.device.name)},
+            {"nodes", answer.machines.nodes},
+            {"devices_per_node", answer.machines.devices_per_node},
+            {"memory_bytes", answer.machines.device.memory.value()}}},
+          {"run",
+           {{"global_batch", answer.run.global_batch},
+            {"sequence", answer.run.sequence},
+            {"precision", to_string(answer.run.precision)}}},
+          {"profile",
+           {{"name", readable(answer.profile.name)},
+            {"steps", answer.profile.steps},
+            {"median_error", answer.profile.median_error},
+            {"ninetieth_error", answer.profile.ninetieth_error}}},
+          {"meshes", answer.result.meshes},
+          {"bound_ns", answer.result.bound.value()},
+          {"is_whole_space", answer.result.is_complete},
+          {"strategies", strategies}};
+}
+
+}  // namespace
+
+std::string strategy_report_html(const StrategyAnswer& answer) {
+  // Within a script element, "<" could end it.
+  std::string html = kPageBeforeStrategy;
+  for (const char c : data_of(answer).dump()) {
+    if (c == '<') {
+      html += "\\u003c";
+    } else {
+      html += c;
+    }
+  }
+  return html + kPageAfterStrategy;
+}
+
+}  // namespace opweave

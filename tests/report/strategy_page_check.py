@@ -1,0 +1,60 @@
+"""Opens the page of a strategy in headless Chromium, at two sizes, light and dark, and uses it as a reader would.
+
+python3 strategy_page_check.py PAGE [PICTURES]; exit status 77 where there is no Chromium.
+"""
+
+import sys
+from pathlib import Path
+
+from chromium import Chromium, find_chromium
+
+
+def check(browser, page, pictures):
+    for width, height in ((1280, 800), (1920, 1080)):
+        for scheme in ("light", "dark"):
+            browser.resize(width, height)
+            browser.prefer(scheme)
+            browser.open(page)
+            browser.wait_for("window.opweave?.firstDrawn")
+            evaluate = browser.evaluate
+            assert evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than the window"
+            # Memory, time, layers and mesh are on the first screen.
+            for part in ("memory", "time", "layers", "mesh"):
+                bottom = evaluate(f"document.getElementById('{part}').getBoundingClientRect().top")
+                assert bottom < height, (part, bottom)
+            background = evaluate("getComputedStyle(document.documentElement).backgroundColor")
+            assert (background == "rgb(15, 18, 22)") == (scheme == "dark"), background
+            if pictures:
+                browser.screenshot(Path(pictures) / f"{Path(page).stem}-{width}-{scheme}.png")
+    source = evaluate("opweave.source")
+    best = source["strategies"][0]
+    layers = sum(run["count"] for run in source["model"]["layers"])
+    assert evaluate("document.querySelectorAll('.layers-map i').length") == layers
+    assert abs(sum(part["count"] for stage in best["stages"] for part in stage["layers"]) - layers) < 1e-6
+    # The largest stage is the one that the value of the strategy is about.
+    totals = [stage["memory_bytes"]["total"] for stage in best["stages"]]
+    assert max(totals) == best["memory_bytes"]["total"] == totals[best["memory_bytes"]["stage"]]
+    rows = evaluate("document.querySelectorAll('#runners tbody tr').length")
+    assert rows == len(source["strategies"]) == evaluate("document.querySelectorAll('#time .choice').length")
+    # A click on a runner-up shows it everywhere.
+    before = evaluate("document.getElementById('figures').textContent")
+    evaluate("document.querySelectorAll('#time .choice')[1].click()")
+    assert evaluate("document.getElementById('figures').textContent") != before
+    assert evaluate("document.querySelector('#time .shown').dataset.strategy") == "1"
+    for theme in ("light", "dark", "auto"):
+        evaluate("document.getElementById('theme-button').click()")
+        assert evaluate("document.documentElement.dataset.theme") == theme
+    assert not evaluate("document.getElementById('injected') !== null"), "a name became markup"
+    assert not browser.complaints, browser.complaints
+
+
+def main():
+    if find_chromium() is None:
+        print("no Chromium")
+        sys.exit(77)
+    with Chromium() as browser:
+        check(browser, sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+
+
+if __name__ == "__main__":
+    main()
