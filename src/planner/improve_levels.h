@@ -21,7 +21,7 @@ namespace opweave {
 /// \param only_from_coarser  ends at once where no coarser level leads to a better schedule than `start`: for callers
 ///   that search the problem itself anyway
 /// \return the best schedule that was found; nothing if it is no better than `start`
-/// \pre levels_support(problem); the budget has a deadline; start is valid
+/// \pre coarsen::can_merge(problem); the budget has a deadline; start is valid
 [[nodiscard]] std::optional<Start> improve_levels(const Problem& problem, const Budget& budget, double step,
                                                   const PlannerOptions& options, const Start& start,
                                                   IncumbentStore& incumbent, bool only_from_coarser = false);
