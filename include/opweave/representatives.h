@@ -1,5 +1,5 @@
-/// The pipeline of a strategy as work for the planner of operators: one device stands for the ranks of a stage, which do
-/// the same.
+/// The pipeline of a strategy as work for the planner of operators: one device stands for the ranks of a stage, which
+/// do the same.
 #pragma once
 
 #include "opweave/cluster.h"
@@ -16,15 +16,15 @@ struct Representatives {
   Duration outside;                           ///< of a step: before the first and after the last pass of layers
 };
 
-/// Times, kept bytes and messages of the formulas (docs/strategies.md). Layers that are made again keep their input, and
-/// the rest from their I to their W. Bytes are those of a whole rank: weights with gradients and state, activations with
-/// their share of fragmentation. \pre why_impossible is empty, pipeline > 1, layers_per_stage is not empty
+/// Times, kept bytes and messages of the formulas (docs/strategies.md). Layers that are made again keep their input,
+/// and the rest from their I to their W. Bytes are those of a whole rank: weights with gradients and state, activations
+/// with their share of fragmentation. \pre why_impossible is empty, pipeline > 1, layers_per_stage is not empty
 [[nodiscard]] Representatives representatives(const ModelDescription& model, const Machines& machines,
                                               const TrainingRun& run, const Strategy& strategy,
                                               const CalibrationProfile& profile);
 
-/// The layers of each stage as one layer: times and bytes add up, and the last one's output goes on. \pre the spec has a
-/// stage for each layer, and every layer one operator
+/// The layers of each stage as one layer: times and bytes add up, and the last one's output goes on. \pre the spec has
+/// a stage for each layer, and every layer one operator
 [[nodiscard]] PipelineSpec with_joined_stages(const PipelineSpec& spec);
 
 }  // namespace opweave

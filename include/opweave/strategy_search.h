@@ -53,8 +53,8 @@ struct StrategySearchResult {
 /// Finds the best strategies of the space (docs/strategies.md): tensor within a node, every divisor of the devices for
 /// pipeline, context and expert axes, microbatches that are powers of two, all schedules and shardings of the target,
 /// all runs of layers on stages, and for each stage the number of layers that it makes again - as far as the target can
-/// say it. Meshes are looked into by an exact program, the most promising first, until bounds exclude the rest. `most` =
-/// how many to rank, at least 1. \throws InputError if no strategy of the space is possible whatever the memory: says
+/// say it. Meshes are looked into by an exact program, the most promising first, until bounds exclude the rest.
+/// `most` = how many to rank, at least 1. \throws InputError if no strategy of the space is possible whatever the memory: says
 /// which rule excludes all
 [[nodiscard]] StrategySearchResult search_strategies(const ModelDescription& model, const Machines& machines,
                                                      const TrainingRun& run, const CalibrationProfile& profile,

@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
+#include "cli/strategy_insight.h"
 #include "opweave/error.h"
 #include "opweave/explain.h"
 #include "opweave/io.h"
@@ -282,12 +283,19 @@ void add_diff(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("diff", "what moved between two plans, and what it cost or saved");
   command->footer(
       "From the plans alone: figures, what moved to other devices, how far the orders differ. With GRAPH and CLUSTER\n"
-      "also idle time by cause, and the change of the makespan split into places and order, by simulation.\n\n"
+      "also idle time by cause, and the change of the makespan split into places and order, by simulation.\n"
+      "Of two strategies (opweave.strategy): what they decide differently, and the parts of step and memory.\n\n"
       "Examples:\n"
       "  opweave diff before.json after.json\n"
-      "  opweave diff graph.json cluster.json before.json after.json");
+      "  opweave diff graph.json cluster.json before.json after.json\n"
+      "  opweave diff mine.json best.json");
   command->add_option("FILES", *files, "A B, or GRAPH CLUSTER A B")->required()->expected(2, 4)->check(file_name());
-  command->callback([files, &action] { action = [files] { return run(*files); }; });
+  command->callback([files, &action] {
+    action = [files] {
+      const bool are_strategies = files->size() == 2 && std::ranges::all_of(*files, is_strategy_file);
+      return are_strategies ? diff_strategies(files->front(), files->back()) : run(*files);
+    };
+  });
 }
 
 }  // namespace opweave::cli

@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
+#include "cli/strategy_insight.h"
 #include "opweave/error.h"
 #include "opweave/explain.h"
 #include "report/format.h"
@@ -331,20 +332,30 @@ void add_explain(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("explain", "why a plan takes as long as it does");
   command->footer(
       "Without --operator and --device: the critical path and the idle time of every device by cause.\n"
-      "docs/explain.md defines every word of the output.\n\n"
+      "docs/explain.md defines every word of the output. A strategy alone (opweave.strategy) is explained by the parts\n"
+      "of its step and memory, and by what other choices would cost.\n\n"
       "Examples:\n"
       "  opweave explain graph.json cluster.json plan.json\n"
       "  opweave explain graph.json cluster.json plan.json --device gpu3\n"
-      "  opweave explain graph.json cluster.json plan.json --operator layer3.mlp.F");
+      "  opweave explain graph.json cluster.json plan.json --operator layer3.mlp.F\n"
+      "  opweave explain strategy.json");
   options->files.add_to(*command);
-  command->add_option("PLAN", options->plan, "plan (JSON)")->required()->check(file_name());
+  command->get_option("CLUSTER")->required(false);
+  command->add_option("PLAN", options->plan, "plan (JSON)")->check(file_name());
   CLI::Option* op = command->add_option("--operator", options->op,
                                         "when and why it starts, its slack, what other devices would cost");
   command->add_option("--device", options->device, "its idle time, longest gaps and memory")->excludes(op);
   command->add_flag("--all", options->all, "every row of long tables");
   command->add_option("-o,--output", options->output, "write everything as JSON here")->check(file_name());
   command->add_flag("--json", options->json, "everything as JSON on standard output");
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] {
+    if (options->plan.empty() && options->files.cluster.empty() && is_strategy_file(options->files.graph)) {
+      action = [options] { return explain_strategy(options->files.graph); };
+      return;
+    }
+    expect_plan(options->files, options->plan);
+    action = [options] { return run(*options); };
+  });
 }
 
 }  // namespace opweave::cli

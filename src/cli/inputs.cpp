@@ -35,6 +35,11 @@ void InputFiles::add_to(CLI::App& command) {
   command.add_option("CLUSTER", cluster, "devices and links (JSON)")->required()->check(file_name());
 }
 
+void expect_plan(const InputFiles& files, const std::filesystem::path& plan) {
+  if (files.cluster.empty()) throw CLI::RequiredError("CLUSTER");
+  if (plan.empty()) throw CLI::RequiredError("PLAN");
+}
+
 void SettingOptions::add_to(CLI::App& command) {
   command.add_option("--contention", contention, "how transfers share links: none, endpoint or link");
   command.add_option("--microbatches", microbatches, "microbatches of one iteration")->check(whole<std::uint32_t>(1));

@@ -32,6 +32,10 @@ struct InputFiles {
   }
 };
 
+/// For commands that also take a strategy in the place of GRAPH, and so cannot demand the others.
+/// \throws CLI::RequiredError as if CLUSTER and PLAN were demanded
+void expect_plan(const InputFiles& files, const std::filesystem::path& plan);
+
 /// Options that replace settings of the graph's and the cluster's authors.
 struct SettingOptions {
   std::optional<std::string> contention;

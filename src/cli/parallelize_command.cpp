@@ -9,9 +9,11 @@
 #include "cli/numbers.h"
 #include "cli/output.h"
 #include "cli/parallelize_schedule.h"
+#include "cli/strategy_insight.h"
 #include "io/message.h"
 #include "opweave/io.h"
 #include "opweave/strategy_answer.h"
+#include "opweave/strategy_record.h"
 #include "report/format.h"
 #include "report/names.h"
 
@@ -91,36 +93,8 @@ HeldDecisions parse_held(const std::string& text) {
   return held;
 }
 
-std::string recompute_text(const Strategy& strategy) {
-  if (strategy.recompute != Recompute::kFull) return std::string(to_string(strategy.recompute));
-  if (!strategy.recomputed_per_stage.empty()) {
-    const auto [least, most] = std::ranges::minmax(strategy.recomputed_per_stage);
-    return fmt::format("{} to {} layers", least, most);
-  }
-  if (!strategy.recomputed_layers) return "full";
-  return fmt::format("{} layer{}", *strategy.recomputed_layers, *strategy.recomputed_layers == 1 ? "" : "s");
-}
-
 std::string share(Duration part, Duration whole) {
   return percent(static_cast<double>(part.value()) / static_cast<double>(whole.value()));
-}
-
-std::string as_table(const std::vector<RankedStrategy>& ranked) {
-  std::vector<std::vector<std::string>> rows = {{"tp", "cp", "ep", "pp", "dp", "microbatch", "schedule", "sharding",
-                                                 "recompute", "step", "tokens/s/device", "MFU", "memory", "bubble",
-                                                 "communication", "made again"}};
-  for (const auto& [s, value] : ranked) {
-    const StepTime& t = value.time;
-    const std::string pipeline = s.chunks > 1 ? fmt::format("{}x{}", s.pipeline, s.chunks) : std::to_string(s.pipeline);
-    rows.push_back({std::to_string(s.tensor), std::to_string(s.context), std::to_string(s.expert), pipeline,
-                    std::to_string(s.data), std::to_string(s.micro_batch),
-                    s.pipeline > 1 ? std::string(to_string(s.schedule)) : "-", std::string(to_string(s.sharding)),
-                    recompute_text(s), human(t.step),
-                    fmt::format("{:.0f}", value.tokens_per_second / static_cast<double>(s.devices())),
-                    percent(value.mfu), human(value.memory.total()), share(t.bubble, t.step),
-                    share(t.tensor + t.expert + t.data + t.hops, t.step), share(t.recompute, t.step)});
-  }
-  return table(rows);
 }
 
 /// What is known of the whole space.
@@ -185,9 +159,13 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const O
     }
     print(text);
   } else {
-    print(heading(model, machines, options, profile, result) + as_table(result.ranked) + (planned ? planned->text : ""));
+    const std::string text = heading(model, machines, options, profile, result) + as_table(result.ranked);
+    print(text + (planned ? planned->text : ""));
   }
-  if (!options.output.empty()) deliver(options.output, strategy_to_json(best));
+  if (!options.output.empty()) {
+    const Target target = *target_from_string(options.target);
+    deliver(options.output, strategy_record_to_json({best, model, machines, options.run, target}));
+  }
   if (!options.report.empty()) {
     deliver(options.report, strategy_report_html({model, machines, options.run, profile, result}));
   }

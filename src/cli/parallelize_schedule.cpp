@@ -98,8 +98,8 @@ PlannedSchedule describe(const std::vector<Row>& rows, const Shaped& best, Durat
   }
   PlannedSchedule result;
   result.text = fmt::format(
-      "\npipeline planned operator by operator: {} a step ({} by the formulas of {}), no schedule of these stages takes "
-      "less than {}\n\n{}",
+      "\npipeline planned operator by operator: {} a step ({} by the formulas of {}), no schedule of these stages "
+      "takes less than {}\n\n{}",
       human(step), human(by_formulas), own, human(bound), table(lines));
   result.json = {{"step_ns", step.value()},         {"bound_ns", bound.value()},
                  {"outside_ns", outside.value()},   {"formulas_ns", by_formulas.value()},

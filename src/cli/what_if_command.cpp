@@ -9,6 +9,7 @@
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
+#include "cli/strategy_insight.h"
 #include "cli/progress.h"
 #include "cli/terminal.h"
 #include "opweave/bounds.h"
@@ -306,13 +307,17 @@ void add_what_if(CLI::App& app, Action& action) {
   command->footer(
       "Without changes on the command line: links twice as fast, memory times 1.25, one device more, twice the\n"
       "microbatches, and the three kinds of operators that fill most of the critical path twice as fast.\n"
-      "Each change is alone. Then the order is run with durations varied by 1 to 20 percent (docs/what-if.md).\n\n"
+      "Each change is alone. Then the order is run with durations varied by 1 to 20 percent (docs/what-if.md).\n"
+      "For a strategy alone (opweave.strategy): more and fewer nodes, a faster fabric, more memory, longer sequences and\n"
+      "a larger batch, with the best strategy for each.\n\n"
       "Examples:\n"
       "  opweave what-if graph.json cluster.json plan.json\n"
       "  opweave what-if graph.json cluster.json plan.json --replan --time-limit 5\n"
-      "  opweave what-if graph.json cluster.json plan.json --link-speed 2 4 --faster attention --factor 1.5");
+      "  opweave what-if graph.json cluster.json plan.json --link-speed 2 4 --faster attention --factor 1.5\n"
+      "  opweave what-if strategy.json");
   options->files.add_to(*command);
-  command->add_option("PLAN", options->plan, "plan (JSON)")->required()->check(file_name());
+  command->get_option("CLUSTER")->required(false);
+  command->add_option("PLAN", options->plan, "plan (JSON)")->check(file_name());
   command->add_option("--link-speed", options->link_speeds, "every link this many times as fast")
       ->check(number_between(1e-3, 1e6));
   command->add_option("--memory", options->memories, "every capacity times this")->check(number_between(0, 1e6));
@@ -340,6 +345,11 @@ void add_what_if(CLI::App& app, Action& action) {
   command->add_option("-o,--output", options->output, "write JSON here")->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
   command->callback([options, &action] {
+    if (options->plan.empty() && options->files.cluster.empty() && is_strategy_file(options->files.graph)) {
+      action = [options] { return what_if_strategy(options->files.graph, options->time_limit.value_or(10)); };
+      return;
+    }
+    expect_plan(options->files, options->plan);
     action = [options] {
       options->threads = used_threads(options->threads);
       return run(*options);

@@ -181,7 +181,7 @@ Strategy read_strategy(const JsonValue& value) {
     list.each([&](const JsonValue& item) { strategy.recomputed_per_stage.push_back(item.index()); });
   };
   read_object(
-      value, optional("format", skip), optional("version", skip), optional("tensor", ranks_into(strategy.tensor)),
+      value, optional("format", skip), optional("version", skip), optional("for", skip), optional("tensor", ranks_into(strategy.tensor)),
       optional("sequence_parallel", truth_into(strategy.has_sequence_parallelism)),
       optional("context", ranks_into(strategy.context)), optional("data", ranks_into(strategy.data)),
       optional("pipeline", ranks_into(strategy.pipeline)), optional("chunks", ranks_into(strategy.chunks)),

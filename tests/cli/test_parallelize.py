@@ -131,3 +131,42 @@ def test_published_recipes_are_predicted_and_found_or_beaten_in_seconds():
             assert row["found_s"] <= row["recipe_s"] * (1.12 if name == "llama3-70b" else 1)
     assert rows["deepseek-v3"]["seconds"] < 60 and rows["llama3-405b"]["seconds"] < 120
     assert rows["llama3-70b"]["seconds"] < 10
+
+
+@pytest.fixture(scope="module")
+def strategies(tmp_path_factory):
+    """The best strategy, and the best with a tensor degree of 8."""
+    folder = tmp_path_factory.mktemp("strategies")
+    opweave("parallelize", LLAMA, *RUN, "-o", folder / "best.json")
+    opweave("parallelize", LLAMA, *RUN, "--fix", "tp=8", "-o", folder / "mine.json")
+    return folder
+
+
+def test_explain_of_a_strategy_has_parts_and_other_choices(strategies):
+    best = json.loads(opweave("parallelize", LLAMA, *RUN, "--evaluate", strategies / "best.json", "--json").stdout)
+    text = opweave("explain", strategies / "best.json").stdout
+    assert f"{best['strategies'][0]['step_ns'] / 1e6:.2f} ms" in text
+    assert "matrix products" in text and "activations" in text
+    choices = text.partition("other choice")[2]
+    # Nothing is better than the best.
+    assert "+" in choices and " -" not in choices.replace("  -  ", "")
+
+
+def test_diff_of_strategies_names_decisions_and_parts(strategies):
+    text = opweave("diff", strategies / "mine.json", strategies / "best.json").stdout
+    assert any(line.split()[:2] == ["tensor", "8"] for line in text.splitlines())
+    assert any(line.startswith("step") and line.rstrip().endswith("%") for line in text.splitlines())
+    same = opweave("diff", strategies / "best.json", strategies / "best.json").stdout
+    assert "the same decisions" in same
+
+
+def test_what_if_of_a_strategy_searches_anew(strategies):
+    text = opweave("what-if", strategies / "best.json", "--time-limit", 5).stdout
+    for change in ("as it is", "twice the nodes", "fabric twice as fast", "sequences twice as long", "twice the batch"):
+        assert change in text
+
+
+def test_a_strategy_that_is_for_nothing_is_refused(tmp_path):
+    (tmp_path / "bare.json").write_text('{"format": "opweave.strategy", "version": 1}')
+    assert 'key "for" is missing' in opweave("explain", tmp_path / "bare.json", code=2).stderr
+    assert "CLUSTER is required" in opweave("explain", LLAMA, code=2).stderr

@@ -174,7 +174,8 @@ TEST(StrategySearch, equals_the_enumeration_of_everything_and_bounds_are_never_a
     machines.device.memory = Bytes(1);
     const auto nothing_fits = search_strategies(model, machines, run, profile, target, held, 1);
     EXPECT_TRUE(nothing_fits.ranked.empty());
-    machines.device.memory = Bytes(nothing_fits.least_memory->value.memory.total().value() * static_cast<std::int64_t>(18 + random() % 14) / 20);
+    const std::int64_t least = nothing_fits.least_memory->value.memory.total().value();
+    machines.device.memory = Bytes(least * static_cast<std::int64_t>(18 + random() % 14) / 20);
     const auto expected = Enumeration(model, machines, run, profile, target, held.pipeline).best();
     const auto result = search_strategies(model, machines, run, profile, target, held, 1 + random() % 5);
     EXPECT_TRUE(result.is_complete);
@@ -195,8 +196,8 @@ TEST(StrategySearch, equals_the_enumeration_of_everything_and_bounds_are_never_a
     EXPECT_TRUE(std::ranges::is_sorted(result.ranked, {}, [](const auto& r) { return r.value.time.step; }));
     with_recompute += best.recompute == Recompute::kFull ? 1 : 0;
     unlike += best.recomputed_per_stage.empty() ? 0 : 1;
-    const auto [least, most] = std::ranges::minmax(best.layers_per_stage);
-    uneven += most > least + 1 ? 1 : 0;
+    const auto [fewest, most] = std::ranges::minmax(best.layers_per_stage);
+    uneven += most > fewest + 1 ? 1 : 0;
   }
   EXPECT_GT(with_recompute, 0);
   EXPECT_GT(unlike, 0);

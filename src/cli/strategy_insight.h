@@ -1,0 +1,26 @@
+/// What explain, diff and what-if say of strategies (docs/strategies.md).
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "cli/command.h"
+#include "opweave/strategy_search.h"
+
+namespace opweave::cli {
+
+/// Does the file say that it is a strategy? No for one that cannot be read.
+[[nodiscard]] bool is_strategy_file(const std::filesystem::path& path);
+
+/// Where the time and the memory of a step go, and what every other choice of one decision would cost.
+ExitCode explain_strategy(const std::filesystem::path& path);
+/// What two strategies decide differently, and what each part of step and memory gains or loses.
+ExitCode diff_strategies(const std::filesystem::path& before, const std::filesystem::path& after);
+/// The strategy and the best one under changes of the machines and of the run.
+ExitCode what_if_strategy(const std::filesystem::path& path, double seconds_per_change);
+
+/// A table of strategies, for people.
+[[nodiscard]] std::string as_table(const std::vector<RankedStrategy>& ranked);
+
+}  // namespace opweave::cli
