@@ -126,7 +126,8 @@ void validate(const ModelDescription& model);
 /// Names of `model_type` that parse_hf_config knows, in order.
 [[nodiscard]] std::vector<std::string> known_hf_models();
 [[nodiscard]] std::string model_to_json(const ModelDescription& model);
-/// 16 hexadecimal digits: equal models, equal hash.
+/// 16 hexadecimal digits: equal models, equal hash; the same for any text.
 [[nodiscard]] std::string content_hash(const ModelDescription& model);
+[[nodiscard]] std::string text_hash(std::string_view text);
 
 }  // namespace opweave

@@ -27,6 +27,7 @@ void add_pareto(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
 void add_calibrate(CLI::App& app, Action& action);
 void add_parallelize(CLI::App& app, Action& action);
+void add_sweep(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
 void add_report(CLI::App& app, Action& action);
 void add_explain(CLI::App& app, Action& action);

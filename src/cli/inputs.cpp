@@ -61,6 +61,18 @@ ProblemSettings SettingOptions::apply(ProblemSettings settings) const {
   return overridden(std::move(settings), by);
 }
 
+ModelDescription load_model(const std::filesystem::path& path) {
+  const std::string text = read_file(path);
+  // Whoever wrote a config.json of transformers calls its kind "model_type"; ours says "format".
+  const bool is_ours = text.find("\"opweave.model\"") != std::string::npos;
+  return is_ours ? parse_model(text, path.string()) : parse_hf_config(text, path.string());
+}
+
+Machines load_machines(const std::string& cluster) {
+  if (cluster.ends_with(".json")) return parse_machines(read_file(cluster), cluster);
+  return naming("--cluster", [&] { return machines_named(cluster); });
+}
+
 ComputationGraph load_graph(const std::filesystem::path& path) { return parse_graph(read_file(path), path.string()); }
 
 Cluster load_cluster(const std::filesystem::path& path) {

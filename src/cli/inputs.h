@@ -16,6 +16,7 @@
 #include "opweave/plan.h"
 #include "opweave/planner.h"
 #include "opweave/problem.h"
+#include "opweave/strategy.h"
 
 namespace opweave::cli {
 
@@ -53,6 +54,10 @@ struct SettingOptions {
 
 [[nodiscard]] ComputationGraph load_graph(const std::filesystem::path& path);
 [[nodiscard]] Cluster load_cluster(const std::filesystem::path& path);
+/// A config.json of transformers, or a model of ours.
+[[nodiscard]] ModelDescription load_model(const std::filesystem::path& path);
+/// A device type, or a file of machines where the name ends in ".json".
+[[nodiscard]] Machines load_machines(const std::string& cluster);
 [[nodiscard]] Contention parse_contention(const std::string& text);
 /// Value of the option --channels.
 [[nodiscard]] ChannelModel parse_channels(const std::string& text);

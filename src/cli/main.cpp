@@ -98,6 +98,7 @@ ExitCode run(int argc, char** argv) {
   add_compare(app, action);
   add_parallelize(app, action);
   add_calibrate(app, action);
+  add_sweep(app, action);
   add_convert(app, action);
   add_report(app, action);
   add_explain(app, action);

@@ -37,21 +37,6 @@ struct Options {
   bool json = false;
 };
 
-ModelDescription load_model(const std::filesystem::path& path) {
-  const std::string text = read_file(path);
-  // Whoever wrote a config.json of transformers calls its kind "model_type"; ours says "format".
-  const bool is_ours = text.find("\"opweave.model\"") != std::string::npos;
-  return is_ours ? parse_model(text, path.string()) : parse_hf_config(text, path.string());
-}
-
-Machines load_machines(const Options& options) {
-  const bool is_file = options.cluster.ends_with(".json");
-  Machines machines = is_file ? parse_machines(read_file(options.cluster), options.cluster)
-                              : naming("--cluster", [&] { return machines_named(options.cluster); });
-  if (options.nodes) machines.nodes = *options.nodes;
-  return machines;
-}
-
 /// "tp=8,pp=4": short names as people use them.
 HeldDecisions parse_held(const std::string& text) {
   HeldDecisions held;
@@ -179,7 +164,8 @@ ExitCode run(Options options) {
       {{"--output", options.output}, {"--report", options.report}},
       {{"MODEL", options.model}, {"--cluster", is_file ? options.cluster : ""}, {"--evaluate", options.evaluated}});
   const ModelDescription model = load_model(options.model);
-  const Machines machines = load_machines(options);
+  Machines machines = load_machines(options.cluster);
+  if (options.nodes) machines.nodes = *options.nodes;
   const auto precision = precision_from_string(options.precision);
   if (!precision)
     throw InputError(fmt::format("--precision: value is {}, expected bf16 or fp8", io::quoted(options.precision)));

@@ -18,6 +18,7 @@ std::string fnv1a(std::string_view text) {
 }  // namespace
 
 std::string content_hash(const ComputationGraph& graph) { return fnv1a(graph_to_json(graph)); }
+std::string text_hash(std::string_view text) { return fnv1a(text); }
 std::string content_hash(const ModelDescription& model) { return fnv1a(model_to_json(model)); }
 std::string content_hash(const Cluster& cluster) { return fnv1a(cluster_to_json(cluster)); }
 

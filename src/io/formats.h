@@ -14,6 +14,7 @@ inline constexpr std::string_view kModelFormat = "opweave.model";
 inline constexpr std::string_view kMachinesFormat = "opweave.machines";
 inline constexpr std::string_view kStrategyFormat = "opweave.strategy";
 inline constexpr std::string_view kMeasuredStepsFormat = "opweave.measured-steps";
+inline constexpr std::string_view kSweepFormat = "opweave.sweep";
 /// Version of each of them.
 inline constexpr std::uint32_t kFormatVersion = 1;
 

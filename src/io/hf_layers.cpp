@@ -77,7 +77,9 @@ std::vector<bool> windowed_layers(const HfConfig& config, const Habits& habits, 
       break;
     }
     case WindowRule::kListed:
-      if (is_used()) config.fail("key \"layer_types\" is missing, expected one entry per layer for sliding windows");
+      if (is_used() || config.integer({"window_size"})) {
+        config.fail("key \"layer_types\" or \"attention_layers\" is missing, expected an entry per layer for windows");
+      }
       break;
   }
   return chosen;

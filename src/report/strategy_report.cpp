@@ -73,16 +73,7 @@ Json data_of(const StrategyAnswer& answer) {
 }  // namespace
 
 std::string strategy_report_html(const StrategyAnswer& answer) {
-  // Within a script element, "<" could end it.
-  std::string html = kPageBeforeStrategy;
-  for (const char c : data_of(answer).dump()) {
-    if (c == '<') {
-      html += "\\u003c";
-    } else {
-      html += c;
-    }
-  }
-  return html + kPageAfterStrategy;
+  return filled_page(kPageBeforeStrategy, data_of(answer).dump(), kPageAfterStrategy);
 }
 
 }  // namespace opweave

@@ -189,6 +189,15 @@ def test_windows_follow_the_layers():
     assert [(run["count"], run["attention"].get("window")) for run in layers] == [(3, None), (1, 64)]
 
 
+def test_windows_whose_layers_are_not_listed_are_refused():
+    config = configuration("gpt_neo").to_dict()
+    layers = opweave.Model.from_transformers(config).layers
+    assert [run["attention"].get("window") for run in layers[:2]] == [None, 256]
+    del config["attention_layers"]
+    with pytest.raises(opweave.InputError, match='"attention_layers" is missing'):
+        opweave.Model.from_transformers(config)
+
+
 def test_modules_that_predict_ahead_are_taken_on_request():
     config = variation("deepseek_v3", random.Random(1)).to_dict() | {"num_nextn_predict_layers": 1}
     usual = opweave.Model.from_transformers(config)

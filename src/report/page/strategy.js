@@ -1,7 +1,6 @@
 // The page of a strategy: what is chosen, where memory and time go, where layers and ranks lie, what others lose.
 
 const source = JSON.parse(document.getElementById('data').textContent);
-const byId = id => document.getElementById(id);
 const strategies = source.strategies;
 let shown = 0;  // index of the strategy that memory, layers and mesh are drawn for
 
@@ -252,19 +251,7 @@ function choose(index) {
   for (const show of [showFigures, showMemory, showTime, showLayers, showMesh]) show();
 }
 
-const THEMES = ['auto', 'light', 'dark'];
-
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  byId('theme-button').textContent = `Theme: ${theme}`;
-  try { localStorage.setItem('opweave-theme', theme); } catch { /* a page from a file may have none */ }
-}
-
 function connect() {
-  byId('theme-button').addEventListener('click', () => {
-    const now = document.documentElement.dataset.theme ?? 'auto';
-    setTheme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
-  });
   const pick = event => {
     const chosen = event.target.closest('[data-strategy]');
     if (!chosen) return;
@@ -285,7 +272,5 @@ byId('time-legend').append(...legend(TIME));
 showRunners();
 choose(0);
 connect();
-let theme = 'auto';
-try { theme = localStorage.getItem('opweave-theme') ?? 'auto'; } catch { /* as in setTheme */ }
-if (THEMES.includes(theme)) setTheme(theme);
+connectTheme();
 window.opweave = {source, choose, firstDrawn: performance.now()};

@@ -1,0 +1,221 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <memory>
+#include <thread>
+
+#include "cli/command.h"
+#include "cli/inputs.h"
+#include "cli/interrupt.h"
+#include "cli/numbers.h"
+#include "cli/output.h"
+#include "io/message.h"
+#include "opweave/io.h"
+#include "opweave/sweep.h"
+#include "report/names.h"
+
+namespace opweave::cli {
+namespace {
+
+/// What the points are shown as.
+struct Outputs {
+  double price = 0;
+  std::filesystem::path csv;
+  std::filesystem::path report;
+
+  void add_to(CLI::App& command) {
+    command.add_option("--price", price, "of a device-hour, in any currency: costs are in it")->check(number());
+    command.add_option("--csv", csv, "write a row per point here")->check(file_name());
+    command.add_option("--report", report, "write a page with charts here")->check(file_name());
+  }
+  [[nodiscard]] std::vector<NamedFile> named() const { return {{"--csv", csv}, {"--report", report}}; }
+  void deliver_all(const SweepJournal& journal, const std::string& title) const {
+    print(sweep_table(journal, price));
+    if (!csv.empty()) deliver(csv, sweep_csv(journal, price));
+    if (!report.empty()) deliver(report, sweep_html(journal, title, price));
+  }
+};
+
+struct Options {
+  std::filesystem::path model;
+  std::vector<std::string> clusters;
+  std::vector<std::uint32_t> nodes;
+  std::vector<std::int64_t> global_batches;
+  std::vector<std::int64_t> sequences;
+  std::string precision = "bf16";
+  std::string target = "any";
+  double time_limit = 60;
+  unsigned workers = std::max(1U, std::thread::hardware_concurrency());
+  std::string shard = "1/1";
+  std::filesystem::path journal;
+  Outputs outputs;
+};
+
+struct MergeOptions {
+  std::vector<std::filesystem::path> journals;
+  std::filesystem::path output;
+  Outputs outputs;
+};
+
+/// "2/4": the second of four, counted from 1.
+std::pair<std::size_t, std::size_t> parse_shard(const std::string& text) {
+  const std::size_t slash = text.find('/');
+  std::size_t numbers[2] = {0, 0};
+  const auto parse = [&](std::string_view part, std::size_t& number) {
+    const auto [rest, error] = std::from_chars(part.data(), part.data() + part.size(), number);
+    return error == std::errc() && rest == part.data() + part.size();
+  };
+  const std::string_view view(text);
+  const bool is_read = slash != std::string::npos && parse(view.substr(0, slash), numbers[0]) &&
+                       parse(view.substr(slash + 1), numbers[1]);
+  if (!is_read || numbers[0] < 1 || numbers[0] > numbers[1]) {
+    throw InputError(fmt::format("--shard: value is {}, expected I/N with I from 1 to N", io::quoted(text)));
+  }
+  return {numbers[0] - 1, numbers[1]};
+}
+
+SweepQuestion question_of(const Options& options) {
+  SweepQuestion question;
+  question.model = load_model(options.model);
+  for (const std::string& cluster : options.clusters) {
+    const Machines machines = load_machines(cluster);
+    for (const std::uint32_t nodes : options.nodes.empty() ? std::vector{machines.nodes} : options.nodes) {
+      question.machines.push_back(machines);
+      question.machines.back().nodes = nodes;
+    }
+  }
+  question.global_batches = options.global_batches;
+  question.sequences = options.sequences;
+  const auto precision = precision_from_string(options.precision);
+  if (!precision) {
+    throw InputError(fmt::format("--precision: value is {}, expected bf16 or fp8", io::quoted(options.precision)));
+  }
+  const auto target = target_from_string(options.target);
+  if (!target) {
+    throw InputError(
+        fmt::format("--target: value is {}, expected any, megatron or torchtitan", io::quoted(options.target)));
+  }
+  question.precision = *precision;
+  question.target = *target;
+  question.seconds_per_point = options.time_limit;
+  constexpr std::size_t kMostPoints = 1'000'000;
+  if (question.points() > kMostPoints) {
+    throw InputError(fmt::format("{} points, expected at most {}", question.points(), kMostPoints));
+  }
+  return question;
+}
+
+ExitCode run(const Options& options) {
+  std::vector<NamedFile> outputs = options.outputs.named();
+  outputs.push_back({"--journal", options.journal});
+  std::vector<NamedFile> inputs = {{"MODEL", options.model}};
+  for (const std::string& cluster : options.clusters) {
+    if (cluster.ends_with(".json")) inputs.push_back({"--cluster", cluster});
+  }
+  expect_files(outputs, inputs);
+  const auto [shard, shards] = parse_shard(options.shard);
+  const SweepQuestion question = question_of(options);
+  const std::atomic<bool>& interrupted = catch_interrupts();
+  const Budget clock;
+  std::size_t done = 0;
+  const bool watched = somebody_watches();
+  const SweepJournal journal =
+      run_sweep(question, options.journal, shard, shards, options.workers, &interrupted, [&](const SweepRow& row) {
+        ++done;
+        if (!watched) return;
+        complain("done", fmt::format("point {} of {} ({} in {:.0f} s)", row.point + 1, question.points(), done,
+                                     clock.elapsed()));
+      });
+  options.outputs.deliver_all(journal, readable(options.model.stem().string()));
+  return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
+}
+
+ExitCode merge(const MergeOptions& options) {
+  std::vector<NamedFile> outputs = options.outputs.named();
+  outputs.push_back({"--output", options.output});
+  std::vector<NamedFile> inputs;
+  for (const auto& path : options.journals) inputs.push_back({"JOURNAL", path});
+  expect_files(outputs, inputs);
+  SweepJournal all;
+  for (const auto& path : options.journals) {
+    SweepJournal one = parse_sweep(read_file(path), path.string());
+    if (one.question.empty()) throw InputError(path.string() + ": no line, expected the head of a journal");
+    if (all.question.empty()) {
+      all = std::move(one);
+      continue;
+    }
+    if (one.question != all.question) {
+      throw InputError(
+          fmt::format("{}: belongs to another question than {}", path.string(), options.journals.front().string()));
+    }
+    all.rows.merge(one.rows);
+  }
+  if (!options.output.empty()) deliver(options.output, sweep_to_text(all));
+  options.outputs.deliver_all(all, "sweep");
+  if (all.rows.size() < all.points) {
+    complain("warning", fmt::format("{} of {} points are missing", all.points - all.rows.size(), all.points));
+  }
+  return ExitCode::kDone;
+}
+
+void add_merge(CLI::App& sweep, Action& action) {
+  auto options = std::make_shared<MergeOptions>();
+  CLI::App* command = sweep.add_subcommand("merge", "journals of shards -> one");
+  command->add_option("JOURNAL", options->journals, "journals of one question")->required()->check(file_name());
+  command->add_option("-o,--output", options->output, "write one journal with all points here")->check(file_name());
+  options->outputs.add_to(*command);
+  command->callback([options, &action] { action = [options] { return merge(*options); }; });
+}
+
+void add_run(CLI::App& sweep, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = sweep.add_subcommand("run", "the best strategy of every combination");
+  command->add_option("MODEL", options->model, "config.json of transformers, or a model of ours")
+      ->required()
+      ->check(file_name());
+  command->add_option("--cluster", options->clusters, "device types or files (opweave.machines), separated by commas")
+      ->required()
+      ->delimiter(',');
+  command->add_option("--nodes", options->nodes, "nodes, separated by commas [as the cluster says]")
+      ->delimiter(',')
+      ->check(whole<std::uint32_t>(1));
+  command->add_option("--global-batch", options->global_batches, "sequences of a step, separated by commas")
+      ->required()
+      ->delimiter(',')
+      ->check(whole_between(1, 100'000'000));
+  command->add_option("--sequence", options->sequences, "tokens of a sequence, separated by commas")
+      ->required()
+      ->delimiter(',')
+      ->check(whole_between(1, 100'000'000));
+  command->add_option("--precision", options->precision, "of matrix products: bf16 or fp8")->capture_default_str();
+  command->add_option("--target", options->target, "any, megatron or torchtitan: nothing that it cannot say")
+      ->capture_default_str();
+  command->add_option("--time-limit", options->time_limit, "seconds per point")->check(number())->capture_default_str();
+  command->add_option("--workers", options->workers, "points at a time [all cores]")->check(whole_between(1, 4096));
+  command->add_option("--shard", options->shard, "I/N: only every N-th point, from the I-th on")->capture_default_str();
+  command
+      ->add_option("--journal", options->journal,
+                   "append every finished point here; a sweep that was ended goes on where it stood")
+      ->check(file_name());
+  options->outputs.add_to(*command);
+  command->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace
+
+void add_sweep(CLI::App& app, Action& action) {
+  CLI::App* sweep = app.add_subcommand(
+      "sweep", "strategies over batch sizes, sequence lengths and cluster sizes: table, CSV, charts");
+  sweep->footer(
+      "Examples:\n"
+      "  opweave sweep run config.json --cluster h100 --nodes 8,16,32 --global-batch 512,1024 --sequence 4096,8192 "
+      "--report sweep.html\n"
+      "  opweave sweep run config.json --cluster h100 --nodes 8,16,32 --global-batch 512 --sequence 8192 --shard 1/2 "
+      "--journal 1.jsonl\n"
+      "  opweave sweep merge 1.jsonl 2.jsonl -o all.jsonl --csv all.csv");
+  sweep->require_subcommand(1);
+  add_run(*sweep, action);
+  add_merge(*sweep, action);
+}
+
+}  // namespace opweave::cli
