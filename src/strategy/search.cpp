@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "opweave/error.h"
+#include "opweave/strategy_files.h"
 #include "opweave/strategy_search.h"
 
 namespace opweave {
@@ -139,7 +140,8 @@ class Search {
     if (strategy.data * strategy.context == 1) shardings = {Sharding::kNone};
     for (const Sharding sharding : held_or(held_.sharding, shardings)) {
       strategy.sharding = sharding;
-      const std::string why = why_impossible(model_, machines_, run_, strategy);
+      std::string why = why_impossible(model_, machines_, run_, strategy);
+      if (why.empty()) why = why_inexpressible(target_, model_, run_, strategy);
       if (!why.empty()) {
         exclude(why);
         continue;
@@ -152,26 +154,32 @@ class Search {
   void with_recompute(Strategy strategy) {
     if (held_.recompute) {
       strategy.recompute = *held_.recompute;
-      value(strategy);
+      if (is_expressible(strategy)) value(strategy);
       return;
     }
     if (value(strategy)) return;
     if (!profile_.has_fused_attention) {
       strategy.recompute = Recompute::kAttention;
-      if (value(strategy)) return;
+      if (is_expressible(strategy) && value(strategy)) return;
     }
     strategy.recompute = Recompute::kFull;
-    if (!value(strategy)) return;
-    auto most = static_cast<std::uint32_t>(model_.layer_count() / strategy.pipeline + 1);
+    if (!value(strategy) || target_ == Target::kTorchtitan) return;  // which has all layers or none
+    // Megatron-LM has one number for each chunk.
+    const std::uint32_t unit = target_ == Target::kMegatron ? strategy.chunks : 1;
+    auto most = static_cast<std::uint32_t>(model_.layer_count() / (std::int64_t{strategy.pipeline} * unit) + 1);
     for (std::uint32_t least = 1; least < most;) {
       const std::uint32_t middle = (least + most) / 2;
-      strategy.recomputed_layers = middle;
+      strategy.recomputed_layers = middle * unit;
       if (value(strategy)) {
         most = middle;
       } else {
         least = middle + 1;
       }
     }
+  }
+
+  [[nodiscard]] bool is_expressible(const Strategy& strategy) const {
+    return why_inexpressible(target_, model_, run_, strategy).empty();
   }
 
   /// Ranks the strategy if it fits; says whether it does.

@@ -5,6 +5,7 @@ loggers, data loaders) is replaced by names that do nothing, which nothing else 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.abc
 import importlib.machinery
 import json
@@ -81,6 +82,8 @@ def answer(ask: str, **question: Any) -> dict[str, Any]:
         "versions": versions,
         "megatron_stages": megatron_stages,
         "megatron_arguments": megatron_arguments,
+        "bridge_recipe": bridge_recipe,
+        "torchtitan_configuration": torchtitan_configuration,
         "torchtitan_stages": torchtitan_stages,
     }
     try:
@@ -118,7 +121,7 @@ def megatron_stages(layout: str, size: int, layers: int, predictions: int) -> di
     }
 
 
-def megatron_arguments(arguments: list[str], world: int) -> dict[str, Any]:
+def megatron_arguments(arguments: list[str], world: int, connections: str | None = "1") -> dict[str, Any]:
     """What Megatron-LM makes of a command line: parsed, validated and turned into the configuration of the model."""
     import argparse
 
@@ -126,7 +129,11 @@ def megatron_arguments(arguments: list[str], world: int) -> dict[str, Any]:
     from megatron.training import arguments as theirs
 
     torch.cuda.get_device_capability = lambda *_: (9, 0)  # an H100's, to be asked about kernels
-    os.environ.update(WORLD_SIZE=str(world), RANK="0", CUDA_DEVICE_MAX_CONNECTIONS="1")
+    torch.cuda.get_device_properties = lambda *_: types.SimpleNamespace(major=9, minor=0)
+    os.environ.update(WORLD_SIZE=str(world), RANK="0")
+    os.environ.pop("CUDA_DEVICE_MAX_CONNECTIONS", None)
+    if connections:
+        os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] = connections
     parser = theirs.add_megatron_arguments(argparse.ArgumentParser(exit_on_error=False))
     args = parser.parse_args(arguments)
     args.rank, args.world_size = 0, world
@@ -151,17 +158,70 @@ def megatron_arguments(arguments: list[str], world: int) -> dict[str, Any]:
     return shown
 
 
-def torchtitan_stages(folder: str, function: str, arguments: list[str]) -> dict[str, Any]:
+def bridge_recipe(path: str, world: int, model: dict[str, Any]) -> dict[str, Any]:
+    """What Megatron-Bridge makes of a recipe of ours on its own defaults, after its validation."""
+    import importlib.util
+
+    from megatron.bridge.models.gpt_provider import GPTModelProvider
+    from megatron.bridge.recipes.common import _pretrain_common
+
+    os.environ.update(WORLD_SIZE=str(world), RANK="0", LOCAL_RANK="0", CUDA_DEVICE_MAX_CONNECTIONS="1")
+    spec = importlib.util.spec_from_file_location("recipe", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = _pretrain_common()
+    config.model = GPTModelProvider(**model)
+    config.tokenizer.tokenizer_type, config.tokenizer.vocab_size = "NullTokenizer", 1000
+    config = module.planned(config)
+    config.validate()
+    layout = config.model.pipeline_model_parallel_layout
+    chunks = config.model.virtual_pipeline_model_parallel_size or 1
+    size = config.model.pipeline_model_parallel_size
+    return {
+        "data_parallel_size": config.data_parallel_size,
+        "recompute_num_layers": config.model.recompute_num_layers,
+        "stages": layout
+        and [
+            sum(kind.name == "decoder" for kind in layout.layout[rank][chunk])
+            for chunk in range(chunks)
+            for rank in range(size)
+        ],
+    }
+
+
+def torchtitan_configuration(folder: str, function: str) -> dict[str, Any]:
+    """The fields of a configuration that say how to train in parallel."""
+    from dataclasses import asdict
+
+    config = _torchtitan(folder, function)
+    ac = config.activation_checkpoint
+    return {
+        "parallelism": asdict(config.parallelism),
+        "training": asdict(config.training),
+        "activation_checkpoint": ac and type(ac).__qualname__,
+    }
+
+
+def _torchtitan(folder: str, function: str) -> Any:
+    from torchtitan.config.manager import ConfigManager
+
+    sys.path.insert(0, folder)
+    sys.modules.pop("opweave_config", None)
+    importlib.invalidate_caches()
+    try:
+        return ConfigManager().parse_args(["--module", "opweave_config", "--config", function])
+    finally:
+        sys.path.remove(folder)
+
+
+def torchtitan_stages(folder: str, function: str) -> dict[str, Any]:
     """Modules and actions of every rank, as torchtitan splits the model and loads the schedule."""
     import torch
     import torch.distributed as dist
     from torch.testing._internal.distributed.fake_pg import FakeStore
-    from torchtitan.config.manager import ConfigManager
     from torchtitan.distributed import pipeline_parallel
 
-    sys.path.insert(0, folder)
-    sys.modules.pop("opweave_config", None)
-    config = ConfigManager().parse_args(["--module", "opweave_config", "--config", function, *arguments])
+    config = _torchtitan(folder, function)
     size = config.parallelism.pipeline_parallel_degree
     with torch.device("meta"):
         model = config.model_spec.model.build()
@@ -192,12 +252,18 @@ def torchtitan_stages(folder: str, function: str, arguments: list[str]) -> dict[
                     ]
                     for stage in stages
                 },
-                "map": {str(stage): at for stage, at in schedule.stage_index_to_group_rank.items()},
-                "actions": [str(action) for action in schedule.pipeline_order[rank] if action is not None],
+                "map": {str(stage): at for stage, at in stages[0].stage_index_to_group_rank.items()},
+                "actions": _actions(schedule, rank),
             }
         )
         dist.destroy_process_group()
     return {"ranks": ranks, "cuda_graphs": not config.training.disable_cuda_graphs}
+
+
+def _actions(schedule: Any, rank: int) -> list[str]:
+    if hasattr(schedule, "pipeline_order"):
+        return [str(action) for action in schedule.pipeline_order[rank] if action is not None]
+    return [f"{rank}F{microbatch}" for microbatch in range(schedule._n_microbatches)]  # 1F1B in a class of its own
 
 
 if __name__ == "__main__":

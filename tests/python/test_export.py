@@ -190,7 +190,7 @@ def test_torchtitan_settings_name_the_map_the_modules_and_the_schedule(tmp_path)
     # Two microbatches of three sequences.
     assert settings.training == {"local_batch_size": 6, "global_batch_size": -1, "disable_cuda_graphs": True}
     text = settings.save(tmp_path).read_text()
-    assert f"'module_fqns_per_model_part': {MODULES!r}" in text
+    assert f'"module_fqns_per_model_part": {MODULES!r}' in text
     assert (tmp_path / "schedule.csv").read_text() == pytorch_csv(program(V))
     assert torchtitan_settings(program(LOOP), MODULES).parallelism["pipeline_parallel_schedule"] == "Interleaved1F1B"
     line = {f"s{i}": i for i in range(4)}

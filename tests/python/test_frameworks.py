@@ -126,7 +126,7 @@ def test_torchtitan_splits_and_orders_as_planned(frameworks, ranks, size, tmp_pa
     modules = torchtitan_modules(layers)
     settings = torchtitan_settings(made, modules, base="llama3.llama3_debugmodel")
     settings.save(tmp_path)
-    there = frameworks.ask("torchtitan_stages", folder=str(tmp_path), function="llama3_debugmodel", arguments=[])
+    there = frameworks.ask("torchtitan_stages", folder=str(tmp_path), function="llama3_debugmodel")
     assert not there["cuda_graphs"]
     rows = [[cell for cell in row.split(",") if cell] for row in pytorch_csv(made).splitlines()]
     for rank, on_rank in enumerate(there["ranks"]):
@@ -139,5 +139,146 @@ def test_the_configuration_of_torchtitan_says_which_modules_of_its_model_are_mis
     modules = torchtitan_modules([["embed", "layers.0"], ["layers.1", "lm_head"]])
     settings = torchtitan_settings(program({"s0": 0, "s1": 1}), modules, base="llama3.llama3_debugmodel")
     settings.save(tmp_path)
-    there = frameworks.ask("torchtitan_stages", folder=str(tmp_path), function="llama3_debugmodel", arguments=[])
+    there = frameworks.ask("torchtitan_stages", folder=str(tmp_path), function="llama3_debugmodel")
     assert "the plan leaves out ['layers.2', 'layers.3', 'layers.4', 'layers.5'] of the model" in there["error"]
+
+
+OPWEAVE = os.environ.get("OPWEAVE_BIN", str(ROOT / "build/default/opweave"))
+LLAMA, DEEPSEEK = (ROOT / "examples/strategies" / name for name in ("llama3-70b.json", "deepseek-v3.json"))
+
+
+def strategies(model, target, cluster, nodes, batch, sequence, step, *more):
+    """Every `step`-th of the best strategies of a search for a target."""
+    command = [OPWEAVE, "parallelize", model, "--cluster", cluster, "--nodes", nodes, "--target", target, "--json"]
+    command += ["--global-batch", batch, "--sequence", sequence, "--top", 60, *more]
+    done = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True)
+    return [entry["strategy"] for entry in json.loads(done.stdout)["strategies"]][::step]
+
+
+def converted(strategy, model, batch, sequence, target, path, *more):
+    given = path.with_name("strategy.json")
+    given.write_text(json.dumps(strategy))
+    command = [OPWEAVE, "convert", "strategy", given, model, "--global-batch", batch, "--sequence", sequence]
+    command += ["--to", target, "-o", path, *more]
+    subprocess.run([str(word) for word in command], check=True)
+    return path
+
+
+def devices(strategy):
+    return strategy["tensor"] * strategy["context"] * strategy["data"] * strategy["pipeline"]
+
+
+SEARCHES = [(LLAMA, "h100", 8, 512, 8192), (LLAMA, "h100", 3, 96, 8192), (DEEPSEEK, "h100", 128, 4096, 4096)]
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=["llama", "three nodes", "deepseek"])
+def test_megatron_validates_the_arguments_of_searched_strategies(frameworks, search, tmp_path):
+    model, cluster, nodes, batch, sequence = search
+    found = strategies(model, "megatron", cluster, nodes, batch, sequence, step=5)
+    assert len(found) >= 3
+    layers = 80 if model == LLAMA else 61
+    for strategy in found:
+        path = converted(strategy, model, batch, sequence, "megatron", tmp_path / "arguments.sh")
+        script = f'source {path}; printf "%s\\n" "${{MEGATRON_ARGS[@]}}"'
+        words = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True).stdout.splitlines()
+        there = frameworks.ask(
+            "megatron_arguments", arguments=[*words, "--tokenizer-type", "NullTokenizer"], world=devices(strategy)
+        )
+        assert "error" not in there, (there, strategy)
+        assert there["tensor_model_parallel_size"] == strategy["tensor"]
+        assert there["context_parallel_size"] == strategy["context"]
+        assert there["expert_model_parallel_size"] == strategy["expert"]
+        assert there["data_parallel_size"] == strategy["data"]
+        assert there["sequence_parallel"] == strategy["sequence_parallel"]
+        assert there["use_distributed_optimizer"] == (strategy["sharding"] != "none")
+        assert there["recompute_granularity"] == ("full" if strategy["recompute"] == "full" else None)
+        if "recomputed_layers" in strategy:
+            assert there["recompute_num_layers"] * strategy["chunks"] == strategy["recomputed_layers"]
+        if strategy["pipeline"] > 1:
+            stages = strategy["pipeline"] * strategy["chunks"]
+            assert there["stages"] == [layers // stages + (stage < layers % stages) for stage in range(stages)]
+
+
+def test_megatron_validates_sharded_weights_and_other_modes(frameworks, tmp_path):
+    for changed in (
+        {"sharding": "weights"},
+        {"sharding": "gradients"},
+        {"recompute": "attention"},
+        {"sharding": "none"},
+    ):
+        strategy = {"format": "opweave.strategy", "version": 1, "data": 8, "tensor": 1, "context": 1, "pipeline": 1}
+        path = converted(strategy | changed, LLAMA, 64, 4096, "megatron", tmp_path / "arguments.sh")
+        script = f'source {path}; printf "%s\\n" "${{MEGATRON_ARGS[@]}}" $CUDA_DEVICE_MAX_CONNECTIONS'
+        words = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True).stdout.splitlines()
+        connections = words.pop() if words[-1] == "1" else None
+        assert (connections is None) == (changed.get("sharding") in ("weights", "gradients"))
+        there = frameworks.ask(
+            "megatron_arguments",
+            arguments=[*words, "--tokenizer-type", "NullTokenizer"],
+            world=8,
+            connections=connections,
+        )
+        assert "error" not in there, (there, changed)
+
+
+def test_megatron_bridge_validates_the_recipes_of_searched_strategies(frameworks, tmp_path):
+    shape = {"num_layers": 80, "hidden_size": 8192, "num_attention_heads": 64, "num_query_groups": 8}
+    shape |= {"ffn_hidden_size": 28672, "seq_length": 4096}
+    for strategy in strategies(LLAMA, "megatron", "h100", 8, 512, 8192, step=9):
+        path = converted(strategy, LLAMA, 512, 8192, "bridge", tmp_path / "recipe.py")
+        there = frameworks.ask("bridge_recipe", path=str(path), world=64, model=shape)
+        assert there.get("data_parallel_size") == strategy["data"], (there, strategy)
+        stages = strategy["pipeline"] * strategy["chunks"]
+        even = [80 // stages + (stage < 80 % stages) for stage in range(stages)]
+        assert there["stages"] == (even if strategy["pipeline"] > 1 else None)
+    wrong = frameworks.ask("bridge_recipe", path=str(path), world=64, model=shape | {"num_layers": 40})
+    assert "the recipe has 40 layers, the strategy is for 80" in wrong["error"]
+
+
+def test_torchtitan_takes_the_configurations_of_searched_strategies(frameworks, tmp_path):
+    found = strategies(LLAMA, "torchtitan", "h100", 8, 512, 8192, step=9)
+    assert {"ZB1P", "1F1B"} <= {strategy["schedule"] for strategy in found}
+    for number, strategy in enumerate(found):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        base = ("--base", "llama3.llama3_70b")
+        converted(strategy, LLAMA, 512, 8192, "torchtitan", folder / "opweave_config.py", *base)
+        there = frameworks.ask("torchtitan_configuration", folder=str(folder), function="llama3_70b")
+        assert "error" not in there, (there, strategy)
+        parallelism, training = there["parallelism"], there["training"]
+        degrees = [parallelism[f"{axis}_parallel_degree"] for axis in ("tensor", "context", "pipeline")]
+        assert degrees == [strategy["tensor"], strategy["context"], strategy["pipeline"]]
+        sharded = strategy["sharding"] != "none"
+        assert parallelism["data_parallel_shard_degree"] == (strategy["data"] if sharded else 1)
+        assert parallelism["data_parallel_replicate_degree"] == (1 if sharded else strategy["data"])
+        assert training["global_batch_size"] == 512
+        assert there["activation_checkpoint"] == ("FullAC.Config" if strategy["recompute"] == "full" else None)
+        if strategy["pipeline"] > 1:
+            assert training["local_batch_size"] * strategy["data"] == 512
+            assert training["disable_cuda_graphs"]
+
+
+def test_torchtitan_runs_searched_strategies_on_the_stages_they_say(frameworks, tmp_path):
+    """The debug model, six layers: what its splitter builds and the order that it loads."""
+    model = {"format": "opweave.model", "version": 1, "hidden": 256, "vocabulary": 2048}
+    model["layers"] = [{"count": 6, "attention": {"heads": 16, "head_dim": 16}, "mlp": {"width": 768}}]
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(model))
+    for schedule, pipeline, chunks in (("1F1B", 4, 1), ("Interleaved-1F1B", 2, 2), ("ZB1P", 2, 1), ("ZB-2P", 3, 1)):
+        strategy = {"format": "opweave.strategy", "version": 1, "pipeline": pipeline, "chunks": chunks}
+        strategy |= {"schedule": schedule, "sharding": "weights"}
+        folder = tmp_path / schedule
+        folder.mkdir()
+        base = ("--base", "llama3.llama3_debugmodel")
+        converted(strategy, path, 8, 256, "torchtitan", folder / "opweave_config.py", *base)
+        there = frameworks.ask("torchtitan_stages", folder=str(folder), function="llama3_debugmodel")
+        stages = pipeline * chunks
+        sizes = [6 // stages + (stage < 6 % stages) for stage in range(stages)]
+        for rank, on_rank in enumerate(there["ranks"]):
+            assert {int(stage) % pipeline for stage in on_rank["stages"]} == {rank}
+            for stage, modules in on_rank["stages"].items():
+                assert sum(module.startswith("layers.") for module in modules) == sizes[int(stage)]
+            assert on_rank["map"] == {str(stage): stage % pipeline for stage in range(stages)}
+            forwards = [action for action in on_rank["actions"] if "F" in action]
+            assert len(forwards) == 8 * chunks
+            assert any("W" in action for action in on_rank["actions"]) == schedule.startswith("ZB")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
+from opweave import _core
 from opweave.export.names import Role, role_of, whole_layers
 from opweave.run.chain import ranks_of, stages_of
 from opweave.run.errors import ProgramError
@@ -92,7 +92,7 @@ def megatron_layout(
         )
     letters = [letter for stage in stages for letter in stage]
     return MegatronLayout(
-        _compressed(["".join(stage) for stage in stages]),
+        _core.megatron_layout(["".join(stage) for stage in stages]),
         size,
         len(names) // size,
         letters.count("t"),
@@ -124,25 +124,3 @@ def _require_order(stages: Sequence[Sequence[str]]) -> None:
         raise ProgramError(f"layers are {letters}; Megatron-LM needs a t, a decoder layer")
     if not re.fullmatch(r"Et*m*L", letters):
         raise ProgramError(f"layers are {letters}; Megatron-LM needs every m after all t")
-
-
-def _compressed(stages: list[str]) -> str:
-    """Stages joined by "|", equal ones in a row and equal letters in a row written once with their number."""
-    parts = []
-    for stage, equal in groupby(stages):
-        letters = "".join(_repeated(letter, len(list(run))) for letter, run in groupby(stage))
-        parts.append((letters, len(list(equal))))
-    text = ""
-    for number, (letters, count) in enumerate(parts):
-        last = number + 1 == len(parts)
-        if count == 1:
-            text += letters + ("" if last else "|")
-        elif last:  # a repeated group ends with its separator, which the last stage must not have
-            text += (f"({letters}|)*{count - 1}" if count > 2 else f"{letters}|") + letters
-        else:
-            text += f"({letters}|)*{count}"
-    return text
-
-
-def _repeated(letter: str, count: int) -> str:
-    return letter if count == 1 else f"{letter}*{count}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from opweave import _core
 from opweave.export.names import is_numbered, role_of, whole_layers
 from opweave.export.pytorch import pytorch_csv
 from opweave.run.chain import ranks_of, stages_of
@@ -42,66 +43,14 @@ class TorchtitanSettings:
         return path
 
     def _source(self) -> str:
-        text = _HEADING
-        if self.base:
-            module, function = self.base.split(".")
-            text = text.replace(
-                "from torchtitan.trainer",
-                f"from torchtitan.models.{module} import config_registry\nfrom torchtitan.trainer",
-            )
-        text += "\n\nPARALLELISM = {\n"
-        for key, value in self.parallelism.items():
-            shown = repr(value)
-            if key == "pipeline_parallel_schedule_csv":
-                shown = f"str(Path(__file__).resolve().with_name({value!r}))"
-            text += f"    {key!r}: {shown},\n"
-        text += (
-            "}\nTRAINING = {\n" + "".join(f"    {key!r}: {value!r},\n" for key, value in self.training.items()) + "}\n"
-        )
-        text += _PLANNED
-        if self.base:
-            text += _CONFIGURATION.format(function=function, module=module)
-        return text
+        def shown(key: str, value: object) -> str:
+            if key != "pipeline_parallel_schedule_csv":
+                return repr(value)
+            return f"str(Path(__file__).resolve().with_name({value!r}))"
 
-
-_HEADING = '''"""A plan of opweave for torchtitan 0.3.0."""
-
-import dataclasses
-from pathlib import Path
-
-import torch
-from torchtitan.trainer import Trainer
-'''
-
-_PLANNED = '''
-
-def planned(config: Trainer.Config) -> Trainer.Config:
-    """The configuration with the plan in it. ValueError where its model has other modules than the plan."""
-    if config.model_spec is not None:
-        with torch.device("meta"):
-            model = config.model_spec.model.build()
-        there = set()
-        for name, child in model.named_children():
-            numbers = [key for key, _ in child.named_children() if key.isdigit()]
-            there |= {f"{name}.{number}" for number in numbers} or {name}
-        listed = {name for part in PARALLELISM["module_fqns_per_model_part"] for name in part}
-        if there != listed:
-            raise ValueError(
-                f"the plan leaves out {sorted(there - listed)} of the model and has {sorted(listed - there)} instead"
-            )
-    return dataclasses.replace(
-        config,
-        parallelism=dataclasses.replace(config.parallelism, **PARALLELISM),
-        training=dataclasses.replace(config.training, **TRAINING),
-    )
-'''
-
-_CONFIGURATION = '''
-
-def {function}() -> Trainer.Config:
-    """torchtitan's {module}.{function} under the plan."""
-    return planned(config_registry.{function}())
-'''
+        parallelism = [(key, shown(key, value)) for key, value in self.parallelism.items()]
+        training = [(key, shown(key, value)) for key, value in self.training.items()]
+        return _core.torchtitan_module(parallelism, training, self.base or "")
 
 
 def torchtitan_modules(layers: Sequence[Sequence[str]]) -> list[list[str]]:
