@@ -83,6 +83,7 @@ def answer(ask: str, **question: Any) -> dict[str, Any]:
         "megatron_stages": megatron_stages,
         "megatron_arguments": megatron_arguments,
         "bridge_recipe": bridge_recipe,
+        "bridge_settings": bridge_settings,
         "torchtitan_configuration": torchtitan_configuration,
         "torchtitan_stages": torchtitan_stages,
     }
@@ -186,6 +187,35 @@ def bridge_recipe(path: str, world: int, model: dict[str, Any]) -> dict[str, Any
             for chunk in range(chunks)
             for rank in range(size)
         ],
+    }
+
+
+def bridge_settings(module: str, recipe: str) -> dict[str, Any]:
+    """What one of Megatron-Bridge's own recipes sets, on a model that is not looked up."""
+    from types import SimpleNamespace
+
+    class Provider(SimpleNamespace):
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return None
+
+    found = importlib.import_module(f"megatron.bridge.{module}")
+    bridge = SimpleNamespace(to_megatron_provider=lambda *_, **__: Provider())
+    for other in list(sys.modules.values()):
+        if other.__name__.startswith("megatron.bridge") and hasattr(other, "AutoBridge"):
+            other.AutoBridge = SimpleNamespace(from_hf_pretrained=lambda *_, **__: bridge)  # type: ignore[attr-defined]
+    config = getattr(found, recipe)()
+    model = config.model
+    pipeline = model.pipeline_model_parallel_size or 1
+    return {
+        "tensor": model.tensor_model_parallel_size or 1,
+        "pipeline": pipeline,
+        "chunks": (model.virtual_pipeline_model_parallel_size or 1) if pipeline > 1 else 1,
+        "context": model.context_parallel_size or 1,
+        "expert": model.expert_model_parallel_size or 1,
+        "micro_batch": config.train.micro_batch_size,
+        "global_batch": config.train.global_batch_size,
     }
 
 

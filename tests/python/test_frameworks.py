@@ -174,7 +174,7 @@ SEARCHES = [(LLAMA, "h100", 8, 512, 8192), (LLAMA, "h100", 3, 96, 8192), (DEEPSE
 @pytest.mark.parametrize("search", SEARCHES, ids=["llama", "three nodes", "deepseek"])
 def test_megatron_validates_the_arguments_of_searched_strategies(frameworks, search, tmp_path):
     model, cluster, nodes, batch, sequence = search
-    found = strategies(model, "megatron", cluster, nodes, batch, sequence, step=5)
+    found = strategies(model, "megatron", cluster, nodes, batch, sequence, step=8)
     assert len(found) >= 3
     layers = 80 if model == LLAMA else 61
     for strategy in found:
@@ -224,7 +224,7 @@ def test_megatron_validates_sharded_weights_and_other_modes(frameworks, tmp_path
 def test_megatron_bridge_validates_the_recipes_of_searched_strategies(frameworks, tmp_path):
     shape = {"num_layers": 80, "hidden_size": 8192, "num_attention_heads": 64, "num_query_groups": 8}
     shape |= {"ffn_hidden_size": 28672, "seq_length": 4096}
-    for strategy in strategies(LLAMA, "megatron", "h100", 8, 512, 8192, step=9):
+    for strategy in strategies(LLAMA, "megatron", "h100", 8, 512, 8192, step=15):
         path = converted(strategy, LLAMA, 512, 8192, "bridge", tmp_path / "recipe.py")
         there = frameworks.ask("bridge_recipe", path=str(path), world=64, model=shape)
         assert there.get("data_parallel_size") == strategy["data"], (there, strategy)
@@ -282,3 +282,28 @@ def test_torchtitan_runs_searched_strategies_on_the_stages_they_say(frameworks, 
             forwards = [action for action in on_rank["actions"] if "F" in action]
             assert len(forwards) == 8 * chunks
             assert any("W" in action for action in on_rank["actions"]) == schedule.startswith("ZB")
+
+
+RECIPES = pathlib.Path(os.environ.get("OPWEAVE_DATA", "")) / "recipes/recipes.json"
+
+
+@pytest.mark.skipif(not RECIPES.is_file(), reason="OPWEAVE_DATA names no folder with recipes/recipes.json")
+def test_recipes_say_what_the_functions_of_megatron_bridge_set(frameworks):
+    """Every third recipe that runs without its model at hand, by what is not stated to be open."""
+    command = [OPWEAVE, "convert", "recipe", str(RECIPES), "--json"]
+    ours = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    files = {recipe["recipe"]: recipe["file"] for recipe in json.loads(RECIPES.read_text())}
+    compared = 0
+    for recipe in ours[::3]:
+        if any(line.startswith(("tp, pp", "ep: ", "data: ")) for line in recipe["unstated"]):
+            continue
+        module = files[recipe["recipe"]].removesuffix(".py").replace("/", ".")
+        there = frameworks.ask("bridge_settings", module=module, recipe=recipe["recipe"])
+        if "error" in there:  # asks for the model itself
+            continue
+        compared += 1
+        here = recipe["strategy"] | recipe["run"]
+        if any(line.startswith("global_batch") for line in recipe["unstated"]):
+            del there["global_batch"]
+        assert {key: here[key] for key in there} == there, recipe["recipe"]
+    assert compared > 60
