@@ -10,7 +10,6 @@
 
 #include "opweave/model.h"
 #include "opweave/strategy.h"
-#include "opweave/strategy_search.h"
 
 namespace opweave {
 
@@ -18,16 +17,6 @@ enum class StrategyFormat : std::uint8_t { kMegatron, kMegatronBridge, kTorchtit
 // "megatron", "bridge", "torchtitan", "deepspeed"; from_string: nothing for any other text.
 [[nodiscard]] std::string_view to_string(StrategyFormat format);
 [[nodiscard]] std::optional<StrategyFormat> strategy_format_from_string(std::string_view text);
-
-/// Why the target has no word for a strategy that is possible (why_impossible), in one line; empty where it has, and
-/// for Target::kAny.
-[[nodiscard]] std::string why_inexpressible(Target target, const ModelDescription& model, const TrainingRun& run,
-                                            const Strategy& strategy);
-
-/// Layers of every stage in forward order; stage s lies on pipeline rank s mod `strategy.pipeline`. Those of a rank are
-/// `layers_per_stage`, the earlier of its stages having the more; without it, all stages are as even as can be and the
-/// earlier ones have the more, since the head is on the last.
-[[nodiscard]] std::vector<std::uint32_t> layers_of_stages(const ModelDescription& model, const Strategy& strategy);
 
 /// What a file says beside the strategy.
 struct StrategyFileOptions {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "opweave/strategy_targets.h"
+
 namespace opweave::io {
 
 std::string pipeline_layout(const ModelDescription& model, const Strategy& strategy) {

@@ -8,6 +8,7 @@
 #include "io/message.h"
 #include "opweave/error.h"
 #include "opweave/strategy_files.h"
+#include "opweave/strategy_targets.h"
 
 namespace opweave::io {
 namespace {

@@ -6,6 +6,7 @@
 #include "io/megatron_settings.h"
 #include "io/strategy_texts.h"
 #include "opweave/error.h"
+#include "opweave/strategy_targets.h"
 
 namespace opweave {
 namespace {

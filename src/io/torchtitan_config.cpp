@@ -5,6 +5,7 @@
 
 #include "io/strategy_texts.h"
 #include "opweave/error.h"
+#include "opweave/strategy_targets.h"
 
 namespace opweave {
 namespace {

@@ -6,7 +6,7 @@
 #include <tuple>
 
 #include "opweave/error.h"
-#include "opweave/strategy_files.h"
+#include "opweave/strategy_targets.h"
 #include "opweave/strategy_search.h"
 
 namespace opweave {

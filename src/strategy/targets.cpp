@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "opweave/strategy_files.h"
+#include "opweave/strategy_targets.h"
 #include "strategy/stages.h"
 
 namespace opweave {

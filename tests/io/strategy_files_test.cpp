@@ -7,6 +7,7 @@
 #include <random>
 
 #include "opweave/error.h"
+#include "opweave/strategy_targets.h"
 
 namespace opweave {
 namespace {
