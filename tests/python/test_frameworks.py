@@ -164,6 +164,18 @@ def converted(strategy, model, batch, sequence, target, path, *more):
     return path
 
 
+def layers_of_stages(strategy, layers):
+    """The layers of every stage: those of a rank, the earlier of its chunks having the more."""
+
+    def part(whole, parts, index):
+        return whole // parts + (index < whole % parts)
+
+    size, chunks = strategy["pipeline"], strategy["chunks"]
+    if "layers_per_stage" not in strategy:
+        return [part(layers, size * chunks, stage) for stage in range(size * chunks)]
+    return [part(strategy["layers_per_stage"][s % size], chunks, s // size) for s in range(size * chunks)]
+
+
 def devices(strategy):
     return strategy["tensor"] * strategy["context"] * strategy["data"] * strategy["pipeline"]
 
@@ -195,8 +207,7 @@ def test_megatron_validates_the_arguments_of_searched_strategies(frameworks, sea
         if "recomputed_layers" in strategy:
             assert there["recompute_num_layers"] * strategy["chunks"] == strategy["recomputed_layers"]
         if strategy["pipeline"] > 1:
-            stages = strategy["pipeline"] * strategy["chunks"]
-            assert there["stages"] == [layers // stages + (stage < layers % stages) for stage in range(stages)]
+            assert there["stages"] == layers_of_stages(strategy, layers)
 
 
 def test_megatron_validates_sharded_weights_and_other_modes(frameworks, tmp_path):
@@ -228,9 +239,7 @@ def test_megatron_bridge_validates_the_recipes_of_searched_strategies(frameworks
         path = converted(strategy, LLAMA, 512, 8192, "bridge", tmp_path / "recipe.py")
         there = frameworks.ask("bridge_recipe", path=str(path), world=64, model=shape)
         assert there.get("data_parallel_size") == strategy["data"], (there, strategy)
-        stages = strategy["pipeline"] * strategy["chunks"]
-        even = [80 // stages + (stage < 80 % stages) for stage in range(stages)]
-        assert there["stages"] == (even if strategy["pipeline"] > 1 else None)
+        assert there["stages"] == (layers_of_stages(strategy, 80) if strategy["pipeline"] > 1 else None)
     wrong = frameworks.ask("bridge_recipe", path=str(path), world=64, model=shape | {"num_layers": 40})
     assert "the recipe has 40 layers, the strategy is for 80" in wrong["error"]
 
