@@ -14,6 +14,7 @@
 #include <tuple>
 
 #include "opweave/opweave.h"
+#include "opweave/strategy_files.h"
 #include "report/comparison.h"
 #include "report/format.h"
 #include "report/names.h"
@@ -342,6 +343,14 @@ NB_MODULE(_core, m) {
         "durations_json"_a.none(), "channels"_a = "free");
   m.def("compare", &compare, "graph"_a, "cluster"_a, "plan"_a.none(), "settings"_a);
   m.def("report_html", &report, no_gil);
+  m.def("megatron_layout", &megatron_layout, "stages"_a);
+  m.def(
+      "torchtitan_module",
+      [](const std::vector<std::pair<std::string, std::string>>& parallelism,
+         const std::vector<std::pair<std::string, std::string>>& training, const std::string& base) {
+        return torchtitan_module({parallelism, training, {}, base});
+      },
+      "parallelism"_a, "training"_a, "base"_a);
   m.def(
       "format_schedule",
       [](const std::string& csv, const std::string& dialect, const std::vector<std::vector<std::int64_t>>& ends_ns) {

@@ -24,7 +24,9 @@ void add_convert(CLI::App& app, Action& action) {
       "  opweave convert csv schedule.csv graph.json cluster.json -o plan.json\n"
       "  opweave convert expert ZB-V --devices 4 --microbatches 8 -o schedule.csv\n"
       "  opweave convert topology nccl.xml -o cluster.json\n"
-      "  opweave convert hf config.json -o model.json");
+      "  opweave convert hf config.json -o model.json\n"
+      "  opweave convert strategy best.json config.json --global-batch 512 --sequence 8192 --to megatron -o args.sh\n"
+      "  opweave convert recipe recipes.json -o strategies");
   add_convert_pipeline(*convert, action);
   add_convert_fjs(*convert, action);
   add_convert_msr(*convert, action);
@@ -32,6 +34,8 @@ void add_convert(CLI::App& app, Action& action) {
   add_convert_expert(*convert, action);
   add_convert_topology(*convert, action);
   add_convert_hf(*convert, action);
+  add_convert_strategy(*convert, action);
+  add_convert_recipe(*convert, action);
 }
 
 }  // namespace opweave::cli

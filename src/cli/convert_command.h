@@ -16,6 +16,8 @@ void add_convert_msr(CLI::App& convert, Action& action);
 void add_convert_csv(CLI::App& convert, Action& action);
 void add_convert_expert(CLI::App& convert, Action& action);
 void add_convert_hf(CLI::App& convert, Action& action);
+void add_convert_strategy(CLI::App& convert, Action& action);
+void add_convert_recipe(CLI::App& convert, Action& action);
 void add_convert_topology(CLI::App& convert, Action& action);
 
 /// Where a graph and a cluster are written: both are needed to plan.

@@ -10,6 +10,7 @@
 #include "cli/output.h"
 #include "cli/parallelize_schedule.h"
 #include "cli/strategy_insight.h"
+#include "cli/training_options.h"
 #include "io/message.h"
 #include "opweave/io.h"
 #include "opweave/strategy_answer.h"
@@ -24,8 +25,8 @@ struct Options {
   std::filesystem::path model;
   std::string cluster;
   std::optional<std::uint32_t> nodes;
-  TrainingRun run;
-  std::string precision = "bf16";
+  TrainingOptions training;
+  TrainingRun run;  ///< of `training`
   std::string target = "any";
   std::string fix;
   std::filesystem::path evaluated;
@@ -166,10 +167,7 @@ ExitCode run(Options options) {
   const ModelDescription model = load_model(options.model);
   Machines machines = load_machines(options.cluster);
   if (options.nodes) machines.nodes = *options.nodes;
-  const auto precision = precision_from_string(options.precision);
-  if (!precision)
-    throw InputError(fmt::format("--precision: value is {}, expected bf16 or fp8", io::quoted(options.precision)));
-  options.run.precision = *precision;
+  options.run = options.training.run();
   const auto target = target_from_string(options.target);
   if (!target) {
     throw InputError(
@@ -177,7 +175,7 @@ ExitCode run(Options options) {
   }
   const bool has_experts =
       std::ranges::any_of(model.layers, [](const LayerRun& run) { return run.experts.has_value(); });
-  const CalibrationProfile profile = profile_for(machines, *precision, has_experts, *target);
+  const CalibrationProfile profile = profile_for(machines, options.run.precision, has_experts, *target);
   const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
   StrategySearchResult result;
@@ -214,13 +212,7 @@ void add_parallelize(CLI::App& app, Action& action) {
   command->add_option("--cluster", options->cluster, "device type (h100, a100, ...), or a file (opweave.machines)")
       ->required();
   command->add_option("--nodes", options->nodes, "nodes [1]")->check(whole<std::uint32_t>(1));
-  command->add_option("--global-batch", options->run.global_batch, "sequences of one optimizer step")
-      ->required()
-      ->check(whole_between(1, 100'000'000));
-  command->add_option("--sequence", options->run.sequence, "tokens of a sequence")
-      ->required()
-      ->check(whole_between(1, 100'000'000));
-  command->add_option("--precision", options->precision, "of matrix products: bf16 or fp8")->capture_default_str();
+  options->training.add_to(*command);
   command->add_option("--target", options->target, "any, megatron or torchtitan: nothing that it cannot say")
       ->capture_default_str();
   command->add_option("--fix", options->fix,

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "opweave/error.h"
+#include "opweave/strategy_targets.h"
 #include "opweave/strategy_search.h"
 #include "strategy/layout_program.h"
 
@@ -192,7 +193,10 @@ class Search {
     if (strategy.data * strategy.context == 1) shardings = {Sharding::kNone};
     for (const Sharding sharding : held_or(held_.sharding, shardings)) {
       strategy.sharding = sharding;
-      const std::string why = why_impossible(model_, machines_, run_, strategy);
+      std::string why = why_impossible(model_, machines_, run_, strategy);
+      Strategy asked = strategy;
+      asked.recompute = held_.recompute.value_or(strategy.recompute);
+      if (why.empty()) why = why_inexpressible(target_, model_, run_, asked);
       if (!why.empty()) {
         exclude(why);
         continue;

@@ -170,3 +170,39 @@ def test_a_strategy_that_is_for_nothing_is_refused(tmp_path):
     (tmp_path / "bare.json").write_text('{"format": "opweave.strategy", "version": 1}')
     assert 'key "for" is missing' in opweave("explain", tmp_path / "bare.json", code=2).stderr
     assert "CLUSTER is required" in opweave("explain", LLAMA, code=2).stderr
+
+
+STEP = ("--global-batch", "512", "--sequence", "8192")
+
+
+def test_the_best_strategy_for_a_target_becomes_its_file(tmp_path):
+    best = tmp_path / "best.json"
+    for target, formats in (("megatron", ("megatron", "bridge")), ("torchtitan", ("torchtitan",))):
+        opweave("parallelize", LLAMA, *RUN, "--target", target, "--top", 1, "-o", best)
+        strategy = json.loads(best.read_text())
+        for form in formats:
+            text = opweave("convert", "strategy", best, LLAMA, *STEP, "--to", form, "-o", tmp_path / "file.py")
+            assert text.stdout == ""
+            text = (tmp_path / "file.py").read_text()
+            assert f'tensor_parallel_degree": {strategy["tensor"]},' in text or (
+                f"tensor{'-' if form == 'megatron' else '_'}model" in text
+            )
+
+
+@pytest.mark.parametrize(
+    ("target", "strategy", "message"),
+    [
+        ("jax", {}, '--to: value is "jax", expected megatron, bridge, torchtitan or deepspeed'),
+        ("megatron", {"pipeline": 2, "schedule": "ZB1P"}, "schedule is ZB1P, Megatron-LM has 1F1B"),
+        ("bridge", {"data": 3}, "a batch of 512 is no multiple of data 3 x microbatch 1"),
+        ("megatron", {"tensor": 3}, "64 heads cannot be split by tensor 3"),
+        ("torchtitan", {"data": 2, "sharding": "optimizer"}, "torchtitan shares out weights and gradients"),
+        ("torchtitan", {"pipeline": 2, "schedule": "ZB1P"}, "--output is missing, expected a place for the schedule"),
+        ("deepspeed", {"tensor": 2}, "tensor is 2, which DeepSpeed takes from the program"),
+        ("deepspeed", {"recompute": "full"}, "recompute is full, which DeepSpeed takes from the program"),
+    ],
+)
+def test_what_a_target_cannot_say_is_refused_with_the_reason(target, strategy, message, tmp_path):
+    path = tmp_path / "strategy.json"
+    path.write_text(json.dumps({"format": "opweave.strategy", "version": 1, **strategy}))
+    assert message in opweave("convert", "strategy", path, LLAMA, *STEP, "--to", target, code=2).stderr

@@ -14,13 +14,14 @@ import opweave
 import pytest
 import run_support as support
 from conftest import PACKAGE, ROOT
-from opweave.export import layer_kind, megatron_layout, pytorch_csv, torchtitan_settings
+from opweave.export import layer_kind, megatron_layout, pytorch_csv, torchtitan_modules, torchtitan_settings
 from opweave.export.__main__ import main
 from opweave.run import ActionTiming, compile_plan, measured_durations, trace, with_durations
 
 sys.path.append(str(ROOT / "tests/report"))
 import trace_processor
 
+OPWEAVE = os.environ.get("OPWEAVE_BIN", str(ROOT / "build/default/opweave"))
 LOOP = {f"s{i}": i % 2 for i in range(4)}
 V = {f"s{i}": min(i, 3 - i) for i in range(4)}
 
@@ -80,6 +81,68 @@ def test_csv_with_messages_follows_the_times_of_the_plan():
     assert cells[:5] == ["1RECV_F0", "1RECV_F1", "1F0", "1F1", "1I0"]
 
 
+def woven(hidden):
+    """Two stages on one device with two streams: F of stage 0 for microbatch 1 in two operators, the second of which
+    needs both streams, so that the plan runs the I of stage 1 for microbatch 0 between them, for `hidden` ns."""
+    graph = support.chain(2, 2)
+    first = next(op for op in graph["operators"] if op["name"] == "s0.F")
+    graph["operators"].insert(0, {**first, "name": "s0.hidden", "outputs": ["half"]})
+    first["inputs"] = ["half"]
+    graph["tensors"].append({"name": "half", "bytes": 100})
+    times = {("s0.hidden", 0): (0, 10), ("s0.F", 0): (10, 20), ("s1.F", 0): (20, 30)}
+    times |= {("s0.hidden", 1): (50 - hidden, 60), ("s1.I", 0): (50, 60), ("s0.F", 1): (60, 70), ("s1.W", 0): (70, 80)}
+    rest = ["s1.F 1", "s1.I 1", "s1.W 1", "s0.I 0", "s0.W 0", "s0.I 1", "s0.W 1"]
+    times |= {(name[:-2], int(name[-1])): (100 + 10 * i, 110 + 10 * i) for i, name in enumerate(rest)}
+    plan = support.plan(support.chain(2, 2), {"s0": 0, "s1": 0}, 1)
+    plan["tasks"] = [
+        {"operator": name, "microbatch": b, "devices": ["gpu0"], "start_ns": start, "end_ns": end}
+        for (name, b), (start, end) in times.items()
+    ]
+    return plan, graph
+
+
+def test_a_forward_beside_a_backward_is_a_pair():
+    plan, graph = woven(hidden=10)
+    refuses(lambda: compile_plan(plan, graph, "stage"), "do not follow each other")
+    csv = pytorch_csv(compile_plan(plan, graph, "stage", pairs=True))
+    # F of microbatch 1 starts at 40, I at 50: side by side, with the W that completes the backward.
+    assert csv == "0F0,1F0,(0F1;1B0)OVERLAP_F_B,1F1,1I1,1W1,0I0,0W0,0I1,0W1\n"
+    assert opweave._core.format_schedule(csv, "compute_only") == csv
+    # With two backwards inside of it a forward is no pair of anything.
+    plan["tasks"][4]["end_ns"] = 52
+    for task in plan["tasks"]:
+        if (task["operator"], task["microbatch"]) == ("s1.F", 1):
+            task["start_ns"], task["end_ns"] = 53, 54
+        if (task["operator"], task["microbatch"]) == ("s1.I", 1):
+            task["start_ns"], task["end_ns"] = 54, 56
+    refuses(lambda: compile_plan(plan, graph, "stage", pairs=True), "do not follow each other")
+
+
+def test_pairs_of_a_schedule_come_back_from_its_plan(tmp_path):
+    """DualPipeV with a measured pair, as a plan in which F hides behind B: the same pairs in PyTorch's form."""
+    operator = {"name": "op", "forward_ns": 1000, "input_gradient_ns": 1200, "weight_gradient_ns": 300}
+    layer = {"name": "stage", "repeat": 4, "overlapped_pair_ns": 1700, "operators": [operator]}
+    spec = {"format": "opweave.pipeline", "version": 1, "training": {"microbatches": 8}, "layers": [layer]}
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    files = [tmp_path / name for name in ("schedule.csv", "graph.json", "cluster.json")]
+
+    def convert(*words):
+        subprocess.run([OPWEAVE, "convert", *map(str, words)], check=True, capture_output=True)
+
+    convert("pipeline", tmp_path / "spec.json", "--shape", "V", "--devices", 2, "-o", files[1], "--cluster", files[2])
+    convert("expert", "DualPipeV", "--devices", 2, "--microbatches", 8, "-o", files[0])
+    there = [cell for cell in files[0].read_text().replace("\n", ",").split(",") if "OVERLAP" in cell]
+    assert len(there) > 20
+    for mode, expected in (("atomic", there), ("split", [])):
+        plan = tmp_path / f"{mode}.json"
+        convert("csv", *files, "--pairs", mode, "-o", plan)
+        program = compile_plan(plan, files[1], "stage", pairs=True)
+        cells = pytorch_csv(program).replace("\n", ",").split(",")
+        assert [cell for cell in cells if "OVERLAP" in cell] == expected
+        again = opweave._core.format_schedule(pytorch_csv(program, "compute_comms"), "compute_only")
+        assert again == pytorch_csv(program)
+
+
 def refuses(call, text):
     with pytest.raises(ValueError) as error:
         call()
@@ -112,22 +175,22 @@ def test_what_is_no_chain_of_stages_is_refused_with_the_reason():
     refuses(lambda: pytorch_csv(program(LOOP), "fast"), 'dialect: value is "fast"')
 
 
-MODULES = [["tok_embeddings", "layers.0"], ["layers.1"], ["layers.2"], ["norm", "output"]]
+MODULES = [["tok_embeddings", "layers.0"], ["layers.1"], ["layers.2"], ["norm", "lm_head"]]
 
 
 def test_torchtitan_settings_name_the_map_the_modules_and_the_schedule(tmp_path):
-    settings = torchtitan_settings(program(V), MODULES)
+    settings = torchtitan_settings(program(V), MODULES, microbatch_size=3)
     assert settings.parallelism == {
         "pipeline_parallel_degree": 2,
         "pipeline_parallel_schedule": "ZBVZeroBubble",
         "pipeline_parallel_schedule_csv": "schedule.csv",
+        "pipeline_parallel_microbatch_size": 3,
         "module_fqns_per_model_part": MODULES,
     }
+    # Two microbatches of three sequences.
+    assert settings.training == {"local_batch_size": 6, "global_batch_size": -1, "disable_cuda_graphs": True}
     text = settings.save(tmp_path).read_text()
-    assert (
-        'module_fqns_per_model_part = [["tok_embeddings", "layers.0"], ["layers.1"], ["layers.2"], ["norm", "output"]]'
-        in text
-    )
+    assert f'"module_fqns_per_model_part": {MODULES!r}' in text
     assert (tmp_path / "schedule.csv").read_text() == pytorch_csv(program(V))
     assert torchtitan_settings(program(LOOP), MODULES).parallelism["pipeline_parallel_schedule"] == "Interleaved1F1B"
     line = {f"s{i}": i for i in range(4)}
@@ -144,6 +207,34 @@ def test_torchtitan_refuses_other_maps_and_module_lists():
     )
     refuses(lambda: torchtitan_settings(program(V), [*MODULES[:3], []]), 'stage "s3" has no modules')
     refuses(lambda: torchtitan_settings(program(V), [*MODULES[:3], ["layers.0"]]), 'module "layers.0" is in two places')
+    # torchtitan's splitter leaves out what no stage names, so "output", the head of older versions, means no head.
+    refuses(
+        lambda: torchtitan_settings(program(V), [*MODULES[:3], ["norm", "output"]]),
+        "modules have output and lack lm_head",
+    )
+    refuses(lambda: torchtitan_settings(program(V), [*MODULES[:3], ["lm_head"]]), "lack norm")
+    refuses(lambda: torchtitan_settings(program(V), MODULES, base="llama3"), 'base: value is "llama3", expected module')
+
+
+@pytest.mark.parametrize(
+    ("layers", "modules"),
+    [
+        # Llama and GPT-style names, modules within layers, a norm that nothing names, an older name of the head.
+        (["model.embed_tokens model.rotary_emb model.layers.0", "model.layers.1 model.norm lm_head loss"], None),
+        (["tok_embeddings layers.0.attention.wq layers.0.feed_forward.w1", "layers.1.mlp output"], None),
+        (["embedding dense.0", "moe.0 head"], None),
+        (["wte wpe h.0", "h.1 ln_f lm_head"], 'layer "wpe" is no module of torchtitan'),
+        (["tokens blocks.0", "blocks.1 head"], 'layer "tokens" is no module of torchtitan'),
+        (["embed layers.0", "layers.1 mtp.0 head"], 'layer "mtp.0" is no module of torchtitan'),
+        (["embed layers.0.mamba", "layers.1 head"], 'layer "layers.0.mamba" is no attention layer'),
+    ],
+)
+def test_layers_become_modules_of_torchtitan_or_are_refused(layers, modules):
+    stages = [stage.split() for stage in layers]
+    if modules is None:
+        assert torchtitan_modules(stages) == [["tok_embeddings", "layers.0"], ["layers.1", "norm", "lm_head"]]
+    else:
+        refuses(lambda: torchtitan_modules(stages), modules)
 
 
 def unrolled(layout):
@@ -163,7 +254,12 @@ def test_megatron_layouts_are_compressed_and_unroll_to_the_stages():
     ]
     layout = megatron_layout(program(loop), layers)
     assert layout.layout == "Et|(t*2|)*5t|mL"
+    # E and 12 decoder layers of which the first stage has one, five have two and the seventh one; the MTP layer.
     assert layout.arguments() == [
+        "--num-layers",
+        "12",
+        "--mtp-num-layers",
+        "1",
         "--pipeline-model-parallel-size",
         "2",
         "--pipeline-model-parallel-layout",
@@ -174,6 +270,7 @@ def test_megatron_layouts_are_compressed_and_unroll_to_the_stages():
     for _ in range(50):
         sizes = [rng.randrange(4) for _ in range(8)]
         letters = ["E" + "t" * sizes[0], *["t" * size for size in sizes[1:7]], "t" * sizes[7] + "L"]
+        letters[1] += "t"
         layout = megatron_layout(program(loop), letters, kind=str)
         assert unrolled(layout.layout) == letters
 
@@ -181,8 +278,8 @@ def test_megatron_layouts_are_compressed_and_unroll_to_the_stages():
 def test_megatron_refuses_what_its_layout_cannot_say():
     loop = {f"s{i}": i % 2 for i in range(4)}
 
-    def layout(*stages, placement=loop):
-        return lambda: megatron_layout(program(placement), stages, kind=str)
+    def layout(*stages, placement=loop, devices=2):
+        return lambda: megatron_layout(program(placement, devices), stages, kind=str)
 
     refuses(
         layout("E", "t", "t", "L", placement=V),
@@ -190,10 +287,14 @@ def test_megatron_refuses_what_its_layout_cannot_say():
     )
     refuses(layout("E", "t", "t"), "layers has 3 entries, expected one for each of 4 stages")
     refuses(layout("t", "E", "t", "L"), "exactly one E, first")
-    refuses(layout("E", "t", "L", "L"), "exactly one L, last")
-    refuses(layout("E", "m", "t", "L"), "every m after all t")
+    refuses(layout("E", "t", "L", "L"), "L in stages [2, 3]; Megatron-LM needs exactly one L, last")
+    refuses(layout("E", "", "", "L"), "layers are EL; Megatron-LM needs a t")
+    refuses(layout("E", "t", "m", "tL"), "every m after all t")
     refuses(layout("E", "t", "m", "mL"), "m is in stages [2, 3]")
-    refuses(layout("E", "t", "m", "L"), "m is on rank 0")
+    # Stage 1 is the first of rank 1, whose last is stage 3; stage 2 is the last of rank 0.
+    refuses(layout("Et", "m", "", "L"), "m is in stage 1, after which rank 1 has another")
+    assert layout("E", "t", "m", "L")().layout == "E|t|m|L"
+    refuses(layout("Et", "L", placement={"s0": 0, "s1": 0}, devices=1), "2 stages lie on one rank")
     refuses(layout("E", "x", "t", "L"), "layer kind is 'x'")
 
 
@@ -221,8 +322,42 @@ def test_layers_without_a_letter_are_left_out_and_head_and_loss_are_one_letter()
     assert megatron_layout(program({"s0": 0, "s1": 1}), layers).layout == "Et|tL"
     refuses(
         lambda: megatron_layout(program(LOOP), [["wte"], ["h.0"], ["lm_head"], ["loss"]]),
-        "layers are EtLL; Megatron-LM needs exactly one L, last",
+        "layers are EtLL, L in stages [2, 3]; Megatron-LM needs exactly one L, last",
     )
+
+
+def test_modules_of_a_layer_are_one_letter_and_what_holds_others_is_none():
+    # As a model is captured by operator: parts of layers, the model itself, tables of positions, a prediction in parts.
+    layers = [
+        ["model.embed_tokens", "model", "model.rotary_emb", "model.layers.0.self_attn.q_proj", "model.layers.0.mlp"],
+        [
+            "model.layers.1.input_layernorm",
+            "model.layers.1",
+            "model.final_layernorm",
+            "mtp.norm",
+            "mtp.layer",
+            "lm_head",
+        ],
+    ]
+    made = megatron_layout(program({"s0": 0, "s1": 1}), layers)
+    assert (made.layout, made.layers, made.predictions) == ("Et|tmL", 2, 1)
+    # BERT's embeddings are one E; nothing but a norm of it makes no stage a t, but an empty one.
+    layers = [["embeddings.word_embeddings", "embeddings.token_type_embeddings", "embeddings.LayerNorm"], ["layer.0"]]
+    made = megatron_layout(program(LOOP), [*layers, ["norm"], ["score"]])
+    assert (made.layout, made.layers) == ("E|t||L", 1)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([["embed", "layers.0.mamba.in_proj"], ["layers.1", "head"]], "has no layout for hybrid models"),
+        ([["embed", "backbone.layers.0.ssm"], ["head"]], 'layer "backbone.layers.0.ssm" is no attention layer'),
+        ([["embed", "layers.0.attn"], ["layers.0.mlp", "head"]], 'layer "layers.0" is in stages 0 and 1'),
+        ([["vision.layers.0", "embed", "text.layers.0"], ["head"]], 'layers of "vision.layers" and of "text.layers"'),
+    ],
+)
+def test_models_that_a_layout_cannot_say_are_refused_by_name(layers, message):
+    refuses(lambda: megatron_layout(program({"s0": 0, "s1": 1}), layers), message)
 
 
 def timings_of(made):
@@ -266,10 +401,12 @@ def test_perfetto_has_no_complaint_about_prediction_beside_measurement(make, tmp
     trace(made, timings_of(made), tmp_path / "trace.json")
     with trace_processor.TraceProcessor(tmp_path / "trace.json") as processor:
         assert processor.complaints() == []
-        spans = collections.Counter(processor.query("""
+        spans = collections.Counter(
+            processor.query("""
             select process.name device, substr(thread.name, 1, 7) kind, ts, dur
             from slice join thread_track on slice.track_id = thread_track.id join thread using (utid)
-            join process using (upid)"""))
+            join process using (upid)""")
+        )
         expected = collections.Counter()
         for rank, action in made.actions():
             length = action.end_ns - action.start_ns
@@ -326,13 +463,10 @@ def test_command_line_writes_every_target_and_says_what_it_cannot(tmp_path, caps
     with_messages = command(capsys, "pytorch", *files, "--dialect", "compute_comms", "-o", tmp_path / "schedule.csv")
     assert with_messages == (0, "", "")
     assert (tmp_path / "schedule.csv").read_text() == pytorch_csv(program, "compute_comms")
-    layout = '--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout "E|(t|)*2L"\n'
+    layout = '--num-layers 2 --pipeline-model-parallel-size 2 --pipeline-model-parallel-layout "E|(t|)*2L"\n'
     assert command(capsys, "megatron", *files) == (0, layout, "")
     assert command(capsys, "torchtitan", *files, "-o", tmp_path / "run")[0] == 0
-    assert (
-        '[["tok_embeddings"], ["layers.0"], ["layers.1"], ["output"]]'
-        in (tmp_path / "run/parallelism.toml").read_text()
-    )
+    assert "['layers.1'], ['norm', 'lm_head']]" in (tmp_path / "run/opweave_config.py").read_text()
     missing = command(capsys, "pytorch", tmp_path / "none.json", files[1])
     assert missing == (2, "", f"error: {tmp_path}/none.json: No such file or directory\n")
     plan["tasks"][0]["devices"] = ["gpu0", "gpu1"]

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 import run_modules as blocks  # noqa: E402, I001
 import run_support as support  # noqa: E402
 
+from opweave.export import pytorch_csv  # noqa: E402
 from opweave.run import PipeliningRunner, ProgramError, compile_plan, launch  # noqa: E402
 
 
@@ -56,6 +57,44 @@ def test_exported_schedules_run_in_planned_order_with_the_gradients_of_one_proce
             assert error < 1e-5, f"case {number}, rank {rank}"
             assert loss_error < 1e-6, f"case {number}, rank {rank}"
             assert in_order, f"case {number}, rank {rank}"
+
+
+def paired_plan(graph, backward):
+    """Two stages: while rank 0 runs F of microbatch 2, the backward of microbatch 0 starts on another stream."""
+    times = {("s0", "F", b): (10 * b, 10 * b + 10) for b in range(3)}
+    times |= {("s1", "F", 0): (10, 14), ("s1", backward[0], 0): (14, 24), ("s0", backward[0], 0): (25, 40)}
+    at = 50
+    for b in (0, 1, 2):
+        for stage, phase in (("s1", "F"), ("s1", backward[0]), ("s0", backward[0])):
+            times.setdefault((stage, phase, b), (at, at + 10))
+            at = max(at, times[stage, phase, b][1] + 10)
+    for (stage, phase, b), (_, end) in list(times.items()):
+        if phase == "I":
+            times[stage, "W", b] = (end, end)
+    tasks = [
+        {
+            "operator": f"{stage}.{phase}",
+            "microbatch": b,
+            "devices": [f"gpu{stage[1]}"],
+            "start_ns": start,
+            "end_ns": end,
+        }
+        for (stage, phase, b), (start, end) in times.items()
+    ]
+    return support.plan(graph, {"s0": 0, "s1": 1}, 2) | {"tasks": tasks}
+
+
+def test_pairs_run_with_the_gradients_of_one_process():
+    for fused in (frozenset(), frozenset({"s0", "s1"})):
+        graph = support.chain(2, 3, fused=fused)
+        plan = paired_plan(graph, "B" if fused else "I")
+        assert "(0F2;0B0)OVERLAP_F_B" in pytorch_csv(compile_plan(plan, graph))
+        cases = [(graph, plan, dialect) for dialect in ("compute_only", "compute_comms")]
+        for on_rank in launch(by_pipelining, 2, (cases,), timeout_s=180, start_method="fork"):
+            for error, loss_error, in_order in on_rank:
+                assert error < 1e-5
+                assert loss_error < 1e-6
+                assert in_order or not fused  # an I and its W are one B in a pair
 
 
 def branched(rank, graph, plan):

@@ -3,7 +3,7 @@
 from opweave.export.layers import layers_by_stage
 from opweave.export.megatron import MegatronLayout, layer_kind, megatron_layout
 from opweave.export.pytorch import pytorch_csv
-from opweave.export.torchtitan import TorchtitanSettings, torchtitan_settings
+from opweave.export.torchtitan import TorchtitanSettings, torchtitan_modules, torchtitan_settings
 
 __all__ = [
     "MegatronLayout",
@@ -12,5 +12,6 @@ __all__ = [
     "layers_by_stage",
     "megatron_layout",
     "pytorch_csv",
+    "torchtitan_modules",
     "torchtitan_settings",
 ]

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from opweave.export import layers_by_stage, megatron_layout, pytorch_csv, torchtitan_settings
+from opweave.export import layers_by_stage, megatron_layout, pytorch_csv, torchtitan_modules, torchtitan_settings
 from opweave.run import compile_placement, compile_plan
 
 
@@ -28,20 +28,23 @@ def main(arguments: list[str] | None = None) -> int:
         default="compute_only",
         help="of PyTorch's CSV [compute_only]",
     )
+    parser.add_argument("--base", help="configuration function of torchtitan to start from, like llama3.llama3_8b")
+    parser.add_argument("--microbatch-size", type=int, default=1, help="sequences of a microbatch, for torchtitan [1]")
     parser.add_argument("-o", "--output", type=Path, help="file, or folder for torchtitan [standard output; .]")
     options = parser.parse_args(arguments)
     try:
         if options.target == "torchtitan":
-            program = compile_plan(options.plan, options.graph, options.segments)
-            path = torchtitan_settings(program, layers_by_stage(program, options.graph)).save(options.output or ".")
-            print(path)
+            program = compile_plan(options.plan, options.graph, options.segments, pairs=True)
+            modules = torchtitan_modules(layers_by_stage(program, options.graph))
+            settings = torchtitan_settings(program, modules, base=options.base, microbatch_size=options.microbatch_size)
+            print(settings.save(options.output or "."))
             return 0
         if options.target == "pytorch":
-            text = pytorch_csv(compile_plan(options.plan, options.graph, options.segments), options.dialect)
+            text = pytorch_csv(compile_plan(options.plan, options.graph, options.segments, pairs=True), options.dialect)
         else:
             placement = compile_placement(options.plan, options.graph, options.segments)
             layout = megatron_layout(placement, layers_by_stage(placement, options.graph))
-            text = " ".join(layout.arguments()[:3]) + f' "{layout.layout}"\n'
+            text = " ".join(layout.arguments()[:-1]) + f' "{layout.layout}"\n'
         if options.output:
             options.output.write_text(text)
         else:

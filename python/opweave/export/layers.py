@@ -10,12 +10,13 @@ from opweave.run.program import Placement
 
 
 def layers_by_stage(program: Placement, graph: Any) -> list[list[str]]:
-    """Layers of every stage in forward order: the `layer` of its forward operators, or their segment without one.
+    """Layers of every stage in forward order: the `layer` of its forward operators, or its segment if none has one.
 
     Raises as `stages_of`.
     """
     layer = {op["name"]: op.get("layer") for op in document(graph, "graph")["operators"]}
-    return [
-        list(dict.fromkeys(layer[operator] or stage for operator in program.segments[stage].operators))
-        for stage in stages_of(program)
-    ]
+    result = []
+    for stage in stages_of(program):
+        named = [layer[operator] for operator in program.segments[stage].operators if layer[operator]]
+        result.append(list(dict.fromkeys(named)) or [stage])
+    return result

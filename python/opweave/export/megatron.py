@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
+from opweave import _core
+from opweave.export.names import Role, role_of, whole_layers
 from opweave.run.chain import ranks_of, stages_of
 from opweave.run.errors import ProgramError
 from opweave.run.program import Placement
@@ -22,10 +23,16 @@ class MegatronLayout:
     layout: str
     pipeline_parallel_size: int
     stages_per_rank: int
+    layers: int  #: decoder layers
+    predictions: int  #: layers of multi-token prediction
 
     def arguments(self) -> list[str]:
-        """Command line arguments."""
+        """Command line arguments: what the layout must agree with, and the layout."""
+        predictions = ["--mtp-num-layers", str(self.predictions)] if self.predictions else []
         return [
+            "--num-layers",
+            str(self.layers),
+            *predictions,
             "--pipeline-model-parallel-size",
             str(self.pipeline_parallel_size),
             "--pipeline-model-parallel-layout",
@@ -33,45 +40,21 @@ class MegatronLayout:
         ]
 
 
-# Names of modules in models of PyTorch, Hugging Face, torchtitan and Megatron-Core, and of layers in examples.
-_EMBEDDINGS = frozenset(
-    "embedding embeddings embed emb embed_tokens embed_in embed_input input_embedding input_embeddings wte shared"
-    " tok_embed tok_emb tok_embedding tok_embeddings token_embed token_emb token_embedding token_embeddings"
-    " word_embed word_embedding word_embeddings text_embedding text_embeddings".split()
-)
-_HEADS = frozenset(
-    "loss loss_fn criterion head lm_head output_head output output_layer embed_out unembed unembedding score"
-    " classifier cls logits".split()
-)
-_PREDICTIONS = frozenset("mtp mtp_layer mtp_layers mtp_block mtp_head".split())
-# Computed with the embedding, or with the last decoder layer.
-_WITHOUT_LETTER = frozenset(
-    "wpe pos_embed pos_emb pos_embedding position_embedding position_embeddings positional_embedding embed_positions"
-    " rotary rotary_emb rotary_embed rotary_embedding rotary_pos_emb rope freqs_cis"
-    " norm final_norm norm_f norm_out last_norm layernorm layer_norm final_layernorm final_layer_norm rmsnorm rms_norm"
-    " final_rmsnorm post_layernorm ln ln_f ln_final final_ln embed_norm emb_norm embedding_norm"
-    " drop dropout embd_drop embed_dropout embedding_dropout".split()
-)
+_LETTERS: dict[Role, str] = {
+    "embedding": "E",
+    "decoder": "t",
+    "state space": "t",
+    "prediction": "m",
+    "head": "L",
+    "loss": "L",
+}
 
 
 def layer_kind(name: str) -> str:
-    """Letter of a layer by its name: E embedding, m multi-token prediction, L output head or loss; nothing ("") for
-    what Megatron-LM computes with its neighbour (positions, rotary tables, dropout, a last norm); else t (decoder).
-
-    The name is the path of a module ("model.embed_tokens", "decoder.final_layernorm"). Only whole parts of it count,
-    not letters within them ("member" is a decoder layer), and what lies within a numbered layer belongs to that layer
-    ("layers.3.norm" is a t, "mtp.layers.0" an m).
-    """
-    parts = re.split(r"[./]", re.sub(r"[\s-]+", "_", name.lower()))
-    number = next((at for at, part in enumerate(parts) if at and part.isdigit()), len(parts))
-    whole = [re.sub(r"_?\d+$", "", part) for part in parts[:number]]  # up to a list of layers, if there is one
-    if any(part in _PREDICTIONS for part in whole):
-        return "m"
-    if whole[-1] in _WITHOUT_LETTER:
-        return ""
-    if any(part in _HEADS for part in whole):
-        return "L"
-    return "E" if any(part in _EMBEDDINGS for part in whole) else "t"
+    """Letter of a layer by its name (`role_of`): E embedding, m multi-token prediction, L output head or loss; nothing
+    ("") for what Megatron-LM computes with its neighbour (positions, rotary tables, dropout, a last norm); else t
+    (decoder)."""
+    return _LETTERS.get(role_of(name), "")
 
 
 def megatron_layout(
@@ -79,11 +62,13 @@ def megatron_layout(
 ) -> MegatronLayout:
     """The `--pipeline-model-parallel-layout` of a program, or of a placement alone (`compile_placement`).
 
-    `layers` names the layers of every stage in forward order, `kind` gives the letter of a layer. An output head and
-    a loss that follow each other in a stage are one L; layers without a letter are left out.
+    `layers` names the layers of every stage in forward order, or modules of them (`whole_layers`); `kind` gives the
+    letter of a layer, each of which is then one. Embeddings in a row in a stage are one E, an output head and a loss
+    one L; layers without a letter are left out, so that a stage may be empty.
 
-    Raises ProgramError where Megatron-LM cannot express it: a stage map other than stage s on rank s mod P, more or
-    fewer than one E (first) and one L (last), an m before a t, in several stages or on rank 0; and as `stages_of`.
+    Raises ProgramError where Megatron-LM cannot express it: a stage map other than stage s on rank s mod P, several
+    stages on one rank alone, no t, more or fewer than one E (first) and one L (last), an m before a t, in several
+    stages or in a stage that is not the last of its rank; and as `stages_of` and `whole_layers`.
     """
     names = stages_of(program)
     size = program.processes
@@ -92,54 +77,50 @@ def megatron_layout(
         raise ProgramError(f"layers has {len(layers)} entries, expected one for each of {len(names)} stages")
     if ranks != [stage % size for stage in range(len(names))] or len(names) % size:
         raise ProgramError(f"stages lie on ranks {ranks}; Megatron-LM puts stage s on rank s mod {size}")
-    stages = [_letters(stage, kind) for stage in layers]
-    _require_order("".join(letter for stage in stages for letter in stage))
+    if size == 1 and len(names) > 1:
+        raise ProgramError(f"{len(names)} stages lie on one rank; Megatron-LM interleaves stages of at least 2 ranks")
+    whole = whole_layers(layers, "Megatron-LM") if kind is layer_kind else layers
+    stages = [_letters(stage, kind) for stage in whole]
+    _require_order(stages)
     with_prediction = [number for number, stage in enumerate(stages) if "m" in stage]
     if len(with_prediction) > 1:
         raise ProgramError(f"m is in stages {with_prediction}; Megatron-LM keeps multi-token prediction in one stage")
-    if with_prediction and ranks[with_prediction[0]] == 0:
-        raise ProgramError("m is on rank 0; Megatron-LM allows it on other ranks only")
-    return MegatronLayout(_compressed(["".join(stage) for stage in stages]), size, len(names) // size)
+    if with_prediction and with_prediction[0] < len(stages) - size:
+        raise ProgramError(
+            f"m is in stage {with_prediction[0]}, after which rank {ranks[with_prediction[0]]} has another; "
+            "Megatron-LM allows it in the last stage of a rank only"
+        )
+    letters = [letter for stage in stages for letter in stage]
+    return MegatronLayout(
+        _core.megatron_layout(["".join(stage) for stage in stages]),
+        size,
+        len(names) // size,
+        letters.count("t"),
+        letters.count("m"),
+    )
 
 
 def _letters(stage: Sequence[str], kind: LayerKind) -> list[str]:
     letters: list[str] = []
     for letter in map(kind, stage):
-        if letter and (letter != "L" or letters[-1:] != ["L"]):
+        if letter and (letter not in ("E", "L") or letters[-1:] != [letter]):
             letters.append(letter)
     return letters
 
 
-def _require_order(letters: str) -> None:
+def _require_order(stages: Sequence[Sequence[str]]) -> None:
+    letters = "".join(letter for stage in stages for letter in stage)
     unknown = sorted(set(letters) - set("EtmL"))
     if unknown:
         raise ProgramError(f"layer kind is {unknown[0]!r}, expected E, t, m or L")
     for letter, place in (("E", 0), ("L", len(letters) - 1)):
         if letters.count(letter) != 1 or letters[place] != letter:
+            where = [number for number, stage in enumerate(stages) if letter in stage]
             raise ProgramError(
-                f"layers are {letters}; Megatron-LM needs exactly one {letter}, {'first' if letter == 'E' else 'last'}"
+                f"layers are {letters}, {letter} in stages {where}; Megatron-LM needs exactly one {letter}, "
+                f"{'first' if letter == 'E' else 'last: head and loss together'}"
             )
+    if "t" not in letters:
+        raise ProgramError(f"layers are {letters}; Megatron-LM needs a t, a decoder layer")
     if not re.fullmatch(r"Et*m*L", letters):
         raise ProgramError(f"layers are {letters}; Megatron-LM needs every m after all t")
-
-
-def _compressed(stages: list[str]) -> str:
-    """Stages joined by "|", equal ones in a row and equal letters in a row written once with their number."""
-    parts = []
-    for stage, equal in groupby(stages):
-        letters = "".join(_repeated(letter, len(list(run))) for letter, run in groupby(stage))
-        parts.append((letters, len(list(equal))))
-    text = ""
-    for number, (letters, count) in enumerate(parts):
-        last = number + 1 == len(parts)
-        if count == 1:
-            text += letters + ("" if last else "|")
-        elif last:  # a repeated group ends with its separator, which the last stage must not have
-            text += (f"({letters}|)*{count - 1}" if count > 2 else f"{letters}|") + letters
-        else:
-            text += f"({letters}|)*{count}"
-    return text
-
-
-def _repeated(letter: str, count: int) -> str:
-    return letter if count == 1 else f"{letter}*{count}"

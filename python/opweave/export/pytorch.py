@@ -6,7 +6,8 @@ from typing import Literal
 
 from opweave import _core
 from opweave.run.chain import microbatch_order, stages_of, whole_backwards
-from opweave.run.program import Program
+from opweave.run.pairs import with_pairs
+from opweave.run.program import Action, Program
 
 CsvDialect = Literal["compute_only", "compute_comms"]
 
@@ -19,7 +20,9 @@ def pytorch_csv(program: Program, dialect: CsvDialect = "compute_only") -> str:
     action that makes it, so that no messages wait in a circle whatever the transport (docs/messages.md), and the
     reduction that scales gradients after each stage's last backward. Optimizer steps are left out: they are not part
     of PyTorch's schedules. Microbatches are numbered anew where the last stage does not take them in ascending order
-    (`microbatch_order`). An I without a W, or the reverse, is a whole backward and becomes a B.
+    (`microbatch_order`). An I without a W, or the reverse, is a whole backward and becomes a B. A forward that the plan
+    runs beside a complete backward is written with it as OVERLAP_F_B (`compile_plan(..., pairs=True)` where their
+    operators are woven).
 
     Raises ProgramError where the program is no chain of stages (`stages_of`), and InputError where it is one that
     PyTorch does not accept, for instance a stage without a backward.
@@ -28,12 +31,17 @@ def pytorch_csv(program: Program, dialect: CsvDialect = "compute_only") -> str:
     number = {planned: exported for exported, planned in enumerate(microbatch_order(program))}
     backward = whole_backwards(program)
     ranks = [[step.action for step in steps if step.action.phase != "O"] for steps in program.ranks]
-    rows = [
-        ",".join(
-            f"{stage[action.segment]}{'B' if action.key in backward else action.phase}{number[action.microbatch]}"
-            for action in actions
-        )
-        for actions in ranks
-    ]
-    ends = [[action.end_ns for action in actions] for actions in ranks]
+    groups = [list(with_pairs(actions, backward)) for actions in ranks]
+
+    def cell(action: Action, phase: str) -> str:
+        return f"{stage[action.segment]}{phase}{number[action.microbatch]}"
+
+    def cell_of(group: tuple[Action, ...]) -> str:
+        first = group[0]
+        if len(group) > 1:
+            return f"({cell(first, 'F')};{cell(group[1], 'B')})OVERLAP_F_B"
+        return cell(first, "B" if first.key in backward else first.phase)
+
+    rows = [",".join(cell_of(group) for group in on_rank) for on_rank in groups]
+    ends = [[max(action.end_ns for action in group) for group in on_rank] for on_rank in groups]
     return _core.format_schedule("\n".join(rows) + "\n", dialect, ends)

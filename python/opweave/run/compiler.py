@@ -9,6 +9,7 @@ from typing import Any
 
 from opweave.run.checker import check_program
 from opweave.run.errors import ProgramError
+from opweave.run.pairs import unwoven
 from opweave.run.pieces import place_of_piece
 from opweave.run.plan_files import device_names, document, training
 from opweave.run.program import Action, Message, Phase, Program, Segment, Step
@@ -17,12 +18,14 @@ from opweave.run.segments import SegmentRule, Wiring, phase_of, positions, segme
 Key = tuple[str, str, int]  # phase, segment, microbatch
 
 
-def compile_plan(plan: Any, graph: Any = None, segments: SegmentRule = "operator") -> Program:
+def compile_plan(plan: Any, graph: Any = None, segments: SegmentRule = "operator", *, pairs: bool = False) -> Program:
     """The program that runs *plan*: an `opweave.Plan`, or its file as dictionary, JSON or path, then with its *graph*.
 
     `segments` says which operators one module computes (`segment_of`). Operators of one segment, phase and
     microbatch become one action, so they must follow each other on their device. Streams of a device are merged by
-    start time. Every tensor is sent by the rank that made it. O((tasks + messages) x ranks).
+    start time. With `pairs`, a forward and one backward whose operators the plan weaves, each on streams that the other
+    leaves free, are two actions one after the other, which `pytorch_csv` writes as OVERLAP_F_B. Every tensor is sent by
+    the rank that made it. O((tasks + messages) x ranks).
 
     Raises ProgramError where the plan cannot be run: an operator on a gang of devices, a backward away from its
     forward, operators of a segment torn apart, ranks that wait for each other.
@@ -32,7 +35,7 @@ def compile_plan(plan: Any, graph: Any = None, segments: SegmentRule = "operator
     devices = device_names(plan)
     microbatches, _ = training(graph, plan)
     wiring = wire(graph, segments)
-    orders = _orders(graph, plan, segments, devices)
+    orders = _orders(graph, plan, segments, devices, pairs)
     made = {name: _segment(name, wiring[name], orders, microbatches) for name in wiring}
     _require_gradients(made)
     if any(len(set(segment.homes)) > 1 for segment in made.values()):
@@ -43,7 +46,9 @@ def compile_plan(plan: Any, graph: Any = None, segments: SegmentRule = "operator
     return program
 
 
-def _orders(graph: dict[str, Any], plan: dict[str, Any], rule: SegmentRule, devices: list[str]) -> list[list[Action]]:
+def _orders(
+    graph: dict[str, Any], plan: dict[str, Any], rule: SegmentRule, devices: list[str], pairs: bool
+) -> list[list[Action]]:
     """Actions of every rank in planned order."""
     operators = {op["name"]: op for op in graph["operators"]}
     rank_of = {name: rank for rank, name in enumerate(devices)}
@@ -72,6 +77,8 @@ def _orders(graph: dict[str, Any], plan: dict[str, Any], rule: SegmentRule, devi
     piece = place_of_piece(graph, plan)
     for on_device in tasks:
         on_device.sort(key=lambda t: (piece(t), t["start_ns"], t["end_ns"], position[t["operator"]], _copy(t)))
+    if pairs:
+        tasks = [unwoven(on_device, operators, segments) for on_device in tasks]
     orders = [_actions(on_device, operators, segments) for on_device in tasks]
     _require_whole(orders, devices, rule)
     _require_phase_order(orders, devices, rule)

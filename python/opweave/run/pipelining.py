@@ -18,6 +18,7 @@ from opweave.export.pytorch import CsvDialect, pytorch_csv
 from opweave.run.backward import boundary
 from opweave.run.chain import microbatch_order, stages_of, whole_backwards
 from opweave.run.clock import Clock
+from opweave.run.pairs import joined, with_pairs
 from opweave.run.program import ActionTiming, Program
 from opweave.run.step import LossFunction, StepResult
 
@@ -78,8 +79,12 @@ class PipeliningRunner:
         self.schedule.step(*arguments, return_outputs=False, **options)
         self._clock.finish()
         planned = {step.action.key: step.action for step in self.program.ranks[self.rank]}
-        for key in whole_backwards(self.program) & planned.keys():
+        whole = whole_backwards(self.program)
+        order = [action for action in planned.values() if action.phase != "O"]
+        for key in whole & planned.keys():
             planned["B", key[1], key[2]] = planned[key]
+        for _, *backward in (group for group in with_pairs(order, whole) if len(group) > 1):
+            planned["B", backward[0].segment, backward[0].microbatch] = joined(backward)
         timings = [
             ActionTiming(self.rank, planned[phase, segment, b], self._clock.ns(start), self._clock.ns(end), 0)
             for phase, segment, b, start, end in self._timings

@@ -1,0 +1,24 @@
+/// What the frameworks that run strategies have words for.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "opweave/model.h"
+#include "opweave/strategy.h"
+#include "opweave/strategy_search.h"
+
+namespace opweave {
+
+/// Why the target has no word for a strategy that is possible (why_impossible), in one line; empty where it has, and
+/// for Target::kAny.
+[[nodiscard]] std::string why_inexpressible(Target target, const ModelDescription& model, const TrainingRun& run,
+                                            const Strategy& strategy);
+
+/// Layers of every stage in forward order; stage s lies on pipeline rank s mod `strategy.pipeline`. Those of a rank are
+/// `layers_per_stage`, the earlier of its stages having the more; without it, all stages are as even as can be and the
+/// earlier ones have the more, since the head is on the last.
+[[nodiscard]] std::vector<std::uint32_t> layers_of_stages(const ModelDescription& model, const Strategy& strategy);
+
+}  // namespace opweave

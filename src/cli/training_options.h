@@ -1,0 +1,21 @@
+/// What one optimizer step trains on: options of commands about strategies.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "opweave/strategy.h"
+
+namespace opweave::cli {
+
+struct TrainingOptions {
+  std::int64_t global_batch = 1;
+  std::int64_t sequence = 1;
+  std::string precision = "bf16";
+
+  void add_to(CLI::App& command);
+  /// \throws InputError if the precision has no such name
+  [[nodiscard]] TrainingRun run() const;
+};
+
+}  // namespace opweave::cli

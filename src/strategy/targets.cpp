@@ -1,0 +1,120 @@
+// What each framework has words for.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "opweave/strategy_targets.h"
+#include "strategy/stages.h"
+
+namespace opweave {
+namespace {
+
+bool has_experts(const ModelDescription& model) {
+  return std::ranges::any_of(model.layers, [](const LayerRun& run) { return run.experts.has_value(); });
+}
+
+/// What holds for every framework that runs one number of microbatches on every data rank.
+std::string why_no_whole_batch(const TrainingRun& run, const Strategy& s) {
+  const std::int64_t round = std::int64_t{s.data} * s.micro_batch;
+  if (run.global_batch % round == 0) return {};
+  return fmt::format("a batch of {} is no multiple of data {} x microbatch {}", run.global_batch, s.data,
+                     s.micro_batch);
+}
+
+std::string why_not_megatron(const ModelDescription& model, const TrainingRun& run, const Strategy& s) {
+  if (s.schedule != PipelineKind::k1F1B && s.schedule != PipelineKind::kInterleaved) {
+    return fmt::format("schedule is {}, Megatron-LM has 1F1B and its interleaved form", to_string(s.schedule));
+  }
+  // Checked where a step starts (pipeline_parallel/schedules.py): groups of `pipeline` microbatches, no rest.
+  if (const std::int64_t count = strategy::microbatches(run, s); s.chunks > 1 && count % s.pipeline != 0) {
+    return fmt::format("{} microbatches are no multiple of pipeline {}, as Megatron-LM's interleaved schedule needs",
+                       count, s.pipeline);
+  }
+  if (s.recomputed_layers && s.recompute == Recompute::kFull && *s.recomputed_layers % s.chunks != 0) {
+    return fmt::format("{} layers of a stage are made again, Megatron-LM has one number for each of {} chunks",
+                       *s.recomputed_layers, s.chunks);
+  }
+  if (s.context > 1 && run.sequence % (2 * std::int64_t{s.context}) != 0) {
+    return fmt::format("{} tokens are no multiple of 2 x context {}, as Megatron-LM needs", run.sequence, s.context);
+  }
+  if (has_experts(model) && s.tensor > 1 && !s.has_sequence_parallelism) {
+    return "Megatron-LM trains experts beside a tensor axis with sequence parallelism only";
+  }
+  if (s.overlaps_tensor && !s.has_sequence_parallelism) {
+    return "Megatron-LM overlaps the tensor axis with sequence parallelism only";
+  }
+  for (const LayerRun& layers : model.layers) {
+    const std::int64_t groups = layers.attention.latent ? layers.attention.heads : layers.attention.kv_heads;
+    if (groups % s.tensor != 0 && s.tensor % groups != 0) {
+      return fmt::format("{} key-value heads and tensor {}: Megatron-LM needs one to divide the other", groups,
+                         s.tensor);
+    }
+  }
+  return {};
+}
+
+std::string why_not_torchtitan(const TrainingRun& run, const Strategy& s) {
+  if (s.schedule == PipelineKind::kDualPipe) return "torchtitan has one rank per stage, DualPipe has two";
+  if (s.sharding == Sharding::kOptimizer) {
+    return "torchtitan shares out weights and gradients with the optimizer's states (FSDP), not the states alone";
+  }
+  if (s.sharding == Sharding::kNone && s.data * s.context > 1) {
+    if (s.context > 1) return "torchtitan shares out weights over the context axis (FSDP): sharding is none";
+    if (s.tensor * s.pipeline * s.expert > 1) {
+      return "torchtitan keeps whole copies of the weights (DDP) without any other axis only: sharding is none";
+    }
+  }
+  if (s.recompute == Recompute::kAttention) {
+    return "torchtitan has no word for making the core of attention again alone: its selective checkpointing keeps it";
+  }
+  if (s.recompute == Recompute::kFull && s.recomputed_layers) {
+    return "torchtitan makes all layers again or none: recomputed_layers is " + std::to_string(*s.recomputed_layers);
+  }
+  if (s.expert_tensor > 1) {
+    return fmt::format("expert_tensor is {}, torchtitan splits no expert", s.expert_tensor);
+  }
+  if (s.schedule == PipelineKind::kInterleaved) {
+    // ScheduleInterleaved1F1B of PyTorch: rounds of equally many microbatches.
+    const std::int64_t count = strategy::microbatches(run, s);
+    const std::int64_t rounds = std::max<std::int64_t>(1, count / s.pipeline);
+    if (count % rounds != 0) {
+      return fmt::format("{} microbatches do not fill {} equal rounds, as PyTorch's Interleaved1F1B needs", count,
+                         rounds);
+    }
+  }
+  if (s.context > 1 && run.sequence % (2 * std::int64_t{s.context}) != 0) {
+    return fmt::format("{} tokens are no multiple of 2 x context {}, as torchtitan's balancer needs", run.sequence,
+                       s.context);
+  }
+  if (run.precision == Precision::kFp8) {
+    return "torchtitan sets fp8 where a model is registered, not in a run: precision is fp8";
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string why_inexpressible(Target target, const ModelDescription& model, const TrainingRun& run,
+                              const Strategy& strategy) {
+  if (target == Target::kAny) return {};
+  if (std::string why = why_no_whole_batch(run, strategy); !why.empty()) return why;
+  return target == Target::kMegatron ? why_not_megatron(model, run, strategy) : why_not_torchtitan(run, strategy);
+}
+
+std::vector<std::uint32_t> layers_of_stages(const ModelDescription& model, const Strategy& s) {
+  const std::uint32_t stages = s.pipeline * s.chunks;
+  const auto part = [](std::uint32_t whole, std::uint32_t parts, std::uint32_t index) {
+    return whole / parts + (index < whole % parts ? 1 : 0);
+  };
+  std::vector<std::uint32_t> result;
+  for (std::uint32_t stage = 0; stage < stages; ++stage) {
+    if (s.layers_per_stage.empty()) {
+      result.push_back(part(static_cast<std::uint32_t>(model.layer_count()), stages, stage));
+    } else {
+      result.push_back(part(s.layers_per_stage[stage % s.pipeline], s.chunks, stage / s.pipeline));
+    }
+  }
+  return result;
+}
+
+}  // namespace opweave

@@ -1,0 +1,136 @@
+// Strategies in the words of others: layouts as Megatron-LM reads them, and what a framework has no word for.
+#include "opweave/strategy_files.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "opweave/error.h"
+#include "opweave/strategy_targets.h"
+
+namespace opweave {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(MegatronLayout, layouts_of_every_kind_are_read) {
+  // Commas, repeats of letters and of stages, empty stages; in Megatron's order: parentheses first, then letters.
+  EXPECT_THAT(parse_megatron_layout("EtL"), ElementsAre("EtL"));
+  EXPECT_THAT(parse_megatron_layout("Et*3|(tt|)*3,m|L"), ElementsAre("Ettt", "tt", "tt", "tt", "m", "L"));
+  EXPECT_THAT(parse_megatron_layout("E||t|,|L"), ElementsAre("E", "", "t", "", "L"));
+  EXPECT_THAT(parse_megatron_layout("(|t)*2,L"), ElementsAre("", "t", "tL"));
+  EXPECT_THAT(parse_megatron_layout("E(t|)*0L"), ElementsAre("EL"));
+  EXPECT_THAT(parse_megatron_layout("E|*3tL"), ElementsAre("E", "", "", "tL"));
+  EXPECT_THAT(parse_megatron_layout("Et*4|(t*7|)*5t*8|tmL"),
+              ElementsAre("Etttt", "ttttttt", "ttttttt", "ttttttt", "ttttttt", "ttttttt", "tttttttt", "tmL"));
+}
+
+TEST(MegatronLayout, letters_that_it_does_not_know_are_named) {
+  EXPECT_THROW((void)parse_megatron_layout("Ex|L"), InputError);
+  EXPECT_THROW((void)parse_megatron_layout("E(t|L"), InputError);  // a parenthesis that nothing closes
+  EXPECT_THROW((void)parse_megatron_layout("Et*99999999999999999999L"), InputError);
+  EXPECT_THROW((void)parse_megatron_layout("E(t*1000|)*10000L"), InputError);  // ten million letters
+  EXPECT_THROW((void)parse_megatron_layout("E(t*10|)*9999999L"), InputError);
+}
+
+TEST(MegatronLayout, what_is_written_is_read_as_the_same_stages) {
+  std::mt19937 random(5);
+  for (int round = 0; round < 300; ++round) {
+    std::vector<std::string> stages(1 + random() % 12);
+    for (auto& stage : stages) stage = std::string(random() % 4 == 0 ? random() % 9 : random() % 2, 't');
+    stages.front().insert(0, "E");
+    stages.back() += random() % 3 == 0 ? "mmL" : "L";
+    EXPECT_EQ(parse_megatron_layout(megatron_layout(stages)), stages) << megatron_layout(stages);
+  }
+  EXPECT_EQ(megatron_layout({"Et", "tt", "tt", "tt", "tL"}), "Et|(t*2|)*3tL");
+}
+
+/// 10 layers of 8 heads over 4 groups.
+ModelDescription small_model() {
+  return parse_model(R"({"format": "opweave.model", "version": 1, "hidden": 64, "vocabulary": 1000, "layers": [
+    {"count": 10, "attention": {"heads": 8, "kv_heads": 4, "head_dim": 8}, "mlp": {"width": 256}}]})",
+                     "model");
+}
+
+Strategy pipeline(std::uint32_t ranks, std::uint32_t chunks) {
+  Strategy strategy;
+  strategy.pipeline = ranks;
+  strategy.chunks = chunks;
+  if (chunks > 1) strategy.schedule = PipelineKind::kInterleaved;
+  return strategy;
+}
+
+TEST(StrategyFiles, layers_of_a_rank_are_shared_out_among_its_chunks) {
+  // 10 layers on 2 x 2 stages: 3, 3, 2, 2, the earlier the more; ranks of 7 and 3 layers: 4 and 2, then 3 and 1.
+  EXPECT_THAT(layers_of_stages(small_model(), pipeline(2, 2)), ElementsAre(3, 3, 2, 2));
+  Strategy uneven = pipeline(2, 2);
+  uneven.layers_per_stage = {7, 3};
+  EXPECT_THAT(layers_of_stages(small_model(), uneven), ElementsAre(4, 2, 3, 1));
+  const TrainingRun run{8, 128, Precision::kBf16};
+  EXPECT_THAT(strategy_file(StrategyFormat::kMegatron, small_model(), run, uneven),
+              HasSubstr("--pipeline-model-parallel-layout 'Et*4|t*2|t*3|tL'"));
+}
+
+TEST(StrategyFiles, what_a_framework_has_no_word_for_is_refused_with_the_reason) {
+  const TrainingRun run{8, 128, Precision::kBf16};
+  const auto why = [&](Target target, const Strategy& s) { return why_inexpressible(target, small_model(), run, s); };
+  Strategy zero_bubble = pipeline(2, 1);
+  zero_bubble.schedule = PipelineKind::kZeroBubble1;
+  EXPECT_THAT(why(Target::kMegatron, zero_bubble), HasSubstr("schedule is ZB1P"));
+  EXPECT_EQ(why(Target::kTorchtitan, zero_bubble), "");
+  EXPECT_EQ(why(Target::kAny, zero_bubble), "");
+  Strategy groups = pipeline(3, 2);  // 8 microbatches in groups of 3
+  EXPECT_THAT(why(Target::kMegatron, groups), HasSubstr("8 microbatches are no multiple of pipeline 3"));
+  Strategy recompute = pipeline(2, 2);
+  recompute.recompute = Recompute::kFull;
+  recompute.recomputed_layers = 3;
+  EXPECT_THAT(why(Target::kMegatron, recompute), HasSubstr("3 layers of a stage are made again"));
+  EXPECT_THAT(why(Target::kTorchtitan, recompute), HasSubstr("all layers again or none"));
+  Strategy batch;
+  batch.data = 3;
+  EXPECT_THAT(why(Target::kMegatron, batch), HasSubstr("a batch of 8 is no multiple of data 3 x microbatch 1"));
+  Strategy sharded;
+  sharded.data = 8;
+  sharded.sharding = Sharding::kOptimizer;
+  EXPECT_THAT(why(Target::kTorchtitan, sharded), HasSubstr("not the states alone"));
+  EXPECT_EQ(why(Target::kMegatron, sharded), "");
+  sharded.tensor = 2;
+  sharded.data = 4;
+  EXPECT_THROW((void)strategy_file(StrategyFormat::kDeepSpeed, small_model(), run, sharded), InputError);
+}
+
+TEST(StrategyFiles, deepspeed_accumulates_what_the_data_axis_does_not_run_at_once) {
+  Strategy strategy;
+  strategy.data = 2;
+  strategy.micro_batch = 2;
+  strategy.sharding = Sharding::kGradients;
+  const std::string text =
+      strategy_file(StrategyFormat::kDeepSpeed, small_model(), {8, 128, Precision::kBf16}, strategy);
+  EXPECT_THAT(text, HasSubstr("\"gradient_accumulation_steps\": 2"));  // 8 = 2 ranks x 2 sequences x 2
+  EXPECT_THAT(text, HasSubstr("\"stage\": 2"));
+}
+
+TEST(StrategyFiles, layers_that_differ_are_said_layer_by_layer_or_refused) {
+  const auto file = [](const char* layers) {
+    const std::string model =
+        R"({"format": "opweave.model", "version": 1, "hidden": 64, "vocabulary": 1000, "layers": [)" +
+        std::string(layers) + "]}";
+    return strategy_file(StrategyFormat::kMegatron, parse_model(model, "model"), {8, 128, Precision::kBf16}, {});
+  };
+  const std::string text = file(
+      R"({"count": 2, "attention": {"heads": 8, "head_dim": 8, "window": 16}, "mlp": {"width": 256}},
+         {"count": 3, "attention": {"heads": 8, "head_dim": 8}, "experts": {"count": 4, "active": 2, "width": 32}})");
+  EXPECT_THAT(text, HasSubstr("--window-size 16,0"));
+  EXPECT_THAT(text, HasSubstr("--window-attn-skip-freq '([1]*2+[0]*3)'"));
+  EXPECT_THAT(text, HasSubstr("--moe-layer-freq '([0]*2+[1]*3)'"));
+  EXPECT_THROW((void)file(R"({"attention": {"heads": 8, "head_dim": 8}, "mlp": {"width": 256}},
+                             {"attention": {"heads": 4, "head_dim": 8}, "mlp": {"width": 256}})"),
+               InputError);
+  EXPECT_THROW((void)file(R"({"attention": {"heads": 8, "head_dim": 8, "causal": false}, "mlp": {"width": 256}})"),
+               InputError);
+}
+
+}  // namespace
+}  // namespace opweave
