@@ -15,8 +15,10 @@ from opweave.capture.primitives import Primitive, Primitives, primitives, signat
 from opweave.capture.segments import Segments, block_names, by_block, by_module
 from opweave.capture.torch_joint import Joint
 from opweave.capture.torch_trace import trace
+from opweave.capture.where_needed import made_where_needed
 from opweave.errors import CaptureError, InputError
 from opweave.graph import Graph
+from opweave.run.runnable import make_runnable
 
 # Bytes per parameter that an optimizer keeps, and that a step of it reads and writes, beside weights and gradients.
 # Adam keeps two moments of 4 bytes; with weights below 4 bytes also a copy of them of 4 bytes.
@@ -94,6 +96,8 @@ def graph_of(
         "tensors": [{"name": name, "bytes": size} for name, size in joined.tensors.items()],
         "operators": operators,
     }
+    if granularity == "block" and training:
+        make_runnable(content)
     return CapturedGraph(
         Graph.from_dict(content, title)._core,
         {operator.name: operator.calls for operator in joined.operators},
@@ -123,7 +127,9 @@ def joined_of(step: Step, granularity: str) -> Joined:
     """The calls of a step as operators, still without an optimizer."""
     if granularity not in ("operator", "module", "block"):
         raise InputError(f'granularity: value is "{granularity}", expected operator, module or block')
-    return _join(step.primitives, granularity, by_block(step.primitives, step.model))
+    blocks = by_block(step.primitives, step.model)
+    calls = step.primitives if granularity != "block" else made_where_needed(step.primitives, step.joint, blocks)
+    return _join(calls, granularity, blocks)
 
 
 def _join(step: Primitives, granularity: str, blocks: Segments) -> Joined:

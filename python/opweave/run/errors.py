@@ -11,3 +11,7 @@ class PeerError(RuntimeError):
 
 class LaunchError(RuntimeError):
     """A process started by `launch` failed, was killed or did not end in time."""
+
+
+class VerificationError(RuntimeError):
+    """What processes computed differs from the model itself: names the loss, parameter or buffer, and the difference."""

@@ -56,6 +56,8 @@ class TracedModel:
         loss: Callable[..., Any] | None = None,
         graph: Any = None,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise ProgramError(f"model: value is a {type(model).__name__}, expected a torch.nn.Module with its weights")
         graph = getattr(plan, "graph", None) if graph is None else graph
         self.loss = loss if loss is not None else getattr(graph, "loss", None)
         content, plan = document(graph, "graph"), document(plan, "plan")
@@ -111,6 +113,16 @@ class TracedModel:
         for module in mine.values():
             result.losses.update({b: values[0] for b, values in module.results.items()})
         return result
+
+    def changed_buffers(self) -> dict[str, Tensor]:
+        """The buffers that this rank changes, by their path in the model."""
+        assert self._executor is not None
+        updated = self._step.joint.updated_buffers
+        return {
+            updated[node]: buffer
+            for name in self.program.segments_on(self._executor.rank)
+            for node, buffer in self._pieces[name].buffers.items()
+        }
 
     def _split(self, batch: Sequence[Any] | Mapping[str, Any], target: Any) -> Microbatches:
         return split(self.model, batch, target, self._count, self._input_bytes)
