@@ -73,9 +73,7 @@ def _free_calls(primitives: Primitives, joint: Joint) -> set[str]:
     return found
 
 
-def _phases_by_segment(
-    primitives: Primitives, free: set[str], segments: Segments
-) -> dict[str, dict[int, set[str]]]:
+def _phases_by_segment(primitives: Primitives, free: set[str], segments: Segments) -> dict[str, dict[int, set[str]]]:
     """For every free call, the segments that need its result, and the phases in which they do."""
     needs: dict[str, dict[int, set[str]]] = {}
     result: dict[str, dict[int, set[str]]] = {}

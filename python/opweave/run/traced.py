@@ -77,7 +77,9 @@ class TracedModel:
         self._step, self._pieces = step, pieces
         document_of_pieces = _graph_of(step, joined, pieces, content, plan)
         tasks = [task for task in plan["tasks"] if task["operator"] in pieces]
-        self.program = compile_plan({**plan, "tasks": tasks}, document_of_pieces, lambda operator: str(operator["name"]))
+        self.program = compile_plan(
+            {**plan, "tasks": tasks}, document_of_pieces, lambda operator: str(operator["name"])
+        )
         self._require_order_of_buffers()
         self._modules = {name: TracedModule(piece) for name, piece in pieces.items()}
         self._executor: Executor | None = None
@@ -132,9 +134,7 @@ class TracedModel:
         has_target = self.microbatches.has_target
         example: Any = kwargs or args[has_target:]
         # Sizes that depend on data are what they are when it runs; the number only fills tables that nobody reads.
-        step = read_step(
-            self.model, example, loss=self.loss, assumed_size=1, target=args[0] if has_target else None
-        )
+        step = read_step(self.model, example, loss=self.loss, assumed_size=1, target=args[0] if has_target else None)
         joint = step.joint
         if joint.changed_inputs:
             raise ProgramError(f'the model changes its input "{joint.changed_inputs[0]}" in place')
@@ -191,7 +191,9 @@ def _require_learning(graph: dict[str, Any], model: nn.Module, loss: Any) -> Non
         raise ProgramError("no loss: the graph was captured without one or read from a file\nhint: give loss=...")
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.device.type != "cpu":
-            raise ProgramError(f'"{name}" is on {tensor.device}, expected the processor: traced calls name their device')
+            raise ProgramError(
+                f'"{name}" is on {tensor.device}, expected the processor: traced calls name their device'
+            )
 
 
 def _require_same(graph: dict[str, Any], joined: Joined) -> None:
@@ -202,8 +204,9 @@ def _require_same(graph: dict[str, Any], joined: Joined) -> None:
         if there.get(name) != here.get(name):
             which = "the model" if name not in here else "the graph" if name not in there else "both, differently"
             raise ProgramError(
-                f'operator "{name}" is not in {which}' if which != "both, differently" else
-                f'operator "{name}" reads other parameters in the graph than in the model'
+                f'operator "{name}" is not in {which}'
+                if which != "both, differently"
+                else f'operator "{name}" reads other parameters in the graph than in the model'
             )
 
 

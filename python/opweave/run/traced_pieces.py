@@ -145,4 +145,6 @@ class _Cutter:
         elif given.value is not None:
             piece.fixed[node] = given.value
         else:
-            raise ProgramError(f'operator "{piece.name}" takes "{given.name}", of which tracing does not tell the value')
+            raise ProgramError(
+                f'operator "{piece.name}" takes "{given.name}", of which tracing does not tell the value'
+            )

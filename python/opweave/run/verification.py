@@ -120,7 +120,9 @@ def _compare_gradients(
         where[name] = ", ".join(devices[rank] for rank in places) or "no device"
     wrong = [name for name, difference in differences.items() if not difference <= tolerance]
     if wrong:
-        worst = max(wrong, key=lambda name: differences[name] if differences[name] == differences[name] else float("inf"))
+        worst = max(
+            wrong, key=lambda name: differences[name] if differences[name] == differences[name] else float("inf")
+        )
         others = f"; {len(wrong) - 1} other parameters differ as well" if len(wrong) > 1 else ""
         raise VerificationError(
             f'gradient of "{worst}" on {where[worst]} differs from that of the model itself by {differences[worst]:.3g} of '
