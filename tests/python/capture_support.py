@@ -4,7 +4,6 @@ import functools
 
 import models
 import pytest
-import torch
 from opweave.capture.step import graph_of, read_step
 
 # Model, inputs, loss.

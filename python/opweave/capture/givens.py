@@ -1,4 +1,4 @@
-"""What a traced step takes from outside, by the names of its author: inputs, buffers, constants, gradients of outputs."""
+"""What a traced step takes from outside, by the names of its author: inputs, buffers, constants, gradients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Given:
     """One tensor (or number) that a step does not make."""
 
     name: str
-    """The argument ("input_ids", "boxes.0"), the path of the buffer, the variable of the loss function, "constant.0"."""
+    """The argument ("input_ids", "boxes.0"), the path of the buffer, the variable of the loss function, or
+    "constant.0"."""
     kind: Kind
     leaf: int = -1
     """Of an input: its place among the leaves of the arguments."""

@@ -123,13 +123,19 @@ def arguments_of(
     return (*first, example_inputs), {}
 
 
+def calls_of(step: Step, granularity: str) -> Primitives:
+    """The calls that operators of this granularity are made of: those of the step; of blocks, each makes what no
+    parameter has a part in."""
+    if granularity != "block":
+        return step.primitives
+    return made_where_needed(step.primitives, step.joint, by_block(step.primitives, step.model))
+
+
 def joined_of(step: Step, granularity: str) -> Joined:
     """The calls of a step as operators, still without an optimizer."""
     if granularity not in ("operator", "module", "block"):
         raise InputError(f'granularity: value is "{granularity}", expected operator, module or block')
-    blocks = by_block(step.primitives, step.model)
-    calls = step.primitives if granularity != "block" else made_where_needed(step.primitives, step.joint, blocks)
-    return _join(calls, granularity, blocks)
+    return _join(calls_of(step, granularity), granularity, by_block(step.primitives, step.model))
 
 
 def _join(step: Primitives, granularity: str, blocks: Segments) -> Joined:

@@ -88,8 +88,9 @@ class _Fakes:
             stack.enter_context(self.mode)
             joint = aot_export_joint_with_descriptors(stack, traced, self.args, self.kwargs)
             graph: Graph = joint.graph_module.graph
-            held = dict(traced.named_parameters(remove_duplicate=False))
-            held |= dict(traced.named_buffers(remove_duplicate=False))
+            held: dict[str, torch.Tensor] = {}
+            held.update(traced.named_parameters(remove_duplicate=False))
+            held.update(traced.named_buffers(remove_duplicate=False))
         for node in graph.nodes:
             if node.op == "placeholder" and isinstance(node.meta.get("desc"), (ParamAOTInput, BufferAOTInput)):
                 node.meta["opweave_tensor"] = held.get(node.meta["desc"].target)

@@ -1,7 +1,7 @@
 """Values that no parameter has a part in - masks, positions, rotary tables - made in every segment that needs them.
 
-A model makes them once and hands them to all of its blocks. As tensors of a graph they would skip from stage to stage,
-which pipelines of other frameworks cannot express; and each stage of such a pipeline makes them itself, from the inputs.
+A model makes them once and hands them to all of its blocks. As tensors of a graph they would skip from stage to
+stage, which pipelines of other frameworks cannot express; each of their stages makes them itself, from the inputs.
 """
 
 from __future__ import annotations

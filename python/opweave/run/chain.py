@@ -9,9 +9,9 @@ from opweave.run.program import Placement, Program
 def stages_of(program: Placement) -> list[str]:
     """The segments of a chain, in the order in which tensors pass them; segment i is stage i.
 
-    Inputs of the model may enter anywhere: PyTorch's step() hands keyword arguments and the target to the stages of
-    every rank. Raises ProgramError with the reason where the target has no word for it: a branch, a skip, a segment with
-    two homes, a rank without a stage.
+    Inputs of the model may enter anywhere: PyTorch's step() hands keyword arguments to the stages of every rank. Raises
+    ProgramError with the reason where the target has no word for it: a branch, a skip, a segment with two homes, a rank
+    without a stage.
     """
     names = list(program.segments)
     target = "torch.distributed.pipelining"

@@ -14,4 +14,4 @@ class LaunchError(RuntimeError):
 
 
 class VerificationError(RuntimeError):
-    """What processes computed differs from the model itself: names the loss, parameter or buffer, and the difference."""
+    """Processes computed something else than the model itself: names loss, parameter or buffer, and the difference."""

@@ -57,7 +57,7 @@ def split(
 
 
 def require_equal_integers(microbatches: Microbatches) -> None:
-    """Raises ProgramError where a traced step, in which the values of integers are fixed, is not that of all of them."""
+    """Raises ProgramError where a traced step in which the values of integers are fixed is not that of all of them."""
     first, *others = microbatches.leaves
     for place, name in enumerate(microbatches.names):
         value = first[place]
@@ -66,8 +66,8 @@ def require_equal_integers(microbatches: Microbatches) -> None:
         for number, leaves in enumerate(others, start=1):
             if not torch.equal(value, leaves[place]):
                 raise ProgramError(
-                    f'input "{name}" differs between microbatches 0 and {number}; the control flow of this model depends '
-                    "on the values of integers, so that one captured step stands for one set of them"
+                    f'input "{name}" differs between microbatches 0 and {number}; the control flow of this model '
+                    "depends on the values of integers, so that one captured step stands for one set of them"
                 )
 
 
@@ -82,6 +82,6 @@ def _parts(name: str, leaf: Any, count: int, size: int | None) -> list[Any]:
     if size is None:
         return [leaf] * count  # nothing reads it
     raise ProgramError(
-        f'input "{name}" is {leaf.dtype} of {tuple(leaf.shape)}, {leaf.nbytes} bytes; expected {count} x {size} bytes, '
-        f"a microbatch of the captured size for each of {count}"
+        f'input "{name}" is {leaf.dtype} of {tuple(leaf.shape)}, {leaf.nbytes} bytes; expected {count} x {size} bytes '
+        f"for {count} microbatches of the captured size"
     )

@@ -115,8 +115,8 @@ def _require_inputs_at_the_start(program: Program) -> None:
         for entry in program.segments[name].inputs:
             if entry.producer is None:
                 raise ProgramError(
-                    f'segment "{name}" takes "{entry.tensor}" from outside; by torch.distributed.pipelining this runner '
-                    "gives inputs to the first stage"
+                    f'segment "{name}" takes "{entry.tensor}" from outside; by torch.distributed.pipelining this '
+                    "runner gives inputs to the first stage"
                 )
 
 

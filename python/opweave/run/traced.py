@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.fx import Node
@@ -59,12 +58,15 @@ class TracedModel:
         if not isinstance(model, nn.Module):
             raise ProgramError(f"model: value is a {type(model).__name__}, expected a torch.nn.Module with its weights")
         graph = getattr(plan, "graph", None) if graph is None else graph
-        self.loss = loss if loss is not None else getattr(graph, "loss", None)
+        chosen = loss if loss is not None else getattr(graph, "loss", None)
         content, plan = document(graph, "graph"), document(plan, "plan")
         captured = content.get("captured")
         if captured is None or "granularity" not in captured:
             raise ProgramError("graph: expected one that opweave.capture made")
-        _require_learning(content, model, self.loss)
+        _require_learning(content, model)
+        if chosen is None:
+            raise ProgramError("no loss: the graph was captured without one or read from a file\nhint: give loss=")
+        self.loss: Callable[..., Any] = chosen
         self.model = model
         self._count, _ = training(content, plan)
         sizes = {tensor["name"]: tensor["bytes"] for tensor in content.get("tensors", ())}
@@ -81,6 +83,7 @@ class TracedModel:
             {**plan, "tasks": tasks}, document_of_pieces, lambda operator: str(operator["name"])
         )
         self._require_order_of_buffers()
+        self._require_sizes_of_messages()
         self._modules = {name: TracedModule(piece) for name, piece in pieces.items()}
         self._executor: Executor | None = None
 
@@ -168,46 +171,41 @@ class TracedModel:
                     raise ProgramError(f'buffer "{path}" changes in "{name}", which runs on several devices')
                 order = [b for _, segment, b in self.program.order(homes[0]) if segment == name]
                 if order != sorted(order):
-                    raise ProgramError(
-                        f'buffer "{path}" changes in "{name}", which the plan runs for microbatches in the order {order}'
-                    )
+                    raise ProgramError(f'buffer "{path}" changes in "{name}", which runs for microbatches {order}')
                 for other, reader in self._pieces.items():
                     if other != name and any(value is buffer for value in reader.fixed.values()):
                         raise ProgramError(f'buffer "{path}" changes in "{name}" and is read in "{other}", too')
+
+    def _require_sizes_of_messages(self) -> None:
+        specs = self._specs()
         for message in (message for steps in self.program.ranks for step in steps for message in step.send):
-            node_shapes = self._specs()[message.tensor].shape
-            if node_shapes is None:
+            if specs[message.tensor].shape is None:
+                devices = self.program.devices
                 raise ProgramError(
-                    f'tensor "{message.tensor}" goes from {self.program.devices[message.source]} to '
-                    f"{self.program.devices[message.destination]}; its size depends on data, so that nobody knows how "
-                    "much will arrive"
+                    f'tensor "{message.tensor}" goes from {devices[message.source]} to {devices[message.destination]}; '
+                    "its size depends on data, so that nobody knows how much will arrive"
                 )
 
 
-def _require_learning(graph: dict[str, Any], model: nn.Module, loss: Any) -> None:
+def _require_learning(graph: dict[str, Any], model: nn.Module) -> None:
     if not any(phase_of(op) in "IWB" for op in graph["operators"]):
         raise ProgramError("graph: it has no backward pass, expected one captured with training=True")
-    if loss is None:
-        raise ProgramError("no loss: the graph was captured without one or read from a file\nhint: give loss=...")
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.device.type != "cpu":
-            raise ProgramError(
-                f'"{name}" is on {tensor.device}, expected the processor: traced calls name their device'
-            )
+            raise ProgramError(f'"{name}" is on {tensor.device}, expected on the processor')
 
 
 def _require_same(graph: dict[str, Any], joined: Joined) -> None:
     """The model that was traced is the one of the graph."""
     there = {op["name"]: set(op.get("parameters", ())) for op in graph["operators"] if phase_of(op) != "O"}
     here = {operator.name: set(operator.parameters) for operator in joined.operators}
-    for name in [*there, *here]:
-        if there.get(name) != here.get(name):
-            which = "the model" if name not in here else "the graph" if name not in there else "both, differently"
-            raise ProgramError(
-                f'operator "{name}" is not in {which}'
-                if which != "both, differently"
-                else f'operator "{name}" reads other parameters in the graph than in the model'
-            )
+    for name in {**there, **here}:
+        if name not in here:
+            raise ProgramError(f'the model has no operator "{name}" of the graph')
+        if name not in there:
+            raise ProgramError(f'the graph has no operator "{name}" of the model')
+        if there[name] != here[name]:
+            raise ProgramError(f'operator "{name}" has other parameters in the model than in the graph')
 
 
 def _tensor(node: Node, maker: str) -> str:

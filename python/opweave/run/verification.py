@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from opweave.run.errors import ProgramError, VerificationError
+from opweave.run.errors import VerificationError
 from opweave.run.launcher import launch
 from opweave.run.measure import unchanged
 from opweave.run.traced import TracedModel
@@ -53,8 +54,8 @@ def verify(
     seed: int = 0,
     timeout_s: float = 300.0,
 ) -> Verification:
-    """Run one iteration of a plan of a captured model on this machine, a gloo process per device, and compare it with the
-    model itself: the loss of every microbatch, the gradient of every parameter and every buffer.
+    """Run one iteration of a plan of a captured model on this machine, a gloo process per device, and compare it with
+    the model itself: the loss of every microbatch, the gradient of every parameter, and the buffers that change.
 
     Arguments as for TracedModel, which runs it. Random numbers (dropout) are the same on both sides: each call that
     draws some has a seed of its own, made of *seed*, the microbatch and its place in the step. The model is left as it
@@ -97,8 +98,8 @@ def _compare_losses(found: list[float], expected: list[float], tolerance: float)
     for b, (mine, right) in enumerate(zip(found, expected, strict=True)):
         if not abs(mine - right) <= tolerance * max(abs(right), 1.0):
             raise VerificationError(
-                f"loss of microbatch {b} is {mine:.9g}, of the model itself {right:.9g}; expected a difference of at most "
-                f"{tolerance:g}"
+                f"loss of microbatch {b} is {mine:.9g}, of the model itself {right:.9g}; expected a difference of at "
+                f"most {tolerance:g}"
             )
 
 
@@ -115,18 +116,17 @@ def _compare_gradients(
         scale = max(_largest(right), floor) or 1.0
         for mine in [ranks[rank][name] for rank in places] or [torch.zeros_like(right)]:
             difference = _largest(mine.double() - right.double()) / scale
-            if not differences.get(name, -1.0) >= difference:  # also where it is no number
+            if math.isnan(difference) or difference > differences.get(name, -1.0):
                 differences[name] = difference
         where[name] = ", ".join(devices[rank] for rank in places) or "no device"
     wrong = [name for name, difference in differences.items() if not difference <= tolerance]
     if wrong:
-        worst = max(
-            wrong, key=lambda name: differences[name] if differences[name] == differences[name] else float("inf")
-        )
+        worst = max(wrong, key=lambda name: float("inf") if math.isnan(differences[name]) else differences[name])
         others = f"; {len(wrong) - 1} other parameters differ as well" if len(wrong) > 1 else ""
         raise VerificationError(
-            f'gradient of "{worst}" on {where[worst]} differs from that of the model itself by {differences[worst]:.3g} of '
-            f"its largest element {_largest(expected[worst]):.3g}, expected at most {tolerance:g}{others}"
+            f'gradient of "{worst}" on {where[worst]} differs from that of the model itself by '
+            f"{differences[worst]:.3g} of its largest element {_largest(expected[worst]):.3g}, expected at most "
+            f"{tolerance:g}{others}"
         )
     return differences
 
@@ -141,8 +141,8 @@ def _compare_buffers(
             difference = _largest(mine.double() - right)
             if not difference <= tolerance * max(_largest(right), 1.0):
                 raise VerificationError(
-                    f'buffer "{name}" on {device} differs from that of the model itself by {difference:.3g}, expected at '
-                    f"most {tolerance:g}"
+                    f'buffer "{name}" on {device} differs from that of the model itself by {difference:.3g}, expected '
+                    f"at most {tolerance:g}"
                 )
 
 
@@ -150,11 +150,11 @@ def _largest(tensor: Tensor) -> float:
     return float(tensor.abs().max()) if tensor.numel() else 0.0
 
 
-class _Drawing(TorchDispatchMode):
+class _Drawing(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Gives every call that draws random numbers the seed that it has in a traced step."""
 
     def __init__(self, seed: int, microbatch: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seed, self.microbatch, self.draws = seed, microbatch, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
