@@ -64,7 +64,7 @@ def tensors_of(model: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
             prefix = f"{path}.{attribute}" if path else attribute
             held = value if isinstance(value, (list, tuple)) else [value]
             for place, entry in enumerate(held):
-                if isinstance(entry, torch.Tensor):
+                if isinstance(entry, torch.Tensor) and not isinstance(module, nn.RNNBase):  # its list is of weights
                     yield prefix if entry is value else f"{prefix}.{place}", entry, False
 
 

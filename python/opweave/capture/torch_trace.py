@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from torch.fx import Graph, GraphModule
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._pytree import tree_map_only
 
-from opweave.capture.givens import names_of_leaves
+from opweave.capture.givens import names_of_leaves, tensors_of
 from opweave.capture.torch_described import Origin, described
 from opweave.capture.torch_errors import depends_on_data, explained, first_line, quiet
 from opweave.capture.torch_joint import Joint, module_of
@@ -152,6 +152,24 @@ def _traced(fakes: Callable[[type[FakeTensorMode]], _Fakes]) -> Joint:
         log.warning("captured %s (%s)", how, first_line(first))
         return described(graph, attempt.origin)
     raise explained(first, plain.step, plain.args, plain.kwargs, plain.mode) from first
+
+
+def reassigned_tensors(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[str]:
+    """Buffers and other tensors of a traced model in whose place its forward pass puts other ones, by their paths; none
+    where the pass ends early. Dynamo leaves such assignments out of what it traces."""
+    before = {name: tensor for name, tensor, _ in tensors_of(model)}
+    mode = next((t.fake_mode for t in _tensors(model) if isinstance(t, FakeTensor)), None)
+    if mode is None or not before:
+        return []
+
+    def fake(tensor: torch.Tensor) -> torch.Tensor:
+        with mode:
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+
+    args, kwargs = tree_map_only(torch.Tensor, fake, (args, dict(kwargs)))
+    with quiet(), suppress(Exception), mode, torch.no_grad():
+        model(*args, **kwargs)
+    return [name for name, tensor, _ in tensors_of(model) if tensor is not before.get(name, tensor)]
 
 
 def _fake_model(model: nn.Module | Callable[[], nn.Module], mode: FakeTensorMode) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.fx import Node
 
 from opweave.capture.joining import Joined
 from opweave.capture.step import Step, joined_of, read_step
+from opweave.capture.torch_trace import reassigned_tensors
 from opweave.run.compiler import compile_plan
 from opweave.run.errors import ProgramError
 from opweave.run.executor import Executor
@@ -141,8 +143,15 @@ class TracedModel:
         joint = step.joint
         if joint.changed_inputs:
             raise ProgramError(f'the model changes its input "{joint.changed_inputs[0]}" in place')
-        if len(joint.results) != 1 or joint.results[0].meta["val"].numel() != 1:
-            raise ProgramError(f"the loss is {len(joint.results)} tensors, expected one number")
+        shapes = [tuple(node.meta["val"].shape) for node in joint.results]
+        if len(shapes) != 1 or math.prod(shapes[0]) != 1:
+            raise ProgramError(f"the loss has the shapes {', '.join(map(str, shapes))}, expected one number")
+        reassigned = reassigned_tensors(step.model, args[has_target:], kwargs)
+        if reassigned:
+            raise ProgramError(
+                f'"{reassigned[0]}" is assigned anew in the forward pass, which tracing does not see\n'
+                "hint: change the buffer in place (copy_)"
+            )
         if joint.fixed_integers:
             require_equal_integers(self.microbatches)
         return step
@@ -190,6 +199,9 @@ class TracedModel:
 def _require_learning(graph: dict[str, Any], model: nn.Module) -> None:
     if not any(phase_of(op) in "IWB" for op in graph["operators"]):
         raise ProgramError("graph: it has no backward pass, expected one captured with training=True")
+    for name, parameter in model.named_parameters():
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise ProgramError(f'parameter "{name}" has a hook on its gradient, which is no part of the traced step')
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.device.type != "cpu":
             raise ProgramError(f'"{name}" is on {tensor.device}, expected on the processor')
