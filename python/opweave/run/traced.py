@@ -199,6 +199,12 @@ class TracedModel:
 def _require_learning(graph: dict[str, Any], model: nn.Module) -> None:
     if not any(phase_of(op) in "IWB" for op in graph["operators"]):
         raise ProgramError("graph: it has no backward pass, expected one captured with training=True")
+    for name, module in model.named_modules():
+        if isinstance(module, nn.RNNBase) and module.training and module.dropout and module.num_layers > 1:
+            raise ProgramError(
+                f'module "{name}" has dropout between its recurrent layers, which PyTorch leaves out of what it traces'
+                "\nhint: dropout=0, or eval()"
+            )
     for name, parameter in model.named_parameters():
         if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
             raise ProgramError(f'parameter "{name}" has a hook on its gradient, which is no part of the traced step')
