@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import models  # noqa: E402
 import opweave  # noqa: E402
-from opweave.run import ProgramError, VerificationError, verify  # noqa: E402
+from opweave.run import ProgramError, TracedModel, VerificationError, launch, verify  # noqa: E402
 from torch import nn  # noqa: E402
 from verify_support import spread, used_devices  # noqa: E402
 
@@ -311,3 +311,36 @@ def test_what_differs_is_named(model, message):
     plan = spread(opweave.capture(model, (rows(4),), loss=uneven, granularity="block", microbatches=2), 2)
     with pytest.raises(VerificationError, match=message):
         verify(model, plan, (rows(8),))
+
+
+def train(rank, traced, model, batches):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = {}
+    for number, batch in enumerate(batches):
+        optimizer.zero_grad()
+        losses.update({(number, b): loss.item() for b, loss in traced.step((batch,)).losses.items()})
+        optimizer.step()
+    return losses, {name: p.detach() for name, p in model.named_parameters() if p.grad is not None}
+
+
+# Three steps of SGD, each rank with an optimizer for all weights, of which it has gradients of its own alone.
+def test_training_goes_on_from_step_to_step():
+    batches = [rows(8, seed=seed) for seed in range(3)]
+    model, reference = Chain(), Chain()
+    graph = opweave.capture(model, (rows(4),), loss=uneven, granularity="block", microbatches=2)
+    traced = TracedModel(model, spread(graph, 2), (batches[0],))
+    results = launch(train, 2, (traced, model, batches), timeout_s=120, start_method="fork")
+    optimizer = torch.optim.SGD(reference.parameters(), lr=0.1)
+    losses = {}
+    for number, batch in enumerate(batches):
+        optimizer.zero_grad()
+        for b, part in enumerate(batch.chunk(2)):
+            loss = uneven(reference(part))
+            (loss / 2).backward()
+            losses[number, b] = loss.item()
+        optimizer.step()
+    assert {**results[0][0], **results[1][0]} == pytest.approx(losses, abs=1e-5)
+    trained = {**results[0][1], **results[1][1]}
+    assert trained.keys() == dict(reference.named_parameters()).keys()
+    for name, parameter in reference.named_parameters():
+        assert torch.allclose(trained[name], parameter, atol=1e-5), name

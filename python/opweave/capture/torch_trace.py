@@ -120,7 +120,7 @@ def trace(
     def fakes(mode: type[FakeTensorMode]) -> _Fakes:
         return _Fakes(mode(shape_env=ShapeEnv(), allow_non_fake_inputs=True), model, args, kwargs, loss, has_target)
 
-    with _without_onednn():
+    with without_onednn():
         return _traced(fakes)
 
 
@@ -249,7 +249,7 @@ def _as_in_training() -> Iterator[None]:
 
 
 @contextmanager
-def _without_onednn() -> Iterator[None]:
+def without_onednn() -> Iterator[None]:
     """The LSTM of oneDNN is one call of unknown flops; without it, a layer is products that are counted."""
     before = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from opweave.capture.torch_trace import without_onednn
 from opweave.run.errors import VerificationError
 from opweave.run.launcher import launch
 from opweave.run.measure import unchanged
@@ -83,7 +84,7 @@ def verify(
 
     ranks = launch(run, len(devices), timeout_s=timeout_s, start_method="fork")
     # As it was traced: without oneDNN, whose recurrent layers draw and add in another order.
-    with unchanged([model]), torch.backends.mkldnn.flags(enabled=False):
+    with unchanged([model]), without_onednn():
         expected = []
         for b in range(count):
             with _drawing(seed, b):
