@@ -167,7 +167,8 @@ def test_what_is_no_chain_of_stages_is_refused_with_the_reason():
     late_input = support.chain(2, 2)
     next(op for op in late_input["operators"] if op["name"] == "s1.F")["inputs"].append("mask")
     made = compile_plan(support.plan(late_input, {"s0": 0, "s1": 1}, 2), late_input)
-    refuses(lambda: pytorch_csv(made), 'segment "s1" takes "mask" from outside')
+    # Keyword arguments of PyTorch's step() reach every stage.
+    assert pytorch_csv(made).count("F") == 4
     forward_only = support.chain(2, 1)
     forward_only["operators"] = [op for op in forward_only["operators"] if op["phase"] == "F"]
     made = compile_plan(support.plan(forward_only, {"s0": 0, "s1": 1}, 2), forward_only)

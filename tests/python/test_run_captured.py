@@ -10,7 +10,7 @@ import models  # noqa: E402, I001
 import run_modules as blocks  # noqa: E402
 
 import opweave  # noqa: E402
-from opweave.run import Executor, runnable_graph, compile_plan, launch  # noqa: E402
+from opweave.run import Executor, compile_plan, launch  # noqa: E402
 
 WIDTH, LENGTH, WORDS, MICROBATCHES = 32, 8, 50, 3
 
@@ -64,7 +64,7 @@ def test_a_captured_model_is_planned_for_named_devices_and_run_with_the_gradient
         microbatches=MICROBATCHES,
     )
     cluster = opweave.Cluster.preset("a100", devices_per_node=3)
-    content = runnable_graph(graph).to_dict()
+    content = graph.to_dict()
     for op in content["operators"]:  # so small a model would stay on one device
         op["devices"] = [f"node0.gpu{op['stage'] % 3}"]
     spread = opweave.Graph.from_dict(content)

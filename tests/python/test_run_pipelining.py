@@ -108,6 +108,6 @@ def test_a_branched_model_is_refused_with_the_reason():
     names = [op["name"][:-2] for op in graph["operators"] if op["phase"] == "F"]
     plan = support.plan(graph, {name: i % 2 for i, name in enumerate(names)}, 2)
     assert (
-        "torch.distributed.pipelining gives inputs to the first stage"
+        "by torch.distributed.pipelining this runner gives inputs to the first stage"
         in launch(branched, 2, (graph, plan), start_method="fork")[0]
     )

@@ -23,6 +23,7 @@ def capture(
     example_inputs: Sequence[Any] | Mapping[str, Any],
     *,
     loss: Callable[..., Any] | None = None,
+    target: Any = None,
     training: bool = True,
     granularity: str = "operator",
     optimizer: str | None = "adam",
@@ -40,6 +41,8 @@ def capture(
             which then never takes its memory.
         example_inputs: Arguments of the module for one microbatch: a sequence, or a mapping for keyword arguments.
         loss: From the output of the module to a scalar. Without it the gradients of the outputs are inputs.
+        target: What the loss takes beside the output, for one microbatch: it is then loss(output, target), and the
+            target an input of the graph.
         training: False leaves the backward pass and the optimizer out; the operators then have no phase.
         granularity: "operator": every tensor operator that does work. "module": an operator per visit of an innermost
             module and phase. "block": an operator per repeated block (children of lists and sequences, such as
@@ -64,7 +67,7 @@ def capture(
         if error.name != "torch":
             raise
         raise CaptureError('capture needs PyTorch\nhint: pip install "opweave[torch]"') from error
-    step = read_step(model, example_inputs, loss=loss, training=training, assumed_size=assumed_size)
+    step = read_step(model, example_inputs, loss=loss, training=training, assumed_size=assumed_size, target=target)
     graph = graph_of(
         step,
         granularity=granularity,
@@ -72,6 +75,7 @@ def capture(
         optimizer=optimizer,
         microbatches=microbatches,
         name=name,
+        loss=loss,
     )
     if graph.unread_parameters:
         count, first = len(graph.unread_parameters), graph.unread_parameters[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opweave import _core
@@ -31,6 +31,9 @@ class CapturedGraph(Graph):
         uncounted: Mapping[str, int] = {},
         unread_parameters: Sequence[str] = (),
         parameters_without_gradient: Sequence[str] = (),
+        inputs: Mapping[str, str] = {},
+        granularity: str = "operator",
+        loss: Callable[..., Any] | None = None,
     ) -> None:
         """Users call opweave.capture."""
         super().__init__(core)
@@ -44,6 +47,13 @@ class CapturedGraph(Graph):
         """Parameters of the model that the step never reads. They are in the graph, but no operator needs them."""
         self.parameters_without_gradient = list(parameters_without_gradient)
         """Parameters that are read but for which the backward pass computes nothing; they are as frozen ones."""
+        self.inputs: dict[str, str] = dict(inputs)
+        """What tensors that no operator makes are: "input" (an argument of the model, by its name there), "closure" (a
+        variable of the loss function), "buffer" or "constant" of the model, "gradient" of an output."""
+        self.granularity = granularity
+        """As it was captured."""
+        self.loss = loss
+        """As it was captured; None in a graph that was read from a file."""
 
     @property
     def flops(self) -> float:
@@ -63,6 +73,8 @@ class CapturedGraph(Graph):
             "uncounted": self.uncounted,
             "unread_parameters": self.unread_parameters,
             "parameters_without_gradient": self.parameters_without_gradient,
+            "inputs": self.inputs,
+            "granularity": self.granularity,
         }
         return f'{super().to_json().rstrip().removesuffix("}").rstrip()},\n  "captured": {json.dumps(captured)}\n}}\n'
 
@@ -80,6 +92,8 @@ class CapturedGraph(Graph):
                 captured["uncounted"],
                 captured["unread_parameters"],
                 captured["parameters_without_gradient"],
+                captured.get("inputs", {}),  # graphs that were written before these keys existed have none
+                captured.get("granularity", "operator"),
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{place}: {type(error).__name__}: {error}, expected what capture writes") from None
@@ -119,5 +133,13 @@ class CapturedGraph(Graph):
         content = {key: value for key, value in content.items() if key != "captured"}  # it is at hand
         core = Graph.from_dict(content, self.name or "graph")._core
         return type(self)(
-            core, self.calls, self.blocks, self.uncounted, self.unread_parameters, self.parameters_without_gradient
+            core,
+            self.calls,
+            self.blocks,
+            self.uncounted,
+            self.unread_parameters,
+            self.parameters_without_gradient,
+            self.inputs,
+            self.granularity,
+            self.loss,
         )

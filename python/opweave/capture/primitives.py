@@ -35,6 +35,10 @@ class Primitive:
     outputs: list[str]
     parameters: list[str]
     call: Call
+    node: Node
+    """What it stands for, whole or in part."""
+    results: list[Node]
+    """What of it is here: the node itself, or the parts of its result that are used."""
 
 
 @dataclass
@@ -45,6 +49,8 @@ class Primitives:
     tensors: dict[str, int] = field(default_factory=dict)
     """Bytes by name; views are no tensors of their own: they are the tensor whose memory they look at."""
     parameters: dict[str, int] = field(default_factory=dict)
+    value_of: dict[Node, str] = field(default_factory=dict)
+    """The tensor that a node is, or looks at."""
     uncounted: dict[str, int] = field(default_factory=dict)
     """Kinds without a formula for their operations, with the number of their calls."""
 
@@ -73,6 +79,7 @@ class _Reader:
         self.assumed_size = assumed_size
         self.result = Primitives()
         self.roots: dict[Node, Node] = {}  # of views and of the parts of a result: the node that made the memory
+        self.given_names = {given.name for given in joint.givens.values()}
 
     def read(self) -> Primitives:
         for name, parameter in self.joint.model.named_parameters():
@@ -82,12 +89,20 @@ class _Reader:
                 self.add_input(node)
             elif node.op == "call_function":
                 self.add_call(node)
+        self.result.value_of = {node: self.name_of(root) for node, root in self.roots.items()}
         return self.result
+
+    def name_of(self, node: Node) -> str:
+        """Of the tensor that a node makes: the user's name of an input, or else the node's."""
+        given = self.joint.givens.get(node)
+        if given is not None:
+            return given.name
+        return f"{node.name}_" if node.name in self.given_names else node.name
 
     def add_input(self, node: Node) -> None:
         self.roots[node] = node
         if node not in self.joint.parameter_of and isinstance(node.meta.get("val"), torch.Tensor):
-            self.result.tensors[node.name] = self.bytes_of(node.meta["val"], node)
+            self.result.tensors[self.name_of(node)] = self.bytes_of(node.meta["val"], node)
 
     def add_call(self, node: Node) -> None:
         if getattr(node.target, "__name__", "") == "getitem":
@@ -106,7 +121,7 @@ class _Reader:
         if not results:  # sizes and other numbers
             return
         for result in results:
-            self.result.tensors[result.name] = self.bytes_of(result.meta["val"], node)
+            self.result.tensors[self.name_of(result)] = self.bytes_of(result.meta["val"], node)
         kind = flop_formulas.kind_of(node.target)
         phase = self.phases.phase(node)
         if not flop_formulas.counted(kind, node.target):
@@ -177,10 +192,12 @@ class _Reader:
                 phase=phase,
                 path=module_of(node) or "",
                 position=self.phases.position(node),
-                inputs=[root.name for root in roots if root.name in self.result.tensors],
-                outputs=[result.name for result in results],
+                inputs=[name for name in map(self.name_of, roots) if name in self.result.tensors],
+                outputs=[self.name_of(result) for result in results],
                 parameters=list(dict.fromkeys([*read, *updated])),
                 call=call,
+                node=node,
+                results=results,
             )
         )
 

@@ -13,9 +13,12 @@ from opweave.capture.joining import Joined, Operator, join
 from opweave.capture.phases import Phases
 from opweave.capture.primitives import Primitive, Primitives, primitives, signatures
 from opweave.capture.segments import Segments, block_names, by_block, by_module
+from opweave.capture.torch_joint import Joint
 from opweave.capture.torch_trace import trace
+from opweave.capture.where_needed import made_where_needed
 from opweave.errors import CaptureError, InputError
 from opweave.graph import Graph
+from opweave.run.runnable import make_runnable
 
 # Bytes per parameter that an optimizer keeps, and that a step of it reads and writes, beside weights and gradients.
 # Adam keeps two moments of 4 bytes; with weights below 4 bytes also a copy of them of 4 bytes.
@@ -33,6 +36,7 @@ class Step:
     model: nn.Module
     """A copy that holds no memory."""
     primitives: Primitives
+    joint: Joint
     without_gradient: list[str]
     """Trainable parameters for which the backward pass computes nothing."""
 
@@ -44,10 +48,13 @@ def read_step(
     loss: Callable[..., Any] | None = None,
     training: bool = True,
     assumed_size: int | None = None,
+    target: Any = None,
 ) -> Step:
     """Trace and tell the phases apart; arguments as for opweave.capture."""
-    args, kwargs = _arguments(example_inputs)
-    joint = trace(model, args, kwargs, loss)
+    if target is not None and loss is None:
+        raise InputError("target: given without a loss, expected a function loss(output, target)")
+    args, kwargs = arguments_of(example_inputs, target)
+    joint = trace(model, args, kwargs, loss, target is not None)
     trainable = [name for name, parameter in joint.model.named_parameters() if parameter.requires_grad]
     if training and trainable and not joint.gradient_of:
         raise CaptureError(
@@ -57,7 +64,7 @@ def read_step(
     calls = primitives(joint, Phases(joint), assumed_size)
     if not training:
         calls.calls = [call for call in calls.calls if call.phase == "F"]
-    return Step(joint.model, calls, joint.missing_gradients if training else [])
+    return Step(joint.model, calls, joint, joint.missing_gradients if training else [])
 
 
 def graph_of(
@@ -68,14 +75,12 @@ def graph_of(
     optimizer: str | None = "adam",
     microbatches: int = 1,
     name: str | None = None,
+    loss: Callable[..., Any] | None = None,
 ) -> CapturedGraph:
     """Join the calls of a step to operators; arguments as for opweave.capture."""
-    if granularity not in ("operator", "module", "block"):
-        raise InputError(f'granularity: value is "{granularity}", expected operator, module or block')
     if optimizer is not None and optimizer not in _STATE_BYTES:
         raise InputError(f'optimizer: value is "{optimizer}", expected adam, sgd or None')
-    blocks = by_block(step.primitives, step.model)
-    joined = _join(step.primitives, granularity, blocks)
+    joined = joined_of(step, granularity)
     _order_after_inputs(joined)
     _check_phases(joined)
     operators = [_described(operator, training) for operator in joined.operators]
@@ -91,6 +96,8 @@ def graph_of(
         "tensors": [{"name": name, "bytes": size} for name, size in joined.tensors.items()],
         "operators": operators,
     }
+    if granularity == "block" and training:
+        make_runnable(content)
     return CapturedGraph(
         Graph.from_dict(content, title)._core,
         {operator.name: operator.calls for operator in joined.operators},
@@ -98,15 +105,37 @@ def graph_of(
         step.primitives.uncounted,
         [parameter for parameter in step.primitives.parameters if parameter not in read],
         [parameter for parameter in step.without_gradient if parameter in read],
+        {given.name: given.kind for given in step.joint.givens.values() if given.name in joined.tensors},
+        granularity,
+        loss,
     )
 
 
-def _arguments(example_inputs: Sequence[Any] | Mapping[str, Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+def arguments_of(
+    example_inputs: Sequence[Any] | Mapping[str, Any], target: Any = None
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Positional and keyword arguments of a traced step; the target, if there is one, is the first."""
+    first = () if target is None else (target,)
     if isinstance(example_inputs, Mapping):
-        return (), example_inputs
+        return first, example_inputs
     if isinstance(example_inputs, (tuple, list)):
-        return tuple(example_inputs), {}
-    return (example_inputs,), {}
+        return (*first, *example_inputs), {}
+    return (*first, example_inputs), {}
+
+
+def calls_of(step: Step, granularity: str) -> Primitives:
+    """The calls that operators of this granularity are made of: those of the step; of blocks, each makes what no
+    parameter has a part in."""
+    if granularity != "block":
+        return step.primitives
+    return made_where_needed(step.primitives, step.joint, by_block(step.primitives, step.model))
+
+
+def joined_of(step: Step, granularity: str) -> Joined:
+    """The calls of a step as operators, still without an optimizer."""
+    if granularity not in ("operator", "module", "block"):
+        raise InputError(f'granularity: value is "{granularity}", expected operator, module or block')
+    return _join(calls_of(step, granularity), granularity, by_block(step.primitives, step.model))
 
 
 def _join(step: Primitives, granularity: str, blocks: Segments) -> Joined:

@@ -10,10 +10,13 @@ import re
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 from torch._higher_order_ops.wrap import tag_activation_checkpoint
 from torch.fx import Graph, Node
 from torch.utils.checkpoint import CheckpointPolicy
+
+from opweave.capture.givens import Given
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,26 @@ class Joint:
     """Nodes that are gradients, with the parameters they belong to."""
     missing_gradients: list[str]
     """Trainable parameters of the graph for which backward computes nothing."""
-    buffers: set[Node]
-    tangents: set[Node]
-    """Placeholders of the gradients of the model's outputs."""
+    givens: dict[Node, Given]
+    """What is no parameter and comes from outside."""
+    results: list[Node]
+    """What the step returns: the loss, or the outputs of the model."""
+    updated_buffers: dict[Node, str]
+    """New values of buffers that the forward pass changes, with their paths."""
+    changed_inputs: list[str]
+    """Inputs that the forward pass changes in place."""
+    fixed_integers: bool
+    """What follows from the values of integer inputs was computed while tracing."""
+
+    @property
+    def buffers(self) -> set[Node]:
+        """Nodes of what is the same for every batch: buffers and constants."""
+        return {node for node, given in self.givens.items() if given.kind in ("buffer", "constant", "closure")}
+
+    @property
+    def tangents(self) -> set[Node]:
+        """Placeholders of the gradients of the model's outputs."""
+        return {node for node, given in self.givens.items() if given.kind == "gradient"}
 
 
 def backward_nodes(joint: Joint) -> list[Node]:
@@ -48,6 +68,18 @@ def backward_nodes(joint: Joint) -> list[Node]:
 
 def _is_tagged(node: Node) -> bool:
     return node.meta.get("partitioner_tag") == "is_backward"
+
+
+def is_random(node: Node) -> bool:
+    """A call that draws random numbers."""
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
+def draw_of(node: Node) -> int | None:
+    """The number of a call that draws random numbers, in the order of the step; what checkpointing computes again draws
+    the same ones. None for other calls."""
+    number: int | None = node.meta.get("opweave_draw")
+    return number
 
 
 def operation_of(node: Node) -> Hashable | None:

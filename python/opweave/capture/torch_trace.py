@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -14,20 +14,17 @@ import torch.utils.checkpoint
 from torch import nn
 from torch._dynamo import functional_export
 from torch._dynamo.functional_export import _dynamo_graph_capture_for_export
-from torch._functorch._aot_autograd.descriptors import (
-    BufferAOTInput,
-    GradAOTOutput,
-    ParamAOTInput,
-    TangentAOTInput,
-)
+from torch._functorch._aot_autograd.descriptors import BufferAOTInput, ParamAOTInput
 from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
 from torch._guards import TracingContext, tracing
 from torch._higher_order_ops.wrap import tag_activation_checkpoint
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMode
-from torch.fx import Graph, GraphModule, Node
+from torch.fx import Graph, GraphModule
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._pytree import tree_map_only
 
+from opweave.capture.givens import names_of_leaves, tensors_of
+from opweave.capture.torch_described import Origin, described
 from opweave.capture.torch_errors import depends_on_data, explained, first_line, quiet
 from opweave.capture.torch_joint import Joint, module_of
 from opweave.capture.torch_values import KnowingMode, reading_values
@@ -39,14 +36,18 @@ log = logging.getLogger("opweave.capture")
 class _Step(nn.Module):
     """A model and its loss as one module, so that names have one prefix whatever is traced."""
 
-    def __init__(self, model: nn.Module, loss: Callable[..., Any] | None) -> None:
+    def __init__(self, model: nn.Module, loss: Callable[..., Any] | None, has_target: bool) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
+        self.has_target = has_target
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        output = self.model(*args, **kwargs)
-        return output if self.loss is None else self.loss(output)
+        if self.loss is None:
+            return self.model(*args, **kwargs)
+        if self.has_target:
+            return self.loss(self.model(*args[1:], **kwargs), args[0])
+        return self.loss(self.model(*args, **kwargs))
 
 
 class _Fakes:
@@ -59,14 +60,18 @@ class _Fakes:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         loss: Callable[..., Any] | None,
+        has_target: bool,
     ) -> None:
         self.mode = mode
         self.model = _fake_model(model, mode)
         if isinstance(mode, KnowingMode):
             for tensor in _tensors(self.model):  # weights are no control
                 mode.forget(tensor)
-        self.step = _Step(self.model, loss)
+        self.step = _Step(self.model, loss, has_target)
         self.args, self.kwargs = tree_map_only(torch.Tensor, self._fake_input, (args, dict(kwargs)))
+        self.origin = Origin(
+            self.model, names_of_leaves(self.model, args, kwargs, has_target), loss, isinstance(mode, KnowingMode)
+        )
 
     def _fake_input(self, tensor: torch.Tensor) -> torch.Tensor:
         device = "cpu" if tensor.device.type == "meta" else tensor.device
@@ -83,10 +88,12 @@ class _Fakes:
             stack.enter_context(self.mode)
             joint = aot_export_joint_with_descriptors(stack, traced, self.args, self.kwargs)
             graph: Graph = joint.graph_module.graph
-            owner = dict(traced.named_parameters(remove_duplicate=False))
+            held: dict[str, torch.Tensor] = {}
+            held.update(traced.named_parameters(remove_duplicate=False))
+            held.update(traced.named_buffers(remove_duplicate=False))
         for node in graph.nodes:
-            if node.op == "placeholder" and isinstance(node.meta.get("desc"), ParamAOTInput):
-                node.meta["opweave_parameter"] = owner.get(node.meta["desc"].target)
+            if node.op == "placeholder" and isinstance(node.meta.get("desc"), (ParamAOTInput, BufferAOTInput)):
+                node.meta["opweave_tensor"] = held.get(node.meta["desc"].target)
         return graph
 
 
@@ -101,16 +108,19 @@ def trace(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     loss: Callable[..., Any] | None,
+    has_target: bool = False,
 ) -> Joint:
     """Trace forward and backward of loss(model(*args, **kwargs)) on fake tensors, which hold no memory.
+
+    With *has_target*, of loss(model(*args[1:], **kwargs), args[0]).
 
     Never on the meta device: there F.cross_entropy gives no gradients, without an error.
     """
 
     def fakes(mode: type[FakeTensorMode]) -> _Fakes:
-        return _Fakes(mode(shape_env=ShapeEnv(), allow_non_fake_inputs=True), model, args, kwargs, loss)
+        return _Fakes(mode(shape_env=ShapeEnv(), allow_non_fake_inputs=True), model, args, kwargs, loss, has_target)
 
-    with _without_onednn():
+    with without_onednn():
         return _traced(fakes)
 
 
@@ -122,7 +132,7 @@ def _traced(fakes: Callable[[type[FakeTensorMode]], _Fakes]) -> Joint:
             with _as_in_training():
                 traced = _dynamo_graph_capture_for_export(plain.step)(*plain.args, **plain.kwargs)
             _refuse_reentrant(traced)
-            return _described(plain.export(traced), plain.model)
+            return described(plain.export(traced), plain.origin)
     except CaptureError:
         raise
     except Exception as error:
@@ -140,8 +150,26 @@ def _traced(fakes: Callable[[type[FakeTensorMode]], _Fakes]) -> Joint:
             continue
         how = "with the values of integers" if knowing else "without dynamo"
         log.warning("captured %s (%s)", how, first_line(first))
-        return _described(graph, attempt.model)
+        return described(graph, attempt.origin)
     raise explained(first, plain.step, plain.args, plain.kwargs, plain.mode) from first
+
+
+def reassigned_tensors(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[str]:
+    """Buffers and other tensors of a traced model in whose place its forward pass puts other ones, by their paths; none
+    where the pass ends early. Dynamo leaves such assignments out of what it traces."""
+    before = {name: tensor for name, tensor, _ in tensors_of(model)}
+    mode = next((t.fake_mode for t in _tensors(model) if isinstance(t, FakeTensor)), None)
+    if mode is None or not before:
+        return []
+
+    def fake(tensor: torch.Tensor) -> torch.Tensor:
+        with mode:
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+
+    args, kwargs = tree_map_only(torch.Tensor, fake, (args, dict(kwargs)))
+    with quiet(), suppress(Exception), mode, torch.no_grad():
+        model(*args, **kwargs)
+    return [name for name, tensor, _ in tensors_of(model) if tensor is not before.get(name, tensor)]
 
 
 def _fake_model(model: nn.Module | Callable[[], nn.Module], mode: FakeTensorMode) -> nn.Module:
@@ -221,7 +249,7 @@ def _as_in_training() -> Iterator[None]:
 
 
 @contextmanager
-def _without_onednn() -> Iterator[None]:
+def without_onednn() -> Iterator[None]:
     """The LSTM of oneDNN is one call of unknown flops; without it, a layer is products that are counted."""
     before = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)
@@ -259,39 +287,3 @@ def _naming(step: nn.Module) -> Iterator[None]:
         for hook in hooks:
             hook.remove()
         torch.fx.traceback.current_meta.pop("nn_module_stack", None)
-
-
-def _described(graph: Graph, model: nn.Module) -> Joint:
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    parameter_of: dict[Node, str] = {}
-    by_target: dict[str, str] = {}
-    buffers: set[Node] = set()
-    tangents: set[Node] = set()
-    for node in graph.nodes:
-        if node.op == "get_attr":
-            buffers.add(node)
-        if node.op != "placeholder":
-            continue
-        descriptor = node.meta.get("desc")
-        if isinstance(descriptor, ParamAOTInput):
-            name = names.get(id(node.meta.get("opweave_parameter")))
-            if name is None:
-                raise CaptureError(f'parameter "{descriptor.target}" of the traced graph is none of the model\'s')
-            parameter_of[node] = by_target[descriptor.target] = name
-        elif isinstance(descriptor, BufferAOTInput):
-            buffers.add(node)
-        elif isinstance(descriptor, TangentAOTInput):
-            tangents.add(node)
-    output = next(node for node in reversed(graph.nodes) if node.op == "output")
-    gradient_of: dict[Node, list[str]] = {}
-    missing = []
-    for value, descriptor in zip(output.args[0], output.meta["desc"], strict=True):
-        if not isinstance(descriptor, GradAOTOutput) or not isinstance(descriptor.grad_of, ParamAOTInput):
-            continue
-        name = by_target[descriptor.grad_of.target]
-        if isinstance(value, Node):
-            gradient_of.setdefault(value, []).append(name)
-        elif name in trainable:
-            missing.append(name)
-    return Joint(graph, model, parameter_of, gradient_of, missing, buffers, tangents)

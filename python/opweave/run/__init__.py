@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opweave.run.compiler import compile_plan
 from opweave.run.durations import measured_durations, with_durations
-from opweave.run.errors import LaunchError, PeerError, ProgramError
+from opweave.run.errors import LaunchError, PeerError, ProgramError, VerificationError
 from opweave.run.perfetto import trace
 from opweave.run.placement import compile_placement
 from opweave.run.program import Action, ActionTiming, Message, Placement, Program, Segment
@@ -20,15 +20,20 @@ if TYPE_CHECKING:
     from opweave.run.measure import measured_graph
     from opweave.run.pipelining import PipeliningRunner
     from opweave.run.step import StepResult
+    from opweave.run.traced import TracedModel
+    from opweave.run.verification import Verification, verify
 
 _NEEDS_TORCH = {
     "Executor": "executor",
     "PipeliningRunner": "pipelining",
     "StepResult": "step",
+    "TracedModel": "traced",
+    "Verification": "verification",
     "execute": "executor",
     "gather_timings": "executor",
     "launch": "launcher",
     "measured_graph": "measure",
+    "verify": "verification",
 }
 
 
@@ -54,6 +59,9 @@ __all__ = [
     "ProgramError",
     "Segment",
     "StepResult",
+    "TracedModel",
+    "Verification",
+    "VerificationError",
     "compile_placement",
     "compile_plan",
     "execute",
@@ -63,5 +71,6 @@ __all__ = [
     "measured_graph",
     "runnable_graph",
     "trace",
+    "verify",
     "with_durations",
 ]

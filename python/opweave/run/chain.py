@@ -9,8 +9,9 @@ from opweave.run.program import Placement, Program
 def stages_of(program: Placement) -> list[str]:
     """The segments of a chain, in the order in which tensors pass them; segment i is stage i.
 
-    Raises ProgramError with the reason where the target has no word for it: a branch, a skip, a segment with two
-    homes, a rank without a stage, inputs in the middle.
+    Inputs of the model may enter anywhere: PyTorch's step() hands keyword arguments to the stages of every rank. Raises
+    ProgramError with the reason where the target has no word for it: a branch, a skip, a segment with two homes, a rank
+    without a stage.
     """
     names = list(program.segments)
     target = "torch.distributed.pipelining"
@@ -20,19 +21,16 @@ def stages_of(program: Placement) -> list[str]:
             homes = ", ".join(program.devices[rank] for rank in sorted(set(segment.homes)))
             raise ProgramError(f'segment "{name}" lives on {homes}; {target} has one rank per stage')
         before = names[number - 1] if number else None
-        for entry in segment.inputs:
-            if entry.producer is None and before is not None:
-                raise ProgramError(
-                    f'segment "{name}" takes "{entry.tensor}" from outside; {target} gives inputs to the first stage'
-                )
-            if entry.producer not in (None, before):
+        taken = [entry for entry in segment.inputs if entry.producer is not None]
+        for entry in taken:
+            if entry.producer != before:
                 raise ProgramError(
                     f'segment "{name}" takes "{entry.tensor}" from "{entry.producer}"; {target} passes tensors only '
                     f'from a stage to the next, here from "{before}"'
                 )
-        if before is not None and tuple(entry.tensor for entry in segment.inputs) != program.segments[before].outputs:
+        if before is not None and tuple(entry.tensor for entry in taken) != program.segments[before].outputs:
             raise ProgramError(
-                f'segment "{name}" takes {len(segment.inputs)} tensors, "{before}" makes '
+                f'segment "{name}" takes {len(taken)} tensors, "{before}" makes '
                 f"{len(program.segments[before].outputs)}; {target} passes them all, in their order"
             )
     for rank, device in enumerate(program.devices):

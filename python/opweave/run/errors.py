@@ -11,3 +11,7 @@ class PeerError(RuntimeError):
 
 class LaunchError(RuntimeError):
     """A process started by `launch` failed, was killed or did not end in time."""
+
+
+class VerificationError(RuntimeError):
+    """Processes computed something else than the model itself: names loss, parameter or buffer, and the difference."""

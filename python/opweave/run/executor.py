@@ -31,7 +31,8 @@ class Executor:
     by torch. `optimizers` (by segment) step where the plan runs an operator of phase O; without one, the
     operator does nothing. Tensors that pass between segments keep their shape from microbatch to microbatch.
     Tensor-parallel modules (parameters that are DTensors) run as they are; DistributedDataParallel and fully sharded
-    ones are refused.
+    ones are refused. `specs` has the shapes of all tensors that pass between segments, where they are known; else the
+    first step finds them.
 
     All ranks of `group` construct it and call `step` together; rank i of the group is device i of the program.
     """
@@ -46,6 +47,7 @@ class Executor:
         split: BackwardSplit = "graph",
         optimizers: Mapping[str, torch.optim.Optimizer] | None = None,
         timeout_s: float = 300.0,
+        specs: Mapping[str, TensorSpec] | None = None,
     ) -> None:
         self.program = program
         self.group = group
@@ -68,8 +70,8 @@ class Executor:
             for homes in sorted({tuple(sorted(set(s.homes))) for s in program.segments.values()})
             if len(homes) > 1 and self.rank in homes
         }
-        self.specs: dict[str, TensorSpec] = {}
-        self._knows_shapes = False
+        self.specs: dict[str, TensorSpec] = dict(specs or {})
+        self._knows_shapes = specs is not None
         self._refuse_own_reductions()
         self._require_weight_gradients()
 

@@ -57,7 +57,7 @@ def measured_graph(
     """
     _check(segments, wiring, inputs)
     costs = {segment: _Costs() for segment in wiring}
-    with _unchanged(segments.values()):
+    with unchanged(segments.values()):
         for repeat in range(repeats + 1):
             _microbatch(segments, wiring, inputs, target, loss_fn, split, costs)
             if repeat == 0:  # the warm-up
@@ -72,7 +72,7 @@ def measured_graph(
 
 
 @contextlib.contextmanager
-def _unchanged(modules: Iterable[nn.Module]) -> Iterator[None]:
+def unchanged(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Gradients and buffers are afterwards what they were before."""
     modules = list(modules)
     gradients = {parameter: parameter.grad for module in modules for parameter in module.parameters()}

@@ -18,6 +18,7 @@ from opweave.export.pytorch import CsvDialect, pytorch_csv
 from opweave.run.backward import boundary
 from opweave.run.chain import microbatch_order, stages_of, whole_backwards
 from opweave.run.clock import Clock
+from opweave.run.errors import ProgramError
 from opweave.run.pairs import joined, with_pairs
 from opweave.run.program import ActionTiming, Program
 from opweave.run.step import LossFunction, StepResult
@@ -44,6 +45,7 @@ class PipeliningRunner:
         self.program = program
         self.rank = dist.get_rank(group)
         self.device = torch.device(device)
+        _require_inputs_at_the_start(program)
         names = stages_of(program)
         csv = pytorch_csv(program, dialect)
         self._planned_microbatch = microbatch_order(program)
@@ -110,6 +112,17 @@ class PipeliningRunner:
         timed("forward_one_chunk", lambda options: "F")
         timed("backward_one_chunk", lambda options: "B" if options.get("full_backward", True) else "I")
         timed("backward_weight_one_chunk", lambda options: "W")
+
+
+def _require_inputs_at_the_start(program: Program) -> None:
+    """What step() takes goes to the first stage, and the target to the last."""
+    for name in list(program.segments)[1:]:
+        for entry in program.segments[name].inputs:
+            if entry.producer is None:
+                raise ProgramError(
+                    f'segment "{name}" takes "{entry.tensor}" from outside; by torch.distributed.pipelining this '
+                    "runner gives inputs to the first stage"
+                )
 
 
 class _Stage(nn.Module):

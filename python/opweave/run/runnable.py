@@ -20,11 +20,16 @@ def runnable_graph(graph: Any, rule: SegmentRule = "operator") -> Graph:
     already are kept.
     """
     content = copy.deepcopy(document(graph, "graph"))
+    make_runnable(content, rule)
+    return graph._derived(content) if isinstance(graph, Graph) else Graph.from_dict(content)
+
+
+def make_runnable(content: dict[str, Any], rule: SegmentRule = "operator") -> None:
+    """Changes the content of a graph's file to that of its runnable_graph."""
     segments = segments_of(content, rule)
     operators = [op for op in content["operators"] if segments[op["name"]] is not None]
     _colocate(operators, segments)
     _order_phases(operators, segments)
-    return Graph.from_dict(content)
 
 
 def _colocate(operators: list[dict[str, Any]], segments: dict[str, str | None]) -> None:

@@ -99,9 +99,12 @@ def wire(graph: dict[str, Any], rule: SegmentRule) -> dict[str, Wiring]:
     """Segments in topological order.
 
     Only tensors from a forward operator to a forward operator of another segment move data; their gradients come
-    back the same way. What goes from a forward to a backward operator stands for what autograd keeps.
+    back the same way. What goes from a forward to a backward operator stands for what autograd keeps. Buffers and
+    constants of a captured model are with its modules, so that nobody gives them.
     """
     operators = graph["operators"]
+    kinds = graph.get("captured", {}).get("inputs", {})
+    held = {tensor for tensor, kind in kinds.items() if kind in ("buffer", "constant")}
     segments = segments_of(graph, rule)
     producer: dict[str, dict[str, Any]] = {t: op for op in operators for t in op.get("outputs", [])}
     names = [name for name in dict.fromkeys(segments[op["name"]] for op in operators) if name is not None]
@@ -115,7 +118,8 @@ def wire(graph: dict[str, Any], rule: SegmentRule) -> dict[str, Wiring]:
         for tensor in op.get("inputs", []):
             source = producer.get(tensor)
             if source is None:
-                inputs[name].setdefault(tensor, Input(tensor, None))
+                if tensor not in held:
+                    inputs[name].setdefault(tensor, Input(tensor, None))
                 continue
             if source["name"] not in forward:
                 raise ProgramError(

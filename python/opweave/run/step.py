@@ -37,7 +37,7 @@ class StepResult:
 class TensorSpec:
     """What a receiver must know of a tensor."""
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None  #: None where it depends on data: then the tensor stays on its rank
     dtype: torch.dtype
 
     @property
@@ -47,7 +47,12 @@ class TensorSpec:
 
     def empty(self, device: torch.device) -> Tensor:
         """Memory for one to arrive in."""
+        assert self.shape is not None
         return torch.empty(self.shape, dtype=self.dtype, device=device)
+
+    def describes(self, value: Tensor) -> bool:
+        """The value is such a tensor."""
+        return value.dtype == self.dtype and self.shape in (None, tuple(value.shape))
 
 
 @dataclass
@@ -260,7 +265,7 @@ class StepRun:
     def _keep(self, tensor: str, b: int, value: Tensor, sends: int = 0) -> None:
         """Holds a value until its consumers here and this many sends have taken it."""
         spec = self.executor.specs[tensor]
-        if tuple(value.shape) != spec.shape or value.dtype != spec.dtype:
+        if not spec.describes(value):
             raise ProgramError(
                 f'tensor "{tensor}" of microbatch {b} is {value.dtype} of {tuple(value.shape)}, expected {spec.dtype} '
                 f"of {spec.shape} as in the first step"
@@ -309,7 +314,7 @@ class StepRun:
             value = self.gradients.pop((message.tensor, message.microbatch, message.consumer))
             if value is None:
                 spec = self.executor.specs[message.tensor]
-                value = torch.zeros(spec.shape, dtype=spec.dtype, device=self.executor.device)
+                value = spec.empty(self.executor.device).zero_()
             value = value.contiguous()
         assert value is not None
         with self.peer(str(message), message.destination):
