@@ -8,7 +8,7 @@ from typing import Any
 
 from opweave import _core
 from opweave.cluster import Cluster
-from opweave.costs.analytic import analytic
+from opweave.costs.analytic import as_planned
 from opweave.document import Document, read_text
 from opweave.graph import Graph
 
@@ -57,7 +57,7 @@ class Plan(Document):
         plan = cls(_core.parse_plan(text, source, graph._core, cluster._core), graph, cluster)
         made_for = plan.provenance.get("graph_hash", "")
         if hasattr(graph, "calls") and made_for not in ("", graph.content_hash):
-            timed = analytic(graph, cluster)
+            timed = as_planned(graph, cluster)
             if timed.content_hash == made_for:
                 return cls(_core.parse_plan(text, source, timed._core, cluster._core), timed, cluster)
         return plan

@@ -28,6 +28,7 @@ def capture(
     optimizer: str | None = "adam",
     assumed_size: int | None = None,
     microbatches: int = 1,
+    dtype: str | None = None,
     name: str | None = None,
 ) -> CapturedGraph:
     """Trace one training step of *model* on one microbatch and return its operators, tensors and parameters.
@@ -48,6 +49,8 @@ def capture(
             weights in shorter formats also have an fp32 copy).
         assumed_size: Stands for every size that depends on data, for example tokens per expert.
         microbatches: Of one iteration; Graph.with_training changes it.
+        dtype: "bf16", "fp16" or "fp32": all floating-point tensors of the model and its inputs are captured in it.
+            None leaves them as they are; PyTorch makes fp32 unless told otherwise.
         name: Of the graph; None takes the class of the model.
 
     Every operator has its module path as ``layer`` and the number of its block as ``stage``. Gradients are added
@@ -64,7 +67,7 @@ def capture(
         if error.name != "torch":
             raise
         raise CaptureError('capture needs PyTorch\nhint: pip install "opweave[torch]"') from error
-    step = read_step(model, example_inputs, loss=loss, training=training, assumed_size=assumed_size)
+    step = read_step(model, example_inputs, loss=loss, training=training, assumed_size=assumed_size, dtype=dtype)
     graph = graph_of(
         step,
         granularity=granularity,

@@ -10,6 +10,7 @@ from opweave import _core
 from opweave.capture.staging import in_stages
 from opweave.cluster import Cluster
 from opweave.costs.call import Call
+from opweave.costs.kernels import Kernel
 from opweave.errors import InputError
 from opweave.graph import Graph
 
@@ -31,6 +32,7 @@ class CapturedGraph(Graph):
         uncounted: Mapping[str, int] = {},
         unread_parameters: Sequence[str] = (),
         parameters_without_gradient: Sequence[str] = (),
+        kernels: Sequence[Kernel] = (),
     ) -> None:
         """Users call opweave.capture."""
         super().__init__(core)
@@ -44,6 +46,8 @@ class CapturedGraph(Graph):
         """Parameters of the model that the step never reads. They are in the graph, but no operator needs them."""
         self.parameters_without_gradient = list(parameters_without_gradient)
         """Parameters that are read but for which the backward pass computes nothing; they are as frozen ones."""
+        self.kernels = list(kernels)
+        """Calls that a compiler fuses to one kernel: chains of element-wise calls, of two calls or more."""
 
     @property
     def flops(self) -> float:
@@ -63,6 +67,7 @@ class CapturedGraph(Graph):
             "uncounted": self.uncounted,
             "unread_parameters": self.unread_parameters,
             "parameters_without_gradient": self.parameters_without_gradient,
+            "kernels": [kernel.to_record() for kernel in self.kernels],
         }
         return f'{super().to_json().rstrip().removesuffix("}").rstrip()},\n  "captured": {json.dumps(captured)}\n}}\n'
 
@@ -80,6 +85,7 @@ class CapturedGraph(Graph):
                 captured["uncounted"],
                 captured["unread_parameters"],
                 captured["parameters_without_gradient"],
+                [Kernel.from_record(record) for record in captured.get("kernels", ())],
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{place}: {type(error).__name__}: {error}, expected what capture writes") from None
@@ -96,6 +102,10 @@ class CapturedGraph(Graph):
                         f'{place}/operators: the calls of "{name}" add up to {key} {total:g}, the operator has '
                         f"{operators[name].get(key, 0):g}\nhint: leave the key out after changing the operators"
                     )
+        for kernel in graph.kernels:
+            for part in kernel.parts:
+                if not 0 <= part.index < len(calls.get(part.operator, ())):
+                    raise InputError(f'{place}/kernels: operator "{part.operator}" has no call {part.index}')
         return graph
 
     def staged(self, stages: int, shape: str = "linear", *, devices: Cluster | Sequence[str]) -> Self:
@@ -119,5 +129,11 @@ class CapturedGraph(Graph):
         content = {key: value for key, value in content.items() if key != "captured"}  # it is at hand
         core = Graph.from_dict(content, self.name or "graph")._core
         return type(self)(
-            core, self.calls, self.blocks, self.uncounted, self.unread_parameters, self.parameters_without_gradient
+            core,
+            self.calls,
+            self.blocks,
+            self.uncounted,
+            self.unread_parameters,
+            self.parameters_without_gradient,
+            self.kernels,
         )

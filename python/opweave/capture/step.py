@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from opweave.capture.captured import CapturedGraph
+from opweave.capture.fusing import kernels
 from opweave.capture.joining import Joined, Operator, join
 from opweave.capture.phases import Phases
 from opweave.capture.primitives import Primitive, Primitives, primitives, signatures
@@ -23,6 +25,8 @@ _STATE_BYTES: dict[str, Callable[[int], int]] = {
     "adam": lambda weight: 8 if weight >= 4 else 12,
     "sgd": lambda weight: 0 if weight >= 4 else 4,
 }
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""That a model may be captured in, by the names of device types."""
 _OPTIMIZER_FLOPS = {"adam": 12, "sgd": 2}  # per parameter
 
 
@@ -44,10 +48,11 @@ def read_step(
     loss: Callable[..., Any] | None = None,
     training: bool = True,
     assumed_size: int | None = None,
+    dtype: str | None = None,
 ) -> Step:
     """Trace and tell the phases apart; arguments as for opweave.capture."""
     args, kwargs = _arguments(example_inputs)
-    joint = trace(model, args, kwargs, loss)
+    joint = trace(model, args, kwargs, loss, None if dtype is None else DTYPES[dtype])
     trainable = [name for name, parameter in joint.model.named_parameters() if parameter.requires_grad]
     if training and trainable and not joint.gradient_of:
         raise CaptureError(
@@ -98,6 +103,7 @@ def graph_of(
         step.primitives.uncounted,
         [parameter for parameter in step.primitives.parameters if parameter not in read],
         [parameter for parameter in step.without_gradient if parameter in read],
+        kernels(joined, step.primitives),
     )
 
 

@@ -59,9 +59,13 @@ class _Fakes:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         loss: Callable[..., Any] | None,
+        dtype: torch.dtype | None,
     ) -> None:
         self.mode = mode
+        self._dtype = dtype
         self.model = _fake_model(model, mode)
+        if dtype is not None:
+            _convert(self.model, lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
         if isinstance(mode, KnowingMode):
             for tensor in _tensors(self.model):  # weights are no control
                 mode.forget(tensor)
@@ -70,8 +74,10 @@ class _Fakes:
 
     def _fake_input(self, tensor: torch.Tensor) -> torch.Tensor:
         device = "cpu" if tensor.device.type == "meta" else tensor.device
+        dtype = self._dtype if self._dtype and tensor.is_floating_point() else tensor.dtype
         with self.mode:
-            fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+            fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=dtype, device=device)
+        fake.requires_grad_(tensor.requires_grad)
         if isinstance(self.mode, KnowingMode) and _has_integers(tensor):
             self.mode.know(fake, tensor.detach().clone())
         return fake
@@ -101,14 +107,17 @@ def trace(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     loss: Callable[..., Any] | None,
+    dtype: torch.dtype | None = None,
 ) -> Joint:
     """Trace forward and backward of loss(model(*args, **kwargs)) on fake tensors, which hold no memory.
+
+    With *dtype*, all floating-point tensors of the model and of its inputs have it.
 
     Never on the meta device: there F.cross_entropy gives no gradients, without an error.
     """
 
     def fakes(mode: type[FakeTensorMode]) -> _Fakes:
-        return _Fakes(mode(shape_env=ShapeEnv(), allow_non_fake_inputs=True), model, args, kwargs, loss)
+        return _Fakes(mode(shape_env=ShapeEnv(), allow_non_fake_inputs=True), model, args, kwargs, loss, dtype)
 
     with _without_onednn():
         return _traced(fakes)
@@ -163,18 +172,30 @@ def _tensors(model: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _leave_meta(model: nn.Module, mode: FakeTensorMode) -> None:
-    """Tensors of a model that was built on the meta device, as fake tensors of the processor; ties are kept."""
+    """Tensors of a model that was built on the meta device, as fake tensors of the processor."""
+
+    def here(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.device.type != "meta":
+            return tensor
+        with mode:
+            return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+
+    _convert(model, here)
+
+
+def _convert(model: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Replaces parameters and buffers; what was one tensor stays one. Module.to cannot do this with fake tensors."""
     replaced: dict[int, torch.Tensor] = {}
     for module in model.modules():
         for store in (module._parameters, module._buffers):
             for name, tensor in store.items():
-                if tensor is None or tensor.device.type != "meta":
+                if tensor is None:
                     continue
                 if id(tensor) not in replaced:
-                    with mode:
-                        new: torch.Tensor = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-                        if isinstance(tensor, nn.Parameter):
-                            new = nn.Parameter(new, requires_grad=tensor.requires_grad)
+                    with torch.no_grad():
+                        new = change(tensor)
+                    if new is not tensor and isinstance(tensor, nn.Parameter):
+                        new = nn.Parameter(new, requires_grad=tensor.requires_grad)
                     replaced[id(tensor)] = new
                 store[name] = replaced[id(tensor)]  # type: ignore[assignment]
 
