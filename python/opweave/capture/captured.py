@@ -33,6 +33,8 @@ class CapturedGraph(Graph):
         unread_parameters: Sequence[str] = (),
         parameters_without_gradient: Sequence[str] = (),
         kernels: Sequence[Kernel] = (),
+        tokens: int | None = None,
+        times_from: str = "",
     ) -> None:
         """Users call opweave.capture."""
         super().__init__(core)
@@ -48,6 +50,9 @@ class CapturedGraph(Graph):
         """Parameters that are read but for which the backward pass computes nothing; they are as frozen ones."""
         self.kernels = list(kernels)
         """Calls that a compiler fuses to one kernel: chains of element-wise calls, of two calls or more."""
+        self.tokens = tokens
+        """Of one microbatch: elements of its largest input of integers; None where it has none."""
+        self.times_from = times_from
 
     @property
     def flops(self) -> float:
@@ -68,6 +73,8 @@ class CapturedGraph(Graph):
             "unread_parameters": self.unread_parameters,
             "parameters_without_gradient": self.parameters_without_gradient,
             "kernels": [kernel.to_record() for kernel in self.kernels],
+            "tokens": self.tokens,
+            "times_from": self.times_from,
         }
         return f'{super().to_json().rstrip().removesuffix("}").rstrip()},\n  "captured": {json.dumps(captured)}\n}}\n'
 
@@ -86,6 +93,8 @@ class CapturedGraph(Graph):
                 captured["unread_parameters"],
                 captured["parameters_without_gradient"],
                 [Kernel.from_record(record) for record in captured.get("kernels", ())],
+                captured.get("tokens"),
+                str(captured.get("times_from", "")),
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{place}: {type(error).__name__}: {error}, expected what capture writes") from None
@@ -136,4 +145,6 @@ class CapturedGraph(Graph):
             self.unread_parameters,
             self.parameters_without_gradient,
             self.kernels,
+            self.tokens,
+            self.times_from,
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from opweave.capture.captured import CapturedGraph
 from opweave.capture.fusing import kernels
@@ -15,19 +16,21 @@ from opweave.capture.joining import Joined, Operator, join
 from opweave.capture.phases import Phases
 from opweave.capture.primitives import Primitive, Primitives, primitives, signatures
 from opweave.capture.segments import Segments, block_names, by_block, by_module
+from opweave.capture.torch_joint import Joint
 from opweave.capture.torch_trace import trace
-from opweave.errors import CaptureError, InputError
+from opweave.errors import CaptureError
 from opweave.graph import Graph
 
 # Bytes per parameter that an optimizer keeps, and that a step of it reads and writes, beside weights and gradients.
 # Adam keeps two moments of 4 bytes; with weights below 4 bytes also a copy of them of 4 bytes.
 _STATE_BYTES: dict[str, Callable[[int], int]] = {
     "adam": lambda weight: 8 if weight >= 4 else 12,
+    "adamw": lambda weight: 8 if weight >= 4 else 12,
     "sgd": lambda weight: 0 if weight >= 4 else 4,
 }
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """That a model may be captured in, by the names of device types."""
-_OPTIMIZER_FLOPS = {"adam": 12, "sgd": 2}  # per parameter
+_OPTIMIZER_FLOPS = {"adam": 12, "adamw": 12, "sgd": 2}  # per parameter
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Step:
     primitives: Primitives
     without_gradient: list[str]
     """Trainable parameters for which the backward pass computes nothing."""
+    tokens: int | None
+    """Elements of the largest input of integers."""
 
 
 def read_step(
@@ -53,6 +58,8 @@ def read_step(
     """Trace and tell the phases apart; arguments as for opweave.capture."""
     args, kwargs = _arguments(example_inputs)
     joint = trace(model, args, kwargs, loss, None if dtype is None else DTYPES[dtype])
+    if loss is not None:
+        _check_scalar(joint)
     trainable = [name for name, parameter in joint.model.named_parameters() if parameter.requires_grad]
     if training and trainable and not joint.gradient_of:
         raise CaptureError(
@@ -62,7 +69,7 @@ def read_step(
     calls = primitives(joint, Phases(joint), assumed_size)
     if not training:
         calls.calls = [call for call in calls.calls if call.phase == "F"]
-    return Step(joint.model, calls, joint.missing_gradients if training else [])
+    return Step(joint.model, calls, joint.missing_gradients if training else [], _tokens((args, kwargs)))
 
 
 def graph_of(
@@ -75,10 +82,6 @@ def graph_of(
     name: str | None = None,
 ) -> CapturedGraph:
     """Join the calls of a step to operators; arguments as for opweave.capture."""
-    if granularity not in ("operator", "module", "block"):
-        raise InputError(f'granularity: value is "{granularity}", expected operator, module or block')
-    if optimizer is not None and optimizer not in _STATE_BYTES:
-        raise InputError(f'optimizer: value is "{optimizer}", expected adam, sgd or None')
     blocks = by_block(step.primitives, step.model)
     joined = _join(step.primitives, granularity, blocks)
     _order_after_inputs(joined)
@@ -104,7 +107,20 @@ def graph_of(
         [parameter for parameter in step.primitives.parameters if parameter not in read],
         [parameter for parameter in step.without_gradient if parameter in read],
         kernels(joined, step.primitives),
+        step.tokens,
     )
+
+
+def _check_scalar(joint: Joint) -> None:
+    for tangent in joint.tangents:
+        value = tangent.meta["val"]
+        if value.numel() != 1:
+            raise CaptureError(f"loss: its result has the shape {tuple(value.shape)}, expected a scalar")
+
+
+def _tokens(inputs: Any) -> int | None:
+    tensors = (leaf for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor))
+    return max((tensor.numel() for tensor in tensors if tensor.dtype in (torch.int64, torch.int32)), default=None)
 
 
 def _arguments(example_inputs: Sequence[Any] | Mapping[str, Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:

@@ -85,7 +85,9 @@ def analytic(
     def roofline(kind: Mapping[str, Any]) -> _Roofline:
         return _Roofline(kind, replace(efficiencies or _efficiencies_of(kind), **wanted), dtype)
 
-    timed = _timed(graph, cluster, roofline, fused)
+    assumed = [] if fused else ["every call alone"]
+    assumed += [] if dtype is None else [f"fp32 as {dtype}"]
+    timed = _timed(graph, cluster, roofline, fused, ", ".join([_ORIGIN, *assumed]))
     if dtype is None:
         for kind in cluster.to_dict()["device_types"]:
             _warn_of_fp32(_untimed(graph), kind)
@@ -94,10 +96,19 @@ def analytic(
 
 def as_planned(graph: Graph, cluster: Cluster) -> Graph:
     """What opweave.plan made of a captured graph without durations, without a word about it."""
-    return _timed(graph, cluster, lambda kind: _Roofline(kind, _efficiencies_of(kind), None), True)
+    return _timed(graph, cluster, lambda kind: _Roofline(kind, _efficiencies_of(kind), None), True, _ORIGIN)
 
 
-def _timed(graph: Graph, cluster: Cluster, roofline_of: Callable[[Mapping[str, Any]], _Roofline], fused: bool) -> Graph:
+_ORIGIN = "analytic, from flops and bytes"
+
+
+def _timed(
+    graph: Graph,
+    cluster: Cluster,
+    roofline_of: Callable[[Mapping[str, Any]], _Roofline],
+    fused: bool,
+    times_from: str,
+) -> Graph:
     types = cluster.to_dict().get("device_types", [])
     if not types:
         raise InputError(f"cluster {cluster.name!r}: it has no device types with rates")
@@ -108,7 +119,8 @@ def _timed(graph: Graph, cluster: Cluster, roofline_of: Callable[[Mapping[str, A
         for op in _untimed(graph):
             duration = math.ceil(_operator_ns(graph, op, roofline, kernels))
             durations.setdefault(op["name"], {})[kind["name"]] = duration
-    return graph.with_durations(durations)
+    before = f"{graph.times_from}, the rest " if len(durations) < len(graph.operators) and graph.times_from else ""
+    return graph.with_durations(durations, before + times_from)
 
 
 def _untimed(graph: Graph) -> list[dict[str, Any]]:

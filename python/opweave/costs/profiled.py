@@ -64,7 +64,8 @@ def profiled(
             raise _missing(path, op, next((c for c, time in zip(calls, found, strict=False) if time is None), None))
     if guessed:
         _judge(path, durations, guessed, most_fallback)
-    return graph.with_durations(durations)
+    rest = f", {len(guessed)} operators {fallback.times_from}" if guessed and fallback is not None else ""
+    return graph.with_durations(durations, f"profile {os.path.basename(path)}{rest}")
 
 
 def _optimizer_times(graph: Graph, step_ns: float | None) -> dict[str, float]:
