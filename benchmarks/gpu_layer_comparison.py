@@ -73,13 +73,24 @@ def rows(lines: Iterable[dict[str, Any]], device: str, efficiencies: Any) -> Ite
             name = f"layer: {line['name']}, {line['how']}, short run"
             yield f"{name}, F", line["F_us"], total(layers[line["name"]], fused, "F")
             yield f"{name}, I and W", line["IW_us"], total(layers[line["name"]], fused, "IWB")
-        elif section == "sustained" and "layer" in line["name"]:
-            measured = statistics.median(line["us"][1:])
-            fused = line["name"].startswith("compiled")
-            yield f"sustained: llama, {line['name']}", measured, total(layers["llama"], fused, "FIWB")
+        elif section == "sustained" and line["name"] in layers:
+            fused = line["how"] == "compiled"
+            predicted = total(layers[line["name"]], fused, "FIWB")
+            yield f"sustained: {line['name']}, {line['how']}", steady(line), predicted
+        elif section == "sustained" and line["name"] == "products":
+            predicted = alone(flops=line["flops"], bytes_accessed=3 * 2 * 8192**2)
+            yield "sustained: 8192 x 8192 x 8192", steady(line), predicted
+        elif section == "sustained":
+            phases = "IWB" if "backward" in line["name"] else "F"
+            yield f"sustained: {line['name']}", steady(line), total(attention(1, 8192), True, phases)
         elif section == "optimizer" and (line["how"], line["dtype"]) == ("fused", "float32"):
             moved = 28 * line["elements"]  # reads weights, gradients and two moments, writes all but the gradients
             yield "optimizer: AdamW", line["us"], alone(phase="O", bytes_accessed=moved, parameters=[])
+
+
+def steady(line: dict[str, Any]) -> float:
+    """The median of the seconds after the first, in which the clock comes down."""
+    return statistics.median(line["us"][1:])
 
 
 def layer(sizes: models.Sizes) -> opweave.Graph:

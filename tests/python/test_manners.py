@@ -46,6 +46,17 @@ def test_values_are_copied_and_pickled(small, plan, copied):
     assert copied(plan).stopped_by == "work 50" and copied(plan).check() == []
 
 
+def test_errors_come_through_a_pool_of_processes():
+    bound = opweave.Bound("load", 7, "")
+    for error in (
+        opweave.NoPlanError(infeasible=True, detail="too large", limit="time 1 s", bounds=(bound,)),
+        opweave.CaptureError("module a: no"),
+        opweave.InputError("graph: no"),
+    ):
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error) and str(again) == str(error) and vars(again) == vars(error)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -75,6 +86,11 @@ def test_values_are_copied_and_pickled(small, plan, copied):
             r"graph: value is of class Cluster, expected an opweave\.Graph",
         ),
         (lambda g, c: g.with_durations([1]), "durations: value is of class list, expected a dictionary"),
+        (lambda g, c: opweave.costs.analytic("g", c), 'graph: value is "g", expected an'),
+        (lambda g, c: opweave.costs.analytic(g, g), "cluster: value is of class Graph"),
+        (lambda g, c: opweave.costs.measured(c), "graph: value is of class Cluster"),
+        (lambda g, c: opweave.costs.profiled(3, "t"), "graph: value is 3"),
+        (lambda g, c: opweave.capture_onnx(3), "path: value is 3, expected the path of a file"),
         (lambda g, c: opweave.Cluster.preset(3), "cluster preset: value is 3, expected one of a100"),
         (lambda g, c: opweave.Cluster.preset("h100", nodes="2"), 'nodes: value is "2", expected an integer from 1'),
         (lambda g, c: opweave.Cluster.uniform(0), "devices: value is 0, expected an integer from 1"),

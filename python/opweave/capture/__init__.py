@@ -134,6 +134,7 @@ def capture_onnx(
     Raises InputError for a file that is no ONNX model, a dimension that is not bound, a tensor of unknown size, and for
     control flow.
     """
+    expect(path, (str, os.PathLike), "path", "the path of a file")
     try:
         from opweave.capture.onnx_file import graph_of_file
     except ModuleNotFoundError as error:

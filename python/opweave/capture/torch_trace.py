@@ -155,8 +155,14 @@ def _traced(fakes: Callable[[type[FakeTensorMode]], _Fakes]) -> Joint:
 
 def _fake_model(model: nn.Module | Callable[[], nn.Module], mode: FakeTensorMode) -> nn.Module:
     if not isinstance(model, nn.Module):
-        with mode:
-            model = model()
+        try:
+            with mode:
+                model = model()
+        except RuntimeError as error:
+            raise CaptureError(
+                f"model: the function that builds it: {first_line(error)}"
+                "\nhint: leave conversions such as .to(torch.bfloat16) to the argument dtype, or give the model itself"
+            ) from error
         if not isinstance(model, nn.Module):
             raise CaptureError(f"model: the function returned {type(model).__name__}, expected a torch.nn.Module")
     if any(not isinstance(tensor, FakeTensor) or tensor.fake_mode is not mode for tensor in _tensors(model)):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from opweave.arguments import expect
 from opweave.cluster import Cluster
 from opweave.costs.attention import fused_attention
 from opweave.costs.calls import calls_of
@@ -77,6 +78,8 @@ def analytic(
     Raises InputError for an operator without flops and bytes, and for a device type without bandwidth or without the
     rate of a dtype that has operations.
     """
+    expect(graph, Graph, "graph", "an opweave.Graph")
+    expect(cluster, Cluster, "cluster", "an opweave.Cluster")
     if dtype is not None and dtype not in _BYTES:
         raise InputError(f'dtype: value is "{dtype}", expected one of {", ".join(_BYTES)}')
     given: dict[str, Any] = {"matrix": matrix_efficiency, "memory": memory_efficiency, "overhead_ns": overhead_ns}

@@ -60,7 +60,6 @@ AMPERE = _efficiencies(0.755, 0.58, 0.493, f"mean of Megatron's 0.78 and fms-fsd
 BLACKWELL = _efficiencies(0.58, 0.425, 0.36, f"{_MAMF}: 0.776 of peak; the rest as on Hopper")
 CDNA3 = _efficiencies(0.385, 0.28, 0.24, f"{_MAMF}: 0.514 of peak; the rest as on Hopper")
 
-# In short runs products reach 0.81, attention 0.65 and 0.55. At the power limit products reach 0.67; attention is taken
-# to lose as much.
-ALONE = _efficiencies(0.67, 0.54, 0.46, f"{_MEASURED}, at its power limit of 700 W")
+# Of 8192^3, and of attention over 8192 tokens without a pause; in short runs 0.81, 0.65 and 0.55.
+ALONE = _efficiencies(0.67, 0.55, 0.47, f"{_MEASURED}, at its power limit of 700 W")
 """One Hopper device without others: what a layer takes that runs again and again, with nothing beside it."""

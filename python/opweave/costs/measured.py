@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from opweave.arguments import expect
 from opweave.costs.attention import is_attention, portable
 from opweave.costs.call import Call
 from opweave.costs.call_records import TensorSpec
@@ -44,6 +45,7 @@ def measured(
     """
     import torch
 
+    expect(graph, Graph, "graph", "an opweave.Graph")
     if not hasattr(graph, "calls"):
         raise InputError("measured: the graph has no calls to repeat, expected one from opweave.capture")
     if device is None:
