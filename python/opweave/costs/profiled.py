@@ -67,7 +67,7 @@ def profiled(
     if guessed:
         _judge(path, durations, guessed, most_fallback)
     rest = f", {len(guessed)} operators {fallback.times_from}" if guessed and fallback is not None else ""
-    return graph.with_durations(durations, f"profile {os.path.basename(path)}{rest}")
+    return graph.with_durations(durations, f"profile {os.path.basename(path).removesuffix('.gz')}{rest}")
 
 
 def _optimizer_times(graph: Graph, step_ns: float | None) -> dict[str, float]:
