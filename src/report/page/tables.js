@@ -97,11 +97,12 @@ function bar(share, className = '', mark = null) {
   return track;
 }
 
+/// What the peak of a device is made of.
 function splitBar(device) {
   const track = element('span', {class: 'stack', 'aria-hidden': 'true'});
   for (const [name, bytes, colour] of memoryParts(device)) {
     const part = element('i', {title: `${name} ${formatBytes(bytes)}`});
-    part.style.width = `${100 * bytes / Math.max(device.capacity ?? 0, device.peak, 1)}%`;
+    part.style.width = `${100 * bytes / Math.max(device.peak, 1)}%`;
     part.style.background = `var(${colour})`;
     track.append(part);
   }
