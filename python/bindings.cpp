@@ -198,9 +198,10 @@ nb::dict compare(const ComputationGraph& graph, const Cluster& cluster, const Pl
   return comparison_rows(comparison);
 }
 
-std::string report(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan) {
+std::string report(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan,
+                   std::optional<std::int64_t> tokens_per_microbatch, const std::string& times) {
   const Problem problem = problem_of(graph, cluster, plan);
-  return report_html(problem, plan, rows_of(compare_schedules(problem, &plan)));
+  return report_html(problem, plan, rows_of(compare_schedules(problem, &plan)), {tokens_per_microbatch, times});
 }
 
 /// "message" or "message\nhint: advice".
@@ -342,7 +343,7 @@ NB_MODULE(_core, m) {
   m.def("simulate", &simulate_plan, "graph"_a, "cluster"_a, "plan"_a, "contention"_a.none(), "compute_slowdown"_a,
         "durations_json"_a.none(), "channels"_a = "free");
   m.def("compare", &compare, "graph"_a, "cluster"_a, "plan"_a.none(), "settings"_a);
-  m.def("report_html", &report, no_gil);
+  m.def("report_html", &report, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), no_gil);
   m.def("megatron_layout", &megatron_layout, "stages"_a);
   m.def(
       "torchtitan_module",

@@ -11,9 +11,12 @@ Times are integer nanoseconds and memory is integer bytes; the unit is in the na
 The words are those of docs/concepts.md, the dictionaries those of docs/formats.md.
 """
 
-from opweave import costs
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from opweave import capture, costs
 from opweave._core import __version__
-from opweave.capture import capture, capture_onnx
+from opweave.capture import capture_onnx
 from opweave.cluster import Cluster
 from opweave.comparison import Comparison, compare
 from opweave.errors import CaptureError, InputError, InternalError, NoPlanError
@@ -24,6 +27,18 @@ from opweave.planner import check, lower_bounds, plan
 from opweave.plans import Bound, Plan, Violation
 from opweave.simulation import Simulation, simulate
 from opweave.strategies import Calibration, RankedStrategy, Strategies, calibrate, parallelize
+
+if TYPE_CHECKING:
+    from opweave import export, run
+    from opweave.capture import capture as capture  # type: ignore[no-redef]
+
+
+def __getattr__(name: str) -> Any:
+    """What is imported on first use: `opweave.run`, `opweave.export`."""
+    if name in ("run", "export"):
+        return import_module(f"opweave.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "Bound",
@@ -49,8 +64,10 @@ __all__ = [
     "check",
     "compare",
     "costs",
+    "export",
     "lower_bounds",
     "parallelize",
     "plan",
+    "run",
     "simulate",
 ]

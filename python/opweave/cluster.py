@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from opweave import _core
-from opweave.amounts import Amount, to_bytes
+from opweave.amounts import Amount, to_bytes, to_memory
+from opweave.arguments import expect_count
 from opweave.document import Input
 
 
@@ -35,6 +36,7 @@ class Cluster(Input[_core.Cluster]):
         Their type has no rates, so every operator of a graph for them needs a duration. *memory* is bytes or a text
         such as "80GiB"; None means unlimited, as does a bandwidth of None.
         """
+        expect_count(devices, "devices")
         device: dict[str, Any] = {"streams": list(streams)}
         if memory is not None:
             device["memory_bytes"] = to_bytes(memory, "memory")
@@ -76,9 +78,14 @@ class Cluster(Input[_core.Cluster]):
 
         Raises InputError.
         """
-        from opweave.costs.nodes import cluster_content
+        from opweave.costs.nodes import cluster_content, node_named
 
-        capacity = None if memory is None else to_bytes(memory, "memory")
+        node = node_named(name)
+        expect_count(nodes, "nodes")
+        if devices_per_node is not None:
+            expect_count(devices_per_node, "devices_per_node")
+        whole = int(node.memory_bytes.value)
+        capacity = whole if memory is None else to_memory(memory, "memory", whole)
         content = cluster_content(name, nodes, devices_per_node, capacity, to_bytes(message, "message"), contention)
         return cls.from_dict(content, f"preset {name}")
 
@@ -93,6 +100,11 @@ class Cluster(Input[_core.Cluster]):
         0 on the same device, None where nothing joins the two. Raises InputError for an unknown device.
         """
         return self._core.transfer_time_ns(to_bytes(size, "size"), source, destination)
+
+    def _repr_html_(self) -> str:
+        from opweave.notebook import cluster_html
+
+        return cluster_html(self)
 
     def __repr__(self) -> str:
         return f"<opweave.Cluster {self.name!r}: {len(self.devices)} devices>"

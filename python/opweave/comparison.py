@@ -7,6 +7,7 @@ from typing import Any
 
 from opweave import _core
 from opweave.amounts import Amount
+from opweave.arguments import expect
 from opweave.cluster import Cluster
 from opweave.costs.analytic import with_default_durations
 from opweave.graph import Graph
@@ -89,12 +90,14 @@ def compare(
     Which ones apply follows from the graph's stages, their devices and the replicas (docs/experts.md). The other
     arguments are those of opweave.plan; a plan carries its own settings.
     """
-    replacements = settings(microbatches, replicas, contention, memory_limit)
+    expect(graph, (Graph, Plan), "graph", "an opweave.Plan, or an opweave.Graph and an opweave.Cluster")
+    where = graph.cluster if isinstance(graph, Plan) else cluster
+    expect(where, Cluster, "cluster", "an opweave.Cluster")
+    assert where is not None
+    replacements = settings(where, microbatches, replicas, contention, memory_limit)
     if isinstance(graph, Plan):
         figures = _core.compare(graph.graph._core, graph.cluster._core, graph._core, replacements)
-    elif cluster is None:
-        raise TypeError("compare() takes a plan, or a graph and a cluster")
     else:
-        timed = with_default_durations(graph, cluster)
-        figures = _core.compare(timed._core, cluster._core, None, replacements)
+        timed = with_default_durations(graph, where)
+        figures = _core.compare(timed._core, where._core, None, replacements)
     return Comparison(**figures)

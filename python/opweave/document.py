@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from opweave import _core
+from opweave.arguments import expect
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -69,21 +70,27 @@ class Input(Document, Generic[Core]):
     @classmethod
     def from_json(cls, text: str, source: str | None = None) -> Self:
         """Read a text; *source* names it in errors. Raises InputError."""
+        expect(text, str, cls._kind, "a text in JSON")
         return cls(cls._parse(text, source or cls._kind))
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
         """Read a file. Raises InputError naming file, place and value."""
+        expect(path, (str, os.PathLike), cls._kind, "the path of a file")
         return cls.from_json(read_text(path), os.fspath(path))
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], source: str | None = None) -> Self:
         """Read a dictionary with the keys of the file; "format" and "version" may be left out. Raises InputError."""
+        expect(content, Mapping, cls._kind, "a dictionary with the keys of the file")
         return cls.from_json(json.dumps({"format": f"opweave.{cls._kind}", "version": 1, **content}), source)
 
     def to_json(self) -> str:
         """The file of this value, in canonical form."""
         return self._core.to_json()
+
+    def __reduce__(self) -> tuple[Any, ...]:  # pickle and copy know nothing of the core
+        return type(self).from_json, (self.to_json(),)
 
     @property
     def name(self) -> str:

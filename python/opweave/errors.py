@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opweave._core import InputError, InternalError
 
@@ -37,3 +37,10 @@ class NoPlanError(RuntimeError):
         self.detail = detail
         self.limit = limit
         self.bounds = bounds
+
+    def __reduce__(self) -> tuple[Any, ...]:  # as it is made, so that it comes through a pool of processes
+        return _no_plan, (self.infeasible, self.detail, self.limit, self.bounds)
+
+
+def _no_plan(infeasible: bool, detail: str, limit: str, bounds: tuple[Bound, ...]) -> NoPlanError:
+    return NoPlanError(infeasible=infeasible, detail=detail, limit=limit, bounds=bounds)

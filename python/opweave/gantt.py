@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # PyTorch draws its pipeline schedules in these colours.
 _STYLES = {"F": "blue", "I": "cyan", "W": "green", "B": "yellow", "O": "magenta", "=": "white"}
-_HTML_COLOURS = {"F": "#1f77b4", "I": "#17becf", "W": "#2ca02c", "B": "#ff7f0e", "O": "#9467bd", "=": "#7f7f7f"}
 _MEANINGS = {
     "F": "F forward",
     "I": "I gradient of inputs",
@@ -80,18 +79,25 @@ def show(plan: Plan, width: int | None) -> None:
     used = {letter for _, _, letters in chart for letter in letters}
     legend = ", ".join(meaning for letter, meaning in _MEANINGS.items() if letter in used)
     console.print(f"0 to {_core.human_time(plan.makespan_ns)}; {legend}", style="dim", soft_wrap=True)
+    held = plan.layers
+    order = list(dict.fromkeys(op["layer"] for op in plan.graph.operators if op.get("layer")))
+    width_of_names = max(map(cell_len, names.values()))
+    for device, layers in held.items():
+        if layers:
+            label = names[device] + " " * (width_of_names - cell_len(names[device]))
+            console.print(Text(f"{label}  {_core.readable(runs(layers, order))}"), soft_wrap=True)
     if left_out:
         console.print(Text(f'names of devices without "{left_out}" in front', style="dim"), soft_wrap=True)
 
 
-def html(plan: Plan, width: int = 120) -> str:
-    """The chart as a fragment of HTML."""
-    lines = []
-    for device, stream, letters in rows(plan, width):
-        cells = "".join(
-            f'<span style="color:{_HTML_COLOURS[letter]}">{letter}</span>' if letter in _HTML_COLOURS else letter
-            for letter in letters
-        )
-        label = _core.readable(f"{device} {stream}")
-        lines.append(f"{escape(label):>16} {cells}")
-    return f"<p>{escape(plan.summary())}</p><pre style='line-height:1.1'>" + "\n".join(lines) + "</pre>"
+def runs(layers: Sequence[str], order: Sequence[str], most: int = 6) -> str:
+    """ "blocks.0 to blocks.3, head": neighbours in *order* joined, at most so many runs."""
+    place = {layer: index for index, layer in enumerate(order)}
+    found: list[tuple[str, str]] = []
+    for layer in layers:
+        if found and place[found[-1][1]] == place[layer] - 1:
+            found[-1] = found[-1][0], layer
+        else:
+            found.append((layer, layer))
+    texts = [first if first == last else f"{first} to {last}" for first, last in found[:most]]
+    return ", ".join(texts) + (f" and {len(found) - most} more" if len(found) > most else "")

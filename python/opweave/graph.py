@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from opweave import _core
+from opweave.arguments import expect
 from opweave.document import Input
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ class Graph(Input[_core.Graph]):
     """
 
     _kind = "graph"
+    times_from = ""
+    """Where its durations come from, in words, as far as opweave knows: "measured on cpu x 1"."""
 
     @staticmethod
     def _parse(text: str, source: str) -> _core.Graph:
@@ -87,11 +90,12 @@ class Graph(Input[_core.Graph]):
         training.update({key: value for key, value in changes.items() if value is not None})
         return self._derived(content)
 
-    def with_durations(self, durations: Mapping[str, int | Mapping[str, int]]) -> Self:
+    def with_durations(self, durations: Mapping[str, int | Mapping[str, int]], times_from: str = "given") -> Self:
         """The same graph with measured durations (ns) by operator: one number, or one per device type.
 
-        Raises InputError for a name that is no operator.
+        *times_from* is what reports say of them. Raises InputError for a name that is no operator.
         """
+        expect(durations, Mapping, "durations", "a dictionary of nanoseconds by operator")
         content = self.to_dict()
         left = dict(durations)
         for op in content["operators"]:
@@ -101,11 +105,20 @@ class Graph(Input[_core.Graph]):
                 op.pop("modes", None)
         if left:
             raise _core.InputError(f'durations: operator "{next(iter(left))}" is unknown')
-        return self._derived(content)
+        result = self._derived(content)
+        result.times_from = times_from
+        return result
 
     def _derived(self, content: dict[str, Any]) -> Self:
         """This graph with other content, and all that it knows beside its file."""
-        return type(self)(Graph.from_dict(content, self.name or "graph")._core)
+        result = type(self)(Graph.from_dict(content, self.name or "graph")._core)
+        result.times_from = self.times_from
+        return result
+
+    def _repr_html_(self) -> str:
+        from opweave.notebook import graph_html
+
+        return graph_html(self)
 
     def __repr__(self) -> str:
         return (

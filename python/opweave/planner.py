@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from opweave import _core
-from opweave.amounts import Amount, to_bytes
+from opweave.amounts import Amount, to_memory
+from opweave.arguments import expect, expect_count
 from opweave.cluster import Cluster
 from opweave.costs.analytic import with_default_durations
 from opweave.errors import NoPlanError
@@ -30,14 +31,21 @@ class Progress:
 
 
 def settings(
+    cluster: Cluster,
     microbatches: int | None,
     replicas: int | None,
     contention: str | None,
     memory_limit: Amount | None,
     blocks: str | None = None,
 ) -> _core.Settings:
-    """Replacements for what graph and cluster say; None keeps that."""
-    limit = None if memory_limit is None else to_bytes(memory_limit, "memory_limit")
+    """Replacements for what graph and cluster say; None keeps that. Raises InputError for values of the wrong kind."""
+    for name, count in (("microbatches", microbatches), ("replicas", replicas)):
+        if count is not None:
+            expect_count(count, name)
+    for name, text in (("contention", contention), ("blocks", blocks)):
+        expect(text, (str, type(None)), name, "a text")
+    largest = max((device.get("memory_bytes", 0) for device in cluster.to_dict()["devices"]), default=0)
+    limit = None if memory_limit is None else to_memory(memory_limit, "memory_limit", largest)
     return _core.Settings(microbatches, replicas, contention, limit, blocks)
 
 
@@ -95,12 +103,19 @@ def plan(
     """
     if time_limit is None and work_limit is None:
         time_limit = 60.0
+    _expect_problem(graph, cluster)
     for name, limit in (("time_limit", time_limit), ("work_limit", work_limit)):
-        if limit is not None and not limit >= 0:
-            raise _core.InputError(f"{name}: value is {limit}, expected a number from 0")
-    if threads is not None and threads < 1:
-        raise _core.InputError(f"threads: value is {threads}, expected an integer from 1")
-    replacements = settings(microbatches, replicas, contention, memory_limit, blocks)
+        if limit is not None:
+            expect(limit, (int, float), name, "a number from 0")
+            if not limit >= 0:
+                raise _core.InputError(f"{name}: value is {limit}, expected a number from 0")
+    expect_count(seed, "seed", 0)
+    if threads is not None:
+        expect_count(threads, "threads")
+    expect(method, str, "method", "a text")
+    expect(objectives, (str, Sequence), "objectives", "a text or a list of texts")
+    expect(warm_start, (Plan, type(None)), "warm_start", "an opweave.Plan")
+    replacements = settings(cluster, microbatches, replicas, contention, memory_limit, blocks)
     graph = with_default_durations(graph, cluster)
     search = _core.Search(
         graph._core,
@@ -142,6 +157,11 @@ def plan(
     return best
 
 
+def _expect_problem(graph: Graph, cluster: Cluster) -> None:
+    expect(graph, Graph, "graph", "an opweave.Graph (Graph.from_file reads one)")
+    expect(cluster, Cluster, "cluster", "an opweave.Cluster (Cluster.from_file reads one)")
+
+
 def _run(search: _core.Search, look: Callable[[], None]) -> tuple[_core.PlanResult, bool]:
     """Run in a thread of its own, so that this one sees signals. Returns the result and whether Ctrl-C ended it."""
     results: list[_core.PlanResult] = []
@@ -176,6 +196,7 @@ def _run(search: _core.Search, look: Callable[[], None]) -> tuple[_core.PlanResu
 
 def check(plan: Plan, limit: int = 100) -> list[Violation]:
     """What *plan* breaks, at most *limit* findings; empty for a valid plan. The same as plan.check()."""
+    expect(plan, Plan, "plan", "an opweave.Plan")
     return plan.check(limit)
 
 
@@ -189,6 +210,7 @@ def lower_bounds(
     memory_limit: Amount | None = None,
 ) -> tuple[Bound, ...]:
     """Bounds on the makespan that need no search, largest first; arguments as for plan(). Raises InputError."""
-    replacements = settings(microbatches, replicas, contention, memory_limit)
+    _expect_problem(graph, cluster)
+    replacements = settings(cluster, microbatches, replicas, contention, memory_limit)
     graph = with_default_durations(graph, cluster)
     return tuple(Bound(*bound) for bound in _core.lower_bounds(graph._core, cluster._core, replacements))

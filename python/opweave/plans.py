@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from opweave import _core
+from opweave.arguments import expect
 from opweave.cluster import Cluster
-from opweave.costs.analytic import analytic
+from opweave.costs.analytic import as_planned
 from opweave.document import Document, read_text
 from opweave.graph import Graph
 
@@ -54,10 +55,13 @@ class Plan(Document):
         For a captured graph without durations, a plan that opweave.plan made of it has those of costs.analytic.
         Raises InputError.
         """
+        expect(text, str, "plan", "a text in JSON")
+        expect(graph, Graph, "graph", "an opweave.Graph")
+        expect(cluster, Cluster, "cluster", "an opweave.Cluster")
         plan = cls(_core.parse_plan(text, source, graph._core, cluster._core), graph, cluster)
         made_for = plan.provenance.get("graph_hash", "")
         if hasattr(graph, "calls") and made_for not in ("", graph.content_hash):
-            timed = analytic(graph, cluster)
+            timed = as_planned(graph, cluster)
             if timed.content_hash == made_for:
                 return cls(_core.parse_plan(text, source, timed._core, cluster._core), timed, cluster)
         return plan
@@ -70,6 +74,9 @@ class Plan(Document):
     def to_json(self) -> str:
         """The plan file, in canonical form."""
         return self._core.to_json(self.graph._core, self.cluster._core)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # pickle and copy know nothing of the core
+        return _restored, (self.to_json(), self.graph, self.cluster, self.stopped_by)
 
     @property
     def makespan_ns(self) -> int:
@@ -135,7 +142,9 @@ class Plan(Document):
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write one HTML page that needs no network: Gantt, memory, transfers, comparison, bounds."""
-        _core.write_file(os.fspath(path), _core.report_html(self.graph._core, self.cluster._core, self._core))
+        tokens = getattr(self.graph, "tokens", None)
+        page = _core.report_html(self.graph._core, self.cluster._core, self._core, tokens, self.graph.times_from)
+        _core.write_file(os.fspath(path), page)
 
     def trace(self, path: str | os.PathLike[str]) -> None:
         """Write a trace for Perfetto (ui.perfetto.dev)."""
@@ -144,16 +153,54 @@ class Plan(Document):
     def show(self, width: int | None = None) -> None:
         """Print the plan as a Gantt chart of letters: a line per stream of each device, phases F, I, W, B and O.
 
-        *width* is in characters; None takes that of the terminal.
+        Below, the layers on each device, where the graph has layers. *width* is in characters; None takes that of the
+        terminal.
         """
         from opweave.gantt import show
 
         show(self, width)
 
     def _repr_html_(self) -> str:
-        from opweave.gantt import html
+        from opweave.notebook import plan_html
 
-        return html(self)
+        return plan_html(self)
+
+    @property
+    def layers(self) -> dict[str, list[str]]:
+        """Names of the layers with operators on each device, in the order of the graph."""
+        layer_of = {op["name"]: op.get("layer", "") for op in self.graph.operators}
+        held: dict[str, set[str]] = {device: set() for device in self.cluster.devices}
+        for task in self.tasks:
+            for device in task["devices"]:
+                held[device].add(layer_of[task["operator"]])
+        order = [layer for layer in dict.fromkeys(layer_of.values()) if layer]
+        return {device: [layer for layer in order if layer in names] for device, names in held.items()}
+
+    @property
+    def flops_per_s(self) -> float:
+        """Operations of the graph without the optimizer, per second of the iteration; 0 where they are unknown."""
+        flops = sum(op.get("flops", 0.0) for op in self.graph.operators if op.get("phase") != "O")
+        count = self._content.get("settings", {}).get("training", {}).get("microbatches", 1)
+        return float(flops * count / (self.makespan_ns * 1e-9)) if self.makespan_ns else 0.0
+
+    @property
+    def mfu(self) -> float | None:
+        """flops_per_s over the peak rates of all devices, in the dtype of most operations; None where one is unknown.
+
+        Attention counts as a full square, as published figures do, and what is computed again counts again.
+        """
+        by_dtype: dict[str, float] = {}
+        for op in self.graph.operators:
+            if op.get("phase") != "O":
+                dtype = op.get("dtype", "bf16")
+                by_dtype[dtype] = by_dtype.get(dtype, 0.0) + op.get("flops", 0.0)
+        content = self.cluster.to_dict()
+        rates = {kind["name"]: kind.get("peak_flops_per_s", {}) for kind in content.get("device_types", ())}
+        dtype = max(by_dtype, key=lambda name: by_dtype[name], default="")
+        peaks = [rates.get(device.get("type", ""), {}).get(dtype) for device in content["devices"]]
+        if not self.flops_per_s or not all(peaks):
+            return None
+        return float(self.flops_per_s / sum(peaks))
 
     def summary(self) -> str:
         """Makespan, lower bound and gap in one line."""
@@ -164,3 +211,9 @@ class Plan(Document):
 
     def __repr__(self) -> str:
         return f"<opweave.Plan of {self.graph.name!r} on {self.cluster.name!r}: {self.summary()}>"
+
+
+def _restored(text: str, graph: Graph, cluster: Cluster, stopped_by: str) -> Plan:
+    plan = Plan.from_json(text, graph, cluster)
+    plan.stopped_by = stopped_by
+    return plan

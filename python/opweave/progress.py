@@ -1,8 +1,9 @@
-"""The progress bar of a search, in terminals and notebooks."""
+"""What people see of work that takes a while, in terminals and notebooks."""
 
 from __future__ import annotations
 
 import sys
+import threading
 from types import TracebackType
 from typing import Any
 
@@ -47,4 +48,42 @@ class ProgressBar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
+            self._bar.close()
+
+
+class Steps:
+    """What is being done and for how long, drawn twice a second by a thread of its own, since the work never asks."""
+
+    def __init__(self, title: str, wanted: bool | None) -> None:
+        """None for *wanted* shows a line where somebody watches."""
+        self._title = title
+        self._wanted = somebody_watches() if wanted is None else wanted
+        self._bar: Any = None
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Steps:
+        if self._wanted:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(desc=self._title, bar_format="{desc} ({elapsed})", leave=False)
+            self._thread = threading.Thread(target=self._draw, name=f"opweave-{self._title}", daemon=True)
+            self._thread.start()
+        return self
+
+    def begin(self, step: str) -> None:
+        """The next thing to be done."""
+        if self._bar is not None:
+            self._bar.set_description_str(f"{self._title}: {step}")
+
+    def _draw(self) -> None:
+        while not self._done.wait(0.5):
+            self._bar.refresh()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread is not None:
+            self._done.set()
+            self._thread.join()
             self._bar.close()

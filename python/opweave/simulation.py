@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opweave import _core
+from opweave.arguments import expect
 from opweave.plans import Plan
 
 
@@ -45,6 +46,8 @@ def simulate(
 
     Raises InputError for arguments out of range and for an order whose tasks wait for each other.
     """
+    expect(plan, Plan, "plan", "an opweave.Plan")
+    expect(durations, (Mapping, type(None)), "durations", "a dictionary of nanoseconds by operator")
     text = None if durations is None else json.dumps(dict(durations))
     figures = _core.simulate(
         plan.graph._core, plan.cluster._core, plan._core, contention, compute_slowdown, text, channels

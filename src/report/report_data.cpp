@@ -11,6 +11,7 @@
 #include "opweave/experts.h"
 #include "opweave/explain.h"
 #include "report/comparison.h"
+#include "report/work.h"
 
 namespace opweave {
 namespace {
@@ -301,6 +302,19 @@ Json devices_json(const Problem& problem, const Plan& plan, const Explained& exp
   return devices;
 }
 
+Json work_json(const Problem& problem, const ReportNotes& notes) {
+  const Work work = work_of(problem);
+  const std::int64_t microbatches = problem.settings().training.microbatches;
+  const std::optional<std::int64_t>& tokens = notes.tokens_per_microbatch;
+  return {{"flops", work.flops},
+          {"dtype", work.dtype},
+          {"peak_flops_per_s", work.peak_flops_per_s ? Json(*work.peak_flops_per_s) : Json()},
+          {"tokens", tokens ? Json(*tokens * microbatches) : Json()},
+          {"given", work.given},
+          {"from_peak_rates", work.from_peak_rates},
+          {"times", notes.times}};
+}
+
 Json settings_json(const ProblemSettings& settings) {
   Json json = {{"microbatches", settings.training.microbatches},
                {"replicas", settings.training.replicas},
@@ -374,7 +388,8 @@ std::string without_markup(const std::string& json) {
 
 }  // namespace
 
-std::string report_data(const Problem& problem, const Plan& plan, const std::vector<ComparisonRow>& comparison) {
+std::string report_data(const Problem& problem, const Plan& plan, const std::vector<ComparisonRow>& comparison,
+                        const ReportNotes& notes) {
   const Explained explained(problem, plan);
   Words words;
   Json sets, tensors;
@@ -384,6 +399,7 @@ std::string report_data(const Problem& problem, const Plan& plan, const std::vec
                {"streams", problem.cluster().stream_names()},
                {"settings", settings_json(plan.settings)},
                {"statistics", statistics_json(plan.statistics)},
+               {"work", work_json(problem, notes)},
                {"bounds", bounds_json(plan.bounds)},
                {"comparison", comparison_json(comparison)},
                {"provenance", provenance_json(plan.provenance)},

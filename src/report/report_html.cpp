@@ -4,8 +4,9 @@
 
 namespace opweave {
 
-std::string report_html(const Problem& problem, const Plan& plan, const std::vector<ComparisonRow>& comparison) {
-  return kPageBeforePlan + report_data(problem, plan, comparison) + kPageAfterPlan;
+std::string report_html(const Problem& problem, const Plan& plan, const std::vector<ComparisonRow>& comparison,
+                        const ReportNotes& notes) {
+  return kPageBeforePlan + report_data(problem, plan, comparison, notes) + kPageAfterPlan;
 }
 
 }  // namespace opweave

@@ -13,6 +13,7 @@ TEST(ParseBytes, accepts_numbers_with_decimal_and_binary_units) {
   EXPECT_EQ(parse_bytes("1000"), Bytes(1000));
   EXPECT_EQ(parse_bytes("7 B"), Bytes(7));
   EXPECT_EQ(parse_bytes("3kB"), Bytes(3000));
+  EXPECT_EQ(parse_bytes("1KB"), Bytes(1000));
   EXPECT_EQ(parse_bytes("512MiB"), Bytes(512 * 1024 * 1024));
   EXPECT_EQ(parse_bytes("80 GiB"), Bytes(85'899'345'920));
   EXPECT_EQ(parse_bytes("1.5 GB"), Bytes(1'500'000'000));

@@ -367,11 +367,43 @@ def check_names_are_whole(reader):
     assert all(name.startswith(left_out) for name in names) and (not left_out or left_out[-1] in "./:_- ")
     shown = {text for text in texts if left_out + text in names}
     assert shown and not any(text.endswith("…") for text in texts), texts
-    operators = set(reader.source["operators"]["name"])
+    layers = {reader.source["words"][layer] for layer in reader.source["operators"]["layer"] if layer >= 0}
+    labels = set(reader.source["operators"]["name"]) | layers
     for text in texts:
         if "…" in text:
             rest = text.split("…")[1]
-            assert any(name.endswith(rest) and name[-len(rest) - 1] in "./:_- " for name in operators), text
+            assert any(name.endswith(rest) and name[-len(rest) - 1] in "./:_- " for name in labels), text
+    heights = reader("""[...document.querySelectorAll('td .name')]
+        .map(name => name.getClientRects().length)""")
+    assert heights and set(heights) == {1}, "a name of a device goes over several lines"
+
+
+def check_lanes(reader):
+    """A lane for every stream on which something runs, and for the compute stream of each device."""
+    held = set()
+    for op, devices in zip(reader("[...window.opweave.tasks.op]"), reader("[...window.opweave.tasks.devices]"), strict=True):
+        mask = reader.source["operators"]["streams"][op]
+        held |= {
+            (device, stream)
+            for device in reader.source["device_sets"][devices]
+            for stream in range(len(reader.source["streams"]))
+            if mask >> stream & 1
+        }
+    held |= {(device, 0) for device in range(len(reader.source["devices"]))}
+    drawn = reader("window.opweave.view.rows.filter(row => row.kind === 'lane').map(row => [row.device.index, row.lane.stream])")
+    assert sorted(held) == sorted(map(tuple, drawn)), drawn
+
+
+def check_figures(reader):
+    """Speed is shown where it is known, and what memory is for adds up to the peak of every device."""
+    work, labels = reader.source["work"], reader.text("figures")
+    assert ("TFLOP/s" in labels) == bool(work["flops"]) and ("MFU" in labels) == bool(work["peak_flops_per_s"]), labels
+    assert ("Tokens/s" in labels) == bool(work["tokens"]), labels
+    parts = reader("window.opweave.devices.map(device => window.opweave.memoryParts(device).map(part => part[1]))")
+    for device, split in zip(reader.source["devices"], parts, strict=True):
+        assert abs(sum(split) - device["statistics"]["peak_memory"]) < 4, split
+        assert len(split) == 4 and min(split) >= 0, split
+    assert "Times" in reader.text("provenance")
     room = reader("""['a-b.c', 9, 'a-b.c', 4, 'a-b.c', 3, 'a-b.c', 2, 'abcdef', 5, 'x.', 2]
         .flatMap((name, i, all) => i % 2 ? [] : [window.opweave.lastParts(name, all[i + 1])])""")
     assert room == ["…b.c", "…b.c", "…c", "…c", "", ""], room
@@ -395,7 +427,7 @@ def main():
         browser.prefer("light")
         reader = Reader(browser, page, limit)
         slowest = check_opening(reader)
-        for check in (check_names_are_text, check_names_are_whole, check_explanation, check_parameters, check_cells, check_memory, check_navigation, check_search, check_toggles, check_themes,
+        for check in (check_names_are_text, check_names_are_whole, check_lanes, check_figures, check_explanation, check_parameters, check_cells, check_memory, check_navigation, check_search, check_toggles, check_themes,
                       check_picture_export):
             check(reader)
         assert not browser.complaints, browser.complaints

@@ -94,6 +94,45 @@ TEST(ReportHtml, page_holds_the_memory_curves_and_figures) {
   EXPECT_EQ(data["provenance"]["command"], "opweave plan graph.json cluster.json --time-limit 60");
 }
 
+// Two operators of 1e9 operations in bf16 and one of 1e6 in fp32, and an optimizer that does not count; 3 microbatches.
+// Two devices of 1e12 in bf16. One operator has a duration, the others the peak rates.
+TEST(ReportHtml, page_holds_what_is_computed_against_what_the_devices_could) {
+  const auto op = [](const char* name, double flops, const char* dtype) {
+    Operator result;
+    result.name = name;
+    result.phase = Phase::kForward;
+    result.flops = flops;
+    result.dtype = dtype;
+    return result;
+  };
+  std::vector<Operator> operators = {op("a", 1e9, "bf16"), op("b", 1e9, "bf16"), op("c", 1e6, "fp32"),
+                                     op("o", 1e9, "bf16")};
+  operators[0].durations = {{"", Duration(5)}};
+  operators[3].phase = Phase::kOptimizer;
+  Training training;
+  training.microbatches = 3;
+  ClusterParts parts;
+  parts.types = {{"t", {{"bf16", 1e12}, {"fp32", 1e11}}, std::nullopt}};
+  for (const char* name : {"d0", "d1"}) {
+    Device device;
+    device.name = name;
+    device.type = "t";
+    parts.devices.push_back(device);
+  }
+    const Problem problem =
+      Problem::create(ComputationGraph::create("g", operators, {}, {}, training), Cluster::create(parts));
+  const SamplePlan sample = make_sample(problem, 3);
+  const Json work = data_of(report_html(problem, sample.plan, {}, {512, "measured"}))["work"];
+  EXPECT_DOUBLE_EQ(work["flops"].get<double>(), 3 * (2e9 + 1e6));
+  EXPECT_EQ(work["dtype"], "bf16");
+  EXPECT_EQ(work["peak_flops_per_s"], 2e12);
+  EXPECT_EQ(work["tokens"], 3 * 512);
+  EXPECT_EQ(work["given"], 1);
+  EXPECT_EQ(work["from_peak_rates"], 3);
+  EXPECT_EQ(work["times"], "measured");
+  EXPECT_TRUE(data_of(report_html(problem, sample.plan, {}))["work"]["tokens"].is_null());
+}
+
 TEST(ReportHtml, comparison_bounds_and_trajectory_are_shown_as_given) {
   SamplePlan sample = sample_pipeline({2, 1, 2});
   sample.plan.bounds = {{"load", Duration(70), "gpu0"}, {"critical-path", Duration(60), ""}};

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import sys
+import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from opweave.errors import CaptureError
+from opweave.arguments import expect, expect_count, expect_one_of
+from opweave.errors import CaptureError, InputError
+from opweave.progress import Steps
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +34,9 @@ def capture(
     optimizer: str | None = "adam",
     assumed_size: int | None = None,
     microbatches: int = 1,
+    dtype: str | None = None,
     name: str | None = None,
+    progress: bool | None = None,
 ) -> CapturedGraph:
     """Trace one training step of *model* on one microbatch and return its operators, tensors and parameters.
 
@@ -47,11 +54,15 @@ def capture(
         granularity: "operator": every tensor operator that does work. "module": an operator per visit of an innermost
             module and phase. "block": an operator per repeated block (children of lists and sequences, such as
             transformer layers) and phase, for planning whole models.
-        optimizer: "adam", "sgd" or None; gives operators of phase O and the memory for its state (fp32 moments;
-            weights in shorter formats also have an fp32 copy).
+        optimizer: "adam", "adamw", "sgd" or None; gives operators of phase O and the memory for its state (fp32
+            moments; weights in shorter formats also have an fp32 copy).
         assumed_size: Stands for every size that depends on data, for example tokens per expert.
         microbatches: Of one iteration; Graph.with_training changes it.
+        dtype: "bf16", "fp16" or "fp32": all floating-point tensors of the model and its inputs are captured in it.
+            None leaves them as they are; PyTorch makes fp32 unless told otherwise.
         name: Of the graph; None takes the class of the model.
+        progress: Show on standard error or in the notebook what is being done and for how long; None shows it where
+            somebody watches.
 
     Every operator has its module path as ``layer`` and the number of its block as ``stage``. Gradients are added
     to those of earlier microbatches where they are made: they are memory of the parameters, not tensors.
@@ -67,16 +78,32 @@ def capture(
         if error.name != "torch":
             raise
         raise CaptureError('capture needs PyTorch\nhint: pip install "opweave[torch]"') from error
-    step = read_step(model, example_inputs, loss=loss, training=training, assumed_size=assumed_size, target=target)
-    graph = graph_of(
-        step,
-        granularity=granularity,
-        training=training,
-        optimizer=optimizer,
-        microbatches=microbatches,
-        name=name,
-        loss=loss,
-    )
+    _check(model, example_inputs, loss, training, assumed_size, name)
+    expect_one_of(granularity, ("operator", "module", "block"), "granularity")
+    expect_one_of(optimizer, ("adam", "adamw", "sgd", None), "optimizer")
+    expect_one_of(dtype, ("fp32", "bf16", "fp16", None), "dtype")
+    expect_count(microbatches, "microbatches")
+    with Steps("capture", progress) as steps:
+        steps.begin("tracing the model")
+        step = read_step(
+            model,
+            example_inputs,
+            loss=loss,
+            training=training,
+            assumed_size=assumed_size,
+            target=target,
+            dtype=dtype,
+        )
+        steps.begin("joining calls to operators")
+        graph = graph_of(
+            step,
+            granularity=granularity,
+            training=training,
+            optimizer=optimizer,
+            microbatches=microbatches,
+            name=name,
+            loss=loss,
+        )
     if graph.unread_parameters:
         count, first = len(graph.unread_parameters), graph.unread_parameters[0]
         warnings.warn(f"{count} parameters are never read, the first is {first}", stacklevel=2)
@@ -84,6 +111,23 @@ def capture(
         count, first = len(graph.parameters_without_gradient), graph.parameters_without_gradient[0]
         warnings.warn(f"{count} parameters are read but get no gradient, the first is {first}: frozen", stacklevel=2)
     return graph
+
+
+def _check(model: Any, example_inputs: Any, loss: Any, training: Any, assumed_size: Any, name: Any) -> None:
+    """What capture takes, before it takes minutes."""
+    from torch import Tensor, nn
+
+    if not isinstance(model, nn.Module) and not callable(model):
+        expect(model, nn.Module, "model", "a torch.nn.Module, or a function that returns one")
+    if isinstance(example_inputs, str):
+        raise InputError("example_inputs: value is a text, expected a sequence of the arguments of the module")
+    expect(example_inputs, (Sequence, Mapping, Tensor), "example_inputs", "a sequence or a mapping of arguments")
+    if loss is not None and not callable(loss):
+        raise InputError("loss: value is no function, expected one from the output of the module to a scalar")
+    expect(training, bool, "training", "True or False")
+    if assumed_size is not None:
+        expect_count(assumed_size, "assumed_size")
+    expect(name, (str, type(None)), "name", "a text")
 
 
 def capture_onnx(
@@ -102,6 +146,7 @@ def capture_onnx(
     Raises InputError for a file that is no ONNX model, a dimension that is not bound, a tensor of unknown size, and for
     control flow.
     """
+    expect(path, (str, os.PathLike), "path", "the path of a file")
     try:
         from opweave.capture.onnx_file import graph_of_file
     except ModuleNotFoundError as error:
@@ -109,3 +154,13 @@ def capture_onnx(
             raise
         raise CaptureError('capture_onnx needs the package onnx\nhint: pip install "opweave[onnx]"') from error
     return graph_of_file(path, sizes or {}, name)
+
+
+class _Callable(types.ModuleType):
+    """This module, which is the function, too: `opweave.capture(model, ...)`, `opweave.capture.capture_onnx(...)`."""
+
+    __call__ = staticmethod(capture)
+    __signature__ = inspect.signature(capture)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -10,6 +10,7 @@ from opweave import _core
 from opweave.capture.staging import in_stages
 from opweave.cluster import Cluster
 from opweave.costs.call import Call
+from opweave.costs.kernels import Kernel
 from opweave.errors import InputError
 from opweave.graph import Graph
 
@@ -34,6 +35,9 @@ class CapturedGraph(Graph):
         inputs: Mapping[str, str] = {},
         granularity: str = "operator",
         loss: Callable[..., Any] | None = None,
+        kernels: Sequence[Kernel] = (),
+        tokens: int | None = None,
+        times_from: str = "",
     ) -> None:
         """Users call opweave.capture."""
         super().__init__(core)
@@ -54,6 +58,11 @@ class CapturedGraph(Graph):
         """As it was captured."""
         self.loss = loss
         """As it was captured; None in a graph that was read from a file."""
+        self.kernels = list(kernels)
+        """Calls that a compiler fuses to one kernel: chains of element-wise calls, of two calls or more."""
+        self.tokens = tokens
+        """Of one microbatch: elements of its largest input of integers; None where it has none."""
+        self.times_from = times_from
 
     @property
     def flops(self) -> float:
@@ -75,6 +84,9 @@ class CapturedGraph(Graph):
             "parameters_without_gradient": self.parameters_without_gradient,
             "inputs": self.inputs,
             "granularity": self.granularity,
+            "kernels": [kernel.to_record() for kernel in self.kernels],
+            "tokens": self.tokens,
+            "times_from": self.times_from,
         }
         return f'{super().to_json().rstrip().removesuffix("}").rstrip()},\n  "captured": {json.dumps(captured)}\n}}\n'
 
@@ -94,6 +106,9 @@ class CapturedGraph(Graph):
                 captured["parameters_without_gradient"],
                 captured.get("inputs", {}),  # graphs that were written before these keys existed have none
                 captured.get("granularity", "operator"),
+                [Kernel.from_record(record) for record in captured.get("kernels", ())],
+                captured.get("tokens"),
+                str(captured.get("times_from", "")),
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{place}: {type(error).__name__}: {error}, expected what capture writes") from None
@@ -110,6 +125,10 @@ class CapturedGraph(Graph):
                         f'{place}/operators: the calls of "{name}" add up to {key} {total:g}, the operator has '
                         f"{operators[name].get(key, 0):g}\nhint: leave the key out after changing the operators"
                     )
+        for kernel in graph.kernels:
+            for part in kernel.parts:
+                if not 0 <= part.index < len(calls.get(part.operator, ())):
+                    raise InputError(f'{place}/kernels: operator "{part.operator}" has no call {part.index}')
         return graph
 
     def staged(self, stages: int, shape: str = "linear", *, devices: Cluster | Sequence[str]) -> Self:
@@ -142,4 +161,7 @@ class CapturedGraph(Graph):
             self.inputs,
             self.granularity,
             self.loss,
+            self.kernels,
+            self.tokens,
+            self.times_from,
         )

@@ -35,6 +35,8 @@ class Primitive:
     outputs: list[str]
     parameters: list[str]
     call: Call
+    read_bytes: dict[str, int]
+    """By input: of those of its views that the call takes."""
     node: Node
     """What it stands for, whole or in part."""
     results: list[Node]
@@ -185,6 +187,12 @@ class _Reader:
         """Add a call that stands for *node* or a part of it."""
         roots = dict.fromkeys(self.roots[source] for source in sources if source in self.roots)
         read = [self.joint.parameter_of[root] for root in roots if root in self.joint.parameter_of]
+        taken: dict[str, int] = {}
+        for source in dict.fromkeys(sources):
+            root, value = self.roots.get(source), source.meta.get("val")
+            read_name = None if root is None else self.name_of(root)
+            if read_name in self.result.tensors and isinstance(value, torch.Tensor):
+                taken[read_name] = taken.get(read_name, 0) + self.spec(value, node).bytes
         self.result.calls.append(
             Primitive(
                 name=name,
@@ -193,6 +201,7 @@ class _Reader:
                 path=module_of(node) or "",
                 position=self.phases.position(node),
                 inputs=[name for name in map(self.name_of, roots) if name in self.result.tensors],
+                read_bytes=taken,
                 outputs=[self.name_of(result) for result in results],
                 parameters=list(dict.fromkeys([*read, *updated])),
                 call=call,
@@ -226,20 +235,20 @@ class _Reader:
         expression = symbolic.expr
         return int(expression.subs(dict.fromkeys(expression.free_symbols, self.assumed_size)))
 
+    def spec(self, value: torch.Tensor, node: Node) -> TensorSpec:
+        shape = tuple(self.count(size, node) for size in value.shape)
+        stride = tuple(self.count(step, node) for step in value.stride())
+        return TensorSpec(shape, stride, value.dtype)
+
     def call_of(self, node: Node, arguments: tuple[Any, ...]) -> Call:
         return self.call(node, node.target, arguments, node.kwargs, node.meta["val"])
 
     def call(self, node: Node, target: Any, arguments: Any, keywords: Any, result: Any) -> Call:
         """A call with these arguments, nodes or tensors, that stands for *node* or a part of it."""
 
-        def spec(value: torch.Tensor) -> TensorSpec:
-            shape = tuple(self.count(size, node) for size in value.shape)
-            stride = tuple(self.count(step, node) for step in value.stride())
-            return TensorSpec(shape, stride, value.dtype)
-
         def described(structure: Any) -> Any:
             values = tree_map_only(Node, lambda source: source.meta.get("val"), structure)
-            values = tree_map_only(torch.Tensor, spec, values)
+            values = tree_map_only(torch.Tensor, lambda value: self.spec(value, node), values)
             return tree_map_only(torch.SymInt, lambda size: self.count(size, node), values)
 
         kind = flop_formulas.kind_of(target)

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from opweave.capture.captured import CapturedGraph
+from opweave.capture.fusing import kernels
 from opweave.capture.joining import Joined, Operator, join
 from opweave.capture.phases import Phases
 from opweave.capture.primitives import Primitive, Primitives, primitives, signatures
@@ -24,9 +27,12 @@ from opweave.run.runnable import make_runnable
 # Adam keeps two moments of 4 bytes; with weights below 4 bytes also a copy of them of 4 bytes.
 _STATE_BYTES: dict[str, Callable[[int], int]] = {
     "adam": lambda weight: 8 if weight >= 4 else 12,
+    "adamw": lambda weight: 8 if weight >= 4 else 12,
     "sgd": lambda weight: 0 if weight >= 4 else 4,
 }
-_OPTIMIZER_FLOPS = {"adam": 12, "sgd": 2}  # per parameter
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""That a model may be captured in, by the names of device types."""
+_OPTIMIZER_FLOPS = {"adam": 12, "adamw": 12, "sgd": 2}  # per parameter
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Step:
     joint: Joint
     without_gradient: list[str]
     """Trainable parameters for which the backward pass computes nothing."""
+    tokens: int | None
+    """Elements of the largest input of integers."""
 
 
 def read_step(
@@ -49,12 +57,15 @@ def read_step(
     training: bool = True,
     assumed_size: int | None = None,
     target: Any = None,
+    dtype: str | None = None,
 ) -> Step:
     """Trace and tell the phases apart; arguments as for opweave.capture."""
     if target is not None and loss is None:
         raise InputError("target: given without a loss, expected a function loss(output, target)")
     args, kwargs = arguments_of(example_inputs, target)
-    joint = trace(model, args, kwargs, loss, target is not None)
+    joint = trace(model, args, kwargs, loss, target is not None, None if dtype is None else DTYPES[dtype])
+    if loss is not None:
+        _check_scalar(joint)
     trainable = [name for name, parameter in joint.model.named_parameters() if parameter.requires_grad]
     if training and trainable and not joint.gradient_of:
         raise CaptureError(
@@ -64,7 +75,8 @@ def read_step(
     calls = primitives(joint, Phases(joint), assumed_size)
     if not training:
         calls.calls = [call for call in calls.calls if call.phase == "F"]
-    return Step(joint.model, calls, joint, joint.missing_gradients if training else [])
+    missing = joint.missing_gradients if training else []
+    return Step(joint.model, calls, joint, missing, _tokens((args, kwargs)))
 
 
 def graph_of(
@@ -78,9 +90,8 @@ def graph_of(
     loss: Callable[..., Any] | None = None,
 ) -> CapturedGraph:
     """Join the calls of a step to operators; arguments as for opweave.capture."""
-    if optimizer is not None and optimizer not in _STATE_BYTES:
-        raise InputError(f'optimizer: value is "{optimizer}", expected adam, sgd or None')
-    joined = joined_of(step, granularity)
+    made = calls_of(step, granularity)
+    joined = _join(made, granularity, by_block(step.primitives, step.model))
     _order_after_inputs(joined)
     _check_phases(joined)
     operators = [_described(operator, training) for operator in joined.operators]
@@ -108,7 +119,21 @@ def graph_of(
         {given.name: given.kind for given in step.joint.givens.values() if given.name in joined.tensors},
         granularity,
         loss,
+        kernels(joined, made),
+        step.tokens,
     )
+
+
+def _check_scalar(joint: Joint) -> None:
+    for tangent in joint.tangents:
+        value = tangent.meta["val"]
+        if value.numel() != 1:
+            raise CaptureError(f"loss: its result has the shape {tuple(value.shape)}, expected a scalar")
+
+
+def _tokens(inputs: Any) -> int | None:
+    tensors = (leaf for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor))
+    return max((tensor.numel() for tensor in tensors if tensor.dtype in (torch.int64, torch.int32)), default=None)
 
 
 def arguments_of(

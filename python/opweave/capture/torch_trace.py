@@ -61,9 +61,13 @@ class _Fakes:
         kwargs: Mapping[str, Any],
         loss: Callable[..., Any] | None,
         has_target: bool,
+        dtype: torch.dtype | None,
     ) -> None:
         self.mode = mode
+        self._dtype = dtype
         self.model = _fake_model(model, mode)
+        if dtype is not None:
+            _convert(self.model, lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
         if isinstance(mode, KnowingMode):
             for tensor in _tensors(self.model):  # weights are no control
                 mode.forget(tensor)
@@ -75,8 +79,10 @@ class _Fakes:
 
     def _fake_input(self, tensor: torch.Tensor) -> torch.Tensor:
         device = "cpu" if tensor.device.type == "meta" else tensor.device
+        dtype = self._dtype if self._dtype and tensor.is_floating_point() else tensor.dtype
         with self.mode:
-            fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+            fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=dtype, device=device)
+        fake.requires_grad_(tensor.requires_grad)
         if isinstance(self.mode, KnowingMode) and _has_integers(tensor):
             self.mode.know(fake, tensor.detach().clone())
         return fake
@@ -109,16 +115,19 @@ def trace(
     kwargs: Mapping[str, Any],
     loss: Callable[..., Any] | None,
     has_target: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> Joint:
     """Trace forward and backward of loss(model(*args, **kwargs)) on fake tensors, which hold no memory.
 
-    With *has_target*, of loss(model(*args[1:], **kwargs), args[0]).
+    With *has_target*, of loss(model(*args[1:], **kwargs), args[0]). With *dtype*, all floating-point tensors of the
+    model and of its inputs have it.
 
     Never on the meta device: there F.cross_entropy gives no gradients, without an error.
     """
 
     def fakes(mode: type[FakeTensorMode]) -> _Fakes:
-        return _Fakes(mode(shape_env=ShapeEnv(), allow_non_fake_inputs=True), model, args, kwargs, loss, has_target)
+        fake = mode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+        return _Fakes(fake, model, args, kwargs, loss, has_target, dtype)
 
     with without_onednn():
         return _traced(fakes)
@@ -174,8 +183,14 @@ def reassigned_tensors(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[
 
 def _fake_model(model: nn.Module | Callable[[], nn.Module], mode: FakeTensorMode) -> nn.Module:
     if not isinstance(model, nn.Module):
-        with mode:
-            model = model()
+        try:
+            with mode:
+                model = model()
+        except RuntimeError as error:
+            raise CaptureError(
+                f"model: the function that builds it: {first_line(error)}"
+                "\nhint: leave conversions such as .to(torch.bfloat16) to the argument dtype, or give the model itself"
+            ) from error
         if not isinstance(model, nn.Module):
             raise CaptureError(f"model: the function returned {type(model).__name__}, expected a torch.nn.Module")
     if any(not isinstance(tensor, FakeTensor) or tensor.fake_mode is not mode for tensor in _tensors(model)):
@@ -191,18 +206,30 @@ def _tensors(model: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _leave_meta(model: nn.Module, mode: FakeTensorMode) -> None:
-    """Tensors of a model that was built on the meta device, as fake tensors of the processor; ties are kept."""
+    """Tensors of a model that was built on the meta device, as fake tensors of the processor."""
+
+    def here(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.device.type != "meta":
+            return tensor
+        with mode:
+            return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+
+    _convert(model, here)
+
+
+def _convert(model: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Replaces parameters and buffers; what was one tensor stays one. Module.to cannot do this with fake tensors."""
     replaced: dict[int, torch.Tensor] = {}
     for module in model.modules():
         for store in (module._parameters, module._buffers):
             for name, tensor in store.items():
-                if tensor is None or tensor.device.type != "meta":
+                if tensor is None:
                     continue
                 if id(tensor) not in replaced:
-                    with mode:
-                        new: torch.Tensor = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-                        if isinstance(tensor, nn.Parameter):
-                            new = nn.Parameter(new, requires_grad=tensor.requires_grad)
+                    with torch.no_grad():
+                        new = change(tensor)
+                    if new is not tensor and isinstance(tensor, nn.Parameter):
+                        new = nn.Parameter(new, requires_grad=tensor.requires_grad)
                     replaced[id(tensor)] = new
                 store[name] = replaced[id(tensor)]  # type: ignore[assignment]
 

@@ -38,8 +38,15 @@ def made_where_needed(primitives: Primitives, joint: Joint, segments: Segments) 
             copies.setdefault((segment, copy.phase), []).append(copy)
 
     def wired(call: Primitive, segment: int) -> Primitive:
-        inputs, outputs = ([renamed.get((segment, t), t) for t in names] for names in (call.inputs, call.outputs))
-        return replace(call, inputs=inputs, outputs=outputs)
+        def name(tensor: str) -> str:
+            return renamed.get((segment, tensor), tensor)
+
+        return replace(
+            call,
+            inputs=[name(tensor) for tensor in call.inputs],
+            read_bytes={name(tensor): taken for tensor, taken in call.read_bytes.items()},
+            outputs=[name(tensor) for tensor in call.outputs],
+        )
 
     calls: list[Primitive] = []
     for call in primitives.calls:

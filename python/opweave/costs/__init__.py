@@ -7,8 +7,21 @@ Transfers and collectives: LinkModel and collective_ns. Named devices with the s
 from opweave.costs.analytic import analytic
 from opweave.costs.curves import Curve, constant
 from opweave.costs.devices import NODES, NodeModel
+from opweave.costs.efficiencies import ALONE, Efficiencies
 from opweave.costs.links import LinkModel, collective_ns
 from opweave.costs.measured import measured
 from opweave.costs.profiled import profiled
 
-__all__ = ["NODES", "Curve", "LinkModel", "NodeModel", "analytic", "collective_ns", "constant", "measured", "profiled"]
+__all__ = [
+    "ALONE",
+    "NODES",
+    "Curve",
+    "Efficiencies",
+    "LinkModel",
+    "NodeModel",
+    "analytic",
+    "collective_ns",
+    "constant",
+    "measured",
+    "profiled",
+]

@@ -20,6 +20,17 @@ def is_attention(call: Call) -> bool:
     return call.kind in (_FORWARD, _BACKWARD)
 
 
+def fused_attention(call: Call) -> tuple[int, bool, bool] | None:
+    """Tokens of the sequence that is attended to, whether causally, and whether this is the backward pass; None for
+    other calls."""
+    if not call.kind.startswith("aten._scaled_dot_product_"):
+        return None
+    names = [argument.name for argument in call.target._schema.arguments]
+    values = dict(zip(names, call.args, strict=False)) | call.kwargs
+    key = values["key"]
+    return key.shape[-2], bool(values.get("is_causal", False)), "backward" in call.kind
+
+
 def profiler_names(call: Call) -> tuple[list[str], int]:
     """Names of the same work in a trace of another device, and how many of its first tensors have the same shapes."""
     suffix, tensors = ("_backward", 4) if call.kind == _BACKWARD else ("", 3)

@@ -9,21 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from opweave.costs.curves import Curve
+from opweave.costs.efficiencies import AMPERE, BLACKWELL, CDNA3, HOPPER, Efficiencies
 from opweave.costs.links import LinkModel
 
-_CALCULON = "calculon (Isaev et al. 2023), systems/a100_80g.json and h100_80g_nvl8.json; interpolation is ours"
 _SIMAI = "SimAI (Wang et al. 2025), tables of bandwidth by message size"
 _DATASHEET = "vendor's data sheet, unchecked"
 
-MATRIX_EFFICIENCY = Curve(((1e7, 0.1), (1e9, 0.6), (1.6e10, 0.9), (1.28e11, 0.95)), _CALCULON)
-"""Share of the peak rate by operations of one call."""
-MEMORY_EFFICIENCY = Curve(((1e5, 0.3), (1e6, 0.6), (1e7, 0.75), (1e8, 0.9)), _CALCULON)
-"""Share of the memory bandwidth by bytes of one call."""
 NVLINK_EFFICIENCY = Curve(((16e6, 0.45), (64e6, 0.65), (256e6, 0.73), (1e9, 0.77)), _SIMAI)
 NIC_EFFICIENCY = Curve(((16e6, 0.32), (64e6, 0.50), (256e6, 0.85), (1e9, 0.92)), _SIMAI + ", 2 nodes")
 NIC_EFFICIENCY_16_NODES = Curve(((16e6, 0.05), (64e6, 0.21), (256e6, 0.57), (1e9, 0.76)), _SIMAI + ", 16 nodes")
-CALL_OVERHEAD_NS = 4000
-"""Between two kernels of one stream; assumed, unchecked."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,7 @@ class NodeModel:
     """Bytes per second of the adapter of one device."""
     latency_ns: Number
     adapter_latency_ns: Number
+    efficiencies: Efficiencies = HOPPER
 
     def intra_link(self) -> LinkModel:
         """Between two devices of a node."""
@@ -67,7 +62,11 @@ class NodeModel:
         """Where each number comes from."""
         rates = {f"peak_flops_per_s.{dtype}": rate.source for dtype, rate in self.peak_flops_per_s.items()}
         names = ("memory_bytes", "memory_bandwidth_bytes_per_s", "intra", "adapter", "latency_ns", "adapter_latency_ns")
-        return rates | {name: getattr(self, name).source for name in names}
+        shares = {
+            f"efficiencies.{name}": getattr(self.efficiencies, name).source
+            for name in ("matrix", "memory", "attention_forward", "attention_backward")
+        }
+        return rates | {name: getattr(self, name).source for name in names} | shares
 
 
 def _rates(source: str, bf16: float, fp32: float, fp8: float | None = None) -> dict[str, Number]:
@@ -98,6 +97,7 @@ NODES: dict[str, NodeModel] = {
         _NIC_200G,
         _NVLINK_LATENCY,
         _NIC_LATENCY,
+        AMPERE,
     ),
     "h100": NodeModel(
         "8 x NVIDIA H100 SXM 80 GB",
@@ -147,6 +147,7 @@ NODES: dict[str, NodeModel] = {
         _NIC_400G,
         _NVLINK_LATENCY,
         _NIC_LATENCY,
+        BLACKWELL,
     ),
     "mi300x": NodeModel(
         "8 x AMD MI300X 192 GB",
@@ -159,6 +160,7 @@ NODES: dict[str, NodeModel] = {
         _NIC_400G,
         Number(1000, "as NVLink, unchecked"),
         _NIC_LATENCY,
+        CDNA3,
     ),
     "ascend910b": NodeModel(
         "8 x Huawei Ascend 910B 64 GB",

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from opweave.arguments import expect
 from opweave.costs.attention import is_attention, portable
 from opweave.costs.call import Call
 from opweave.costs.call_records import TensorSpec
@@ -44,6 +45,7 @@ def measured(
     """
     import torch
 
+    expect(graph, Graph, "graph", "an opweave.Graph")
     if not hasattr(graph, "calls"):
         raise InputError("measured: the graph has no calls to repeat, expected one from opweave.capture")
     if device is None:
@@ -69,10 +71,10 @@ def measured(
             total = sum(time_of(call.signature, lambda call=call: _repeat(call, stopwatch.device)) for call in calls)  # type: ignore[misc]
         durations[op["name"]] = {device_type: math.ceil(total)}
     _write(cache, known)
-    return graph.with_durations(durations)
+    return graph.with_durations(durations, f"measured call by call on {name}")
 
 
-_FLOPS_PER_ELEMENT = {"adam": 12, "sgd": 2}  # as capture counts them
+_FLOPS_PER_ELEMENT = {"adam": 12, "adamw": 12, "sgd": 2}  # as capture counts them
 
 
 class _Stopwatch:
@@ -133,10 +135,12 @@ def _optimizer_step(kind: str, elements: int, device: Any) -> Callable[[], Any]:
 
     parameter = torch.nn.Parameter(torch.zeros(elements, device=device))
     parameter.grad = torch.ones_like(parameter)
-    optimizer: torch.optim.Optimizer = (
-        torch.optim.Adam([parameter]) if kind == "adam" else torch.optim.SGD([parameter], lr=1e-3)
-    )
-    return optimizer.step
+    classes: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "sgd": torch.optim.SGD,
+    }
+    return classes[kind]([parameter], lr=1e-3).step
 
 
 def _read(cache: str | os.PathLike[str] | None) -> dict[str, dict[str, float]]:

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from opweave.costs.devices import NODES
+from opweave.arguments import expect
+from opweave.costs.devices import NODES, NodeModel
 from opweave.errors import InputError
 
 
+def node_named(name: str) -> NodeModel:
+    """The kind of node of this name, in any spelling ("H100", "h-100"). Raises InputError."""
+    expect(name, str, "cluster preset", f"one of {', '.join(NODES)}")
+    if _key(name) not in NODES:
+        raise InputError(f'cluster preset: value is "{name}", expected one of {", ".join(NODES)}')
+    return NODES[_key(name)]
+
+
+def _key(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "").replace(" ", "")
+
+
 def cluster_content(
-    name: str, nodes: int, devices_per_node: int | None, memory_bytes: int | None, message_bytes: int, contention: str
+    name: str, nodes: int, devices_per_node: int | None, memory_bytes: int, message_bytes: int, contention: str
 ) -> dict[str, Any]:
     """The cluster file of *nodes* nodes of a kind; Cluster.preset describes the arguments."""
-    key = name.lower().replace("-", "").replace("_", "").replace(" ", "")
-    if key not in NODES:
-        raise InputError(f'cluster preset: value is "{name}", expected one of {", ".join(NODES)}')
-    node = NODES[key]
+    key, node = _key(name), node_named(name)
     count = node.devices if devices_per_node is None else devices_per_node
     if nodes < 1 or not 1 <= count <= node.devices:
         raise InputError(
@@ -26,7 +36,7 @@ def cluster_content(
         {
             "name": device,
             "type": key,
-            "memory_bytes": int(node.memory_bytes.value if memory_bytes is None else memory_bytes),
+            "memory_bytes": memory_bytes,
             "streams": ["compute", "comm"],
         }
         for group in names

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from opweave.arguments import expect
 from opweave.costs.attention import is_attention, profiler_names
 from opweave.costs.call import Call
 from opweave.costs.call_records import TensorSpec
@@ -42,6 +43,7 @@ def profiled(
     Raises InputError for a file that is no such trace, for an operator that is in neither, and where more than
     *most_fallback* of the time comes from *fallback*.
     """
+    expect(graph, Graph, "graph", "an opweave.Graph")
     if not hasattr(graph, "calls"):
         raise InputError("profiled: the graph has no calls to look up, expected one from opweave.capture")
     if not 0 <= most_fallback <= 1:
@@ -64,7 +66,8 @@ def profiled(
             raise _missing(path, op, next((c for c, time in zip(calls, found, strict=False) if time is None), None))
     if guessed:
         _judge(path, durations, guessed, most_fallback)
-    return graph.with_durations(durations)
+    rest = f", {len(guessed)} operators {fallback.times_from}" if guessed and fallback is not None else ""
+    return graph.with_durations(durations, f"profile {os.path.basename(path).removesuffix('.gz')}{rest}")
 
 
 def _optimizer_times(graph: Graph, step_ns: float | None) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opweave.run.compiler import compile_plan
 from opweave.run.durations import measured_durations, with_durations
 from opweave.run.errors import LaunchError, PeerError, ProgramError, VerificationError
+from opweave.run.feedback import feed_back
 from opweave.run.perfetto import trace
 from opweave.run.placement import compile_placement
 from opweave.run.program import Action, ActionTiming, Message, Placement, Program, Segment
@@ -65,6 +66,7 @@ __all__ = [
     "compile_placement",
     "compile_plan",
     "execute",
+    "feed_back",
     "gather_timings",
     "launch",
     "measured_durations",

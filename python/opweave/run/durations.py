@@ -12,16 +12,18 @@ from opweave.run.plan_files import document
 from opweave.run.program import ActionTiming
 
 
-def measured_durations(steps: Iterable[Sequence[ActionTiming]]) -> dict[str, int]:
-    """Nanoseconds by operator: the median over microbatches and steps (each with the timings of all ranks).
+def measured_durations(timings: Iterable[ActionTiming | Sequence[ActionTiming]]) -> dict[str, int]:
+    """Nanoseconds by operator: the median over microbatches and steps.
+
+    *timings* are those of all ranks in one step, as gather_timings gives them, or a list of such lists.
 
     The time of an action with several operators is shared out as planned, or evenly if they were planned to take none.
 
     This is the file of measured durations of docs/formats.md: `opweave.simulate(plan, durations=...)`.
     """
     samples: dict[str, list[float]] = {}
-    for step in steps:
-        for timing in step:
+    for step in timings:
+        for timing in [step] if isinstance(step, ActionTiming) else step:
             action = timing.action
             total = sum(action.durations_ns)
             for operator, planned in zip(action.operators, action.durations_ns, strict=True):
@@ -44,4 +46,6 @@ def with_durations(graph: Any, durations: dict[str, int]) -> Graph:
                 mode["duration_ns"] = durations[operator["name"]]
         else:
             operator["duration_ns"] = durations[operator["name"]]
-    return Graph.from_dict(result)
+    timed = Graph.from_dict(result)
+    timed.times_from = "measured in a run"
+    return timed

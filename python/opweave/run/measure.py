@@ -68,7 +68,9 @@ def measured_graph(
         "gradient_bytes_per_weight_byte": gradient_bytes_per_weight_byte,
         "optimizer_bytes_per_weight_byte": optimizer_bytes_per_weight_byte,
     }
-    return Graph.from_dict({"name": name, "training": training, **_content(segments, wiring, inputs, costs)})
+    graph = Graph.from_dict({"name": name, "training": training, **_content(segments, wiring, inputs, costs)})
+    graph.times_from = "measured module by module in this process"
+    return graph
 
 
 @contextlib.contextmanager

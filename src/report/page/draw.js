@@ -64,11 +64,11 @@ function cellLabel(task, width) {
   const number = microbatches > 1 && operators.phase[op] !== OPTIMIZER ? String(tasks.copy[task]) : '';
   const letters = Math.floor((width - 7) / letterWidth);
   const room = letters - number.length - (number ? 1 : 0);
-  // The name, or what it is, or the last parts of the name, which tell more than the first.
-  const name = operators.name[op], kind = source.words[operators.kind[op]] ?? '';
+  // The name, or the layer or as much of its end as fits, or what it is: the last parts tell more than the first.
+  const name = operators.name[op], kind = source.words[operators.kind[op]] ?? '', layer = source.words[operators.layer[op]] ?? '';
   const text = name.length <= room ? name
-    : kind ? (kind.length <= room ? kind : '')
-    : lastParts(name, room);
+    : layer && layer.length <= room ? layer
+    : (layer && lastParts(layer, room)) || (kind.length <= room && kind) || lastParts(name, room);
   if (text) return number ? `${number} ${text}` : text;
   return number.length <= letters ? number : '';
 }

@@ -62,7 +62,7 @@ function showPath() {
     if (step.task >= 0) add(places, devices[deviceSets[tasks.devices[step.task]][0]].name, time);
   }
   const rows = sums => [...sums].filter(([, time]) => time > 0).sort((a, b) => b[1] - a[1]).slice(0, 12).map(([name, time]) => ({
-    cells: [name, bar(time / makespan), formatTime(time), formatPercent(time / makespan)]}));
+    cells: [sums === places ? deviceName(name) : name, bar(time / makespan), formatTime(time), formatPercent(time / makespan)]}));
   byId('path').hidden = false;
   byId('path').append(
     table(['Spent on', '', 'Time', 'Of makespan'], rows(kinds)), table(['Where', '', 'Time', 'Of makespan'], rows(places)),

@@ -55,6 +55,6 @@ function start() {
 }
 
 /// For scripts and tests: the plan as read, what is visible, and the milliseconds until the first picture.
-const page = {source, criticalPath, tasks, transfers, devices, view, search, firstDrawn: null, timeToX, drawAll, lastParts};
+const page = {source, criticalPath, tasks, transfers, devices, view, search, firstDrawn: null, timeToX, drawAll, lastParts, memoryParts};
 window.opweave = page;
 start();

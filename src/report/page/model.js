@@ -126,6 +126,8 @@ function buildDevices() {
     }
   }
   for (const device of devices) {
+    // A stream on which nothing runs is no lane; where devices compute is one even then.
+    device.lanes = device.lanes.filter(lane => lane.stream === 0 || lane.tasks.length > 0);
     for (const lane of device.lanes) {
       let latest = 0;
       lane.reach = Float64Array.from(lane.tasks, task => latest = Math.max(latest, tasks.end[task]));

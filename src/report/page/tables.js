@@ -5,6 +5,45 @@ function figure(label, value, note, tone = '', title = '') {
     element('div', {class: 'label'}, label), element('div', {class: `value ${tone}`}, value), element('div', {class: 'note'}, note));
 }
 
+const deviceName = name => element('span', {class: 'name'}, name);
+
+/// Weights, gradients and optimizer state of what lives on a device for good, and at the peak what comes and goes.
+function memoryParts({peak, statistics}) {
+  const {gradient_bytes_per_weight_byte: gradients, optimizer_bytes_per_weight_byte: optimizer} = source.settings;
+  const weights = statistics.persistent_memory / (1 + gradients + optimizer);
+  return [['weights', weights, '--phase-f'], ['gradients', weights * gradients, '--phase-w'],
+          ['optimizer', weights * optimizer, '--phase-o'],
+          ['activations', Math.max(0, peak - statistics.persistent_memory), '--phase-b']];
+}
+
+/// What is computed per second, against what the devices could; empty where operations are unknown.
+function speedFigures() {
+  const {flops, peak_flops_per_s: peak, dtype, tokens} = source.work;
+  if (!makespan) return [];
+  const seconds = makespan / 1e9, result = [];
+  if (flops) {
+    const rate = flops / seconds;
+    if (peak) {
+      result.push(figure('MFU', formatPercent(rate / peak), `of ${significant(peak / 1e12)} TFLOP/s in ${dtype}`, '',
+        'operations of the graph without the optimizer, over what all devices could do in the makespan'));
+    }
+    result.push(figure('TFLOP/s', significant(rate / 1e12),
+      devices.length > 1 ? `${significant(rate / 1e12 / devices.length)} per device` : `${significant(flops / 1e12)} Tflop`));
+  }
+  if (tokens) {
+    result.push(figure('Tokens/s', significant(tokens / seconds),
+      devices.length > 1 ? `${significant(tokens / seconds / devices.length)} per device` : `${formatCount(tokens)} per iteration`));
+  }
+  return result;
+}
+
+/// Where the durations come from.
+function originOfTimes() {
+  const {given, from_peak_rates: rates, times} = source.work;
+  return [times || (given ? `${plural(given, 'operator')} as in the graph` : ''),
+          rates ? `${plural(rates, 'operator')} by the peak rates of the devices` : ''].filter(text => text).join(', ') || '–';
+}
+
 function showFigures() {
   const {statistics, bounds, provenance} = source;
   const best = bounds[0];
@@ -19,8 +58,9 @@ function showFigures() {
     figure('Status', optimal ? 'optimal' : 'feasible', optimal ? 'no plan is shorter' : `limit: ${provenance.limit || 'none'}`, optimal ? 'good' : ''),
     figure('Bubble ratio', formatPercent(statistics.bubble_ratio), 'idle compute time'),
     figure('Utilisation', formatPercent(statistics.utilisation), 'of compute time'),
+    ...speedFigures(),
     figure('Peak memory', formatBytes(peak.peak),
-           peak.capacity === null ? `${peak.name}, no limit` : `${peak.name}, limit ${formatBytes(peak.capacity)}`,
+           element('span', {}, deviceName(peak.name), peak.capacity === null ? ', no limit' : `, limit ${formatBytes(peak.capacity)}`),
            peak.capacity !== null && peak.peak > peak.capacity ? 'bad' : '', exactBytes(peak.peak)),
     figure('Parameter copies', String(statistics.parameter_copies), `${formatBytes(statistics.bytes_moved)} moved`));
 }
@@ -57,6 +97,18 @@ function bar(share, className = '', mark = null) {
   return track;
 }
 
+/// What the peak of a device is made of.
+function splitBar(device) {
+  const track = element('span', {class: 'stack', 'aria-hidden': 'true'});
+  for (const [name, bytes, colour] of memoryParts(device)) {
+    const part = element('i', {title: `${name} ${formatBytes(bytes)}`});
+    part.style.width = `${100 * bytes / Math.max(device.peak, 1)}%`;
+    part.style.background = `var(${colour})`;
+    track.append(part);
+  }
+  return track;
+}
+
 function verdict(fits) {
   return element('span', {class: fits ? 'good' : 'bad'}, fits ? 'fits' : 'exceeds');
 }
@@ -81,15 +133,17 @@ function showComparison() {
 
 function showDevices() {
   byId('devices').append(table(
-    ['Device', '<Type', '<Layers', '<Compute busy', '', 'Bubble', 'Idle inside', 'Peak memory', 'Limit', 'Parameters', 'Sent', 'Received'],
+    ['Device', '<Type', '<Layers', '<Compute busy', '', 'Bubble', 'Idle inside', 'Peak memory', 'Limit', '<Split', 'Weights', 'Gradients',
+     'Optimizer', 'Activations', 'Sent', 'Received'],
     devices.map(({index, name, type, capacity, statistics}) => ({cells: [
-      name, type || '–', layersOf(index), bar(makespan ? statistics.compute_busy / makespan : 0),
+      deviceName(name), type || '–', layersOf(index), bar(makespan ? statistics.compute_busy / makespan : 0),
       `${formatTime(statistics.compute_busy)}, ${formatPercent(makespan ? statistics.compute_busy / makespan : 0)}`,
       formatTime(statistics.bubble), formatTime(statistics.span_idle),
       formatBytes(statistics.peak_memory), capacity === null ? 'none' : formatBytes(capacity),
-      formatBytes(statistics.persistent_memory), formatBytes(statistics.bytes_sent), formatBytes(statistics.bytes_received)]}))),
+      splitBar(devices[index]), ...memoryParts(devices[index]).map(([, bytes]) => formatBytes(bytes)),
+      formatBytes(statistics.bytes_sent), formatBytes(statistics.bytes_received)]}))),
     element('p', {class: 'caption'}, 'Bubble: makespan minus busy time of the compute stream. Idle inside: the part of it between the ' +
-      'first start and the last end on the device.'));
+      'first start and the last end on the device. Activations: at the peak, with workspaces and what is on its way.'));
   showParameters();
 }
 
@@ -108,8 +162,8 @@ function showParameters() {
       ...(left > 0 ? [element('p', {class: 'caption'}, `and ${plural(left, 'smaller one')}`)] : [])];
   };
   byId('devices').append(element('h3', {}, 'Parameters'), ...devices.filter(device => device.parameters.length > 0).map(device => {
-    const details = element('details', {class: 'parameters'}, element('summary', {},
-      `${device.name}: ${plural(device.parameters.length, 'parameter')}, ${formatBytes(device.statistics.persistent_memory)}`));
+    const details = element('details', {class: 'parameters'}, element('summary', {}, deviceName(device.name),
+      `: ${plural(device.parameters.length, 'parameter')}, ${formatBytes(device.statistics.persistent_memory)}`));
     details.addEventListener('toggle', () => {
       if (details.open && details.childElementCount === 1) details.append(...list(device));
     });
@@ -136,6 +190,7 @@ function showProvenance() {
   add('Seed', provenance.seed);
   add('Limit', provenance.limit || 'none');
   if (provenance.seconds !== null) add('Planning time', `${significant(provenance.seconds)} s`);
+  add('Times', originOfTimes());
   add('Graph', `${source.graph}, hash ${provenance.graph_hash || '–'}`);
   add('Cluster', `${source.cluster}, hash ${provenance.cluster_hash || '–'}`);
   add('Microbatches', formatCount(settings.microbatches));
