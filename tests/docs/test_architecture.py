@@ -62,7 +62,9 @@ def test_a_folder_without_a_row_and_a_row_without_a_folder_are_named(copy):
 def test_a_type_that_two_files_define_is_named(copy):
     assert "\nenum class Shift : std::uint8_t {\n" in (copy / "src/placement/contiguous.h").read_text()
     append(copy / "src/planner/portfolio.h", "\nnamespace opweave {\nstruct Shift { int by = 0; };\n}\n")
-    append(copy / "src/planner/restrict.cpp", "\nnamespace opweave {\nnamespace {\nstruct Shift {};\n}  // namespace\n}\n")
+    append(
+        copy / "src/planner/restrict.cpp", "\nnamespace opweave {\nnamespace {\nstruct Shift {};\n}  // namespace\n}\n"
+    )
     named = [line for line in lines_of(copy) if line.startswith("opweave::Shift ")]
     assert len(named) == 1
     assert "src/placement/contiguous.h and " in named[0]
@@ -71,6 +73,8 @@ def test_a_type_that_two_files_define_is_named(copy):
 
 def test_the_picture_follows_the_includes(copy):
     append(copy / "src/bounds/load_bound.cpp", '#include "cost/collective.h"\n')
-    assert lines_of(copy) == ["docs/pictures/folders.svg: not what the includes say; scripts/architecture --draw draws it"]
+    assert lines_of(copy) == [
+        "docs/pictures/folders.svg: not what the includes say; scripts/architecture --draw draws it"
+    ]
     assert lines_of(copy, "--draw") == []
     assert lines_of(copy) == []
