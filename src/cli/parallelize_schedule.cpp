@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "opweave/error.h"
 #include "opweave/experts.h"
 #include "opweave/io.h"
@@ -127,6 +128,8 @@ PlannedSchedule plan_schedule(const ModelDescription& model, const Machines& mac
   PlannerOptions planner;
   planner.seed = request.seed;
   planner.threads = request.threads;
+  ProgressLine progress;
+  planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const auto& [name, spec] = wanted[i];
     Problem problem = Problem::create(build_pipeline(spec), parts.cluster);

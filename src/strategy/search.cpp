@@ -173,7 +173,12 @@ class Search {
       if (is_wanted(strategy)) with_sharding(strategy);
     }
     strategy.chunks = 1;
-    if (target_ == Target::kMegatron) return;
+    if (target_ == Target::kMegatron) {
+      if (held_.schedule == PipelineKind::kZeroBubble1 || held_.schedule == PipelineKind::kZeroBubble2) {
+        exclude(fmt::format("{} has no schedule {}", to_string(target_), opweave::to_string(*held_.schedule)));
+      }
+      return;
+    }
     for (const PipelineKind kind : {PipelineKind::kZeroBubble1, PipelineKind::kZeroBubble2}) {
       strategy.schedule = kind;
       if (is_wanted(strategy)) with_sharding(strategy);

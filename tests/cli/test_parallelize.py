@@ -137,3 +137,19 @@ def test_a_strategy_that_is_for_nothing_is_refused(tmp_path):
     (tmp_path / "bare.json").write_text('{"format": "opweave.strategy", "version": 1}')
     assert 'key "for" is missing' in opweave("explain", tmp_path / "bare.json", code=2).stderr
     assert "CLUSTER is required" in opweave("explain", LLAMA, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--cluster", "h100", "--global-batch", 512, "--sequence", 8192], 3, "hint: 4 nodes would do: tp "),
+        ([*RUN, "--fix", "tp=3"], 2, "hint: tp=2 would do"),
+        ([*RUN, "--fix", "tp=8,pp=4,dp=4"], 2, "hint: tp="),
+        ([*RUN, "--fix", "mbs=3"], 2, "hint: mbs="),
+        ([*RUN, "--fix", "pp=100"], 2, "hint: pp=8 would do"),
+        ([*RUN, "--fix", "ep=8"], 2, "hint: ep=1 would do"),
+        ([*RUN, "--fix", "pp=8,schedule=ZB1P", "--target", "megatron"], 2, "hint: schedule=1F1B would do"),
+    ],
+)
+def test_what_cannot_be_comes_with_what_would_work(arguments, code, says):
+    assert says in opweave("parallelize", LLAMA, *arguments, code=code).stderr
