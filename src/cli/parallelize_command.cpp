@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "cli/parallelize_hints.h"
 #include "cli/parallelize_schedule.h"
+#include "cli/progress.h"
 #include "cli/strategy_insight.h"
 #include "io/message.h"
 #include "opweave/io.h"
@@ -205,8 +206,17 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const O
 }
 
 StrategySearchResult search(const StrategyQuestion& q, std::size_t most, const Budget& budget) {
+  ProgressLine line;
+  const auto tell = [&](const StrategyProgress& state) {
+    Progress progress;
+    progress.seconds = state.seconds;
+    progress.makespan = state.best;
+    progress.lower_bound = state.bound;
+    progress.method = fmt::format("mesh {} of {}", state.looked_into, state.meshes);
+    line.show(progress);
+  };
   try {
-    return search_strategies(q.model, q.machines, q.run, q.profile, q.target, q.held, most, budget);
+    return search_strategies(q.model, q.machines, q.run, q.profile, q.target, q.held, most, budget, tell);
   } catch (const InputError& error) {
     throw InputError(error.what(), decision_that_would_work(q, budget));
   }

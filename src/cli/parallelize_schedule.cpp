@@ -57,6 +57,25 @@ std::vector<std::pair<std::string, PipelineSpec>> shapes(const Representatives& 
   return result;
 }
 
+bool fits(const Problem& problem, const Schedule& schedule) {
+  const PlanStatistics figures = statistics(problem, schedule);
+  for (std::uint32_t i = 0; i < figures.devices.size(); ++i) {
+    const auto capacity = problem.capacity(DeviceId(i));
+    if (capacity && figures.devices[i].peak_memory > *capacity) return false;
+  }
+  return true;
+}
+
+/// The shortest published schedule that fits: what there is if the search is stopped at once.
+std::optional<Schedule> best_published(const Problem& problem) {
+  std::optional<Schedule> best;
+  for (ExpertPlan& expert : expert_plans(problem)) {
+    const bool is_shorter = !best || expert.schedule.makespan(problem) < best->makespan(problem);
+    if (is_shorter && fits(problem, expert.schedule)) best = std::move(expert.schedule);
+  }
+  return best;
+}
+
 /// Files that other commands read.
 void write(const std::filesystem::path& folder, const Shaped& best) {
   std::error_code error;
@@ -133,6 +152,7 @@ PlannedSchedule plan_schedule(const ModelDescription& model, const Machines& mac
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const auto& [name, spec] = wanted[i];
     Problem problem = Problem::create(build_pipeline(spec), parts.cluster);
+    planner.warm_start = best_published(problem);
     PlanResult result = plan(problem, budget.share(1.0 / static_cast<double>(wanted.size() - i)), planner);
     Comparison comparison = compare_schedules(problem, result.plan ? &*result.plan : nullptr);
     all.push_back({name, std::move(problem), std::move(result), std::move(comparison)});

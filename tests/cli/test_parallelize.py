@@ -81,8 +81,23 @@ def test_the_pipeline_of_the_best_strategy_is_planned_and_its_files_are_read_by_
     model["layers"] = [{"count": 10, "attention": {"heads": 32, "head_dim": 128}, "mlp": {"width": 14336}}]
     (tmp_path / "model.json").write_text(json.dumps(model))
     done = opweave(
-        "parallelize", tmp_path / "model.json", "--cluster", "h100", "--global-batch", 16, "--sequence", 4096,
-        "--target", "megatron", "--fix", "pp=4,vpp=1", "--schedule", tmp_path / "run", "--time-limit", 6, "--json"
+        "parallelize",
+        tmp_path / "model.json",
+        "--cluster",
+        "h100",
+        "--global-batch",
+        16,
+        "--sequence",
+        4096,
+        "--target",
+        "megatron",
+        "--fix",
+        "pp=4,vpp=1",
+        "--schedule",
+        tmp_path / "run",
+        "--time-limit",
+        6,
+        "--json",
     )
     answer = json.loads(done.stdout)
     planned = answer["planned"]
