@@ -85,18 +85,22 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   return memory;
 }
 
-StepMemory largest_memory(const Setting& s, std::uint32_t& stage) {
+std::vector<StepMemory> stage_memories(const Setting& s) {
   const auto layers = stages(s);
   const std::vector<LayerWeights> held = held_weights(s);
-  StepMemory most;
+  std::vector<StepMemory> memories;
   for (std::uint32_t i = 0; i < layers.size(); ++i) {
     const Strategy own = s.strategy.of_stage(i);
-    const StepMemory memory = stage_memory({s.model, s.machines, s.run, own, s.profile}, i, layers[i], held[i]);
-    if (i > 0 && memory.total() <= most.total()) continue;
-    most = memory;
-    stage = i;
+    memories.push_back(stage_memory({s.model, s.machines, s.run, own, s.profile}, i, layers[i], held[i]));
   }
-  return most;
+  return memories;
+}
+
+StepMemory largest_memory(const Setting& s, std::uint32_t& stage) {
+  const std::vector<StepMemory> memories = stage_memories(s);
+  const auto most = std::ranges::max_element(memories, {}, &StepMemory::total);
+  stage = static_cast<std::uint32_t>(most - memories.begin());
+  return *most;
 }
 
 }  // namespace opweave::strategy

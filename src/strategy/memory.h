@@ -21,6 +21,9 @@ inline constexpr double kGatheredBytes = 8;
 /// Of one stage with these layers and weights, as the setting's strategy makes layers again.
 [[nodiscard]] StepMemory stage_memory(const Setting& setting, std::uint32_t stage,
                                       const std::vector<StageLayers>& layers, const LayerWeights& held);
+/// Of every stage.
+[[nodiscard]] std::vector<StepMemory> stage_memories(const Setting& setting);
+
 /// Of the stage that needs most, whose number `stage` becomes.
 [[nodiscard]] StepMemory largest_memory(const Setting& setting, std::uint32_t& stage);
 
