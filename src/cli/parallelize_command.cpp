@@ -188,7 +188,7 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const O
                                      {"median_error", profile.median_error},
                                      {"published_steps", profile.steps},
                                      {"meshes", result.meshes},
-                                     {"looked_into", result.valued},
+                                     {"valued", result.valued},
                                      {"is_whole_space", result.is_complete},
                                      {"bound_ns", result.bound.value()},
                                      {"strategies", list}};
