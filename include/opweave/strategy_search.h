@@ -50,15 +50,25 @@ struct StrategySearchResult {
   bool is_complete = true;  ///< the whole space was looked at or excluded: the first is the fastest of the space
 };
 
+/// State of a running search.
+struct StrategyProgress {
+  double seconds = 0;
+  std::uint64_t meshes = 0;
+  std::uint64_t looked_into = 0;
+  std::optional<Duration> best;
+  Duration bound;  ///< on all that is not known
+};
+
 /// Finds the best strategies of the space (docs/strategies.md): tensor within a node, every divisor of the devices for
 /// pipeline, context and expert axes, microbatches that are powers of two, all schedules and shardings of the target,
 /// all runs of layers on stages, and for each stage the number of layers that it makes again - as far as the target can
 /// say it. Meshes are looked into by an exact program, the most promising first, until bounds exclude the rest.
-/// `most` = how many to rank, at least 1. \throws InputError if no strategy of the space is possible whatever the memory: says
-/// which rule excludes all
+/// `most` = how many to rank, at least 1; `tell` hears of every mesh that was looked into. \throws InputError if no
+/// strategy of the space is possible whatever the memory: says which rule excludes all
 [[nodiscard]] StrategySearchResult search_strategies(const ModelDescription& model, const Machines& machines,
                                                      const TrainingRun& run, const CalibrationProfile& profile,
                                                      Target target, const HeldDecisions& held, std::size_t most,
-                                                     const Budget& budget = {});
+                                                     const Budget& budget = {},
+                                                     const std::function<void(const StrategyProgress&)>& tell = {});
 
 }  // namespace opweave

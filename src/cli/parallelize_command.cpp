@@ -8,7 +8,9 @@
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
+#include "cli/parallelize_hints.h"
 #include "cli/parallelize_schedule.h"
+#include "cli/progress.h"
 #include "cli/strategy_insight.h"
 #include "cli/training_options.h"
 #include "io/message.h"
@@ -114,7 +116,8 @@ std::string heading(const ModelDescription& model, const Machines& machines, con
 }
 
 ExitCode report(const ModelDescription& model, const Machines& machines, const Options& options,
-                const CalibrationProfile& profile, const StrategySearchResult& result, const Budget& budget) {
+                const CalibrationProfile& profile, const HeldDecisions& held, const StrategySearchResult& result,
+                const Budget& budget) {
   const auto is_interrupted = [&] { return budget.stopped(); };
   if (result.ranked.empty()) {
     if (!result.least_memory) {
@@ -128,7 +131,9 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const O
                     "a device has {}",
                     human(least.value.memory.total()), least.strategy.tensor, least.strategy.pipeline,
                     least.strategy.context, least.strategy.expert, least.strategy.data, human(machines.device.memory)));
-    complain("hint", "more nodes, or --target any");
+    const StrategyQuestion question{model, machines, options.run, profile, *target_from_string(options.target), held};
+    const std::string nodes = nodes_that_would_work(question, budget);
+    complain("hint", nodes.empty() ? "fewer tokens per sequence, or devices with more memory" : nodes);
     return is_interrupted() ? ExitCode::kInterrupted : ExitCode::kNoPlan;
   }
   const Strategy& best = result.ranked.front().strategy;
@@ -158,6 +163,23 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const O
   return is_interrupted() ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 
+StrategySearchResult search(const StrategyQuestion& q, std::size_t most, const Budget& budget) {
+  ProgressLine line;
+  const auto tell = [&](const StrategyProgress& state) {
+    Progress progress;
+    progress.seconds = state.seconds;
+    progress.makespan = state.best;
+    progress.lower_bound = state.bound;
+    progress.method = fmt::format("mesh {} of {}", state.looked_into, state.meshes);
+    line.show(progress);
+  };
+  try {
+    return search_strategies(q.model, q.machines, q.run, q.profile, q.target, q.held, most, budget, tell);
+  } catch (const InputError& error) {
+    throw InputError(error.what(), decision_that_would_work(q, budget));
+  }
+}
+
 ExitCode run(Options options) {
   Budget budget(options.time_limit, std::nullopt);
   const bool is_file = options.cluster.ends_with(".json");
@@ -179,9 +201,9 @@ ExitCode run(Options options) {
   const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
   StrategySearchResult result;
+  const HeldDecisions held = parse_held(options.fix);
   if (options.evaluated.empty()) {
-    result =
-        search_strategies(model, machines, options.run, profile, *target, parse_held(options.fix), options.top, budget);
+    result = search({model, machines, options.run, profile, *target, held}, options.top, budget);
   } else {
     const Strategy strategy = parse_strategy(read_file(options.evaluated), options.evaluated.string());
     const std::string why = why_impossible(model, machines, options.run, strategy);
@@ -189,7 +211,7 @@ ExitCode run(Options options) {
     result.ranked = {{strategy, evaluate(model, machines, options.run, strategy, profile)}};
     if (!result.ranked.front().value.fits) complain("warning", "the strategy does not fit in memory");
   }
-  return report(model, machines, options, profile, result, budget);
+  return report(model, machines, options, profile, held, result, budget);
 }
 
 }  // namespace

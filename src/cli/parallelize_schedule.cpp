@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "opweave/error.h"
 #include "opweave/experts.h"
 #include "opweave/io.h"
@@ -54,6 +55,25 @@ std::vector<std::pair<std::string, PipelineSpec>> shapes(const Representatives& 
     add(fmt::format("loop of {}", strategy.chunks), PipelineShape::kLoop, strategy.chunks * strategy.pipeline);
   }
   return result;
+}
+
+bool fits(const Problem& problem, const Schedule& schedule) {
+  const PlanStatistics figures = statistics(problem, schedule);
+  for (std::uint32_t i = 0; i < figures.devices.size(); ++i) {
+    const auto capacity = problem.capacity(DeviceId(i));
+    if (capacity && figures.devices[i].peak_memory > *capacity) return false;
+  }
+  return true;
+}
+
+/// The shortest published schedule that fits: what there is if the search is stopped at once.
+std::optional<Schedule> best_published(const Problem& problem) {
+  std::optional<Schedule> best;
+  for (ExpertPlan& expert : expert_plans(problem)) {
+    const bool is_shorter = !best || expert.schedule.makespan(problem) < best->makespan(problem);
+    if (is_shorter && fits(problem, expert.schedule)) best = std::move(expert.schedule);
+  }
+  return best;
 }
 
 /// Files that other commands read.
@@ -127,9 +147,12 @@ PlannedSchedule plan_schedule(const ModelDescription& model, const Machines& mac
   PlannerOptions planner;
   planner.seed = request.seed;
   planner.threads = request.threads;
+  ProgressLine progress;
+  planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const auto& [name, spec] = wanted[i];
     Problem problem = Problem::create(build_pipeline(spec), parts.cluster);
+    planner.warm_start = best_published(problem);
     PlanResult result = plan(problem, budget.share(1.0 / static_cast<double>(wanted.size() - i)), planner);
     Comparison comparison = compare_schedules(problem, result.plan ? &*result.plan : nullptr);
     all.push_back({name, std::move(problem), std::move(result), std::move(comparison)});

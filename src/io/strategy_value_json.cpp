@@ -44,7 +44,7 @@ std::string strategies_to_json(const CalibrationProfile& profile, const Strategy
                                 {"median_error", profile.median_error},
                                 {"published_steps", profile.steps},
                                 {"meshes", result.meshes},
-                                {"looked_into", result.valued},
+                                {"valued", result.valued},
                                 {"is_whole_space", result.is_complete},
                                 {"bound_ns", result.bound.value()},
                                 {"strategies", list}}

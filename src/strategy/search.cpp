@@ -83,7 +83,7 @@ class Search {
 
   /// Looks into the meshes, the most promising first, until those that are left are proven to be no better than the
   /// `most` that are known.
-  StrategySearchResult finish(std::size_t most) {
+  StrategySearchResult finish(std::size_t most, const std::function<void(const StrategyProgress&)>& tell) {
     std::ranges::stable_sort(meshes_, {}, &Mesh::bound);
     result_.meshes = meshes_.size();
     double least_left = kInfinite;
@@ -99,6 +99,7 @@ class Search {
         break;
       }
       look_into(mesh, below);
+      if (tell) tell(progress(mesh));
     }
     if (best_.empty()) std::ranges::for_each(meshes_, [&](const Mesh& mesh) { note_memory(mesh); });
     for (auto& [degrees, ranked] : best_) result_.ranked.push_back(std::move(ranked));
@@ -174,7 +175,12 @@ class Search {
       if (is_wanted(strategy)) with_sharding(strategy);
     }
     strategy.chunks = 1;
-    if (target_ == Target::kMegatron) return;
+    if (target_ == Target::kMegatron) {
+      if (held_.schedule == PipelineKind::kZeroBubble1 || held_.schedule == PipelineKind::kZeroBubble2) {
+        exclude(fmt::format("{} has no schedule {}", to_string(target_), opweave::to_string(*held_.schedule)));
+      }
+      return;
+    }
     for (const PipelineKind kind : {PipelineKind::kZeroBubble1, PipelineKind::kZeroBubble2}) {
       strategy.schedule = kind;
       if (is_wanted(strategy)) with_sharding(strategy);
@@ -226,6 +232,17 @@ class Search {
     if (!is_new && ranked.value.time.step < place->second.value.time.step) place->second = ranked;
   }
 
+  [[nodiscard]] StrategyProgress progress(const Mesh& mesh) const {
+    StrategyProgress state{budget_.elapsed(), result_.meshes, result_.valued, std::nullopt, {}};
+    for (const auto& [degrees, ranked] : best_) {
+      const Duration step = ranked.value.time.step;
+      state.best = state.best ? std::min(*state.best, step) : step;
+    }
+    state.bound = Duration(static_cast<std::int64_t>(mesh.bound * 1e9));
+    if (state.best) state.bound = std::min(state.bound, *state.best);
+    return state;
+  }
+
   /// The leanest way to run a mesh, to tell what is missing where nothing fits.
   void note_memory(const Mesh& mesh) {
     Strategy lean = mesh.strategy;
@@ -267,10 +284,11 @@ std::optional<Target> target_from_string(std::string_view text) {
 
 StrategySearchResult search_strategies(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
                                        const CalibrationProfile& profile, Target target, const HeldDecisions& held,
-                                       std::size_t most, const Budget& budget) {
+                                       std::size_t most, const Budget& budget,
+                                       const std::function<void(const StrategyProgress&)>& tell) {
   Search search(model, machines, run, profile, target, held, budget);
   search.walk();
-  StrategySearchResult result = search.finish(most);
+  StrategySearchResult result = search.finish(most, tell);
   if (result.meshes == 0 && result.is_complete) {
     const std::string why = search.why_excluded();
     throw InputError(fmt::format("no strategy is possible on {} devices{}", machines.devices(),

@@ -93,8 +93,23 @@ def test_the_pipeline_of_the_best_strategy_is_planned_and_its_files_are_read_by_
     model["layers"] = [{"count": 10, "attention": {"heads": 32, "head_dim": 128}, "mlp": {"width": 14336}}]
     (tmp_path / "model.json").write_text(json.dumps(model))
     done = opweave(
-        "parallelize", tmp_path / "model.json", "--cluster", "h100", "--global-batch", 16, "--sequence", 4096,
-        "--target", "megatron", "--fix", "pp=4,vpp=1", "--schedule", tmp_path / "run", "--time-limit", 6, "--json"
+        "parallelize",
+        tmp_path / "model.json",
+        "--cluster",
+        "h100",
+        "--global-batch",
+        16,
+        "--sequence",
+        4096,
+        "--target",
+        "megatron",
+        "--fix",
+        "pp=4,vpp=1",
+        "--schedule",
+        tmp_path / "run",
+        "--time-limit",
+        6,
+        "--json",
     )
     answer = json.loads(done.stdout)
     planned = answer["planned"]
@@ -206,3 +221,19 @@ def test_what_a_target_cannot_say_is_refused_with_the_reason(target, strategy, m
     path = tmp_path / "strategy.json"
     path.write_text(json.dumps({"format": "opweave.strategy", "version": 1, **strategy}))
     assert message in opweave("convert", "strategy", path, LLAMA, *STEP, "--to", target, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--cluster", "h100", "--global-batch", 512, "--sequence", 8192], 3, "hint: 4 nodes would do: tp "),
+        ([*RUN, "--fix", "tp=3"], 2, "hint: tp=2 would do"),
+        ([*RUN, "--fix", "tp=8,pp=4,dp=4"], 2, "hint: tp="),
+        ([*RUN, "--fix", "mbs=3"], 2, "hint: mbs="),
+        ([*RUN, "--fix", "pp=100"], 2, "hint: pp=8 would do"),
+        ([*RUN, "--fix", "ep=8"], 2, "hint: ep=1 would do"),
+        ([*RUN, "--fix", "pp=8,schedule=ZB1P", "--target", "megatron"], 2, "hint: schedule=1F1B would do"),
+    ],
+)
+def test_what_cannot_be_comes_with_what_would_work(arguments, code, says):
+    assert says in opweave("parallelize", LLAMA, *arguments, code=code).stderr

@@ -66,9 +66,7 @@ def test_profiles_are_cut_into_stages(tmp_path):
     (tmp_path / "tiny_mbs1_tp1_algo0.csv").write_text("\n".join([heading, *lines]))
     for name in ("p2p_intra_node.csv", "p2p_inter_node.csv"):
         (tmp_path / name).write_text("1,2\n10,10\n")
-    answer = json.loads(
-        succeeds("stages", tmp_path, "--model", "tiny", "--layers", 1, "--devices", 2, "--batch", 9)
-    )
+    answer = json.loads(succeeds("stages", tmp_path, "--model", "tiny", "--layers", 1, "--devices", 2, "--batch", 9))
     # 16 operators on two devices: 16 ms each, 9 microbatches: 16 x 8 + 32 ms.
     assert answer["value_s"] == pytest.approx(0.160)
     assert answer["bound_s"] == pytest.approx(0.160, rel=1e-4)

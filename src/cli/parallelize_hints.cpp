@@ -1,0 +1,68 @@
+#include "cli/parallelize_hints.h"
+
+#include <fmt/format.h>
+
+#include "opweave/error.h"
+
+namespace opweave::cli {
+namespace {
+
+std::optional<Strategy> best_of(const StrategyQuestion& q, const Machines& machines, const HeldDecisions& held,
+                                const Budget& budget) {
+  try {
+    const auto result = search_strategies(q.model, machines, q.run, q.profile, q.target, held, 1, budget);
+    if (!result.ranked.empty()) return result.ranked.front().strategy;
+  } catch (const InputError&) {
+    // Impossible with these as well.
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string nodes_that_would_work(const StrategyQuestion& q, const Budget& budget) {
+  constexpr std::uint32_t kMostTimes = 4096;
+  Machines more = q.machines;
+  for (std::uint32_t times = 2; times <= kMostTimes && !budget.expired(); times *= 2) {
+    more.nodes = q.machines.nodes * times;
+    const auto found = best_of(q, more, q.held, budget);
+    if (!found) continue;
+    return fmt::format("{} nodes would do: tp {}, pp {}, cp {}, ep {}, dp {}", more.nodes, found->tensor,
+                       found->pipeline, found->context, found->expert, found->data);
+  }
+  return {};
+}
+
+std::string decision_that_would_work(const StrategyQuestion& q, const Budget& budget) {
+  using Degree = std::optional<std::uint32_t> HeldDecisions::*;
+  struct Named {
+    std::string_view key;
+    Degree held;
+    std::uint32_t Strategy::* found;
+  };
+  const Named degrees[] = {{"tp", &HeldDecisions::tensor, &Strategy::tensor},
+                           {"pp", &HeldDecisions::pipeline, &Strategy::pipeline},
+                           {"dp", &HeldDecisions::data, &Strategy::data},
+                           {"cp", &HeldDecisions::context, &Strategy::context},
+                           {"ep", &HeldDecisions::expert, &Strategy::expert},
+                           {"mbs", &HeldDecisions::micro_batch, &Strategy::micro_batch},
+                           {"vpp", &HeldDecisions::chunks, &Strategy::chunks}};
+  for (const Named& degree : degrees) {
+    if (!(q.held.*degree.held) || budget.expired()) continue;
+    HeldDecisions free = q.held;
+    (free.*degree.held).reset();
+    if (const auto found = best_of(q, q.machines, free, budget)) {
+      return fmt::format("{}={} would do", degree.key, (*found).*degree.found);
+    }
+  }
+  HeldDecisions free = q.held;
+  free.schedule.reset();
+  if (q.held.schedule) {
+    if (const auto found = best_of(q, q.machines, free, budget)) {
+      return fmt::format("schedule={} would do", to_string(found->schedule));
+    }
+  }
+  return {};
+}
+
+}  // namespace opweave::cli
