@@ -148,7 +148,10 @@ void add_memory(Words& words, const Strategy& s) {
 std::string megatron_arguments(const ModelDescription& model, const TrainingRun& run, const Strategy& s) {
   Words shape;
   shape.add("--num-layers", decoder_layers(model));
-  if (const auto predictions = prediction_layers(model); predictions > 0) shape.add("--mtp-num-layers", predictions);
+  if (const auto predictions = prediction_layers(model); predictions > 0) {
+    shape.add("--mtp-num-layers", predictions);
+    shape.add("--position-embedding-type", "rope");  // with which alone Megatron-LM predicts ahead
+  }
   shape.add("--hidden-size", model.hidden);
   add_attention(shape, model);
   add_perceptrons(shape, model);

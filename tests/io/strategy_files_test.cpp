@@ -111,7 +111,7 @@ TEST(StrategyFiles, modules_that_predict_ahead_are_layers_of_their_own) {
   const TrainingRun run{8, 128, Precision::kBf16};
   // 7 layers on two ranks, the earlier the more: four, then two and the module.
   const std::string text = strategy_file(StrategyFormat::kMegatron, model, run, pipeline(2, 1));
-  EXPECT_THAT(text, HasSubstr("--num-layers 6\n  --mtp-num-layers 1\n"));
+  EXPECT_THAT(text, HasSubstr("--num-layers 6\n  --mtp-num-layers 1\n  --position-embedding-type rope\n"));
   EXPECT_THAT(text, HasSubstr("--pipeline-model-parallel-layout 'Et*4|t*2mL'"));
   EXPECT_THAT(why_inexpressible(Target::kTorchtitan, model, run, pipeline(2, 1)), HasSubstr("predicts further ahead"));
 }
