@@ -49,6 +49,7 @@ template <class Of>
 std::string pattern(const ModelDescription& model, Of of) {
   std::vector<std::pair<bool, std::int64_t>> parts;
   for (const LayerRun& run : model.layers) {
+    if (run.predicts_ahead) continue;
     if (parts.empty() || parts.back().first != of(run)) parts.emplace_back(of(run), 0);
     parts.back().second += run.count;
   }
@@ -146,7 +147,11 @@ void add_memory(Words& words, const Strategy& s) {
 
 std::string megatron_arguments(const ModelDescription& model, const TrainingRun& run, const Strategy& s) {
   Words shape;
-  shape.add("--num-layers", model.layer_count());
+  shape.add("--num-layers", decoder_layers(model));
+  if (const auto predictions = prediction_layers(model); predictions > 0) {
+    shape.add("--mtp-num-layers", predictions);
+    shape.add("--position-embedding-type", "rope");  // with which alone Megatron-LM predicts ahead
+  }
   shape.add("--hidden-size", model.hidden);
   add_attention(shape, model);
   add_perceptrons(shape, model);

@@ -50,7 +50,10 @@ std::string megatron_recipe(const ModelDescription& model, const TrainingRun& ru
   text += fmt::format(
       "    if model.num_layers != {0}:\n"
       "        raise ValueError(f\"the recipe has {{model.num_layers}} layers, the strategy is for {0}\")\n",
-      model.layer_count());
+      decoder_layers(model));
+  if (const auto predictions = prediction_layers(model); predictions > 0) {
+    text += fmt::format("    model.mtp_num_layers = {}\n", predictions);
+  }
   const bool has_sequence_parallelism = s.has_sequence_parallelism && s.tensor > 1;
   text += fmt::format("    model.tensor_model_parallel_size = {}\n    model.sequence_parallel = {}\n", s.tensor,
                       truth(has_sequence_parallelism));

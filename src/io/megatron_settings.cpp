@@ -2,14 +2,42 @@
 
 #include <algorithm>
 
+#include "opweave/error.h"
 #include "opweave/strategy_targets.h"
 
 namespace opweave::io {
 
+std::int64_t prediction_layers(const ModelDescription& model) {
+  std::int64_t count = 0;
+  for (const LayerRun& run : model.layers) count += run.predicts_ahead ? run.count : 0;
+  return count;
+}
+
+std::int64_t decoder_layers(const ModelDescription& model) { return model.layer_count() - prediction_layers(model); }
+
 std::string pipeline_layout(const ModelDescription& model, const Strategy& strategy) {
   if (strategy.pipeline == 1) return {};
+  std::string letters;
+  for (const LayerRun& run : model.layers) {
+    letters.append(static_cast<std::size_t>(run.count), run.predicts_ahead ? 'm' : 't');
+  }
+  if (letters.find("mt") != std::string::npos) {
+    throw InputError("a module that predicts further ahead comes before a decoder layer, Megatron-LM has it after all");
+  }
   std::vector<std::string> stages;
-  for (const std::uint32_t layers : layers_of_stages(model, strategy)) stages.emplace_back(layers, 't');
+  std::size_t at = 0;
+  for (const std::uint32_t layers : layers_of_stages(model, strategy)) {
+    stages.push_back(letters.substr(at, layers));
+    at += layers;
+  }
+  const auto has_predictions = [](const std::string& stage) { return stage.find('m') != std::string::npos; };
+  if (std::ranges::count_if(stages, has_predictions) > 1) {
+    throw InputError("modules that predict further ahead lie in several stages, Megatron-LM keeps them in one");
+  }
+  const auto place = std::ranges::find_if(stages, has_predictions) - stages.begin();
+  if (place + strategy.pipeline < std::ssize(stages)) {
+    throw InputError("modules that predict further ahead lie in a stage that is not the last of its rank");
+  }
   stages.front().insert(stages.front().begin(), 'E');
   stages.back() += 'L';
   return megatron_layout(stages);

@@ -14,7 +14,12 @@ namespace opweave::io {
 inline constexpr std::string_view kMegatronCoreVersion = "0.19.2";
 inline constexpr std::string_view kMegatronBridgeVersion = "0.6.2";
 
-/// Layout of the pipeline; empty without one.
+/// Decoder layers, and modules that predict further ahead (multi-token prediction).
+[[nodiscard]] std::int64_t decoder_layers(const ModelDescription& model);
+[[nodiscard]] std::int64_t prediction_layers(const ModelDescription& model);
+
+/// Layout of the pipeline; empty without one. \throws InputError where modules that predict further ahead come before a
+/// decoder layer or lie in several stages
 [[nodiscard]] std::string pipeline_layout(const ModelDescription& model, const Strategy& strategy);
 
 /// Layers that each stage makes again, block by block; nothing = all of them, or none.

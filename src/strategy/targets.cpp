@@ -21,6 +21,15 @@ std::string why_no_whole_batch(const TrainingRun& run, const Strategy& s) {
                      s.micro_batch);
 }
 
+/// What no framework here builds from a description: branches that feed the main chain.
+std::string why_no_chain(const ModelDescription& model) {
+  if (!model.components.empty()) {
+    return fmt::format("component \"{}\" feeds the model, the targets' own models are one chain of layers",
+                       model.components.front().name);
+  }
+  return {};
+}
+
 std::string why_not_megatron(const ModelDescription& model, const TrainingRun& run, const Strategy& s) {
   if (s.schedule != PipelineKind::k1F1B && s.schedule != PipelineKind::kInterleaved) {
     return fmt::format("schedule is {}, Megatron-LM has 1F1B and its interleaved form", to_string(s.schedule));
@@ -33,6 +42,9 @@ std::string why_not_megatron(const ModelDescription& model, const TrainingRun& r
   if (s.recomputed_layers && s.recompute == Recompute::kFull && *s.recomputed_layers % s.chunks != 0) {
     return fmt::format("{} layers of a stage are made again, Megatron-LM has one number for each of {} chunks",
                        *s.recomputed_layers, s.chunks);
+  }
+  if (!s.recomputed_per_stage.empty()) {
+    return "Megatron-LM has one number of layers made again for all stages: recomputed_per_stage is set";
   }
   if (s.context > 1 && run.sequence % (2 * std::int64_t{s.context}) != 0) {
     return fmt::format("{} tokens are no multiple of 2 x context {}, as Megatron-LM needs", run.sequence, s.context);
@@ -53,7 +65,10 @@ std::string why_not_megatron(const ModelDescription& model, const TrainingRun& r
   return {};
 }
 
-std::string why_not_torchtitan(const TrainingRun& run, const Strategy& s) {
+std::string why_not_torchtitan(const ModelDescription& model, const TrainingRun& run, const Strategy& s) {
+  if (std::ranges::any_of(model.layers, &LayerRun::predicts_ahead)) {
+    return "torchtitan's decoders have no module that predicts further ahead";
+  }
   if (s.schedule == PipelineKind::kDualPipe) return "torchtitan has one rank per stage, DualPipe has two";
   if (s.sharding == Sharding::kOptimizer) {
     return "torchtitan shares out weights and gradients with the optimizer's states (FSDP), not the states alone";
@@ -70,6 +85,7 @@ std::string why_not_torchtitan(const TrainingRun& run, const Strategy& s) {
   if (s.recompute == Recompute::kFull && s.recomputed_layers) {
     return "torchtitan makes all layers again or none: recomputed_layers is " + std::to_string(*s.recomputed_layers);
   }
+  if (!s.recomputed_per_stage.empty()) return "torchtitan makes all layers again or none: recomputed_per_stage is set";
   if (s.expert_tensor > 1) {
     return fmt::format("expert_tensor is {}, torchtitan splits no expert", s.expert_tensor);
   }
@@ -98,7 +114,9 @@ std::string why_inexpressible(Target target, const ModelDescription& model, cons
                               const Strategy& strategy) {
   if (target == Target::kAny) return {};
   if (std::string why = why_no_whole_batch(run, strategy); !why.empty()) return why;
-  return target == Target::kMegatron ? why_not_megatron(model, run, strategy) : why_not_torchtitan(run, strategy);
+  if (std::string why = why_no_chain(model); !why.empty()) return why;
+  return target == Target::kMegatron ? why_not_megatron(model, run, strategy)
+                                     : why_not_torchtitan(model, run, strategy);
 }
 
 std::vector<std::uint32_t> layers_of_stages(const ModelDescription& model, const Strategy& s) {

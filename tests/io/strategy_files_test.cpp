@@ -101,6 +101,32 @@ TEST(StrategyFiles, what_a_framework_has_no_word_for_is_refused_with_the_reason)
   EXPECT_THROW((void)strategy_file(StrategyFormat::kDeepSpeed, small_model(), run, sharded), InputError);
 }
 
+TEST(StrategyFiles, modules_that_predict_ahead_are_layers_of_their_own) {
+  const ModelDescription model = parse_model(R"({"format": "opweave.model", "version": 1, "hidden": 64,
+    "vocabulary": 1000, "layers": [
+    {"count": 6, "attention": {"heads": 8, "head_dim": 8}, "experts": {"count": 4, "active": 2, "width": 32}},
+    {"attention": {"heads": 8, "head_dim": 8}, "experts": {"count": 4, "active": 2, "width": 32},
+     "predicts_ahead": true}]})",
+                                             "model");
+  const TrainingRun run{8, 128, Precision::kBf16};
+  // 7 layers on two ranks, the earlier the more: four, then two and the module.
+  const std::string text = strategy_file(StrategyFormat::kMegatron, model, run, pipeline(2, 1));
+  EXPECT_THAT(text, HasSubstr("--num-layers 6\n  --mtp-num-layers 1\n  --position-embedding-type rope\n"));
+  EXPECT_THAT(text, HasSubstr("--pipeline-model-parallel-layout 'Et*4|t*2mL'"));
+  EXPECT_THAT(why_inexpressible(Target::kTorchtitan, model, run, pipeline(2, 1)), HasSubstr("predicts further ahead"));
+}
+
+TEST(StrategyFiles, models_that_others_feed_are_refused) {
+  const ModelDescription model = parse_model(R"({"format": "opweave.model", "version": 1, "hidden": 64,
+    "vocabulary": 1000, "components": [{"name": "vision", "hidden": 32}], "layers": [
+    {"component": "vision", "attention": {"heads": 4, "head_dim": 8}, "mlp": {"width": 64}},
+    {"attention": {"heads": 8, "head_dim": 8}, "mlp": {"width": 256}}]})",
+                                             "model");
+  for (const Target target : {Target::kMegatron, Target::kTorchtitan}) {
+    EXPECT_THAT(why_inexpressible(target, model, {8, 128, Precision::kBf16}, {}), HasSubstr("component \"vision\""));
+  }
+}
+
 TEST(StrategyFiles, deepspeed_accumulates_what_the_data_axis_does_not_run_at_once) {
   Strategy strategy;
   strategy.data = 2;

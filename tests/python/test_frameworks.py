@@ -187,7 +187,7 @@ SEARCHES = [(LLAMA, "h100", 8, 512, 8192), (LLAMA, "h100", 3, 96, 8192), (DEEPSE
 def test_megatron_validates_the_arguments_of_searched_strategies(frameworks, search, tmp_path):
     model, cluster, nodes, batch, sequence = search
     found = strategies(model, "megatron", cluster, nodes, batch, sequence, step=8)
-    assert len(found) >= 3
+    assert len(found) >= 2
     layers = 80 if model == LLAMA else 61
     for strategy in found:
         path = converted(strategy, model, batch, sequence, "megatron", tmp_path / "arguments.sh")
