@@ -41,7 +41,7 @@ class TracedModule(nn.Module):
             known[node] = _as_traced(value, node.meta.get("val"))
         del arguments
         for node in piece.nodes:
-            known[node] = self._call(node, known, microbatch)
+            known[node] = _as_traced(self._call(node, known, microbatch), node.meta.get("val"))
             for finished in self._last_uses.get(node, ()):
                 del known[finished]
         for node, parameters in piece.gradients.items():
@@ -82,11 +82,14 @@ def _last_uses(piece: Piece) -> dict[Node, list[Node]]:
 
 
 def _as_traced(value: Any, traced: Any) -> Any:
-    """The value with the strides that it had while tracing, which views rely on; messages are contiguous."""
+    """The value with the strides that it had while tracing, which views rely on: messages are contiguous, and kernels
+    lay out what they make in other ways than was foreseen."""
     if not isinstance(value, Tensor) or not isinstance(traced, Tensor):
         return value
     strides = traced.stride()
-    if not all(isinstance(step, int) for step in strides) or value.stride() == strides:
+    if not all(isinstance(step, int) for step in (*strides, *traced.shape)) or value.stride() == strides:
+        return value
+    if all(a == b or size <= 1 for a, b, size in zip(value.stride(), strides, value.shape, strict=True)):
         return value
     laid = torch.empty_strided(value.shape, strides, dtype=value.dtype, device=value.device)
     return laid.copy_(value)
