@@ -34,10 +34,10 @@ class CapturedGraph(Graph):
         parameters_without_gradient: Sequence[str] = (),
         inputs: Mapping[str, str] = {},
         granularity: str = "operator",
-        loss: Callable[..., Any] | None = None,
         kernels: Sequence[Kernel] = (),
         tokens: int | None = None,
         times_from: str = "",
+        loss: Callable[..., Any] | None = None,
     ) -> None:
         """Users call opweave.capture."""
         super().__init__(core)
@@ -160,8 +160,8 @@ class CapturedGraph(Graph):
             self.parameters_without_gradient,
             self.inputs,
             self.granularity,
-            self.loss,
             self.kernels,
             self.tokens,
             self.times_from,
+            self.loss,
         )

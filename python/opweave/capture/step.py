@@ -118,9 +118,9 @@ def graph_of(
         [parameter for parameter in step.without_gradient if parameter in read],
         {given.name: given.kind for given in step.joint.givens.values() if given.name in joined.tensors},
         granularity,
-        loss,
         kernels(joined, made),
         step.tokens,
+        loss=loss,
     )
 
 
