@@ -244,7 +244,8 @@ NB_MODULE(_core, m) {
   nb::class_<ComputationGraph>(m, "Graph")
       .def_prop_ro("name", [](const ComputationGraph& graph) { return graph.name(); })
       .def("to_json", &graph_to_json, no_gil)
-      .def("content_hash", [](const ComputationGraph& graph) { return content_hash(graph); }, no_gil);
+      .def(
+          "content_hash", [](const ComputationGraph& graph) { return content_hash(graph); }, no_gil);
   nb::class_<Cluster>(m, "Cluster")
       .def_prop_ro("name", [](const Cluster& cluster) { return cluster.name(); })
       .def("to_json", &cluster_to_json, no_gil)
@@ -288,8 +289,10 @@ NB_MODULE(_core, m) {
         return parse_plan(json, source, graph, cluster);
       },
       no_gil);
-  m.def("read_file", [](const std::string& path) { return read_file(path); }, no_gil);
-  m.def("write_file", [](const std::string& path, const std::string& content) { write_file(path, content); }, no_gil);
+  m.def(
+      "read_file", [](const std::string& path) { return read_file(path); }, no_gil);
+  m.def(
+      "write_file", [](const std::string& path, const std::string& content) { write_file(path, content); }, no_gil);
   m.def("parse_bytes", [](const std::string& text) { return parse_bytes(text).value(); });
 
   m.def("readable", [](const std::string& text) { return readable(text); });

@@ -23,10 +23,10 @@ struct LayerGraph {
   /// One way to run a node on `tensor` devices.
   struct Alternative {
     std::string name;
-    double seconds = 0;           ///< of one sample
+    double seconds = 0;  ///< of one sample
     double parameter_bytes = 0;
-    double bytes_per_flight = 0;  ///< for each microbatch in flight
-    double bytes = 0;             ///< whatever is in flight
+    double bytes_per_flight = 0;                 ///< for each microbatch in flight
+    double bytes = 0;                            ///< whatever is in flight
     std::map<std::uint32_t, double> sync_bytes;  ///< by edge of the graph; counts where the edge is cut
   };
   struct Node {
@@ -56,10 +56,10 @@ struct CutStage {
 };
 
 struct StageAnswer {
-  std::vector<CutStage> stages;                              ///< first to last; empty if none was found
-  double value = std::numeric_limits<double>::infinity();    ///< the longest stage, seconds per sample
-  double bound = 0;                                          ///< no stages have a smaller value
-  std::uint64_t ideals = 0;                                  ///< sets of nodes that stages may end with
+  std::vector<CutStage> stages;                            ///< first to last; empty if none was found
+  double value = std::numeric_limits<double>::infinity();  ///< the longest stage, seconds per sample
+  double bound = 0;                                        ///< no stages have a smaller value
+  std::uint64_t ideals = 0;                                ///< sets of nodes that stages may end with
   bool is_exact_space = true;  ///< all of them were looked at; else those along one order alone, and the bound is weak
 
   [[nodiscard]] bool is_proven() const { return value <= bound * (1 + 1e-9); }

@@ -36,11 +36,11 @@ struct ProfileKey {
 };
 struct OperatorProfiles {
   std::map<ProfileKey, std::vector<OperatorProfile>> tables;  ///< of the same operators in the same order
-  std::size_t head = 1;                      ///< operators before the layers
-  std::size_t layer = 13;                    ///< operators of a layer; those after it end the model
+  std::size_t head = 1;                                       ///< operators before the layers
+  std::size_t layer = 13;                                     ///< operators of a layer; those after it end the model
   std::uint32_t layers = 1;
-  std::vector<double> node_gb_per_s;         ///< between devices of a node, by power of two of MB
-  std::vector<double> fabric_gb_per_s;       ///< between nodes
+  std::vector<double> node_gb_per_s;    ///< between devices of a node, by power of two of MB
+  std::vector<double> fabric_gb_per_s;  ///< between nodes
 
   [[nodiscard]] std::size_t operators() const;
   /// Place of the model's i-th operator in a table.

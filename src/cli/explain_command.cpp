@@ -332,7 +332,8 @@ void add_explain(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("explain", "why a plan takes as long as it does");
   command->footer(
       "Without --operator and --device: the critical path and the idle time of every device by cause.\n"
-      "docs/explain.md defines every word of the output. A strategy alone (opweave.strategy) is explained by the parts\n"
+      "docs/explain.md defines every word of the output. A strategy alone (opweave.strategy) is explained by the "
+      "parts\n"
       "of its step and memory, and by what other choices would cost.\n\n"
       "Examples:\n"
       "  opweave explain graph.json cluster.json plan.json\n"

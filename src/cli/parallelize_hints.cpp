@@ -38,15 +38,13 @@ std::string decision_that_would_work(const StrategyQuestion& q, const Budget& bu
   struct Named {
     std::string_view key;
     Degree held;
-    std::uint32_t Strategy::* found;
+    std::uint32_t Strategy::*found;
   };
-  const Named degrees[] = {{"tp", &HeldDecisions::tensor, &Strategy::tensor},
-                           {"pp", &HeldDecisions::pipeline, &Strategy::pipeline},
-                           {"dp", &HeldDecisions::data, &Strategy::data},
-                           {"cp", &HeldDecisions::context, &Strategy::context},
-                           {"ep", &HeldDecisions::expert, &Strategy::expert},
-                           {"mbs", &HeldDecisions::micro_batch, &Strategy::micro_batch},
-                           {"vpp", &HeldDecisions::chunks, &Strategy::chunks}};
+  const Named degrees[] = {
+      {"tp", &HeldDecisions::tensor, &Strategy::tensor}, {"pp", &HeldDecisions::pipeline, &Strategy::pipeline},
+      {"dp", &HeldDecisions::data, &Strategy::data},     {"cp", &HeldDecisions::context, &Strategy::context},
+      {"ep", &HeldDecisions::expert, &Strategy::expert}, {"mbs", &HeldDecisions::micro_batch, &Strategy::micro_batch},
+      {"vpp", &HeldDecisions::chunks, &Strategy::chunks}};
   for (const Named& degree : degrees) {
     if (!(q.held.*degree.held) || budget.expired()) continue;
     HeldDecisions free = q.held;

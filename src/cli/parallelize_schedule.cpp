@@ -100,9 +100,8 @@ std::vector<Row> rows_of(const std::vector<Shaped>& all, Duration outside) {
       rows.push_back({"opweave", shaped.name, shaped.result.plan->statistics.makespan + outside, true});
     }
   }
-  std::ranges::stable_sort(rows, [](const Row& a, const Row& b) {
-    return a.fits != b.fits ? b.fits : a.step > b.step;
-  });
+  std::ranges::stable_sort(rows,
+                           [](const Row& a, const Row& b) { return a.fits != b.fits ? b.fits : a.step > b.step; });
   return rows;
 }
 
@@ -121,9 +120,12 @@ PlannedSchedule describe(const std::vector<Row>& rows, const Shaped& best, Durat
       "\npipeline planned operator by operator: {} a step ({} by the formulas of {}), no schedule of these stages "
       "takes less than {}\n\n{}",
       human(step), human(by_formulas), own, human(bound), table(lines));
-  result.json = {{"step_ns", step.value()},         {"bound_ns", bound.value()},
-                 {"outside_ns", outside.value()},   {"formulas_ns", by_formulas.value()},
-                 {"schedule", own},                 {"stages", best.name},
+  result.json = {{"step_ns", step.value()},
+                 {"bound_ns", bound.value()},
+                 {"outside_ns", outside.value()},
+                 {"formulas_ns", by_formulas.value()},
+                 {"schedule", own},
+                 {"stages", best.name},
                  {"schedules", list}};
   return result;
 }

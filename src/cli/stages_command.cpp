@@ -65,12 +65,11 @@ ExitCode cut_graph(const Options& options, const std::atomic<bool>& interrupted)
   }
   auto stages = nlohmann::ordered_json::array();
   for (const CutStage& stage : answer.stages) stages.push_back(as_json(graph, stage));
-  deliver(options.output, nlohmann::ordered_json{{"value_s", answer.value},
-                                                 {"bound_s", answer.bound},
-                                                 {"proven", answer.is_proven()},
-                                                 {"stages", stages}}
-                                  .dump(2) +
-                              "\n");
+  deliver(options.output,
+          nlohmann::ordered_json{
+              {"value_s", answer.value}, {"bound_s", answer.bound}, {"proven", answer.is_proven()}, {"stages", stages}}
+                  .dump(2) +
+              "\n");
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 
@@ -95,8 +94,7 @@ OperatorProfiles load_profiles(const Options& options) {
             options.graph / fmt::format("{}_mbs{}_tp{}_algo{}.csv", options.model, sequences, tensor, algorithm);
         if (!std::filesystem::exists(path)) continue;
         auto table = parse_operator_profiles(read_file(path), path.string());
-        const std::size_t expected =
-            profiles.tables.empty() ? table.size() : profiles.tables.begin()->second.size();
+        const std::size_t expected = profiles.tables.empty() ? table.size() : profiles.tables.begin()->second.size();
         if (table.size() != expected || table.size() < profiles.head + profiles.layer) {
           throw InputError(fmt::format("{}: has {} operators, expected {}", path.string(), table.size(),
                                        std::max(expected, profiles.head + profiles.layer)));
@@ -106,8 +104,8 @@ OperatorProfiles load_profiles(const Options& options) {
     }
   }
   if (profiles.tables.empty()) {
-    throw InputError(fmt::format("{}: has no table {}_mbs1_tp1_algo0.csv or the like", options.graph.string(),
-                                 options.model));
+    throw InputError(
+        fmt::format("{}: has no table {}_mbs1_tp1_algo0.csv or the like", options.graph.string(), options.model));
   }
   const auto bandwidths = [&](const char* name) {
     const auto path = options.graph / name;
@@ -123,8 +121,12 @@ nlohmann::ordered_json as_json(const ProfiledStage& stage) {
   for (std::size_t i = 0; i < stage.made_again.size(); ++i) {
     if (stage.made_again[i]) made_again.push_back(stage.begin + i);
   }
-  return {{"first_operator", stage.begin}, {"operators", stage.end - stage.begin}, {"tensor", stage.tensor},
-          {"data", stage.data},           {"ms", stage.ms},                        {"memory_mb", stage.memory_mb},
+  return {{"first_operator", stage.begin},
+          {"operators", stage.end - stage.begin},
+          {"tensor", stage.tensor},
+          {"data", stage.data},
+          {"ms", stage.ms},
+          {"memory_mb", stage.memory_mb},
           {"made_again", made_again}};
 }
 
@@ -162,8 +164,7 @@ ExitCode run(const Options& options) {
 
 void add_stages(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("stages", "cut a layer graph with measured alternatives into pipeline stages");
+  CLI::App* command = app.add_subcommand("stages", "cut a layer graph with measured alternatives into pipeline stages");
   command->footer(
       "GRAPH is a file of Piper (Tarnawski et al., NeurIPS 2021); value and bound are seconds per sample of the\n"
       "longest stage in its cost model. With --model it is a folder of operator profiles of Aceso (Liu et al.,\n"

@@ -20,7 +20,7 @@ using Rows = std::vector<std::vector<std::string>>;
 
 struct TimePart {
   std::string_view name;
-  Duration StepTime::* part;
+  Duration StepTime::*part;
 };
 constexpr TimePart kTimes[] = {{"matrix products", &StepTime::matrix},
                                {"attention", &StepTime::attention},
@@ -35,16 +35,13 @@ constexpr TimePart kTimes[] = {{"matrix products", &StepTime::matrix},
                                {"step", &StepTime::step}};
 struct MemoryPart {
   std::string_view name;
-  Bytes StepMemory::* part;
+  Bytes StepMemory::*part;
 };
-constexpr MemoryPart kMemories[] = {
-    {"weights", &StepMemory::weights},         {"gradients", &StepMemory::gradients},
-    {"optimizer", &StepMemory::optimizer},     {"activations", &StepMemory::activations},
-    {"buffers", &StepMemory::buffers},         {"reserve", &StepMemory::reserve}};
+constexpr MemoryPart kMemories[] = {{"weights", &StepMemory::weights},     {"gradients", &StepMemory::gradients},
+                                    {"optimizer", &StepMemory::optimizer}, {"activations", &StepMemory::activations},
+                                    {"buffers", &StepMemory::buffers},     {"reserve", &StepMemory::reserve}};
 
-StrategyRecord load(const std::filesystem::path& path) {
-  return parse_strategy_record(read_file(path), path.string());
-}
+StrategyRecord load(const std::filesystem::path& path) { return parse_strategy_record(read_file(path), path.string()); }
 
 std::string share(double part, double whole) { return percent(whole > 0 ? part / whole : 0); }
 double number(Duration duration) { return static_cast<double>(duration.value()); }
@@ -79,8 +76,8 @@ struct Choice {
 Choice best_with(const StrategyRecord& record, const HeldDecisions& held, const Budget& budget = {}) {
   Choice choice;
   try {
-    const auto result = search_strategies(record.model, record.machines, record.run, record.profile(), record.target,
-                                          held, 1, budget);
+    const auto result =
+        search_strategies(record.model, record.machines, record.run, record.profile(), record.target, held, 1, budget);
     if (!result.ranked.empty()) {
       choice.best = result.ranked.front();
     } else if (result.least_memory) {
@@ -254,8 +251,8 @@ ExitCode what_if_strategy(const std::filesystem::path& path, double seconds_per_
       {"sequences twice as long", [](StrategyRecord& r) { r.run.sequence *= 2; }},
       {"twice the batch", [](StrategyRecord& r) { r.run.global_batch *= 2; }},
   };
-  Rows rows = {{"change", "this strategy", "best", "tokens/s/device", "tp", "cp", "ep", "pp", "dp", "microbatch",
-                "schedule"}};
+  Rows rows = {
+      {"change", "this strategy", "best", "tokens/s/device", "tp", "cp", "ep", "pp", "dp", "microbatch", "schedule"}};
   for (const auto& [name, apply] : changes) {
     StrategyRecord then = today;
     apply(then);

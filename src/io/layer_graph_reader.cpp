@@ -132,8 +132,8 @@ class LayerGraphReader {
       const auto edge = edge_of_ends_.find(source << 32U | target);
       if (edge != edge_of_ends_.end()) return edge->second;
     }
-    value.fail(fmt::format("key is {}, expected the id of a node with an edge {} this one", key,
-                           is_incoming ? "to" : "from"));
+    value.fail(
+        fmt::format("key is {}, expected the id of a node with an edge {} this one", key, is_incoming ? "to" : "from"));
   }
 
   LayerGraph graph_;

@@ -180,24 +180,25 @@ Strategy read_strategy(const JsonValue& value) {
   const auto read_recomputed = [&](const JsonValue& list) {
     list.each([&](const JsonValue& item) { strategy.recomputed_per_stage.push_back(item.index()); });
   };
-  read_object(
-      value, optional("format", skip), optional("version", skip), optional("for", skip), optional("tensor", ranks_into(strategy.tensor)),
-      optional("sequence_parallel", truth_into(strategy.has_sequence_parallelism)),
-      optional("context", ranks_into(strategy.context)), optional("data", ranks_into(strategy.data)),
-      optional("pipeline", ranks_into(strategy.pipeline)), optional("chunks", ranks_into(strategy.chunks)),
-      optional("expert", ranks_into(strategy.expert)), optional("expert_tensor", ranks_into(strategy.expert_tensor)),
-      optional("micro_batch", ranks_into(strategy.micro_batch)),
-      optional("sharding", word_into(strategy.sharding, sharding_from_string,
-                                     "\"none\", \"optimizer\", \"gradients\" or \"weights\"")),
-      optional("recompute",
-               word_into(strategy.recompute, recompute_from_string, "\"none\", \"attention\" or \"full\"")),
-      optional("recomputed_layers", [&](const JsonValue& item) { strategy.recomputed_layers = item.index(); }),
-      optional("recomputed_per_stage", read_recomputed),
-      optional("schedule", word_into(strategy.schedule, pipeline_kind_from_string,
-                                     "\"1F1B\", \"Interleaved-1F1B\", \"ZB1P\", \"ZB-2P\" or \"DualPipe\"")),
-      optional("overlaps_tensor", truth_into(strategy.overlaps_tensor)),
-      optional("overlaps_data", truth_into(strategy.overlaps_data)),
-      optional("layers_per_stage", read_layers_per_stage));
+  read_object(value, optional("format", skip), optional("version", skip), optional("for", skip),
+              optional("tensor", ranks_into(strategy.tensor)),
+              optional("sequence_parallel", truth_into(strategy.has_sequence_parallelism)),
+              optional("context", ranks_into(strategy.context)), optional("data", ranks_into(strategy.data)),
+              optional("pipeline", ranks_into(strategy.pipeline)), optional("chunks", ranks_into(strategy.chunks)),
+              optional("expert", ranks_into(strategy.expert)),
+              optional("expert_tensor", ranks_into(strategy.expert_tensor)),
+              optional("micro_batch", ranks_into(strategy.micro_batch)),
+              optional("sharding", word_into(strategy.sharding, sharding_from_string,
+                                             "\"none\", \"optimizer\", \"gradients\" or \"weights\"")),
+              optional("recompute",
+                       word_into(strategy.recompute, recompute_from_string, "\"none\", \"attention\" or \"full\"")),
+              optional("recomputed_layers", [&](const JsonValue& item) { strategy.recomputed_layers = item.index(); }),
+              optional("recomputed_per_stage", read_recomputed),
+              optional("schedule", word_into(strategy.schedule, pipeline_kind_from_string,
+                                             "\"1F1B\", \"Interleaved-1F1B\", \"ZB1P\", \"ZB-2P\" or \"DualPipe\"")),
+              optional("overlaps_tensor", truth_into(strategy.overlaps_tensor)),
+              optional("overlaps_data", truth_into(strategy.overlaps_data)),
+              optional("layers_per_stage", read_layers_per_stage));
   return strategy;
 }
 

@@ -9,9 +9,9 @@
 #include "list_scheduling/justification.h"
 #include "list_scheduling/list_scheduler.h"
 #include "list_scheduling/placed_problem.h"
-#include "placement/placement_state.h"
 #include "list_scheduling/priority_rules.h"
 #include "list_scheduling/reference_order.h"
+#include "placement/placement_state.h"
 
 namespace opweave {
 namespace {

@@ -5,12 +5,12 @@
 #include <optional>
 #include <vector>
 
-#include "list_scheduling/in_flight_window.h"
-#include "placement/placement_units.h"
 #include "core/random.h"
+#include "list_scheduling/in_flight_window.h"
 #include "opweave/budget.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
+#include "placement/placement_units.h"
 
 namespace opweave {
 

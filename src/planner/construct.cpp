@@ -196,7 +196,8 @@ class Constructor {
     const bool is_whole = trial_->task_count() == problem_.task_count();
     const Duration makespan =
         is_whole ? keep_window(problem_, candidate.guess.modes, tried)
-                 : schedule_in_window(*trial_, fewer_modes(problem_, *trial_, candidate.guess.modes), tried).makespan(*trial_);
+                 : schedule_in_window(*trial_, fewer_modes(problem_, *trial_, candidate.guess.modes), tried)
+                       .makespan(*trial_);
     if (candidate.makespan && *candidate.makespan <= makespan) return false;
     candidate.makespan = makespan;
     candidate.window = width;

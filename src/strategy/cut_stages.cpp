@@ -115,8 +115,8 @@ class StageProgram {
   StageCells cells_;
   std::vector<Tail> tails_;
   const Budget& budget_;
-  std::vector<std::vector<StageCell>> stages_;          ///< by outer tail
-  std::vector<std::vector<std::int32_t>> devices_;      ///< by tail and copies: the fewest devices
+  std::vector<std::vector<StageCell>> stages_;      ///< by outer tail
+  std::vector<std::vector<std::int32_t>> devices_;  ///< by tail and copies: the fewest devices
 };
 
 /// Halves the distance between value and bound until they meet, or the knapsacks cannot tell.

@@ -95,13 +95,13 @@ class LayoutProgram {
   std::optional<Recompute> held_;
   std::vector<LayerTime> layer_times_;  ///< by run
   LayerTime head_;
-  std::vector<std::size_t> run_of_;     ///< by layer
-  std::vector<double> busy_before_;     ///< seconds of all layers before one, forward and backward
-  double weight_seconds_ = 0;           ///< weight gradients of all
-  double constant_ = 0;                 ///< of every layout: gathers of sharded weights
+  std::vector<std::size_t> run_of_;  ///< by layer
+  std::vector<double> busy_before_;  ///< seconds of all layers before one, forward and backward
+  double weight_seconds_ = 0;        ///< weight gradients of all
+  double constant_ = 0;              ///< of every layout: gathers of sharded weights
   double least_end_ = 0;
-  LayerWeights first_;                  ///< of the embedding
-  LayerWeights last_;                   ///< of the head
+  LayerWeights first_;  ///< of the embedding
+  LayerWeights last_;   ///< of the head
   std::unordered_map<std::uint64_t, Cell> cells_;
 };
 

@@ -5,9 +5,7 @@
 
 namespace opweave {
 
-std::size_t OperatorProfiles::operators() const {
-  return tables.begin()->second.size() + (layers - 1) * layer;
-}
+std::size_t OperatorProfiles::operators() const { return tables.begin()->second.size() + (layers - 1) * layer; }
 
 std::size_t OperatorProfiles::row(std::size_t i) const {
   if (i < head) return i;
@@ -30,8 +28,8 @@ double transfer_ms(const OperatorProfiles& profiles, double mb, bool is_between_
   const auto& table = is_between_nodes ? profiles.fabric_gb_per_s : profiles.node_gb_per_s;
   // The model takes the entry before that of the size, rounded down to a power of two.
   const auto power = static_cast<std::int64_t>(std::log2(mb));
-  const auto entry = std::clamp<std::int64_t>(power >= 1 ? power - 1 : power, 0,
-                                              static_cast<std::int64_t>(table.size()) - 1);
+  const auto entry =
+      std::clamp<std::int64_t>(power >= 1 ? power - 1 : power, 0, static_cast<std::int64_t>(table.size()) - 1);
   return mb / table[static_cast<std::size_t>(entry)];
 }
 

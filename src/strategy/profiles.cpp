@@ -64,8 +64,8 @@ CalibrationProfile profile_for(const Machines& machines, Precision precision, bo
   };
   const auto found = std::ranges::find_if(built_in(), fits);
   if (found != built_in().end()) return found->profile;
-  // Between the fits for PyTorch's and NVIDIA's stacks. One H200 alone at its power limit has 0.67, and 0.55 and 0.47 in
-  // attention (docs/costs.md: benchmarks/gpu_layer).
+  // Between the fits for PyTorch's and NVIDIA's stacks. One H200 alone at its power limit has 0.67, and 0.55 and 0.47
+  // in attention (docs/costs.md: benchmarks/gpu_layer).
   const bool is_a100 = machines.device.name == "A100";
   return profile("uncalibrated", 0.65, 1.5, 1.0, is_a100 ? kOnA100 : kCudnnOnH100, 0, 0, 0);
 }

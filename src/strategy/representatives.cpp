@@ -43,8 +43,8 @@ Kept kept_by(const Setting& s, std::uint32_t stage, std::size_t run) {
   Kept kept;
   kept.all = activations(keeps_scores ? Recompute::kNone : Recompute::kAttention) / flights;
   // Inputs of all in flight, and the whole layer while it is made again.
-  kept.input = std::clamp((activations(Recompute::kFull) - activations(Recompute::kNone) / flights) / flights, 0.0,
-                          kept.all);
+  kept.input =
+      std::clamp((activations(Recompute::kFull) - activations(Recompute::kNone) / flights) / flights, 0.0, kept.all);
   return kept;
 }
 
@@ -73,8 +73,7 @@ void append(Layer& stage, const Layer& layer) {
   add(sum.weight_gradient, op.weight_gradient);
   stage.weights = stage.weights + layer.weights;
   stage.activation = stage.activation + layer.activation;
-  stage.activation_until_input_gradient =
-      stage.activation_until_input_gradient + layer.activation_until_input_gradient;
+  stage.activation_until_input_gradient = stage.activation_until_input_gradient + layer.activation_until_input_gradient;
   stage.weight_gradient_input = stage.weight_gradient_input + layer.weight_gradient_input;
   stage.output = layer.output;
 }
@@ -104,9 +103,9 @@ Representatives representatives(const ModelDescription& model, const Machines& m
       for (auto k = static_cast<std::int64_t>(std::llround(part.count)); k > 0; --k) {
         const bool is_made_again = makes_all_again || left > 0;
         if (left > 0) --left;
-        const double again = is_made_again                             ? times[part.run].forward.total()
+        const double again = is_made_again                            ? times[part.run].forward.total()
                              : own.recompute == Recompute::kAttention ? times[part.run].forward.attention
-                                                                       : 0;
+                                                                      : 0;
         Layer layer = layer_of(fmt::format("layer{}", result.spec.layers.size()), times[part.run], again);
         const Kept kept = kept_by(s, stage, part.run);
         layer.activation = bytes((is_made_again ? kept.input : kept.all) * with_fragments);

@@ -8,8 +8,8 @@
 #include <tuple>
 
 #include "opweave/error.h"
-#include "opweave/strategy_targets.h"
 #include "opweave/strategy_search.h"
+#include "opweave/strategy_targets.h"
 #include "strategy/layout_program.h"
 
 namespace opweave {
@@ -224,8 +224,7 @@ class Search {
     LayoutProgram program(model_, machines_, run_, profile_, mesh.strategy, mesh.choice, held_.recompute);
     ++result_.valued;
     const auto known = best_.find(degrees_of(mesh.strategy));
-    const auto layout =
-        program.fastest(known == best_.end() ? below : std::min(below, seconds_of(known->second)));
+    const auto layout = program.fastest(known == best_.end() ? below : std::min(below, seconds_of(known->second)));
     if (!layout) return;
     const RankedStrategy ranked{layout->strategy, evaluate(model_, machines_, run_, layout->strategy, profile_)};
     const auto [place, is_new] = best_.try_emplace(degrees_of(layout->strategy), ranked);

@@ -203,8 +203,7 @@ std::uint32_t StageCells::most_in_flight(const Tail& outer, const Tail& inner, S
   return below;
 }
 
-CutStage StageCells::stage(const Tail& outer, const Tail& inner, const StageCell& cell,
-                           std::uint32_t in_flight) const {
+CutStage StageCells::stage(const Tail& outer, const Tail& inner, const StageCell& cell, std::uint32_t in_flight) const {
   CutStage result;
   result.nodes = members(outer, inner);
   result.tensor = cell.tensor;

@@ -152,13 +152,14 @@ std::string line_of_space(const Problem& problem) {
 std::string line_of_bounds(const Problem& problem) {
   std::string text;
   const std::vector<LowerBound> bounds = lower_bounds(problem);
-  for (const LowerBound& bound : bounds) text += fmt::format("{} {} {};", bound.name, bound.value.value(), bound.detail);
+  for (const LowerBound& bound : bounds)
+    text += fmt::format("{} {} {};", bound.name, bound.value.value(), bound.detail);
   return fmt::format("{} {}", bounds.front().value.value(), digest(text));
 }
 
 /// Every problem with every method: "name method value digest".
 std::string golden_lines() {
-  constexpr Objective kOthers[] = {Objective::kPeriod,        Objective::kPeakMemory,  Objective::kDevices,
+  constexpr Objective kOthers[] = {Objective::kPeriod, Objective::kPeakMemory, Objective::kDevices,
                                    Objective::kCommunication, Objective::kUtilisation};
   std::string lines;
   std::size_t turn = 0;

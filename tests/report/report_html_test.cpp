@@ -119,7 +119,7 @@ TEST(ReportHtml, page_holds_what_is_computed_against_what_the_devices_could) {
     device.type = "t";
     parts.devices.push_back(device);
   }
-    const Problem problem =
+  const Problem problem =
       Problem::create(ComputationGraph::create("g", operators, {}, {}, training), Cluster::create(parts));
   const SamplePlan sample = make_sample(problem, 3);
   const Json work = data_of(report_html(problem, sample.plan, {}, {512, "measured"}))["work"];

@@ -189,7 +189,8 @@ TEST(ParseLayerGraph, refuses_what_it_cannot_mean) {
   const auto node = [](int id, const std::string& forward) {
     return R"({"id": )" + std::to_string(id) +
            R"(, "TMPCs": {"1": [{"id": "a", "timePerSample": 1, "parameterSize": 0, "memoryUsageA": 0,)"
-           R"( "memoryUsageB": 0, "syncTimeFw": {)" + forward + R"(}, "syncTimeBw": {}}]}})";
+           R"( "memoryUsageB": 0, "syncTimeFw": {)" +
+           forward + R"(}, "syncTimeBw": {}}]}})";
   };
   const std::string edge = R"({"sourceId": 0, "destId": 1, "communicationCost": 1})";
   const std::string back = R"({"sourceId": 1, "destId": 0, "communicationCost": 1})";

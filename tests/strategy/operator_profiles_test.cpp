@@ -24,8 +24,8 @@ OperatorProfiles random_profiles(std::mt19937& random, std::uint32_t layers) {
       for (const std::uint32_t algorithm : {0U, 1U}) {
         auto& table = profiles.tables[{sequences, tensor, algorithm}];
         for (const char* name : {"head", "a", "enc-attention-dropout", "tail"}) {
-          table.push_back({name, 1 + below(5), 1 + below(9), 1 + below(4), 1 + below(4), below(3), below(9), below(3),
-                           below(3)});
+          table.push_back(
+              {name, 1 + below(5), 1 + below(9), 1 + below(4), 1 + below(4), below(3), below(9), below(3), below(3)});
         }
       }
     }
