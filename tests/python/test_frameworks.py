@@ -9,16 +9,19 @@ import random
 import subprocess
 import sys
 
+import opweave
 import pytest
 import run_support as support
 from conftest import ROOT
-from opweave.export import megatron_layout, pytorch_csv, torchtitan_modules, torchtitan_settings
-from opweave.run import compile_plan
+from opweave.export import layers_by_stage, megatron_layout, pytorch_csv, torchtitan_modules, torchtitan_settings
+from opweave.run import compile_placement, compile_plan
 
 FOLDER = pathlib.Path(os.environ.get("OPWEAVE_PACKAGES", ROOT / ".venv/frameworks"))
 pytest.importorskip("torch")
 if not (FOLDER / "requirements-frameworks.txt").exists():
     pytest.skip(f"no packages of others in {FOLDER}: scripts/frameworks unpacks them", allow_module_level=True)
+
+import test_run_published as published  # noqa: E402
 
 
 class Frameworks:
@@ -316,3 +319,30 @@ def test_recipes_say_what_the_functions_of_megatron_bridge_set(frameworks):
             del there["global_batch"]
         assert {key: here[key] for key in there} == there, recipe["recipe"]
     assert compared > 60
+
+
+# From nn.Module to what the packages build: a captured Llama of six layers, as torchtitan's debug model has them.
+@pytest.mark.parametrize("shape", ["linear", "loop"])
+def test_a_captured_model_is_built_by_megatron_and_torchtitan_as_planned(frameworks, shape, tmp_path):
+    stages = {"linear": 2, "loop": 4}[shape]
+    model = published.hugging_face("llama", **{**published.GROUPED, "num_hidden_layers": 6})
+    graph = opweave.capture(
+        model, published.texts(2), loss=published.own_loss, granularity="block", microbatches=4, progress=False
+    )
+    cluster = opweave.Cluster.preset("h100", devices_per_node=2)
+    staged = graph.staged(stages, shape, devices=cluster)
+    plan = opweave.plan(staged, cluster, work_limit=5, threads=1, blocks="stage", progress=False)
+    placement = compile_placement(plan)
+    layers = layers_by_stage(placement, plan.graph)
+    made = megatron_layout(placement, layers)
+    there = frameworks.ask("megatron_stages", layout=made.layout, size=2, layers=6, predictions=0)
+    assert [len([kind for kind in stage if kind == "decoder"]) for stage in there["stages"]] == [
+        sum(".layers." in name for name in stage) for stage in layers
+    ]
+    compiled = compile_plan(plan, segments="stage")
+    modules = torchtitan_modules(layers_by_stage(compiled, plan.graph))
+    torchtitan_settings(compiled, modules, base="llama3.llama3_debugmodel").save(tmp_path)
+    built = frameworks.ask("torchtitan_stages", folder=str(tmp_path), function="llama3_debugmodel")
+    for rank, on_rank in enumerate(built["ranks"]):
+        assert on_rank["stages"] == {str(s): modules[s] for s in range(stages) if s % 2 == rank}
+        assert on_rank["actions"] == [c for c in pytorch_csv(compiled).splitlines()[rank].split(",") if c]
