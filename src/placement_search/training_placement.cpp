@@ -285,7 +285,9 @@ bool TrainingPlacement::move_beside_neighbour(State& state) {
 
 bool TrainingPlacement::shift_parts(State& state) {
   // Boundaries between parts of one replica that lie between two random units.
-  auto [first, last] = std::minmax(random_unit(), random_unit());
+  std::size_t first = random_unit();
+  std::size_t last = random_unit();
+  if (first > last) std::swap(first, last);
   if (units_[first].replica != units_[last].replica) return false;
   const bool grows_at_front = random_.below(2) == 0;  // the part before each boundary takes a unit
   const std::vector<std::size_t> before = state.home;
