@@ -28,8 +28,6 @@ constexpr double kBeyondLimit = 0.45;
 constexpr double kAfterInterrupt = 0.35;
 /// What the caller needs afterwards to state, check and write a plan, where it keeps time for that: measured 1.5 us.
 constexpr double kSecondsPerTask = 1.5e-6;
-/// Where reading has taken longer than there was time, a first plan may take a few times as long.
-constexpr double kTimesReading = 4;
 
 /// What a search and the one who waits for it share; lives until both are done with it.
 struct Desk {
@@ -88,16 +86,15 @@ struct Desk {
 };
 
 /// When nothing is waited for any longer, in seconds of the budget.
-double last_call(const Problem& problem, const Budget& budget, double begin) {
+double last_call(const Problem& problem, const Budget& budget) {
   const double limit = budget.time_limit_seconds().value_or(0);
-  if (begin >= limit) return kTimesReading * begin + kBeyondLimit;
   const bool keeps_time = budget.remaining().value_or(0) + budget.elapsed() < limit - 1e-3;
   const double writing = keeps_time ? kSecondsPerTask * static_cast<double>(problem.task_count()) : 0;
   return limit * kShareOfLimit + kBeyondLimit - writing;
 }
 
 /// Waits until the search has ended or is overdue; true if it has ended.
-bool wait_for(Desk& desk, const Budget& budget, double begin) {
+bool wait_for(Desk& desk, const Budget& budget) {
   std::optional<double> expired_at;
   std::unique_lock lock(desk.mutex);
   while (!desk.has_ended) {
@@ -107,7 +104,7 @@ bool wait_for(Desk& desk, const Budget& budget, double begin) {
     if (budget.stopped()) desk.stop = true;
     if (!expired_at) expired_at = now;
     const double latest = budget.stopped() ? *expired_at + kAfterInterrupt
-                                           : std::max(*expired_at, last_call(desk.problem, budget, begin));
+                                           : std::max(*expired_at, last_call(desk.problem, budget));
     const double graced = desk.best ? std::max(*expired_at, desk.told_at) + kGrace : latest;
     if (now < std::min(graced, latest)) continue;
     desk.is_closed = true;
@@ -121,7 +118,6 @@ bool wait_for(Desk& desk, const Budget& budget, double begin) {
 
 PlanResult on_time(const Problem& problem, const Budget& budget, const PlannerOptions& options, const Search& search,
                    const std::function<PlanResult(std::optional<Told>)>& conclude) {
-  const double begin = budget.elapsed();
   const auto desk = std::make_shared<Desk>();
   desk->problem = problem;
   desk->budget = budget;
@@ -137,7 +133,7 @@ PlanResult on_time(const Problem& problem, const Budget& budget, const PlannerOp
     desk->budget = budget;  // nobody is there to look at the clock: the search does
     desk->run(search);
   }
-  if (wait_for(*desk, budget, begin)) {
+  if (wait_for(*desk, budget)) {
     if (worker.joinable()) worker.join();
     if (desk->failure) std::rethrow_exception(desk->failure);
     if (desk->result) return std::move(*desk->result);
