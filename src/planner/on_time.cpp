@@ -103,8 +103,8 @@ bool wait_for(Desk& desk, const Budget& budget) {
     const double now = budget.elapsed();
     if (budget.stopped()) desk.stop = true;
     if (!expired_at) expired_at = now;
-    const double latest = budget.stopped() ? *expired_at + kAfterInterrupt
-                                           : std::max(*expired_at, last_call(desk.problem, budget));
+    const double latest =
+        budget.stopped() ? *expired_at + kAfterInterrupt : std::max(*expired_at, last_call(desk.problem, budget));
     const double graced = desk.best ? std::max(*expired_at, desk.told_at) + kGrace : latest;
     if (now < std::min(graced, latest)) continue;
     desk.is_closed = true;
