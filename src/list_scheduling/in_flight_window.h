@@ -1,6 +1,7 @@
 /// A limit on the microbatches in flight, as precedence.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -16,6 +17,11 @@ struct InFlightWindow {
   std::uint32_t microbatches = 1;
   double progress = 1;
 };
+
+/// Shares of a microbatch's critical path at which a window may let the next one in.
+inline constexpr double kWindowProgress[] = {0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
+/// Of the priority rules for repeated microbatches those that differ under a window: not "longest tail".
+inline constexpr std::size_t kWindowRules[] = {0, 1, 2, 4};
 
 /// The edges that enforce the window. O(tasks per microbatch + edges).
 [[nodiscard]] std::vector<PlacedProblem::ExtraEdge> window_edges(const Problem& problem, const InFlightWindow& window);

@@ -9,12 +9,6 @@
 namespace opweave {
 namespace {
 
-std::int64_t length(const PlacedProblem& placed, const std::vector<std::int64_t>& starts) {
-  std::int64_t end = 0;
-  for (ItemId item = 0; item < placed.item_count(); ++item) end = std::max(end, starts[item] + placed.duration(item));
-  return end;
-}
-
 /// What the starts are when the time runs the other way.
 std::vector<std::int64_t> reversed(const PlacedProblem& placed, const std::vector<std::int64_t>& starts) {
   const std::int64_t end = length(placed, starts);
@@ -31,6 +25,12 @@ std::vector<std::int64_t> tightened(const PlacedProblem& placed, std::vector<std
 }
 
 }  // namespace
+
+std::int64_t length(const PlacedProblem& placed, const std::vector<std::int64_t>& starts) {
+  std::int64_t end = 0;
+  for (ItemId item = 0; item < placed.item_count(); ++item) end = std::max(end, starts[item] + placed.duration(item));
+  return end;
+}
 
 std::vector<std::int64_t> justify(const PlacedProblem& placed, std::vector<std::int64_t> starts, const Budget& budget) {
   const PlacedProblem mirror = placed.mirrored();

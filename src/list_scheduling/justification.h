@@ -17,4 +17,7 @@ namespace opweave {
 [[nodiscard]] std::vector<std::int64_t> justify(const PlacedProblem& placed, std::vector<std::int64_t> starts,
                                                 const Budget& budget);
 
+/// End of the last item.
+[[nodiscard]] std::int64_t length(const PlacedProblem& placed, const std::vector<std::int64_t>& starts);
+
 }  // namespace opweave

@@ -28,9 +28,6 @@ constexpr double kCold = 0.0005;
 /// Without a gain for this many neighbours per unit the search ends.
 constexpr std::uint64_t kPatiencePerUnit = 12;
 constexpr std::uint64_t kLeastPatience = 150;
-/// Shares of the critical path at which a window may let the next microbatch in, and rules that differ under a window.
-constexpr double kProgress[] = {0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
-constexpr std::size_t kRules[] = {0, 1, 2, 4};
 /// A neighbour that is estimated to take longer than this times the current step is not scheduled.
 constexpr double kHopeless = 1.02;
 /// Of so many random moves at most the one with the least estimate is scheduled.
@@ -41,12 +38,6 @@ constexpr std::uint32_t kWindowPercent = 15;
 std::uint32_t trial_microbatches(const Problem& problem) {
   const auto devices = static_cast<std::uint32_t>(problem.cluster().device_count());
   return std::max(kFewestTrialMicrobatches, kTrialMicrobatchesPerDevice * devices);
-}
-
-std::int64_t length(const PlacedProblem& placed, const std::vector<std::int64_t>& starts) {
-  std::int64_t end = 0;
-  for (ItemId item = 0; item < placed.item_count(); ++item) end = std::max(end, starts[item] + placed.duration(item));
-  return end;
 }
 
 /// A schedule let in by a window, then pushed together without it; nothing if it does not fit run serially.
@@ -147,7 +138,7 @@ TrainingPlacement::TrainingPlacement(const Problem& problem, const std::vector<M
     return device.type != devices.front().type || device.memory != devices.front().memory;
   });
   note_steps();
-  start.window = {1, kProgress[0]};
+  start.window = {1, kWindowProgress[0]};
   current_ = std::move(start);
 }
 
@@ -345,10 +336,10 @@ bool TrainingPlacement::change_window(State& state) {
       return true;
     }
     case 1:
-      state.window.progress = kProgress[random_.below(std::size(kProgress))];
+      state.window.progress = kWindowProgress[random_.below(std::size(kWindowProgress))];
       return true;
     default:
-      state.rule = kRules[random_.below(std::size(kRules))];
+      state.rule = kWindowRules[random_.below(std::size(kWindowRules))];
       return true;
   }
 }
@@ -387,7 +378,7 @@ std::uint64_t TrainingPlacement::improve(const Budget& budget, std::uint64_t mos
   if (!best_) {  // windows of doubling width from both ends: late entry, and early entry with weight gradients put off
     const State start = *current_;
     for (const auto& [progress, rule] :
-         {std::pair(kProgress[0], std::size_t{2}), std::pair(kProgress[4], std::size_t{0})}) {
+         {std::pair(kWindowProgress[0], std::size_t{2}), std::pair(kWindowProgress[4], std::size_t{0})}) {
       for (std::uint32_t width = 1; width <= trial_.settings().training.microbatches && !is_over(); width *= 2) {
         State tried = start;
         tried.window = {width, progress};

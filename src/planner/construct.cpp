@@ -20,10 +20,6 @@
 namespace opweave {
 namespace {
 
-/// Shares of a microbatch's critical path at which a window may let the next one in.
-constexpr double kProgress[] = {0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
-/// Of the priority rules for repeated microbatches those that differ under a window: not "longest tail".
-constexpr std::size_t kRules[] = {0, 1, 2, 4};
 /// Placements that get a rough look at their windows, and of those, as ranked by it, the ones whose windows are tuned.
 constexpr std::size_t kScannedPlacements = 12;
 constexpr std::size_t kTunedPlacements = 3;
@@ -45,7 +41,7 @@ constexpr std::uint32_t kTrialMicrobatches = 64;
 struct Candidate {
   PlacementGuess guess;
   std::uint32_t window = 0;  ///< best width so far
-  std::size_t progress = 0;  ///< index into kProgress
+  std::size_t progress = 0;  ///< index into kWindowProgress
   std::size_t rule = 0;
   std::optional<Duration> makespan;  ///< best so far, pushed together
 };
@@ -174,10 +170,10 @@ class Constructor {
           improved |= try_window(candidate, static_cast<std::uint32_t>(width), at.progress, at.rule);
         }
       }
-      for (std::size_t progress = 0; progress < std::size(kProgress); ++progress) {
+      for (std::size_t progress = 0; progress < std::size(kWindowProgress); ++progress) {
         if (progress != at.progress) improved |= try_window(candidate, at.window, progress, at.rule);
       }
-      for (const std::size_t rule : kRules) {
+      for (const std::size_t rule : kWindowRules) {
         if (rule != at.rule) improved |= try_window(candidate, at.window, at.progress, rule);
       }
     }
@@ -210,14 +206,14 @@ class Constructor {
     Schedule schedule = schedule_in_window(problem, modes, chosen);
     const Duration makespan = schedule.makespan(problem);
     keep(std::move(schedule), fmt::format("{}, {}, {} in flight until {:.0f} %", chosen.guess.method, last_rule_,
-                                          chosen.window, 100 * kProgress[chosen.progress]));
+                                          chosen.window, 100 * kWindowProgress[chosen.progress]));
     return makespan;
   }
 
   /// Under the window, then pushed together without it.
   Schedule schedule_in_window(const Problem& problem, const std::vector<ModeIndex>& modes, const Candidate& chosen) {
     const auto narrow =
-        PlacedProblem::create(problem, modes, window_edges(problem, {chosen.window, kProgress[chosen.progress]}));
+        PlacedProblem::create(problem, modes, window_edges(problem, {chosen.window, kWindowProgress[chosen.progress]}));
     const ReferenceOrder reference = reference_order(*narrow);
     const PriorityRule rule = priority_rules(*narrow, reference)[chosen.rule];
     last_rule_ = rule.name;
