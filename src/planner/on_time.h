@@ -29,7 +29,9 @@ using Search = std::function<PlanResult(const Problem&, const Budget&, const Pla
 /// it does not end within a moment it is left behind, and the answer is what `conclude` makes of the best schedule that
 /// it has told of. Where there is none, it is waited for until the very end of what a limit allows.
 /// Where memory runs out, that is the limit which ends the search. Other exceptions of the search are thrown on.
+/// `meanwhile` is called once, in the caller's thread, when the search has begun: for what the answer needs besides.
 [[nodiscard]] PlanResult on_time(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-                                 const Search& search, const std::function<PlanResult(std::optional<Told>)>& conclude);
+                                 const Search& search, const std::function<void()>& meanwhile,
+                                 const std::function<PlanResult(std::optional<Told>)>& conclude);
 
 }  // namespace opweave

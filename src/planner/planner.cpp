@@ -62,14 +62,18 @@ Provenance provenance_of(const Problem& problem, const Budget& budget, const Pla
   provenance.method = finding.method;
   provenance.seed = options.seed;
   provenance.limit = describe_limits(budget);
-  provenance.graph_hash = content_hash(problem.graph());
-  provenance.cluster_hash = content_hash(problem.cluster());
   if (!budget.work_limit()) {
     provenance.seconds = budget.elapsed();
     provenance.trajectory = std::move(finding.trajectory);
   }
   return provenance;
 }
+
+/// What the plan says it is for.
+struct InputHashes {
+  std::string graph;
+  std::string cluster;
+};
 
 void require_valid(const Problem& problem, const Schedule& schedule) {
   if (schedule.tasks.size() != problem.task_count()) {
@@ -180,10 +184,24 @@ PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptio
   if (given.warm_start) require_valid(problem, *given.warm_start);
   PlannerOptions options = given;
   options.threads = std::clamp(options.threads, 1U, kMostThreads);
-  return on_time(problem, budget, options, search, [&](std::optional<Told> told) {
+  InputHashes hashes;
+  const auto find_hashes = [&] {
+    if (hashes.graph.empty()) hashes = {content_hash(problem.graph()), content_hash(problem.cluster())};
+  };
+  // They take as long as writing the graph: while the search is at work, unless that takes a second processor.
+  const auto meanwhile = [&] {
+    if (options.threads > 1) find_hashes();
+  };
+  PlanResult result = on_time(problem, budget, options, search, meanwhile, [&](std::optional<Told> told) {
     return result_of(problem, budget, options,
                      told ? finding_of(problem, options, std::move(*told)) : ObjectiveFinding{});
   });
+  if (result.plan) {
+    find_hashes();
+    result.plan->provenance.graph_hash = std::move(hashes.graph);
+    result.plan->provenance.cluster_hash = std::move(hashes.cluster);
+  }
+  return result;
 }
 
 }  // namespace opweave

@@ -60,7 +60,7 @@ TEST(OnTime, search_that_does_not_end_is_left_behind_with_what_it_has_told) {
         *hanging.ended = true;
         return PlanResult();
       },
-      concluded);
+      [] {}, concluded);
   EXPECT_EQ(result.detail, "second");
   // The search is left behind 0.2 s after its end.
   EXPECT_LT(budget.elapsed(), 5);
@@ -78,7 +78,7 @@ TEST(OnTime, search_that_has_told_of_nothing_gets_until_the_end_of_what_the_limi
         *hanging.ended = true;
         return PlanResult();
       },
-      concluded);
+      [] {}, concluded);
   EXPECT_EQ(result.detail, "nothing");
   EXPECT_GE(budget.elapsed(), 0.4 * 1.05 + 0.45);
   hanging.let_go();
@@ -101,7 +101,7 @@ TEST(OnTime, interrupt_reaches_the_search) {
         home.detail = "came home";
         return home;
       },
-      concluded);
+      [] {}, concluded);
   user.join();
   EXPECT_EQ(result.detail, "came home");
 }
@@ -113,7 +113,7 @@ TEST(OnTime, memory_that_runs_out_is_a_limit_and_keeps_the_plan) {
         tell(options, "before");
         throw std::bad_alloc();
       },
-      concluded);
+      [] {}, concluded);
   EXPECT_EQ(result.detail, "before");
   EXPECT_EQ(result.limit, "memory");
 }
@@ -122,7 +122,21 @@ TEST(OnTime, other_exceptions_are_thrown_on) {
   const auto search = [](const Problem&, const Budget&, const PlannerOptions&) -> PlanResult {
     throw std::runtime_error("broken");
   };
-  EXPECT_THROW((void)on_time(diamond(), Budget(), {}, search, concluded), std::runtime_error);
+  EXPECT_THROW((void)on_time(diamond(), Budget(), {}, search, [] {}, concluded), std::runtime_error);
+}
+
+TEST(OnTime, what_the_answer_needs_besides_is_done_while_the_search_is_at_work) {
+  std::atomic<bool> done = false;
+  const PlanResult result = on_time(
+      diamond(), Budget(), {},
+      [&](const Problem&, const Budget&, const PlannerOptions&) {
+        while (!done) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        PlanResult home;
+        home.detail = "came home";
+        return home;
+      },
+      [&] { done = true; }, concluded);
+  EXPECT_EQ(result.detail, "came home");
 }
 
 TEST(SideBySide, calls_every_job_once) {
