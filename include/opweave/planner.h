@@ -53,6 +53,11 @@ struct PlannerOptions {
   std::vector<Objective> objectives = {Objective::kMakespan};
   /// Plans must end by then.
   std::optional<Duration> deadline = {};
+
+  /// Nothing is asked for but a short plan.
+  [[nodiscard]] bool seeks_makespan_alone() const {
+    return objectives == std::vector{Objective::kMakespan} && !deadline;
+  }
 };
 
 /// What a planner returns: a plan, or the reason why there is none.

@@ -105,10 +105,6 @@ void state_objectives(const Problem& problem, const PlannerOptions& options, con
   if (!violations.empty()) throw InternalError("check rejects the plan: " + violations.front().message);
 }
 
-bool makespan_alone(const PlannerOptions& options) {
-  return options.objectives == std::vector{Objective::kMakespan} && !options.deadline;
-}
-
 /// A plan of what a search brings home, or the reason why there is none.
 PlanResult result_of(const Problem& problem, const Budget& budget, const PlannerOptions& options,
                      ObjectiveFinding found) {
@@ -125,9 +121,9 @@ PlanResult result_of(const Problem& problem, const Budget& budget, const Planner
     }
     result.plan =
         make_plan(problem, *finding.schedule, result.bounds, provenance_of(problem, budget, options, finding));
-    if (!makespan_alone(options)) state_objectives(problem, options, found, *result.plan);
+    if (!options.seeks_makespan_alone()) state_objectives(problem, options, found, *result.plan);
     const bool ends_early = result.limit.empty() && result.plan->status != PlanStatus::kOptimal;
-    if (!makespan_alone(options) && ends_early && result.detail.empty()) {
+    if (!options.seeks_makespan_alone() && ends_early && result.detail.empty()) {
       result.detail = "the search ended before its limit: no method that is left could find better or prove more";
     }
   }
@@ -136,7 +132,7 @@ PlanResult result_of(const Problem& problem, const Budget& budget, const Planner
 
 PlanResult search(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
   return result_of(problem, budget, options,
-                   makespan_alone(options) ? ObjectiveFinding{minimise_makespan(problem, budget, options), {}}
+                   options.seeks_makespan_alone() ? ObjectiveFinding{minimise_makespan(problem, budget, options), {}}
                                            : search_for_objectives(problem, budget, options));
 }
 
@@ -148,7 +144,7 @@ ObjectiveFinding finding_of(const Problem& problem, const PlannerOptions& option
   found.finding.method = std::move(told.method);
   found.finding.bounds = std::move(told.bounds);
   found.finding.trajectory = std::move(told.trajectory);
-  if (!makespan_alone(options)) {
+  if (!options.seeks_makespan_alone()) {
     const PlanStatistics figures = statistics(problem, told.schedule);
     for (const Objective objective : options.objectives) {
       const bool has_bound = objective == Objective::kMakespan && !found.finding.bounds.empty();
@@ -157,7 +153,7 @@ ObjectiveFinding finding_of(const Problem& problem, const PlannerOptions& option
           {objective, objective_value(objective, problem, told.schedule, figures), bound.value.value(), bound.name});
     }
   }
-  found.finding.is_optimal = makespan_alone(options) && !found.finding.bounds.empty() &&
+  found.finding.is_optimal = options.seeks_makespan_alone() && !found.finding.bounds.empty() &&
                              found.finding.bounds.front().value == told.schedule.makespan(problem);
   found.finding.schedule = std::move(told.schedule);
   return found;
