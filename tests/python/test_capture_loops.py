@@ -185,7 +185,9 @@ def test_work_and_parameters_are_those_of_the_steps(name, granularity):
     assert folded.calls.keys() == {op["name"] for op in folded.operators if op["phase"] != "O"}
     assert sum(map(len, folded.calls.values())) >= sum(map(len, whole.calls.values()))
     for phase in "FIWO":
-        read = [{p for op in g.operators if op["phase"] == phase for p in op.get("parameters", ())} for g in (folded, whole)]
+        read = [
+            {p for op in g.operators if op["phase"] == phase for p in op.get("parameters", ())} for g in (folded, whole)
+        ]
         assert read[0] == read[1]
 
 

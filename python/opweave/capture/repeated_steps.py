@@ -9,13 +9,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch.fx import Node
-from torch.utils._pytree import tree_leaves
 
 from opweave.capture.primitives import Primitive, Primitives
-from opweave.costs.call_records import TensorSpec
 
 _FEWEST = 4  # steps that count as a loop
 _MOST_LOOKS = 32  # of a step, at one sequence
@@ -62,19 +60,29 @@ def repeated_steps(forward: Sequence[Primitive], primitives: Primitives) -> list
 
 def _key(call: Primitive, primitives: Primitives) -> Hashable:
     """Equal for calls that do the same in different steps: numbers, such as the place in the sequence, may differ."""
-    shapes = tuple(str(leaf) for leaf in tree_leaves((call.call.args, call.call.kwargs)) if isinstance(leaf, TensorSpec))
+    shapes = tuple(_shapes([*call.call.encoded_args, *call.call.encoded_kwargs.values()]))
     learned = tuple(part for part in _parts(call, primitives) if part[0] not in primitives.tensors)
     return call.path, call.call.target_name, shapes, call.call.flops, call.call.bytes, learned
+
+
+def _shapes(arguments: Sequence[Any]) -> Iterator[tuple[str, ...]]:
+    """Of the tensors among encoded arguments, with their dtypes."""
+    for argument in arguments:
+        if isinstance(argument, list):
+            yield from _shapes(argument)
+        elif isinstance(argument, dict) and "tensor" in argument:
+            yield (argument["tensor"], *map(str, argument["shape"]))
 
 
 def _parts(call: Primitive, primitives: Primitives) -> Iterator[tuple[str, int]]:
     """The tensors that a call takes, with the place in memory at which it looks at them."""
     for source in call.node.all_input_nodes:
         value = source.meta.get("val")
-        if source in primitives.value_of and isinstance(value, torch.Tensor):
-            offset = value.storage_offset()
-            if isinstance(offset, int):
-                yield primitives.value_of[source], offset
+        if source not in primitives.value_of or not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+            continue
+        offset = value.storage_offset()
+        if isinstance(offset, int):
+            yield primitives.value_of[source], offset
 
 
 def _looks_at_parts(forward: Sequence[Primitive], primitives: Primitives) -> dict[str, list[int]]:

@@ -213,9 +213,7 @@ def _alone_or_in_loops(calls: Primitives, blocks: Segments, loops: Loops) -> Cal
     return operator_of
 
 
-def _joined_phases(
-    calls: Primitives, group_at: Callable[[int], Hashable | None]
-) -> dict[tuple[Hashable, str], str]:
+def _joined_phases(calls: Primitives, group_at: Callable[[int], Hashable | None]) -> dict[tuple[Hashable, str], str]:
     """Phase of the operator that calls of a phase go to, by what is joined at a place (None for nothing): calls that
     are I and W in one go with I, and make it B if there is no W."""
     present: dict[Hashable, set[str]] = {}

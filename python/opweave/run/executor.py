@@ -33,8 +33,8 @@ class Executor:
     operator does nothing. Tensors that pass between segments keep their shape from microbatch to microbatch.
     Tensor-parallel modules (parameters that are DTensors) run as they are, with the gradients of one process, if all
     processes of a module run the plan as the same device, each in a group of its own, and hand on plain tensors;
-    DistributedDataParallel and fully sharded ones are refused. `specs` has the shapes of all tensors that pass between segments, where they are known; else the
-    first step finds them.
+    DistributedDataParallel and fully sharded ones are refused. `specs` has the shapes of all tensors that pass between
+    segments, where they are known; else the first step finds them.
 
     All ranks of `group` construct it and call `step` together; rank i of the group is device i of the program.
     """

@@ -35,10 +35,10 @@ def require_equal_programs(modules: Mapping[str, nn.Module], actions: Sequence[s
             )
         for group in _groups(parameter.device_mesh):
             groups.setdefault(tuple(dist.get_process_group_ranks(group)), (where, group))
-    for ranks, (where, group) in sorted(groups.items(), key=lambda entry: entry[0]):
-        found: list[Sequence[str] | None] = [None] * len(ranks)
+    for members, (where, group) in sorted(groups.items(), key=lambda entry: entry[0]):
+        found: list[Sequence[str] | None] = [None] * len(members)
         dist.all_gather_object(found, list(actions), group=group)
-        for rank, other in zip(ranks, found, strict=True):
+        for rank, other in zip(members, found, strict=True):
             if other != list(actions):
                 raise ProgramError(f"{where} is split over processes {me} and {rank}, which have different plans")
 
@@ -57,7 +57,9 @@ def require_equal_gradients(modules: Mapping[str, nn.Module]) -> None:
     process to process: it saw a part of the batch, and nobody adds the parts up."""
     for name, module in modules.items():
         meshes = {parameter.device_mesh: None for _, _, parameter in _split_parameters({name: module})}
-        whole = [(path, p) for path, p in module.named_parameters() if not isinstance(p, DTensor) and p.grad is not None]
+        whole = [
+            (path, p) for path, p in module.named_parameters() if not isinstance(p, DTensor) and p.grad is not None
+        ]
         for group in (group for mesh in meshes for group in _groups(mesh)):
             for path, parameter in whole:
                 assert parameter.grad is not None
