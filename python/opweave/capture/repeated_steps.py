@@ -1,7 +1,7 @@
 """Where the forward pass of a trace does equal steps in turn, as a loop over time does.
 
 Such steps do equal calls of the same modules with the same parameters; each takes something that the step before it
-made, and its own part of a tensor that was there before the first one: the sequence.
+made, and its own part of what was there before the first one: the sequence.
 """
 
 from __future__ import annotations
@@ -42,17 +42,19 @@ def repeated_steps(forward: Sequence[Primitive], primitives: Primitives) -> list
     The calls that look at a sequence tell where steps begin, as many calls apart as a step has; then the calls beside
     them are compared. O(calls + edges), for each length of a step that occurs.
     """
-    keys = [_key(call, primitives) for call in forward]
+    numbers: dict[Hashable, int] = {}
+    keys = [numbers.setdefault(_key(call, primitives), len(numbers)) for call in forward]
     maker = {tensor: index for index, call in enumerate(forward) for tensor in call.outputs}
     found: set[RepeatedSteps] = set()
     seen: dict[int, tuple[int, int]] = {}  # by period, the last interval that was compared
-    for sequence, starts in _looks_at_parts(forward, primitives).items():
-        for start, period in _regular(starts):
+    for looks in _looks_at_parts(forward, keys, maker, primitives):
+        for begin, end, period in _regular([index for index, _ in looks]):
+            start = looks[begin][0]
             first, last = seen.get(period, (0, 0))
             if not first <= start < last:
                 first, last = seen[period] = _equal_around(keys, start, period)
             steps = RepeatedSteps(first, last, first, period)
-            before = maker.get(sequence, -1) < first
+            before = all(maker.get(tensor, -1) < first for _, tensor in looks[begin:end])
             if before and last - first >= _FEWEST * period and _hands_on(forward, maker, steps):
                 found.add(steps)
     return _completed(_apart(found), keys)
@@ -85,30 +87,38 @@ def _parts(call: Primitive, primitives: Primitives) -> Iterator[tuple[str, int]]
             yield primitives.value_of[source], offset
 
 
-def _looks_at_parts(forward: Sequence[Primitive], primitives: Primitives) -> dict[str, list[int]]:
-    """For every tensor, the calls that are the first to look at some part of it."""
-    first: dict[str, dict[int, int]] = {}
+def _looks_at_parts(
+    forward: Sequence[Primitive], keys: Sequence[int], maker: dict[str, int], primitives: Primitives
+) -> list[list[tuple[int, str]]]:
+    """For every sequence and kind of call, the calls that are the first of their kind to look at a part of it, with the
+    tensor that they look at: parts are views of one tensor, or tensors that equal calls made."""
+    first: dict[Hashable, dict[tuple[str, int], int]] = {}
     for index, call in enumerate(forward):
         for tensor, offset in _parts(call, primitives):
             if tensor in primitives.tensors:
-                first.setdefault(tensor, {}).setdefault(offset, index)
-    return {tensor: list(parts.values()) for tensor, parts in first.items() if len(parts) >= _FEWEST - 1}
+                sequence = keys[maker[tensor]] if tensor in maker else tensor
+                first.setdefault((sequence, keys[index]), {}).setdefault((tensor, offset), index)
+    return [
+        [(index, tensor) for (tensor, _), index in parts.items()]
+        for parts in first.values()
+        if len(parts) >= _FEWEST - 1
+    ]
 
 
-def _regular(indices: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The first index and the distance of all runs in which every index is as far from the n-th after it, for at least
-    three steps with n of them each."""
+def _regular(indices: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """All runs in which every index is as far from the n-th after it, for at least three steps with n of them each:
+    begin, end, and that distance."""
     for count in range(1, min(len(indices) // (_FEWEST - 1), _MOST_LOOKS) + 1):
         distances = [later - index for index, later in zip(indices, indices[count:], strict=False)]
         place = 0
         for distance, run in itertools.groupby(distances):
             length = len(list(run))
             if length >= 2 * count and distance > 0:
-                yield indices[place], distance
+                yield place, place + length + count, distance
             place += length
 
 
-def _equal_around(keys: Sequence[Hashable], index: int, period: int) -> tuple[int, int]:
+def _equal_around(keys: Sequence[int], index: int, period: int) -> tuple[int, int]:
     """The longest interval with this call in which every call is as the one a period later."""
     first = last = index
     while first and keys[first - 1] == keys[first - 1 + period]:
@@ -138,7 +148,7 @@ def _apart(found: set[RepeatedSteps]) -> list[RepeatedSteps]:
     return sorted(chosen, key=lambda steps: steps.start)
 
 
-def _completed(all_steps: list[RepeatedSteps], keys: Sequence[Hashable]) -> list[RepeatedSteps]:
+def _completed(all_steps: list[RepeatedSteps], keys: Sequence[int]) -> list[RepeatedSteps]:
     """With the first and the last step, which often lack a call: there is no state yet, or none is needed any more."""
     result: list[RepeatedSteps] = []
     for number, steps in enumerate(all_steps):
@@ -150,7 +160,7 @@ def _completed(all_steps: list[RepeatedSteps], keys: Sequence[Hashable]) -> list
     return result
 
 
-def _matching(keys: Sequence[Hashable], step: Sequence[Hashable]) -> int:
+def _matching(keys: Sequence[int], step: Sequence[int]) -> int:
     """How many of the first keys are calls of this step, in its order, some of which may be missing."""
     count = place = 0
     while count < len(keys) and keys[count] in step[place:]:
