@@ -201,6 +201,8 @@ def test_a_captured_graph_without_durations_is_planned_with_analytic_costs(logge
     assert logged == []
     assert again == plan
     assert again.check() == []
+    read = opweave.Graph.from_file(tmp_path / "graph.json")
+    assert opweave.plan(read, cluster, work_limit=20, threads=1) == plan
 
 
 def test_other_graphs_without_durations_are_timed_by_peak_rates_and_a_line_says_so(logged):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -14,7 +15,8 @@ import pytest
 import run_support as support
 from conftest import ROOT
 from opweave.export import layers_by_stage, megatron_layout, pytorch_csv, torchtitan_modules, torchtitan_settings
-from opweave.run import compile_placement, compile_plan
+from opweave.export.names import role_of
+from opweave.run import ProgramError, compile_placement, compile_plan
 
 FOLDER = pathlib.Path(os.environ.get("OPWEAVE_PACKAGES", ROOT / ".venv/frameworks"))
 pytest.importorskip("torch")
@@ -321,28 +323,63 @@ def test_recipes_say_what_the_functions_of_megatron_bridge_set(frameworks):
     assert compared > 60
 
 
-# From nn.Module to what the packages build: a captured Llama of six layers, as torchtitan's debug model has them.
-@pytest.mark.parametrize("shape", ["linear", "loop"])
-def test_a_captured_model_is_built_by_megatron_and_torchtitan_as_planned(frameworks, shape, tmp_path):
-    stages = {"linear": 2, "loop": 4}[shape]
-    model = published.hugging_face("llama", **{**published.GROUPED, "num_hidden_layers": 6})
-    graph = opweave.capture(
-        model, published.texts(2), loss=published.own_loss, granularity="block", microbatches=4, progress=False
+# From nn.Module to what the packages build, with as many layers as the debug models of torchtitan have.
+CHAINS = {
+    "gpt2": (
+        lambda: published.hugging_face(
+            "gpt2", vocab_size=64, n_embd=32, n_layer=2, n_head=4, tie_word_embeddings=False
+        ),
+        2,
+        None,
+    ),
+    "llama": (
+        lambda: published.hugging_face("llama", **{**published.GROUPED, "num_hidden_layers": 6}),
+        6,
+        "llama3.llama3_debugmodel",
+    ),
+    "qwen3-moe": (
+        lambda: published.hugging_face("qwen3_moe", **{**published.EXPERTS, "num_hidden_layers": 8}),
+        8,
+        "qwen3.qwen3_moe_debug",
+    ),
+}
+
+
+@functools.cache
+def captured(name):
+    return opweave.capture(
+        CHAINS[name][0](),
+        published.texts(2),
+        loss=published.own_loss,
+        granularity="block",
+        microbatches=4,
+        progress=False,
     )
+
+
+@pytest.mark.parametrize("shape", ["linear", "loop"])
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_captured_model_is_built_by_megatron_and_torchtitan_as_planned(frameworks, name, shape, tmp_path):
+    _, count, base = CHAINS[name]
+    stages = {"linear": 2, "loop": 4}[shape]
     cluster = opweave.Cluster.preset("h100", devices_per_node=2)
-    staged = graph.staged(stages, shape, devices=cluster)
+    staged = captured(name).staged(stages, shape, devices=cluster)
     plan = opweave.plan(staged, cluster, work_limit=5, threads=1, blocks="stage", progress=False)
     placement = compile_placement(plan)
     layers = layers_by_stage(placement, plan.graph)
     made = megatron_layout(placement, layers)
-    there = frameworks.ask("megatron_stages", layout=made.layout, size=2, layers=6, predictions=0)
+    there = frameworks.ask("megatron_stages", layout=made.layout, size=2, layers=count, predictions=0)
     assert [len([kind for kind in stage if kind == "decoder"]) for stage in there["stages"]] == [
-        sum(".layers." in name for name in stage) for stage in layers
+        len({layer for layer in stage if role_of(layer) == "decoder"}) for stage in layers
     ]
     compiled = compile_plan(plan, segments="stage")
+    if base is None:  # torchtitan has no model with learned positions
+        with pytest.raises(ProgramError, match=r"wpe\" is no module of torchtitan's decoders"):
+            torchtitan_modules(layers_by_stage(compiled, plan.graph))
+        return
     modules = torchtitan_modules(layers_by_stage(compiled, plan.graph))
-    torchtitan_settings(compiled, modules, base="llama3.llama3_debugmodel").save(tmp_path)
-    built = frameworks.ask("torchtitan_stages", folder=str(tmp_path), function="llama3_debugmodel")
+    torchtitan_settings(compiled, modules, base=base).save(tmp_path)
+    built = frameworks.ask("torchtitan_stages", folder=str(tmp_path), function=base.split(".")[1])
     for rank, on_rank in enumerate(built["ranks"]):
         assert on_rank["stages"] == {str(s): modules[s] for s in range(stages) if s % 2 == rank}
         assert on_rank["actions"] == [c for c in pytorch_csv(compiled).splitlines()[rank].split(",") if c]

@@ -10,9 +10,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import opweave  # noqa: E402
+from opweave.capture.step import graph_of, read_step  # noqa: E402
 from opweave.export import layers_by_stage, megatron_layout, pytorch_csv, torchtitan_settings  # noqa: E402
 from opweave.run import compile_placement, compile_plan, verify  # noqa: E402
 from torch import nn  # noqa: E402
+from torch_loading import loaded_by_torch  # noqa: E402
 from verify_support import spread, used_devices  # noqa: E402
 
 SIZES = {
@@ -27,6 +29,7 @@ SIZES = {
     "pad_token_id": 0,
 }
 GROUPED = {**SIZES, "num_key_value_heads": 2}
+EXPERTS = {**GROUPED, "head_dim": 8, "moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2}
 
 
 def words(batch, length=8):
@@ -101,9 +104,7 @@ MODELS = {
     ),
     "llama": (lambda: hugging_face("llama", **GROUPED), masked, own_loss),
     "qwen3-moe": (
-        lambda: hugging_face(
-            "qwen3_moe", **GROUPED, head_dim=8, moe_intermediate_size=32, num_experts=4, num_experts_per_tok=2
-        ),
+        lambda: hugging_face("qwen3_moe", **EXPERTS),
         texts,
         own_loss,
     ),
@@ -137,18 +138,25 @@ MODELS = {
 
 
 @functools.cache
-def captured(name):
-    """The model and its graph."""
+def traced(name):
+    """The model and its step."""
     build, inputs, loss = MODELS[name]
     model = build()
-    return model, opweave.capture(model, inputs(2), loss=loss, granularity="block", microbatches=2)
+    return model, read_step(model, inputs(2), loss=loss)
+
+
+@functools.cache
+def captured(name):
+    return graph_of(traced(name)[1], granularity="block", microbatches=2, loss=MODELS[name][2])
 
 
 # In training mode: GPT-2 and T5 have dropout.
 @pytest.mark.parametrize("name", MODELS)
-def test_gradients_on_2_and_4_processes_are_those_of_the_model(name):
+def test_gradients_on_2_and_4_processes_are_those_of_the_model(name, monkeypatch):
     inputs = MODELS[name][1]
-    model, graph = captured(name)
+    (model, step), graph = traced(name), captured(name)
+    # The trace of the graph serves its runs; that another one is the same is tested with smaller models.
+    monkeypatch.setattr("opweave.run.traced.read_step", lambda *_, **__: step)
     assert {given for given, kind in graph.inputs.items() if kind == "input"} <= set(inputs(2))
     for devices in (2, 4):
         plan = spread(graph, devices)
@@ -162,7 +170,7 @@ def test_gradients_on_2_and_4_processes_are_those_of_the_model(name):
 # is made in each of them.
 @pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3-moe"])
 def test_chains_are_exported(name):
-    graph = captured(name)[1].with_training(microbatches=4)
+    graph = captured(name).with_training(microbatches=4)
     cluster = opweave.Cluster.preset("h100", devices_per_node=2)
     for stages, shape, schedule in ((2, "linear", "1F1B"), (4, "loop", "Interleaved1F1B"), (4, "V", "ZBVZeroBubble")):
         plan = opweave.plan(
@@ -177,7 +185,9 @@ def test_chains_are_exported(name):
         assert [len(segment.outputs) for segment in program.segments.values()] == [1] * (stages - 1) + [0]
         layers = layers_by_stage(program, plan.graph)
         assert layers[-1][-2:] == ["lm_head", "loss"]
-        assert pytorch_csv(program).count("F") == 4 * stages
+        csv = pytorch_csv(program)
+        assert csv.count("F") == 4 * stages
+        assert loaded_by_torch(program, csv) == [[cell for cell in row.split(",") if cell] for row in csv.splitlines()]
         assert torchtitan_settings(program, layers).parallelism["pipeline_parallel_schedule"] == schedule
         if shape != "V":
             placement = compile_placement(plan)

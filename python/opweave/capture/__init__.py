@@ -116,7 +116,14 @@ def capture(
 def _check(model: Any, example_inputs: Any, loss: Any, training: Any, assumed_size: Any, name: Any) -> None:
     """What capture takes, before it takes minutes."""
     from torch import Tensor, nn
+    from torch.distributed.tensor import DTensor
 
+    for path, parameter in model.named_parameters() if isinstance(model, nn.Module) else ():
+        if isinstance(parameter, DTensor):
+            raise InputError(
+                f'model: parameter "{path}" is split over processes (a DTensor), expected the model of one process'
+                "\nhint: capture it before parallelize_module or fully_shard"
+            )
     if not isinstance(model, nn.Module) and not callable(model):
         expect(model, nn.Module, "model", "a torch.nn.Module, or a function that returns one")
     if isinstance(example_inputs, str):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
+from opweave.capture.loops import Loop, Loops
 from opweave.capture.primitives import Primitive, Primitives
 
 
@@ -82,13 +83,18 @@ def _inside(path: str, module: str) -> bool:
     return path == module or path.startswith(module + ".")
 
 
-def by_module(primitives: Primitives) -> Segments:
-    """A segment per visit of an innermost module."""
-    return _cut(primitives, lambda call: call.path)
+def by_module(primitives: Primitives, loops: Loops) -> Segments:
+    """A segment per visit of an innermost module, or per loop that visits several in each step."""
+    return _cut(primitives, {call.name: call.path for call in primitives.calls}, loops)
 
 
-def by_block(primitives: Primitives, model: nn.Module) -> Segments:
+def by_block(primitives: Primitives, model: nn.Module, loops: Loops) -> Segments:
     """A segment per repeated block; what lies between blocks is cut where a module with parameters begins."""
+    return _cut(primitives, layer_labels(primitives, model), loops)
+
+
+def layer_labels(primitives: Primitives, model: nn.Module) -> dict[str, str]:
+    """For every forward call, its block or the module with parameters that it is in; "" for that of the call before."""
     blocks = set(block_names(model))
     parents = {block.rsplit(".", depth)[0] for block in blocks for depth in range(1, block.count(".") + 1)}
 
@@ -103,7 +109,7 @@ def by_block(primitives: Primitives, model: nn.Module) -> Segments:
     labels = {call.name: label(call) for call in primitives.calls if call.phase == "F"}
     labels |= _recurrent_layers(primitives, model)
     with_parameters = {labels[call.name] for call in primitives.calls if call.phase == "F" and call.parameters}
-    return _cut(primitives, lambda call: labels[call.name] if labels[call.name] in with_parameters else "")
+    return {name: label if label in with_parameters else "" for name, label in labels.items()}
 
 
 def _recurrent_layers(primitives: Primitives, model: nn.Module) -> dict[str, str]:
@@ -123,9 +129,17 @@ def _recurrent_layers(primitives: Primitives, model: nn.Module) -> dict[str, str
     return found
 
 
-def _cut(primitives: Primitives, label_of: Callable[[Primitive], str]) -> Segments:
+def _cut(primitives: Primitives, label_of: Mapping[str, str], loops: Loops) -> Segments:
     forward = [call for call in primitives.calls if call.phase == "F"]
-    labels = [label_of(call) for call in forward]
+    in_loops = [loops.at(call.position) for call in forward]
+    visited: dict[Loop, set[str]] = {}
+    for call, loop in zip(forward, in_loops, strict=True):
+        if loop is not None and label_of[call.name]:
+            visited.setdefault(loop, set()).add(label_of[call.name])
+    labels = [
+        label_of[call.name] if loop is None or len(visited.get(loop, ())) < 2 else loop.name
+        for call, loop in zip(forward, in_loops, strict=True)
+    ]
     # Calls of no module at the end are the loss; elsewhere they belong to what is before them, at the start to
     # what follows.
     end = len(labels)

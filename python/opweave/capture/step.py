@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ from torch.utils._pytree import tree_leaves
 from opweave.capture.captured import CapturedGraph
 from opweave.capture.fusing import kernels
 from opweave.capture.joining import Joined, Operator, join
+from opweave.capture.loops import Loop, Loops, with_loops
 from opweave.capture.phases import Phases
 from opweave.capture.primitives import Primitive, Primitives, primitives, signatures
-from opweave.capture.segments import Segments, block_names, by_block, by_module
+from opweave.capture.segments import Segments, block_names, by_block, by_module, layer_labels
 from opweave.capture.torch_joint import Joint
 from opweave.capture.torch_trace import trace
 from opweave.capture.where_needed import made_where_needed
@@ -42,6 +43,7 @@ class Step:
     model: nn.Module
     """A copy that holds no memory."""
     primitives: Primitives
+    loops: Loops
     joint: Joint
     without_gradient: list[str]
     """Trainable parameters for which the backward pass computes nothing."""
@@ -75,8 +77,9 @@ def read_step(
     calls = primitives(joint, Phases(joint), assumed_size)
     if not training:
         calls.calls = [call for call in calls.calls if call.phase == "F"]
+    calls, loops = with_loops(calls, layer_labels(calls, joint.model))
     missing = joint.missing_gradients if training else []
-    return Step(joint.model, calls, joint, missing, _tokens((args, kwargs)))
+    return Step(joint.model, calls, loops, joint, missing, _tokens((args, kwargs)))
 
 
 def graph_of(
@@ -91,7 +94,7 @@ def graph_of(
 ) -> CapturedGraph:
     """Join the calls of a step to operators; arguments as for opweave.capture."""
     made = calls_of(step, granularity)
-    joined = _join(made, granularity, by_block(step.primitives, step.model))
+    joined = _join(made, granularity, blocks_of(step), step.loops)
     _order_after_inputs(joined)
     _check_phases(joined)
     operators = [_described(operator, training) for operator in joined.operators]
@@ -153,29 +156,26 @@ def calls_of(step: Step, granularity: str) -> Primitives:
     parameter has a part in."""
     if granularity != "block":
         return step.primitives
-    return made_where_needed(step.primitives, step.joint, by_block(step.primitives, step.model))
+    return made_where_needed(step.primitives, step.joint, blocks_of(step))
+
+
+def blocks_of(step: Step) -> Segments:
+    """The repeated blocks of a step, and what lies between them."""
+    return by_block(step.primitives, step.model, step.loops)
 
 
 def joined_of(step: Step, granularity: str) -> Joined:
     """The calls of a step as operators, still without an optimizer."""
     if granularity not in ("operator", "module", "block"):
         raise InputError(f'granularity: value is "{granularity}", expected operator, module or block')
-    return _join(calls_of(step, granularity), granularity, by_block(step.primitives, step.model))
+    return _join(calls_of(step, granularity), granularity, blocks_of(step), step.loops)
 
 
-def _join(step: Primitives, granularity: str, blocks: Segments) -> Joined:
+def _join(calls: Primitives, granularity: str, blocks: Segments, loops: Loops) -> Joined:
     if granularity == "operator":
-
-        def alone(call: Primitive) -> Operator:
-            path = f"{call.path}." if call.path else ""
-            return Operator(
-                f"{path}{call.name}.{call.phase}", call.phase, blocks.index_of(call.position), call.path, call.kind
-            )
-
-        return join(step, alone)
-
-    segments = by_module(step) if granularity == "module" else blocks
-    phases = _joined_phases(step, segments)
+        return join(calls, _alone_or_in_loops(calls, blocks, loops))
+    segments = by_module(calls, loops) if granularity == "module" else blocks
+    phases = _joined_phases(calls, segments.index_of)
     operators: dict[tuple[int, str], Operator] = {}
 
     def joined(call: Primitive) -> Operator:
@@ -188,20 +188,42 @@ def _join(step: Primitives, granularity: str, blocks: Segments) -> Joined:
             operators[index, phase] = Operator(f"{segment.name}.{phase}", phase, stage, layer, granularity)
         return operators[index, phase]
 
-    return join(step, joined)
+    return join(calls, joined)
 
 
-def _joined_phases(step: Primitives, segments: Segments) -> dict[tuple[int, str], str]:
-    """Phase of the operator that calls of a phase go to: calls that are I and W in one go with I, and make it B if the
-    segment has no W of its own."""
-    present: dict[int, set[str]] = {}
-    for call in step.calls:
-        present.setdefault(segments.index_of(call.position), set()).add(call.phase)
-    result = {}
-    for index, phases in present.items():
+def _alone_or_in_loops(calls: Primitives, blocks: Segments, loops: Loops) -> Callable[[Primitive], Operator]:
+    """An operator for every call, but one per phase for all calls of a loop over time."""
+    phases = _joined_phases(calls, loops.at)
+    names: dict[Loop, str] = {}
+    for loop in loops.all:
+        earlier = sum(name.split("/")[0] == loop.name for name in names.values())
+        names[loop] = f"{loop.name}/{earlier + 1}" if earlier else loop.name
+    operators: dict[str, Operator] = {}
+
+    def operator_of(call: Primitive) -> Operator:
+        loop = loops.at(call.position)
+        if loop is None:
+            path = f"{call.path}." if call.path else ""
+            name = f"{path}{call.name}.{call.phase}"
+            return Operator(name, call.phase, blocks.index_of(call.position), call.path, call.kind)
+        phase = phases[loop, call.phase]
+        name = f"{names[loop]}.{phase}"
+        return operators.setdefault(name, Operator(name, phase, blocks.index_of(loop.end - 1), loop.path, "loop"))
+
+    return operator_of
+
+
+def _joined_phases(calls: Primitives, group_at: Callable[[int], Hashable | None]) -> dict[tuple[Hashable, str], str]:
+    """Phase of the operator that calls of a phase go to, by what is joined at a place (None for nothing): calls that
+    are I and W in one go with I, and make it B if there is no W."""
+    present: dict[Hashable, set[str]] = {}
+    for call in calls.calls:
+        present.setdefault(group_at(call.position), set()).add(call.phase)
+    result: dict[tuple[Hashable, str], str] = {}
+    for group, phases in present.items():
         gradient = "B" if "B" in phases and "W" not in phases else "I"
         for phase in phases:
-            result[index, phase] = gradient if phase in "IB" else phase
+            result[group, phase] = gradient if phase in "IB" else phase
     return result
 
 

@@ -19,6 +19,7 @@ from opweave.run.errors import ProgramError
 from opweave.run.program import ActionTiming, Program
 from opweave.run.segments import SegmentRule
 from opweave.run.step import LossFunction, StepResult, StepRun, TensorSpec
+from opweave.run.tensor_parallel import require_equal_gradients, require_equal_programs
 
 Batch = Tensor | Sequence[Any]
 
@@ -30,9 +31,10 @@ class Executor:
     segment with several homes must start with equal parameters on all of them. Gradients are added to `.grad`, as
     by torch. `optimizers` (by segment) step where the plan runs an operator of phase O; without one, the
     operator does nothing. Tensors that pass between segments keep their shape from microbatch to microbatch.
-    Tensor-parallel modules (parameters that are DTensors) run as they are; DistributedDataParallel and fully sharded
-    ones are refused. `specs` has the shapes of all tensors that pass between segments, where they are known; else the
-    first step finds them.
+    Tensor-parallel modules (parameters that are DTensors) run as they are, with the gradients of one process, if all
+    processes of a module run the plan as the same device, each in a group of its own, and hand on plain tensors;
+    DistributedDataParallel and fully sharded ones are refused. `specs` has the shapes of all tensors that pass between
+    segments, where they are known; else the first step finds them.
 
     All ranks of `group` construct it and call `step` together; rank i of the group is device i of the program.
     """
@@ -74,6 +76,9 @@ class Executor:
         self._knows_shapes = specs is not None
         self._refuse_own_reductions()
         self._require_weight_gradients()
+        actions = [str(step.action) for step in program.ranks[self.rank]]
+        require_equal_programs(self.modules, actions, self.peers)
+        self._compared_gradients = False
 
     def _refuse_own_reductions(self) -> None:
         """Wrappers that reduce gradients from inside the backward would do so in a wrong one, or never: a plan has many
@@ -120,7 +125,11 @@ class Executor:
             self._knows_shapes = True
         with run.peer("start of the step"):
             dist.barrier(self.group)
-        return run.run()
+        result = run.run()
+        if not self._compared_gradients:
+            require_equal_gradients(self.modules)
+            self._compared_gradients = True
+        return result
 
     def _batch(self, name: str, batch: Batch | None) -> Sequence[Any]:
         m = self.program.microbatches

@@ -16,6 +16,7 @@ from opweave.run.backward import SegmentBackward, boundary
 from opweave.run.clock import Clock
 from opweave.run.errors import PeerError, ProgramError
 from opweave.run.program import Action, ActionTiming, Message, Segment
+from opweave.run.tensor_parallel import lay_out_gradients
 
 if TYPE_CHECKING:
     from opweave.run.executor import Executor
@@ -254,6 +255,12 @@ class StepRun:
                 f"segment {segment.name!r} returned {found}, expected {len(segment.outputs)} tensors: "
                 + ", ".join(segment.outputs)
             )
+        for tensor, value in zip(segment.outputs, outputs, strict=True):
+            if isinstance(value, DTensor):
+                raise ProgramError(
+                    f"segment {segment.name!r} returned tensor {tensor!r} as a DTensor, expected a plain tensor"
+                    "\nhint: use_local_output=True for its last module"
+                )
         return outputs
 
     def _loss_of(self, segment: Segment) -> LossFunction:
@@ -354,6 +361,7 @@ class StepRun:
 
     def _reduce_gradients(self, earlier: dict[nn.Parameter, Tensor | None]) -> None:
         """Sums gradients over the homes of each segment; in one order everywhere, so that nobody waits in a circle."""
+        lay_out_gradients(self.executor.modules)
         done: set[nn.Parameter] = set()
         for name, group in self._shared():
             for parameter in self.executor.modules[name].parameters():
