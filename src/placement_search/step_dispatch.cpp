@@ -27,7 +27,8 @@ std::int64_t urgency_class(Phase phase) {
 
 }  // namespace
 
-StepDispatch::StepDispatch(const StepModel& model, std::uint32_t most) : model_(model), blocks_(model) {
+StepDispatch::StepDispatch(const StepModel& model, std::uint32_t most, std::uint32_t all)
+    : model_(model), blocks_(model), all_(all) {
   const auto replicas = static_cast<std::uint32_t>(model.replicas().size());
   for (const StepModel::Replica& replica : model.replicas()) {
     copies_.push_back(std::min(replica.microbatches, std::max(1U, most / replicas)));
@@ -41,7 +42,7 @@ StepDispatch::StepDispatch(const StepModel& model, std::uint32_t most) : model_(
 std::optional<std::int64_t> StepDispatch::length(const std::vector<std::size_t>& home, const StepWay& way,
                                                  std::int64_t limit) {
   if (!model_.room(home, free_) || !blocks_.lay_out(home)) return std::nullopt;
-  const std::uint32_t others = model_.microbatches() - dispatched_;
+  const std::uint32_t others = all_ - std::min(all_, dispatched_);
   const std::vector<std::int64_t> loads = model_.loads(home);
   const std::int64_t least = std::ranges::max(loads) / model_.microbatches();
   const std::int64_t limit_of_run = limit == kNever ? kNever : limit - least * others;
@@ -97,6 +98,7 @@ void StepDispatch::prepare(const StepWay& way) {
     }
   }
   reserve();
+  find_tails();
   for (std::uint32_t b = 0; b < blocks.size(); ++b) {
     if (waiting_[b * most_copies_] == 0) {
       for (std::uint32_t i = 0; i < blocks[b].device_count; ++i) {
@@ -131,6 +133,24 @@ void StepDispatch::reserve() {
   }
 }
 
+void StepDispatch::find_tails() {
+  const std::vector<StepBlocks::Block>& blocks = blocks_.blocks();
+  rest_.assign(blocks.size(), 0);
+  tails_.assign(work_left_.size(), kNever);
+  for (std::size_t b = blocks.size(); b-- > 0;) {
+    for (const auto& [later, delay] : after_[b]) {
+      rest_[b] = std::max(rest_[b], delay + blocks[later].duration + rest_[later]);
+    }
+    for (std::uint32_t i = 0; i < blocks[b].device_count; ++i) {
+      for (std::size_t s = 0; s < model_.streams(); ++s) {
+        if ((blocks[b].streams >> s & 1U) == 0) continue;
+        std::int64_t& tail = tails_[blocks_.devices(blocks[b])[i] * model_.streams() + s];
+        tail = std::min(tail, rest_[b]);
+      }
+    }
+  }
+}
+
 void StepDispatch::mark(std::uint32_t device) {
   if (is_marked_[device] || ready_[device].empty()) return;
   is_marked_[device] = true;
@@ -159,10 +179,9 @@ std::int64_t StepDispatch::run(std::int64_t limit) {
 bool StepDispatch::serve(std::uint32_t device, std::int64_t limit) {
   for (std::size_t s = 0; s < model_.streams(); ++s) {
     // A stream that is busy has been looked at when it began.
-    if ((busy_[device] >> s & 1U) == 0 && limit != kNever &&
-        now_ + work_left_[device * model_.streams() + s] > limit) {
-      return false;
-    }
+    const std::size_t at = device * model_.streams() + s;
+    if ((busy_[device] >> s & 1U) != 0 || work_left_[at] == 0 || limit == kNever) continue;
+    if (now_ + work_left_[at] + tails_[at] > limit) return false;
   }
   while (true) {
     std::uint32_t best = StepModel::kNothing;
@@ -182,10 +201,9 @@ bool StepDispatch::serve(std::uint32_t device, std::int64_t limit) {
 
 bool StepDispatch::is_free(std::uint32_t block) const {
   const StepBlocks::Block& each = blocks_.blocks()[block];
-  for (std::uint32_t i = 0; i < each.device_count; ++i) {
-    if ((busy_[blocks_.devices(each)[i]] & each.streams) != 0) return false;
-  }
-  return true;
+  const std::uint32_t* devices = blocks_.devices(each);
+  return std::none_of(devices, devices + each.device_count,
+                      [&](std::uint32_t device) { return (busy_[device] & each.streams) != 0; });
 }
 
 /// The oldest microbatch on a device always finds what it needs there: so all of them end, one after the other at

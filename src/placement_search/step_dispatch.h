@@ -24,8 +24,9 @@ struct StepWay {
 /// times faster than one.
 class StepDispatch {
  public:
-  /// \param most  microbatches that are dispatched; what the others take is extrapolated
-  StepDispatch(const StepModel& model, std::uint32_t most);
+  /// \param most  microbatches of the model that are dispatched
+  /// \param all   microbatches that count: what the others take is extrapolated
+  StepDispatch(const StepModel& model, std::uint32_t most, std::uint32_t all);
 
   /// Time of the whole step; nothing if it is above `limit`, parameters do not fit or the microbatches get stuck for
   /// memory.
@@ -44,6 +45,7 @@ class StepDispatch {
 
   void prepare(const StepWay& way);
   void reserve();
+  void find_tails();
   [[nodiscard]] std::int64_t run(std::int64_t limit);
   void finish(std::uint32_t block, std::uint32_t copy);
   void arrive(std::uint32_t block, std::uint32_t copy);
@@ -64,6 +66,7 @@ class StepDispatch {
   std::vector<std::uint32_t> copies_;  ///< microbatches by replica
   std::uint32_t most_copies_ = 0;
   std::uint32_t dispatched_ = 0;  ///< microbatches of all replicas
+  std::uint32_t all_;
   std::uint64_t left_ = 0;
   StepWay way_;
   std::int64_t now_ = 0;
@@ -75,6 +78,8 @@ class StepDispatch {
   std::vector<std::vector<std::uint32_t>> ready_;                           ///< by device: blocks whose next may start
   std::vector<std::uint32_t> busy_;                                         ///< by device: streams
   std::vector<std::int64_t> work_left_;                                     ///< by device and stream
+  std::vector<std::int64_t> tails_;      ///< by device and stream: what must follow the last work there
+  std::vector<std::int64_t> rest_;       ///< by block: what must follow it
   std::vector<bool> is_marked_;
   std::vector<std::uint32_t> marked_;
   // Memory, by device.

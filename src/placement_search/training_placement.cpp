@@ -69,12 +69,12 @@ bool TrainingPlacement::applies_to(const Problem& problem) {
 }
 
 TrainingPlacement::TrainingPlacement(const Problem& problem, const std::vector<std::vector<ModeIndex>>& starts,
-                                     std::uint64_t seed)
+                                     std::uint64_t seed, std::optional<std::uint32_t> stands_for)
     : problem_(problem),
       trial_(with_fewer_microbatches(problem, kFewestScheduled)),
       model_(problem, starts.front()),
       moves_(model_),
-      dispatch_(model_, dispatched_microbatches(problem)),
+      dispatch_(model_, dispatched_microbatches(problem), stands_for.value_or(model_.microbatches())),
       widest_(std::min(dispatched_microbatches(problem), problem.settings().training.microbatches)),
       random_(seed) {
   for (const std::vector<ModeIndex>& modes : starts) {

@@ -15,8 +15,8 @@ namespace {
 constexpr std::size_t kRepeatableLanes = 2;
 /// Starts whose placements are begun from.
 constexpr std::size_t kStarts = 12;
-/// Evaluations of orders that take as long as a placement dispatched, and scheduled.
-constexpr std::uint64_t kOrdersPerDispatch = 8;
+/// Evaluations of orders that take as long as a placement dispatched (measured 0.5), and scheduled (265).
+constexpr std::uint64_t kOrdersPerDispatch = 1;
 constexpr std::uint64_t kOrdersPerSchedule = 250;
 /// Schedules of the placements found by a lane of limited work.
 constexpr std::uint64_t kMostSchedules = 40;
@@ -27,16 +27,17 @@ constexpr double kWorthwhile = 0.995;
 
 }  // namespace
 
-std::uint64_t improve_placements(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-                                 std::vector<Start>& starts, std::optional<std::uint64_t> work,
-                                 IncumbentStore& incumbent) {
-  if (!options.searches_placement || starts.empty() || !TrainingPlacement::applies_to(problem)) return 0;
+PlacementsFound search_placements(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                                  const std::vector<Start>& starts, std::optional<std::uint64_t> work,
+                                  IncumbentStore& incumbent, std::optional<std::uint32_t> stands_for) {
+  PlacementsFound result;
+  if (!options.searches_placement || starts.empty() || !TrainingPlacement::applies_to(problem)) return result;
   const std::size_t lanes = work ? kRepeatableLanes : std::max(1U, options.threads);
   TrainingPlacement::Effort most;
   if (work) {
     most.scheduled = std::min(kMostSchedules, *work / lanes / 2 / kOrdersPerSchedule);
     most.dispatched = (*work / lanes - most.scheduled * kOrdersPerSchedule) / kOrdersPerDispatch;
-    if (most.scheduled == 0) return 0;
+    if (most.scheduled == 0) return result;
   }
   std::vector<std::vector<ModeIndex>> placements;
   for (const Start& start : starts) {
@@ -46,7 +47,7 @@ std::uint64_t improve_placements(const Problem& problem, const Budget& budget, c
   std::vector<std::uint64_t> orders(lanes, 0);
   side_by_side(std::min<std::size_t>(std::max(1U, options.threads), lanes), [&](std::size_t worker) {
     for (std::size_t lane = worker; lane < lanes; lane += std::max(1U, options.threads)) {
-      TrainingPlacement search(problem, placements, options.seed + lane);
+      TrainingPlacement search(problem, placements, options.seed + lane, stands_for);
       Duration best = starts.front().makespan;
       for (bool is_worthwhile = true; is_worthwhile && !budget.expired();) {
         std::vector<TrainingPlacement::Found> more = search.search(work ? budget : budget.share(kCycleShare), most);
@@ -61,11 +62,21 @@ std::uint64_t improve_placements(const Problem& problem, const Budget& budget, c
   for (std::vector<TrainingPlacement::Found>& each : found) {
     for (TrainingPlacement::Found& one : each) {
       if (!incumbent.offer(one.schedule, method) && !is_valid(problem, one.schedule)) continue;
-      starts.push_back({std::move(one.schedule), one.makespan, method});
+      result.starts.push_back({std::move(one.schedule), one.makespan, method});
     }
   }
+  std::ranges::stable_sort(result.starts, {}, &Start::makespan);
+  result.orders = std::accumulate(orders.begin(), orders.end(), std::uint64_t{0});
+  return result;
+}
+
+std::uint64_t improve_placements(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                                 std::vector<Start>& starts, std::optional<std::uint64_t> work,
+                                 IncumbentStore& incumbent) {
+  PlacementsFound found = search_placements(problem, budget, options, starts, work, incumbent);
+  std::ranges::move(found.starts, std::back_inserter(starts));
   std::ranges::stable_sort(starts, {}, &Start::makespan);
-  return std::accumulate(orders.begin(), orders.end(), std::uint64_t{0});
+  return found.orders;
 }
 
 }  // namespace opweave
