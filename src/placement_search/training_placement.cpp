@@ -16,10 +16,9 @@ namespace {
 /// ramp down.
 constexpr std::uint32_t kFewestDispatched = 32;
 constexpr std::uint32_t kDispatchedPerDevice = 3;
-/// The same of the schedules that ways are tuned with.
-constexpr std::uint32_t kFewestScheduled = 64;
-/// Beyond these one placement takes so long that few can be tried.
-constexpr std::size_t kMostTasks = 40'000;
+/// Beyond these one placement takes so long that few can be tried. A whole step of no more is scheduled to tune ways,
+/// else as many microbatches as are dispatched.
+constexpr std::size_t kMostTasks = 20'000;
 constexpr std::size_t kMostWorkEntries = 10'000'000;  ///< units x devices x streams
 /// Relative lengthening that is accepted one time in e, at the beginning and at the end.
 constexpr double kHot = 0.03;
@@ -42,6 +41,11 @@ constexpr std::uint32_t kStride = 8;
 std::uint32_t dispatched_microbatches(const Problem& problem) {
   const auto devices = static_cast<std::uint32_t>(problem.cluster().device_count());
   return std::max(kFewestDispatched, kDispatchedPerDevice * devices);
+}
+
+std::uint32_t scheduled_microbatches(const Problem& problem) {
+  return problem.task_count() <= kMostTasks ? problem.settings().training.microbatches
+                                            : dispatched_microbatches(problem);
 }
 
 InFlightWindow window_of(const StepWay& way) { return {way.width, kWindowProgress[way.progress]}; }
@@ -71,7 +75,7 @@ bool TrainingPlacement::applies_to(const Problem& problem) {
 TrainingPlacement::TrainingPlacement(const Problem& problem, const std::vector<std::vector<ModeIndex>>& starts,
                                      std::uint64_t seed, std::optional<std::uint32_t> stands_for)
     : problem_(problem),
-      trial_(with_fewer_microbatches(problem, kFewestScheduled)),
+      trial_(with_fewer_microbatches(problem, scheduled_microbatches(problem))),
       model_(problem, starts.front()),
       moves_(model_),
       dispatch_(model_, dispatched_microbatches(problem), stands_for.value_or(model_.microbatches())),
@@ -191,11 +195,14 @@ void TrainingPlacement::anneal() {
 std::optional<std::int64_t> TrainingPlacement::schedule_length(const State& state, const std::vector<ModeIndex>& modes,
                                                                const Budget& budget) {
   ++effort_.scheduled;
+  const double began = budget_->elapsed();
   const std::vector<ModeIndex> fewer = fewer_modes(problem_, trial_, modes);
   const auto windowed = schedule_in_window(trial_, fewer, window_of(state.way), state.way.rule);
   if (!windowed) return std::nullopt;
   const auto placed = PlacedProblem::create(trial_, fewer);
-  return length(*placed, justify(*placed, windowed->starts, budget));
+  const std::int64_t result = length(*placed, justify(*placed, windowed->starts, budget));
+  longest_schedule_ = std::max(longest_schedule_, budget_->elapsed() - began);
+  return result;
 }
 
 /// Coordinate descent over width, progress and rule, by schedules.
@@ -247,6 +254,9 @@ std::vector<TrainingPlacement::Found> TrainingPlacement::search(const Budget& bu
     const double share = kTuneShare / static_cast<double>(kScheduled - found.size());
     tune(state, *modes, budget.share(share));
     if (state.length == StepModel::kNever) continue;
+    const double expected = longest_schedule_ * static_cast<double>(problem_.task_count()) /
+                            static_cast<double>(trial_.task_count());
+    if (budget.remaining().value_or(expected) < expected) break;
     const auto windowed = schedule_in_window(problem_, *modes, window_of(state.way), state.way.rule);
     if (!windowed) continue;
     const auto placed = PlacedProblem::create(problem_, *modes);

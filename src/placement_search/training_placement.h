@@ -88,6 +88,7 @@ class TrainingPlacement {
   const Budget* budget_ = nullptr;
   double seconds_ = 0;
   double began_ = 0;
+  double longest_schedule_ = 0;  ///< seconds, of a trial
 };
 
 }  // namespace opweave
