@@ -79,12 +79,12 @@ void run_placement(const Options& options, const Emit& emit) {
     for (const double ratio : ratios) sum += ratio;
     emit("");
     emit(fmt::format(
-        "{} steps: {} without a plan; shorter than the best guess on {}, longer on {}; ratio mean {:.4f}, worst {:.4f}, "
+        "{} steps: {} without a plan; shorter than the best guess on {}, longer on {}; ratio mean {:.4f}, worst "
+        "{:.4f}, "
         "best {:.4f}; gap median {:.2f} %, worst {:.2f} %.",
         ratios.size() + unplanned, unplanned, std::ranges::count_if(ratios, [](double ratio) { return ratio < 1; }),
-        std::ranges::count_if(ratios, [](double ratio) { return ratio > 1; }),
-        sum / static_cast<double>(ratios.size()), std::ranges::max(ratios), std::ranges::min(ratios),
-        100 * gaps[gaps.size() / 2], 100 * gaps.back()));
+        std::ranges::count_if(ratios, [](double ratio) { return ratio > 1; }), sum / static_cast<double>(ratios.size()),
+        std::ranges::max(ratios), std::ranges::min(ratios), 100 * gaps[gaps.size() / 2], 100 * gaps.back()));
     emit("");
     emit_header(emit);
   }

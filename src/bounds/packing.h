@@ -41,8 +41,8 @@ struct PackingProblem {
                                                             StreamId stream);
 
 /// Whether the groups may fit when each device has the time from its least head to the least tail before `makespan`, or
-/// what its entry leaves of it, and its memory. False is a proof that they do not; true is not a proof of anything. \param work  steps that may be
-/// taken before the answer is true; the same for every run
+/// what its entry leaves of it, and its memory. False is a proof that they do not; true is not a proof of anything.
+/// \param work  steps that may be taken before the answer is true; the same for every run
 [[nodiscard]] bool may_fit(const PackingProblem& problem, Nanoseconds makespan, std::int64_t work,
                            const Budget& budget);
 

@@ -107,8 +107,7 @@ class Cutter {
     return true;
   }
 
-  bool lay_row(const Devices& parts, std::int64_t most, std::int64_t copies_left, std::size_t first,
-               std::size_t end) {
+  bool lay_row(const Devices& parts, std::int64_t most, std::int64_t copies_left, std::size_t first, std::size_t end) {
     std::vector<std::int64_t> parts_left(model_.devices(), 0);
     for (const std::size_t device : parts) parts_left[device] += copies_left;
     std::size_t next = first;

@@ -70,7 +70,7 @@ class StepDispatch {
   std::uint64_t left_ = 0;
   StepWay way_;
   std::int64_t now_ = 0;
-  std::vector<Event> events_;  ///< heap
+  std::vector<Event> events_;                                               ///< heap
   std::vector<std::vector<std::pair<std::uint32_t, std::int64_t>>> after_;  ///< by block: who waits, and the delay
   std::vector<std::vector<std::uint32_t>> let_in_;                          ///< by gate block: sources of its replica
   std::vector<std::uint32_t> next_;                                         ///< by block: microbatch to start
@@ -78,16 +78,16 @@ class StepDispatch {
   std::vector<std::vector<std::uint32_t>> ready_;                           ///< by device: blocks whose next may start
   std::vector<std::uint32_t> busy_;                                         ///< by device: streams
   std::vector<std::int64_t> work_left_;                                     ///< by device and stream
-  std::vector<std::int64_t> tails_;      ///< by device and stream: what must follow the last work there
-  std::vector<std::int64_t> rest_;       ///< by block: what must follow it
+  std::vector<std::int64_t> tails_;  ///< by device and stream: what must follow the last work there
+  std::vector<std::int64_t> rest_;   ///< by block: what must follow it
   std::vector<bool> is_marked_;
   std::vector<std::uint32_t> marked_;
   // Memory, by device.
   std::vector<std::int64_t> free_;
-  std::vector<std::int64_t> needs_;            ///< and replica: one microbatch alone
-  std::vector<std::int64_t> held_;             ///< and ticket
-  std::vector<std::uint32_t> unfinished_;      ///< and ticket: blocks
-  std::vector<std::size_t> oldest_;            ///< ticket that is not done
+  std::vector<std::int64_t> needs_;              ///< and replica: one microbatch alone
+  std::vector<std::int64_t> held_;               ///< and ticket
+  std::vector<std::uint32_t> unfinished_;        ///< and ticket: blocks
+  std::vector<std::size_t> oldest_;              ///< ticket that is not done
   std::vector<std::vector<std::int64_t>> ends_;  ///< of the last gate, by replica and microbatch
   std::vector<std::uint32_t> last_gate_;         ///< block, by replica
 };

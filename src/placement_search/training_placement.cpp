@@ -88,7 +88,8 @@ TrainingPlacement::TrainingPlacement(const Problem& problem, const std::vector<s
 }
 
 double TrainingPlacement::done() const {
-  double share = static_cast<double>(effort_.dispatched) / static_cast<double>(std::max<std::uint64_t>(most_.dispatched, 1));
+  double share =
+      static_cast<double>(effort_.dispatched) / static_cast<double>(std::max<std::uint64_t>(most_.dispatched, 1));
   if (seconds_ > 0) share = std::max(share, (budget_->elapsed() - began_) / seconds_);
   return std::min(1.0, share);
 }
@@ -254,8 +255,8 @@ std::vector<TrainingPlacement::Found> TrainingPlacement::search(const Budget& bu
     const double share = kTuneShare / static_cast<double>(kScheduled - found.size());
     tune(state, *modes, budget.share(share));
     if (state.length == StepModel::kNever) continue;
-    const double expected = longest_schedule_ * static_cast<double>(problem_.task_count()) /
-                            static_cast<double>(trial_.task_count());
+    const double expected =
+        longest_schedule_ * static_cast<double>(problem_.task_count()) / static_cast<double>(trial_.task_count());
     if (budget.remaining().value_or(expected) < expected) break;
     const auto windowed = schedule_in_window(problem_, *modes, window_of(state.way), state.way.rule);
     if (!windowed) continue;

@@ -26,7 +26,8 @@ class TrainingPlacement {
 
   /// \pre applies_to(problem); at least one start, each a valid mode per task, the best first. Units that lie on gangs
   /// in the first start lie there always.
-  /// \param stands_for  microbatches of the step that the problem is a short one of: so many count, where placements are
+  /// \param stands_for  microbatches of the step that the problem is a short one of: so many count, where placements
+  /// are
   ///   valued; nothing = as many as it has
   TrainingPlacement(const Problem& problem, const std::vector<std::vector<ModeIndex>>& starts, std::uint64_t seed,
                     std::optional<std::uint32_t> stands_for = {});

@@ -51,8 +51,11 @@ PlacementsFound search_placements(const Problem& problem, const Budget& budget, 
       Duration best = starts.front().makespan;
       for (bool is_worthwhile = true; is_worthwhile && !budget.expired();) {
         std::vector<TrainingPlacement::Found> more = search.search(work ? budget : budget.share(kCycleShare), most);
-        orders[lane] += kOrdersPerDispatch * search.effort().dispatched + kOrdersPerSchedule * search.effort().scheduled;
-        is_worthwhile = !work && !more.empty() && static_cast<double>(more.front().makespan.value()) < kWorthwhile * static_cast<double>(best.value());
+        orders[lane] +=
+            kOrdersPerDispatch * search.effort().dispatched + kOrdersPerSchedule * search.effort().scheduled;
+        is_worthwhile =
+            !work && !more.empty() &&
+            static_cast<double>(more.front().makespan.value()) < kWorthwhile * static_cast<double>(best.value());
         if (!more.empty()) best = std::min(best, more.front().makespan);
         std::ranges::move(more, std::back_inserter(found[lane]));
       }

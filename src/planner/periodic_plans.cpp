@@ -201,8 +201,8 @@ std::uint64_t PeriodicPlans::place_layers(const Budget& budget, std::optional<st
                                           IncumbentStore& store) {
   PlannerOptions options = options_;
   options.seed = seed;
-  PlacementsFound found = search_placements(trial_, budget, options, starts_, work, store,
-                                            problem_.settings().training.microbatches);
+  PlacementsFound found =
+      search_placements(trial_, budget, options, starts_, work, store, problem_.settings().training.microbatches);
   for (Start& start : found.starts) {
     consider(start.schedule, start.method);
     starts_.push_back(std::move(start));

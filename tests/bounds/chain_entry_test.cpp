@@ -18,7 +18,9 @@ Problem chain(const std::vector<std::int64_t>& forwards, std::int64_t gradient, 
   spec.shape = PipelineShape::kFree;
   spec.training.microbatches = microbatches;
   for (std::size_t i = 0; i < forwards.size(); ++i) {
-    const auto time = [](std::int64_t fast) { return LayerTime({{"fast", Duration(fast)}, {"slow", Duration(2 * fast)}}); };
+    const auto time = [](std::int64_t fast) {
+      return LayerTime({{"fast", Duration(fast)}, {"slow", Duration(2 * fast)}});
+    };
     Layer layer;
     layer.name = fmt::format("layer{}", i);
     layer.operators = {{"op", "", {"compute"}, time(forwards[i]), std::nullopt, std::nullopt}};

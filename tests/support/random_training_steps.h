@@ -28,7 +28,7 @@ inline TrainingStep random_training_step(std::uint64_t seed, std::int64_t most_l
   const auto devices = static_cast<std::uint32_t>(dice.roll(4, std::min(most_devices, layers)));
   const std::int64_t slowness = dice.roll(12, 30);  // tenths
   const bool gradients_apart = dice.chance(50);
-  const std::int64_t spread = dice.roll(10, 60);              // percent to either side
+  const std::int64_t spread = dice.roll(10, 60);             // percent to either side
   const std::int64_t activation_percent = dice.roll(3, 40);  // of the weights, by one microbatch
   const bool has_links = dice.chance(70);
   PipelineSpec spec;
