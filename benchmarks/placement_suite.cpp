@@ -85,8 +85,7 @@ void run_placement(const Options& options, const Emit& emit) {
     emit("");
     emit(fmt::format(
         "{} steps: {} without a plan; shorter than the best guess on {}, longer on {}; ratio mean {:.4f}, worst "
-        "{:.4f}, "
-        "best {:.4f}; gap median {:.2f} %, worst {:.2f} %.",
+        "{:.4f}, best {:.4f}; gap median {:.2f} %, worst {:.2f} %.",
         ratios.size() + unplanned, unplanned, std::ranges::count_if(ratios, [](double ratio) { return ratio < 1; }),
         std::ranges::count_if(ratios, [](double ratio) { return ratio > 1; }), sum / static_cast<double>(ratios.size()),
         std::ranges::max(ratios), std::ranges::min(ratios), 100 * gaps[gaps.size() / 2], 100 * gaps.back()));
