@@ -25,15 +25,21 @@ std::optional<ExpertPlan> best_expert(const Problem& problem) {
 
 Row plan_row(const std::string& instance, const Problem& problem, const Options& options, double unit,
              const std::string& baseline_name, std::optional<double> baseline, Method method) {
+  PlannerOptions planner;
+  planner.seed = options.seed;
+  planner.threads = options.threads;
+  planner.method = method;
+  return planned_row(instance, problem, options, planner, unit, baseline_name, baseline);
+}
+
+Row planned_row(const std::string& instance, const Problem& problem, const Options& options,
+                const PlannerOptions& planner, double unit, const std::string& baseline_name,
+                std::optional<double> baseline) {
   Row row;
   row.instance = instance;
   row.baseline_name = baseline_name;
   row.baseline = baseline;
   const Budget budget(options.seconds, std::nullopt);
-  PlannerOptions planner;
-  planner.seed = options.seed;
-  planner.threads = options.threads;
-  planner.method = method;
   const PlanResult result = plan(problem, budget, planner);
   row.wall_s = budget.elapsed();
   for (const LowerBound& bound : result.bounds) {
@@ -92,6 +98,7 @@ int run(int argc, char** argv) {
       {"overlap", {"Operator-level overlap", run_overlap}},
       {"pipelines", {"Pipeline schedules", run_pipelines}},
       {"random-pipelines", {"Random pipelines", run_random_pipelines}},
+      {"placement", {"Placement of training steps", run_placement}},
       {"branched", {"Branched models", run_branched}},
       {"microbatches", {"From 8 to 2000 microbatches", run_microbatches}},
       {"job-shop", {"Flexible job shop", run_job_shop}},

@@ -48,11 +48,17 @@ struct Row {
                            const std::string& baseline_name, std::optional<double> baseline,
                            Method method = Method::kAuto);
 
+/// The same with all the planner's options given.
+[[nodiscard]] Row planned_row(const std::string& instance, const Problem& problem, const Options& options,
+                              const PlannerOptions& planner, double unit, const std::string& baseline_name,
+                              std::optional<double> baseline);
+
 /// One suite: prints its table through `emit` as it goes.
 using Emit = std::function<void(const std::string& line)>;
 void run_overlap(const Options& options, const Emit& emit);
 void run_pipelines(const Options& options, const Emit& emit);
 void run_random_pipelines(const Options& options, const Emit& emit);
+void run_placement(const Options& options, const Emit& emit);
 void run_branched(const Options& options, const Emit& emit);
 void run_job_shop(const Options& options, const Emit& emit);
 void run_msr(const Options& options, const Emit& emit);

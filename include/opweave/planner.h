@@ -47,6 +47,9 @@ struct PlannerOptions {
   unsigned threads = 1;
   std::function<void(const Progress&)> on_progress;  ///< called from one thread at a time; may be empty
   Method method = Method::kAuto;
+  /// Where the layers of a training step lie is searched (docs/placement-search.md); false = the best of the guesses,
+  /// to see what the search is worth.
+  bool searches_placement = true;
   /// A valid schedule of the problem: the plan is never worse than it.
   std::optional<Schedule> warm_start = {};
   /// In order of importance: a plan is better if it is in the first objective in which two plans differ.

@@ -26,7 +26,7 @@ class Packer {
       look_at(kind);
       for (std::int64_t device = 0; device < problem_.kinds[kind].count; ++device) {
         next_.clear();
-        for (const Counts& counts : left) fill(kind, counts, 0, time_, capacity_);
+        for (const Counts& counts : left) fill(kind, counts, 0, time_of(kind, device), capacity_);
         if (work_ >= 0) keep_least();
         if (work_ < 0 || budget_.expired()) return true;
         const bool is_same = next_ == left;  // nothing fits on devices of this kind, or nothing is left
@@ -40,7 +40,14 @@ class Packer {
   }
 
  private:
-  /// Time and memory of one device of the kind for groups.
+  /// Time of one device of the kind, which has what look_at() found if it begins first.
+  [[nodiscard]] Nanoseconds time_of(std::size_t kind, std::int64_t device) const {
+    const std::vector<Nanoseconds>& entries = problem_.kinds[kind].entries;
+    if (entries.empty() || time_ < 0) return time_;
+    return std::min(time_, makespan_ - entries[std::min<std::size_t>(device, entries.size() - 1)]);
+  }
+
+  /// Time and memory of the devices of a kind for groups.
   void look_at(std::size_t kind) {
     Nanoseconds head = PackedClass::kNowhere;
     Nanoseconds tail = PackedClass::kNowhere;

@@ -26,6 +26,8 @@ struct PackedClass {
 struct PackedDevices {
   std::int64_t count = 0;
   std::optional<std::int64_t> capacity;  ///< bytes
+  /// The least time that the 1st, 2nd, ... of them to begin is idle at both ends (chain_entries); empty = not known.
+  std::vector<Nanoseconds> entries = {};
 };
 
 /// The groups that run on single devices, as far as one stream and the memory go.
@@ -38,9 +40,9 @@ struct PackingProblem {
 [[nodiscard]] std::optional<PackingProblem> packing_problem(const Relaxation& relaxation, const Ends& ends,
                                                             StreamId stream);
 
-/// Whether the groups may fit when each device has the time from its least head to the least tail before `makespan`,
-/// and its memory. False is a proof that they do not; true is not a proof of anything. \param work  steps that may be
-/// taken before the answer is true; the same for every run
+/// Whether the groups may fit when each device has the time from its least head to the least tail before `makespan`, or
+/// what its entry leaves of it, and its memory. False is a proof that they do not; true is not a proof of anything.
+/// \param work  steps that may be taken before the answer is true; the same for every run
 [[nodiscard]] bool may_fit(const PackingProblem& problem, Nanoseconds makespan, std::int64_t work,
                            const Budget& budget);
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <map>
 
+#include "bounds/chain_entry.h"
 #include "bounds/packing.h"
 
 namespace opweave::bounds {
@@ -39,6 +40,8 @@ class Collector {
       return !takes_time && each.bytes == 0;
     });
     if (result_.classes.empty()) return std::nullopt;
+    const std::vector<std::vector<Nanoseconds>> entries = chain_entries(problem_, example_);
+    for (std::size_t k = 0; k < entries.size(); ++k) result_.kinds[k].entries = entries[k];
     return std::move(result_);
   }
 

@@ -4,10 +4,7 @@
 #include <limits>
 
 namespace opweave {
-namespace {
 
-/// The operator whose end marks the progress: the first to end, run without waiting, at or after that
-/// share of the longest chain.
 OperatorId gate_operator(const Problem& problem, double progress) {
   const std::vector<OperatorId>& order = problem.graph().topological_order();
   std::vector<std::int64_t> ends(order.size(), 0);
@@ -36,8 +33,6 @@ OperatorId gate_operator(const Problem& problem, double progress) {
   }
   return gate;
 }
-
-}  // namespace
 
 std::vector<PlacedProblem::ExtraEdge> window_edges(const Problem& problem, const InFlightWindow& window) {
   const Training& training = problem.settings().training;

@@ -23,6 +23,10 @@ inline constexpr double kWindowProgress[] = {0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
 /// Of the priority rules for repeated microbatches those that differ under a window: not "longest tail".
 inline constexpr std::size_t kWindowRules[] = {0, 1, 2, 4};
 
+/// The operator whose end marks the progress of a microbatch: the first to end, run without waiting, at or after that
+/// share of the longest chain. O(operators).
+[[nodiscard]] OperatorId gate_operator(const Problem& problem, double progress);
+
 /// The edges that enforce the window. O(tasks per microbatch + edges).
 [[nodiscard]] std::vector<PlacedProblem::ExtraEdge> window_edges(const Problem& problem, const InFlightWindow& window);
 

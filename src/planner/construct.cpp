@@ -13,6 +13,8 @@
 #include "list_scheduling/placed_problem.h"
 #include "list_scheduling/priority_rules.h"
 #include "list_scheduling/reference_order.h"
+#include "list_scheduling/window_schedule.h"
+#include "opweave/error.h"
 #include "opweave/experts.h"
 #include "opweave/simulate.h"
 #include "placement/placement.h"
@@ -192,7 +194,7 @@ class Constructor {
     const bool is_whole = trial_->task_count() == problem_.task_count();
     const Duration makespan =
         is_whole ? keep_window(problem_, candidate.guess.modes, tried)
-                 : schedule_in_window(*trial_, fewer_modes(problem_, *trial_, candidate.guess.modes), tried)
+                 : schedule_windowed(*trial_, fewer_modes(problem_, *trial_, candidate.guess.modes), tried)
                        .makespan(*trial_);
     if (candidate.makespan && *candidate.makespan <= makespan) return false;
     candidate.makespan = makespan;
@@ -203,7 +205,7 @@ class Constructor {
   }
 
   Duration keep_window(const Problem& problem, const std::vector<ModeIndex>& modes, const Candidate& chosen) {
-    Schedule schedule = schedule_in_window(problem, modes, chosen);
+    Schedule schedule = schedule_windowed(problem, modes, chosen);
     const Duration makespan = schedule.makespan(problem);
     keep(std::move(schedule), fmt::format("{}, {}, {} in flight until {:.0f} %", chosen.guess.method, last_rule_,
                                           chosen.window, 100 * kWindowProgress[chosen.progress]));
@@ -211,16 +213,14 @@ class Constructor {
   }
 
   /// Under the window, then pushed together without it.
-  Schedule schedule_in_window(const Problem& problem, const std::vector<ModeIndex>& modes, const Candidate& chosen) {
-    const auto narrow =
-        PlacedProblem::create(problem, modes, window_edges(problem, {chosen.window, kWindowProgress[chosen.progress]}));
-    const ReferenceOrder reference = reference_order(*narrow);
-    const PriorityRule rule = priority_rules(*narrow, reference)[chosen.rule];
-    last_rule_ = rule.name;
+  Schedule schedule_windowed(const Problem& problem, const std::vector<ModeIndex>& modes, const Candidate& chosen) {
+    const InFlightWindow window{chosen.window, kWindowProgress[chosen.progress]};
+    std::optional<WindowSchedule> scheduled = schedule_in_window(problem, modes, window, chosen.rule);
+    if (!scheduled) throw InternalError("a placement that fits does not fit under a window");
+    last_rule_ = scheduled->rule;
     ++result_.evaluations;
-    std::vector<std::int64_t> starts = list_schedule(*narrow, reference, rule.priority);
     const auto placed = PlacedProblem::create(problem, modes);
-    return placed->schedule(pushed_together(*placed, std::move(starts), tuning_));
+    return placed->schedule(pushed_together(*placed, std::move(scheduled->starts), tuning_));
   }
 
   /// Every expert as published, and its order with the blocks taken apart, so that operators start as soon as their

@@ -29,8 +29,10 @@ constexpr std::uint64_t kDefaultWork = 200'000;
 /// Share of the work, or of the turns, that placement gets where the order has to be searched with memory and
 /// contention.
 constexpr double kRoutingShare = 0.5;
-/// The same for the placement of training steps, which the order search follows.
+/// The same for the placement of training steps, which the order search follows: of the work, and of the time at most,
+/// as long as it gets on.
 constexpr double kPlacementShare = 0.25;
+constexpr double kMostPlacementShare = 0.5;
 /// Share of a lone thread that the solver gets beside the searches.
 constexpr double kSolverShare = 0.35;
 /// The same for targets, where they can lead to plans and where they only bound.
@@ -94,7 +96,7 @@ void work_on_order(const Problem& problem, const Budget& budget, PlannerOptions 
   const bool is_small = ExactLane::size(problem) <= kMostIntervalsOfOrder;
   auto solver = is_small ? solver_lane(problem, true, options, incumbent) : nullptr;
   const Budget until_final = budget.until(&incumbent.is_final());
-  (void)improve_placements(problem, until_final.share(kPlacementShare), options, starts, std::nullopt, incumbent);
+  (void)improve_placements(problem, until_final.share(kMostPlacementShare), options, starts, std::nullopt, incumbent);
   if (!solver) return improve_orders(problem, until_final, options, starts, std::nullopt, incumbent);
   if (options.threads <= 1) {
     solver->advance(until_final.share(kFirstShareOfSolver));

@@ -1,7 +1,7 @@
 #include "planner/improve_placements.h"
 
 #include <algorithm>
-#include <limits>
+#include <iterator>
 #include <numeric>
 #include <string>
 
@@ -13,41 +13,73 @@ namespace {
 
 /// Lanes under a work limit: fixed, because the result must not depend on the threads at hand.
 constexpr std::size_t kRepeatableLanes = 2;
-/// Evaluations of orders that take as long as a placement with its schedule: measured 265 on six steps of 400 to 3,100
-/// tasks.
-constexpr std::uint64_t kOrdersPerPlacement = 250;
-/// Share of the time after which a lane that has gained nothing ends.
-constexpr double kProbe = 0.4;
+/// Starts whose placements are begun from.
+constexpr std::size_t kStarts = 12;
+/// Evaluations of orders that take as long as a placement dispatched (measured 0.5), and scheduled (265).
+constexpr std::uint64_t kOrdersPerDispatch = 1;
+constexpr std::uint64_t kOrdersPerSchedule = 250;
+/// Schedules of the placements found by a lane of limited work.
+constexpr std::uint64_t kMostSchedules = 40;
+/// By the clock, the share of what is left of the time that a search gets, and how much shorter its best must be than
+/// what was known for another to follow.
+constexpr double kCycleShare = 0.4;
+constexpr double kWorthwhile = 0.995;
 
 }  // namespace
+
+PlacementsFound search_placements(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                                  const std::vector<Start>& starts, std::optional<std::uint64_t> work,
+                                  IncumbentStore& incumbent, std::optional<std::uint32_t> stands_for) {
+  PlacementsFound result;
+  if (!options.searches_placement || starts.empty() || !TrainingPlacement::applies_to(problem)) return result;
+  const std::size_t lanes = work ? kRepeatableLanes : std::max(1U, options.threads);
+  TrainingPlacement::Effort most;
+  if (work) {
+    most.scheduled = std::min(kMostSchedules, *work / lanes / 2 / kOrdersPerSchedule);
+    most.dispatched = (*work / lanes - most.scheduled * kOrdersPerSchedule) / kOrdersPerDispatch;
+    if (most.scheduled == 0) return result;
+  }
+  std::vector<std::vector<ModeIndex>> placements;
+  for (const Start& start : starts) {
+    if (placements.size() < kStarts) placements.push_back(start.schedule.modes());
+  }
+  std::vector<std::vector<TrainingPlacement::Found>> found(lanes);
+  std::vector<std::uint64_t> orders(lanes, 0);
+  side_by_side(std::min<std::size_t>(std::max(1U, options.threads), lanes), [&](std::size_t worker) {
+    for (std::size_t lane = worker; lane < lanes; lane += std::max(1U, options.threads)) {
+      TrainingPlacement search(problem, placements, options.seed + lane, stands_for);
+      Duration best = starts.front().makespan;
+      for (bool is_worthwhile = true; is_worthwhile && !budget.expired();) {
+        std::vector<TrainingPlacement::Found> more = search.search(work ? budget : budget.share(kCycleShare), most);
+        orders[lane] +=
+            kOrdersPerDispatch * search.effort().dispatched + kOrdersPerSchedule * search.effort().scheduled;
+        is_worthwhile =
+            !work && !more.empty() &&
+            static_cast<double>(more.front().makespan.value()) < kWorthwhile * static_cast<double>(best.value());
+        if (!more.empty()) best = std::min(best, more.front().makespan);
+        std::ranges::move(more, std::back_inserter(found[lane]));
+      }
+    }
+  });
+  const std::string method = "layers placed by search";
+  for (std::vector<TrainingPlacement::Found>& each : found) {
+    for (TrainingPlacement::Found& one : each) {
+      if (!incumbent.offer(one.schedule, method) && !is_valid(problem, one.schedule)) continue;
+      result.starts.push_back({std::move(one.schedule), one.makespan, method});
+    }
+  }
+  std::ranges::stable_sort(result.starts, {}, &Start::makespan);
+  result.orders = std::accumulate(orders.begin(), orders.end(), std::uint64_t{0});
+  return result;
+}
 
 std::uint64_t improve_placements(const Problem& problem, const Budget& budget, const PlannerOptions& options,
                                  std::vector<Start>& starts, std::optional<std::uint64_t> work,
                                  IncumbentStore& incumbent) {
-  if (starts.empty() || !TrainingPlacement::applies_to(problem)) return 0;
-  const std::size_t lanes = work ? kRepeatableLanes : std::max(1U, options.threads);
-  const std::uint64_t most = work ? *work / kOrdersPerPlacement / lanes : std::numeric_limits<std::uint64_t>::max();
-  std::vector<std::optional<Schedule>> found(lanes);
-  std::vector<std::uint64_t> valued(lanes);
-  const std::size_t known = starts.size();
-  side_by_side(std::min<std::size_t>(std::max(1U, options.threads), lanes), [&](std::size_t worker) {
-    for (std::size_t lane = worker; lane < lanes; lane += std::max(1U, options.threads)) {
-      TrainingPlacement search(problem, starts[lane % known].schedule.modes(), options.seed + lane);
-      valued[lane] = search.improve(work ? budget : budget.share(kProbe), most);
-      if (!work && search.has_improved()) search.improve(budget, most);
-      if (search.has_improved()) found[lane] = search.schedule(budget);
-    }
-  });
-  for (std::size_t lane = 0; lane < lanes; ++lane) {
-    if (!found[lane]) continue;
-    const std::string method = starts[lane % known].method + ", layers moved";
-    incumbent.offer(*found[lane], method);
-    if (!is_valid(problem, *found[lane])) continue;
-    const Duration makespan = found[lane]->makespan(problem);
-    starts.push_back({std::move(*found[lane]), makespan, method});
-  }
+  PlacementsFound found = search_placements(problem, budget, options, starts, work, incumbent);
+  std::ranges::move(found.starts, std::back_inserter(starts));
   std::ranges::stable_sort(starts, {}, &Start::makespan);
-  return kOrdersPerPlacement * std::accumulate(valued.begin(), valued.end(), std::uint64_t{0});
+  return found.orders;
 }
 
 }  // namespace opweave

@@ -10,8 +10,8 @@
 #include "periodic/find_kernel.h"
 #include "periodic/kernel_program.h"
 #include "periodic/kernel_search.h"
-#include "planner/construct.h"
 #include "planner/doubling_parts.h"
+#include "planner/improve_placements.h"
 #include "planner/side_by_side.h"
 
 namespace opweave {
@@ -23,6 +23,8 @@ constexpr std::uint32_t kTrialMicrobatches = 24;
 constexpr std::uint32_t kTrialMicrobatchesPerDevice = 6;
 /// Share of the time for that.
 constexpr double kConstructionShare = 0.15;
+/// Share of the time, or of a part of the work, to search placements on the short iteration, where they are open.
+constexpr double kPlacementShare = 0.2;
 /// Share of the time, or of a part of the work, to shorten the periods of kernels that are not as short as they can be.
 constexpr double kShortenShare = 0.3;
 /// Orders tried for that while plans are constructed, where the clock does not count.
@@ -89,11 +91,14 @@ bool PeriodicPlans::supports(const ProblemTraits& traits) {
   return traits.microbatches > trial_microbatches(traits.problem);
 }
 
+PeriodicPlans::PeriodicPlans(const Problem& problem, const PlannerOptions& options, IncumbentStore& incumbent)
+    : problem_(problem), options_(options), incumbent_(incumbent), trial_(trial_problem(problem)) {}
+
 /// True if nothing better can come on this placement, but for the ramps.
-bool PeriodicPlans::consider(const Problem& trial, const Schedule& schedule, const std::string& method) {
-  const std::optional<periodic::Kernel> kernel = periodic::kernel_from_schedule(problem_, trial, schedule);
+bool PeriodicPlans::consider(const Schedule& schedule, const std::string& method) {
+  const std::optional<periodic::Kernel> kernel = periodic::kernel_from_schedule(problem_, trial_, schedule);
   if (!kernel) return false;
-  return keep(*kernel, method, std::make_shared<const periodic::Iteration::Example>(trial, schedule));
+  return keep(*kernel, method, std::make_shared<const periodic::Iteration::Example>(trial_, schedule));
 }
 
 /// Keeps the best kernel of each placement. True as consider().
@@ -174,9 +179,8 @@ void PeriodicPlans::offer(const periodic::Iteration& iteration, const std::strin
 }
 
 /// Kernels of the schedules that construction makes of the trial, until there is a plan or to the end.
-std::uint64_t PeriodicPlans::find_candidates(const Budget& given, const Problem& trial, bool until_first,
-                                             IncumbentStore& store) {
-  const bool is_fixed = placement_is_fixed(trial);
+std::uint64_t PeriodicPlans::find_candidates(const Budget& given, bool until_first, IncumbentStore& store) {
+  const bool is_fixed = placement_is_fixed(trial_);
   std::atomic<bool> is_over = false;
   const Budget budget = given.share(kConstructionShare).until(&is_over);
   bool has_least_period = false;
@@ -185,28 +189,47 @@ std::uint64_t PeriodicPlans::find_candidates(const Budget& given, const Problem&
   options.is_enough = [&] { return is_fixed && has_least_period; };
   options.see = [&](const Schedule& schedule, const std::string& method) {
     if (!candidates_.empty() && (until_first || given.expired())) is_over = true;
-    if (!is_over) has_least_period |= consider(trial, schedule, method);
+    if (!is_over) has_least_period |= consider(schedule, method);
   };
-  return opweave::construct(trial, budget, store, options).evaluations;
+  Construction construction = opweave::construct(trial_, budget, store, options);
+  starts_ = std::move(construction.starts);
+  return construction.evaluations;
+}
+
+/// Kernels of placements that are searched for on the short iteration. Returns the orders that takes as long as.
+std::uint64_t PeriodicPlans::place_layers(const Budget& budget, std::optional<std::uint64_t> work, std::uint64_t seed,
+                                          IncumbentStore& store) {
+  PlannerOptions options = options_;
+  options.seed = seed;
+  PlacementsFound found =
+      search_placements(trial_, budget, options, starts_, work, store, problem_.settings().training.microbatches);
+  for (Start& start : found.starts) {
+    consider(start.schedule, start.method);
+    starts_.push_back(std::move(start));
+  }
+  std::ranges::stable_sort(starts_, {}, &Start::makespan);
+  return found.orders;
 }
 
 std::uint64_t PeriodicPlans::construct(const Budget& given, const std::function<bool()>& on_first) {
-  const Problem trial = trial_problem(problem_);
   std::uint64_t evaluations = 0;
   if (given.remaining() && !incumbent_.makespan()) {
-    IncumbentStore store(trial, given, {});
-    evaluations += find_candidates(given, trial, true, store);
+    IncumbentStore store(trial_, given, {});
+    evaluations += find_candidates(given, true, store);
   }
   if (incumbent_.makespan() && (!on_first() || given.expired())) return evaluations;
-  IncumbentStore store(trial, given, {});
-  evaluations += find_candidates(given, trial, false, store);
+  IncumbentStore store(trial_, given, {});
+  evaluations += find_candidates(given, false, store);
+  if (given.remaining() && !given.work_limit() && !given.expired()) {
+    (void)place_layers(given.share(kPlacementShare), std::nullopt, options_.seed, store);
+  }
   if (!given.expired()) evaluations += shorten_periods(given.share(kShortenShare), kFirstShortening, options_.seed);
   if (candidates_.empty()) return evaluations;
   const Candidate& best = candidates_.front();
   const auto iteration = periodic::Iteration::create(problem_, best.kernel, best.example.get());
   offer(*iteration, best.method);
   lead_ = incumbent_.makespan() && best.makespan <= *incumbent_.makespan() &&
-          (!store.makespan() || iteration->period() <= periodic::distance_of_repetitions(trial, store.schedule()));
+          (!store.makespan() || iteration->period() <= periodic::distance_of_repetitions(trial_, store.schedule()));
   return evaluations;
 }
 
@@ -243,10 +266,12 @@ void PeriodicPlans::improve(const Budget& budget, std::optional<std::uint64_t> w
   for (const std::uint64_t part : doubling_parts(work.value_or(kDefaultWork))) {
     if (incumbent_.is_optimal() || budget.expired()) return;
     ++seed;
-    improve_ramps(
-        budget,
-        part - shorten_periods(budget, static_cast<std::uint64_t>(kShortenShare * static_cast<double>(part)), seed),
-        seed);
+    const auto share = [&](double of) { return static_cast<std::uint64_t>(of * static_cast<double>(part)); };
+    IncumbentStore store(trial_, budget, {});
+    std::uint64_t left = part;
+    left -= std::min(left, place_layers(budget, share(kPlacementShare), seed, store));
+    left -= std::min(left, shorten_periods(budget, share(kShortenShare), seed));
+    improve_ramps(budget, left, seed);
   }
 }
 

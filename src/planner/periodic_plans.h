@@ -13,6 +13,7 @@
 #include "opweave/planner.h"
 #include "opweave/problem.h"
 #include "periodic/iteration.h"
+#include "planner/construct.h"
 #include "planner/incumbent.h"
 #include "planner/problem_traits.h"
 
@@ -25,8 +26,7 @@ class PeriodicPlans {
   /// The problem repeats enough microbatches for the effort to pay.
   [[nodiscard]] static bool supports(const ProblemTraits& traits);
 
-  PeriodicPlans(const Problem& problem, const PlannerOptions& options, IncumbentStore& incumbent)
-      : problem_(problem), options_(options), incumbent_(incumbent) {}
+  PeriodicPlans(const Problem& problem, const PlannerOptions& options, IncumbentStore& incumbent);
 
   /// Finds kernels and offers the best plan around one, by the clock the first one before that. Returns the schedules
   /// built.
@@ -49,8 +49,10 @@ class PeriodicPlans {
   };
   struct Attempt;
 
-  std::uint64_t find_candidates(const Budget& budget, const Problem& trial, bool until_first, IncumbentStore& store);
-  bool consider(const Problem& trial, const Schedule& schedule, const std::string& method);
+  std::uint64_t find_candidates(const Budget& budget, bool until_first, IncumbentStore& store);
+  std::uint64_t place_layers(const Budget& budget, std::optional<std::uint64_t> work, std::uint64_t seed,
+                             IncumbentStore& store);
+  bool consider(const Schedule& schedule, const std::string& method);
   bool keep(const periodic::Kernel& kernel, const std::string& method,
             std::shared_ptr<const periodic::Iteration::Example> example);
   [[nodiscard]] std::optional<periodic::Kernel> solve_for_least_period(const periodic::Kernel& kernel,
@@ -63,6 +65,8 @@ class PeriodicPlans {
   const Problem& problem_;
   const PlannerOptions& options_;
   IncumbentStore& incumbent_;
+  Problem trial_;                          ///< the short iteration
+  std::vector<Start> starts_;              ///< schedules of it, best first
   std::vector<Candidate> candidates_;      ///< one per placement, best first
   std::atomic<double> offer_seconds_ = 0;  ///< longest so far
   bool lead_ = false;

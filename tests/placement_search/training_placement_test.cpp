@@ -7,6 +7,8 @@
 #include "opweave/check.h"
 #include "opweave/pipeline.h"
 #include "opweave/plan.h"
+#include "placement/placement.h"
+#include "support/random_training_steps.h"
 
 namespace opweave {
 namespace {
@@ -46,14 +48,15 @@ TEST(TrainingPlacement, evens_out_what_no_cut_into_consecutive_parts_can) {
   // 5 + 2 and 4 + 3: 7 per microbatch, and at best the first 2 of layer 3 of the last microbatch behind the other
   // device's end. The best consecutive parts have 9.
   const Problem problem = layers({5, 4, 3, 2}, 12);
-  TrainingPlacement search(problem, all_on_first(problem), 1);
-  EXPECT_LE(search.improve({}, 400), 400U);
-  ASSERT_TRUE(search.has_improved());
-  const std::optional<Schedule> schedule = search.schedule({});
-  ASSERT_TRUE(schedule);
-  EXPECT_TRUE(is_valid(problem, *schedule));
-  EXPECT_GE(schedule->makespan(problem), Duration(12 * 7));
-  EXPECT_LT(schedule->makespan(problem), Duration(12 * 7 + 14));
+  TrainingPlacement search(problem, {all_on_first(problem)}, 1);
+  const auto found = search.search({}, {400, 40});
+  EXPECT_LE(search.effort().dispatched, 400U + 8U);  // looked at every 8 changes
+  EXPECT_LE(search.effort().scheduled, 40U);
+  ASSERT_FALSE(found.empty());
+  EXPECT_TRUE(is_valid(problem, found.front().schedule));
+  EXPECT_EQ(found.front().makespan, found.front().schedule.makespan(problem));
+  EXPECT_GE(found.front().makespan, Duration(12 * 7));
+  EXPECT_LT(found.front().makespan, Duration(12 * 7 + 14));
 }
 
 TEST(TrainingPlacement, keeps_parameters_within_memory) {
@@ -64,20 +67,18 @@ TEST(TrainingPlacement, keeps_parameters_within_memory) {
     const std::size_t layer = problem.task(TaskId(t)).op.index();
     modes[t] = *problem.mode_on(TaskId(t), DeviceId(layer < 2 ? 0 : 1));
   }
-  TrainingPlacement search(problem, modes, 1);
-  search.improve({}, 400);
-  ASSERT_TRUE(search.has_improved());
-  const std::optional<Schedule> schedule = search.schedule({});
-  ASSERT_TRUE(schedule);
-  EXPECT_TRUE(is_valid(problem, *schedule));
+  TrainingPlacement search(problem, {modes}, 1);
+  const auto found = search.search({}, {400, 40});
+  ASSERT_FALSE(found.empty());
+  for (const TrainingPlacement::Found& each : found) EXPECT_TRUE(is_valid(problem, each.schedule));
+  EXPECT_LT(found.front().makespan, Duration(12 * 7 + 14));
 }
 
-TEST(TrainingPlacement, is_the_same_for_the_same_seed_and_number) {
+TEST(TrainingPlacement, is_the_same_for_the_same_seed_and_effort) {
   const Problem problem = layers({7, 4, 3, 2, 6, 1, 5}, 6);
   const auto found = [&] {
-    TrainingPlacement search(problem, all_on_first(problem), 5);
-    search.improve({}, 150);
-    return *search.schedule({});
+    TrainingPlacement search(problem, {all_on_first(problem)}, 5);
+    return search.search({}, {300, 20}).front().schedule;
   };
   const Schedule once = found();
   const Schedule again = found();
@@ -85,6 +86,22 @@ TEST(TrainingPlacement, is_the_same_for_the_same_seed_and_number) {
   for (std::size_t t = 0; t < once.tasks.size(); ++t) {
     EXPECT_EQ(once.tasks[t].mode, again.tasks[t].mode);
     EXPECT_EQ(once.tasks[t].start, again.tasks[t].start);
+  }
+}
+
+TEST(TrainingPlacement, finds_valid_steps_on_devices_of_two_speeds) {
+  for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+    const testing::TrainingStep step = testing::random_training_step(seed, 16, 5, 8);
+    const auto guesses = guess_placements(step.problem);
+    ASSERT_FALSE(guesses.empty()) << step.name;
+    std::vector<std::vector<ModeIndex>> starts;
+    for (const PlacementGuess& guess : guesses) starts.push_back(guess.modes);
+    TrainingPlacement search(step.problem, starts, seed);
+    const auto found = search.search({}, {500, 6});
+    ASSERT_FALSE(found.empty()) << step.name;
+    for (const TrainingPlacement::Found& each : found) {
+      EXPECT_TRUE(is_valid(step.problem, each.schedule)) << step.name;
+    }
   }
 }
 

@@ -1,0 +1,168 @@
+#include "placement_search/chain_cuts.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace opweave {
+namespace {
+
+constexpr std::size_t kRounds[] = {1, 2, 3, 4, 6, 8};
+
+using Devices = std::vector<std::size_t>;
+
+/// Orders in which a pipeline may go over the devices.
+std::vector<Devices> device_orders(const Problem& problem, const StepModel& model) {
+  Devices given(model.devices());
+  std::iota(given.begin(), given.end(), std::size_t{0});
+  std::vector<Devices> orders = {given};
+  const auto add = [&](Devices order) {
+    if (std::ranges::find(orders, order) == orders.end()) orders.push_back(std::move(order));
+  };
+  const auto work_of = [&](std::size_t device) {
+    std::int64_t sum = 0;
+    for (const std::size_t u : model.movable()) {
+      if (model.may_run(u, device)) sum += model.work(u, device);
+    }
+    return sum;
+  };
+  const auto room_of = [&](std::size_t device) {
+    const std::optional<Bytes> capacity = problem.capacity(DeviceId(device));
+    return capacity ? capacity->value() : INT64_MAX;
+  };
+  Devices fast_first = given;
+  std::ranges::stable_sort(fast_first, {}, work_of);
+  add(fast_first);
+  add(Devices(fast_first.rbegin(), fast_first.rend()));
+  Devices large_first = given;
+  std::ranges::stable_sort(large_first, std::ranges::greater(), room_of);
+  add(large_first);
+  Devices in_turns;
+  for (std::size_t i = 0; i < (given.size() + 1) / 2; ++i) {
+    in_turns.push_back(fast_first[i]);
+    if (given.size() - 1 - i != i) in_turns.push_back(fast_first[given.size() - 1 - i]);
+  }
+  add(in_turns);
+  return orders;
+}
+
+/// Lays the rows of all replicas over the devices, every second replica the other way round.
+class Cutter {
+ public:
+  Cutter(const Problem& problem, const StepModel& model) : model_(model) {
+    for (std::size_t d = 0; d < model.devices(); ++d) {
+      const std::optional<Bytes> capacity = problem.capacity(DeviceId(d));
+      room_.push_back(capacity ? capacity->value() : INT64_MAX);
+    }
+    for (const StepModel::Unit& unit : model.units()) {
+      std::int64_t bytes = 0;
+      for (const ParameterId parameter : unit.parameters) bytes += problem.persistent_bytes(parameter).value();
+      bytes_.push_back(bytes);
+    }
+  }
+
+  /// \param sequence  device of each part, every device as often
+  /// \return empty if it does not fit
+  Devices cut(const Devices& sequence) {
+    std::int64_t high = 1;
+    for (const std::size_t u : model_.movable()) {
+      std::int64_t longest = 0;
+      for (std::size_t d = 0; d < model_.devices(); ++d) {
+        if (model_.may_run(u, d)) longest = std::max(longest, model_.work(u, d));
+      }
+      high += longest;
+    }
+    if (!lay(sequence, high)) return {};
+    std::int64_t low = 0;  // too little
+    Devices best = home_;
+    while (high - low > 1 + high / 4096) {
+      const std::int64_t middle = low + (high - low) / 2;
+      if (lay(sequence, middle)) {
+        high = middle;
+        best = home_;
+      } else {
+        low = middle;
+      }
+    }
+    return best;
+  }
+
+ private:
+  /// Whether no device gets more than `most`. A part takes its device's share of what is left for it there, to the
+  /// nearest unit.
+  bool lay(const Devices& sequence, std::int64_t most) {
+    home_.assign(model_.units().size(), StepModel::kStays);
+    load_.assign(model_.devices(), 0);
+    held_.assign(model_.devices(), 0);
+    const std::vector<std::size_t>& movable = model_.movable();
+    for (std::size_t first = 0; first < movable.size();) {
+      const std::size_t replica = model_.units()[movable[first]].replica;
+      std::size_t end = first;
+      while (end < movable.size() && model_.units()[movable[end]].replica == replica) ++end;
+      Devices parts = sequence;
+      if (replica % 2 == 1) std::ranges::reverse(parts);
+      const auto copies_left = static_cast<std::int64_t>(model_.replicas().size() - replica);
+      if (!lay_row(parts, most, copies_left, first, end)) return false;
+      first = end;
+    }
+    return true;
+  }
+
+  bool lay_row(const Devices& parts, std::int64_t most, std::int64_t copies_left, std::size_t first, std::size_t end) {
+    std::vector<std::int64_t> parts_left(model_.devices(), 0);
+    for (const std::size_t device : parts) parts_left[device] += copies_left;
+    std::size_t next = first;
+    for (const std::size_t device : parts) {
+      const std::int64_t share = (most - load_[device]) / parts_left[device];
+      --parts_left[device];
+      std::int64_t taken = 0;
+      for (; next < end; ++next) {
+        const std::size_t unit = model_.movable()[next];
+        if (!model_.may_run(unit, device)) break;
+        const std::int64_t work = model_.work(unit, device);
+        if (taken + work / 2 > share || load_[device] + work > most) break;
+        if (held_[device] + bytes_[unit] > room_[device]) break;
+        home_[unit] = device;
+        taken += work;
+        load_[device] += work;
+        held_[device] += bytes_[unit];
+      }
+    }
+    return next == end;
+  }
+
+  const StepModel& model_;
+  std::vector<std::int64_t> room_;
+  std::vector<std::int64_t> bytes_;  // by unit
+  Devices home_;
+  std::vector<std::int64_t> load_;
+  std::vector<std::int64_t> held_;
+};
+
+}  // namespace
+
+std::vector<std::vector<std::size_t>> chain_cuts(const Problem& problem, const StepModel& model) {
+  std::vector<Devices> homes;
+  Cutter cutter(problem, model);
+  const std::size_t row = model.movable().size() / std::max<std::size_t>(1, model.replicas().size());
+  for (const Devices& order : device_orders(problem, model)) {
+    for (const std::size_t rounds : kRounds) {
+      if (rounds > 1 && rounds * order.size() > row) break;
+      for (const bool turns : {false, true}) {
+        if (turns && rounds == 1) continue;
+        Devices sequence;
+        for (std::size_t round = 0; round < rounds; ++round) {
+          if (turns && round % 2 == 1) {
+            sequence.insert(sequence.end(), order.rbegin(), order.rend());
+          } else {
+            sequence.insert(sequence.end(), order.begin(), order.end());
+          }
+        }
+        Devices home = cutter.cut(sequence);
+        if (!home.empty() && std::ranges::find(homes, home) == homes.end()) homes.push_back(std::move(home));
+      }
+    }
+  }
+  return homes;
+}
+
+}  // namespace opweave
