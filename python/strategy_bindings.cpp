@@ -37,26 +37,11 @@ std::uint32_t count(const std::string& name, nb::handle value) {
 
 HeldDecisions held_decisions(const nb::dict& fix) {
   HeldDecisions held;
-  const std::pair<const char*, std::optional<std::uint32_t>*> numbers[] = {
-      {"tp", &held.tensor},  {"cp", &held.context}, {"dp", &held.data},         {"pp", &held.pipeline},
-      {"vpp", &held.chunks}, {"ep", &held.expert},  {"mbs", &held.micro_batch},
-  };
   for (const auto& [key, value] : fix) {
-    const auto name = nb::cast<std::string>(nb::str(key));
-    const auto text = nb::cast<std::string>(nb::str(value));
-    const auto* number = std::ranges::find(numbers, name, [](const auto& n) { return std::string(n.first); });
-    if (number != std::end(numbers)) {
-      *number->second = count(name, value);
-    } else if (name == "recompute") {
-      held.recompute = word("fix: recompute", text, recompute_from_string, "none, attention or full");
-    } else if (name == "sharding") {
-      held.sharding = word("fix: sharding", text, sharding_from_string, "none, optimizer, gradients or weights");
-    } else if (name == "schedule") {
-      held.schedule =
-          word("fix: schedule", text, pipeline_kind_from_string, "1F1B, Interleaved-1F1B, ZB1P, ZB-2P or DualPipe");
-    } else {
-      throw InputError("fix: \"" + name +
-                       "\" is unknown, expected tp, cp, dp, pp, vpp, ep, mbs, recompute, sharding or schedule");
+    try {
+      hold(held, nb::cast<std::string>(nb::str(key)), nb::cast<std::string>(nb::str(value)));
+    } catch (const InputError& error) {
+      throw InputError(std::string("fix: ") + error.what());
     }
   }
   return held;
@@ -68,7 +53,7 @@ class StrategySearch {
   StrategySearch(const ModelDescription& model, const std::string& cluster, const std::optional<std::string>& source,
                  std::optional<std::uint32_t> nodes, std::int64_t global_batch, std::int64_t sequence,
                  const std::string& precision, const std::string& target, const nb::dict& fix, std::size_t top,
-                 double time_limit)
+                 double time_limit, bool has_bf16_gradients, bool has_bf16_moments, bool has_fused_loss)
       : model_(model),
         machines_(source ? parse_machines(cluster, *source) : machines_named(cluster)),
         target_(word("target", target, target_from_string, "any, megatron or torchtitan")),
@@ -83,7 +68,8 @@ class StrategySearch {
                          ", expected a whole number from 1 to 100000000");
       }
     }
-    run_ = {global_batch, sequence, word("precision", precision, precision_from_string, "bf16 or fp8")};
+    run_ = {global_batch, sequence, word("precision", precision, precision_from_string, "bf16 or fp8"),
+            has_bf16_gradients, has_bf16_moments, has_fused_loss};
     const bool has_experts =
         std::ranges::any_of(model_.layers, [](const LayerRun& run) { return run.experts.has_value(); });
     profile_ = profile_for(machines_, run_.precision, has_experts, target_);
@@ -187,9 +173,9 @@ void bind_strategies(nb::module_& m) {
   nb::class_<StrategySearch>(m, "StrategySearch")
       .def(nb::init<const ModelDescription&, const std::string&, const std::optional<std::string>&,
                     std::optional<std::uint32_t>, std::int64_t, std::int64_t, const std::string&, const std::string&,
-                    const nb::dict&, std::size_t, double>(),
+                    const nb::dict&, std::size_t, double, bool, bool, bool>(),
            "model"_a, "cluster"_a, "source"_a.none(), "nodes"_a.none(), "global_batch"_a, "sequence"_a, "precision"_a,
-           "target"_a, "fix"_a, "top"_a, "time_limit"_a)
+           "target"_a, "fix"_a, "top"_a, "time_limit"_a, "bf16_gradients"_a, "bf16_moments"_a, "fused_loss"_a)
       .def("run", &StrategySearch::run, no_gil)
       .def("stop", &StrategySearch::stop)
       .def("evaluate", &StrategySearch::evaluate_one, no_gil)

@@ -21,6 +21,7 @@ struct MeasuredStep {
   TrainingRun run;
   Strategy strategy;
   std::optional<Duration> measured;  ///< without it the step is predicted and not fitted
+  std::optional<Bytes> peak;         ///< of a device's memory, as the source states it
   CalibrationProfile kernels;        ///< facts about the stack's kernels, from which its constants are fitted
 };
 
@@ -31,11 +32,13 @@ struct StepPrediction {
   double error = 0;           ///< predicted / measured - 1; 0 without a measurement
   Duration left_out;          ///< with constants fitted without the step's group, where others have its profile
   double error_left_out = 0;  ///< left_out / measured - 1; 0 without a measurement
+  Bytes peak_left_out;        ///< of memory, with the reserve fitted without the step's group
 };
 
 /// Fits `matrix`, `traffic` and `communication` of every profile that `steps` name to its measured steps - all else is
 /// that of the first step's `kernels` -, and predicts each step. Errors beyond 35 % count little, so that a row whose
-/// source forgot a setting does not bend the others; a weak pull to usual values decides what steps do not.
+/// source forgot a setting does not bend the others; a weak pull to usual values decides what steps do not. The
+/// `reserve` is the median of what stated peaks of memory have beyond the rest; without any, that of `kernels`.
 /// Deterministic. O(profiles x groups x steps).
 [[nodiscard]] std::vector<StepPrediction> cross_validate(std::span<const MeasuredStep> steps,
                                                          std::vector<CalibrationProfile>& profiles);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,6 +23,8 @@ struct Accelerator {
   double fp8_flops = 0;         ///< dense; that of bf16 where there is none
   double memory_bandwidth = 0;  ///< bytes
   double node_bandwidth = 0;    ///< bytes of a ring collective inside a node (NCCL's "bus bandwidth"), as measured
+  double host_bandwidth = 0;    ///< bytes to the host's memory, and as many back at the same time
+  Bytes host_memory;            ///< a device's share of its host's
   bool operator==(const Accelerator&) const = default;
 };
 
@@ -49,13 +52,49 @@ struct TrainingRun {
   std::int64_t global_batch = 1;  ///< sequences
   std::int64_t sequence = 1;      ///< tokens
   Precision precision = Precision::kBf16;
+  bool has_bf16_gradients = false;  ///< summed and reduced in two bytes; else as the profile's stack does
+  bool has_bf16_moments = false;    ///< Adam's moments in two bytes each instead of four
+  bool has_fused_loss = false;      ///< the loss writes its gradient over the logits
   bool operator==(const TrainingRun&) const = default;
 };
 
 /// Which states the data-parallel ranks share out (ZeRO, arXiv 1910.02054); each level includes those before.
 enum class Sharding : std::uint8_t { kNone, kOptimizer, kGradients, kWeights };
-/// What the backward pass finds kept: all, all but the core of attention, or the inputs of layers alone.
-enum class Recompute : std::uint8_t { kNone, kAttention, kFull };
+/// What the backward pass finds kept: all, all but what some modules make, or the inputs of layers alone.
+enum class Recompute : std::uint8_t { kNone, kSelective, kFull };
+/// Parts of a layer that are made again alone. All but the last are Megatron-Core's (`--recompute-modules`): the core
+/// of attention, the activation function of experts, norms that are modules of their own, what latents are widened to,
+/// a dense perceptron, routed and shared experts together, shared experts. The last is torchtitan's selective
+/// checkpointing: all but attention, messages and every other matrix product. docs/strategies.md says what each leaves.
+enum class LayerModule : std::uint8_t {
+  kCoreAttention,
+  kExpertActivation,
+  kNorms,
+  kLatentProjections,
+  kPerceptron,
+  kExperts,
+  kSharedExperts,
+  kAlternateProducts
+};
+inline constexpr std::size_t kLayerModules = 8;
+
+/// A set of modules.
+class ModuleSet {
+ public:
+  constexpr ModuleSet() = default;
+  constexpr ModuleSet(std::initializer_list<LayerModule> modules) {
+    for (const LayerModule module : modules) add(module);
+  }
+  constexpr void add(LayerModule module) { bits_ |= bit(module); }
+  [[nodiscard]] constexpr bool has(LayerModule module) const { return (bits_ & bit(module)) != 0; }
+  [[nodiscard]] constexpr bool empty() const { return bits_ == 0; }
+  bool operator==(const ModuleSet&) const = default;
+
+ private:
+  static constexpr std::uint32_t bit(LayerModule module) { return 1U << static_cast<std::uint32_t>(module); }
+  std::uint32_t bits_ = 0;
+};
+
 enum class PipelineKind : std::uint8_t { k1F1B, kInterleaved, kZeroBubble1, kZeroBubble2, kDualPipe };
 
 // "bf16", "none", "optimizer", "1F1B", ...; from_string: nothing for any other text.
@@ -63,10 +102,14 @@ enum class PipelineKind : std::uint8_t { k1F1B, kInterleaved, kZeroBubble1, kZer
 [[nodiscard]] std::string_view to_string(Sharding sharding);
 [[nodiscard]] std::string_view to_string(Recompute recompute);
 [[nodiscard]] std::string_view to_string(PipelineKind kind);
+[[nodiscard]] std::string_view to_string(LayerModule module);  ///< "core_attn", "moe_act", ..., "selective_ac"
+/// Names in the order of LayerModule, joined by `separator`.
+[[nodiscard]] std::string to_string(ModuleSet modules, std::string_view separator);
 [[nodiscard]] std::optional<Precision> precision_from_string(std::string_view text);
 [[nodiscard]] std::optional<Sharding> sharding_from_string(std::string_view text);
 [[nodiscard]] std::optional<Recompute> recompute_from_string(std::string_view text);
 [[nodiscard]] std::optional<PipelineKind> pipeline_kind_from_string(std::string_view text);
+[[nodiscard]] std::optional<LayerModule> layer_module_from_string(std::string_view text);
 
 /// One way to train. tensor x context x data x pipeline ranks; experts lie over tensor x context x data of one stage.
 /// Ranks are numbered with the tensor axis innermost, then context, data, pipeline.
@@ -84,8 +127,15 @@ struct Strategy {
   Recompute recompute = Recompute::kNone;
   /// Layers per stage that are made again in the backward pass; without it all (or none: Recompute::kNone).
   std::optional<std::uint32_t> recomputed_layers;
-  /// The same by stage, where stages differ: pipeline entries, 0 for a stage that keeps all; empty = all alike.
+  /// The same by stage, where stages differ: pipeline entries, 0 for a stage that makes no layer again whole; empty =
+  /// all alike.
   std::vector<std::uint32_t> recomputed_per_stage;
+  /// What is made again in the layers that are not made again whole: of Recompute::kSelective, or beside kFull.
+  ModuleSet recomputed_modules;
+  std::vector<ModuleSet> modules_per_stage;  ///< the same by stage, where stages differ; empty = all alike
+  double activation_offload = 0;  ///< share of what layers keep that waits in the host's memory; from 0 to 1
+  std::vector<double> offload_per_stage;  ///< the same by stage, where stages differ; empty = all alike
+  double optimizer_offload = 0;  ///< share of the optimizer's state that the host keeps and steps; from 0 to 1
   PipelineKind schedule = PipelineKind::k1F1B;
   bool overlaps_tensor = false;  ///< collectives of the tensor axis run in pieces beside the matrix products
   bool overlaps_data = true;     ///< gradients are reduced while the last backward passes run
@@ -109,13 +159,19 @@ struct CalibrationProfile {
   bool has_fused_attention = true;        ///< else scores are written to memory and masked ones computed
   bool has_fused_norms = true;            ///< else each norm keeps two copies in fp32 for its backward pass
   bool has_split_loss = true;             ///< else logits are gathered over the tensor axis before the loss
+  bool gathers_again = true;  ///< inputs gathered over the tensor axis are kept split, and gathered again
+  bool keeps_fp8 = true;      ///< in fp8, products keep their inputs so
+  bool keeps_expert_outputs = false;      ///< results of experts are kept for the gradients of their gates
   Bytes gradient_bytes = Bytes(4);        ///< of one weight
+  Bytes logit_bytes = Bytes(10);          ///< of one logit in the loss: bf16, fp32, and their gradients
+  Bytes reserve = Bytes(2'684'354'560);   ///< context, libraries and communicators of a process: 2.5 GiB
   Duration launches = Duration(210'000);  ///< in which a process starts the kernels of a layer's forward pass
   bool balances_context = true;           ///< context parallelism gives every rank equal work under a causal mask
   // How well it predicted the steps that it was fitted on.
   std::int64_t steps = 0;   ///< 0 = uncalibrated
   double median_error = 0;  ///< of |predicted / measured - 1|
   double ninetieth_error = 0;
+  std::int64_t peaks = 0;  ///< steps with a stated peak of memory, to which `reserve` was fitted; 0 = it was not
   bool operator==(const CalibrationProfile&) const = default;
 };
 
@@ -126,6 +182,7 @@ struct StepTime {
   Duration attention;  ///< core of attention
   Duration traffic;    ///< everything that is bound by memory
   Duration recompute;  ///< forward work made again
+  Duration offload;    ///< exposed copies to the host and back
   Duration tensor;     ///< exposed collectives of the tensor and context axes
   Duration expert;     ///< exposed dispatch and combine
   Duration data;       ///< exposed gathers and reductions of the data axis
@@ -140,8 +197,9 @@ struct StepMemory {
   Bytes gradients;
   Bytes optimizer;
   Bytes activations;
-  Bytes buffers;  ///< gathered weights, logits
+  Bytes buffers;  ///< gathered weights and inputs, logits, copies on their way
   Bytes reserve;  ///< framework and fragmentation
+  Bytes host;     ///< in the host's memory; not in the total
   [[nodiscard]] Bytes total() const { return weights + gradients + optimizer + activations + buffers + reserve; }
 };
 

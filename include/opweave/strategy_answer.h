@@ -19,6 +19,7 @@ struct StageValue {
   Duration forward;  ///< of one microbatch in all chunks, the head among it on the last stage
   Duration backward;
   Duration recompute;
+  Duration offload;  ///< exposed copies to the host and back
 };
 /// In the order of the pipeline. \pre why_impossible is empty
 [[nodiscard]] std::vector<StageValue> evaluate_stages(const ModelDescription& model, const Machines& machines,

@@ -30,10 +30,18 @@ struct HeldDecisions {
   std::optional<std::uint32_t> chunks;
   std::optional<std::uint32_t> expert;
   std::optional<std::uint32_t> micro_batch;
-  std::optional<Recompute> recompute;
+  std::optional<Recompute> recompute;  ///< kFull: all layers
+  std::optional<ModuleSet> modules;    ///< of every stage
+  std::optional<double> activation_offload;
+  std::optional<double> optimizer_offload;
+  std::optional<bool> overlaps_tensor;
   std::optional<Sharding> sharding;
   std::optional<PipelineKind> schedule;
 };
+
+/// Holds one decision by its short name ("tp", "modules", ...), as `--fix` and Python's `fix` say it; modules are joined
+/// by "+". \throws InputError naming key, value and what is expected
+void hold(HeldDecisions& held, std::string_view key, std::string_view value);
 
 struct RankedStrategy {
   Strategy strategy;
@@ -61,8 +69,9 @@ struct StrategyProgress {
 
 /// Finds the best strategies of the space (docs/strategies.md): tensor within a node, every divisor of the devices for
 /// pipeline, context and expert axes, microbatches that are powers of two, all schedules and shardings of the target,
-/// all runs of layers on stages, and for each stage the number of layers that it makes again - as far as the target can
-/// say it. Meshes are looked into by an exact program, the most promising first, until bounds exclude the rest.
+/// all runs of layers on stages, and for each stage the layers and modules that it makes again and the quarters of its
+/// activations that wait in the host's memory, halves of the optimizer's state on the host, collectives of the tensor
+/// axis beside products or not - as far as the target can say it. Meshes are looked into by an exact program, the most promising first, until bounds exclude the rest.
 /// `most` = how many to rank, at least 1; `tell` hears of every mesh that was looked into. \throws InputError if no
 /// strategy of the space is possible whatever the memory: says which rule excludes all
 [[nodiscard]] StrategySearchResult search_strategies(const ModelDescription& model, const Machines& machines,

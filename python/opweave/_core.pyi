@@ -97,6 +97,9 @@ class StrategySearch:
         fix: dict[str, Any],
         top: int,
         time_limit: float,
+        bf16_gradients: bool,
+        bf16_moments: bool,
+        fused_loss: bool,
     ) -> None: ...
     def run(self) -> None: ...
     def stop(self) -> None: ...

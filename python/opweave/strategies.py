@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Names of degrees as people say them, and their keys in a strategy file.
 _DEGREES = {"tp": "tensor", "cp": "context", "ep": "expert", "pp": "pipeline", "dp": "data"}
-_COMMUNICATION = ("tensor", "expert", "data", "hops")
+_COMMUNICATION = ("tensor", "expert", "data", "hops", "offload")
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ class Strategies(Sequence[RankedStrategy]):
             row: dict[str, Any] = {name: chosen.get(key, 1) for name, key in _DEGREES.items()}
             row |= {"vpp": chosen.get("chunks", 1), "mbs": chosen.get("micro_batch", 1)}
             row |= {key: chosen.get(key) for key in ("schedule", "sharding", "recompute", "recomputed_layers")}
+            row["recomputed_modules"] = "+".join(chosen.get("recomputed_modules", []))
+            row |= {key: chosen.get(key, 0) for key in ("activation_offload", "optimizer_offload")}
             row |= {"step_s": one.step_ns / 1e9, "tokens_per_s_per_device": one.tokens_per_s / devices, "mfu": one.mfu}
             row |= {"memory_gib": one.memory_bytes["total"] / 2**30, "fits": one.fits}
             row |= {f"time_{cause}_s": ns / 1e9 for cause, ns in one.time_ns.items()}
@@ -145,14 +147,13 @@ class Strategies(Sequence[RankedStrategy]):
         ]  # fmt: skip
         for one in self._ranked:
             chosen = one.strategy
-            layers = chosen.get("recomputed_layers")
             exposed = sum(one.time_ns[cause] for cause in _COMMUNICATION)
             table.append(
                 (
                     one.label,
                     chosen["schedule"] if chosen.get("pipeline", 1) > 1 else "-",
                     chosen.get("sharding", "none"),
-                    f"{layers} per stage" if layers else chosen.get("recompute", "none"),
+                    _kept(chosen),
                     _core.human_time(one.step_ns),
                     f"{one.tokens_per_s / self._search.devices:.0f}",
                     f"{100 * one.mfu:.1f}%",
@@ -214,6 +215,9 @@ def parallelize(
     evaluate: RankedStrategy | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     top: int = 10,
     time_limit: float = 60.0,
+    bf16_gradients: bool = False,
+    bf16_moments: bool = False,
+    fused_loss: bool = False,
 ) -> Strategies:
     """How to train *model* on *cluster*: degrees of parallelism, microbatch, recomputation and schedule.
 
@@ -228,10 +232,14 @@ def parallelize(
         precision: Of matrix products: "bf16" or "fp8".
         target: "any", "megatron" or "torchtitan": nothing that it cannot say.
         fix: Decisions that are held: {"tp": 8, "pp": 4, "vpp": 2, "cp": 1, "ep": 8, "dp": 4, "mbs": 1,
-            "recompute": "none", "sharding": "optimizer", "schedule": "1F1B"}.
+            "recompute": "none", "modules": "mlp+moe_act", "offload": 0.5, "optimizer_offload": 0.5,
+            "tp_overlap": "no", "sharding": "optimizer", "schedule": "1F1B"}.
         evaluate: Value this strategy instead of searching: one that parallelize returned, a file, or its content.
         top: Strategies to return.
         time_limit: Seconds.
+        bf16_gradients: Gradients are summed and reduced in bf16 instead of fp32.
+        bf16_moments: Adam keeps its moments in bf16 instead of fp32.
+        fused_loss: The loss writes its gradient over the logits.
 
     Times are predictions with the stated error. Ctrl-C ends the search, and what was found so far is returned;
     KeyboardInterrupt is raised if there is nothing yet.
@@ -258,6 +266,9 @@ def parallelize(
         dict(fix or {}),
         top,
         time_limit,
+        bf16_gradients,
+        bf16_moments,
+        fused_loss,
     )
     if evaluate is not None:
         search.evaluate(*_strategy_text(evaluate))
@@ -270,6 +281,20 @@ def parallelize(
     if interrupted:
         print("opweave: interrupted: the best strategies so far", file=sys.stderr)
     return Strategies(described, search)
+
+
+def _kept(strategy: Mapping[str, Any]) -> str:
+    """What is made again, in a few words."""
+    modules = "+".join(strategy.get("recomputed_modules", []))
+    if strategy.get("modules_per_stage"):
+        modules = "modules by stage"
+    if strategy.get("recompute", "none") != "full":
+        return modules or "none"
+    layers = strategy.get("recomputed_layers")
+    whole = f"{layers} per stage" if layers else "full"
+    if by_stage := strategy.get("recomputed_per_stage"):
+        whole = f"{min(by_stage)} to {max(by_stage)} per stage"
+    return f"{whole}, {modules}" if modules else whole
 
 
 def _cluster_text(cluster: Mapping[str, Any] | str | os.PathLike[str]) -> tuple[str, str | None]:

@@ -31,7 +31,7 @@ double median(std::vector<double> values) {
 
 std::string as_table(const std::vector<CalibrationProfile>& profiles, const std::vector<StepPrediction>& predictions) {
   std::vector<std::vector<std::string>> rows = {
-      {"profile", "steps", "matrix", "traffic", "communication", "median error", "90th", "left-out groups"}};
+      {"profile", "steps", "matrix", "traffic", "communication", "median error", "90th", "left-out groups", "reserve"}};
   for (const CalibrationProfile& profile : profiles) {
     std::vector<double> left_out;
     for (const StepPrediction& prediction : predictions) {
@@ -41,7 +41,8 @@ std::string as_table(const std::vector<CalibrationProfile>& profiles, const std:
     rows.push_back({profile.name, std::to_string(profile.steps), fmt::format("{:.3f}", profile.matrix),
                     fmt::format("{:.2f}", profile.traffic), fmt::format("{:.2f}", profile.communication),
                     percent(profile.median_error), percent(profile.ninetieth_error),
-                    left_out.empty() ? "-" : percent(median(left_out))});
+                    left_out.empty() ? "-" : percent(median(left_out)),
+                    profile.peaks == 0 ? "-" : human(profile.reserve)});
   }
   return table(rows);
 }
@@ -57,6 +58,7 @@ std::string as_json_lines(const std::vector<StepPrediction>& predictions) {
         {"measured_s", measured ? nlohmann::ordered_json(seconds(*measured)) : nlohmann::ordered_json()},
         {"fits", prediction.value.fits},
         {"peak_gib", static_cast<double>(prediction.value.memory.total().value()) / kGiB},
+        {"left_out_peak_gib", static_cast<double>(prediction.peak_left_out.value()) / kGiB},
         {"profile", prediction.step->profile}};
     text += line.dump() + "\n";
   }

@@ -32,7 +32,10 @@ nlohmann::ordered_json as_json(const Recipe& recipe) {
           {"run",
            {{"global_batch", recipe.run.global_batch},
             {"sequence", recipe.run.sequence},
-            {"precision", to_string(recipe.run.precision)}}},
+            {"precision", to_string(recipe.run.precision)},
+            {"bf16_gradients", recipe.run.has_bf16_gradients},
+            {"bf16_moments", recipe.run.has_bf16_moments},
+            {"fused_loss", recipe.run.has_fused_loss}}},
           {"strategy", nlohmann::ordered_json::parse(strategy_to_json(recipe.strategy))},
           {"unstated", recipe.unstated}};
 }

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <charconv>
 #include <memory>
 
 #include "cli/command.h"
@@ -43,39 +42,15 @@ struct Options {
 /// "tp=8,pp=4": short names as people use them.
 HeldDecisions parse_held(const std::string& text) {
   HeldDecisions held;
-  const std::pair<std::string_view, std::optional<std::uint32_t>*> numbers[] = {
-      {"tp", &held.tensor},  {"cp", &held.context}, {"dp", &held.data},         {"pp", &held.pipeline},
-      {"vpp", &held.chunks}, {"ep", &held.expert},  {"mbs", &held.micro_batch},
-  };
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
     const std::string_view part = std::string_view(text).substr(begin, end - begin);
     begin = end + 1;
     const std::size_t equal = part.find('=');
-    const std::string_view key = part.substr(0, equal);
-    const std::string_view value = equal == std::string_view::npos ? "" : part.substr(equal + 1);
-    const auto reject = [&](std::string_view expected) {
-      throw InputError(fmt::format("--fix: {} is {}, expected {}", key, io::quoted(value), expected));
-    };
-    const auto* number = std::ranges::find(numbers, key, [](const auto& n) { return n.first; });
-    if (number != std::end(numbers)) {
-      std::uint32_t parsed = 0;
-      const auto [rest, error] = std::from_chars(value.data(), value.data() + value.size(), parsed);
-      if (error != std::errc() || rest != value.data() + value.size() || parsed == 0) reject("a whole number from 1");
-      *number->second = parsed;
-    } else if (key == "recompute") {
-      held.recompute = recompute_from_string(value);
-      if (!held.recompute) reject("none, attention or full");
-    } else if (key == "sharding") {
-      held.sharding = sharding_from_string(value);
-      if (!held.sharding) reject("none, optimizer, gradients or weights");
-    } else if (key == "schedule") {
-      held.schedule = pipeline_kind_from_string(value);
-      if (!held.schedule) reject("1F1B, Interleaved-1F1B, ZB1P, ZB-2P or DualPipe");
-    } else {
-      throw InputError(
-          fmt::format("--fix: {} is unknown, expected tp, cp, dp, pp, vpp, ep, mbs, recompute, sharding or schedule",
-                      io::quoted(key)));
+    try {
+      hold(held, part.substr(0, equal), equal == std::string_view::npos ? "" : part.substr(equal + 1));
+    } catch (const InputError& error) {
+      throw InputError(fmt::format("--fix: {}", error.what()));
     }
   }
   return held;
@@ -238,7 +213,7 @@ void add_parallelize(CLI::App& app, Action& action) {
   command->add_option("--target", options->target, "any, megatron or torchtitan: nothing that it cannot say")
       ->capture_default_str();
   command->add_option("--fix", options->fix,
-                      "decisions that are held: tp=8,pp=4,vpp=2,cp=1,ep=8,dp=4,mbs=1,recompute=none,...");
+                      "decisions that are held: tp=8,pp=4,vpp=2,cp=1,ep=8,dp=4,mbs=1,modules=mlp+moe_act,offload=0.5,...");
   command->add_option("--evaluate", options->evaluated, "value this strategy instead (opweave.strategy)")
       ->check(file_name());
   command->add_option("--top", options->top, "strategies to show")

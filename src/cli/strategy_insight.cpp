@@ -26,6 +26,7 @@ constexpr TimePart kTimes[] = {{"matrix products", &StepTime::matrix},
                                {"attention", &StepTime::attention},
                                {"memory traffic", &StepTime::traffic},
                                {"made again", &StepTime::recompute},
+                               {"copies to the host", &StepTime::offload},
                                {"tensor and context axes", &StepTime::tensor},
                                {"expert axis", &StepTime::expert},
                                {"data axis", &StepTime::data},
@@ -53,7 +54,7 @@ std::string change(double before, double after) {
   return fmt::format("{:+.1f}%", 100 * (after / before - 1));
 }
 
-/// All decisions of a mesh as they are; layers and recomputation are found anew.
+/// All decisions of a mesh as they are; layers and what is kept of them are found anew.
 HeldDecisions held_by(const Strategy& s) {
   HeldDecisions held;
   held.tensor = s.tensor;
@@ -181,6 +182,7 @@ ExitCode explain_strategy(const std::filesystem::path& path) {
     memories.push_back({std::string(part.name), human(bytes), share(number(bytes), number(value.memory.total()))});
   }
   memories.push_back({"all", human(value.memory.total()), "100.0%"});
+  if (value.memory.host > Bytes(0)) memories.push_back({"on the host", human(value.memory.host), ""});
   memories.push_back({"a device has", human(record.machines.device.memory), ""});
   Rows others = {{"other choice", "step", "change"}};
   for (const auto& [name, held] : other_choices(record.strategy, record.target)) {

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -8,14 +9,35 @@
 namespace opweave::cli {
 namespace {
 
-std::string recompute_text(const Strategy& strategy) {
-  if (strategy.recompute != Recompute::kFull) return std::string(to_string(strategy.recompute));
-  if (!strategy.recomputed_per_stage.empty()) {
-    const auto [least, most] = std::ranges::minmax(strategy.recomputed_per_stage);
-    return fmt::format("{} to {} layers", least, most);
+std::string recompute_text(const Strategy& s) {
+  std::vector<std::string> parts;
+  if (s.recompute == Recompute::kFull && !s.recomputed_per_stage.empty()) {
+    const auto [least, most] = std::ranges::minmax(s.recomputed_per_stage);
+    parts.push_back(fmt::format("{} to {} layers", least, most));
+  } else if (s.recompute == Recompute::kFull) {
+    parts.push_back(!s.recomputed_layers ? "full"
+                                         : fmt::format("{} layer{}", *s.recomputed_layers,
+                                                       *s.recomputed_layers == 1 ? "" : "s"));
   }
-  if (!strategy.recomputed_layers) return "full";
-  return fmt::format("{} layer{}", *strategy.recomputed_layers, *strategy.recomputed_layers == 1 ? "" : "s");
+  if (!s.modules_per_stage.empty()) {
+    parts.emplace_back("modules by stage");
+  } else if (!s.recomputed_modules.empty()) {
+    parts.push_back(to_string(s.recomputed_modules, "+"));
+  }
+  return parts.empty() ? "none" : fmt::format("{}", fmt::join(parts, ", "));
+}
+
+/// Shares of activations and of the optimizer's state on the host.
+std::string offload_text(const Strategy& s) {
+  std::vector<std::string> parts;
+  if (!s.offload_per_stage.empty()) {
+    const auto [least, most] = std::ranges::minmax(s.offload_per_stage);
+    parts.push_back(fmt::format("activations {:.0f} to {:.0f}%", 100 * least, 100 * most));
+  } else if (s.activation_offload > 0) {
+    parts.push_back(fmt::format("activations {:.0f}%", 100 * s.activation_offload));
+  }
+  if (s.optimizer_offload > 0) parts.push_back(fmt::format("optimizer {:.0f}%", 100 * s.optimizer_offload));
+  return parts.empty() ? "-" : fmt::format("{}", fmt::join(parts, ", "));
 }
 
 std::string share(Duration part, Duration whole) {
@@ -26,7 +48,7 @@ std::string share(Duration part, Duration whole) {
 
 std::string as_table(const std::vector<RankedStrategy>& ranked) {
   std::vector<std::vector<std::string>> rows = {{"tp", "cp", "ep", "pp", "dp", "microbatch", "schedule", "sharding",
-                                                 "recompute", "step", "tokens/s/device", "MFU", "memory", "bubble",
+                                                 "recompute", "on the host", "step", "tokens/s/device", "MFU", "memory", "bubble",
                                                  "communication", "made again"}};
   for (const auto& [s, value] : ranked) {
     const StepTime& t = value.time;
@@ -34,10 +56,10 @@ std::string as_table(const std::vector<RankedStrategy>& ranked) {
     rows.push_back({std::to_string(s.tensor), std::to_string(s.context), std::to_string(s.expert), pipeline,
                     std::to_string(s.data), std::to_string(s.micro_batch),
                     s.pipeline > 1 ? std::string(to_string(s.schedule)) : "-", std::string(to_string(s.sharding)),
-                    recompute_text(s), human(t.step),
+                    recompute_text(s), offload_text(s), human(t.step),
                     fmt::format("{:.0f}", value.tokens_per_second / static_cast<double>(s.devices())),
                     percent(value.mfu), human(value.memory.total()), share(t.bubble, t.step),
-                    share(t.tensor + t.expert + t.data + t.hops, t.step), share(t.recompute, t.step)});
+                    share(t.tensor + t.expert + t.data + t.hops + t.offload, t.step), share(t.recompute, t.step)});
   }
   return table(rows);
 }

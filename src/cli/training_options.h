@@ -12,6 +12,9 @@ struct TrainingOptions {
   std::int64_t global_batch = 1;
   std::int64_t sequence = 1;
   std::string precision = "bf16";
+  bool has_bf16_gradients = false;
+  bool has_bf16_moments = false;
+  bool has_fused_loss = false;
 
   void add_to(CLI::App& command);
   /// \throws InputError if the precision has no such name

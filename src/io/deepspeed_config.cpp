@@ -19,6 +19,16 @@ std::string why_not(const TrainingRun& run, const Strategy& s) {
     return fmt::format("recompute is {}, which DeepSpeed takes from the program, not from a file",
                        to_string(s.recompute));
   }
+  if (s.activation_offload > 0 || !s.offload_per_stage.empty()) {
+    return "activations on the host, which DeepSpeed takes from the program, not from a file";
+  }
+  if (s.optimizer_offload > 0 && s.optimizer_offload < 1 && s.sharding < Sharding::kWeights) {
+    return fmt::format("optimizer_offload is {}, DeepSpeed moves all of the state below stage 3, or none",
+                       s.optimizer_offload);
+  }
+  if (run.has_bf16_gradients) return "bf16_gradients are set, DeepSpeed's file sums gradients as its optimizers do";
+  if (run.has_fused_loss) return "fused_loss is set, which DeepSpeed takes from the program, not from a file";
+  if (run.has_bf16_moments) return "bf16_moments are set, DeepSpeed's optimizers keep moments in fp32";
   if (run.precision != Precision::kBf16) return "precision is fp8, DeepSpeed's file has bf16 and fp16";
   const std::int64_t round = std::int64_t{s.data} * s.micro_batch;
   if (run.global_batch % round != 0) {
@@ -45,6 +55,13 @@ std::string deepspeed_config(const TrainingRun& run, const Strategy& s) {
   json.open_object(JsonWriter::Layout::kLine);
   json.member("stage", static_cast<std::uint32_t>(s.sharding));
   json.member("overlap_comm", s.overlaps_data);
+  if (s.optimizer_offload > 0) {
+    json.key("offload_optimizer");
+    json.open_object(JsonWriter::Layout::kLine);
+    json.member("device", "cpu");
+    if (s.optimizer_offload < 1) json.member("ratio", s.optimizer_offload);
+    json.close_object();
+  }
   json.close_object();
   json.close_object();
   return std::move(json).finish();

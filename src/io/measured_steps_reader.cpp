@@ -25,7 +25,12 @@ CalibrationProfile read_kernels(const JsonValue& value) {
               optional("fused_norms", truth_into(kernels.has_fused_norms)),
               optional("split_loss", truth_into(kernels.has_split_loss)),
               optional("launches_ns", io::amount_into(kernels.launches, 1'000'000'000)),
+              optional("gathers_again", truth_into(kernels.gathers_again)),
+              optional("keeps_fp8", truth_into(kernels.keeps_fp8)),
+              optional("keeps_expert_outputs", truth_into(kernels.keeps_expert_outputs)),
               optional("gradient_bytes", io::amount_into(kernels.gradient_bytes, 8)),
+              optional("logit_bytes", io::amount_into(kernels.logit_bytes, 64)),
+              optional("reserve_bytes", io::amount_into(kernels.reserve)),
               optional("balances_context", truth_into(kernels.balances_context)));
   return kernels;
 }
@@ -39,6 +44,7 @@ MeasuredStep read_step(const JsonValue& value) {
               required("run", [&](const JsonValue& part) { step.run = io::read_run(part); }),
               required("strategy", [&](const JsonValue& part) { step.strategy = io::read_strategy(part); }),
               optional("kernels", [&](const JsonValue& part) { step.kernels = read_kernels(part); }),
+              optional("peak_bytes", [&](const JsonValue& part) { step.peak = Bytes(part.integer(1)); }),
               optional("measured_ns", [&](const JsonValue& part) { step.measured = Duration(part.integer(1)); }));
   if (const std::string why = why_impossible(step.model, step.machines, step.run, step.strategy); !why.empty()) {
     value.fail(why);

@@ -1,5 +1,6 @@
 // Arguments of Megatron-LM, as a list of bash that a launch script sources.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -125,17 +126,33 @@ void add_degrees(Words& words, const ModelDescription& model, const Strategy& s)
   words.add("--expert-tensor-parallel-size", s.expert_tensor);
 }
 
-void add_memory(Words& words, const Strategy& s) {
-  if (s.recompute == Recompute::kAttention) {
+void add_memory(Words& words, const ModelDescription& model, const TrainingRun& run, const Strategy& s) {
+  if (s.recompute == Recompute::kSelective) {
     words.add("--recompute-granularity", "selective");
-    words.add("--recompute-modules", "core_attn");
+    words.add("--recompute-modules", to_string(s.recomputed_modules, " "));
   } else if (s.recompute == Recompute::kFull) {
     const auto layers = recomputed_layers_per_chunk(s);
     words.add("--recompute-granularity", "full");
     words.add("--recompute-method", layers ? "block" : "uniform");
     words.add("--recompute-num-layers", layers.value_or(1));
   }
-  if (s.sharding != Sharding::kNone) words.add("--use-distributed-optimizer");
+  if (s.activation_offload > 0) {
+    words.add("--fine-grained-activation-offloading");
+    words.add("--offload-modules", fmt::format("{}", fmt::join(offloaded_modules(model, s), " ")));
+    words.add("--activation-offload-fraction", fmt::format("{}", s.activation_offload));
+  }
+  // Megatron-LM moves states that its distributed optimizer keeps apart from the weights.
+  const bool is_apart = s.optimizer_offload > 0 || run.has_bf16_moments;
+  if (s.sharding != Sharding::kNone || is_apart) words.add("--use-distributed-optimizer");
+  if (is_apart) words.add("--use-precision-aware-optimizer");
+  if (run.has_bf16_moments) {
+    words.add("--exp-avg-dtype", "bf16");
+    words.add("--exp-avg-sq-dtype", "bf16");
+  }
+  if (s.optimizer_offload > 0) {
+    words.add("--optimizer-cpu-offload");
+    words.add("--optimizer-offload-fraction", fmt::format("{}", s.optimizer_offload));
+  }
   if (const auto fsdp = fsdp_strategy(s); !fsdp.empty()) {
     words.add("--use-megatron-fsdp");
     words.add("--data-parallel-sharding-strategy", fsdp);
@@ -146,6 +163,9 @@ void add_memory(Words& words, const Strategy& s) {
 }  // namespace
 
 std::string megatron_arguments(const ModelDescription& model, const TrainingRun& run, const Strategy& s) {
+  if (run.has_fused_loss) {
+    throw InputError("the loss writes over the logits (fused_loss), Megatron-LM refuses that; Megatron-Bridge has it");
+  }
   Words shape;
   shape.add("--num-layers", decoder_layers(model));
   if (const auto predictions = prediction_layers(model); predictions > 0) {
@@ -163,11 +183,15 @@ std::string megatron_arguments(const ModelDescription& model, const TrainingRun&
   training.add("--micro-batch-size", s.micro_batch);
   training.add("--global-batch-size", run.global_batch);
   training.add("--bf16");
-  if (run.precision == Precision::kFp8) training.add("--fp8-format", "hybrid");
+  if (run.has_bf16_gradients) training.add("--grad-reduce-in-bf16");
+  if (run.precision == Precision::kFp8) {
+    training.add("--fp8-format", "hybrid");
+    training.add("--fp8-recipe", "tensorwise");  // with which activation functions and norms may be made again
+  }
   Words degrees;
   add_degrees(degrees, model, s);
   Words memory;
-  add_memory(memory, s);
+  add_memory(memory, model, run, s);
   Words overlap;
   if (s.overlaps_data && s.data * s.context > 1) {
     overlap.add("--overlap-grad-reduce");

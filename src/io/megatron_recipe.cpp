@@ -1,5 +1,6 @@
 // A recipe of Megatron-Bridge.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "io/megatron_settings.h"
 
@@ -8,10 +9,11 @@ namespace {
 
 const char* truth(bool value) { return value ? "True" : "False"; }
 
-std::string memory_lines(const Strategy& s) {
+std::string memory_lines(const ModelDescription& model, const TrainingRun& run, const Strategy& s) {
   std::string text;
-  if (s.recompute == Recompute::kAttention) {
-    text += "    model.recompute_granularity = \"selective\"\n    model.recompute_modules = [\"core_attn\"]\n";
+  if (s.recompute == Recompute::kSelective) {
+    text += fmt::format("    model.recompute_granularity = \"selective\"\n    model.recompute_modules = [\"{}\"]\n",
+                        to_string(s.recomputed_modules, "\", \""));
   } else if (s.recompute == Recompute::kFull) {
     const auto layers = recomputed_layers_per_chunk(s);
     text += fmt::format(
@@ -21,9 +23,25 @@ std::string memory_lines(const Strategy& s) {
   } else {
     text += "    model.recompute_granularity = None\n";
   }
+  if (s.activation_offload > 0) {
+    text += fmt::format(
+        "    model.fine_grained_activation_offloading = True\n    model.offload_modules = [\"{}\"]\n"
+        "    model.activation_offload_fraction = {}\n",
+        fmt::join(offloaded_modules(model, s), "\", \""), s.activation_offload);
+  }
+  const bool is_apart = s.optimizer_offload > 0 || run.has_bf16_moments;
   text += fmt::format(
       "    config.ddp.use_distributed_optimizer = {0}\n    config.optimizer.use_distributed_optimizer = {0}\n",
-      truth(s.sharding != Sharding::kNone));
+      truth(s.sharding != Sharding::kNone || is_apart));
+  if (is_apart) text += "    config.optimizer.use_precision_aware_optimizer = True\n";
+  if (run.has_bf16_moments) {
+    text += "    config.optimizer.exp_avg_dtype = config.optimizer.exp_avg_sq_dtype = torch.bfloat16\n";
+  }
+  if (s.optimizer_offload > 0) {
+    text += fmt::format(
+        "    config.optimizer.optimizer_cpu_offload = True\n    config.optimizer.optimizer_offload_fraction = {}\n",
+        s.optimizer_offload);
+  }
   if (const auto fsdp = fsdp_strategy(s); !fsdp.empty()) {
     text += fmt::format(
         "    config.ddp.use_megatron_fsdp = True\n    config.ddp.data_parallel_sharding_strategy = \"{}\"\n"
@@ -39,6 +57,7 @@ std::string megatron_recipe(const ModelDescription& model, const TrainingRun& ru
                             const std::string& base) {
   std::string text = fmt::format("\"\"\"A strategy of opweave for Megatron-Bridge {}: {} processes.\"\"\"\n\n",
                                  kMegatronBridgeVersion, s.devices());
+  if (run.has_bf16_moments) text += "import torch\n";
   if (!base.empty()) text += "from megatron.bridge import recipes\n";
   text += "from megatron.bridge.training.comm_overlap import CommOverlapConfig\n";
   text += "from megatron.bridge.training.config import ConfigContainer\n";
@@ -72,17 +91,23 @@ std::string megatron_recipe(const ModelDescription& model, const TrainingRun& ru
     text += fmt::format("    model.expert_model_parallel_size = {}\n    model.expert_tensor_parallel_size = {}\n",
                         s.expert, s.expert_tensor);
   }
-  text += memory_lines(s);
+  text += memory_lines(model, run, s);
   text += fmt::format("    config.train.global_batch_size = {}\n    config.train.micro_batch_size = {}\n",
                       run.global_batch, s.micro_batch);
   text += fmt::format("    model.seq_length = config.dataset.seq_length = {}\n", run.sequence);
   const bool overlaps = s.overlaps_data && s.data * s.context > 1;
   text += fmt::format(
-      "    config.mixed_precision = get_mixed_precision_config(\"{}\")\n"
+      "{}    config.mixed_precision = get_mixed_precision_config(\"{}\")\n{}"
       "    config.comm_overlap = CommOverlapConfig(\n"
       "        tp_comm_overlap={}, overlap_grad_reduce={}, overlap_param_gather={}\n    )\n"
       "    return config\n",
-      run.precision == Precision::kFp8 ? "bf16_with_fp8_current_scaling_mixed" : "bf16_mixed", truth(s.overlaps_tensor),
+      run.has_fused_loss ? "    model.cross_entropy_loss_fusion = True\n"
+                           "    model.cross_entropy_fusion_impl = \"te\"\n"
+                         : "",
+      run.precision == Precision::kFp8 ? "bf16_with_fp8_current_scaling_mixed" : "bf16_mixed",
+      run.has_bf16_gradients ? "    config.mixed_precision.grad_reduce_in_fp32 = config.ddp.grad_reduce_in_fp32 = False\n"
+                             : "",
+      truth(s.overlaps_tensor),
       truth(overlaps), truth(overlaps && s.sharding != Sharding::kNone));
   if (!base.empty()) {
     text += fmt::format(

@@ -48,6 +48,19 @@ std::optional<std::uint32_t> recomputed_layers_per_chunk(const Strategy& strateg
   return *strategy.recomputed_layers / strategy.chunks;
 }
 
+std::vector<std::string_view> offloaded_modules(const ModelDescription& model, const Strategy& strategy) {
+  const auto is_made_again = [&](LayerModule module) { return strategy.recomputed_modules.has(module); };
+  const bool has_latents =
+      std::ranges::any_of(model.layers, [](const LayerRun& run) { return run.attention.latent.has_value(); });
+  std::vector<std::string_view> modules;
+  if (has_latents) modules.emplace_back("attn_norm");
+  modules.insert(modules.end(), {"qkv_linear", "core_attn", "attn_proj"});
+  if (!has_experts(model)) return modules;
+  modules.emplace_back("mlp_norm");
+  if (!is_made_again(LayerModule::kExperts)) modules.insert(modules.end(), {"expert_fc1", "moe_act"});
+  return modules;
+}
+
 std::string_view fsdp_strategy(const Strategy& strategy) {
   if (strategy.sharding == Sharding::kGradients) return "optim_grads";
   return strategy.sharding == Sharding::kWeights ? "optim_grads_params" : "";

@@ -25,6 +25,10 @@ inline constexpr std::string_view kMegatronBridgeVersion = "0.6.2";
 /// Layers that each stage makes again, block by block; nothing = all of them, or none.
 [[nodiscard]] std::optional<std::uint32_t> recomputed_layers_per_chunk(const Strategy& strategy);
 
+/// Modules whose kept inputs go to the host (`--offload-modules`): all of its words that the model has, but those whose
+/// inputs are made again.
+[[nodiscard]] std::vector<std::string_view> offloaded_modules(const ModelDescription& model, const Strategy& strategy);
+
 /// Megatron's FSDP, which shares out gradients or weights too: "optim_grads", "optim_grads_params"; empty without.
 [[nodiscard]] std::string_view fsdp_strategy(const Strategy& strategy);
 

@@ -24,6 +24,7 @@ struct RecipeBase {
   bool shares_optimizer = true;             ///< the distributed optimizer
   std::string_view recompute_modules = {};  ///< of a selective one, joined by ","; "full" = whole layers
   std::string_view layout = {};
+  bool has_bf16_moments = false;  ///< a precision-aware optimizer with moments in bf16
 };
 
 /// Nothing where the base is not known.

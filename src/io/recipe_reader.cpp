@@ -119,7 +119,7 @@ void read_name(Recipe& recipe) {
   if (parts[6].str().find("sdp") != std::string::npos) recipe.strategy.sharding = Sharding::kWeights;
 }
 
-/// What is made again in the backward pass. Lists of modules have no word beyond the core of attention.
+/// What is made again in the backward pass.
 void read_recompute(Recipe& recipe, Settings& settings, const RecipeBase& base) {
   Strategy& s = recipe.strategy;
   const auto granularity = settings.text("recompute_granularity");
@@ -149,14 +149,16 @@ void read_recompute(Recipe& recipe, Settings& settings, const RecipeBase& base) 
   std::string others;
   for (std::size_t at = 0; at < modules->size();) {
     const std::size_t end = std::min(modules->find(',', at), modules->size());
-    const std::string module = modules->substr(at, end - at);
+    const std::string name = modules->substr(at, end - at);
     at = end + 1;
-    if (module == "core_attn") {
-      s.recompute = Recompute::kAttention;
+    const auto module = layer_module_from_string(name);
+    if (module && *module != LayerModule::kAlternateProducts) {
+      s.recomputed_modules.add(*module);
     } else {
-      others += (others.empty() ? "" : ", ") + module;
+      others += (others.empty() ? "" : ", ") + name;
     }
   }
+  if (!s.recomputed_modules.empty()) s.recompute = Recompute::kSelective;
   if (!others.empty()) recipe.unstated.push_back("recompute_modules: " + others + " are made again");
 }
 
@@ -189,8 +191,13 @@ void read_overlap(Recipe& recipe, Settings& settings, const RecipeBase& base) {
   if (settings.truth("overlap_moe_expert_parallel").value_or(false)) {
     recipe.unstated.emplace_back("overlap_moe_expert_parallel: tokens travel beside another microbatch's layers");
   }
+  // Of so many layers, all alike: a share of what a stage keeps.
   if (const auto offload = settings.number("offload"); offload.value_or(0) > 0) {
-    recipe.unstated.push_back(fmt::format("offload: activations of {} layers go to the host", *offload));
+    if (base.layers > 0) {
+      s.activation_offload = std::min(1.0, static_cast<double>(*offload) * s.pipeline / base.layers);
+    } else {
+      recipe.unstated.push_back(fmt::format("offload: activations of {} layers go to the host", *offload));
+    }
   }
 }
 
@@ -224,6 +231,9 @@ void read_degrees(Recipe& recipe, Settings& settings, const RecipeBase& base) {
 }
 
 void read_run(Recipe& recipe, Settings& settings, const RecipeBase& base) {
+  // As Megatron-Bridge's recipes for speed do: grad_reduce_in_fp32 = False, cross_entropy_fusion_impl = "te".
+  recipe.run.has_bf16_gradients = recipe.run.has_fused_loss = true;
+  recipe.run.has_bf16_moments = base.has_bf16_moments;
   recipe.run.sequence = settings.number("sequence").value_or(base.sequence);
   recipe.run.global_batch = settings.number("global_batch").value_or(base.global_batch);
   if (recipe.run.sequence == 0)

@@ -109,6 +109,29 @@ LayerRun read_layers(const ModelDescription& model, const JsonValue& value) {
   return run;
 }
 
+ModuleSet read_modules(const JsonValue& list) {
+  ModuleSet modules;
+  list.each([&](const JsonValue& item) {
+    const auto module = layer_module_from_string(item.text());
+    if (!module) {
+      item.reject(
+          "one of \"core_attn\", \"moe_act\", \"layernorm\", \"mla_up_proj\", \"mlp\", \"moe\", \"shared_experts\" and "
+          "\"selective_ac\"");
+    }
+    modules.add(*module);
+  });
+  return modules;
+}
+
+/// "attention" is what files before modules had names said of the core of attention.
+void read_recompute(const JsonValue& value, Strategy& strategy) {
+  const bool is_old = value.text() == "attention";
+  const auto found = recompute_from_string(is_old ? "selective" : value.text());
+  if (!found) value.reject("\"none\", \"selective\" or \"full\"");
+  strategy.recompute = *found;
+  if (is_old) strategy.recomputed_modules.add(LayerModule::kCoreAttention);
+}
+
 }  // namespace
 
 ModelDescription read_model(const JsonValue& value) {
@@ -140,14 +163,18 @@ Machines read_machines(const JsonValue& value) {
   double node_bandwidth = 0;
   double fabric_bandwidth = 0;
   double memory_bandwidth = 0;
+  double host_bandwidth = 0;
   Bytes memory;
+  Bytes host_memory;
   const auto skip = [](const JsonValue&) {};
   read_object(value, optional("format", skip), optional("version", skip), required("device", keep(device)),
               optional("nodes", ranks_into(nodes)), optional("devices_per_node", keep(per_node)),
               optional("memory_bytes", amount_into(memory)),
               optional("memory_bandwidth_bytes_per_s", rate_into(memory_bandwidth)),
               optional("node_bandwidth_bytes_per_s", rate_into(node_bandwidth)),
-              optional("fabric_bandwidth_bytes_per_s", rate_into(fabric_bandwidth)));
+              optional("fabric_bandwidth_bytes_per_s", rate_into(fabric_bandwidth)),
+              optional("host_bandwidth_bytes_per_s", rate_into(host_bandwidth)),
+              optional("host_memory_bytes", amount_into(host_memory)));
   Machines machines;
   try {
     machines = machines_named(device->text());
@@ -159,6 +186,8 @@ Machines read_machines(const JsonValue& value) {
   if (memory > Bytes(0)) machines.device.memory = memory;
   if (memory_bandwidth > 0) machines.device.memory_bandwidth = memory_bandwidth;
   if (node_bandwidth > 0) machines.device.node_bandwidth = node_bandwidth;
+  if (host_bandwidth > 0) machines.device.host_bandwidth = host_bandwidth;
+  if (host_memory > Bytes(0)) machines.device.host_memory = host_memory;
   if (fabric_bandwidth > 0) machines.fabric_bandwidth = fabric_bandwidth;
   return machines;
 }
@@ -167,7 +196,10 @@ TrainingRun read_run(const JsonValue& value) {
   TrainingRun run;
   read_object(value, required("global_batch", count_into(run.global_batch)),
               required("sequence", count_into(run.sequence)),
-              optional("precision", word_into(run.precision, precision_from_string, "\"bf16\" or \"fp8\"")));
+              optional("precision", word_into(run.precision, precision_from_string, "\"bf16\" or \"fp8\"")),
+              optional("bf16_gradients", truth_into(run.has_bf16_gradients)),
+              optional("bf16_moments", truth_into(run.has_bf16_moments)),
+              optional("fused_loss", truth_into(run.has_fused_loss)));
   return run;
 }
 
@@ -180,6 +212,15 @@ Strategy read_strategy(const JsonValue& value) {
   const auto read_recomputed = [&](const JsonValue& list) {
     list.each([&](const JsonValue& item) { strategy.recomputed_per_stage.push_back(item.index()); });
   };
+  const auto share_into = [](double& target) {
+    return [&target](const JsonValue& item) { target = item.number(0, 1); };
+  };
+  const auto read_modules_per_stage = [&](const JsonValue& list) {
+    list.each([&](const JsonValue& item) { strategy.modules_per_stage.push_back(read_modules(item)); });
+  };
+  const auto read_offload_per_stage = [&](const JsonValue& list) {
+    list.each([&](const JsonValue& item) { strategy.offload_per_stage.push_back(item.number(0, 1)); });
+  };
   read_object(value, optional("format", skip), optional("version", skip), optional("for", skip),
               optional("tensor", ranks_into(strategy.tensor)),
               optional("sequence_parallel", truth_into(strategy.has_sequence_parallelism)),
@@ -190,10 +231,15 @@ Strategy read_strategy(const JsonValue& value) {
               optional("micro_batch", ranks_into(strategy.micro_batch)),
               optional("sharding", word_into(strategy.sharding, sharding_from_string,
                                              "\"none\", \"optimizer\", \"gradients\" or \"weights\"")),
-              optional("recompute",
-                       word_into(strategy.recompute, recompute_from_string, "\"none\", \"attention\" or \"full\"")),
+              optional("recompute", [&](const JsonValue& item) { read_recompute(item, strategy); }),
               optional("recomputed_layers", [&](const JsonValue& item) { strategy.recomputed_layers = item.index(); }),
               optional("recomputed_per_stage", read_recomputed),
+              optional("recomputed_modules",
+                       [&](const JsonValue& list) { strategy.recomputed_modules = read_modules(list); }),
+              optional("modules_per_stage", read_modules_per_stage),
+              optional("activation_offload", share_into(strategy.activation_offload)),
+              optional("offload_per_stage", read_offload_per_stage),
+              optional("optimizer_offload", share_into(strategy.optimizer_offload)),
               optional("schedule", word_into(strategy.schedule, pipeline_kind_from_string,
                                              "\"1F1B\", \"Interleaved-1F1B\", \"ZB1P\", \"ZB-2P\" or \"DualPipe\"")),
               optional("overlaps_tensor", truth_into(strategy.overlaps_tensor)),
@@ -216,6 +262,19 @@ Machines parse_machines(std::string_view json, const std::string& source) {
   return io::read_machines(document.root(io::kMachinesFormat, io::kFormatVersion));
 }
 
+namespace {
+
+void write_modules(io::JsonWriter& json, ModuleSet modules) {
+  json.open_array(io::JsonWriter::Layout::kLine);
+  for (std::size_t i = 0; i < kLayerModules; ++i) {
+    const auto module = static_cast<LayerModule>(i);
+    if (modules.has(module)) json.value(to_string(module));
+  }
+  json.close_array();
+}
+
+}  // namespace
+
 std::string strategy_to_json(const Strategy& strategy) {
   io::JsonWriter json;
   json.open_object(io::JsonWriter::Layout::kBlock);
@@ -234,6 +293,19 @@ std::string strategy_to_json(const Strategy& strategy) {
   json.member("recompute", to_string(strategy.recompute));
   if (strategy.recomputed_layers) json.member("recomputed_layers", *strategy.recomputed_layers);
   if (!strategy.recomputed_per_stage.empty()) json.list("recomputed_per_stage", strategy.recomputed_per_stage);
+  if (!strategy.recomputed_modules.empty()) {
+    json.key("recomputed_modules");
+    write_modules(json, strategy.recomputed_modules);
+  }
+  if (!strategy.modules_per_stage.empty()) {
+    json.key("modules_per_stage");
+    json.open_array(io::JsonWriter::Layout::kLine);
+    for (const ModuleSet modules : strategy.modules_per_stage) write_modules(json, modules);
+    json.close_array();
+  }
+  if (strategy.activation_offload > 0) json.member("activation_offload", strategy.activation_offload);
+  if (!strategy.offload_per_stage.empty()) json.list("offload_per_stage", strategy.offload_per_stage);
+  if (strategy.optimizer_offload > 0) json.member("optimizer_offload", strategy.optimizer_offload);
   json.member("schedule", to_string(strategy.schedule));
   json.member("overlaps_tensor", strategy.overlaps_tensor);
   json.member("overlaps_data", strategy.overlaps_data);

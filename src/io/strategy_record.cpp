@@ -35,6 +35,9 @@ std::string run_to_json(const TrainingRun& run) {
   json.member("global_batch", run.global_batch);
   json.member("sequence", run.sequence);
   json.member("precision", to_string(run.precision));
+  if (run.has_bf16_gradients) json.member("bf16_gradients", true);
+  if (run.has_bf16_moments) json.member("bf16_moments", true);
+  if (run.has_fused_loss) json.member("fused_loss", true);
   json.close_object();
   return std::move(json).finish();
 }

@@ -9,7 +9,7 @@ nlohmann::ordered_json to_json(const StepMemory& memory) {
   return {{"weights", memory.weights.value()},     {"gradients", memory.gradients.value()},
           {"optimizer", memory.optimizer.value()}, {"activations", memory.activations.value()},
           {"buffers", memory.buffers.value()},     {"reserve", memory.reserve.value()},
-          {"total", memory.total().value()}};
+          {"total", memory.total().value()},       {"host", memory.host.value()}};
 }
 
 nlohmann::ordered_json to_json(const RankedStrategy& ranked) {
@@ -26,6 +26,7 @@ nlohmann::ordered_json to_json(const RankedStrategy& ranked) {
             {"attention", t.attention.value()},
             {"traffic", t.traffic.value()},
             {"recompute", t.recompute.value()},
+            {"offload", t.offload.value()},
             {"tensor", t.tensor.value()},
             {"expert", t.expert.value()},
             {"data", t.data.value()},

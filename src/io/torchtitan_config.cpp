@@ -76,6 +76,7 @@ std::string torchtitan_module(const TorchtitanFields& fields) {
     return std::ranges::any_of(fields.others, [&](const auto& field) { return field.second.starts_with(name); });
   };
   if (uses("CompileConfig")) text += "from torchtitan.config import CompileConfig\n";
+  if (uses("SelectiveAC")) text += "from torchtitan.distributed.activation_checkpoint import SelectiveAC\n";
   if (uses("FullAC")) text += "from torchtitan.distributed.activation_checkpoint import FullAC\n";
   if (!fields.base.empty()) {
     text += fmt::format("from torchtitan.models.{} import config_registry\n", fields.base.substr(0, dot));
@@ -97,6 +98,9 @@ namespace io {
 
 std::string torchtitan_config(const ModelDescription& model, const TrainingRun& run, const Strategy& s,
                               const StrategyFileOptions& options) {
+  if (run.has_bf16_gradients || run.has_bf16_moments || run.has_fused_loss) {
+    throw InputError("torchtitan reduces gradients in fp32, keeps moments so and has no loss that writes over the logits");
+  }
   TorchtitanFields fields;
   fields.base = options.base;
   const auto number = [](std::int64_t value) { return std::to_string(value); };
@@ -130,7 +134,9 @@ std::string torchtitan_config(const ModelDescription& model, const TrainingRun& 
   };
   // torchtitan 0.3 refuses CUDA graphs beside a pipeline, and beside experts with most ways to send tokens.
   if (s.pipeline > 1 || s.expert > 1) fields.training.emplace_back("disable_cuda_graphs", "True");
-  fields.others.emplace_back("activation_checkpoint", s.recompute == Recompute::kFull ? "FullAC.Config()" : "None");
+  fields.others.emplace_back("activation_checkpoint", s.recompute == Recompute::kFull        ? "FullAC.Config()"
+                                                      : s.recompute == Recompute::kSelective ? "SelectiveAC.Config()"
+                                                                                             : "None");
   if (s.overlaps_tensor) {
     fields.others.emplace_back("compile", "CompileConfig(enable=True, enable_async_tensor_parallel=True)");
   }

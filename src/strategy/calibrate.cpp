@@ -40,9 +40,25 @@ double loss(std::span<const MeasuredStep* const> steps, const CalibrationProfile
   return sum;
 }
 
+/// What stated peaks of memory have beyond everything but the reserve: the median, or that of `kernels` without any.
+void fit_reserve(std::span<const MeasuredStep* const> steps, CalibrationProfile& profile) {
+  std::vector<std::int64_t> beyond;
+  for (const MeasuredStep* step : steps) {
+    if (!step->peak) continue;
+    const StepMemory memory = evaluate(step->model, step->machines, step->run, step->strategy, profile).memory;
+    beyond.push_back(step->peak->value() - memory.total().value() + profile.reserve.value());
+  }
+  profile.peaks = static_cast<std::int64_t>(beyond.size());
+  if (beyond.empty()) return;
+  std::ranges::sort(beyond);
+  profile.reserve = Bytes(std::max<std::int64_t>(0, beyond[beyond.size() / 2]));
+}
+
 /// Constants for `kernels` from measured steps; the usual ones from none.
-CalibrationProfile fit(std::span<const MeasuredStep* const> steps, const CalibrationProfile& kernels,
+CalibrationProfile fit(std::span<const MeasuredStep* const> all, const CalibrationProfile& kernels,
                        const std::string& name) {
+  std::vector<const MeasuredStep*> steps;
+  std::ranges::copy_if(all, std::back_inserter(steps), [](const auto* step) { return step->measured.has_value(); });
   CalibrationProfile best = kernels;
   best.name = name;
   for (const Range& range : kRanges) best.*range.constant = range.usual;
@@ -63,6 +79,7 @@ CalibrationProfile fit(std::span<const MeasuredStep* const> steps, const Calibra
     }
     if (!has_improved) factor = std::sqrt(factor);
   }
+  fit_reserve(all, best);
   return best;
 }
 
@@ -82,7 +99,9 @@ StepPrediction predict(const MeasuredStep& step, const CalibrationProfile& profi
   StepPrediction prediction;
   prediction.step = &step;
   prediction.value = evaluate(step.model, step.machines, step.run, step.strategy, profile);
-  prediction.left_out = evaluate(step.model, step.machines, step.run, step.strategy, without).time.step;
+  const StrategyValue value_left_out = evaluate(step.model, step.machines, step.run, step.strategy, without);
+  prediction.left_out = value_left_out.time.step;
+  prediction.peak_left_out = value_left_out.memory.total();
   if (!step.measured) return prediction;
   prediction.error = std::expm1(log_error(step, profile));
   prediction.error_left_out = std::expm1(log_error(step, without));
@@ -102,16 +121,17 @@ std::vector<StepPrediction> cross_validate(std::span<const MeasuredStep> steps,
     std::vector<const MeasuredStep*> measured;
     std::ranges::copy_if(members, std::back_inserter(measured),
                          [](const auto* step) { return step->measured.has_value(); });
-    CalibrationProfile profile = fit(measured, kernels, name);
+    CalibrationProfile profile = fit(members, kernels, name);
     state_errors(measured, profile);
     profiles.push_back(profile);
     std::map<std::string, std::vector<const MeasuredStep*>> groups;
     for (const MeasuredStep* step : members) groups[group_of(*step)].push_back(step);
     for (const auto& [group, left_out] : groups) {
       std::vector<const MeasuredStep*> others;
-      std::ranges::copy_if(measured, std::back_inserter(others),
+      std::ranges::copy_if(members, std::back_inserter(others),
                            [&, key = group](const auto* step) { return group_of(*step) != key; });
-      const CalibrationProfile without = others.empty() ? profile : fit(others, kernels, name);
+      const bool is_measured = std::ranges::any_of(others, [](const auto* step) { return step->measured.has_value(); });
+      const CalibrationProfile without = is_measured ? fit(others, kernels, name) : profile;
       for (const MeasuredStep* step : left_out) predictions[step] = predict(*step, profile, without);
     }
   }

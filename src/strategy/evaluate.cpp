@@ -13,6 +13,11 @@ namespace {
 
 /// Bytes per weight that a step of Adam reads and writes: state and gradients in fp32, weights in bf16.
 constexpr double kOptimizerTraffic = 28;
+/// Bytes per second of a device's share of its host, in a step of Adam: 0.26 s for a billion weights on two sockets of
+/// DDR4-2666 (ZeRO-Offload, arXiv 2101.06840, table 4) are 42 % of their bandwidth, those of DDR5-4800 among 8 devices.
+constexpr double kHostAdamBandwidth = 32e9;
+/// Bytes per weight that go to the host and come back: a gradient in fp32, a weight in bf16.
+constexpr double kHostWeightTraffic = 6;
 /// Share of the gradients' reduction that is exposed where it runs beside the last backward passes, and where it does
 /// not but gathers of the next forward pass do.
 constexpr double kOverlappedDataShare = 0.15;
@@ -37,7 +42,7 @@ double sharded_weights_seconds(const Setting& s, const std::vector<LayerTime>& l
              (all_gather_seconds(ring, bytes * held.common) + all_gather_seconds(expert_ring, bytes * held.experts));
     };
     const double gather = seconds(2);
-    const double reduce = seconds(static_cast<double>(s.profile.gradient_bytes.value()));
+    const double reduce = seconds(s.gradient_bytes());
     const double forward = layers[i].forward.total();
     const double backward = layers[i].backward.total();
     const double exposed = std::max(0.0, gather - forward) + std::max(0.0, gather + reduce - backward) +
@@ -48,7 +53,8 @@ double sharded_weights_seconds(const Setting& s, const std::vector<LayerTime>& l
 }
 
 double gradient_seconds(const Setting& s, const LayerWeights& held) {
-  const double bytes = 2 + static_cast<double>(s.profile.gradient_bytes.value());  // reduced, then gathered
+  // Reduced, then gathered: weights, or gradients where every rank steps all of them.
+  const double bytes = s.gradient_bytes() + (s.strategy.sharding == Sharding::kNone ? s.gradient_bytes() : 2);
   const double sum = reduce_scatter_seconds(data_ring(s.machines, s.strategy), bytes * held.common) +
                      reduce_scatter_seconds(expert_data_ring(s.machines, s.strategy), bytes * held.experts);
   return sum * (s.strategy.overlaps_data ? kOverlappedDataShare : kPlainDataShare);
@@ -60,7 +66,12 @@ double optimizer_seconds(const Setting& s, const LayerWeights& held) {
   const double stepped = held.common / (is_shared ? copies : 1) +
                          held.experts / (is_shared ? std::max(1.0, expert_copies(s.strategy)) : 1);
   const double zeroed = 4 * (held.common + held.experts);
-  return (kOptimizerTraffic * stepped + zeroed) / s.machines.device.memory_bandwidth;
+  const double here = (kOptimizerTraffic * stepped + zeroed) / s.machines.device.memory_bandwidth;
+  if (s.strategy.optimizer_offload == 0) return here;
+  // The host steps its share after the device has stepped the rest.
+  const double there = s.strategy.optimizer_offload * stepped *
+                       (kOptimizerTraffic / kHostAdamBandwidth + kHostWeightTraffic / s.machines.device.host_bandwidth);
+  return here + there;
 }
 
 double end_seconds(const Setting& s, const LayerWeights& held) {
@@ -109,12 +120,13 @@ StepTime step_time(const Setting& s) {
   time.tensor = nanoseconds(count * both.tensor);
   time.expert = nanoseconds(count * both.expert);
   time.recompute = nanoseconds(count * longest.recompute);
+  time.offload = nanoseconds(count * longest.offload);
   time.hops = nanoseconds(pipeline.hops);
   time.bubble = nanoseconds(pipeline.bubble);
   time.data = nanoseconds(s.strategy.sharding == Sharding::kWeights ? sharded_weights_seconds(s, layers)
                                                                     : gradient_seconds(s, held));
   time.optimizer = nanoseconds(optimizer_seconds(s, held));
-  time.step = time.matrix + time.attention + time.traffic + time.recompute + time.tensor + time.expert + time.data +
+  time.step = time.matrix + time.attention + time.traffic + time.recompute + time.offload + time.tensor + time.expert + time.data +
               time.hops + time.bubble + time.optimizer;
   return time;
 }
@@ -128,7 +140,7 @@ StrategyValue evaluate(const ModelDescription& model, const Machines& machines, 
   StrategyValue result;
   result.time = strategy::step_time(setting);
   result.memory = strategy::largest_memory(setting, result.stage);
-  result.fits = result.memory.total() <= machines.device.memory;
+  result.fits = strategy::fits(setting);
   const double seconds = static_cast<double>(result.time.step.value()) * 1e-9;
   const auto batch = static_cast<double>(run.global_batch);
   const auto sequence = static_cast<double>(run.sequence);
@@ -154,6 +166,7 @@ std::vector<StageValue> evaluate_stages(const ModelDescription& model, const Mac
     value.forward = strategy::nanoseconds(times[i].time.forward.total());
     value.backward = strategy::nanoseconds(times[i].time.backward.total());
     value.recompute = strategy::nanoseconds(times[i].recompute);
+    value.offload = strategy::nanoseconds(times[i].offload);
   }
   return values;
 }

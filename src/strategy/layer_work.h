@@ -1,6 +1,8 @@
 /// What one rank does in one layer for one microbatch, by cause.
 #pragma once
 
+#include <array>
+
 #include "opweave/strategy.h"
 
 namespace opweave::strategy {
@@ -17,6 +19,7 @@ struct Setting {
   [[nodiscard]] double tokens() const;
   /// Ranks over which norms and residuals are split.
   [[nodiscard]] double sequence_split() const;
+  [[nodiscard]] double gradient_bytes() const;  ///< of one weight
   [[nodiscard]] double matrix_flops() const;  ///< peak of matrix products in this precision
 };
 
@@ -33,10 +36,14 @@ struct PassTime {
   friend PassTime operator*(PassTime time, double factor);
 };
 
+/// Forward seconds by LayerModule; 0 where a layer does not have it.
+using ModuleTimes = std::array<double, kLayerModules>;
+
 /// Forward and backward (input and weight gradients, without what is made again).
 struct LayerTime {
   PassTime forward;
   PassTime backward;
+  ModuleTimes modules{};  ///< in which each is made again
 };
 [[nodiscard]] LayerTime layer_time(const Setting& setting, const LayerRun& layer);
 /// The head with its loss, on the last stage.
@@ -51,10 +58,5 @@ struct LayerWeights {
 [[nodiscard]] LayerWeights layer_weights(const Setting& setting, const LayerRun& layer);
 /// Ranks that hold the same weights of experts.
 [[nodiscard]] double expert_copies(const Strategy& strategy);
-
-/// Bytes that one microbatch keeps in a layer from its forward to its backward pass.
-[[nodiscard]] double kept_bytes(const Setting& setting, const LayerRun& layer);
-/// The same where the layer is made again: its input.
-[[nodiscard]] double kept_input_bytes(const Setting& setting, const LayerRun& layer);
 
 }  // namespace opweave::strategy

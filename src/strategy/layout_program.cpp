@@ -19,8 +19,6 @@ constexpr double kLess = 1e-10;
 /// Limits on the longest stage that are tried first exceed the least conceivable by this share, and ever more.
 constexpr double kFirstStep = 0.01;
 constexpr double kStepGrowth = 4;
-/// All layers and everything made again take at most so many times what the layers take.
-constexpr double kMostAgain = 2;
 
 LayerWeights operator-(const LayerWeights& a, const LayerWeights& b) {
   return {a.common - b.common, a.experts - b.experts};
@@ -33,15 +31,13 @@ LayerWeights operator*(double factor, const LayerWeights& a) { return {factor * 
 }  // namespace
 
 LayoutProgram::LayoutProgram(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
-                             const CalibrationProfile& profile, const Strategy& mesh, RecomputeChoice choice,
-                             std::optional<Recompute> held)
+                             const CalibrationProfile& profile, const Strategy& mesh, const KeepChoice& choice)
     : model_(model),
       machines_(machines),
       run_(run),
       profile_(profile),
       mesh_(mesh),
       choice_(choice),
-      held_(held),
       busy_before_{0} {
   mesh_.layers_per_stage.clear();
   const Setting setting{model_, machines_, run_, mesh_, profile_};
@@ -76,8 +72,8 @@ LayoutProgram::LayoutProgram(const ModelDescription& model, const Machines& mach
   first_ = beside.front();
   if (mesh_.pipeline > 1) last_ = beside.back();
   // Some stage holds its share of all weights at least, be they of one kind or the other.
-  const double share = (sum.common + sum.experts) / mesh_.pipeline;
-  least_end_ = std::min(end_seconds(setting, {share, 0}), end_seconds(setting, {0, share}));
+  least_held_ = (sum.common + sum.experts) / mesh_.pipeline;
+  add_sets(setting);
 }
 
 double LayoutProgram::head_seconds() const { return head_.forward.total() + head_.backward.total(); }
@@ -96,31 +92,22 @@ double LayoutProgram::least_longest(double again) const {
   return std::max(least, head + last);
 }
 
-double LayoutProgram::bound() const { return seconds(least_longest(0), 0) + least_end_; }
+double LayoutProgram::least_end(double optimizer_offload) const {
+  Strategy own = mesh_;
+  own.optimizer_offload = optimizer_offload;
+  const Setting setting{model_, machines_, run_, own, profile_};
+  return std::min(end_seconds(setting, {least_held_, 0}), end_seconds(setting, {0, least_held_}));
+}
+
+double LayoutProgram::bound() const {
+  double end = kInfinite;
+  for (const double offload : choice_.optimizer_offloads) end = std::min(end, least_end(offload));
+  return seconds(least_longest(0), 0) + end;
+}
 
 std::uint32_t LayoutProgram::least_layers(std::uint32_t stage) const {
   // The head may be a chunk of its own.
   return stage + 1 == mesh_.pipeline && mesh_.pipeline > 1 ? mesh_.chunks - 1 : mesh_.chunks;
-}
-
-std::vector<LayoutProgram::Regime> LayoutProgram::regimes() const {
-  if (held_) return {{*held_, std::nullopt, false}};
-  std::vector<Regime> result;
-  if (choice_ == RecomputeChoice::kPerStage) {
-    result.push_back({Recompute::kFull, std::nullopt, true});
-  } else {
-    result.push_back({Recompute::kNone, std::nullopt, false});
-  }
-  if (!profile_.has_fused_attention && choice_ != RecomputeChoice::kAllOrNone) {
-    result.push_back({Recompute::kAttention, std::nullopt, false});
-  }
-  if (choice_ == RecomputeChoice::kUniform) {
-    for (std::uint32_t count = mesh_.chunks; count < run_of_.size(); count += mesh_.chunks) {
-      result.push_back({Recompute::kFull, count, false});
-    }
-  }
-  if (choice_ != RecomputeChoice::kPerStage) result.push_back({Recompute::kFull, std::nullopt, false});
-  return result;
 }
 
 std::vector<StageLayers> LayoutProgram::parts(std::uint32_t begin, std::uint32_t end) const {
@@ -130,59 +117,6 @@ std::vector<StageLayers> LayoutProgram::parts(std::uint32_t begin, std::uint32_t
     result.back().count += 1;
   }
   return result;
-}
-
-bool LayoutProgram::fits(const Strategy& own, std::uint32_t stage, const std::vector<StageLayers>& parts,
-                         const LayerWeights& held) const {
-  const StepMemory memory = stage_memory({model_, machines_, run_, own, profile_}, stage, parts, held);
-  return memory.total() <= machines_.device.memory;
-}
-
-LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin,
-                                             std::uint32_t end) const {
-  const std::vector<StageLayers> layers = parts(begin, end);
-  LayerWeights held;
-  Strategy own = mesh_;
-  own.recompute = regime.recompute;
-  own.recomputed_layers = regime.count;
-  for (const StageLayers& part : layers) {
-    held = held + part.count * layer_weights({model_, machines_, run_, own, profile_}, model_.layers[part.run]);
-  }
-  if (stage == 0) held = held + first_;
-  if (stage + 1 == mesh_.pipeline) held = held + last_;
-  Cell cell;
-  if (!regime.is_free) {
-    cell.fits = fits(own, stage, layers, held);
-  } else {
-    own.recomputed_per_stage.assign(mesh_.pipeline, 0);
-    const auto fits_with = [&](std::uint32_t count) {
-      own.recomputed_per_stage[stage] = count;
-      return fits(own.of_stage(stage), stage, layers, held);
-    };
-    // One layer made again needs room of its own, so only from one on more of them need less.
-    std::uint32_t most = end - begin;
-    cell.fits = fits_with(0);
-    if (!cell.fits && most > 0 && fits_with(most)) {
-      cell.fits = true;
-      for (std::uint32_t least = 1; least < most;) {
-        const std::uint32_t middle = (least + most) / 2;
-        if (fits_with(middle)) {
-          most = middle;
-        } else {
-          least = middle + 1;
-        }
-      }
-      cell.count = most;
-    }
-    own.recomputed_per_stage[stage] = cell.count;
-    own = own.of_stage(stage);
-  }
-  const StageTime time = stage_time({model_, machines_, run_, own, profile_}, layer_times_, layers);
-  cell.again = time.recompute;
-  cell.busy = time.total();
-  if (stage + 1 == mesh_.pipeline) cell.busy += head_seconds();
-  cell.end = end_seconds({model_, machines_, run_, mesh_, profile_}, held);
-  return cell;
 }
 
 const LayoutProgram::Cell& LayoutProgram::cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin,
@@ -229,6 +163,7 @@ std::optional<LayoutProgram::Found> LayoutProgram::least_again(const Regime& reg
   Found found;
   found.layers.resize(depth);
   found.counts.resize(depth);
+  found.parts.resize(depth);
   found.again = table[depth][count].again;
   std::uint32_t next = count;
   for (std::uint32_t stage = depth; stage-- > 0;) {
@@ -236,6 +171,7 @@ std::optional<LayoutProgram::Found> LayoutProgram::least_again(const Regime& reg
     const Cell& made = cell(regime, stage, begin, next);
     found.layers[stage] = next - begin;
     found.counts[stage] = made.count;
+    found.parts[stage] = made.part;
     found.longest = std::max(found.longest, made.busy);
     found.end = std::max(found.end, made.end);
     next = begin;
@@ -247,16 +183,33 @@ void LayoutProgram::consider(const Regime& regime, const Found& found, Layout& b
   const double value = seconds(found.longest, found.again) + found.end;
   if (value >= best.seconds) return;
   best.seconds = value;
-  Strategy& s = best.strategy = mesh_;
+  Strategy& s = best.strategy = own_of(regime);
   s.layers_per_stage = found.layers;
-  s.recompute = regime.recompute;
-  s.recomputed_layers = regime.count;
   if (!regime.is_free) return;
-  if (std::ranges::all_of(found.counts, [](std::uint32_t count) { return count == 0; })) {
-    s.recompute = Recompute::kNone;
-  } else if (std::ranges::equal(found.counts, found.layers)) {
-    s.recomputed_layers.reset();
-  } else if (std::ranges::all_of(found.counts, [&](std::uint32_t count) { return count == found.counts.front(); })) {
+  const auto alike = [](const auto& values) {
+    return std::ranges::all_of(values, [&](const auto& one) { return one == values.front(); });
+  };
+  std::vector<ModuleSet> modules;
+  std::vector<double> offloads;
+  for (std::size_t i = 0; i < found.parts.size(); ++i) {
+    // Where all is made again whole there is nothing else.
+    const bool is_whole = found.counts[i] > 0 && found.counts[i] >= found.layers[i];
+    modules.push_back(is_whole ? ModuleSet() : found.parts[i].modules);
+    offloads.push_back(found.parts[i].offload);
+  }
+  s.recomputed_modules = modules.front();
+  if (!alike(modules)) s.modules_per_stage = std::move(modules);
+  s.activation_offload = offloads.front();
+  if (!alike(offloads)) s.offload_per_stage = std::move(offloads);
+  const auto is_none = [](std::uint32_t count) { return count == 0; };
+  if (std::ranges::all_of(found.counts, is_none)) {
+    const bool makes_modules_again = !s.recomputed_modules.empty() || !s.modules_per_stage.empty();
+    s.recompute = makes_modules_again ? Recompute::kSelective : Recompute::kNone;
+    return;
+  }
+  s.recompute = Recompute::kFull;
+  if (std::ranges::equal(found.counts, found.layers)) return;
+  if (alike(found.counts)) {
     s.recomputed_layers = found.counts.front();
   } else {
     s.recomputed_per_stage = found.counts;
@@ -268,9 +221,7 @@ std::optional<LayoutProgram::Found> LayoutProgram::shortest_longest(const Regime
   double below = least_longest(0);
   std::optional<Found> shortest;
   for (double step = kFirstStep; !shortest; step *= kStepGrowth) {
-    if (seconds(below, 0) + least_end_ >= best.seconds || below > busy_before_.back() * kMostAgain + head_seconds()) {
-      return std::nullopt;
-    }
+    if (seconds(below, 0) + regime.least_end >= best.seconds || below > most_longest_) return std::nullopt;
     const double limit = least_longest(0) * (1 + step);
     shortest = least_again(regime, limit, end);
     if (!shortest) below = limit;
@@ -323,20 +274,9 @@ void LayoutProgram::look_through(const Regime& regime, Layout& best) {
     const auto found = fastest_before_end(regime, end, best);
     if (!found) return;
     // Earlier ends leave fewer layouts, which are no faster before their end.
-    if (seconds(found->longest, found->again) + least_end_ >= best.seconds * (1 - kRounding)) return;
+    if (seconds(found->longest, found->again) + regime.least_end >= best.seconds * (1 - kRounding)) return;
     end = found->end * (1 - kLess);
   }
-}
-
-double LayoutProgram::least_of(const Regime& regime) const {
-  if (!regime.count) return 0;
-  // The same number on every stage is no smaller a share of any layer than on the longest stage that there can be.
-  const auto forward = [](const LayerTime& time) { return time.forward.total(); };
-  const double fastest = forward(*std::ranges::min_element(layer_times_, {}, forward));
-  std::size_t others = 0;
-  for (std::uint32_t stage = 1; stage < mesh_.pipeline; ++stage) others += least_layers(stage);
-  const auto most = static_cast<double>(run_of_.size() - others);
-  return fastest * static_cast<double>(run_of_.size()) * std::min(1.0, static_cast<double>(*regime.count) / most);
 }
 
 std::optional<LayoutProgram::Layout> LayoutProgram::fastest(double below) {
@@ -344,8 +284,9 @@ std::optional<LayoutProgram::Layout> LayoutProgram::fastest(double below) {
   best.seconds = below;
   if (run_of_.size() + 1 < std::size_t{mesh_.pipeline} * mesh_.chunks) return std::nullopt;
   for (const Regime& regime : regimes()) {
-    const double again = least_of(regime);
-    if (seconds(least_longest(again), again) + least_end_ < best.seconds) look_through(regime, best);
+    // Those that follow promise no more.
+    if (seconds(least_longest(regime.least_again), regime.least_again) + regime.least_end >= best.seconds) break;
+    if (may_fit(regime)) look_through(regime, best);
   }
   if (best.seconds >= below) return std::nullopt;
   return best;

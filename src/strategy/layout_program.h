@@ -1,4 +1,4 @@
-/// Layers on stages, and how many of them each stage makes again, so that a step is shortest.
+/// Layers on stages, and what each stage keeps of them, so that a step is shortest.
 #pragma once
 
 #include <limits>
@@ -7,26 +7,20 @@
 #include <vector>
 
 #include "opweave/strategy.h"
+#include "strategy/keep_choice.h"
+#include "strategy/layer_memory.h"
 #include "strategy/stages.h"
 
 namespace opweave::strategy {
-
-/// What a stage may say about the layers that it makes again.
-enum class RecomputeChoice : std::uint8_t {
-  kPerStage,   ///< a number of its own
-  kUniform,    ///< one number for all stages, a multiple of the chunks
-  kAllOrNone,  ///< all layers of the model, or none
-};
 
 /// The exact program over the layouts of one mesh (docs/strategies.md): every stage has a run of layers - all but the
 /// last at least one per chunk -, and the time of a step depends on the longest stage, on the sum over stages, and on
 /// the end of the stage that holds most.
 class LayoutProgram {
  public:
-  /// `mesh` says all but layers and recomputation; a recomputation of `held` is taken as it is.
+  /// `mesh` says all but layers and what is kept of them, `choice` what may be said of that; both are referred to.
   LayoutProgram(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
-                const CalibrationProfile& profile, const Strategy& mesh, RecomputeChoice choice,
-                std::optional<Recompute> held);
+                const CalibrationProfile& profile, const Strategy& mesh, const KeepChoice& choice);
 
   /// Seconds that no layout of this mesh takes less than, whatever the memory.
   [[nodiscard]] double bound() const;
@@ -39,34 +33,57 @@ class LayoutProgram {
   [[nodiscard]] std::optional<Layout> fastest(double below);
 
  private:
-  /// How layers are made again: the regime of one run of the dynamic program.
+  /// What is kept: the regime of one run of the dynamic program.
   struct Regime {
     Recompute recompute = Recompute::kNone;
-    std::optional<std::uint32_t> count;  ///< per stage; without it all
-    bool is_free = false;                ///< each stage the fewest with which it fits
+    std::optional<std::uint32_t> count;  ///< layers per stage; without it all
+    KeptPart part;
+    double optimizer_offload = 0;
+    bool is_free = false;  ///< each stage whatever of `choice` costs least time and fits
+    double least_end = 0;  ///< seconds of the step's end, of any layout
+    double least_again = 0;
   };
   /// One stage in one regime.
   struct Cell {
     bool fits = false;
     std::uint32_t count = 0;  ///< layers made again
-    double busy = 0;          ///< seconds of a microbatch, with what is made again
-    double again = 0;         ///< seconds of what is made again
-    double end = 0;           ///< seconds of the step's end
+    KeptPart part;
+    double busy = 0;   ///< seconds of a microbatch, with what is made again and exposed copies
+    double again = 0;  ///< seconds of these two
+    double end = 0;    ///< seconds of the step's end
   };
   struct Found {
     std::vector<std::uint32_t> layers;
     std::vector<std::uint32_t> counts;
+    std::vector<KeptPart> parts;
     double longest = 0;
     double again = 0;
     double end = 0;
   };
+  /// A kind of layer under one set of modules: seconds in which they are made again, bytes that a microbatch keeps.
+  struct KindKept {
+    double again = 0;
+    double kept = 0;
+  };
+  /// A set of modules, by kind of layer.
+  struct SetKept {
+    ModuleSet modules;
+    std::vector<KindKept> kinds;
+  };
 
+  /// The most promising first.
   [[nodiscard]] std::vector<Regime> regimes() const;
+  void add_sets(const Setting& setting);
+  [[nodiscard]] bool may_fit(const Regime& regime) const;
+  [[nodiscard]] Strategy own_of(const Regime& regime) const;
   [[nodiscard]] std::uint32_t least_layers(std::uint32_t stage) const;
   const Cell& cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin, std::uint32_t end);
   [[nodiscard]] Cell make_cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin, std::uint32_t end) const;
-  [[nodiscard]] bool fits(const Strategy& own, std::uint32_t stage, const std::vector<StageLayers>& parts,
-                          const LayerWeights& held) const;
+  /// The least time in which a stage can keep what fits; nothing if nothing fits.
+  void choose_kept(Strategy own, std::uint32_t stage, const std::vector<StageLayers>& layers, const LayerWeights& held,
+                   Cell& cell) const;
+  [[nodiscard]] bool fits_in(const Strategy& own, std::uint32_t stage, const std::vector<StageLayers>& parts,
+                             const LayerWeights& held) const;
   [[nodiscard]] std::vector<StageLayers> parts(std::uint32_t begin, std::uint32_t end) const;
   /// Least `again` with no stage longer than `longest` and no end later than `end`.
   std::optional<Found> least_again(const Regime& regime, double longest, double end);
@@ -84,6 +101,7 @@ class LayoutProgram {
   [[nodiscard]] double longest_worth(double again, double value) const;
   /// What any layout of a regime makes again at least.
   [[nodiscard]] double least_of(const Regime& regime) const;
+  [[nodiscard]] double least_end(double optimizer_offload) const;
   [[nodiscard]] double head_seconds() const;
 
   const ModelDescription& model_;
@@ -91,15 +109,17 @@ class LayoutProgram {
   const TrainingRun& run_;
   const CalibrationProfile& profile_;
   Strategy mesh_;
-  RecomputeChoice choice_;
-  std::optional<Recompute> held_;
+  const KeepChoice& choice_;
   std::vector<LayerTime> layer_times_;  ///< by run
   LayerTime head_;
   std::vector<std::size_t> run_of_;  ///< by layer
   std::vector<double> busy_before_;  ///< seconds of all layers before one, forward and backward
   double weight_seconds_ = 0;        ///< weight gradients of all
   double constant_ = 0;              ///< of every layout: gathers of sharded weights
-  double least_end_ = 0;
+  double least_held_ = 0;            ///< weights that some stage holds at least
+  double most_longest_ = 0;          ///< no stage takes longer
+  std::vector<LayerMemory> memory_;  ///< by run, with nothing made again
+  std::vector<SetKept> sets_;        ///< those of `choice_`, none that another beats in all
   LayerWeights first_;  ///< of the embedding
   LayerWeights last_;   ///< of the head
   std::unordered_map<std::uint64_t, Cell> cells_;

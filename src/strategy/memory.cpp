@@ -3,21 +3,69 @@
 #include <algorithm>
 #include <cmath>
 
+#include "strategy/layer_memory.h"
+#include "strategy/products.h"
 #include "strategy/stages.h"
 
 namespace opweave::strategy {
 namespace {
 
 constexpr double kWeightBytes = 2;
-/// Adam: weights, first and second moment in fp32.
-constexpr double kStateBytes = 12;
-/// Logits and their gradients on the last stage, and the loss in fp32.
-constexpr double kLogitBytes = 10;
-/// The same where no kernel joins softmax and loss: bf16, fp32, their gradients, and the softmax.
+/// Weights in fp32; where weights are shared out, those are the only ones, and what is gathered is rounded.
+constexpr double kMasterBytes = 4;
+/// Logits that no kernel joins with the loss: bf16, fp32, their gradients, and the softmax.
 constexpr double kGatheredLogitBytes = 14;
+/// Logits and their gradient in bf16.
+constexpr double kFusedLogitBytes = 4;
+/// Inputs of the tensor axis that are there whole at a time: one, or those of four products that run beside their
+/// messages, which have buffers of their own.
+constexpr double kGatheredInputs = 1;
+constexpr double kOverlappedInputs = 4;
+/// Layers whose activations are on their way to the host, or back.
+constexpr double kLayersOnTheirWay = 2;
+
 Bytes bytes(double value) { return Bytes(static_cast<std::int64_t>(std::llround(value))); }
 
+/// Gathered weights and inputs, logits.
+double buffer_bytes(const Setting& s, std::uint32_t stage, const std::vector<StageLayers>& layers) {
+  const auto hidden = static_cast<double>(s.model.hidden);
+  const auto vocabulary = static_cast<double>(s.model.vocabulary);
+  const bool has_table = stage == 0 || stage + 1 == s.strategy.pipeline;
+  double largest_weights = has_table ? vocabulary * hidden / s.strategy.tensor : 0;
+  double heads = stage + 1 == s.strategy.pipeline ? 1 : 0;
+  for (const StageLayers& part : layers) {
+    const LayerWeights weights = layer_weights(s, s.model.layers[part.run]);
+    largest_weights = std::max(largest_weights, weights.common + weights.experts);
+    if (s.model.layers[part.run].predicts_ahead) heads += part.count;
+  }
+  double buffers = s.strategy.sharding == Sharding::kWeights ? kGatheredBytes * largest_weights : 0;
+  if (s.sequence_split() > 1) {
+    buffers += (s.strategy.overlaps_tensor ? kOverlappedInputs : kGatheredInputs) * kWord * s.tokens() * hidden;
+  }
+  const double logits = heads * s.tokens() * vocabulary;
+  const auto stated = static_cast<double>(s.profile.logit_bytes.value());
+  const double logit_bytes = s.run.has_fused_loss ? std::min(kFusedLogitBytes, stated) : stated;
+  // Gathered logits: those of all ranks beside one's own, and fp32 copies of all.
+  return buffers + (s.profile.has_split_loss
+                        ? logit_bytes * logits / s.strategy.tensor
+                        : kGatheredLogitBytes * logits);
+}
+
 }  // namespace
+
+StageActivations stage_activations(const Setting& s, const std::vector<StageLayers>& layers) {
+  const double share = made_again_share(s.strategy, layers);
+  StageActivations result;
+  for (const StageLayers& part : layers) {
+    const LayerMemory layer = layer_memory(s, s.model.layers[part.run]);
+    result.microbatch += part.count * (layer.kept * (1 - share) + layer.input * share);
+    result.largest_layer = std::max(result.largest_layer, share < 1 ? layer.kept : layer.input);
+    // What is made again is there while its layer's backward pass runs.
+    const double again = share > 0 ? layer.all : layer.all - layer.kept;
+    result.working = std::max(result.working, again);
+  }
+  return result;
+}
 
 std::vector<LayerWeights> held_weights(const Setting& s) {
   std::vector<LayerWeights> held;
@@ -49,44 +97,22 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
     return bytes_per_weight * (held.common / (is_shared ? copies : 1) + held.experts / (is_shared ? of_experts : 1));
   };
   const double two_way = s.strategy.schedule == PipelineKind::kDualPipe ? 2 : 1;
-  double kept = 0;
-  double kept_inputs = 0;
-  double largest_layer = 0;
-  double largest_weights = 0;
-  double count = 0;
-  for (const StageLayers& part : layers) {
-    const LayerRun& run = s.model.layers[part.run];
-    const double layer = kept_bytes(s, run);
-    kept += part.count * layer;
-    kept_inputs += part.count * kept_input_bytes(s, run);
-    count += part.count;
-    largest_layer = std::max(largest_layer, layer);
-    const LayerWeights weights = layer_weights(s, run);
-    largest_weights = std::max(largest_weights, weights.common + weights.experts);
-  }
-  double working = 0;
-  if (s.strategy.recompute == Recompute::kFull && count > 0) {
-    const double made_again =
-        s.strategy.recomputed_layers ? std::min(count, static_cast<double>(*s.strategy.recomputed_layers)) : count;
-    kept = (kept * (count - made_again) + kept_inputs * made_again) / count;
-    working = largest_layer;
-  }
+  const StageActivations kept = stage_activations(s, layers);
+  const double offload = s.strategy.activation_offload;
+  const double activations = in_flight(s, stage) * kept.microbatch;
+  const bool shares_weights = s.strategy.sharding == Sharding::kWeights;
+  const double states = (shares_weights ? 0 : kMasterBytes) + (s.run.has_bf16_moments ? 4 : 8);
+  const double optimizer = two_way * shared(Sharding::kOptimizer, states);
   StepMemory memory;
-  memory.weights = bytes(two_way * shared(Sharding::kWeights, kWeightBytes));
+  memory.weights = bytes(two_way * shared(Sharding::kWeights, shares_weights ? kMasterBytes : kWeightBytes));
   memory.gradients =
-      bytes(two_way * shared(Sharding::kGradients, static_cast<double>(s.profile.gradient_bytes.value())));
-  memory.optimizer = bytes(two_way * shared(Sharding::kOptimizer, kStateBytes));
-  memory.activations = bytes(in_flight(s, stage) * kept + working);
-  double buffers = 0;
-  if (s.strategy.sharding == Sharding::kWeights) buffers += kGatheredBytes * largest_weights;
-  if (stage + 1 == s.strategy.pipeline) {
-    const double logits = s.tokens() * static_cast<double>(s.model.vocabulary);
-    // Gathered logits: those of all ranks beside one's own, and fp32 copies of all.
-    buffers += s.profile.has_split_loss ? kLogitBytes * logits / s.strategy.tensor : kGatheredLogitBytes * logits;
-  }
-  memory.buffers = bytes(buffers);
-  memory.reserve =
-      bytes(kProcessBytes + kFragmentation * static_cast<double>((memory.activations + memory.buffers).value()));
+      bytes(two_way * shared(Sharding::kGradients, s.gradient_bytes()));
+  memory.optimizer = bytes(optimizer * (1 - s.strategy.optimizer_offload));
+  memory.activations = bytes(activations * (1 - offload) + kept.working);
+  memory.host = bytes(activations * offload + optimizer * s.strategy.optimizer_offload);
+  memory.buffers = bytes(buffer_bytes(s, stage, layers) + kLayersOnTheirWay * offload * kept.largest_layer);
+  memory.reserve = Bytes(s.profile.reserve.value()) +
+                   bytes(kFragmentation * static_cast<double>((memory.activations + memory.buffers).value()));
   return memory;
 }
 
@@ -99,6 +125,14 @@ std::vector<StepMemory> stage_memories(const Setting& s) {
     memories.push_back(stage_memory({s.model, s.machines, s.run, own, s.profile}, i, layers[i], held[i]));
   }
   return memories;
+}
+
+bool fits(const StepMemory& memory, const Machines& machines) {
+  return memory.total() <= machines.device.memory && memory.host <= machines.device.host_memory;
+}
+
+bool fits(const Setting& s) {
+  return std::ranges::all_of(stage_memories(s), [&](const StepMemory& memory) { return fits(memory, s.machines); });
 }
 
 StepMemory largest_memory(const Setting& s, std::uint32_t& stage) {

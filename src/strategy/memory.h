@@ -8,12 +8,18 @@
 
 namespace opweave::strategy {
 
-/// Context, libraries and communicators of a process.
-inline constexpr double kProcessBytes = 2.5 * (1U << 30U);
 /// What allocators lose between blocks, of all that is not constant.
 inline constexpr double kFragmentation = 0.04;
 /// Of a weight of the largest layer where weights are shared out: two layers' weights and gradients, in 16 bits.
 inline constexpr double kGatheredBytes = 8;
+
+/// What a stage keeps of its activations. Bytes.
+struct StageActivations {
+  double microbatch = 0;     ///< of one, in all layers
+  double working = 0;        ///< of the layer that most is made again of, once
+  double largest_layer = 0;  ///< what it keeps of one microbatch
+};
+[[nodiscard]] StageActivations stage_activations(const Setting& setting, const std::vector<StageLayers>& layers);
 
 /// Weights that one rank of each stage holds, embedding and head included.
 [[nodiscard]] std::vector<LayerWeights> held_weights(const Setting& setting);
@@ -23,6 +29,10 @@ inline constexpr double kGatheredBytes = 8;
                                       const std::vector<StageLayers>& layers, const LayerWeights& held);
 /// Of every stage.
 [[nodiscard]] std::vector<StepMemory> stage_memories(const Setting& setting);
+
+[[nodiscard]] bool fits(const StepMemory& memory, const Machines& machines);
+/// Do all stages fit, on the device and on its share of the host?
+[[nodiscard]] bool fits(const Setting& setting);
 
 /// Of the stage that needs most, whose number `stage` becomes.
 [[nodiscard]] StepMemory largest_memory(const Setting& setting, std::uint32_t& stage);

@@ -14,10 +14,6 @@ std::string indivisible(std::string_view what, std::int64_t whole, std::string_v
 
 std::string why_layers_do_not_fit(const ModelDescription& model, const Strategy& strategy) {
   const std::int64_t layers = model.layer_count();
-  if (!strategy.recomputed_per_stage.empty() && strategy.recomputed_per_stage.size() != strategy.pipeline) {
-    return fmt::format("recomputed layers per stage has {} entries, expected {}", strategy.recomputed_per_stage.size(),
-                       strategy.pipeline);
-  }
   const std::int64_t stages = std::int64_t{strategy.pipeline} * strategy.chunks;
   // Embedding and head may be stages of their own.
   if (stages > layers + 2) {
@@ -31,6 +27,32 @@ std::string why_layers_do_not_fit(const ModelDescription& model, const Strategy&
   const std::int64_t sum =
       std::accumulate(strategy.layers_per_stage.begin(), strategy.layers_per_stage.end(), std::int64_t{0});
   if (sum != layers) return fmt::format("layers per stage sum up to {}, expected {}", sum, layers);
+  return {};
+}
+
+/// Vectors with an entry per stage, shares, and modules that go with the kind of recomputation.
+std::string why_kept_does_not_fit(const Strategy& s) {
+  const auto entries = [&](std::string_view what, std::size_t size) -> std::string {
+    if (size == 0 || size == s.pipeline) return {};
+    return fmt::format("{} per stage has {} entries, expected {}", what, size, s.pipeline);
+  };
+  if (auto why = entries("recomputed layers", s.recomputed_per_stage.size()); !why.empty()) return why;
+  if (auto why = entries("recomputed modules", s.modules_per_stage.size()); !why.empty()) return why;
+  if (auto why = entries("offload", s.offload_per_stage.size()); !why.empty()) return why;
+  const bool has_modules = !s.recomputed_modules.empty() || !s.modules_per_stage.empty();
+  if (s.recompute == Recompute::kNone && has_modules) {
+    return "recomputed modules are set, but recompute is none: expected selective";
+  }
+  if (s.recompute == Recompute::kSelective && !has_modules) {
+    return "recompute is selective, but recomputed modules are not set";
+  }
+  const auto is_share = [](double value) { return value >= 0 && value <= 1; };
+  for (const double offload : s.offload_per_stage) {
+    if (!is_share(offload)) return fmt::format("offload per stage has {}, expected 0 to 1", offload);
+  }
+  for (const double offload : {s.activation_offload, s.optimizer_offload}) {
+    if (!is_share(offload)) return fmt::format("an offload is {}, expected 0 to 1", offload);
+  }
   return {};
 }
 
@@ -92,6 +114,7 @@ std::string why_impossible(const ModelDescription& model, const Machines& machin
     return fmt::format("schedule is {} with pipeline 1, expected 1F1B", to_string(strategy.schedule));
   }
   if (std::string why = why_layers_do_not_fit(model, strategy); !why.empty()) return why;
+  if (std::string why = why_kept_does_not_fit(strategy); !why.empty()) return why;
   return why_experts_do_not_fit(model, strategy);
 }
 

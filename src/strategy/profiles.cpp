@@ -38,18 +38,27 @@ CalibrationProfile profile(std::string name, double matrix, double traffic, doub
   return result;
 }
 
+/// PyTorch's own parallelism keeps gathered inputs, and products in fp8 keep theirs in bf16.
+CalibrationProfile native(CalibrationProfile result) {
+  result.gathers_again = false;
+  result.keeps_fp8 = false;
+  result.keeps_expert_outputs = true;
+  result.logit_bytes = Bytes(14);
+  return result;
+}
+
 const std::vector<BuiltIn>& built_in() {
   constexpr Precision bf16 = Precision::kBf16;
   constexpr Precision fp8 = Precision::kFp8;
   static const std::vector<BuiltIn> list = {
       {"A100", bf16, false, false, profile("megatron-2023/A100/bf16", 0.78, 2.68, 3.03, kOnA100, 38, 0.039, 0.108)},
-      {"A100", bf16, false, true, profile("fms-fsdp-2024/A100/bf16", 0.73, 0.82, 1.58, kOnA100, 4, 0.039, 0.051)},
+      {"A100", bf16, false, true, native(profile("fms-fsdp-2024/A100/bf16", 0.73, 0.82, 1.58, kOnA100, 4, 0.039, 0.051))},
       {"H100", bf16, false, false, profile("nemo-2504/H100/bf16", 0.684, 0.27, 1.05, kCudnnOnH100, 21, 0.015, 0.037)},
       {"H100", fp8, false, false, profile("nemo-2504/H100/fp8", 0.674, 1.97, 0.16, kCudnnOnH100, 25, 0.029, 0.074)},
       {"H100", bf16, true, false, profile("nemo-2504-moe/H100/bf16", 0.65, 4.16, 2.13, kCudnnOnH100, 9, 0.009, 0.135)},
       {"H100", fp8, true, false, profile("nemo-2504-moe/H100/fp8", 0.406, 1.5, 1.0, kCudnnOnH100, 9, 0.015, 0.267)},
-      {"H100", bf16, false, true, profile("torchtitan/H100/bf16", 0.514, 2.44, 1.42, kFlash2OnH100, 8, 0.086, 0.137)},
-      {"H100", fp8, false, true, profile("torchtitan/H100/fp8", 0.406, 2.15, 0.56, kFlash2OnH100, 10, 0.024, 0.187)},
+      {"H100", bf16, false, true, native(profile("torchtitan/H100/bf16", 0.514, 2.44, 1.42, kFlash2OnH100, 8, 0.086, 0.137))},
+      {"H100", fp8, false, true, native(profile("torchtitan/H100/fp8", 0.406, 2.15, 0.56, kFlash2OnH100, 10, 0.024, 0.187))},
   };
   return list;
 }
@@ -67,7 +76,8 @@ CalibrationProfile profile_for(const Machines& machines, Precision precision, bo
   // Between the fits for PyTorch's and NVIDIA's stacks. One H200 alone at its power limit has 0.67, and 0.55 and 0.47
   // in attention (docs/costs.md: benchmarks/gpu_layer).
   const bool is_a100 = machines.device.name == "A100";
-  return profile("uncalibrated", 0.65, 1.5, 1.0, is_a100 ? kOnA100 : kCudnnOnH100, 0, 0, 0);
+  CalibrationProfile usual = profile("uncalibrated", 0.65, 1.5, 1.0, is_a100 ? kOnA100 : kCudnnOnH100, 0, 0, 0);
+  return is_torch ? native(std::move(usual)) : usual;
 }
 
 }  // namespace opweave

@@ -6,7 +6,9 @@
 #include <cmath>
 
 #include "strategy/axes.h"
+#include "strategy/layer_memory.h"
 #include "strategy/memory.h"
+#include "strategy/modules.h"
 #include "strategy/stages.h"
 #include "strategy/step_end.h"
 
@@ -26,26 +28,14 @@ Bytes states(const Setting& s, const strategy::LayerWeights& held) {
 
 /// Bytes of a microbatch in one layer.
 struct Kept {
-  double all = 0;
-  double input = 0;  ///< where it is made again
+  double kept = 0;
+  double input = 0;  ///< where it is made again whole
+  double all = 0;    ///< while it is made again
 };
-Kept kept_by(const Setting& s, std::uint32_t stage, std::size_t run) {
-  const auto activations = [&](Recompute recompute) {
-    Strategy own = s.strategy;
-    own.recompute = recompute;
-    own.recomputed_layers.reset();
-    const StepMemory memory =
-        strategy::stage_memory({s.model, s.machines, s.run, own, s.profile}, stage, {{run, 1}}, {});
-    return static_cast<double>(memory.activations.value());
-  };
-  const double flights = strategy::in_flight(s, stage);
-  const bool keeps_scores = s.strategy.recompute != Recompute::kAttention;
-  Kept kept;
-  kept.all = activations(keeps_scores ? Recompute::kNone : Recompute::kAttention) / flights;
-  // Inputs of all in flight, and the whole layer while it is made again.
-  kept.input =
-      std::clamp((activations(Recompute::kFull) - activations(Recompute::kNone) / flights) / flights, 0.0, kept.all);
-  return kept;
+Kept kept_by(const Setting& s, std::size_t run) {
+  const strategy::LayerMemory memory = strategy::layer_memory(s, s.model.layers[run]);
+  const double here = 1 - s.strategy.activation_offload;
+  return {memory.kept * here, memory.input * here, memory.all};
 }
 
 Layer layer_of(std::string name, const strategy::LayerTime& time, double again) {
@@ -94,22 +84,28 @@ Representatives representatives(const ModelDescription& model, const Machines& m
   double largest_layer = 0;
   for (std::uint32_t stage = 0; stage < stages.size(); ++stage) {
     const Strategy own = strategy.of_stage(stage);
+    const Setting of_stage{model, machines, run, own, profile};
     const bool makes_all_again = own.recompute == Recompute::kFull && !own.recomputed_layers;
     std::uint32_t left = own.recompute == Recompute::kFull ? own.recomputed_layers.value_or(0) : 0;
+    // Exposed copies come with the layers that they belong to.
+    const double offload = strategy::stage_time(of_stage, times, stages[stage]).offload;
+    double count = 0;
+    for (const strategy::StageLayers& part : stages[stage]) count += part.count;
     for (const strategy::StageLayers& part : stages[stage]) {
       const LayerRun& layers = model.layers[part.run];
       const strategy::LayerWeights weights = strategy::layer_weights(s, layers);
       largest_layer = std::max(largest_layer, weights.common + weights.experts);
+      const Kept kept = kept_by(of_stage, part.run);
       for (auto k = static_cast<std::int64_t>(std::llround(part.count)); k > 0; --k) {
         const bool is_made_again = makes_all_again || left > 0;
         if (left > 0) --left;
-        const double again = is_made_again                            ? times[part.run].forward.total()
-                             : own.recompute == Recompute::kAttention ? times[part.run].forward.attention
-                                                                      : 0;
-        Layer layer = layer_of(fmt::format("layer{}", result.spec.layers.size()), times[part.run], again);
-        const Kept kept = kept_by(s, stage, part.run);
-        layer.activation = bytes((is_made_again ? kept.input : kept.all) * with_fragments);
-        if (is_made_again) layer.weight_gradient_input = bytes((kept.all - kept.input) * with_fragments);
+        const double again = is_made_again ? times[part.run].forward.total()
+                                           : strategy::seconds_of(own.recomputed_modules, times[part.run].modules);
+        Layer layer = layer_of(fmt::format("layer{}", result.spec.layers.size()), times[part.run],
+                               again + offload / count);
+        const double activation = is_made_again ? kept.input : kept.kept;
+        layer.activation = bytes(activation * with_fragments);
+        if (again > 0) layer.weight_gradient_input = bytes((kept.all - activation) * with_fragments);
         layer.weights = states(s, weights);
         layer.output = message;
         result.spec.layers.push_back(std::move(layer));
@@ -139,7 +135,7 @@ Representatives representatives(const ModelDescription& model, const Machines& m
   }
   result.outside = nanoseconds(outside);
   const double room =
-      static_cast<double>(machines.device.memory.value()) - strategy::kProcessBytes - gathered * with_fragments;
+      static_cast<double>(machines.device.memory.value()) - static_cast<double>(profile.reserve.value()) - gathered * with_fragments;
   result.cluster = uniform_cluster(strategy.pipeline, {"compute"}, bytes(std::max(0.0, room)),
                                    nanoseconds(link.latency), static_cast<std::int64_t>(link.bandwidth));
   for (const Device& device : result.cluster.devices()) result.spec.devices.push_back(device.name);

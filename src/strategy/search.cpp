@@ -16,7 +16,7 @@ namespace opweave {
 namespace {
 
 using strategy::LayoutProgram;
-using strategy::RecomputeChoice;
+using strategy::KeepChoice;
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 /// Seconds as double and nanoseconds as integer differ by less than this share.
@@ -53,7 +53,8 @@ class Search {
         profile_(profile),
         target_(target),
         held_(held),
-        budget_(budget) {
+        budget_(budget),
+        choice_(strategy::keep_choice(model, profile, target, held)) {
     for (const LayerRun& layers : model.layers) {
       if (layers.experts) experts_ = std::max(experts_, static_cast<std::uint64_t>(layers.experts->count));
     }
@@ -118,7 +119,6 @@ class Search {
   /// All of a strategy but layers on stages and what is made again.
   struct Mesh {
     Strategy strategy;
-    RecomputeChoice choice;
     double bound;  ///< seconds
   };
 
@@ -200,28 +200,43 @@ class Search {
     for (const Sharding sharding : held_or(held_.sharding, shardings)) {
       strategy.sharding = sharding;
       std::string why = why_impossible(model_, machines_, run_, strategy);
-      Strategy asked = strategy;
-      asked.recompute = held_.recompute.value_or(strategy.recompute);
-      if (why.empty()) why = why_inexpressible(target_, model_, run_, asked);
+      if (why.empty()) why = why_inexpressible(target_, model_, run_, asked(strategy));
       if (!why.empty()) {
         exclude(why);
         continue;
       }
+      with_overlap(strategy);
+    }
+  }
+
+  /// Collectives of the tensor axis beside products, and not: the first take buffers of their own.
+  void with_overlap(Strategy strategy) {
+    for (const bool overlaps : {true, false}) {
+      if (held_.overlaps_tensor && *held_.overlaps_tensor != overlaps) continue;
+      if (overlaps && (strategy.tensor == 1 || !strategy.has_sequence_parallelism)) continue;
+      strategy.overlaps_tensor = overlaps;
       add_mesh(strategy);
     }
   }
 
+  /// With what is held of the decisions that a mesh leaves open.
+  [[nodiscard]] Strategy asked(Strategy strategy) const {
+    strategy.recomputed_modules = held_.modules.value_or(ModuleSet());
+    strategy.recompute = held_.recompute.value_or(strategy.recomputed_modules.empty() ? Recompute::kNone
+                                                                                      : Recompute::kSelective);
+    strategy.activation_offload = held_.activation_offload.value_or(0);
+    strategy.optimizer_offload = held_.optimizer_offload.value_or(0);
+    return strategy;
+  }
+
   /// To be looked into once all meshes are known.
   void add_mesh(const Strategy& strategy) {
-    const RecomputeChoice choice = target_ == Target::kMegatron     ? RecomputeChoice::kUniform
-                                   : target_ == Target::kTorchtitan ? RecomputeChoice::kAllOrNone
-                                                                    : RecomputeChoice::kPerStage;
-    LayoutProgram program(model_, machines_, run_, profile_, strategy, choice, held_.recompute);
-    meshes_.push_back({strategy, choice, program.bound()});
+    LayoutProgram program(model_, machines_, run_, profile_, strategy, choice_);
+    meshes_.push_back({strategy, program.bound()});
   }
 
   void look_into(const Mesh& mesh, double below) {
-    LayoutProgram program(model_, machines_, run_, profile_, mesh.strategy, mesh.choice, held_.recompute);
+    LayoutProgram program(model_, machines_, run_, profile_, mesh.strategy, choice_);
     ++result_.valued;
     const auto known = best_.find(degrees_of(mesh.strategy));
     const auto layout = program.fastest(known == best_.end() ? below : std::min(below, seconds_of(known->second)));
@@ -244,8 +259,10 @@ class Search {
 
   /// The leanest way to run a mesh, to tell what is missing where nothing fits.
   void note_memory(const Mesh& mesh) {
-    Strategy lean = mesh.strategy;
-    lean.recompute = held_.recompute.value_or(Recompute::kFull);
+    Strategy lean = asked(mesh.strategy);
+    if (!held_.recompute && !held_.modules) lean.recompute = Recompute::kFull;
+    if (!held_.optimizer_offload) lean.optimizer_offload = choice_.optimizer_offloads.back();
+    if (!held_.activation_offload && target_ == Target::kAny) lean.activation_offload = 1;
     const RankedStrategy ranked{lean, evaluate(model_, machines_, run_, lean, profile_)};
     const bool is_less =
         !result_.least_memory || ranked.value.memory.total() < result_.least_memory->value.memory.total();
@@ -263,6 +280,7 @@ class Search {
   Target target_;
   const HeldDecisions& held_;
   const Budget& budget_;
+  const KeepChoice choice_;
   std::uint64_t experts_ = 0;
   std::vector<Mesh> meshes_;
   bool stopped_early_ = false;  ///< before all meshes were listed

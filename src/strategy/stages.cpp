@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "strategy/axes.h"
+#include "strategy/memory.h"
+#include "strategy/modules.h"
 
 namespace opweave::strategy {
 namespace {
@@ -24,18 +26,6 @@ std::vector<double> shares(const Setting& s) {
     counts[i] = static_cast<double>(layers / pipeline + (static_cast<std::int64_t>(i) < layers % pipeline ? 1 : 0));
   }
   return counts;
-}
-
-double recompute_seconds(const Setting& s, const LayerTime& layer) {
-  switch (s.strategy.recompute) {
-    case Recompute::kNone:
-      return 0;
-    case Recompute::kAttention:
-      return layer.forward.attention;
-    case Recompute::kFull:
-      return layer.forward.total();
-  }
-  return 0;
 }
 
 }  // namespace
@@ -65,17 +55,32 @@ std::vector<std::vector<StageLayers>> stages(const ModelDescription& model,
   return result;
 }
 
+double made_again_share(const Strategy& strategy, const std::vector<StageLayers>& layers) {
+  if (strategy.recompute != Recompute::kFull) return 0;
+  if (!strategy.recomputed_layers) return 1;
+  double count = 0;
+  for (const StageLayers& part : layers) count += part.count;
+  return count > 0 ? std::min(1.0, static_cast<double>(*strategy.recomputed_layers) / count) : 0;
+}
+
+double exposed_copy_seconds(const Machines& machines, double bytes, double forward, double backward) {
+  const double seconds = bytes / machines.device.host_bandwidth;
+  return std::max(0.0, seconds - forward) + std::max(0.0, seconds - backward);
+}
+
 StageTime stage_time(const Setting& s, const std::vector<LayerTime>& layers, const std::vector<StageLayers>& stage) {
   StageTime time;
-  double count = 0;
+  const double share = made_again_share(s.strategy, stage);
   for (const StageLayers& part : stage) {
-    time.time.forward += layers[part.run].forward * part.count;
-    time.time.backward += layers[part.run].backward * part.count;
-    time.recompute += recompute_seconds(s, layers[part.run]) * part.count;
-    count += part.count;
+    const LayerTime& layer = layers[part.run];
+    time.time.forward += layer.forward * part.count;
+    time.time.backward += layer.backward * part.count;
+    time.recompute += part.count * (share * layer.forward.total() +
+                                    (1 - share) * seconds_of(s.strategy.recomputed_modules, layer.modules));
   }
-  if (s.strategy.recomputed_layers && count > 0) {
-    time.recompute *= std::min(1.0, static_cast<double>(*s.strategy.recomputed_layers) / count);
+  if (const double offload = s.strategy.activation_offload; offload > 0) {
+    time.offload = exposed_copy_seconds(s.machines, offload * stage_activations(s, stage).microbatch,
+                                        time.time.forward.total(), time.time.backward.total());
   }
   return time;
 }

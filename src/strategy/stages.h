@@ -25,9 +25,15 @@ struct StageLayers {
 struct StageTime {
   LayerTime time;
   double recompute = 0;
+  double offload = 0;  ///< exposed copies to the host and back
 
-  [[nodiscard]] double total() const { return time.forward.total() + time.backward.total() + recompute; }
+  [[nodiscard]] double total() const { return time.forward.total() + time.backward.total() + recompute + offload; }
 };
+/// Share of a stage's layers that the strategy makes again whole.
+[[nodiscard]] double made_again_share(const Strategy& strategy, const std::vector<StageLayers>& layers);
+/// Seconds by which copies of so many bytes to the host are longer than the forward pass that they run beside, and
+/// copies back longer than the backward pass.
+[[nodiscard]] double exposed_copy_seconds(const Machines& machines, double bytes, double forward, double backward);
 [[nodiscard]] std::vector<StageTime> stage_times(const Setting& setting, const std::vector<LayerTime>& layers);
 /// Of one stage without head, as the setting's strategy makes layers again.
 [[nodiscard]] StageTime stage_time(const Setting& setting, const std::vector<LayerTime>& layers,

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "opweave/strategy_targets.h"
+#include "strategy/keep_choice.h"
 #include "strategy/stages.h"
 
 namespace opweave {
@@ -30,6 +31,28 @@ std::string why_no_chain(const ModelDescription& model) {
   return {};
 }
 
+/// What is kept, in Megatron-LM's words: one setting for all stages.
+std::string why_kept_not_megatron(const ModelDescription& model, const Strategy& s) {
+  if (!s.recomputed_per_stage.empty()) {
+    return "Megatron-LM has one number of layers made again for all stages: recomputed_per_stage is set";
+  }
+  if (!s.modules_per_stage.empty() || !s.offload_per_stage.empty()) {
+    return fmt::format("Megatron-LM keeps the same on all stages: {} is set",
+                       s.modules_per_stage.empty() ? "offload_per_stage" : "modules_per_stage");
+  }
+  if (s.recomputed_layers && s.recompute == Recompute::kFull && *s.recomputed_layers % s.chunks != 0) {
+    return fmt::format("{} layers of a stage are made again, Megatron-LM has one number for each of {} chunks",
+                       *s.recomputed_layers, s.chunks);
+  }
+  if (s.recomputed_modules.has(LayerModule::kAlternateProducts)) {
+    return "selective_ac is torchtitan's, Megatron-LM makes modules again by name";
+  }
+  if (s.recompute == Recompute::kFull && (!s.recomputed_modules.empty() || s.activation_offload > 0)) {
+    return "Megatron-LM makes whole layers again or modules, and moves nothing to the host beside whole layers";
+  }
+  return s.activation_offload > 0 ? strategy::why_not_offloaded(Target::kMegatron, model, s.recomputed_modules) : "";
+}
+
 std::string why_not_megatron(const ModelDescription& model, const TrainingRun& run, const Strategy& s) {
   if (s.schedule != PipelineKind::k1F1B && s.schedule != PipelineKind::kInterleaved) {
     return fmt::format("schedule is {}, Megatron-LM has 1F1B and its interleaved form", to_string(s.schedule));
@@ -39,13 +62,7 @@ std::string why_not_megatron(const ModelDescription& model, const TrainingRun& r
     return fmt::format("{} microbatches are no multiple of pipeline {}, as Megatron-LM's interleaved schedule needs",
                        count, s.pipeline);
   }
-  if (s.recomputed_layers && s.recompute == Recompute::kFull && *s.recomputed_layers % s.chunks != 0) {
-    return fmt::format("{} layers of a stage are made again, Megatron-LM has one number for each of {} chunks",
-                       *s.recomputed_layers, s.chunks);
-  }
-  if (!s.recomputed_per_stage.empty()) {
-    return "Megatron-LM has one number of layers made again for all stages: recomputed_per_stage is set";
-  }
+  if (std::string why = why_kept_not_megatron(model, s); !why.empty()) return why;
   if (s.context > 1 && run.sequence % (2 * std::int64_t{s.context}) != 0) {
     return fmt::format("{} tokens are no multiple of 2 x context {}, as Megatron-LM needs", run.sequence, s.context);
   }
@@ -65,6 +82,30 @@ std::string why_not_megatron(const ModelDescription& model, const TrainingRun& r
   return {};
 }
 
+std::string why_kept_not_torchtitan(const Strategy& s) {
+  constexpr ModuleSet kSelective = {LayerModule::kAlternateProducts};
+  if (!s.recomputed_modules.empty() && !(s.recomputed_modules == kSelective)) {
+    return fmt::format("torchtitan has one selective checkpointing (selective_ac), not that of {}",
+                       to_string(s.recomputed_modules, ", "));
+  }
+  if (s.recompute == Recompute::kFull && (s.recomputed_layers || !s.recomputed_modules.empty())) {
+    return s.recomputed_layers ? "torchtitan makes all layers again or none: recomputed_layers is " +
+                                     std::to_string(*s.recomputed_layers)
+                               : "torchtitan makes whole layers again or parts of all: both are set";
+  }
+  if (!s.recomputed_per_stage.empty()) return "torchtitan makes all layers again or none: recomputed_per_stage is set";
+  if (!s.modules_per_stage.empty() || !s.offload_per_stage.empty()) {
+    return fmt::format("torchtitan keeps the same on all stages: {} is set",
+                       s.modules_per_stage.empty() ? "offload_per_stage" : "modules_per_stage");
+  }
+  if (s.activation_offload > 0) return "torchtitan keeps activations on the device: activation_offload is set";
+  if (s.optimizer_offload > 0) {
+    return "torchtitan moves weights to the host with the optimizer's state, not the state alone: optimizer_offload is "
+           "set";
+  }
+  return {};
+}
+
 std::string why_not_torchtitan(const ModelDescription& model, const TrainingRun& run, const Strategy& s) {
   if (std::ranges::any_of(model.layers, &LayerRun::predicts_ahead)) {
     return "torchtitan's decoders have no module that predicts further ahead";
@@ -79,13 +120,7 @@ std::string why_not_torchtitan(const ModelDescription& model, const TrainingRun&
       return "torchtitan keeps whole copies of the weights (DDP) without any other axis only: sharding is none";
     }
   }
-  if (s.recompute == Recompute::kAttention) {
-    return "torchtitan has no word for making the core of attention again alone: its selective checkpointing keeps it";
-  }
-  if (s.recompute == Recompute::kFull && s.recomputed_layers) {
-    return "torchtitan makes all layers again or none: recomputed_layers is " + std::to_string(*s.recomputed_layers);
-  }
-  if (!s.recomputed_per_stage.empty()) return "torchtitan makes all layers again or none: recomputed_per_stage is set";
+  if (std::string why = why_kept_not_torchtitan(s); !why.empty()) return why;
   if (s.expert_tensor > 1) {
     return fmt::format("expert_tensor is {}, torchtitan splits no expert", s.expert_tensor);
   }
@@ -118,6 +153,21 @@ std::string why_inexpressible(Target target, const ModelDescription& model, cons
   return target == Target::kMegatron ? why_not_megatron(model, run, strategy)
                                      : why_not_torchtitan(model, run, strategy);
 }
+
+namespace strategy {
+
+std::string why_not_offloaded(Target target, const ModelDescription& model, ModuleSet modules) {
+  if (target == Target::kAny) return {};
+  if (target == Target::kTorchtitan) return "torchtitan keeps activations on the device";
+  // What its fine-grained offloading has names for: norms, queries to values, attention, and all of experts.
+  const auto stays = [&](const LayerRun& run) { return !run.experts && run.mlp.width > 0; };
+  if (std::ranges::any_of(model.layers, stays) && !modules.has(LayerModule::kPerceptron)) {
+    return "Megatron-LM moves nothing of a dense perceptron to the host, unless it is made again (module mlp)";
+  }
+  return {};
+}
+
+}  // namespace strategy
 
 std::vector<std::uint32_t> layers_of_stages(const ModelDescription& model, const Strategy& s) {
   const std::uint32_t stages = s.pipeline * s.chunks;

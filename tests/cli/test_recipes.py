@@ -28,7 +28,8 @@ def test_degrees_batch_and_devices_become_a_strategy(tmp_path):
         "h100",
         64,
     )
-    assert recipe["run"] == {"global_batch": 256, "sequence": 8192, "precision": "fp8"}
+    assert recipe["run"] == {"global_batch": 256, "sequence": 8192, "precision": "fp8", "bf16_gradients": True,
+                             "bf16_moments": False, "fused_loss": True}  # fmt: skip
     strategy = recipe["strategy"]
     assert [strategy[key] for key in ("tensor", "pipeline", "chunks", "context", "data")] == [4, 4, 5, 1, 4]  # 64 / 16
     assert strategy["schedule"] == "Interleaved-1F1B" and strategy["sharding"] == "optimizer"
@@ -70,13 +71,15 @@ def test_layouts_of_every_kind_are_read(tmp_path, layout, chunks, layers, lines)
 
 def test_settings_without_a_word_get_a_line_each(tmp_path):
     settings = {"tp": 4, "pp": 4, "vpp": 1, "offload": 20, "delay_wgrad": True, "overlap_moe_expert_parallel": True}
-    settings |= {"recompute_granularity": "selective", "recompute_modules": ["core_attn", "moe_act", "mlp"]}
+    settings |= {"recompute_granularity": "selective", "recompute_modules": ["core_attn", "mhc", "mlp"]}
     settings |= {"first_stage_layers": 10, "last_stage_layers": 22, "moe_flex": "deepep", "cuda_graphs": [1, 2]}
     (recipe,) = stated(tmp_path, BASE | settings)
-    assert recipe["strategy"]["recompute"] == "attention"
+    assert recipe["strategy"]["recompute"] == "selective"
+    assert recipe["strategy"]["recomputed_modules"] == ["core_attn", "mlp"]
+    assert recipe["strategy"]["activation_offload"] == 1  # 20 layers of 80 on each of four ranks
     assert recipe["strategy"]["layers_per_stage"] == [10, 24, 24, 22]  # 80 - 10 - 22 on two ranks
     assert [line.split(":")[0] for line in recipe["unstated"]] == [
-        *("recompute_modules", "delay_wgrad", "overlap_moe_expert_parallel", "offload", "cuda_graphs", "moe_flex")
+        *("recompute_modules", "delay_wgrad", "overlap_moe_expert_parallel", "cuda_graphs", "moe_flex")
     ]
 
 

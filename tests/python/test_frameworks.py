@@ -207,8 +207,10 @@ def test_megatron_validates_the_arguments_of_searched_strategies(frameworks, sea
         assert there["expert_model_parallel_size"] == strategy["expert"]
         assert there["data_parallel_size"] == strategy["data"]
         assert there["sequence_parallel"] == strategy["sequence_parallel"]
-        assert there["use_distributed_optimizer"] == (strategy["sharding"] != "none")
-        assert there["recompute_granularity"] == ("full" if strategy["recompute"] == "full" else None)
+        on_host = strategy.get("optimizer_offload", 0)
+        assert there["use_distributed_optimizer"] == (strategy["sharding"] != "none" or on_host > 0)
+        granularity = None if strategy["recompute"] == "none" else strategy["recompute"]
+        assert there["recompute_granularity"] == granularity
         if "recomputed_layers" in strategy:
             assert there["recompute_num_layers"] * strategy["chunks"] == strategy["recomputed_layers"]
         if strategy["pipeline"] > 1:
@@ -219,7 +221,8 @@ def test_megatron_validates_sharded_weights_and_other_modes(frameworks, tmp_path
     for changed in (
         {"sharding": "weights"},
         {"sharding": "gradients"},
-        {"recompute": "attention"},
+        {"recompute": "selective", "recomputed_modules": ["core_attn", "mlp"], "activation_offload": 0.5},
+        {"optimizer_offload": 0.5, "sharding": "optimizer"},
         {"sharding": "none"},
     ):
         strategy = {"format": "opweave.strategy", "version": 1, "data": 8, "tensor": 1, "context": 1, "pipeline": 1}
@@ -266,7 +269,7 @@ def test_torchtitan_takes_the_configurations_of_searched_strategies(frameworks, 
         assert parallelism["data_parallel_shard_degree"] == (strategy["data"] if sharded else 1)
         assert parallelism["data_parallel_replicate_degree"] == (1 if sharded else strategy["data"])
         assert training["global_batch_size"] == 512
-        assert there["activation_checkpoint"] == ("FullAC.Config" if strategy["recompute"] == "full" else None)
+        assert there["activation_checkpoint"] == {"full": "FullAC.Config", "selective": "SelectiveAC.Config"}.get(strategy["recompute"])
         if strategy["pipeline"] > 1:
             assert training["local_batch_size"] * strategy["data"] == 512
             assert training["disable_cuda_graphs"]

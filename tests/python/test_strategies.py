@@ -95,7 +95,7 @@ def test_configurations_and_modules_of_transformers_are_taken():
         ({"fix": {"tp": 0}}, "fix: tp is 0, expected a whole number from 1"),
         ({"fix": {"tp": "two"}}, "fix: tp is two, expected a whole number from 1"),
         ({"fix": {"xp": 2}}, 'fix: "xp" is unknown, expected tp, cp'),
-        ({"fix": {"recompute": "some"}}, 'fix: recompute: value is "some", expected none, attention or full'),
+        ({"fix": {"recompute": "some"}}, 'fix: recompute is "some", expected none, selective or full'),
         ({"precision": "int4"}, 'precision: value is "int4", expected bf16 or fp8'),
         ({"target": "jax"}, 'target: value is "jax", expected any, megatron or torchtitan'),
         ({"global_batch": 0}, "global_batch: value is 0, expected a whole number from 1"),

@@ -116,6 +116,70 @@ TEST(Evaluate, memory_counts_every_state_where_it_lies) {
             Bytes(8 * 2048 * 2 * 1024 + 2048 * 2 * (8 * 1024 + 3 * 4096)));
 }
 
+TEST(Evaluate, modules_leave_what_is_made_of_them) {
+  ModelDescription model = small_model();
+  const TrainingRun run{64, 2048, Precision::kBf16};
+  const Strategy plain = degrees(1, 8, 1);
+  const auto kept = [&](const ModelDescription& of, std::initializer_list<LayerModule> modules) {
+    Strategy strategy = plain;
+    strategy.recomputed_modules = modules;
+    strategy.recompute = modules.size() > 0 ? Recompute::kSelective : Recompute::kNone;
+    EXPECT_EQ(why_impossible(of, nodes(1), run, strategy), "");
+    return evaluate(of, nodes(1), run, strategy, {}).memory.activations.value();
+  };
+  const std::int64_t all = kept(model, {});
+  // Of each layer the norm before the perceptron, gate, up and product are left out; those of one are there while it is
+  // made again.
+  EXPECT_EQ(all - kept(model, {LayerModule::kPerceptron}), 7 * 2048 * 2 * (1024 + 3 * 4096));
+  // torchtitan's keeps the input, queries, values, attention, gate and the last product.
+  EXPECT_EQ(all - kept(model, {LayerModule::kAlternateProducts}), 7 * 2048 * 2 * (2 * 1024 + 1024 + 2 * 4096));
+  model.layers.front().experts = Experts{8, 2, {512, true}, 256};
+  model.layers.front().mlp = {};
+  const std::int64_t routed = kept(model, {});
+  const std::int64_t of_activation = 2048 * 2 * 2 * 512;
+  const std::int64_t of_shared = 2048 * 2 * 3 * 256;
+  EXPECT_EQ(routed - kept(model, {LayerModule::kExpertActivation}), 7 * of_activation);
+  EXPECT_EQ(routed - kept(model, {LayerModule::kSharedExperts}), 7 * of_shared);
+  // Tokens, gate, up and product of two experts each, and all of the shared one.
+  EXPECT_EQ(routed - kept(model, {LayerModule::kExperts}), 7 * (2048 * 2 * 2 * (1024 + 3 * 512) + of_shared));
+  EXPECT_EQ(routed - kept(model, {LayerModule::kNorms}), 7 * 2048 * 2 * 1024);
+}
+
+TEST(Evaluate, what_is_on_the_host_is_not_on_the_device_and_takes_copies) {
+  const ModelDescription model = small_model();
+  const TrainingRun run{64, 2048, Precision::kBf16};
+  Strategy strategy = degrees(1, 8, 1);
+  Machines machines = nodes(1);
+  const StrategyValue here = evaluate(model, machines, run, strategy, {});
+  strategy.activation_offload = 0.25;
+  strategy.optimizer_offload = 0.5;
+  machines.device.host_bandwidth = 1e9;  // slower than any layer
+  const StrategyValue there = evaluate(model, machines, run, strategy, {});
+  EXPECT_EQ(there.memory.activations.value(), here.memory.activations.value() * 3 / 4);
+  EXPECT_EQ(there.memory.optimizer.value(), here.memory.optimizer.value() / 2);
+  EXPECT_EQ(there.memory.host.value(),
+            here.memory.activations.value() / 4 + here.memory.optimizer.value() / 2);
+  const double copied = static_cast<double>(here.memory.activations.value()) / 4 / 1e9;
+  const double passes = static_cast<double>((here.time.matrix + here.time.attention + here.time.traffic).value()) * 1e-9;
+  // 8 microbatches, each there and back, less the passes that they run beside; the head is not among these.
+  EXPECT_NEAR(static_cast<double>(there.time.offload.value()) * 1e-9, 8 * 2 * copied - passes, 0.05 * passes);
+  EXPECT_GT(there.time.optimizer, here.time.optimizer);
+  machines.device.host_memory = Bytes(1);
+  EXPECT_FALSE(evaluate(model, machines, run, strategy, {}).fits);
+}
+
+TEST(Evaluate, halves_and_a_fused_loss_take_fewer_bytes) {
+  const ModelDescription model = small_model();
+  TrainingRun run{64, 2048, Precision::kBf16};
+  const Strategy strategy = degrees(1, 8, 1);
+  const StepMemory plain = evaluate(model, nodes(1), run, strategy, {}).memory;
+  run.has_bf16_gradients = run.has_bf16_moments = run.has_fused_loss = true;
+  const StepMemory halves = evaluate(model, nodes(1), run, strategy, {}).memory;
+  EXPECT_EQ(halves.gradients.value(), plain.gradients.value() / 2);
+  EXPECT_EQ(halves.optimizer.value(), plain.optimizer.value() / 12 * 8);
+  EXPECT_EQ(halves.buffers.value(), plain.buffers.value() * 4 / 10);
+}
+
 TEST(Evaluate, pipelines_hold_as_many_microbatches_as_their_schedule_needs) {
   const ModelDescription model = small_model();
   const Machines machines = nodes(1);
@@ -149,6 +213,15 @@ TEST(Strategy, what_cannot_be_is_told_with_its_numbers) {
   strategy = degrees(1, 2, 4);
   strategy.layers_per_stage = {2, 2, 2, 1};
   EXPECT_THAT(why(strategy), HasSubstr("sum up to 7, expected 8"));
+  strategy = degrees(1, 8, 1);
+  strategy.recompute = Recompute::kSelective;
+  EXPECT_THAT(why(strategy), HasSubstr("recompute is selective, but recomputed modules are not set"));
+  strategy.recompute = Recompute::kNone;
+  strategy.recomputed_modules = {LayerModule::kPerceptron};
+  EXPECT_THAT(why(strategy), HasSubstr("but recompute is none: expected selective"));
+  strategy.recompute = Recompute::kSelective;
+  strategy.offload_per_stage = {0.5, 0.5};
+  EXPECT_THAT(why(strategy), HasSubstr("offload per stage has 2 entries, expected 1"));
   EXPECT_THROW((void)machines_named("tpu9"), InputError);
 }
 
@@ -157,6 +230,12 @@ TEST(Strategy, reading_what_was_written_is_the_identity) {
   strategy.recompute = Recompute::kFull;
   strategy.recomputed_layers = 3;
   strategy.layers_per_stage = {1, 1, 1, 1, 1, 1, 1, 1};
+  strategy.recomputed_modules = {LayerModule::kPerceptron, LayerModule::kNorms};
+  strategy.modules_per_stage.assign(8, {LayerModule::kExperts});
+  strategy.modules_per_stage[3] = {};
+  strategy.activation_offload = 0.25;
+  strategy.offload_per_stage = {0, 0.25, 0.5, 0.75, 1, 0, 0, 0};
+  strategy.optimizer_offload = 0.5;
   EXPECT_EQ(parse_strategy(strategy_to_json(strategy), "strategy.json"), strategy);
 }
 

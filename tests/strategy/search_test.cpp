@@ -10,6 +10,7 @@
 
 #include "opweave/calibration.h"
 #include "opweave/error.h"
+#include "opweave/strategy_targets.h"
 
 namespace opweave {
 namespace {
@@ -51,8 +52,8 @@ void for_layouts(std::uint32_t sum, std::uint32_t stages, std::uint32_t least, s
 class Enumeration {
  public:
   Enumeration(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
-              const CalibrationProfile& profile, Target target, std::optional<std::uint32_t> pipeline)
-      : model_(model), machines_(machines), run_(run), profile_(profile), target_(target), pipeline_(pipeline) {}
+              const CalibrationProfile& profile, Target target, const HeldDecisions& held)
+      : model_(model), machines_(machines), run_(run), profile_(profile), target_(target), held_(held) {}
 
   std::optional<Duration> best() {
     const auto ranks = static_cast<std::uint32_t>(machines_.devices());
@@ -63,11 +64,12 @@ class Enumeration {
       s.pipeline = code / ranks / ranks % ranks + 1;
       s.expert = code / ranks / ranks / ranks + 1;
       s.has_sequence_parallelism = s.tensor > 1;
-      if (pipeline_ && s.pipeline != *pipeline_) continue;
+      if (held_.pipeline && s.pipeline != *held_.pipeline) continue;
       const std::uint32_t others = s.tensor * s.context * s.pipeline;
       if (ranks % others != 0 || (s.context > 1 && run_.sequence / s.context < 1024)) continue;
       s.data = ranks / others;
       for (s.micro_batch = 1; s.micro_batch <= 32; s.micro_batch *= 2) {
+        if (held_.micro_batch && s.micro_batch != *held_.micro_batch) continue;
         if (run_.global_batch % (std::int64_t{s.data} * s.micro_batch) == 0) schedules(s);
       }
     }
@@ -90,7 +92,11 @@ class Enumeration {
           if (target_ == Target::kMegatron && sharding == Sharding::kWeights) continue;
           if (target_ == Target::kTorchtitan && sharding == Sharding::kOptimizer) continue;
           s.sharding = sharding;
-          if (why_impossible(model_, machines_, run_, s).empty()) layouts(s);
+          if (!why_impossible(model_, machines_, run_, s).empty()) continue;
+          s.overlaps_tensor = false;
+          layouts(s);
+          s.overlaps_tensor = true;
+          if (s.tensor > 1) layouts(s);
         }
       }
     }
@@ -106,27 +112,83 @@ class Enumeration {
     });
   }
 
+  /// All subsets of the modules that Megatron-Core has words for, whether they change anything or not.
+  [[nodiscard]] std::vector<ModuleSet> module_sets() const {
+    if (held_.modules) return {*held_.modules};
+    std::vector<ModuleSet> sets;
+    for (std::uint32_t bits = 0; bits < (target_ == Target::kTorchtitan ? 1U : 128U); ++bits) {
+      ModuleSet set;
+      for (std::uint32_t i = 0; i < 7; ++i) {
+        if ((bits >> i & 1U) != 0) set.add(static_cast<LayerModule>(i));
+      }
+      // What the models of these tests do not have changes nothing.
+      if (set.has(LayerModule::kLatentProjections) || set.has(LayerModule::kSharedExperts)) continue;
+      if (!has_experts() && (set.has(LayerModule::kExperts) || set.has(LayerModule::kNorms) ||
+                             set.has(LayerModule::kExpertActivation))) {
+        continue;
+      }
+      if (profile_.has_fused_attention && set.has(LayerModule::kCoreAttention)) continue;
+      sets.push_back(set);
+    }
+    if (target_ != Target::kMegatron) sets.push_back({LayerModule::kAlternateProducts});
+    return sets;
+  }
+  [[nodiscard]] bool has_experts() const { return model_.layers.back().experts.has_value(); }
+  [[nodiscard]] std::vector<double> offloads(const std::optional<double>& held, std::vector<double> all) const {
+    if (held) return {*held};
+    return target_ == Target::kTorchtitan ? std::vector<double>{0} : std::move(all);
+  }
+
   void recomputation(Strategy s) {
-    value(s);
-    s.recompute = Recompute::kAttention;
-    if (!profile_.has_fused_attention && target_ != Target::kTorchtitan) value(s);
+    for (const double optimizer : offloads(held_.optimizer_offload, {0, 0.5, 1})) {
+      s.optimizer_offload = optimizer;
+      if (target_ == Target::kAny) {
+        s.recomputed_per_stage.assign(s.pipeline, 0);
+        s.modules_per_stage.assign(s.pipeline, {});
+        s.offload_per_stage.assign(s.pipeline, 0);
+        per_stage(s, 0);
+        continue;
+      }
+      for (const ModuleSet set : module_sets()) {
+        for (const double offload : offloads(held_.activation_offload, {0, 0.25, 0.5, 0.75, 1})) {
+          s.recomputed_modules = set;
+          s.activation_offload = offload;
+          s.recompute = set.empty() ? Recompute::kNone : Recompute::kSelective;
+          if (why_inexpressible(target_, model_, run_, s).empty()) value(s);
+        }
+      }
+      if (held_.modules.value_or(ModuleSet()).empty() && held_.activation_offload.value_or(0) == 0) whole(s);
+    }
+  }
+
+  void whole(Strategy s) {
+    s.recomputed_modules = {};
+    s.activation_offload = 0;
     s.recompute = Recompute::kFull;
     value(s);
-    if (target_ == Target::kMegatron) {
-      for (std::uint32_t count = s.chunks; count < 7; count += s.chunks) {
-        s.recomputed_layers = count;
-        value(s);
-      }
+    for (std::uint32_t count = s.chunks; count < 7 && target_ == Target::kMegatron; count += s.chunks) {
+      s.recomputed_layers = count;
+      value(s);
     }
-    if (target_ == Target::kAny) per_stage(s, 0);
   }
 
   void per_stage(Strategy& s, std::size_t stage) {
-    s.recomputed_per_stage.resize(s.pipeline);
-    if (stage == s.pipeline) return value(s);
+    if (stage == s.pipeline) {
+      const bool has_whole = std::ranges::any_of(s.recomputed_per_stage, [](std::uint32_t count) { return count > 0; });
+      const bool has_modules =
+          std::ranges::any_of(s.modules_per_stage, [](const ModuleSet& modules) { return !modules.empty(); });
+      s.recompute = has_whole ? Recompute::kFull : has_modules ? Recompute::kSelective : Recompute::kNone;
+      return value(s);
+    }
     for (std::uint32_t count = 0; count <= s.layers_per_stage[stage]; ++count) {
       s.recomputed_per_stage[stage] = count;
-      per_stage(s, stage + 1);
+      for (const ModuleSet set : module_sets()) {
+        s.modules_per_stage[stage] = set;
+        for (const double offload : offloads(held_.activation_offload, {0, 0.25, 0.5, 0.75, 1})) {
+          s.offload_per_stage[stage] = offload;
+          per_stage(s, stage + 1);
+        }
+      }
     }
   }
 
@@ -140,7 +202,7 @@ class Enumeration {
   const TrainingRun& run_;
   const CalibrationProfile& profile_;
   Target target_;
-  std::optional<std::uint32_t> pipeline_;  ///< held
+  const HeldDecisions& held_;
   std::optional<Duration> best_;
 };
 
@@ -149,6 +211,10 @@ TEST(StrategySearch, equals_the_enumeration_of_everything_and_bounds_are_never_a
   int uneven = 0;
   int unlike = 0;
   int without_any = 0;
+  int with_modules = 0;
+  int with_offload = 0;
+  int with_optimizer = 0;
+  int with_overlap = 0;
   std::mt19937 random(5);
   for (int i = 0; i < 200; ++i) {
     Machines machines = machines_named("h100");
@@ -170,13 +236,24 @@ TEST(StrategySearch, equals_the_enumeration_of_everything_and_bounds_are_never_a
       held.pipeline = machines.devices_per_node;
       while (*held.pipeline > model.layer_count() || machines.devices_per_node % *held.pipeline != 0) --*held.pipeline;
     }
+    // All decisions on what is kept at once where there are few stages, else one kind of them.
+    if (target != Target::kTorchtitan && i % 3 != 0) held.optimizer_offload = i % 3 == 1 ? 0 : 0.5;
+    const bool is_free = target != Target::kAny || i % 8 == 1;
+    if (target == Target::kAny && is_free) held.pipeline = 1;
+    if (!is_free || i % 4 != 0) held.micro_batch = 1 + random() % 2;
+    if (!is_free && i % 3 != 2) held.modules = ModuleSet();
+    if (!is_free && i % 3 != 1) held.activation_offload = 0;
+    if (!is_free && i % 3 > 0 && held.pipeline.value_or(3) > 2) {
+      held.pipeline = machines.devices_per_node % 2 == 0 && model.layer_count() > 1 ? 2 : 1;
+    }
+    machines.device.host_bandwidth = std::array{5e9, 50e9, 500e9}[random() % 3];
     // From less than any strategy needs to twice the least.
     machines.device.memory = Bytes(1);
     const auto nothing_fits = search_strategies(model, machines, run, profile, target, held, 1);
     EXPECT_TRUE(nothing_fits.ranked.empty());
     const std::int64_t least = nothing_fits.least_memory->value.memory.total().value();
     machines.device.memory = Bytes(least * static_cast<std::int64_t>(18 + random() % 14) / 20);
-    const auto expected = Enumeration(model, machines, run, profile, target, held.pipeline).best();
+    const auto expected = Enumeration(model, machines, run, profile, target, held).best();
     const auto result = search_strategies(model, machines, run, profile, target, held, 1 + random() % 5);
     EXPECT_TRUE(result.is_complete);
     ASSERT_EQ(!result.ranked.empty(), expected.has_value()) << i;
@@ -195,12 +272,21 @@ TEST(StrategySearch, equals_the_enumeration_of_everything_and_bounds_are_never_a
     EXPECT_GE(static_cast<double>(result.bound.value()), 0.999999 * static_cast<double>(expected->value())) << i;
     EXPECT_TRUE(std::ranges::is_sorted(result.ranked, {}, [](const auto& r) { return r.value.time.step; }));
     with_recompute += best.recompute == Recompute::kFull ? 1 : 0;
+    with_modules += best.recompute == Recompute::kSelective || !best.recomputed_modules.empty() ? 1 : 0;
+    const auto is_offloaded = [](double share) { return share > 0; };
+    with_offload += best.activation_offload > 0 || std::ranges::any_of(best.offload_per_stage, is_offloaded) ? 1 : 0;
+    with_overlap += best.overlaps_tensor ? 1 : 0;
+    with_optimizer += best.optimizer_offload > 0 && !held.optimizer_offload ? 1 : 0;
     unlike += best.recomputed_per_stage.empty() ? 0 : 1;
     const auto [fewest, most] = std::ranges::minmax(best.layers_per_stage);
     uneven += most > fewest + 1 ? 1 : 0;
   }
   EXPECT_GT(with_recompute, 0);
   EXPECT_GT(unlike, 0);
+  EXPECT_GT(with_modules, 0);
+  EXPECT_GT(with_offload, 0);
+  EXPECT_GT(with_optimizer, 0);
+  EXPECT_GT(with_overlap, 0);
   EXPECT_GT(uneven, 0);
   EXPECT_GT(without_any, 0);
 }

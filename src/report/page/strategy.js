@@ -9,7 +9,8 @@ const MEMORY = [
   ['activations', 'activations', '--phase-b'], ['buffers', 'buffers', '--phase-w'], ['reserve', 'reserve', '--phase-none']];
 const TIME = [
   ['matrix', 'matrix products', '--phase-f'], ['attention', 'attention', '--phase-i'], ['traffic', 'memory traffic', '--phase-w'],
-  ['recompute', 'made again', '--phase-b'], ['tensor', 'tensor and context axes', '--idle-transfer'],
+  ['recompute', 'made again', '--phase-b'], ['offload', 'copies to the host', '--idle-held'],
+  ['tensor', 'tensor and context axes', '--idle-transfer'],
   ['expert', 'expert axis', '--idle-stream'], ['data', 'data axis', '--idle-input'], ['hops', 'between stages', '--idle-memory'],
   ['bubble', 'bubble', '--idle-ramp-up'], ['optimizer', 'optimizer', '--phase-o']];
 const AXES = [['tensor', 'TP', 'heads and columns'], ['context', 'CP', 'tokens of a sequence'],
@@ -25,13 +26,28 @@ function label({strategy}) {
   return `${parts.join(' ') || 'one device'} · mbs ${strategy.micro_batch}`;
 }
 
+function recomputation(strategy) {
+  const byStage = strategy.recomputed_per_stage;
+  const layers = byStage ? `${Math.min(...byStage)} to ${Math.max(...byStage)} layers per stage`
+    : strategy.recomputed_layers === undefined ? 'all layers' : `${plural(strategy.recomputed_layers, 'layer')} per stage`;
+  const modules = strategy.modules_per_stage ? 'modules by stage' : (strategy.recomputed_modules ?? []).join(', ');
+  const parts = [strategy.recompute === 'full' ? layers : '', modules].filter(part => part);
+  return parts.length ? `${parts.join(' and ')} made again` : 'nothing made again';
+}
+
+function onHost(strategy) {
+  const most = Math.max(strategy.activation_offload ?? 0, ...(strategy.offload_per_stage ?? []));
+  return [[most, strategy.offload_per_stage ? 'at most % of activations' : '% of activations'],
+          [strategy.optimizer_offload ?? 0, '% of the optimizer']]
+    .filter(([share]) => share > 0).map(([share, text]) => `${text.replace('%', formatPercent(share))} on the host`);
+}
+
 function describe({strategy}) {
-  const recomputed = strategy.recompute === 'full' && strategy.recomputed_layers !== undefined
-    ? `${plural(strategy.recomputed_layers, 'layer')} per stage made again` : {none: 'nothing made again',
-      attention: 'core of attention made again', full: 'all layers made again'}[strategy.recompute];
+  const recomputed = recomputation(strategy);
   return [strategy.pipeline > 1 ? strategy.schedule : 'no pipeline',
           {none: 'nothing shared out', optimizer: 'optimizer states shared out', gradients: 'states and gradients shared out',
-           weights: 'states, gradients and weights shared out'}[strategy.sharding], recomputed].join(' · ');
+           weights: 'states, gradients and weights shared out'}[strategy.sharding], recomputed,
+          ...onHost(strategy)].join(' · ');
 }
 
 function legend(kinds) {
