@@ -1,0 +1,2 @@
+"""Plans on groups of ranks: tensor, data, expert, context and pipeline parallelism at once. See
+docs/running-strategies.md."""
