@@ -15,7 +15,7 @@ from opweave.run.backward import BackwardSplit, SegmentBackward, boundary
 from opweave.run.errors import ProgramError
 from opweave.run.parallel.context import ContextAttention
 from opweave.run.parallel.program import Mode
-from opweave.run.parallel.saved import SavedTensors
+from opweave.run.parallel.saved import SavedTensors, plain
 from opweave.run.program import Segment
 
 Loss = Callable[[Any], Tensor]  # of a sink's result, for one microbatch
@@ -108,7 +108,7 @@ def saved_bytes(forwards: Sequence[Forward]) -> tuple[int, int]:
     host = 0
     for forward in forwards:
         for value in [*forward.leaves, *(forward.backward.outputs if forward.backward else [])]:
-            storage = value.untyped_storage()
+            storage = plain(value).untyped_storage()
             memory[storage.data_ptr()] = storage.nbytes()
         if forward.saved is not None:
             memory.update(forward.saved.device_bytes)

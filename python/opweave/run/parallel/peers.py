@@ -9,6 +9,7 @@ from datetime import timedelta
 import torch.distributed as dist
 
 from opweave.run.errors import PeerError
+from opweave.run.groups import process_group
 from opweave.run.parallel.check import groups_of
 from opweave.run.parallel.program import Group, ParallelProgram
 
@@ -33,9 +34,7 @@ class Peers:
         ]
         mine = {members for step in program.ranks[self.rank] for members in groups_of(step)}
         self.groups: dict[Group, dist.ProcessGroup] = {
-            members: dist.new_group(
-                [self.global_ranks[rank] for rank in members], timeout=self.timeout, use_local_synchronization=True
-            )
+            members: process_group([self.global_ranks[rank] for rank in members], self.timeout)
             for members in sorted(mine)
         }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed._functional_collectives import AsyncCollectiveTensor
 from torch.distributed.tensor import DTensor
 
 
@@ -29,7 +30,7 @@ class SavedTensors:
     buffers (*fixed*), which are there anyway. Views of one memory are one."""
 
     def __init__(self, fixed: Iterable[Tensor]) -> None:
-        self._fixed = {_local(tensor).untyped_storage().data_ptr() for tensor in fixed}
+        self._fixed = {plain(tensor).untyped_storage().data_ptr() for tensor in fixed}
         self._device: dict[int, torch.UntypedStorage] = {}
         self._host: dict[int, Tensor] = {}
         self._where: torch.device | None = None
@@ -68,7 +69,7 @@ class SavedTensors:
         return sum(host.nbytes for host in self._host.values())
 
     def _pack(self, tensor: Tensor) -> Any:
-        local = _local(tensor)
+        local = plain(tensor)
         storage = local.untyped_storage()
         if storage.data_ptr() in self._fixed or storage.nbytes() == 0:
             return tensor.detach()
@@ -90,5 +91,10 @@ class SavedTensors:
         return DTensor(local, packed.spec, requires_grad=False)  # type: ignore[call-arg,no-untyped-call]
 
 
-def _local(tensor: Tensor) -> Tensor:
-    return tensor._local_tensor if isinstance(tensor, DTensor) else tensor
+def plain(tensor: Tensor) -> Tensor:
+    """The tensor with memory of its own on this rank: of a DTensor its local one, of a collective its result."""
+    if isinstance(tensor, DTensor):
+        tensor = tensor._local_tensor
+    if isinstance(tensor, AsyncCollectiveTensor):
+        tensor = tensor.trigger_wait()
+    return tensor

@@ -17,6 +17,7 @@ from opweave.run.parallel.boxes import Box
 from opweave.run.parallel.check import groups_of
 from opweave.run.parallel.forwards import Forward, saved_bytes
 from opweave.run.parallel.program import Collective, Communicate, Compute, Copy, Instruction, Piece
+from opweave.run.parallel.saved import plain
 from opweave.run.program import Segment
 from opweave.run.step import LossFunction, TensorSpec
 
@@ -158,7 +159,7 @@ class ParallelStep:
             return
         for tensor, value in zip(segment.outputs, outputs, strict=True):
             here = sum(consumer.homes[b] == self.here for consumer in self.consumers[tensor])
-            self._keep((tensor, b, None), value.detach().contiguous(), here)
+            self._keep((tensor, b, None), plain(value.detach()).contiguous(), here)
 
     def _backward(self, segment: Segment, b: int, phase: str) -> None:
         forward = self.forwards[segment.name, b]
@@ -359,7 +360,7 @@ def infer_shapes(run: ParallelStep) -> None:
         if home == run.here:
             for tensor, value in zip(segment.outputs, outputs, strict=False):
                 here = sum(consumer.homes[0] == run.here for consumer in run.consumers[tensor])
-                run._keep((tensor, 0, None), value.detach().contiguous(), here)
+                run._keep((tensor, 0, None), plain(value.detach()).contiguous(), here)
         for piece in pieces:
             if piece.tensor in segment.outputs and piece.microbatch == 0 and piece.consumer is None:
                 for kind, rank in (("post", piece.destination), ("send", piece.source)):
