@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from opweave.run.parallel.experts import MixtureOfExperts
+from opweave.run.parallel.tensor_plan import styles, tensor_plan
 from torch import nn
 from torch.nn import functional
 
@@ -17,28 +18,28 @@ class Attention(nn.Module):
 
     def __init__(self, causal: bool = True) -> None:
         super().__init__()
-        self.query, self.key, self.value = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(3))
-        self.out = nn.Linear(WIDTH, WIDTH)
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(3))
+        self.o_proj = nn.Linear(WIDTH, WIDTH)
         self.causal = causal
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows, tokens = x.shape[:2]
         parts = (
             made.view(rows, tokens, -1, WIDTH // HEADS).transpose(1, 2)
-            for made in (self.query(x), self.key(x), self.value(x))
+            for made in (self.q_proj(x), self.k_proj(x), self.v_proj(x))
         )
         mixed = functional.scaled_dot_product_attention(*parts, is_causal=self.causal)
-        return self.out(mixed.transpose(1, 2).reshape(rows, tokens, -1))
+        return self.o_proj(mixed.transpose(1, 2).reshape(rows, tokens, -1))
 
 
 class Mlp(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.gate, self.up = (nn.Linear(WIDTH, 2 * WIDTH, bias=False) for _ in range(2))
-        self.down = nn.Linear(2 * WIDTH, WIDTH, bias=False)
+        self.gate_proj, self.up_proj = (nn.Linear(WIDTH, 2 * WIDTH, bias=False) for _ in range(2))
+        self.down_proj = nn.Linear(2 * WIDTH, WIDTH, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.down(functional.silu(self.gate(x)) * self.up(x))
+        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
 class Block(nn.Module):
@@ -62,10 +63,10 @@ class Head(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(1000)
-        self.norm, self.out = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WORDS, bias=False)
+        self.norm, self.lm_head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WORDS, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.out(self.norm(x))
+        return self.lm_head(self.norm(x))
 
 
 def modules(graph: dict[str, Any], experts: int = 0, causal: bool = True) -> dict[str, nn.Module]:
@@ -85,32 +86,10 @@ def modules(graph: dict[str, Any], experts: int = 0, causal: bool = True) -> dic
 
 def tensor_plans(segments: dict[str, nn.Module], tokens_split: bool) -> dict[str, dict[str, Any]]:
     """The plans of all segments."""
-    from torch.distributed.tensor import Replicate, Shard
-    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, SequenceParallel
-
-    here = Shard(1) if tokens_split else Replicate()
-    plans: dict[str, dict[str, Any]] = {}
-    for name, module in segments.items():
-        if isinstance(module, nn.Embedding):
-            plans[name] = {"": RowwiseParallel(input_layouts=Replicate(), output_layouts=here)}
-        elif isinstance(module, Head):
-            plans[name] = {"out": ColwiseParallel(input_layouts=here, output_layouts=Replicate())}
-            if tokens_split:
-                plans[name]["norm"] = SequenceParallel()
-        else:
-            plans[name] = {
-                "attention.out": RowwiseParallel(output_layouts=here),
-                **{f"attention.{part}": ColwiseParallel(input_layouts=here) for part in ("query", "key", "value")},
-            }
-            if isinstance(module.mlp, Mlp):
-                plans[name] |= {
-                    "mlp.gate": ColwiseParallel(input_layouts=here),
-                    "mlp.up": ColwiseParallel(input_layouts=here),
-                    "mlp.down": RowwiseParallel(output_layouts=here),
-                }
-            if tokens_split:
-                plans[name] |= {"norm1": SequenceParallel(), "norm2": SequenceParallel()}
-    return plans
+    return {
+        name: styles(tensor_plan(module, tokens_split=tokens_split), tokens_split=tokens_split)
+        for name, module in segments.items()
+    }
 
 
 def batch(rows: int, seed: int = 7) -> tuple[torch.Tensor, torch.Tensor]:

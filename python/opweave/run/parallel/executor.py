@@ -88,6 +88,7 @@ class ParallelExecutor:
             self._fill_buckets(name, module)
         self.optimizers = self._optimizers(optimizer) if optimizer else {}
         self.specs: dict[str, TensorSpec] = {}  # of whole tensors
+        self.kept_bytes: dict[str, int] = {}  # by segment, of one forward beside inputs and results; if counted
 
     def step(
         self,

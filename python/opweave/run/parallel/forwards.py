@@ -89,8 +89,20 @@ class Module:
             outputs = [
                 boundary(value) for value in self.outputs(forward.arguments, forward.loss, fixes_buffers=fixes_buffers)
             ]
+        if forward.saved:
+            forward.saved.stay(outputs)
         forward.backward = SegmentBackward(self.module, forward.leaves, outputs, self.split)
         return outputs
+
+    def kept_bytes(self, forward: Forward) -> tuple[list[Tensor], int]:
+        """Results of a forward, and the bytes that it keeps for its backward beside them and its inputs. Random numbers
+        and buffers stay as they are."""
+        devices = [forward.leaves[0].device] if forward.leaves and forward.leaves[0].is_cuda else []
+        with torch.random.fork_rng(devices=devices):
+            outputs = self._with_way_back(forward, True, fixes_buffers=True)
+        assert forward.saved is not None
+        passing = {plain(value).untyped_storage().data_ptr() for value in [*forward.leaves, *outputs]}
+        return outputs, sum(size for key, size in forward.saved.device_bytes.items() if key not in passing)
 
     @staticmethod
     def _inputs_of_model(forward: Forward) -> Iterator[Tensor]:

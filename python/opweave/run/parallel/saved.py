@@ -41,13 +41,18 @@ class SavedTensors:
         with torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack):
             yield
 
+    def stay(self, tensors: Iterable[Tensor]) -> None:
+        """These are on the device anyway: others have them."""
+        self._fixed.update(plain(tensor).untyped_storage().data_ptr() for tensor in tensors)
+
     def copy_out(self) -> int:
         """Moves everything to host memory (pinned, from a GPU); returns its bytes."""
-        for key, storage in self._device.items():
+        moving = {key: storage for key, storage in self._device.items() if key not in self._fixed}
+        for key, storage in moving.items():
             host = torch.empty(storage.nbytes(), dtype=torch.uint8, pin_memory=storage.device.type == "cuda")
             self._where = storage.device
             self._host[key] = host.copy_(torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage))
-        self._device.clear()
+            del self._device[key]
         return self.host_bytes
 
     def copy_in(self) -> int:

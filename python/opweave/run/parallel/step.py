@@ -135,22 +135,11 @@ class ParallelStep:
 
     def _forward(self, segment: Segment, b: int) -> None:
         module = self.executor.modules[segment.name]
-        arguments = self.arguments(segment, b)
         if not segment.has_backward:
             with torch.no_grad():
-                outputs = module.outputs(arguments, self._loss(segment, b))
+                outputs = module.outputs(self.arguments(segment, b), self._loss(segment, b))
         else:
-            leaves = []
-            for i, entry in enumerate(segment.inputs):
-                if entry.producer is None:
-                    continue
-                # A leaf per consumer: the backward of a segment must end at its inputs.
-                learns = self.base.segments[entry.producer].has_backward
-                arguments[i] = arguments[i].detach().requires_grad_(
-                    learns and self.executor.specs[entry.tensor].has_gradient
-                )
-                leaves.append(arguments[i])
-            forward = Forward(arguments, leaves, self._loss(segment, b), self.program.modes[segment.name, b])
+            forward = self.forward_of(segment, b)
             outputs = module.run(forward, self.executor.counts_memory)
             self.forwards[segment.name, b] = forward
         if not segment.outputs:
@@ -160,6 +149,19 @@ class ParallelStep:
         for tensor, value in zip(segment.outputs, outputs, strict=True):
             here = sum(consumer.homes[b] == self.here for consumer in self.consumers[tensor])
             self._keep((tensor, b, None), plain(value.detach()).contiguous(), here)
+
+    def forward_of(self, segment: Segment, b: int) -> Forward:
+        """A forward with its arguments, which are taken. Those of other segments are leaves, one per consumer: the
+        backward of a segment must end at its inputs."""
+        arguments = self.arguments(segment, b)
+        leaves = []
+        for i, entry in enumerate(segment.inputs):
+            if entry.producer is not None:
+                learns = self.base.segments[entry.producer].has_backward
+                has_gradient = self.executor.specs[entry.tensor].has_gradient
+                arguments[i] = arguments[i].detach().requires_grad_(learns and has_gradient)
+                leaves.append(arguments[i])
+        return Forward(arguments, leaves, self._loss(segment, b), self.program.modes[segment.name, b])
 
     def _backward(self, segment: Segment, b: int, phase: str) -> None:
         forward = self.forwards[segment.name, b]
@@ -345,8 +347,12 @@ def infer_shapes(run: ParallelStep) -> None:
                 if not bucket.is_whole:
                     bucket.gather()
             devices = [executor.device] if executor.device.type == "cuda" else []
-            with torch.no_grad(), torch.random.fork_rng(devices=devices):
-                outputs = executor.modules[segment.name].outputs(run.arguments(segment, 0), None, fixes_buffers=True)
+            module = executor.modules[segment.name]
+            if executor.counts_memory and segment.has_backward:
+                outputs, executor.kept_bytes[segment.name] = module.kept_bytes(run.forward_of(segment, 0))
+            else:
+                with torch.no_grad(), torch.random.fork_rng(devices=devices):
+                    outputs = module.outputs(run.arguments(segment, 0), None, fixes_buffers=True)
             for bucket in buckets:
                 if bucket.sharding == "weights":
                     bucket.free()
