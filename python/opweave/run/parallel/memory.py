@@ -16,11 +16,12 @@ def planned_bytes(
     """Bytes on the device and on the host of a rank after each Compute of it.
 
     *kept*: what one forward of each segment keeps beside its inputs and results; *specs* of whole tensors. Inputs of a
-    forward are there until its backward; its results too, unless it is dropped; a tensor that several have counts once.
+    forward are there until its backward; its results too, unless it is dropped, and again once it is made again; a
+    tensor that several have counts once.
     """
     base = program.base
     splits_backward = {c.action.key[1:] for c in program.computes(rank) if c.action.phase == "W"}
-    open_forwards: dict[tuple[str, int], Literal["kept", "dropped", "away"]] = {}
+    open_forwards: dict[tuple[str, int], Literal["kept", "made again", "dropped", "away"]] = {}
     result: list[tuple[int, int]] = []
     for step in program.ranks[rank]:
         if isinstance(step, Copy):
@@ -30,22 +31,23 @@ def planned_bytes(
         key = step.action.segment, step.action.microbatch
         segment = base.segments[key[0]]
         if step.kind == "again":
-            open_forwards[key] = "kept"
+            open_forwards[key] = "made again"
         elif step.action.phase == "F":
             if segment.has_backward:
                 open_forwards[key] = "dropped" if program.modes[key] == "drop" else "kept"
         elif step.action.phase != "I" or key not in splits_backward:
             del open_forwards[key]
-        tensors: dict[tuple[str, int], int] = {}
+        tensors: dict[tuple[str, int, bool], int] = {}
         device = host = 0
         for (name, b), form in open_forwards.items():
-            device += kept[name] if form == "kept" else 0
+            device += kept[name] if form in ("kept", "made again") else 0
             host += kept[name] if form == "away" else 0
             for entry in base.segments[name].inputs:
                 if entry.producer:
-                    tensors[entry.tensor, b] = _bytes(program, rank, entry.tensor, name, specs, is_input=True)
+                    tensors[entry.tensor, b, False] = _bytes(program, rank, entry.tensor, name, specs, is_input=True)
             for tensor in base.segments[name].outputs if form != "dropped" else ():
-                tensors[tensor, b] = _bytes(program, rank, tensor, name, specs, is_input=False)
+                made_again = form == "made again"
+                tensors[tensor, b, made_again] = _bytes(program, rank, tensor, name, specs, is_input=False)
         result.append((device + sum(tensors.values()), host))
     return result
 

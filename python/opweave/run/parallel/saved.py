@@ -66,7 +66,7 @@ class SavedTensors:
     @property
     def device_bytes(self) -> dict[int, int]:
         """Bytes of every memory that is kept on the device."""
-        return {key: storage.nbytes() for key, storage in self._device.items()}
+        return {storage.data_ptr(): storage.nbytes() for storage in self._device.values()}
 
     @property
     def host_bytes(self) -> int:
