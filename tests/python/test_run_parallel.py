@@ -47,7 +47,7 @@ def all_of(rank, cases):
     return [models.compare(rank, case) for case in cases]
 
 
-def hold(cases, processes, timeout_s=180):
+def hold(cases, processes, timeout_s=90):
     """Runs all cases in one launch and holds them against one process."""
     results = launch(all_of, processes, (cases,), timeout_s=timeout_s, start_method="fork")
     for number, case in enumerate(cases):
@@ -77,7 +77,7 @@ def test_optimizers_step_shares_as_they_step_whole_parameters():
         Case("ZeRO 3", Mesh(data=2), TWO, sharding="weights", optimizer=adam),
         Case("none", Mesh(data=2, expert=2), TWO, experts=2, optimizer=adam),
     ]
-    for found in launch(all_of, 4, (cases,), timeout_s=180, start_method="fork"):
+    for found in launch(all_of, 4, (cases,), timeout_s=90, start_method="fork"):
         for case, of in zip(cases, found, strict=True):
             # The first step of Adam is the sign of a gradient times its rate, where the gradient is not nearly zero.
             assert of["gradients"] < 1e-4, f"{case.name}: weights differ by {of['gradients']}"
@@ -123,4 +123,4 @@ def random_case(rng, processes):
 def test_random_strategies_end_and_have_the_gradients_of_one_process(processes):
     count = int(os.environ.get("OPWEAVE_RANDOM_STRATEGIES", "3" if processes == 4 else "2"))
     rng = random.Random(17)
-    hold([random_case(rng, processes) for _ in range(count)], processes, timeout_s=180 + 20 * count)
+    hold([random_case(rng, processes) for _ in range(count)], processes, timeout_s=90 + 20 * count)
