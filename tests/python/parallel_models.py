@@ -9,12 +9,16 @@ from typing import Any
 import run_support
 import torch
 from opweave.run import compile_plan
-from opweave.run.parallel.executor import ParallelExecutor
-from opweave.run.parallel.experts import MixtureOfExperts
-from opweave.run.parallel.memory import planned_bytes
-from opweave.run.parallel.program import Compute, ParallelProgram
-from opweave.run.parallel.spread import spread
-from opweave.run.parallel.tensor_plan import styles, tensor_plan
+from opweave.run.parallel import (
+    MixtureOfExperts,
+    ParallelExecutor,
+    ParallelProgram,
+    planned_bytes,
+    spread,
+    styles,
+    tensor_plan,
+)
+from opweave.run.parallel.program import Compute
 from torch import nn
 from torch.nn import functional
 

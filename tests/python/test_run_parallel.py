@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
 import os
 import random
+import signal
+import time
 
 import pytest
 
@@ -12,8 +16,23 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import parallel_models as models  # noqa: E402, I001
 
-from opweave.run import LaunchError, launch  # noqa: E402
-from opweave.run.parallel.mesh import Mesh  # noqa: E402
+from opweave.run import LaunchError, PeerError, ProgramError, compile_plan, launch  # noqa: E402
+from opweave.run.parallel import (  # noqa: E402
+    Mesh,
+    ParallelExecutor,
+    check_parallel,
+    device_timings,
+    drift,
+    gather_results,
+    measured_costs,
+    parallel_trace,
+    parallelize_plan,
+    predict,
+    spread,
+    step_ns,
+    tensor_plan,
+    verify_strategy,
+)
 from parallel_models import Case  # noqa: E402
 
 ONE = dict.fromkeys(models.CHAIN, 0)
@@ -124,3 +143,197 @@ def test_random_strategies_end_and_have_the_gradients_of_one_process(processes):
     count = int(os.environ.get("OPWEAVE_RANDOM_STRATEGIES", "3" if processes == 4 else "2"))
     rng = random.Random(17)
     hold([random_case(rng, processes) for _ in range(count)], processes, timeout_s=90 + 20 * count)
+
+
+def layers_model(experts=0):
+    """A chain with a name for every block."""
+    torch.manual_seed(3)
+    model = torch.nn.Sequential()
+    model.add_module("embed", torch.nn.Embedding(models.WORDS, models.WIDTH))
+    for i in range(4):
+        model.add_module(f"layer{i}", models.Block(i, experts))
+    model.add_module("head", models.Head())
+    return model
+
+
+LAYERS = [f"layer{i}" for i in range(4)]
+
+
+def verified(strategy, **options):
+    x, target = models.batch(16)
+    return verify_strategy(
+        options.pop("model", None) or layers_model(), strategy, x, target, models.loss, layers=LAYERS, timeout_s=90, **options
+    )
+
+
+def test_a_strategy_file_runs_and_its_times_and_memory_are_told(tmp_path):
+    strategy = {"format": "opweave.strategy", "version": 1, "tensor": 2, "sequence_parallel": True, "pipeline": 2,
+                "chunks": 2, "schedule": "Interleaved-1F1B", "micro_batch": 4, "sharding": "optimizer",
+                "recompute": "full", "recomputed_per_stage": [2, 0]}  # fmt: skip
+    found = verified(strategy, memory={("layer1", 0): "host"})
+    assert found.largest <= found.tolerance == 1e-5
+    assert len(found.losses) == 4
+    for counted, planned in zip(found.saved_bytes, found.planned_bytes, strict=True):
+        assert abs(counted - planned) <= 0.05 * planned
+    predicted = predict(found.program, measured_costs(found.program, [found.timings]))
+    assert {str(t.instruction) for t in predicted} == {str(t.instruction) for t in found.timings}
+    assert step_ns(predicted) > 0
+    parallel_trace(found.program, predicted, found.timings, tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    kinds = {event["cat"] for event in events if event["ph"] == "X"}
+    assert {"F", "B", "made again", "copy", "collective", "receive"} <= kinds
+    starts = [e["id"] for e in events if e["ph"] == "s"]
+    assert starts and sorted(starts) == sorted(e["id"] for e in events if e["ph"] == "f")
+    by_device = device_timings(found.program, found.timings)
+    assert sorted({timing.rank for timing in by_device}) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recompute": "attention"}, 'strategy: recompute is "attention"'),
+        ({"expert_tensor": 2}, "expert_tensor is 2, expected 1"),
+        ({"overlaps_tensor": True}, "overlaps_tensor is true"),
+        ({"schedule": "ZB1P"}, "schedule is 'ZB1P'"),
+        ({"pipeline": 3}, "4 layers, expected a multiple of 3 stages"),
+        ({"micro_batch": 3}, "16 rows a step, expected a multiple of micro_batch x data = 3 x 1"),
+        ({"layers_per_stage": [3, 2]}, "layers_per_stage is [3, 2]"),
+        ({"expert": 2}, "expert is 2, expected a divisor of data (1)"),
+        ({"tensor": 0}, "tensor is 0, expected an integer from 1"),
+        ({"colour": "red"}, "'colour' is no key"),
+        ({"sharding": "all"}, "sharding of 'embed' is 'all'"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_by_name_before_any_process_starts(change, message, monkeypatch):
+    monkeypatch.setattr("opweave.run.parallel.verification.launch", lambda *_, **__: pytest.fail("a process started"))
+    with pytest.raises(ProgramError) as error:
+        verified({"pipeline": 2, "micro_batch": 4, **change})
+    assert message in str(error.value)
+
+
+def test_models_that_are_no_chain_or_draw_random_numbers_are_refused():
+    with pytest.raises(ProgramError, match="Linear is no chain that is known"):
+        verified({}, model=torch.nn.Linear(2, 2))
+    model = layers_model()
+    model.append(torch.nn.Dropout(0.5))
+    with pytest.raises(ProgramError, match="6 drops out 0.5 of its inputs"):
+        verified({"pipeline": 2, "micro_batch": 4}, model=model)
+
+
+def changed(program, rank, order):
+    """The program with the instructions of one rank in another order."""
+    ranks = list(program.ranks)
+    ranks[rank] = tuple(order)
+    return dataclasses.replace(program, ranks=tuple(ranks))
+
+
+def small_program():
+    return models.program_of(Case("", Mesh(tensor=2, data=2), TWO, sharding="weights", memory=MIXED))[0]
+
+
+def test_the_checker_rejects_collectives_of_a_group_in_two_orders():
+    program = small_program()
+    steps = list(program.ranks[0])
+    gathers = [i for i, step in enumerate(steps) if str(step).startswith("gather weights of b0")]
+    computes = [i for i, step in enumerate(steps) if str(step).startswith("b0.F")]
+    steps[computes[0]], steps[computes[1]] = steps[computes[1]], steps[computes[0]]
+    assert gathers
+    with pytest.raises(ProgramError, match="collective .* of ranks 0, 1 is .*, expected one order"):
+        check_parallel(changed(program, 0, steps))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "message"),
+    [
+        ("gather weights of b0", "collective .* expected one order"),
+        ("copy in b1#0", "needs what its forward kept"),
+        ("b0.F#1 again", "expected one order|needs what its forward kept"),
+        ("post ", "do not post the same messages"),
+        ("receive ", "needs all of its part of"),
+        ("release ", "never waits for"),
+    ],
+)
+def test_the_checker_rejects_a_program_that_lacks_an_instruction(left_out, message):
+    program = small_program()
+    rank = 4 if left_out in ("copy in b1#0", "post ", "receive ") else 0
+    first = next(i for i, step in enumerate(program.ranks[rank]) if str(step).startswith(left_out))
+    ranks = range(program.processes) if "again" in left_out else [rank]
+    for each in ranks:
+        steps = list(program.ranks[each])
+        program = changed(program, each, [s for i, s in enumerate(steps) if i != first or str(s)[:4] != left_out[:4]])
+    with pytest.raises(ProgramError, match=message):
+        check_parallel(program)
+
+
+def test_the_checker_finds_sends_that_wait_for_each_other():
+    program = models.program_of(Case("", Mesh(), TWO, microbatches=2))[0]
+    ranks = []
+    for rank, steps in enumerate(program.ranks):
+        # The second device posts its receives after all else, although the first one's sends end only with them.
+        posts = [step for step in steps if rank == 1 and str(step).startswith("post")]
+        ranks.append(tuple([step for step in steps if step not in posts] + posts))
+    with pytest.raises(ProgramError, match="do not post the same|wait for each other forever: rank 0 at send"):
+        check_parallel(dataclasses.replace(program, ranks=tuple(ranks)))
+
+
+def fails_on_one(rank, how):
+    program, graph, _ = models.program_of(Case("", Mesh(tensor=2), TWO))
+    segments = models.modules(graph)
+    plans = models.tensor_plans(segments, False)
+    executor = ParallelExecutor(program, segments, tensor_plans=plans, timeout_s=5)
+    x, target = models.batch(16)
+    executor.step(x, target, models.loss)
+    if rank == 1 and how == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if rank == 1 and how == "is late in an action":
+        segments["b0"].register_forward_pre_hook(lambda *_: time.sleep(30))
+    if rank == 1 and how == "is late for the step":
+        time.sleep(30)
+    executor.step(x, target, models.loss)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("dies", "rank 1 ended with signal 9"),
+        ("is late in an action", r"PeerError: rank \d \(gpu\d\): (b\d\.|receive|embed).* failed with rank"),
+        ("is late for the step", r"PeerError: rank \d \(gpu\d\): start of the step failed with ranks"),
+    ],
+)
+def test_a_rank_that_dies_or_is_late_is_named_and_nobody_hangs(how, message):
+    with pytest.raises(LaunchError, match=message):
+        launch(fails_on_one, 4, (how,), timeout_s=60, start_method="fork")
+
+
+def test_drift_gives_a_line_of_advice_and_one_slow_step_none():
+    assert drift(100, [100, 100, 100, 300]) is None
+    assert drift(100, [100] * 10 + [130] * 10) == (
+        "the last 10 steps take 0.00 ms, 30% more than the 0.00 ms predicted: measure costs again (measured_costs) and "
+        "plan with them"
+    )
+
+
+def test_the_plan_of_a_decoder_by_the_names_of_its_parts_is_a_python_file():
+    plan = tensor_plan(models.Block(0), tokens_split=True)
+    assert plan["attention.q_proj"] == "columns"
+    assert plan["attention.o_proj"] == "rows"
+    assert plan["norm1"] == "norm"
+    written: dict = {}
+    exec(parallelize_plan(plan, tokens_split=True), written)
+    assert set(written["PLAN"]) == set(plan)
+
+
+def test_meshes_and_layouts_that_do_not_fit_are_refused():
+    with pytest.raises(ProgramError, match=r"expert: degree is 2, expected a divisor of data \(3\)"):
+        Mesh(data=3, expert=2)
+    case = Case("", {"gpu0": Mesh(), "gpu1": Mesh()}, TWO)
+    graph = models.run_support.graph(case.edges, 2)
+    program = compile_plan(models.run_support.plan(graph, TWO, 2), graph)
+    with pytest.raises(ProgramError, match='meshes: device "gpu1" has none'):
+        spread(program, {"gpu0": Mesh()})
+    with pytest.raises(ProgramError, match="memory: the plan has no 'b7'"):
+        spread(program, Mesh(), memory={"b7": "drop"})
+    with pytest.raises(ProgramError, match="memory of 'b0' is 'lose'"):
+        spread(program, Mesh(), memory={"b0": "lose"})
+    with pytest.raises(ProgramError, match="in another layout, expected the same within a device"):
+        spread(program, Mesh(tensor=2), splits={"embed": (False, True)})

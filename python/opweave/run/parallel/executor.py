@@ -110,8 +110,7 @@ class ParallelExecutor:
         run = ParallelStep(self, self._inputs(inputs), self._batch("targets", targets), loss_fn)
         if not self.specs:
             infer_shapes(run)
-        with self.peers.doing("start of the step", range(self.program.processes)):
-            dist.barrier(self.peers.world)
+        self.peers.meet()
         return run.run()
 
     def gradients(self) -> dict[str, dict[str, Tensor]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ class Forward:
     leaves: list[Tensor]  # arguments that other segments made
     loss: Loss | None
     mode: Mode
+    outside: list[Tensor]  # what the caller holds: inputs of the model, the target
     random: Tensor | None = None  # state of the generator, where it will run again
     backward: SegmentBackward | None = None
     saved: SavedTensors | None = None
@@ -83,7 +84,7 @@ class Module:
 
     def _with_way_back(self, forward: Forward, counts: bool, *, fixes_buffers: bool) -> list[Tensor]:
         if forward.mode == "host" or counts:
-            fixed = [*self.module.parameters(), *self.module.buffers(), *self._inputs_of_model(forward)]
+            fixed = [*self.module.parameters(), *self.module.buffers(), *forward.outside]
             forward.saved = SavedTensors([*fixed, *forward.leaves] if forward.mode == "host" else fixed)
         with forward.saved.collecting() if forward.saved else contextlib.nullcontext():
             outputs = [
@@ -103,13 +104,6 @@ class Module:
         assert forward.saved is not None
         passing = {plain(value).untyped_storage().data_ptr() for value in [*forward.leaves, *outputs]}
         return outputs, sum(size for key, size in forward.saved.device_bytes.items() if key not in passing)
-
-    @staticmethod
-    def _inputs_of_model(forward: Forward) -> Iterator[Tensor]:
-        """Arguments from outside: the caller holds them."""
-        for value in forward.arguments:
-            if isinstance(value, Tensor) and not any(value is leaf for leaf in forward.leaves):
-                yield value
 
 
 def saved_bytes(forwards: Sequence[Forward]) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from opweave.run.parallel.check import groups_of
 from opweave.run.parallel.program import Group, ParallelProgram
 
 # How gloo, NCCL and torch say that another process is gone or late.
-_LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe", "imed out", "imeout")
+_LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe", "imed out", "imeout", "monitoredBarrier")
 
 
 class Peers:
@@ -41,6 +41,14 @@ class Peers:
     def group(self, members: Group) -> dist.ProcessGroup | None:
         """The process group of these ranks; None for one alone."""
         return self.groups[members] if len(members) > 1 else None
+
+    def meet(self) -> None:
+        """All ranks begin a step together; who does not come in time is named."""
+        with self.doing("start of the step", range(self.program.processes)):
+            if dist.get_backend(self.world) == "gloo":
+                dist.monitored_barrier(self.world, self.timeout, wait_all_ranks=True)
+            else:
+                dist.barrier(self.world)
 
     @contextlib.contextmanager
     def doing(self, what: object, peers: Iterable[int]) -> Iterator[None]:

@@ -161,7 +161,9 @@ class ParallelStep:
                 has_gradient = self.executor.specs[entry.tensor].has_gradient
                 arguments[i] = arguments[i].detach().requires_grad_(learns and has_gradient)
                 leaves.append(arguments[i])
-        return Forward(arguments, leaves, self._loss(segment, b), self.program.modes[segment.name, b])
+        given = [*arguments, self.targets[b]] if not segment.outputs else arguments
+        outside = [v for v in given if isinstance(v, Tensor) and all(v is not leaf for leaf in leaves)]
+        return Forward(arguments, leaves, self._loss(segment, b), self.program.modes[segment.name, b], outside)
 
     def _backward(self, segment: Segment, b: int, phase: str) -> None:
         forward = self.forwards[segment.name, b]

@@ -10,7 +10,7 @@ from opweave.run.errors import ProgramError
 from opweave.run.parallel.mesh import Mesh
 from opweave.run.parallel.program import Mode, ParallelProgram
 from opweave.run.parallel.schedules import scheduled
-from opweave.run.parallel.spread import spread
+from opweave.run.parallel.spreading import spread
 
 # Keys of the file (docs/formats.md) that decide what ranks do.
 _DEGREES = ("tensor", "context", "data", "pipeline", "expert", "chunks", "micro_batch")

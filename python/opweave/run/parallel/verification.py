@@ -21,7 +21,7 @@ from opweave.run.parallel.memory import planned_bytes
 from opweave.run.parallel.program import Mode, ParallelProgram
 from opweave.run.parallel.step import Timing
 from opweave.run.parallel.strategy import strategy_program
-from opweave.run.parallel.tensor_plan import Word, styles, tensor_plan
+from opweave.run.parallel.tensor_words import Word, styles, tensor_plan
 from opweave.run.parallel.timings import gather_results
 from opweave.run.verification import compare_gradients, compare_losses, default_tolerance
 
