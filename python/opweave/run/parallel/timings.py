@@ -101,12 +101,13 @@ def measured_costs(program: ParallelProgram, steps: Sequence[Sequence[Timing]]) 
 
 
 def drift(predicted_ns: int, measured_ns: Sequence[int], *, tolerance: float = 0.1) -> str | None:
-    """A line of advice if the last steps (half of them, at most ten) have left the prediction; None if they have not.
+    """A line of advice if the last steps (half of them, from three to ten) have left the prediction by more than the
+    tolerance; None if they have not, or there are fewer than three.
 
     Their median is compared, so that one slow step says nothing.
     """
-    last = measured_ns[-max(1, min(10, len(measured_ns) // 2)) :]
-    if not last or predicted_ns <= 0:
+    last = measured_ns[-max(3, min(10, len(measured_ns) // 2)) :]
+    if len(last) < 3 or predicted_ns <= 0:
         return None
     now = statistics.median(last)
     change = now / predicted_ns - 1
