@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from opweave.run.backward import BackwardSplit
 from opweave.run.compiler import compile_plan
 from opweave.run.errors import ProgramError
+from opweave.run.groups import process_group
 from opweave.run.program import ActionTiming, Program
 from opweave.run.segments import SegmentRule
 from opweave.run.step import LossFunction, StepResult, StepRun, TensorSpec
@@ -68,7 +69,7 @@ class Executor:
         self.peers = [dist.get_global_rank(group or dist.group.WORLD, rank) for rank in range(size)]  # type: ignore[arg-type]
         # Only members take part, in one order, so the program's group may be a part of the world.
         self.home_groups = {
-            homes: dist.new_group([self.peers[rank] for rank in homes], use_local_synchronization=True)
+            homes: process_group([self.peers[rank] for rank in homes])
             for homes in sorted({tuple(sorted(set(s.homes))) for s in program.segments.values()})
             if len(homes) > 1 and self.rank in homes
         }

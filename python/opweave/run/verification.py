@@ -72,7 +72,7 @@ def verify(
     """
     traced = TracedModel(model, plan, batch, target=target, loss=loss, graph=graph)
     if tolerance is None:
-        tolerance = max(_TOLERANCES.get(p.dtype, 0.0) for p in model.parameters() if p.requires_grad)
+        tolerance = default_tolerance(model)
     count, devices = traced.program.microbatches, traced.program.devices
 
     def run(rank: int) -> tuple[dict[int, Tensor], dict[str, Tensor], dict[str, Tensor]]:
@@ -92,13 +92,19 @@ def verify(
                 (value / count).backward()
             expected.append(float(value.detach()))
         losses = {b: value for found, _, _ in ranks for b, value in found.items()}
-        _compare_losses([float(losses[b]) for b in range(count)], expected, tolerance)
-        differences = _compare_gradients(model, [gradients for _, gradients, _ in ranks], devices, tolerance)
+        compare_losses([float(losses[b]) for b in range(count)], expected, tolerance)
+        differences = compare_gradients(model, [gradients for _, gradients, _ in ranks], devices, tolerance)
         _compare_buffers(model, [buffers for _, _, buffers in ranks], devices, tolerance)
     return Verification(devices, tolerance, tuple(float(losses[b]) for b in range(count)), differences)
 
 
-def _compare_losses(found: list[float], expected: list[float], tolerance: float) -> None:
+def default_tolerance(model: nn.Module) -> float:
+    """That of the coarsest format among the parameters that learn."""
+    return max(_TOLERANCES.get(p.dtype, 0.0) for p in model.parameters() if p.requires_grad)
+
+
+def compare_losses(found: list[float], expected: list[float], tolerance: float) -> None:
+    """Raises VerificationError for the first microbatch whose loss differs by more than the tolerance."""
     for b, (mine, right) in enumerate(zip(found, expected, strict=True)):
         if not abs(mine - right) <= tolerance * max(abs(right), 1.0):
             raise VerificationError(
@@ -107,9 +113,11 @@ def _compare_losses(found: list[float], expected: list[float], tolerance: float)
             )
 
 
-def _compare_gradients(
+def compare_gradients(
     model: nn.Module, ranks: list[dict[str, Tensor]], devices: Sequence[str], tolerance: float
 ) -> dict[str, float]:
+    """Differences of *ranks*' gradients from those in *model*, as in Verification.differences; raises VerificationError
+    for one above the tolerance."""
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
     expected = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in learning.items()}
     floor = _FLOOR * max((_largest(gradient) for gradient in expected.values()), default=0.0)

@@ -1,0 +1,175 @@
+"""From a strategy to the program of its ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opweave.run.compiler import compile_plan
+from opweave.run.errors import ProgramError
+from opweave.run.parallel.mesh import Mesh
+from opweave.run.parallel.program import Mode, ParallelProgram
+from opweave.run.parallel.schedules import scheduled
+from opweave.run.parallel.spreading import spread
+
+# Keys of the file (docs/formats.md) that decide what ranks do.
+_DEGREES = ("tensor", "context", "data", "pipeline", "expert", "chunks", "micro_batch")
+_OTHERS = ("sequence_parallel", "sharding", "recompute", "recomputed_layers", "recomputed_per_stage", "schedule",
+           "layers_per_stage", "expert_tensor", "overlaps_tensor", "overlaps_data", "format", "version", "for")  # fmt: skip
+
+
+def strategy_program(
+    strategy: Mapping[str, Any],
+    blocks: list[str],
+    layers: tuple[str, ...],
+    *,
+    global_batch: int,
+    memory: Mapping[str | tuple[str, int], Mode] | None = None,
+    experts: frozenset[str] = frozenset(),
+    plan: Any = None,
+    graph: Any = None,
+) -> ParallelProgram:
+    """The program of a strategy (docs/formats.md) for a chain of blocks.
+
+    Args:
+        strategy: Content of the file.
+        blocks: Names of all blocks, in order; those of *layers* are counted by the strategy.
+        global_batch: Rows of one step.
+        memory: Modes beside those of the strategy's recomputation, by block or by (block, microbatch).
+        experts: Blocks with experts.
+        plan, graph: A plan with as many devices as the strategy has pipeline ranks, and its graph, whose segments are
+            the blocks; without, the strategy's schedule.
+
+    Raises ProgramError, naming the key and its value, for what cannot be run.
+    """
+    degree = {key: _count(strategy, key) for key in _DEGREES}
+    _refuse(strategy, degree)
+    per_step = degree["micro_batch"] * degree["data"]
+    if global_batch % per_step:
+        raise ProgramError(
+            f"{global_batch} rows a step, expected a multiple of micro_batch x data = {degree['micro_batch']} x "
+            f"{degree['data']}"
+        )
+    mesh = Mesh(degree["data"], degree["context"], degree["tensor"], degree["expert"])
+    stages = _stages(strategy, degree["pipeline"], degree["chunks"], blocks, layers)
+    if plan is None:
+        graph = chain_graph(blocks, global_batch // per_step)
+        default = "Interleaved-1F1B" if degree["chunks"] > 1 else "1F1B"
+        plan = scheduled(graph, stages, degree["pipeline"], strategy.get("schedule", default))
+    program = compile_plan(plan, graph)
+    if len(program.devices) != degree["pipeline"]:
+        raise ProgramError(f"the plan has {len(program.devices)} devices, the strategy {degree['pipeline']} of pipeline")
+    splits = {}
+    if strategy.get("sequence_parallel", False) and degree["tensor"] > 1:
+        splits = {name: (i > 0, i < len(blocks) - 1) for i, name in enumerate(blocks)}
+    modes: dict[str | tuple[str, int], Mode] = {**_dropped(strategy, stages, degree["pipeline"], layers)}
+    modes.update(memory or {})
+    sharding = strategy.get("sharding", "none")
+    return spread(program, mesh, splits=splits, sharding=sharding, memory=modes, experts=experts)
+
+
+def chain_graph(blocks: list[str], microbatches: int) -> dict[str, Any]:
+    """The graph of a chain: F and B of every block."""
+    operators: list[dict[str, Any]] = []
+    for number, name in enumerate(blocks):
+        before, behind = number > 0, number < len(blocks) - 1
+        operators.append(
+            {
+                "name": f"{name}.F",
+                "phase": "F",
+                "inputs": [f"{blocks[number - 1]}:0"] if before else ["input"],
+                "outputs": [f"{name}:0"] if behind else [],
+                "duration_ns": 1000,
+            }
+        )
+        operators.append(
+            {
+                "name": f"{name}.B",
+                "phase": "B",
+                "inputs": [f"d{name}:0"] if behind else [],
+                "outputs": [f"d{blocks[number - 1]}:0"] if before else [],
+                "after": [f"{name}.F"],
+                "duration_ns": 2000,
+            }
+        )
+    tensors = list(dict.fromkeys(t for op in operators for t in op["inputs"] + op["outputs"]))
+    return {
+        "format": "opweave.graph",
+        "version": 1,
+        "name": "chain",
+        "training": {"microbatches": microbatches},
+        "tensors": [{"name": tensor, "bytes": 1} for tensor in tensors],
+        "operators": operators,
+    }
+
+
+def _count(strategy: Mapping[str, Any], key: str) -> int:
+    value = strategy.get(key, 1)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ProgramError(f"strategy: {key} is {value!r}, expected an integer from 1")
+    return value
+
+
+def _refuse(strategy: Mapping[str, Any], degree: dict[str, int]) -> None:
+    unknown = [key for key in strategy if key not in (*_DEGREES, *_OTHERS)]
+    if unknown:
+        raise ProgramError(f"strategy: {unknown[0]!r} is no key of a strategy that can be run")
+    if strategy.get("expert_tensor", 1) != 1:
+        raise ProgramError(f"strategy: expert_tensor is {strategy['expert_tensor']}, expected 1: experts run whole")
+    if strategy.get("overlaps_tensor"):
+        raise ProgramError("strategy: overlaps_tensor is true; collectives of the tensor axis run between the products")
+    if strategy.get("recompute", "none") not in ("none", "full"):
+        raise ProgramError(
+            f'strategy: recompute is "{strategy["recompute"]}", expected "none" or "full": whole layers are made again'
+        )
+    if degree["data"] % degree["expert"]:
+        raise ProgramError(
+            f"strategy: expert is {degree['expert']}, expected a divisor of data ({degree['data']}): tensor and context "
+            "ranks hold the same experts"
+        )
+
+
+def _stages(
+    strategy: Mapping[str, Any], ranks: int, chunks: int, blocks: list[str], layers: tuple[str, ...]
+) -> list[list[str]]:
+    """Blocks of each stage; stage s lives on rank s modulo ranks."""
+    counts = strategy.get("layers_per_stage")
+    if counts is None:
+        if len(layers) % (ranks * chunks):
+            raise ProgramError(
+                f"{len(layers)} layers, expected a multiple of {ranks * chunks} stages, or layers_per_stage"
+            )
+        counts = [len(layers) // ranks] * ranks
+    if len(counts) != ranks or sum(counts) != len(layers) or any(count % chunks for count in counts):
+        raise ProgramError(
+            f"strategy: layers_per_stage is {list(counts)}, expected {ranks} multiples of {chunks} chunks that add up "
+            f"to {len(layers)} layers"
+        )
+    stages: list[list[str]] = []
+    left = list(layers)
+    for _ in range(chunks):
+        for count in counts:
+            stages.append(left[: count // chunks])
+            left = left[count // chunks :]
+    first = blocks.index(layers[0])
+    stages[0] = blocks[:first] + stages[0]
+    stages[-1] = stages[-1] + blocks[first + len(layers) :]
+    if any(not stage for stage in stages):
+        raise ProgramError(f"strategy: layers_per_stage is {list(counts)}, expected a block on every stage")
+    return stages
+
+
+def _dropped(
+    strategy: Mapping[str, Any], stages: list[list[str]], ranks: int, layers: tuple[str, ...]
+) -> dict[str | tuple[str, int], Mode]:
+    """Layers that are made again: the first ones of each rank."""
+    if strategy.get("recompute", "none") == "none":
+        return {}
+    result: dict[str | tuple[str, int], Mode] = {}
+    limits = strategy.get("recomputed_per_stage") or [strategy.get("recomputed_layers", len(layers))] * ranks
+    if len(limits) != ranks:
+        raise ProgramError(f"strategy: recomputed_per_stage has {len(limits)} numbers, expected {ranks}")
+    for rank, limit in enumerate(limits):
+        mine = [name for stage in stages[rank::ranks] for name in stage if name in layers]
+        result.update(dict.fromkeys(mine[:limit], "drop"))
+    return result

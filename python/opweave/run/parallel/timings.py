@@ -1,0 +1,141 @@
+"""Measured steps of all ranks: on one clock, and as costs to predict others with."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch.distributed as dist
+
+from opweave.run.parallel.check import groups_of
+from opweave.run.parallel.program import Collective, Communicate, Compute, Copy, Instruction, ParallelProgram
+from opweave.run.parallel.step import ParallelResult, Timing
+from opweave.run.program import ActionTiming
+
+
+def gather_results(result: ParallelResult, group: dist.ProcessGroup | None = None) -> list[Timing]:
+    """Timings of all ranks, on every rank, by start. Zero is the first start of the step on each host. All ranks call
+    it together."""
+    everything: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(everything, (result.origin, result.timings), group=group)
+    zero: dict[str, int] = {}
+    for (host, start), _ in everything:
+        zero[host] = min(zero.get(host, start), start)
+    timings = [
+        Timing(t.rank, t.instruction, t.start_ns + start - zero[host], t.end_ns + start - zero[host])
+        for (host, start), on_rank in everything
+        for t in on_rank
+    ]
+    return sorted(timings, key=lambda t: (t.start_ns, t.rank))
+
+
+def device_timings(program: ParallelProgram, timings: Sequence[Timing]) -> list[ActionTiming]:
+    """The timings of the first rank of every device, as those of the devices' program: for `feed_back` and `trace`."""
+    result = []
+    for device in range(len(program.meshes)):
+        end = 0
+        for timing in sorted((t for t in timings if t.rank == program.grid.of_device(device)[0]), key=lambda t: t.start_ns):
+            step = timing.instruction
+            if isinstance(step, Compute) and step.kind == "run":
+                wait = timing.start_ns - end
+                result.append(ActionTiming(device, step.action, timing.start_ns, timing.end_ns, wait))
+            end = timing.end_ns if not isinstance(step, Communicate) else end
+    return sorted(result, key=lambda t: (t.start_ns, t.rank))
+
+
+CostKey = tuple[str, ...]
+
+
+def cost_key(step: Instruction) -> CostKey:
+    """Instructions that take equally long: they differ in the microbatch alone."""
+    if isinstance(step, Compute):
+        return ("F" if step.kind == "again" else step.action.phase, step.action.segment)
+    if isinstance(step, Collective):
+        return (step.kind, step.segment, step.part)
+    if isinstance(step, Copy):
+        return (f"copy {step.kind}", step.segment)
+    return (step.kind,)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Nanoseconds that instructions take once everybody who takes part is there."""
+
+    durations_ns: dict[CostKey, int] = field(default_factory=dict)
+    """By cost_key; of `receive`, what passes from the start of a send to the end of the receive."""
+
+    def of(self, step: Instruction) -> int:
+        """0 for what was not measured."""
+        return self.durations_ns.get(cost_key(step), 0)
+
+
+def measured_costs(program: ParallelProgram, steps: Sequence[Sequence[Timing]]) -> Costs:
+    """Costs from the timings of all ranks in some steps, the first of which warms up if there are more.
+
+    An instruction in which ranks meet lasts as long as on the one that came last; then the median over ranks,
+    microbatches and steps. What a message takes is seen where the receiver has waited for it.
+    """
+    samples: dict[CostKey, list[int]] = defaultdict(list)
+    for timings in steps[1:] if len(steps) > 1 else steps:
+        sent: dict[Any, Timing] = {
+            t.instruction.piece: t for t in timings if isinstance(t.instruction, Communicate) and t.instruction.kind == "send"
+        }
+        meetings: dict[Any, list[Timing]] = defaultdict(list)
+        for timing in timings:
+            step = timing.instruction
+            if isinstance(step, Communicate) and step.kind == "receive":
+                if timing.start_ns <= sent[step.piece].start_ns:
+                    samples[cost_key(step)].append(timing.end_ns - sent[step.piece].start_ns)
+            elif groups_of(step):
+                device = program.grid.device_of(timing.rank)
+                meetings[device, str(step)].append(timing)
+            else:
+                samples[cost_key(step)].append(timing.end_ns - timing.start_ns)
+        for together in meetings.values():
+            key = cost_key(together[0].instruction)
+            samples[key].append(max(t.end_ns for t in together) - max(t.start_ns for t in together))
+    return Costs({key: round(statistics.median(values)) for key, values in samples.items()})
+
+
+def drift(predicted_ns: int, measured_ns: Sequence[int], *, tolerance: float = 0.1) -> str | None:
+    """A line of advice if the last steps (half of them, from three to ten) have left the prediction by more than the
+    tolerance; None if they have not, or there are fewer than three.
+
+    Their median is compared, so that one slow step says nothing.
+    """
+    last = measured_ns[-max(3, min(10, len(measured_ns) // 2)) :]
+    if len(last) < 3 or predicted_ns <= 0:
+        return None
+    now = statistics.median(last)
+    change = now / predicted_ns - 1
+    if abs(change) <= tolerance:
+        return None
+    return (
+        f"the last {len(last)} steps take {now / 1e6:.2f} ms, {abs(change):.0%} {'more' if change > 0 else 'less'} than "
+        f"the {predicted_ns / 1e6:.2f} ms predicted: measure costs again (measured_costs) and plan with them"
+    )
+
+
+def measured_step(
+    name: str,
+    profile: str,
+    strategy: Mapping[str, Any],
+    model: Mapping[str, Any],
+    machines: Mapping[str, Any],
+    run: Mapping[str, Any],
+    steps_ns: Sequence[int],
+) -> dict[str, Any]:
+    """An entry for `opweave.calibrate`: the median of measured steps beside what ran (docs/formats.md)."""
+    content = {key: value for key, value in strategy.items() if key not in ("format", "version", "for")}
+    return {
+        "id": name,
+        "profile": profile,
+        "strategy": content,
+        "model": dict(model),
+        "machines": dict(machines),
+        "run": dict(run),
+        "measured_ns": round(statistics.median(steps_ns)),
+    }
