@@ -55,10 +55,13 @@ Problem problem_of(const ComputationGraph& graph, const Cluster& cluster, const 
 
 Method parse_method(const std::string& text) {
   if (const auto method = method_from_string(text)) return *method;
-  throw InputError("method: value is \"" + text + "\", expected auto, heuristic, mip-disjunctive, mip-time-indexed or cp");
+  throw InputError("method: value is \"" + text +
+                   "\", expected auto, heuristic, mip-disjunctive, mip-time-indexed or cp");
 }
 
-unsigned threads_of(unsigned threads) { return threads != 0 ? threads : std::max(1U, std::thread::hardware_concurrency()); }
+unsigned threads_of(unsigned threads) {
+  return threads != 0 ? threads : std::max(1U, std::thread::hardware_concurrency());
+}
 
 namespace {
 

@@ -26,8 +26,8 @@ using namespace nb::literals;
 namespace opweave::python {
 namespace {
 
-/// Work that takes a while: runs in one thread while others look at it and stop it. Its answer is a text, as the command
-/// line writes it. Holds no Python object.
+/// Work that takes a while: runs in one thread while others look at it and stop it. Its answer is a text, as the
+/// command line writes it. Holds no Python object.
 class Work {
  public:
   using Body = std::function<std::string(Work&)>;
@@ -66,9 +66,9 @@ Problem problem_of_valid(const ComputationGraph& graph, const Cluster& cluster, 
                          const std::string& source) {
   const auto violations = check(graph, cluster, plan, 1);
   if (!violations.empty()) {
-    throw InputError(source + ": " + std::string(to_string(violations.front().rule)) + ": " +
-                         violations.front().message,
-                     "plan.check() lists all violations");
+    throw InputError(
+        source + ": " + std::string(to_string(violations.front().rule)) + ": " + violations.front().message,
+        "plan.check() lists all violations");
   }
   return problem_of(graph, cluster, plan);
 }
@@ -114,9 +114,15 @@ std::unique_ptr<Work> what_if_of(const ComputationGraph& graph, const Cluster& c
                                  std::vector<std::string> faster, double factor, bool replan,
                                  std::optional<double> time_limit, std::optional<std::uint64_t> work_limit,
                                  std::uint32_t samples, std::uint64_t seed, unsigned threads) {
-  const WhatIfQuestion question{std::move(link_speeds), std::move(memories), std::move(devices),
-                                std::move(microbatches), std::move(faster),  factor,
-                                replan,                  time_limit,         work_limit,
+  const WhatIfQuestion question{std::move(link_speeds),
+                                std::move(memories),
+                                std::move(devices),
+                                std::move(microbatches),
+                                std::move(faster),
+                                factor,
+                                replan,
+                                time_limit,
+                                work_limit,
                                 samples};
   return std::make_unique<Work>(
       [problem = problem_of_valid(graph, cluster, plan, "plan"), plan, question, seed, threads](Work& work) {
@@ -145,7 +151,8 @@ std::unique_ptr<Work> sweep_of(const ModelDescription& model,
                                const std::vector<std::pair<std::string, std::optional<std::string>>>& clusters,
                                const std::vector<std::uint32_t>& nodes, std::vector<std::int64_t> global_batches,
                                std::vector<std::int64_t> sequences, const std::string& precision,
-                               const std::string& target, double seconds, unsigned workers, const std::string& journal) {
+                               const std::string& target, double seconds, unsigned workers,
+                               const std::string& journal) {
   SweepQuestion question;
   question.model = model;
   for (const auto& [text, source] : clusters) {
@@ -173,10 +180,7 @@ std::unique_ptr<Work> sweep_of(const ModelDescription& model,
 
 void bind_insight(nb::module_& m) {
   const auto no_gil = nb::call_guard<nb::gil_scoped_release>();
-  nb::class_<Work>(m, "Work")
-      .def("run", &Work::run, no_gil)
-      .def("stop", &Work::stop)
-      .def("progress", &Work::progress);
+  nb::class_<Work>(m, "Work").def("run", &Work::run, no_gil).def("stop", &Work::stop).def("progress", &Work::progress);
   m.def("explain_plan", &explain_plan, no_gil);
   m.def("other_devices", &other_devices, no_gil);
   m.def(

@@ -62,8 +62,8 @@ struct DiffCosts {
     std::string group;  ///< its first task, and how many more
     Duration makespan;  ///< of the first plan with this group alone where the second has it
   };
-  std::vector<Move> alone;         ///< shortest makespan first
-  std::size_t moved_groups = 0;    ///< of all, the first ones are simulated: of large plans not every one
+  std::vector<Move> alone;       ///< shortest makespan first
+  std::size_t moved_groups = 0;  ///< of all, the first ones are simulated: of large plans not every one
 };
 /// \pre both are valid schedules of the problem
 [[nodiscard]] DiffCosts diff_costs(const Problem& problem, const Schedule& first, const Schedule& second);

@@ -58,19 +58,19 @@ struct Robustness {
 [[nodiscard]] Robustness robustness(const Problem& problem, const Schedule& schedule, double spread,
                                     std::uint32_t samples, std::uint64_t seed, const Budget& budget = {});
 
-/// What to change, each entry alone. All lists empty: links twice as fast, memory times 1.25, one device more, twice the
-/// microbatches, and the three kinds of operators that fill most of the critical path `factor` times as fast.
+/// What to change, each entry alone. All lists empty: links twice as fast, memory times 1.25, one device more, twice
+/// the microbatches, and the three kinds of operators that fill most of the critical path `factor` times as fast.
 struct WhatIfQuestion {
-  std::vector<double> link_speeds;           ///< factors above 0
-  std::vector<double> memories;              ///< factors from 0
-  std::vector<std::uint32_t> devices;        ///< so many more
-  std::vector<std::uint32_t> microbatches;   ///< so many in all
-  std::vector<std::string> faster;           ///< names or kinds of operators
-  double factor = 2;                         ///< of `faster`
-  bool replan = false;                       ///< plan each change anew
-  std::optional<double> time_limit;          ///< seconds of planning for each change; neither limit: 10 s
-  std::optional<std::uint64_t> work_limit;   ///< evaluations for each change
-  std::uint32_t samples = 100;               ///< of each spread of durations; 0 = none
+  std::vector<double> link_speeds;          ///< factors above 0
+  std::vector<double> memories;             ///< factors from 0
+  std::vector<std::uint32_t> devices;       ///< so many more
+  std::vector<std::uint32_t> microbatches;  ///< so many in all
+  std::vector<std::string> faster;          ///< names or kinds of operators
+  double factor = 2;                        ///< of `faster`
+  bool replan = false;                      ///< plan each change anew
+  std::optional<double> time_limit;         ///< seconds of planning for each change; neither limit: 10 s
+  std::optional<std::uint64_t> work_limit;  ///< evaluations for each change
+  std::uint32_t samples = 100;              ///< of each spread of durations; 0 = none
 };
 
 /// What became of one change.

@@ -107,19 +107,18 @@ std::string idle_table(const DiffCosts& costs) {
   for (std::size_t c = 0; c < kIdleCauses; ++c) {
     const Duration before = costs.idle_first[c], after = costs.idle_second[c];
     if (before == Duration() && after == Duration()) continue;
-    rows.push_back({std::string(to_string(static_cast<IdleCause>(c))), human(before), human(after),
-                    signed_human(before, after)});
+    rows.push_back(
+        {std::string(to_string(static_cast<IdleCause>(c))), human(before), human(after), signed_human(before, after)});
   }
   return table(rows);
 }
 
 std::string costs_table(const DiffCosts& costs) {
-  std::string text = table({{"of the makespan, simulated", "value", "change"},
-                            {"first plan", human(costs.first), ""},
-                            {"with the places of the second", human(costs.with_places),
-                             signed_human(costs.first, costs.with_places)},
-                            {"and its order: second plan", human(costs.second),
-                             signed_human(costs.with_places, costs.second)}});
+  std::string text =
+      table({{"of the makespan, simulated", "value", "change"},
+             {"first plan", human(costs.first), ""},
+             {"with the places of the second", human(costs.with_places), signed_human(costs.first, costs.with_places)},
+             {"and its order: second plan", human(costs.second), signed_human(costs.with_places, costs.second)}});
   if (costs.alone.empty()) return text;
   Rows each = {{"moved alone, in the order of the first", "makespan"}};
   for (const DiffCosts::Move& move : costs.alone) {
@@ -141,8 +140,7 @@ DiffCosts costs_of(const std::vector<std::string>& files) {
     throw InputError(fmt::format("{}: its settings differ from those of {}", files[3], files[2]),
                      "leave out GRAPH and CLUSTER to compare what the plans themselves say");
   }
-  return diff_costs(before.problem, to_schedule(before.problem, before.plan),
-                    to_schedule(before.problem, after.plan));
+  return diff_costs(before.problem, to_schedule(before.problem, before.plan), to_schedule(before.problem, after.plan));
 }
 
 ExitCode run(const Options& options) {

@@ -105,7 +105,8 @@ ExitCode explain_strategy_file(const std::filesystem::path& path, const JsonOutp
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 
-ExitCode diff_strategies(const std::filesystem::path& before, const std::filesystem::path& after, const JsonOutput& output) {
+ExitCode diff_strategies(const std::filesystem::path& before, const std::filesystem::path& after,
+                         const JsonOutput& output) {
   const StrategyRecord a = load(before);
   const StrategyRecord b = load(after);
   if (output.is_wanted()) {
@@ -139,8 +140,7 @@ ExitCode diff_strategies(const std::filesystem::path& before, const std::filesys
   return ExitCode::kDone;
 }
 
-ExitCode what_if_strategy_file(const std::filesystem::path& path, double seconds_per_change,
-                                 const JsonOutput& output) {
+ExitCode what_if_strategy_file(const std::filesystem::path& path, double seconds_per_change, const JsonOutput& output) {
   const StrategyRecord today = load(path);
   const std::atomic<bool>& interrupted = catch_interrupts();
   const auto changes = what_if_strategy(today, seconds_per_change, &interrupted);

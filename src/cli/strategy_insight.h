@@ -23,7 +23,8 @@ struct JsonOutput {
 /// Where the time and the memory of a step go, and what every other choice of one decision would cost.
 ExitCode explain_strategy_file(const std::filesystem::path& path, const JsonOutput& output);
 /// What two strategies decide differently, and what each part of step and memory gains or loses.
-ExitCode diff_strategies(const std::filesystem::path& before, const std::filesystem::path& after, const JsonOutput& output);
+ExitCode diff_strategies(const std::filesystem::path& before, const std::filesystem::path& after,
+                         const JsonOutput& output);
 /// The strategy and the best one under changes of the machines and of the run.
 ExitCode what_if_strategy_file(const std::filesystem::path& path, double seconds_per_change, const JsonOutput& output);
 

@@ -138,7 +138,8 @@ void add_what_if(CLI::App& app, Action& action) {
   command->add_option("PLAN", options->plan, "plan (JSON)")->check(file_name());
   command->add_option("--link-speed", options->question.link_speeds, "every link this many times as fast")
       ->check(number_between(1e-3, 1e6));
-  command->add_option("--memory", options->question.memories, "every capacity times this")->check(number_between(0, 1e6));
+  command->add_option("--memory", options->question.memories, "every capacity times this")
+      ->check(number_between(0, 1e6));
   command->add_option("--devices", options->question.devices, "this many devices more, like the last one")
       ->check(whole_between(1, 1024));
   command->add_option("--microbatches", options->question.microbatches, "another number of microbatches")
@@ -148,7 +149,8 @@ void add_what_if(CLI::App& app, Action& action) {
       ->check(number_between(1e-3, 1e6))
       ->capture_default_str();
   command->add_flag("--replan", options->question.replan, "plan each change anew");
-  command->add_option("--time-limit", options->question.time_limit, "seconds of planning for each change [10]")->check(number());
+  command->add_option("--time-limit", options->question.time_limit, "seconds of planning for each change [10]")
+      ->check(number());
   command->add_option("--work-limit", options->question.work_limit, "evaluations for each change")
       ->check(whole<std::uint64_t>());
   command->add_option("--threads", options->threads, "threads of the search")

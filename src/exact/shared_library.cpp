@@ -20,10 +20,10 @@ std::optional<fs::path> library_file(const char* environment_variable, const std
 SharedLibrary::SharedLibrary(const char* environment_variable, const std::vector<fs::path>& places) {
   const std::optional<fs::path> file = library_file(environment_variable, places);
   if (!file) {
-    unavailable_because_ =
-        fmt::format("library not found: set {} to its path, install the solvers beside opweave (pip install "
-                    "\"opweave[solvers]\"), or run scripts/setup",
-                    environment_variable);
+    unavailable_because_ = fmt::format(
+        "library not found: set {} to its path, install the solvers beside opweave (pip install "
+        "\"opweave[solvers]\"), or run scripts/setup",
+        environment_variable);
     return;
   }
   path_ = *file;

@@ -48,8 +48,9 @@ DiffCosts diff_costs(const Problem& problem, const Schedule& first, const Schedu
     for (const TaskId task : tasks) one.tasks[task.index()].mode = first.tasks[task.index()].mode;
   }
   costs.with_places = replay(problem, moved).makespan;
-  std::ranges::stable_sort(costs.alone,
-                           [](const auto& a, const auto& b) { return std::tie(a.makespan, a.group) < std::tie(b.makespan, b.group); });
+  std::ranges::stable_sort(costs.alone, [](const auto& a, const auto& b) {
+    return std::tie(a.makespan, a.group) < std::tie(b.makespan, b.group);
+  });
   return costs;
 }
 

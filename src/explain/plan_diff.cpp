@@ -76,8 +76,7 @@ PlanDiff diff_plans(const PlanAlone& first, const PlanAlone& second) {
   const Provenance& of_first = first.plan.provenance;
   const Provenance& of_second = second.plan.provenance;
   PlanDiff diff;
-  diff.is_same_problem =
-      of_first.graph_hash == of_second.graph_hash && of_first.cluster_hash == of_second.cluster_hash;
+  diff.is_same_problem = of_first.graph_hash == of_second.graph_hash && of_first.cluster_hash == of_second.cluster_hash;
   diff.is_same_settings = first.plan.settings == second.plan.settings;
 
   const Places before = places(first), after = places(second);

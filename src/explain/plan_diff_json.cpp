@@ -33,12 +33,9 @@ Json to_json(const DiffCosts& costs) {
   for (const DiffCosts::Move& move : costs.alone) {
     alone.push_back({{"group", move.group}, {"makespan_ns", move.makespan.value()}});
   }
-  return {{"first_ns", costs.first.value()},
-          {"with_places_ns", costs.with_places.value()},
-          {"second_ns", costs.second.value()},
-          {"idle_first", idle(costs.idle_first)},
-          {"idle_second", idle(costs.idle_second)},
-          {"moved_groups", costs.moved_groups},
+  return {{"first_ns", costs.first.value()},        {"with_places_ns", costs.with_places.value()},
+          {"second_ns", costs.second.value()},      {"idle_first", idle(costs.idle_first)},
+          {"idle_second", idle(costs.idle_second)}, {"moved_groups", costs.moved_groups},
           {"moved_alone", std::move(alone)}};
 }
 
@@ -46,9 +43,12 @@ Json to_json(const DiffCosts& costs) {
 
 std::string diff_to_json(const PlanAlone& first, const PlanAlone& second, const PlanDiff& diff,
                          const std::optional<DiffCosts>& costs) {
-  Json result = {{"same_problem", diff.is_same_problem}, {"same_settings", diff.is_same_settings},
-                 {"first", figures(first.plan)},         {"second", figures(second.plan)},
-                 {"tasks_in_both", diff.in_both},        {"tasks_only_in_first", diff.only_first},
+  Json result = {{"same_problem", diff.is_same_problem},
+                 {"same_settings", diff.is_same_settings},
+                 {"first", figures(first.plan)},
+                 {"second", figures(second.plan)},
+                 {"tasks_in_both", diff.in_both},
+                 {"tasks_only_in_first", diff.only_first},
                  {"tasks_only_in_second", diff.only_second}};
   auto moved = Json::array();
   for (const MovedTasks& move : diff.moved) {

@@ -50,9 +50,18 @@ def is_run(block):
 
 
 def run(command, folder, environment):
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=environment, text=True,
-                          capture_output=True, timeout=120, check=False)
-    assert done.returncode == 0, f"{command}\nexits with {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder,
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, (
+        f"{command}\nexits with {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    )
 
 
 def environment_for(folder):
@@ -65,11 +74,19 @@ def environment_for(folder):
         import highsbox
 
         highs = programs / "highs"
-        highs.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH="{highsbox.highs_lib_dir()}" exec "{highsbox.highs_bin_path()}" "$@"\n')
+        highs.write_text(
+            f'#!/bin/sh\nLD_LIBRARY_PATH="{highsbox.highs_lib_dir()}" exec "{highsbox.highs_bin_path()}" "$@"\n'
+        )
         highs.chmod(0o755)
     paths = [str(PACKAGE), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path), "PATH": f"{programs}:{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
-            "OPWEAVE_SOURCE": str(ROOT), "OPWEAVE_PACKAGE": str(PACKAGE), "HOME": str(folder)}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "PATH": f"{programs}:{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OPWEAVE_SOURCE": str(ROOT),
+        "OPWEAVE_PACKAGE": str(PACKAGE),
+        "HOME": str(folder),
+    }
 
 
 def check_json(text, folder, environment):
@@ -80,8 +97,11 @@ def check_json(text, folder, environment):
         return
     (folder / f"{kind}.json").write_text(text)
     if kind == "pipeline":
-        run("opweave convert pipeline pipeline.json --shape free --devices 2 -o p.graph.json --cluster p.cluster.json",
-            folder, environment)
+        run(
+            "opweave convert pipeline pipeline.json --shape free --devices 2 -o p.graph.json --cluster p.cluster.json",
+            folder,
+            environment,
+        )
     if kind == "plan":
         run("opweave check graph.json cluster.json plan.json", folder, environment)
     batch = "--global-batch 64 --sequence 2048"

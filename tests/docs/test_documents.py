@@ -47,5 +47,9 @@ def test_the_version_is_the_same_everywhere():
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_no_line_of_prose_is_long(page):
     text = COMMENT.sub("", BLOCK.sub("", (ROOT / page).read_text()))
-    prose = [line for line in text.splitlines() if not line.lstrip().startswith(("|", "<!--")) and not line.startswith("    ")]
+    prose = [
+        line
+        for line in text.splitlines()
+        if not line.lstrip().startswith(("|", "<!--")) and not line.startswith("    ")
+    ]
     assert not [line for line in prose if len(line) > 120 and " " in line[:120]], page

@@ -182,7 +182,9 @@ def test_what_is_neither_plan_nor_strategy_is_refused(call, strategies):
 
 
 def test_a_plan_and_a_strategy_do_not_compare(plans, strategies):
-    with pytest.raises(opweave.InputError, match=r"second: value is of class RankedStrategy, expected an opweave\.Plan"):
+    with pytest.raises(
+        opweave.InputError, match=r"second: value is of class RankedStrategy, expected an opweave\.Plan"
+    ):
         opweave.diff(plans[0], strategies.best)
     with pytest.raises(opweave.InputError, match="link_speed: the changes of a strategy are fixed"):
         opweave.what_if(strategies.best, link_speed=2)
@@ -194,7 +196,9 @@ def test_a_sweep_answers_every_combination_as_parallelize_does(strategies, tmp_p
         CONFIG, ["h100", "a100"], nodes=1, global_batch=[3, 64], sequence=4096, journal=journal, workers=1
     )
     assert [(one.device, one.global_batch) for one in found] == [("H100", 3), ("H100", 64), ("A100", 3), ("A100", 64)]
-    assert found[1].step_ns == strategies.best.step_ns and found[1].memory_bytes == strategies.best.memory_bytes["total"]
+    assert (
+        found[1].step_ns == strategies.best.step_ns and found[1].memory_bytes == strategies.best.memory_bytes["total"]
+    )
     assert found[1].device_hours == pytest.approx(8 * 1e6 / strategies.best.tokens_per_s / 3600)
     again = opweave.sweep(CONFIG, ["h100", "a100"], nodes=1, global_batch=[3, 64], sequence=4096, journal=journal)
     assert again == found

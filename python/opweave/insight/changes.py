@@ -221,8 +221,8 @@ def what_if(
 ) -> PlanChanges | StrategyChanges:
     """What another cluster, graph or luck would do to a plan; or other machines and runs to a strategy.
 
-    Without changes: links twice as fast, memory times 1.25, one device more, twice the microbatches, and the three kinds
-    of operators that fill most of the critical path *factor* times as fast. Each change is alone.
+    Without changes: links twice as fast, memory times 1.25, one device more, twice the microbatches, and the three
+    kinds of operators that fill most of the critical path *factor* times as fast. Each change is alone.
 
     Args:
         what: A Plan; or a strategy that parallelize found, the best of several, the path or the content of its file.

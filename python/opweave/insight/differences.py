@@ -59,9 +59,7 @@ class PlanDiff:
         figures = [
             (_words(key), _human(key, value), _human(key, self.second[key])) for key, value in self.first.items()
         ]
-        moved = [
-            (one["from"], one["to"], str(one["tasks"]), _first_of(one["operators"])) for one in self.moved
-        ]
+        moved = [(one["from"], one["to"], str(one["tasks"]), _first_of(one["operators"])) for one in self.moved]
         orders = [
             (one["device"], str(one["tasks_stayed"]), f"{one['pairs_swapped']} ({100 * one['share']:.1f}%)")
             for one in self.orders

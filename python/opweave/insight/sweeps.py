@@ -102,7 +102,15 @@ class Sweep(Sequence[SweepPoint]):
             hours = f"{point.device_hours:.4g}"
             share = f"{100 * point.mfu:.1f}%"
             rows.append(
-                (*asked, _core.human_time(point.step_ns), speed, share, _core.human_bytes(point.memory_bytes), hours, "")
+                (
+                    *asked,
+                    _core.human_time(point.step_ns),
+                    speed,
+                    share,
+                    _core.human_bytes(point.memory_bytes),
+                    hours,
+                    "",
+                )
             )
         return rows
 
