@@ -35,7 +35,9 @@ def gantt(picture, graph, plan, x, y, width, until, row=15):
     boxes = {}
     for device in devices:
         for stream in sorted(stream for of, stream in rows if of == device) or ["compute"]:
-            picture.text(x - 8, y + row / 2, device if stream == "compute" else stream, size=10, anchor="end", fill=MUTED)
+            picture.text(
+                x - 8, y + row / 2, device if stream == "compute" else stream, size=10, anchor="end", fill=MUTED
+            )
             picture.box(x, y, width + 1, row, TRACK, radius=0)
             for task in rows.get((device, stream), []):
                 left, right = (x + task[key] / until * width for key in ("start_ns", "end_ns"))
@@ -141,7 +143,11 @@ def sweep(folder, target):
     for count, x in at.items():
         picture.text(x, 266, f"{count} node{'s' * (count > 1)}", size=10, anchor="middle", fill=MUTED)
     for sequence, colour in zip(sorted({row["sequence"] for row in rows}), TIMES.values(), strict=False):
-        line = [(at[r["nodes"]], 250 - 200 * r["tokens_per_s"] / r["devices"] / most) for r in rows if r["sequence"] == sequence]
+        line = [
+            (at[r["nodes"]], 250 - 200 * r["tokens_per_s"] / r["devices"] / most)
+            for r in rows
+            if r["sequence"] == sequence
+        ]
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in line)
         picture.parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         picture.parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in line]
