@@ -1,6 +1,6 @@
 """Draws the gallery: python3 docs/pictures/gallery.py [FOLDER], with opweave on the PATH or in OPWEAVE_BIN.
 
-Plans every example, with few microbatches and a work limit so that pictures and reports stay small and the same; writes a
+Plans every example, with few microbatches and a short search so that pictures and reports stay small; writes a
 picture (NAME.svg) and the report (NAME.html) of each. Only the standard library is used.
 """
 
@@ -170,7 +170,7 @@ def main():
         pipeline("two-tower", folder, target, (*nvlink, *slow), [few], ["CLIP ViT-L/14 on 8 A100"])
         questions = [("--objective", "peak-memory,makespan", "--deadline", "100ms"), ("--memory-limit", "800MiB")]
         pipeline("objectives", folder, target, ("--shape", "free", "--devices", 4, "--latency-ns", 10000,
-                 "--bandwidth-bytes-per-s", 10**11), [(*question, "--work-limit", 1000) for question in questions],
+                 "--bandwidth-bytes-per-s", 10**11), [(*question, "--time-limit", 5) for question in questions],
                  ["Least memory within 100 ms", "Shortest step in 800 MiB"])  # fmt: skip
         strategies(target)
         sweep(folder, target)
