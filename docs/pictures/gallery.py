@@ -1,4 +1,4 @@
-"""Draws the gallery: python3 docs/pictures/gallery.py [FOLDER], with opweave on the PATH or in OPWEAVE_BIN.
+"""Draws the gallery: python3 docs/pictures/gallery.py [FOLDER [NAME...]], with opweave on the PATH or in OPWEAVE_BIN.
 
 Plans every example, with few microbatches and a short search so that pictures and reports stay small; writes a
 picture (NAME.svg) and the report (NAME.html) of each. Only the standard library is used.
@@ -98,6 +98,15 @@ def pipeline(name, folder, target, convert, plan, title):
     draw_plans(graph, plans, target / f"{name}.svg")
 
 
+def degrees(chosen):
+    """Degrees above 1, chunks of a pipeline rank behind an x."""
+    names = {"tensor": "tp", "context": "cp", "pipeline": "pp", "data": "dp", "micro_batch": "mbs"}
+    for key, short in names.items():
+        chunks = f"x{chosen['chunks']}" if key == "pipeline" and chosen.get("chunks", 1) > 1 else ""
+        if chosen.get(key, 1) > 1:
+            yield f"{short}{chosen[key]}{chunks}"
+
+
 def strategies(target):
     """Where the step of the best strategies goes."""
     arguments = (EXAMPLES / "strategies/llama3-70b.json", "--cluster", "h100", "--nodes", 8, "--global-batch", 512,
@@ -108,8 +117,7 @@ def strategies(target):
     picture.text(16, 20, "Llama 3 70B on 64 H100: where the step of the best strategies goes", size=13, weight=600)
     for index, one in enumerate(found):
         chosen, y = one["strategy"], 40 + 34 * index
-        names = {"tensor": "tp", "context": "cp", "pipeline": "pp", "data": "dp"}
-        label = " ".join(f"{short}{chosen[key]}" for key, short in names.items() if chosen.get(key, 1) > 1)
+        label = " ".join(degrees(chosen))
         picture.text(168, y + 11, label, anchor="end")
         x = 176.0
         for cause, ns in one["time_ns"].items():
@@ -155,26 +163,39 @@ def sweep(folder, target):
     picture.save(target / "sweep.svg")
 
 
-def main():
-    target = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "docs/gallery").resolve()
-    nvlink = ("--shape", "free", "--devices", 8, "--latency-ns", 10000)
-    fast = ("--bandwidth-bytes-per-s", 360 * 10**9, "--memory", "76GiB")
+def drawings(folder, target):
+    """What draws each picture, by its name."""
+    free = ("--shape", "free", "--latency-ns", 10000)
+    fast = (*free, "--devices", 8, "--bandwidth-bytes-per-s", 360 * 10**9, "--memory", "76GiB")
+    slow = (*free, "--devices", 8, "--bandwidth-bytes-per-s", 240 * 10**9, "--memory", "36GiB")
     few = ("--microbatches", 4, "--work-limit", 1500)
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        pipeline("deepseek-v3", folder, target, ("--shape", "V", "--devices", 8, "--activations", 8.5),
-                 [("--microbatches", 8, "--work-limit", 300)], ["V over 8 devices, 8 microbatches"])  # fmt: skip
-        pipeline("vision-language", folder, target, (*nvlink, *fast), [few], ["InternVL2-26B on 8 H100"])
-        pipeline("omni", folder, target, (*nvlink, *fast), [few], ["Qwen2.5-Omni-7B on 8 H100"])
-        slow = ("--bandwidth-bytes-per-s", 240 * 10**9, "--memory", "36GiB")
-        pipeline("two-tower", folder, target, (*nvlink, *slow), [few], ["CLIP ViT-L/14 on 8 A100"])
-        questions = [("--objective", "peak-memory,makespan", "--deadline", "100ms"), ("--memory-limit", "800MiB")]
-        pipeline("objectives", folder, target, ("--shape", "free", "--devices", 4, "--latency-ns", 10000,
-                 "--bandwidth-bytes-per-s", 10**11), [(*question, "--time-limit", 5) for question in questions],
-                 ["Least memory within 100 ms", "Shortest step in 800 MiB"])  # fmt: skip
-        strategies(target)
-        sweep(folder, target)
+    least = ("--objective", "peak-memory,makespan", "--deadline", "100ms", "--time-limit", 5)
+    shortest = ("--memory-limit", "800MiB", "--time-limit", 5)
+    return {
+        "strategies": lambda: strategies(target),
+        "sweep": lambda: sweep(folder, target),
+        "deepseek-v3": lambda: pipeline(
+            "deepseek-v3", folder, target, ("--shape", "V", "--devices", 8, "--activations", 8.5),
+            [("--microbatches", 8, "--work-limit", 300)], ["V over 8 devices, 8 microbatches"],
+        ),
+        "vision-language": lambda: pipeline(
+            "vision-language", folder, target, fast, [few], ["InternVL2-26B on 8 H100"]
+        ),
+        "omni": lambda: pipeline("omni", folder, target, fast, [few], ["Qwen2.5-Omni-7B on 8 H100"]),
+        "two-tower": lambda: pipeline("two-tower", folder, target, slow, [few], ["CLIP ViT-L/14 on 8 A100"]),
+        "objectives": lambda: pipeline(
+            "objectives", folder, target, (*free, "--devices", 4, "--bandwidth-bytes-per-s", 10**11),
+            [least, shortest], ["Least memory within 100 ms", "Shortest step in 800 MiB"],
+        ),
+    }  # fmt: skip
+
+
+def main(target=ROOT / "docs/gallery", *names):
+    with tempfile.TemporaryDirectory() as folder:
+        known = drawings(pathlib.Path(folder), pathlib.Path(target).resolve())
+        for name in names or known:
+            known[name]()
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -23,6 +23,22 @@ def test_the_pictures_can_be_drawn_again(tmp_path):
         assert xml.etree.ElementTree.parse(tmp_path / picture).getroot().tag.endswith("svg")
 
 
+def test_the_gallery_shows_every_picture_with_its_report_and_can_be_drawn_again(tmp_path):
+    there = {picture.stem for picture in (ROOT / "docs/gallery").glob("*.svg")}
+    page = (ROOT / "docs/gallery.md").read_text()
+    assert len(there) >= 6
+    for name in there:
+        assert f"(gallery/{name}.svg)" in page and f"(gallery/{name}.html)" in page
+        assert (ROOT / f"docs/gallery/{name}.html").stat().st_size < 500_000
+    environment = {**os.environ, "OPWEAVE_BIN": str(OPWEAVE)}
+    drawn = ("strategies", "two-tower")
+    command = [sys.executable, ROOT / "docs/pictures/gallery.py", tmp_path, *drawn]
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    for name in drawn:
+        assert xml.etree.ElementTree.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
+        assert "<html" in (tmp_path / f"{name}.html").read_text()
+
+
 def test_the_site_is_built_without_a_warning(tmp_path):
     if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("material") is None:
         pytest.skip("mkdocs-material is not installed (requirements-docs.txt)")
