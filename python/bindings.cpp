@@ -13,8 +13,10 @@
 #include <thread>
 #include <tuple>
 
+#include "insight_bindings.h"
 #include "opweave/opweave.h"
 #include "opweave/strategy_files.h"
+#include "problem_bindings.h"
 #include "report/comparison.h"
 #include "report/format.h"
 #include "report/names.h"
@@ -25,15 +27,6 @@ using namespace nb::literals;
 
 namespace opweave::python {
 namespace {
-
-/// Replacements for what graph and cluster say.
-struct Settings {
-  std::optional<std::uint32_t> microbatches;
-  std::optional<std::uint32_t> replicas;
-  std::optional<std::string> contention;
-  std::optional<std::int64_t> memory_limit_bytes;
-  std::optional<std::string> blocks;
-};
 
 Contention parse_contention(const std::string& text) {
   if (const auto contention = contention_from_string(text)) return *contention;
@@ -46,6 +39,8 @@ Blocks parse_blocks(const std::string& text) {
   throw InputError("blocks: value is \"" + text + "\", expected stage or layer");
 }
 
+}  // namespace
+
 Problem make_problem(const ComputationGraph& graph, const Cluster& cluster, const Settings& replacements) {
   SettingsOverride by{replacements.microbatches, replacements.replicas, {}, {}, {}};
   if (replacements.contention) by.contention = parse_contention(*replacements.contention);
@@ -57,6 +52,18 @@ Problem make_problem(const ComputationGraph& graph, const Cluster& cluster, cons
 Problem problem_of(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan) {
   return Problem::create(graph, cluster, plan.settings);
 }
+
+Method parse_method(const std::string& text) {
+  if (const auto method = method_from_string(text)) return *method;
+  throw InputError("method: value is \"" + text +
+                   "\", expected auto, heuristic, mip-disjunctive, mip-time-indexed or cp");
+}
+
+unsigned threads_of(unsigned threads) {
+  return threads != 0 ? threads : std::max(1U, std::thread::hardware_concurrency());
+}
+
+namespace {
 
 using Bounds = std::vector<std::tuple<std::string, std::int64_t, std::string>>;
 
@@ -74,17 +81,12 @@ class Search {
          unsigned threads, const std::string& method, const std::string& objectives,
          std::optional<std::int64_t> deadline_ns, const Plan* warm_start)
       : problem_(make_problem(graph, cluster, settings)), time_limit_(time_limit), work_limit_(work_limit) {
-    const auto known_method = method_from_string(method);
-    if (!known_method) {
-      throw InputError("method: value is \"" + method +
-                       "\", expected auto, heuristic, mip-disjunctive, mip-time-indexed or cp");
-    }
-    options_.method = *known_method;
+    options_.method = parse_method(method);
     options_.objectives = parse_objectives(objectives);
     if (deadline_ns) options_.deadline = Duration(*deadline_ns);
     if (warm_start != nullptr) options_.warm_start = to_schedule(problem_, *warm_start);
     options_.seed = seed;
-    options_.threads = threads != 0 ? threads : std::max(1U, std::thread::hardware_concurrency());
+    options_.threads = threads_of(threads);
     options_.on_progress = [this](const Progress& state) {
       const std::scoped_lock lock(mutex_);
       progress_ = state;
@@ -239,6 +241,7 @@ NB_MODULE(_core, m) {
   m.attr("__version__") = OPWEAVE_VERSION;
   bind_errors(m);
   bind_strategies(m);
+  bind_insight(m);
   const auto no_gil = nb::call_guard<nb::gil_scoped_release>();
 
   nb::class_<ComputationGraph>(m, "Graph")

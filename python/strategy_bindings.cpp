@@ -12,6 +12,7 @@
 #include "opweave/error.h"
 #include "opweave/model.h"
 #include "opweave/strategy_answer.h"
+#include "opweave/strategy_record.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -104,6 +105,10 @@ class StrategySearch {
     return std::to_string(machines_.nodes) + " x " + std::to_string(machines_.devices_per_node) + " " +
            machines_.device.name;
   }
+  /// The strategy's file with what it is for, by its place in the ranking.
+  [[nodiscard]] std::string record(std::size_t index) const {
+    return strategy_record_to_json({result_.ranked.at(index).strategy, model_, machines_, run_, target_});
+  }
   [[nodiscard]] std::uint64_t devices() const { return machines_.devices(); }
 
  private:
@@ -184,6 +189,7 @@ void bind_strategies(nb::module_& m) {
       .def_prop_ro("device_memory_bytes", &StrategySearch::device_memory)
       .def_prop_ro("subject", &StrategySearch::subject)
       .def_prop_ro("devices", &StrategySearch::devices)
+      .def("record", &StrategySearch::record, no_gil)
       .def("to_json", &StrategySearch::to_json, no_gil)
       .def("report_html", &StrategySearch::report, no_gil);
   m.def("calibrate", &calibrate, no_gil);

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "opweave/plan.h"
 #include "opweave/problem.h"
 #include "opweave/quantity.h"
 #include "opweave/schedule.h"
@@ -73,6 +74,17 @@ struct PathStep {
   Binding binding = Binding::kStart;  ///< how it follows from the step before it
 };
 
+/// What a step of the path is spent on: "attention F" (kind and phase of the operator), "transfers", "waiting for
+/// memory", "held back by the plan".
+[[nodiscard]] std::string spent_on(const Problem& problem, const PathStep& step);
+/// The path summed up by spent_on, the longest time first.
+struct PathShare {
+  std::string what;
+  Duration time;
+  std::size_t steps = 0;
+};
+[[nodiscard]] std::vector<PathShare> path_shares(const Problem& problem, const std::vector<PathStep>& path);
+
 /// Explains one valid schedule. Building costs O(n log n) for n tasks, edges and transfers, and keeps a copy of both.
 class Explanation {
  public:
@@ -122,5 +134,9 @@ struct Alternatives {
 };
 /// One for each device on which the operator runs alone; empty for gangs.
 [[nodiscard]] std::vector<Alternatives> alternatives(const Problem& problem, const Schedule& schedule, OperatorId op);
+
+/// Everything that Explanation says of a valid plan, with names in place of ids (docs/explain.md).
+[[nodiscard]] std::string explanation_to_json(const Problem& problem, const Plan& plan);
+[[nodiscard]] std::string alternatives_to_json(const Problem& problem, const std::vector<Alternatives>& all);
 
 }  // namespace opweave

@@ -37,5 +37,6 @@
 #include "opweave/operator_profiles.h"
 #include "opweave/report.h"
 #include "opweave/explain.h"
+#include "opweave/plan_diff.h"
 #include "opweave/what_if.h"
 // clang-format on

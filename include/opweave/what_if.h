@@ -1,13 +1,17 @@
 /// What would change a plan's makespan: other clusters, other graphs, other durations. docs/what-if.md.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "opweave/budget.h"
+#include "opweave/plan.h"
+#include "opweave/planner.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
 
@@ -53,5 +57,46 @@ struct Robustness {
 /// \pre 0 <= spread <= 1
 [[nodiscard]] Robustness robustness(const Problem& problem, const Schedule& schedule, double spread,
                                     std::uint32_t samples, std::uint64_t seed, const Budget& budget = {});
+
+/// What to change, each entry alone. All lists empty: links twice as fast, memory times 1.25, one device more, twice
+/// the microbatches, and the three kinds of operators that fill most of the critical path `factor` times as fast.
+struct WhatIfQuestion {
+  std::vector<double> link_speeds;          ///< factors above 0
+  std::vector<double> memories;             ///< factors from 0
+  std::vector<std::uint32_t> devices;       ///< so many more
+  std::vector<std::uint32_t> microbatches;  ///< so many in all
+  std::vector<std::string> faster;          ///< names or kinds of operators
+  double factor = 2;                        ///< of `faster`
+  bool replan = false;                      ///< plan each change anew
+  std::optional<double> time_limit;         ///< seconds of planning for each change; neither limit: 10 s
+  std::optional<std::uint64_t> work_limit;  ///< evaluations for each change
+  std::uint32_t samples = 100;              ///< of each spread of durations; 0 = none
+};
+
+/// What became of one change.
+struct WhatIfChange {
+  std::string what;                    ///< "links 2 times as fast"
+  std::optional<Duration> same_order;  ///< placement and order kept, simulated; nothing where that is not possible
+  std::optional<Duration> replanned;   ///< with WhatIfQuestion::replan
+  Duration bound;                      ///< no plan of the changed problem is shorter
+  std::uint32_t microbatches = 1;      ///< in an iteration of the changed problem
+  std::string remark;                  ///< "exceeds memory", "no plan exists", ...; may be empty
+
+  /// Replanned, else in the same order.
+  [[nodiscard]] std::optional<Duration> makespan() const { return replanned ? replanned : same_order; }
+};
+
+struct WhatIfAnswer {
+  Duration makespan;               ///< as planned
+  std::uint32_t microbatches = 1;  ///< as planned
+  std::vector<WhatIfChange> changes;
+  std::vector<Robustness> robustness;  ///< for 1, 2, 5, 10 and 20 %
+};
+/// \param planner  seed (also of the samples), threads and on_progress of replanning; the rest is not looked at
+/// \param stop     ends it early: what is known so far is returned; may be null
+/// \pre plan is valid for the problem \throws InputError naming the word of the question and its value
+[[nodiscard]] WhatIfAnswer what_if(const Problem& problem, const Plan& plan, const WhatIfQuestion& question,
+                                   const PlannerOptions& planner, const std::atomic<bool>* stop = nullptr);
+[[nodiscard]] std::string what_if_to_json(const WhatIfAnswer& answer);
 
 }  // namespace opweave

@@ -21,6 +21,21 @@ from opweave.cluster import Cluster
 from opweave.comparison import Comparison, compare
 from opweave.errors import CaptureError, InputError, InternalError, NoPlanError
 from opweave.graph import Graph
+from opweave.insight import (
+    ParetoCurve,
+    PlanChanges,
+    PlanDiff,
+    PlanExplanation,
+    StrategyChanges,
+    StrategyDiff,
+    StrategyExplanation,
+    Sweep,
+    diff,
+    explain,
+    pareto,
+    sweep,
+    what_if,
+)
 from opweave.models import Model
 from opweave.pipeline import Pipeline
 from opweave.planner import check, lower_bounds, plan
@@ -51,11 +66,19 @@ __all__ = [
     "InternalError",
     "Model",
     "NoPlanError",
+    "ParetoCurve",
     "Pipeline",
     "Plan",
+    "PlanChanges",
+    "PlanDiff",
+    "PlanExplanation",
     "RankedStrategy",
     "Simulation",
     "Strategies",
+    "StrategyChanges",
+    "StrategyDiff",
+    "StrategyExplanation",
+    "Sweep",
     "Violation",
     "__version__",
     "calibrate",
@@ -64,10 +87,15 @@ __all__ = [
     "check",
     "compare",
     "costs",
+    "diff",
+    "explain",
     "export",
     "lower_bounds",
     "parallelize",
+    "pareto",
     "plan",
     "run",
     "simulate",
+    "sweep",
+    "what_if",
 ]

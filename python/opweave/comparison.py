@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opweave import _core
 from opweave.amounts import Amount
@@ -13,6 +13,10 @@ from opweave.costs.analytic import with_default_durations
 from opweave.graph import Graph
 from opweave.planner import settings
 from opweave.plans import Plan
+from opweave.table import as_frame, as_html
+
+if TYPE_CHECKING:
+    import pandas
 
 # Activations and memory at their highest on any device; copies of parameters.
 _HEADINGS = ("schedule", "makespan", "gap", "bubble", "activations", "memory", "fits", "copies")
@@ -67,13 +71,12 @@ class Comparison:
         console.width = max(console.width, 100)  # a line that wraps is easier to read than figures cut off
         console.print(table)
 
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row per schedule, keys as in ``schedules``, as a table of pandas, which must be installed."""
+        return as_frame(self.schedules)
+
     def _repr_html_(self) -> str:
-        from html import escape
-
-        def line(cells: tuple[str, ...], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-        return "<table>" + line(_HEADINGS, "th") + "".join(line(row, "td") for row in self.rows()) + "</table>"
+        return as_html(_HEADINGS, self.rows())
 
 
 def compare(

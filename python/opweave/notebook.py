@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 from opweave import _core
 from opweave.gantt import rows, runs
+from opweave.table import as_html, titled
 
 if TYPE_CHECKING:
     from opweave.cluster import Cluster
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from opweave.plans import Plan
 
 _COLOURS = {"F": "#1f77b4", "I": "#17becf", "W": "#2ca02c", "B": "#ff7f0e", "O": "#9467bd", "=": "#7f7f7f"}
-_MOST_ROWS = 40
 
 
 def graph_html(graph: Graph) -> str:
@@ -33,7 +32,7 @@ def graph_html(graph: Graph) -> str:
     if graph.times_from:
         title += f"; times: {graph.times_from}"
     table = [(phase, str(count), f"{flops[phase] / 1e12:.4g}") for phase, count in phases.items()]
-    return _titled(graph.name, title) + _table(("phase", "operators", "Tflop"), table)
+    return titled(graph.name, title) + as_html(("phase", "operators", "Tflop"), table)
 
 
 def cluster_html(cluster: Cluster) -> str:
@@ -57,7 +56,7 @@ def cluster_html(cluster: Cluster) -> str:
         )
     title = f"{len(cluster.devices)} devices, {len(content.get('links', ()))} links"
     headings = ("type", "devices", "memory", "TFLOP/s", "TB/s")
-    return _titled(cluster.name, title) + _table(headings, table)
+    return titled(cluster.name, title) + as_html(headings, table)
 
 
 def plan_html(plan: Plan, width: int = 120) -> str:
@@ -70,8 +69,8 @@ def plan_html(plan: Plan, width: int = 120) -> str:
     if plan.graph.times_from:
         figures.append(f"times: {plan.graph.times_from}")
     headings = ("device", "layers", "busy", "peak memory", "limit", "")
-    title = _titled(f"{plan.graph.name} on {plan.cluster.name}", "; ".join(figures))
-    return title + _chart(plan, width) + _table(headings, _devices(plan))
+    title = titled(f"{plan.graph.name} on {plan.cluster.name}", "; ".join(figures))
+    return title + _chart(plan, width) + as_html(headings, _devices(plan))
 
 
 def _devices(plan: Plan) -> list[tuple[str, ...]]:
@@ -112,18 +111,3 @@ def _bar(share: float) -> str:
     """Ten squares, filled as far as the share goes."""
     filled = min(10, max(0, round(10 * share)))
     return "\u25a0" * filled + "\u25a1" * (10 - filled)
-
-
-def _titled(name: str, text: str) -> str:
-    return f"<p><b>{escape(_core.readable(name))}</b>: {escape(text)}</p>"
-
-
-def _table(headings: Sequence[str], table: Iterable[Sequence[str]]) -> str:
-    body = list(table)
-    left = len(body) - _MOST_ROWS
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(_core.readable(cell))}</{tag}>" for cell in cells) + "</tr>"
-
-    more = f"<p>and {left} more</p>" if left > 0 else ""
-    return "<table>" + line(headings, "th") + "".join(line(row, "td") for row in body[:_MOST_ROWS]) + "</table>" + more

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from opweave.errors import NoPlanError
 from opweave.graph import Graph
 from opweave.plans import Bound, Plan, Violation
 from opweave.progress import ProgressBar
+from opweave.work import run
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def plan(
             if on_progress is not None:
                 on_progress(Progress(state.seconds, state.makespan_ns, state.lower_bound_ns, state.method))
 
-        result, interrupted = _run(search, look)
+        result, interrupted = run(search.run, search, look)
     if result.plan is None:
         if interrupted:
             raise KeyboardInterrupt
@@ -160,38 +160,6 @@ def plan(
 def _expect_problem(graph: Graph, cluster: Cluster) -> None:
     expect(graph, Graph, "graph", "an opweave.Graph (Graph.from_file reads one)")
     expect(cluster, Cluster, "cluster", "an opweave.Cluster (Cluster.from_file reads one)")
-
-
-def _run(search: _core.Search, look: Callable[[], None]) -> tuple[_core.PlanResult, bool]:
-    """Run in a thread of its own, so that this one sees signals. Returns the result and whether Ctrl-C ended it."""
-    results: list[_core.PlanResult] = []
-    errors: list[BaseException] = []
-    done = threading.Event()  # Thread.join believes that the thread has ended when a signal interrupts it
-
-    def work() -> None:
-        try:
-            results.append(search.run())
-        except BaseException as error:  # raised again by the caller's thread
-            errors.append(error)
-        finally:
-            done.set()
-
-    threading.Thread(target=work, name="opweave-plan", daemon=True).start()
-    interrupted = False
-    try:
-        while not done.wait(0.05):
-            look()
-    except KeyboardInterrupt:
-        interrupted = True
-        search.stop()
-        done.wait()  # a second Ctrl-C is raised from here
-    except BaseException:
-        search.stop()
-        done.wait()
-        raise
-    if errors:
-        raise errors[0]
-    return results[0], interrupted
 
 
 def check(plan: Plan, limit: int = 100) -> list[Violation]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any, overload
 
 from opweave import _core
 from opweave.document import read_text
 from opweave.errors import NoPlanError
 from opweave.models import Model, to_model
+from opweave.table import as_frame, as_html, as_text
+from opweave.work import run
 
 if TYPE_CHECKING:
     import pandas
@@ -40,6 +42,8 @@ class RankedStrategy:
     """Parts of the step by cause; they sum up to step_ns."""
     memory_bytes: dict[str, int]
     """Of the stage that needs most, by kind; ``total`` is their sum, ``stage`` its number."""
+    record: str = field(default="", compare=False, repr=False)
+    """The file opweave.strategy with what the strategy is for; empty where a strategy was not found by a search."""
 
     @property
     def label(self) -> str:
@@ -53,8 +57,9 @@ class RankedStrategy:
         return " ".join([*parts, f"mbs{self.strategy.get('micro_batch', 1)}"])
 
     def to_json(self) -> str:
-        """The file opweave.strategy, which ``parallelize(..., evaluate=...)`` and ``--evaluate`` read."""
-        return json.dumps(self.strategy, indent=2) + "\n"
+        """The file opweave.strategy with model, machines and run: for ``explain``, ``diff`` and ``what_if``, for
+        ``parallelize(..., evaluate=...)`` and the same commands."""
+        return self.record or json.dumps(self.strategy, indent=2) + "\n"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file; a reader sees the old or the new content, never a part."""
@@ -79,7 +84,9 @@ class Strategies(Sequence[RankedStrategy]):
         """Whether the whole space was looked at: the first is the fastest of it."""
         self.bound_ns: int = content["bound_ns"]
         """No strategy of the space takes less, by the same formulas (ns); 0 = not known yet."""
-        self._ranked = tuple(RankedStrategy(**one) for one in content["strategies"])
+        self._ranked = tuple(
+            RankedStrategy(**one, record=search.record(index)) for index, one in enumerate(content["strategies"])
+        )
 
     @property
     def best(self) -> RankedStrategy:
@@ -129,11 +136,7 @@ class Strategies(Sequence[RankedStrategy]):
 
     def to_pandas(self) -> pandas.DataFrame:
         """records() as a table of pandas, which must be installed."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("to_pandas() needs pandas: pip install pandas (or use records())") from error
-        return pandas.DataFrame(self.records())
+        return as_frame(self.records())
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write one HTML page that needs no network: memory per stage, time by cause, layers, mesh, runners-up."""
@@ -181,25 +184,15 @@ class Strategies(Sequence[RankedStrategy]):
         )
 
     def __str__(self) -> str:
-        rows = self.rows()
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([self.summary(), "", *lines])
+        head, *body = self.rows()
+        return f"{self.summary()}\n\n{as_text(head, body)}"
 
     def __repr__(self) -> str:
         return f"<opweave.Strategies: {self.best.label}, {_core.human_time(self.best.step_ns)} ({self.summary()})>"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        def line(cells: tuple[str, ...], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
         head, *body = self.rows()
-        return (
-            f"<p>{escape(self.summary())}</p><table>"
-            + line(head, "th") + "".join(line(row, "td") for row in body) + "</table>"
-        )  # fmt: skip
+        return f"<p>{escape(self.summary())}</p>{as_html(head, body)}"
 
 
 def parallelize(
@@ -249,7 +242,7 @@ def parallelize(
         NoPlanError: No strategy fits in memory: says which needs least.
     """
     described = to_model(model)
-    text, source = _cluster_text(cluster)
+    text, source = cluster_text(cluster)
     if top < 1:
         raise _core.InputError(f"top: value is {top}, expected an integer from 1")
     if not time_limit >= 0:
@@ -273,7 +266,7 @@ def parallelize(
     if evaluate is not None:
         search.evaluate(*_strategy_text(evaluate))
         return Strategies(described, search)
-    interrupted = _run(search)
+    _, interrupted = run(search.run, search)
     if not search.has_strategy:
         if interrupted:
             raise KeyboardInterrupt
@@ -297,7 +290,7 @@ def _kept(strategy: Mapping[str, Any]) -> str:
     return f"{whole}, {modules}" if modules else whole
 
 
-def _cluster_text(cluster: Mapping[str, Any] | str | os.PathLike[str]) -> tuple[str, str | None]:
+def cluster_text(cluster: Mapping[str, Any] | str | os.PathLike[str]) -> tuple[str, str | None]:
     """A name, or the text of a file and its name in errors."""
     if isinstance(cluster, Mapping):
         return json.dumps({"format": "opweave.machines", "version": 1, **cluster}), "cluster"
@@ -308,6 +301,23 @@ def _cluster_text(cluster: Mapping[str, Any] | str | os.PathLike[str]) -> tuple[
         )
     path = os.fspath(cluster)
     return (read_text(path), path) if path.endswith(".json") else (path, None)
+
+
+def record_text(
+    strategy: RankedStrategy | Strategies | Mapping[str, Any] | str | os.PathLike[str], name: str
+) -> tuple[str, str]:
+    """The text of a strategy's file with what it is for, and its name in errors. Raises InputError without that."""
+    if isinstance(strategy, Strategies):
+        strategy = strategy.best
+    if isinstance(strategy, RankedStrategy) and not strategy.record:
+        raise _core.InputError(
+            f"{name}: the strategy does not say what it is for, expected one that opweave.parallelize returned"
+        )
+    if not isinstance(strategy, (RankedStrategy, Mapping, str, os.PathLike)):
+        kind = type(strategy).__name__
+        raise _core.InputError(f"{name}: value is a {kind}, expected a plan, a strategy or the path of its file")
+    text, source = _strategy_text(strategy)
+    return text, name if source == "evaluate" else source
 
 
 def _strategy_text(strategy: RankedStrategy | Mapping[str, Any] | str | os.PathLike[str]) -> tuple[str, str]:
@@ -328,33 +338,6 @@ def _no_strategy(search: _core.StrategySearch, time_limit: float) -> NoPlanError
     return NoPlanError(infeasible=False, detail=detail, limit="", bounds=())
 
 
-def _run(search: _core.StrategySearch) -> bool:
-    """Run in a thread of its own, so that this one sees signals. Says whether Ctrl-C ended it."""
-    errors: list[BaseException] = []
-    done = threading.Event()
-
-    def work() -> None:
-        try:
-            search.run()
-        except BaseException as error:  # raised again by the caller's thread
-            errors.append(error)
-        finally:
-            done.set()
-
-    threading.Thread(target=work, name="opweave-parallelize", daemon=True).start()
-    interrupted = False
-    try:
-        while not done.wait(0.05):
-            pass
-    except KeyboardInterrupt:
-        interrupted = True
-        search.stop()
-        done.wait()  # a second Ctrl-C is raised from here
-    if errors:
-        raise errors[0]
-    return interrupted
-
-
 @dataclass(frozen=True)
 class Calibration:
     """Constants of software stacks, fitted on measured steps."""
@@ -365,15 +348,13 @@ class Calibration:
     """Per step: id, profile, predicted_ns, left_out_ns (with constants fitted without its group), measured_ns (None
     without a measurement), fits, memory_bytes."""
 
-    def _repr_html_(self) -> str:
-        from html import escape
+    def to_pandas(self) -> pandas.DataFrame:
+        """The predictions, a row per step, as a table of pandas, which must be installed."""
+        return as_frame(self.predictions)
 
-        head = "".join(f"<th>{escape(key)}</th>" for key in self.profiles[0])
-        cells = (
-            "".join(f"<td>{escape(f'{v:.4g}' if isinstance(v, float) else str(v))}</td>" for v in profile.values())
-            for profile in self.profiles
-        )
-        return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
+    def _repr_html_(self) -> str:
+        rows = [[f"{v:.4g}" if isinstance(v, float) else str(v) for v in profile.values()] for profile in self.profiles]
+        return as_html(list(self.profiles[0]), rows)
 
 
 def calibrate(steps: Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | os.PathLike[str]) -> Calibration:

@@ -1,20 +1,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <map>
 #include <memory>
-#include <set>
 
 #include "cli/command.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
 #include "cli/strategy_insight.h"
 #include "opweave/error.h"
-#include "opweave/explain.h"
 #include "opweave/io.h"
-#include "opweave/plan_alone.h"
-#include "opweave/what_if.h"
+#include "opweave/plan_diff.h"
 #include "report/format.h"
 
 namespace opweave::cli {
@@ -22,6 +17,12 @@ namespace {
 
 using Rows = std::vector<std::vector<std::string>>;
 constexpr std::size_t kMostRows = 12;
+constexpr std::size_t kMostShifts = 5;
+
+struct Options {
+  std::vector<std::string> files;
+  bool json = false;
+};
 
 /// "+3.00 ms", "-12 ns", "0 ns"; likewise for bytes.
 template <class Amount>
@@ -33,35 +34,6 @@ std::string signed_human(Amount a, Amount b) {
 std::string change_percent(Duration a, Duration b) {
   if (a == Duration()) return "";
   return fmt::format(" ({:+.1f}%)", 100 * (static_cast<double>(b.value()) / static_cast<double>(a.value()) - 1));
-}
-
-/// A task as both plans name it.
-struct Key {
-  std::string op;
-  std::uint32_t copy = 0;
-  auto operator<=>(const Key&) const = default;
-};
-struct Place {
-  std::vector<std::string> devices;
-  Duration start;
-  Duration end;
-};
-using Places = std::map<Key, Place>;
-
-Places places(const PlanAlone& file) {
-  Places result;
-  for (const PlannedTask& task : file.plan.tasks) {
-    Place place{{}, task.start, task.end};
-    for (const DeviceId device : task.devices) place.devices.push_back(file.cluster.at(device).name);
-    result.emplace(Key{file.graph.at(task.op).name, task.copy}, std::move(place));
-  }
-  return result;
-}
-
-std::string joined(const std::vector<std::string>& names) {
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : "+") + name;
-  return text;
 }
 
 std::string figures_table(const Plan& a, const Plan& b) {
@@ -97,154 +69,82 @@ std::string device_table(const PlanAlone& a, const PlanAlone& b) {
   return table(rows);
 }
 
-/// Pairs (i, j), i < j, with values[i] > values[j]. O(n log n).
-std::uint64_t inversions(std::vector<std::size_t>& values) {
-  if (values.size() < 2) return 0;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::vector<std::size_t> left(values.begin(), middle), right(middle, values.end());
-  std::uint64_t count = inversions(left) + inversions(right);
-  std::size_t l = 0, r = 0;
-  for (std::size_t& value : values) {
-    if (r == right.size() || (l < left.size() && left[l] <= right[r])) {
-      value = left[l++];
-    } else {
-      value = right[r++];
-      count += left.size() - l;
-    }
-  }
-  return count;
-}
-
-/// What moved to other devices, most tasks first, and how much of each device's order changed.
-std::string moves(const Places& a, const Places& b) {
-  std::map<std::pair<std::string, std::string>, std::pair<std::size_t, std::set<std::string>>> moved;
-  std::map<std::string, std::vector<std::pair<Duration, Duration>>> common;  // starts of tasks that stayed
-  std::size_t only_a = 0, matched = 0;
-  std::vector<std::pair<std::int64_t, const Key*>> shifts;
-  for (const auto& [key, place] : a) {
-    const auto other = b.find(key);
-    if (other == b.end()) {
-      ++only_a;
-      continue;
-    }
-    ++matched;
-    shifts.emplace_back((other->second.start - place.start).value(), &key);
-    if (place.devices != other->second.devices) {
-      auto& [count, operators] = moved[{joined(place.devices), joined(other->second.devices)}];
-      ++count;
-      operators.insert(key.op);
-    } else {
-      for (const std::string& device : place.devices) common[device].emplace_back(place.start, other->second.start);
-    }
-  }
-  std::string text = fmt::format("{} tasks in both plans", matched);
-  if (only_a > 0) text += fmt::format(", {} only in the first", only_a);
-  if (b.size() > matched) text += fmt::format(", {} only in the second", b.size() - matched);
+/// What moved to other devices, how much of each device's order changed, which tasks start at other times.
+std::string moves(const PlanDiff& diff) {
+  std::string text = fmt::format("{} tasks in both plans", diff.in_both);
+  if (diff.only_first > 0) text += fmt::format(", {} only in the first", diff.only_first);
+  if (diff.only_second > 0) text += fmt::format(", {} only in the second", diff.only_second);
   text += '\n';
-  if (moved.empty()) {
+  if (diff.moved.empty()) {
     text += "nothing moved to another device\n";
   } else {
-    std::vector<std::pair<std::pair<std::string, std::string>, std::pair<std::size_t, std::set<std::string>>>> sorted(
-        moved.begin(), moved.end());
-    std::ranges::stable_sort(sorted, [](const auto& x, const auto& y) { return x.second.first > y.second.first; });
     Rows rows = {{"from", "to", "tasks", "operators"}};
-    for (const auto& [way, what] : sorted) {
+    for (const MovedTasks& move : diff.moved) {
       if (rows.size() > kMostRows) break;
-      const std::set<std::string>& names = what.second;
-      rows.push_back({way.first, way.second, std::to_string(what.first),
-                      *names.begin() + (names.size() > 1 ? fmt::format(" and {} more", names.size() - 1) : "")});
+      const std::size_t more = move.operators.size() - 1;
+      rows.push_back({move.from, move.to, std::to_string(move.tasks),
+                      move.operators.front() + (more > 0 ? fmt::format(" and {} more", more) : "")});
     }
     text += table(rows);
-    if (sorted.size() > kMostRows) text += fmt::format("... {} more ways\n", sorted.size() - kMostRows);
+    if (diff.moved.size() > kMostRows) text += fmt::format("... {} more ways\n", diff.moved.size() - kMostRows);
   }
-  Rows rows = {{"device", "tasks that stayed", "pairs that swapped"}};
-  for (auto& [device, starts] : common) {
-    std::ranges::stable_sort(starts);
-    std::vector<std::size_t> by_second(starts.size());
-    for (std::size_t i = 0; i < by_second.size(); ++i) by_second[i] = i;
-    std::ranges::stable_sort(by_second,
-                             [&](std::size_t x, std::size_t y) { return starts[x].second < starts[y].second; });
-    const auto pairs = static_cast<double>(starts.size()) * static_cast<double>(starts.size() - 1) / 2;
-    const std::uint64_t swapped = inversions(by_second);
-    rows.push_back({device, std::to_string(starts.size()),
-                    fmt::format("{} ({})", swapped, percent(pairs > 0 ? static_cast<double>(swapped) / pairs : 0))});
+  Rows orders = {{"device", "tasks that stayed", "pairs that swapped"}};
+  for (const OrderChange& order : diff.orders) {
+    orders.push_back(
+        {order.device, std::to_string(order.stayed), fmt::format("{} ({})", order.swapped, percent(order.share))});
   }
-  text += "\n" + table(rows);
-  std::ranges::stable_sort(shifts, [](const auto& x, const auto& y) { return std::abs(x.first) > std::abs(y.first); });
-  Rows latest = {{"shifted most", "first", "second", "change"}};
-  for (const auto& [shift, key] : shifts) {
-    if (shift == 0 || latest.size() > 5) break;
-    const Duration before = a.at(*key).start, after = b.at(*key).start;
-    latest.push_back(
-        {fmt::format("{}#{}", key->op, key->copy), human(before), human(after), signed_human(before, after)});
+  text += "\n" + table(orders);
+  Rows shifted = {{"shifted most", "first", "second", "change"}};
+  for (const ShiftedTask& task : diff.shifted) {
+    if (shifted.size() > kMostShifts) break;
+    shifted.push_back({task.task, human(task.first), human(task.second), signed_human(task.first, task.second)});
   }
-  return latest.size() > 1 ? text + "\n" + table(latest) : text;
+  return shifted.size() > 1 ? text + "\n" + table(shifted) : text;
 }
 
-/// Idle time by cause of both, summed over the devices.
-std::string idle_table(const Problem& problem, const Schedule& a, const Schedule& b) {
-  IdleByCause before{}, after{};
-  for (const IdleByCause& device : Explanation(problem, a).idle_by_cause()) {
-    for (std::size_t c = 0; c < kIdleCauses; ++c) before[c] += device[c];
-  }
-  for (const IdleByCause& device : Explanation(problem, b).idle_by_cause()) {
-    for (std::size_t c = 0; c < kIdleCauses; ++c) after[c] += device[c];
-  }
+std::string idle_table(const DiffCosts& costs) {
   Rows rows = {{"idle because of", "first", "second", "change"}};
   for (std::size_t c = 0; c < kIdleCauses; ++c) {
-    if (before[c] == Duration() && after[c] == Duration()) continue;
-    rows.push_back({std::string(to_string(static_cast<IdleCause>(c))), human(before[c]), human(after[c]),
-                    signed_human(before[c], after[c])});
+    const Duration before = costs.idle_first[c], after = costs.idle_second[c];
+    if (before == Duration() && after == Duration()) continue;
+    rows.push_back(
+        {std::string(to_string(static_cast<IdleCause>(c))), human(before), human(after), signed_human(before, after)});
   }
   return table(rows);
 }
 
-/// The change of the makespan in two parts that add up: the places of the second plan with the starting order of the
-/// first, then the order of the second; and each moved group on its own.
-std::string costs(const Problem& problem, const Schedule& a, const Schedule& b) {
-  Schedule moved = a;
-  Schedule one = a;
-  std::vector<std::pair<Duration, std::string>> alone;
-  const Duration first = replay(problem, a).makespan;
-  // Every group on its own is a simulation of the whole: of large plans, only some can be looked at in moments.
-  constexpr std::size_t kMostSimulatedTasks = 2'000'000;
-  const std::size_t most = std::min<std::size_t>(1000, kMostSimulatedTasks / std::max<std::size_t>(1, a.tasks.size()));
-  std::size_t differing = 0;
-  for (std::size_t g = 0; g < problem.group_count(); ++g) {
-    const auto tasks = problem.tasks_of(GroupId(g));
-    bool differs = false;
-    for (const TaskId task : tasks) {
-      const ModeIndex mode = b.tasks[task.index()].mode;
-      differs = differs || mode != a.tasks[task.index()].mode;
-      moved.tasks[task.index()].mode = mode;
-    }
-    if (!differs || ++differing > most) continue;
-    std::string name = problem.task_name(tasks.front());
-    if (tasks.size() > 1) name += fmt::format(" and {} more", tasks.size() - 1);
-    for (const TaskId task : tasks) one.tasks[task.index()].mode = b.tasks[task.index()].mode;
-    alone.emplace_back(replay(problem, one).makespan - first, std::move(name));
-    for (const TaskId task : tasks) one.tasks[task.index()].mode = a.tasks[task.index()].mode;
-  }
-  const Duration places = replay(problem, moved).makespan;
-  const Duration second = replay(problem, b).makespan;
-  Rows rows = {{"of the makespan, simulated", "value", "change"},
-               {"first plan", human(first), ""},
-               {"with the places of the second", human(places), signed_human(first, places)},
-               {"and its order: second plan", human(second), signed_human(places, second)}};
-  std::string text = table(rows);
-  if (alone.empty()) return text;
-  std::ranges::stable_sort(alone);
+std::string costs_table(const DiffCosts& costs) {
+  std::string text =
+      table({{"of the makespan, simulated", "value", "change"},
+             {"first plan", human(costs.first), ""},
+             {"with the places of the second", human(costs.with_places), signed_human(costs.first, costs.with_places)},
+             {"and its order: second plan", human(costs.second), signed_human(costs.with_places, costs.second)}});
+  if (costs.alone.empty()) return text;
   Rows each = {{"moved alone, in the order of the first", "makespan"}};
-  for (const auto& [change, name] : alone) {
+  for (const DiffCosts::Move& move : costs.alone) {
     if (each.size() > kMostRows) break;
-    each.push_back({name, signed_human(first, first + change)});
+    each.push_back({move.group, signed_human(costs.first, move.makespan)});
   }
   text += "\n" + table(each);
-  if (differing > alone.size()) text += fmt::format("... of the first {} of {} that moved\n", alone.size(), differing);
+  if (costs.moved_groups > costs.alone.size()) {
+    text += fmt::format("... of the first {} of {} that moved\n", costs.alone.size(), costs.moved_groups);
+  }
   return text;
 }
 
-ExitCode run(const std::vector<std::string>& files) {
+/// What the move of places and orders costs, where graph and cluster are given.
+DiffCosts costs_of(const std::vector<std::string>& files) {
+  const PlannedProblem before = load_valid_plan({files[0], files[1]}, files[2]);
+  const PlannedProblem after = load_valid_plan({files[0], files[1]}, files[3]);
+  if (!(before.plan.settings == after.plan.settings)) {
+    throw InputError(fmt::format("{}: its settings differ from those of {}", files[3], files[2]),
+                     "leave out GRAPH and CLUSTER to compare what the plans themselves say");
+  }
+  return diff_costs(before.problem, to_schedule(before.problem, before.plan), to_schedule(before.problem, after.plan));
+}
+
+ExitCode run(const Options& options) {
+  const std::vector<std::string>& files = options.files;
   std::vector<NamedFile> inputs;
   for (const std::string& file : files) inputs.push_back({"FILES", file});
   expect_files({}, inputs);
@@ -254,24 +154,20 @@ ExitCode run(const std::vector<std::string>& files) {
   const std::size_t first = files.size() - 2;
   const PlanAlone a = parse_plan_alone(read_file(files[first]), files[first]);
   const PlanAlone b = parse_plan_alone(read_file(files[first + 1]), files[first + 1]);
+  const PlanDiff diff = diff_plans(a, b);
+  const std::optional<DiffCosts> costs = files.size() == 4 ? std::optional(costs_of(files)) : std::nullopt;
+  if (options.json) {
+    print(diff_to_json(a, b, diff, costs));
+    return ExitCode::kDone;
+  }
   std::string text;
-  if (a.plan.provenance.graph_hash != b.plan.provenance.graph_hash ||
-      a.plan.provenance.cluster_hash != b.plan.provenance.cluster_hash) {
+  if (!diff.is_same_problem) {
     text += "The plans are for different graphs or clusters; tasks are matched by name.\n";
-  } else if (!(a.plan.settings == b.plan.settings)) {
+  } else if (!diff.is_same_settings) {
     text += "The plans have different settings; tasks are matched by name.\n";
   }
-  text += figures_table(a.plan, b.plan) + "\n" + device_table(a, b) + "\n" + moves(places(a), places(b));
-  if (files.size() == 4) {
-    const PlannedProblem before = load_valid_plan({files[0], files[1]}, files[2]);
-    const PlannedProblem after = load_valid_plan({files[0], files[1]}, files[3]);
-    if (!(before.plan.settings == after.plan.settings)) {
-      throw InputError(fmt::format("{}: its settings differ from those of {}", files[3], files[2]),
-                       "leave out GRAPH and CLUSTER to compare what the plans themselves say");
-    }
-    const Schedule one = to_schedule(before.problem, before.plan), two = to_schedule(before.problem, after.plan);
-    text += "\n" + idle_table(before.problem, one, two) + "\n" + costs(before.problem, one, two);
-  }
+  text += figures_table(a.plan, b.plan) + "\n" + device_table(a, b) + "\n" + moves(diff);
+  if (costs) text += "\n" + idle_table(*costs) + "\n" + costs_table(*costs);
   print(text);
   return ExitCode::kDone;
 }
@@ -279,7 +175,7 @@ ExitCode run(const std::vector<std::string>& files) {
 }  // namespace
 
 void add_diff(CLI::App& app, Action& action) {
-  auto files = std::make_shared<std::vector<std::string>>();
+  auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("diff", "what moved between two plans, and what it cost or saved");
   command->footer(
       "From the plans alone: figures, what moved to other devices, how far the orders differ. With GRAPH and CLUSTER\n"
@@ -289,11 +185,16 @@ void add_diff(CLI::App& app, Action& action) {
       "  opweave diff before.json after.json\n"
       "  opweave diff graph.json cluster.json before.json after.json\n"
       "  opweave diff mine.json best.json");
-  command->add_option("FILES", *files, "A B, or GRAPH CLUSTER A B")->required()->expected(2, 4)->check(file_name());
-  command->callback([files, &action] {
-    action = [files] {
-      const bool are_strategies = files->size() == 2 && std::ranges::all_of(*files, is_strategy_file);
-      return are_strategies ? diff_strategies(files->front(), files->back()) : run(*files);
+  command->add_option("FILES", options->files, "A B, or GRAPH CLUSTER A B")
+      ->required()
+      ->expected(2, 4)
+      ->check(file_name());
+  command->add_flag("--json", options->json, "JSON on standard output");
+  command->callback([options, &action] {
+    action = [options] {
+      const std::vector<std::string>& files = options->files;
+      const bool are_strategies = files.size() == 2 && std::ranges::all_of(files, is_strategy_file);
+      return are_strategies ? diff_strategies(files.front(), files.back(), {options->json, {}}) : run(*options);
     };
   });
 }

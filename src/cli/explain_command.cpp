@@ -1,9 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "cli/command.h"
@@ -73,27 +71,10 @@ struct Explained {
   }
 };
 
-/// What a step of the path is spent on.
-std::string spent_on(const Explained& it, const PathStep& step) {
-  if (step.transfer) return "transfers";
-  if (!step.task) return step.binding == Binding::kMemory ? "waiting for memory" : "held back by the plan";
-  const Operator& op = it.problem.op(*step.task);
-  const std::string kind = op.kind.empty() ? "operators" : op.kind;
-  return op.phase == Phase::kNone ? kind : fmt::format("{} {}", kind, to_string(op.phase));
-}
-
 std::string path_by_kind(const Explained& it, const std::vector<PathStep>& path) {
-  std::map<std::string, std::pair<Duration, std::size_t>> sums;
-  for (const PathStep& step : path) {
-    auto& [time, count] = sums[spent_on(it, step)];
-    time += step.until - step.from;
-    ++count;
-  }
-  std::vector<std::pair<std::string, std::pair<Duration, std::size_t>>> sorted(sums.begin(), sums.end());
-  std::ranges::stable_sort(sorted, [](const auto& a, const auto& b) { return a.second.first > b.second.first; });
   Rows rows = {{"spent on", "time", "share", "steps"}};
-  for (const auto& [what, sum] : sorted) {
-    rows.push_back({what, human(sum.first), it.share(sum.first), std::to_string(sum.second)});
+  for (const PathShare& share : path_shares(it.problem, path)) {
+    rows.push_back({share.what, human(share.time), it.share(share.time), std::to_string(share.steps)});
   }
   return table(rows);
 }
@@ -118,7 +99,7 @@ std::string path_by_stretch(const Explained& it, const std::vector<PathStep>& pa
     if (step.transfer) {
       what = "transfer";
     } else if (!step.task) {
-      what = spent_on(it, step);
+      what = spent_on(it.problem, step);
     } else if (last == i) {
       what = it.problem.task_name(*step.task);
     } else {
@@ -257,57 +238,12 @@ std::string explain_operator(const Explained& it, OperatorId op) {
   return text + explain_alternatives(it, op);
 }
 
-nlohmann::ordered_json to_json(const Explained& it) {
-  const auto event = [&](nlohmann::ordered_json& entry, std::optional<TaskId> task,
-                         std::optional<std::size_t> transfer) {
-    if (task) entry["task"] = it.problem.task_name(*task);
-    if (!transfer) return;
-    const Transfer& sent = it.schedule.transfers[*transfer];
-    entry["transfer"] = {{"tensor", it.problem.graph().at(it.problem.tensor_of(sent.value)).name},
-                         {"copy", it.problem.copy_of(sent.value)},
-                         {"source", it.name(sent.source)},
-                         {"destination", it.name(sent.destination)}};
-  };
-  auto path = nlohmann::ordered_json::array();
-  for (const PathStep& step : it.explanation.critical_path()) {
-    nlohmann::ordered_json entry = {{"from_ns", step.from.value()}, {"until_ns", step.until.value()}};
-    event(entry, step.task, step.transfer);
-    entry["starts_after"] = to_string(step.binding);
-    path.push_back(std::move(entry));
-  }
-  auto devices = nlohmann::ordered_json::array();
-  const auto causes = it.explanation.idle_by_cause();
-  for (std::size_t d = 0; d < causes.size(); ++d) {
-    nlohmann::ordered_json idle;
-    for (std::size_t c = 0; c < kIdleCauses; ++c) {
-      idle[std::string(to_string(static_cast<IdleCause>(c))) + "_ns"] = causes[d][c].value();
-    }
-    devices.push_back({{"device", it.name(DeviceId(d))},
-                       {"bubble_ns", std::accumulate(causes[d].begin(), causes[d].end(), Duration()).value()},
-                       {"idle", std::move(idle)}});
-  }
-  auto tasks = nlohmann::ordered_json::array();
-  const auto slack = it.explanation.slack();
-  for (std::size_t t = 0; t < it.problem.task_count(); ++t) {
-    const StartReason why = it.explanation.reason(TaskId(t));
-    tasks.push_back({{"task", it.problem.task_name(TaskId(t))},
-                     {"slack_ns", slack[t].value()},
-                     {"starts_after", to_string(why.binding)},
-                     {"since_ns", why.since.value()}});
-  }
-  return {{"makespan_ns", it.explanation.makespan().value()},
-          {"lower_bound_ns", it.plan.lower_bound().value()},
-          {"critical_path", std::move(path)},
-          {"devices", std::move(devices)},
-          {"tasks", std::move(tasks)}};
-}
-
 ExitCode run(const Options& options) {
   expect_files({{"--output", options.output}}, options.files.with({{"PLAN", options.plan}}));
   const PlannedProblem planned = load_valid_plan(options.files, options.plan);
   const Explained it(planned, options.all);
   if (options.json || !options.output.empty()) {
-    deliver(options.output, to_json(it).dump(2) + "\n");
+    deliver(options.output, explanation_to_json(planned.problem, planned.plan));
   } else if (options.device) {
     const auto device = it.problem.cluster().find_device(*options.device);
     if (!device) throw InputError(fmt::format("--device: the cluster has no device \"{}\"", *options.device));
@@ -351,7 +287,7 @@ void add_explain(CLI::App& app, Action& action) {
   command->add_flag("--json", options->json, "everything as JSON on standard output");
   command->callback([options, &action] {
     if (options->plan.empty() && options->files.cluster.empty() && is_strategy_file(options->files.graph)) {
-      action = [options] { return explain_strategy(options->files.graph); };
+      action = [options] { return explain_strategy_file(options->files.graph, {options->json, options->output}); };
       return;
     }
     expect_plan(options->files, options->plan);

@@ -1,7 +1,4 @@
-#include <fmt/format.h>
-
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "cli/command.h"
@@ -29,47 +26,15 @@ struct Options {
   std::filesystem::path json;
 };
 
-double gap(const ParetoPoint& point) {
-  const auto makespan = static_cast<double>(point.makespan->value());
-  return makespan == 0 ? 0 : (makespan - static_cast<double>(point.bound.value())) / makespan;
-}
-
 std::string as_table(const std::vector<ParetoPoint>& points) {
   std::vector<std::vector<std::string>> rows = {
       {"memory limit", "makespan", "lower bound", "gap", "peak memory", "bound by", "found by"}};
   for (const ParetoPoint& point : points) {
     rows.push_back({human(point.memory_limit), point.makespan ? human(*point.makespan) : "-", human(point.bound),
-                    point.makespan ? percent(gap(point)) : "-", point.makespan ? human(point.peak_memory) : "-",
+                    point.makespan ? percent(point.gap()) : "-", point.makespan ? human(point.peak_memory) : "-",
                     point.bound_name, point.is_infeasible ? "proven: no plan" : point.method});
   }
   return table(rows);
-}
-
-std::string as_csv(const std::vector<ParetoPoint>& points) {
-  std::string text = "memory_limit_bytes,makespan_ns,lower_bound_ns,peak_memory_bytes,infeasible\n";
-  for (const ParetoPoint& point : points) {
-    text += fmt::format("{},{},{},{},{}\n", point.memory_limit.value(),
-                        point.makespan ? std::to_string(point.makespan->value()) : "", point.bound.value(),
-                        point.makespan ? std::to_string(point.peak_memory.value()) : "", point.is_infeasible ? 1 : 0);
-  }
-  return text;
-}
-
-std::string as_json(const std::vector<ParetoPoint>& points) {
-  auto list = nlohmann::ordered_json::array();
-  for (const ParetoPoint& point : points) {
-    nlohmann::ordered_json item = {{"memory_limit_bytes", point.memory_limit.value()}};
-    if (point.makespan) {
-      item["makespan_ns"] = point.makespan->value();
-      item["peak_memory_bytes"] = point.peak_memory.value();
-      item["method"] = point.method;
-    }
-    item["lower_bound_ns"] = point.bound.value();
-    item["bound"] = point.bound_name;
-    item["infeasible"] = point.is_infeasible;
-    list.push_back(std::move(item));
-  }
-  return nlohmann::ordered_json{{"points", list}}.dump(2) + "\n";
 }
 
 ExitCode run(const Options& options) {
@@ -88,14 +53,13 @@ ExitCode run(const Options& options) {
     planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
     curve = pareto_curve(problem, options.points, budget, planner);
   }
-  const std::vector<ParetoPoint>& points = curve.points;
-  if (points.empty()) {
+  if (curve.points.empty()) {
     complain("error", (curve.is_infeasible ? "no plan exists: " : "no plan found: ") + curve.detail);
     return interrupted ? ExitCode::kInterrupted : ExitCode::kNoPlan;
   }
-  if (!options.csv.empty()) write_file(options.csv, as_csv(points));
-  if (!options.json.empty()) write_file(options.json, as_json(points));
-  print(as_table(points));
+  if (!options.csv.empty()) write_file(options.csv, pareto_to_csv(curve));
+  if (!options.json.empty()) write_file(options.json, pareto_to_json(curve));
+  print(as_table(curve.points));
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 

@@ -2,15 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <functional>
-#include <nlohmann/json.hpp>
-
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
-#include "opweave/strategy_record.h"
+#include "opweave/strategy_insight.h"
 #include "report/format.h"
 
 namespace opweave::cli {
@@ -54,108 +50,14 @@ std::string change(double before, double after) {
   return fmt::format("{:+.1f}%", 100 * (after / before - 1));
 }
 
-/// All decisions of a mesh as they are; layers and what is kept of them are found anew.
-HeldDecisions held_by(const Strategy& s) {
-  HeldDecisions held;
-  held.tensor = s.tensor;
-  held.context = s.context;
-  held.data = s.data;
-  held.pipeline = s.pipeline;
-  held.chunks = s.chunks;
-  held.expert = s.expert;
-  held.micro_batch = s.micro_batch;
-  held.sharding = s.sharding;
-  held.schedule = s.schedule;
-  return held;
-}
-
-/// The best layout of a mesh, or why there is none.
-struct Choice {
-  std::optional<RankedStrategy> best;
-  std::string why_not;
-};
-Choice best_with(const StrategyRecord& record, const HeldDecisions& held, const Budget& budget = {}) {
-  Choice choice;
-  try {
-    const auto result =
-        search_strategies(record.model, record.machines, record.run, record.profile(), record.target, held, 1, budget);
-    if (!result.ranked.empty()) {
-      choice.best = result.ranked.front();
-    } else if (result.least_memory) {
-      choice.why_not = fmt::format("does not fit: {} at least", human(result.least_memory->value.memory.total()));
-    } else {
-      choice.why_not = "not found in time";
-    }
-  } catch (const InputError& error) {
-    const std::string text = error.what();
-    const std::size_t reason = text.find("for example: ");
-    choice.why_not = reason == std::string::npos ? text : text.substr(reason + 13);
-  }
-  return choice;
-}
-
-/// Each other choice of one decision, or of two axes that trade ranks.
-std::vector<std::pair<std::string, HeldDecisions>> other_choices(const Strategy& s, Target target) {
-  std::vector<std::pair<std::string, HeldDecisions>> result;
-  const HeldDecisions held = held_by(s);
-  using Degree = std::optional<std::uint32_t> HeldDecisions::*;
-  const std::pair<std::string_view, Degree> axes[] = {{"tensor", &HeldDecisions::tensor},
-                                                      {"context", &HeldDecisions::context},
-                                                      {"pipeline", &HeldDecisions::pipeline},
-                                                      {"data", &HeldDecisions::data}};
-  for (const auto& [more, up] : axes) {
-    for (const auto& [less, down] : axes) {
-      if (up == down || *(held.*down) % 2 != 0) continue;
-      HeldDecisions other = held;
-      other.*up = 2 * *(held.*up);
-      other.*down = *(held.*down) / 2;
-      // A pipeline of one has one schedule; any other takes the one that suits it.
-      if (up == &HeldDecisions::pipeline || down == &HeldDecisions::pipeline) {
-        other.chunks.reset();
-        other.schedule.reset();
-      }
-      other.sharding.reset();
-      other.expert.reset();
-      result.emplace_back(fmt::format("{} {}, {} {}", more, *(other.*up), less, *(other.*down)), other);
-    }
-  }
-  for (const std::uint32_t micro_batch : {s.micro_batch * 2, s.micro_batch / 2}) {
-    if (micro_batch == 0) continue;
-    HeldDecisions other = held;
-    other.micro_batch = micro_batch;
-    result.emplace_back(fmt::format("microbatch {}", micro_batch), other);
-  }
-  for (const PipelineKind kind :
-       {PipelineKind::k1F1B, PipelineKind::kInterleaved, PipelineKind::kZeroBubble1, PipelineKind::kZeroBubble2}) {
-    const bool is_zero_bubble = kind == PipelineKind::kZeroBubble1 || kind == PipelineKind::kZeroBubble2;
-    if (kind == s.schedule || s.pipeline == 1 || (is_zero_bubble && target == Target::kMegatron)) continue;
-    HeldDecisions other = held;
-    other.schedule = kind;
-    other.chunks.reset();
-    result.emplace_back(fmt::format("schedule {}", to_string(kind)), other);
-  }
-  if (target != Target::kAny) return result;  // each of them has one way to share out states
-  for (const Sharding sharding : {Sharding::kOptimizer, Sharding::kWeights}) {
-    if (sharding == s.sharding || s.data * s.context == 1) continue;
-    HeldDecisions other = held;
-    other.sharding = sharding;
-    result.emplace_back(fmt::format("sharding {}", to_string(sharding)), other);
-  }
-  return result;
-}
-
-/// Decisions by their names in the file.
-nlohmann::ordered_json decisions(const Strategy& strategy) {
-  auto json = nlohmann::ordered_json::parse(strategy_to_json(strategy));
-  json.erase("format");
-  json.erase("version");
-  return json;
-}
-
 std::string in_words(const StrategyRecord& record) {
   return fmt::format("{} x {} {}, batch {} x {} tokens, target {}", record.machines.nodes,
                      record.machines.devices_per_node, record.machines.device.name, record.run.global_batch,
                      record.run.sequence, to_string(record.target));
+}
+
+std::string why_not(const BestStrategy& found) {
+  return found.why_not + (found.least_memory ? fmt::format(": {} at least", human(*found.least_memory)) : "");
 }
 
 }  // namespace
@@ -168,9 +70,15 @@ bool is_strategy_file(const std::filesystem::path& path) {
   }
 }
 
-ExitCode explain_strategy(const std::filesystem::path& path) {
+ExitCode explain_strategy_file(const std::filesystem::path& path, const JsonOutput& output) {
   const StrategyRecord record = load(path);
-  const StrategyValue value = record.value();
+  const std::atomic<bool>& interrupted = catch_interrupts();
+  const StrategyExplanation explanation = explain_strategy(record, &interrupted);
+  if (output.is_wanted()) {
+    deliver(output.file, explanation_to_json(record, explanation));
+    return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
+  }
+  const StrategyValue& value = explanation.value;
   Rows times = {{"time", "", "share"}};
   for (const TimePart& part : kTimes) {
     const Duration time = value.time.*part.part;
@@ -185,41 +93,36 @@ ExitCode explain_strategy(const std::filesystem::path& path) {
   if (value.memory.host > Bytes(0)) memories.push_back({"on the host", human(value.memory.host), ""});
   memories.push_back({"a device has", human(record.machines.device.memory), ""});
   Rows others = {{"other choice", "step", "change"}};
-  for (const auto& [name, held] : other_choices(record.strategy, record.target)) {
-    const Choice choice = best_with(record, held);
-    if (!choice.best) {
-      others.push_back({name, "-", choice.why_not});
+  for (const auto& [choice, found] : explanation.others) {
+    if (!found.best) {
+      others.push_back({choice, "-", why_not(found)});
       continue;
     }
-    const Duration step = choice.best->value.time.step;
-    others.push_back({name, human(step), change(number(value.time.step), number(step))});
+    const Duration step = found.best->value.time.step;
+    others.push_back({choice, human(step), change(number(value.time.step), number(step))});
   }
   print(in_words(record) + "\n\n" + as_table({{record.strategy, value}}) + "\n" + table(times) + "\n" +
         table(memories) + "\n" + table(others));
   if (!value.fits) complain("warning", "the strategy does not fit in memory");
-  return ExitCode::kDone;
+  return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 
-ExitCode diff_strategies(const std::filesystem::path& before, const std::filesystem::path& after) {
+ExitCode diff_strategies(const std::filesystem::path& before, const std::filesystem::path& after,
+                         const JsonOutput& output) {
   const StrategyRecord a = load(before);
   const StrategyRecord b = load(after);
+  if (output.is_wanted()) {
+    deliver(output.file, diff_to_json(a, b));
+    return ExitCode::kDone;
+  }
   const StrategyValue value_a = a.value();
   const StrategyValue value_b = b.value();
   std::string text = "A: " + in_words(a) + "\nB: " + in_words(b) + "\n";
   if (!(a.model == b.model)) text += "the models differ\n";
   Rows rows = {{"decision", "A", "B"}};
-  const auto decisions_a = decisions(a.strategy);
-  const auto decisions_b = decisions(b.strategy);
-  const auto add = [&](const nlohmann::ordered_json& all) {
-    for (const auto& [key, unused] : all.items()) {
-      const std::string left = decisions_a.contains(key) ? decisions_a[key].dump() : "-";
-      const std::string right = decisions_b.contains(key) ? decisions_b[key].dump() : "-";
-      const auto is_there = [&](const auto& row) { return row.front() == key; };
-      if (left != right && std::ranges::none_of(rows, is_there)) rows.push_back({key, left, right});
-    }
-  };
-  add(decisions_a);
-  add(decisions_b);
+  for (const DecisionChange& decision : changed_decisions(a.strategy, b.strategy)) {
+    rows.push_back({decision.decision, decision.first, decision.second});
+  }
   text += "\n" + (rows.size() > 1 ? table(rows) : "the same decisions\n");
   Rows parts = {{"part", "A", "B", "change"}};
   for (const TimePart& part : kTimes) {
@@ -239,53 +142,31 @@ ExitCode diff_strategies(const std::filesystem::path& before, const std::filesys
   return ExitCode::kDone;
 }
 
-ExitCode what_if_strategy(const std::filesystem::path& path, double seconds_per_change) {
+ExitCode what_if_strategy_file(const std::filesystem::path& path, double seconds_per_change, const JsonOutput& output) {
   const StrategyRecord today = load(path);
   const std::atomic<bool>& interrupted = catch_interrupts();
-  using Change = std::function<void(StrategyRecord&)>;
-  const std::pair<std::string_view, Change> changes[] = {
-      {"as it is", [](StrategyRecord&) {}},
-      {"twice the nodes", [](StrategyRecord& r) { r.machines.nodes *= 2; }},
-      {"half the nodes", [](StrategyRecord& r) { r.machines.nodes = std::max(1U, r.machines.nodes / 2); }},
-      {"fabric twice as fast", [](StrategyRecord& r) { r.machines.fabric_bandwidth *= 2; }},
-      {"1.25 times the memory",
-       [](StrategyRecord& r) { r.machines.device.memory = Bytes(r.machines.device.memory.value() / 4 * 5); }},
-      {"sequences twice as long", [](StrategyRecord& r) { r.run.sequence *= 2; }},
-      {"twice the batch", [](StrategyRecord& r) { r.run.global_batch *= 2; }},
-  };
+  const auto changes = what_if_strategy(today, seconds_per_change, &interrupted);
+  if (output.is_wanted()) {
+    deliver(output.file, what_if_to_json(today, changes));
+    return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
+  }
   Rows rows = {
       {"change", "this strategy", "best", "tokens/s/device", "tp", "cp", "ep", "pp", "dp", "microbatch", "schedule"}};
-  for (const auto& [name, apply] : changes) {
-    StrategyRecord then = today;
-    apply(then);
-    if (then == today && name != changes[0].first) continue;
-    // More or fewer nodes hold more or fewer copies.
-    StrategyRecord same = then;
-    const std::uint64_t others = same.strategy.devices() / same.strategy.data;
-    same.strategy.data = static_cast<std::uint32_t>(std::max<std::uint64_t>(1, then.machines.devices() / others));
-    const bool is_possible = why_impossible(same.model, same.machines, same.run, same.strategy).empty();
-    std::string own = "impossible";
-    if (is_possible) {
-      const StrategyValue value = same.value();
-      own = value.fits ? human(value.time.step) : "does not fit";
-    }
-    Budget budget(seconds_per_change, std::nullopt);
-    budget.watch(&interrupted);
-    const Choice choice = best_with(then, {}, budget);
-    std::vector<std::string> row = {std::string(name), own, choice.best ? human(choice.best->value.time.step) : "-"};
-    if (choice.best) {
-      const Strategy& s = choice.best->strategy;
-      row.push_back(fmt::format("{:.0f}", choice.best->value.tokens_per_second / static_cast<double>(s.devices())));
+  for (const auto& [what, value, found] : changes) {
+    const std::string own = !value ? "impossible" : value->fits ? human(value->time.step) : "does not fit";
+    Rows::value_type row = {std::string(what), own, found.best ? human(found.best->value.time.step) : "-"};
+    if (found.best) {
+      const Strategy& s = found.best->strategy;
+      row.push_back(fmt::format("{:.0f}", found.best->value.tokens_per_second / static_cast<double>(s.devices())));
       for (const std::uint32_t degree : {s.tensor, s.context, s.expert, s.pipeline, s.data, s.micro_batch}) {
         row.push_back(std::to_string(degree));
       }
       row.push_back(s.pipeline > 1 ? std::string(to_string(s.schedule)) : "-");
     } else {
-      row.push_back(choice.why_not);
+      row.push_back(why_not(found));
     }
     row.resize(rows.front().size());
     rows.push_back(std::move(row));
-    if (interrupted) break;
   }
   print(in_words(today) + "\n\n" + table(rows));
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;

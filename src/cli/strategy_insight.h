@@ -10,15 +10,23 @@
 
 namespace opweave::cli {
 
+/// Where the answer goes as JSON, if it is wanted so.
+struct JsonOutput {
+  bool to_terminal = false;
+  std::filesystem::path file;  ///< empty: standard output
+  [[nodiscard]] bool is_wanted() const { return to_terminal || !file.empty(); }
+};
+
 /// Does the file say that it is a strategy? No for one that cannot be read.
 [[nodiscard]] bool is_strategy_file(const std::filesystem::path& path);
 
 /// Where the time and the memory of a step go, and what every other choice of one decision would cost.
-ExitCode explain_strategy(const std::filesystem::path& path);
+ExitCode explain_strategy_file(const std::filesystem::path& path, const JsonOutput& output);
 /// What two strategies decide differently, and what each part of step and memory gains or loses.
-ExitCode diff_strategies(const std::filesystem::path& before, const std::filesystem::path& after);
+ExitCode diff_strategies(const std::filesystem::path& before, const std::filesystem::path& after,
+                         const JsonOutput& output);
 /// The strategy and the best one under changes of the machines and of the run.
-ExitCode what_if_strategy(const std::filesystem::path& path, double seconds_per_change);
+ExitCode what_if_strategy_file(const std::filesystem::path& path, double seconds_per_change, const JsonOutput& output);
 
 /// A table of strategies, for people.
 [[nodiscard]] std::string as_table(const std::vector<RankedStrategy>& ranked);

@@ -77,8 +77,8 @@ std::string missing_solver() {
   std::error_code ignored;
   if (file && std::filesystem::exists(*file, ignored)) return {};
   return fmt::format(
-      "CP-SAT's library is not there (set {} to its path, or run scripts/setup): plans are searched for "
-      "without a solver that improves and proves them",
+      "CP-SAT's library is not there (set {} to its path, pip install ortools, or run scripts/setup): plans are "
+      "searched for without a solver that improves and proves them",
       kVariable);
 }
 

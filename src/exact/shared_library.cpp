@@ -20,8 +20,10 @@ std::optional<fs::path> library_file(const char* environment_variable, const std
 SharedLibrary::SharedLibrary(const char* environment_variable, const std::vector<fs::path>& places) {
   const std::optional<fs::path> file = library_file(environment_variable, places);
   if (!file) {
-    unavailable_because_ =
-        fmt::format("library not found: set {} to its path, or run scripts/setup", environment_variable);
+    unavailable_because_ = fmt::format(
+        "library not found: set {} to its path, install the solvers beside opweave (pip install "
+        "\"opweave[solvers]\"), or run scripts/setup",
+        environment_variable);
     return;
   }
   path_ = *file;
@@ -87,7 +89,8 @@ fs::path own_file() {
 std::vector<fs::path> package_file_places(const fs::path& recorded, const fs::path& file) {
   std::vector<fs::path> places;
   if (!recorded.empty()) places.push_back(recorded);
-  std::vector<fs::path> folders = site_packages(fs::path(OPWEAVE_SOURCE_DIR) / ".venv");
+  const fs::path source = OPWEAVE_SOURCE_DIR;  // empty in what is built for other machines
+  std::vector<fs::path> folders = source.empty() ? std::vector<fs::path>() : site_packages(source / ".venv");
   const std::vector<fs::path> installed = folders_of_installation(own_file());
   folders.insert(folders.end(), installed.begin(), installed.end());
   for (const fs::path& folder : folders) places.push_back(folder / file);

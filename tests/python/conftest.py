@@ -54,3 +54,9 @@ def diamond():
         }
     )
     return graph, opweave.Cluster.uniform(2, bandwidth_bytes_per_s=10**9)
+
+
+@pytest.fixture(scope="session")
+def opweave_program():
+    """The command line of the same build."""
+    return os.environ.get("OPWEAVE_BIN", str(ROOT / "build/default/opweave"))

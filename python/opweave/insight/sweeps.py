@@ -1,0 +1,196 @@
+"""The best strategy over batch sizes, sequence lengths and clusters (docs/sweep.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, overload
+
+from opweave import _core
+from opweave.arguments import expect, expect_count
+from opweave.models import Model, to_model
+from opweave.strategies import cluster_text
+from opweave.table import as_frame, as_html, as_text
+from opweave.work import run
+
+if TYPE_CHECKING:
+    import pandas
+
+    AnyCluster = Mapping[str, Any] | str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A combination with its best strategy, or why there is none."""
+
+    device: str
+    nodes: int
+    devices: int
+    """Of all nodes."""
+    global_batch: int
+    """Sequences of a step."""
+    sequence: int
+    """Tokens of a sequence."""
+    failure: str = ""
+    """Why there is no strategy; empty where there is one."""
+    is_whole_space: bool = True
+    """Whether the whole space was looked at."""
+    step_ns: int | None = None
+    tokens_per_s: float | None = None
+    """Of all devices."""
+    mfu: float | None = None
+    memory_bytes: int | None = None
+    """Of the device that needs most."""
+    strategy: dict[str, Any] | None = field(default=None, repr=False)
+    """Keys of the file opweave.strategy."""
+
+    @property
+    def device_hours(self) -> float | None:
+        """Device-hours per million tokens; None without a strategy."""
+        return self.devices * 1e6 / self.tokens_per_s / 3600 if self.tokens_per_s else None
+
+
+@dataclass(frozen=True)
+class Sweep(Sequence[SweepPoint]):
+    """All combinations in the order that they were asked for: devices, nodes, batches, sequences."""
+
+    points: tuple[SweepPoint, ...]
+    journal: str = field(repr=False, compare=False)
+    """The text of the journal, as `opweave sweep` writes and reads it."""
+
+    @overload
+    def __getitem__(self, index: int) -> SweepPoint: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[SweepPoint]: ...
+    def __getitem__(self, index: int | slice) -> SweepPoint | Sequence[SweepPoint]:
+        return self.points[index]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __iter__(self) -> Iterator[SweepPoint]:
+        return iter(self.points)
+
+    def records(self) -> list[dict[str, Any]]:
+        """A flat dictionary per point; the strategy's decisions are keys of their own."""
+        rows = []
+        for point in self.points:
+            row = {key: value for key, value in vars(point).items() if key != "strategy"}
+            row["device_hours"] = point.device_hours
+            rows.append({**row, **{k: v for k, v in (point.strategy or {}).items() if k not in ("format", "version")}})
+        return rows
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """records() as a table of pandas, which must be installed."""
+        return as_frame(self.records())
+
+    def report(self, path: str | os.PathLike[str], *, title: str = "sweep", price: float = 0.0) -> None:
+        """Write one HTML page with charts that needs no network; *price* of a device-hour, 0 = in device-hours."""
+        _core.write_file(os.fspath(path), _core.sweep_html(self.journal, title, price))
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows = []
+        for point in self.points:
+            asked = (point.device, str(point.nodes), str(point.global_batch), str(point.sequence))
+            if point.step_ns is None or point.memory_bytes is None or point.mfu is None:
+                rows.append((*asked, "-", "-", "-", "-", "-", point.failure))
+                continue
+            speed = f"{(point.tokens_per_s or 0) / point.devices:.0f}"
+            hours = f"{point.device_hours:.4g}"
+            share = f"{100 * point.mfu:.1f}%"
+            rows.append(
+                (
+                    *asked,
+                    _core.human_time(point.step_ns),
+                    speed,
+                    share,
+                    _core.human_bytes(point.memory_bytes),
+                    hours,
+                    "",
+                )
+            )
+        return rows
+
+    def __str__(self) -> str:
+        return as_text(_HEADINGS, self._rows())
+
+    def _repr_html_(self) -> str:
+        return as_html(_HEADINGS, self._rows())
+
+
+_HEADINGS = ("device", "nodes", "batch", "sequence", "step", "tokens/s/device", "MFU", "memory",
+             "device-hours per million tokens", "remark")  # fmt: skip
+
+
+def sweep(
+    model: Model | Mapping[str, Any] | str | os.PathLike[str] | Any,
+    clusters: AnyCluster | Sequence[AnyCluster],
+    *,
+    global_batch: int | Sequence[int],
+    sequence: int | Sequence[int],
+    nodes: int | Sequence[int] = (),
+    precision: str = "bf16",
+    target: str = "any",
+    time_limit: float = 60.0,
+    workers: int | None = None,
+    journal: str | os.PathLike[str] | None = None,
+) -> Sweep:
+    """The best strategy of every combination of clusters, nodes, batches and sequences.
+
+    Args:
+        model: As for parallelize().
+        clusters: Device types ("h100"), paths or contents of opweave.machines files; one or several.
+        global_batch: Sequences of one optimizer step; one number or several.
+        sequence: Tokens of a sequence; one number or several.
+        nodes: Numbers of nodes; empty takes what each cluster says.
+        precision, target: As for parallelize().
+        time_limit: Seconds per combination.
+        workers: Combinations at a time; None takes all cores.
+        journal: A file to which every finished combination is appended; a sweep that was ended goes on where it stood.
+
+    Times are integer nanoseconds, memory is integer bytes. Ctrl-C ends it with the combinations that are finished.
+
+    Raises:
+        InputError: A wrong argument, an architecture that is not known, or a journal of another question.
+    """
+    described = to_model(model)
+    listed = [clusters] if isinstance(clusters, (str, os.PathLike, Mapping)) else list(clusters)
+    expect(time_limit, (int, float), "time_limit", "a number from 0")
+    if not time_limit >= 0:
+        raise _core.InputError(f"time_limit: value is {time_limit}, expected a number from 0")
+    if workers is not None:
+        expect_count(workers, "workers")
+    work = _core.sweep(
+        described._core,
+        [cluster_text(cluster) for cluster in listed],
+        _counts(nodes, "nodes"),
+        _counts(global_batch, "global_batch"),
+        _counts(sequence, "sequence"),
+        precision,
+        target,
+        time_limit,
+        workers or 0,
+        "" if journal is None else os.fspath(journal),
+    )
+    text, interrupted = run(work.run, work)
+    if interrupted:
+        print("opweave: interrupted: the combinations that are finished", file=sys.stderr)
+    _, *rows = (json.loads(line) for line in text.splitlines())
+    known = {one.name for one in fields(SweepPoint)}
+    points = [SweepPoint(**{key: value for key, value in row.items() if key in known}) for row in rows]
+    return Sweep(tuple(points), text)
+
+
+def _counts(values: int | Sequence[int], name: str) -> list[int]:
+    """One number, or several, as a list."""
+    listed = [values] if isinstance(values, int) else list(values)
+    if not listed and name != "nodes":
+        raise _core.InputError(f"{name}: no value, expected an integer from 1, or several")
+    for value in listed:
+        expect_count(value, name)
+        if value > 100_000_000:
+            raise _core.InputError(f"{name}: value is {value}, expected an integer from 1 to 100000000")
+    return listed

@@ -1,0 +1,42 @@
+#include <algorithm>
+#include <functional>
+
+#include "explain/strategy_choices.h"
+#include "opweave/strategy_insight.h"
+
+namespace opweave {
+
+std::vector<StrategyChange> what_if_strategy(const StrategyRecord& today, double seconds,
+                                             const std::atomic<bool>* stop) {
+  using Change = std::function<void(StrategyRecord&)>;
+  const std::pair<std::string_view, Change> changes[] = {
+      {"as it is", [](StrategyRecord&) {}},
+      {"twice the nodes", [](StrategyRecord& r) { r.machines.nodes *= 2; }},
+      {"half the nodes", [](StrategyRecord& r) { r.machines.nodes = std::max(1U, r.machines.nodes / 2); }},
+      {"fabric twice as fast", [](StrategyRecord& r) { r.machines.fabric_bandwidth *= 2; }},
+      {"1.25 times the memory",
+       [](StrategyRecord& r) { r.machines.device.memory = Bytes(r.machines.device.memory.value() / 4 * 5); }},
+      {"sequences twice as long", [](StrategyRecord& r) { r.run.sequence *= 2; }},
+      {"twice the batch", [](StrategyRecord& r) { r.run.global_batch *= 2; }},
+  };
+  std::vector<StrategyChange> result;
+  for (const auto& [name, apply] : changes) {
+    StrategyRecord then = today;
+    apply(then);
+    if (then == today && name != changes[0].first) continue;
+    // More or fewer nodes hold more or fewer copies.
+    StrategyRecord same = then;
+    const std::uint64_t others = same.strategy.devices() / same.strategy.data;
+    same.strategy.data = static_cast<std::uint32_t>(std::max<std::uint64_t>(1, then.machines.devices() / others));
+    StrategyChange change{name, {}, {}};
+    if (why_impossible(same.model, same.machines, same.run, same.strategy).empty()) change.value = same.value();
+    Budget budget(seconds, std::nullopt);
+    if (stop != nullptr) budget.watch(stop);
+    change.found = explaining::best_with(then, {}, budget);
+    result.push_back(std::move(change));
+    if (budget.stopped()) break;
+  }
+  return result;
+}
+
+}  // namespace opweave
