@@ -109,6 +109,7 @@ ExitCode run(int argc, char** argv) {
   add_manual(app, action);
   add_partition(app, action);
   add_stages(app, action);
+  add_worker(app, action);
   add_version(app, action);
 
   try {

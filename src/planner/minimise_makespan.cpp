@@ -116,6 +116,24 @@ Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerO
   return finding;
 }
 
+/// The incumbent hears of what others find, as long as this lives. \pre the bounds of the incumbent are stated
+class Listening {
+ public:
+  Listening(std::shared_ptr<Exchange> exchange, IncumbentStore& incumbent)
+      : exchange_(std::move(exchange)), incumbent_(incumbent) {
+    if (exchange_) exchange_->attach(incumbent);
+  }
+  Listening(const Listening&) = delete;
+  Listening& operator=(const Listening&) = delete;
+  ~Listening() {
+    if (exchange_) exchange_->detach(incumbent_);
+  }
+
+ private:
+  const std::shared_ptr<Exchange> exchange_;
+  IncumbentStore& incumbent_;
+};
+
 Finding search(const Problem& problem, const Budget& budget, const PlannerOptions& options,
                std::optional<Duration> target, const std::function<void(const Progress&)>& on_progress) {
   Finding finding;
@@ -168,6 +186,7 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
         quick.is_enough = [] { return true; };
         spend(construct(problem, budget.share(kShareBesideKernels), incumbent, quick).evaluations);
       }
+      const Listening listening(options.exchange, incumbent);
       periodic.improve(budget, work);
       return finish();
     }
@@ -198,6 +217,7 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
   // A search takes about as long to begin as a list schedule.
   const double longest = construction.longest_step;
   if (!incumbent.is_optimal() && !budget.expired() && budget.remaining().value_or(longest) >= longest) {
+    const Listening listening(options.exchange, incumbent);
     improve(traits, budget, options, construction, work, incumbent);
   }
   return finish();

@@ -180,6 +180,8 @@ PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptio
   if (given.warm_start) require_valid(problem, *given.warm_start);
   PlannerOptions options = given;
   options.threads = std::clamp(options.threads, 1U, kMostThreads);
+  // Searches for parts of a question, or in pieces, have problems of their own.
+  if (!makespan_alone(options) || problem.settings().blocks != Blocks::kNone) options.exchange.reset();
   return on_time(problem, budget, options, search, [&](std::optional<Told> told) {
     return result_of(problem, budget, options,
                      told ? finding_of(problem, options, std::move(*told)) : ObjectiveFinding{});
