@@ -1,12 +1,14 @@
 /// What other searches of the same problem have found.
 #pragma once
 
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "opweave/plan.h"
+#include "opweave/planner.h"
 #include "opweave/schedule.h"
 
 namespace opweave {
@@ -35,5 +37,10 @@ class Exchange {
   std::optional<std::pair<Schedule, std::string>> schedule_;  ///< not delivered yet
   std::optional<LowerBound> bound_;
 };
+
+/// plan() that listens to what others find for the same problem, where the makespan is the only objective, without
+/// deadline and blocks, by the methods auto and heuristic.
+[[nodiscard]] PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                              const std::shared_ptr<Exchange>& exchange);
 
 }  // namespace opweave

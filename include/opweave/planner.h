@@ -3,14 +3,12 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "opweave/budget.h"
-#include "opweave/exchange.h"
 #include "opweave/objective.h"
 #include "opweave/plan.h"
 #include "opweave/problem.h"
@@ -55,9 +53,6 @@ struct PlannerOptions {
   std::vector<Objective> objectives = {Objective::kMakespan};
   /// Plans must end by then.
   std::optional<Duration> deadline = {};
-  /// What others find for the same problem. Listened to where the makespan is the objective, without deadline and
-  /// blocks, by the methods auto and heuristic.
-  std::shared_ptr<Exchange> exchange = {};
 };
 
 /// What a planner returns: a plan, or the reason why there is none.

@@ -39,8 +39,6 @@ void add_completion(CLI::App& app, Action& action);
 void add_manual(CLI::App& app, Action& action);
 void add_partition(CLI::App& app, Action& action);
 void add_stages(CLI::App& app, Action& action);
-/// The other side of --on.
-void add_worker(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);
 
 }  // namespace opweave::cli

@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "cli/worker_command.h"
 #include "io/message.h"
 #include "opweave/error.h"
 

@@ -1,6 +1,6 @@
 #include <iostream>
 
-#include "cli/command.h"
+#include "cli/worker_command.h"
 #include "distribute/serve.h"
 
 namespace opweave::cli {

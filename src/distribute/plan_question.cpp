@@ -10,7 +10,7 @@
 #include "exact/solve.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
-#include "opweave/planner.h"
+#include "opweave/exchange.h"
 
 namespace opweave::distribute {
 namespace {
@@ -113,8 +113,10 @@ class PortfolioSearch final : public Question {
     options.method = method_from_string(task.at("method").get<std::string>()).value();
     options.warm_start = start_.warm_start;
     // A complete program is for problems that it can hold.
+    exact::ExactOptions program;
+    program.method = exact::ExactMethod::kConstraintProgram;
     if (task.at("is_choice").get<bool>() && options.method == Method::kCp &&
-        !exact::too_many_choices(problem, {.method = exact::ExactMethod::kConstraintProgram}).empty()) {
+        !exact::too_many_choices(problem, program).empty()) {
       options.method = Method::kAuto;
     }
     const auto number = [&](const char* key) -> std::optional<double> {
@@ -127,12 +129,11 @@ class PortfolioSearch final : public Question {
     std::optional<Teller> teller;
     if (task.at("shares").get<bool>()) {
       teller.emplace(problem, found);
-      options.exchange = exchange_;
       options.on_progress = [&](const Progress& progress) { teller->see(progress); };
       const std::scoped_lock lock(mutex_);
       teller_ = &*teller;
     }
-    const PlanResult result = plan(problem, budget, options);
+    const PlanResult result = plan(problem, budget, options, teller ? exchange_ : nullptr);
     {
       const std::scoped_lock lock(mutex_);
       teller_ = nullptr;

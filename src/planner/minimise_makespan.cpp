@@ -135,7 +135,8 @@ class Listening {
 };
 
 Finding search(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-               std::optional<Duration> target, const std::function<void(const Progress&)>& on_progress) {
+               std::optional<Duration> target, const std::shared_ptr<Exchange>& exchange,
+               const std::function<void(const Progress&)>& on_progress) {
   Finding finding;
   IncumbentStore incumbent(problem, budget, on_progress);
   // False if they prove that the target is out of reach.
@@ -186,7 +187,7 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
         quick.is_enough = [] { return true; };
         spend(construct(problem, budget.share(kShareBesideKernels), incumbent, quick).evaluations);
       }
-      const Listening listening(options.exchange, incumbent);
+      const Listening listening(exchange, incumbent);
       periodic.improve(budget, work);
       return finish();
     }
@@ -217,7 +218,7 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
   // A search takes about as long to begin as a list schedule.
   const double longest = construction.longest_step;
   if (!incumbent.is_optimal() && !budget.expired() && budget.remaining().value_or(longest) >= longest) {
-    const Listening listening(options.exchange, incumbent);
+    const Listening listening(exchange, incumbent);
     improve(traits, budget, options, construction, work, incumbent);
   }
   return finish();
@@ -226,7 +227,7 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
 }  // namespace
 
 Finding minimise_makespan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-                          std::optional<Duration> target) {
+                          std::optional<Duration> target, const std::shared_ptr<Exchange>& exchange) {
   if (problem.settings().blocks != Blocks::kNone) return minimise_in_blocks(problem, budget, options, target);
   std::atomic<bool> is_reached = false;
   const Budget own = target ? budget.until(&is_reached) : budget;
@@ -236,7 +237,7 @@ Finding minimise_makespan(const Problem& problem, const Budget& budget, const Pl
   };
   const std::optional<exact::ExactMethod> program = complete_program(options.method);
   return program ? solve_alone(problem, own, options, *program, on_progress)
-                 : search(problem, own, options, target, on_progress);
+                 : search(problem, own, options, target, exchange, on_progress);
 }
 
 }  // namespace opweave

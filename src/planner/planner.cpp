@@ -130,9 +130,11 @@ PlanResult result_of(const Problem& problem, const Budget& budget, const Planner
   return result;
 }
 
-PlanResult search(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
+PlanResult search(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                  const std::shared_ptr<Exchange>& exchange) {
+  const auto shortest = [&] { return minimise_makespan(problem, budget, options, std::nullopt, exchange); };
   return result_of(problem, budget, options,
-                   makespan_alone(options) ? ObjectiveFinding{minimise_makespan(problem, budget, options), {}}
+                   makespan_alone(options) ? ObjectiveFinding{shortest(), {}}
                                            : search_for_objectives(problem, budget, options));
 }
 
@@ -175,14 +177,20 @@ std::optional<Method> method_from_string(std::string_view text) {
   return std::nullopt;
 }
 
-PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& given) {
+PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
+  return plan(problem, budget, options, nullptr);
+}
+
+PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& given,
+                const std::shared_ptr<Exchange>& exchange) {
   require_distinct(given.objectives);
   if (given.warm_start) require_valid(problem, *given.warm_start);
   PlannerOptions options = given;
   options.threads = std::clamp(options.threads, 1U, kMostThreads);
-  // Searches for parts of a question, or in pieces, have problems of their own.
-  if (!makespan_alone(options) || problem.settings().blocks != Blocks::kNone) options.exchange.reset();
-  return on_time(problem, budget, options, search, [&](std::optional<Told> told) {
+  const auto search_here = [exchange](const Problem& own, const Budget& limits, const PlannerOptions& chosen) {
+    return search(own, limits, chosen, exchange);
+  };
+  return on_time(problem, budget, options, search_here, [&](std::optional<Told> told) {
     return result_of(problem, budget, options,
                      told ? finding_of(problem, options, std::move(*told)) : ObjectiveFinding{});
   });
