@@ -90,7 +90,7 @@ void Crew::lose(std::size_t worker, const std::string& reason, std::vector<Event
   Open& task = open_.at(*lost.task);
   if (++task.losses >= kMostLosses || is_stopped_) {
     waiting_.push_front(*lost.task);
-    return fail(*lost.task, fmt::format("its worker was lost, {} in all: {}", task.losses, reason), events);
+    return fail(*lost.task, fmt::format("its worker was lost {} times: {}", task.losses, reason), events);
   }
   waiting_.push_front(*lost.task);
 }

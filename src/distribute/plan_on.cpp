@@ -22,9 +22,7 @@ constexpr double kSecondsToComeHome = 2;
 constexpr Method kTurns[] = {Method::kAuto, Method::kHeuristic, Method::kAuto, Method::kCp};
 
 Json question_of(const Problem& problem, const std::optional<Schedule>& warm_start) {
-  Plan start;
-  start.settings = problem.settings();
-  if (warm_start) start = make_plan(problem, *warm_start, {}, {});
+  const Plan start = warm_start ? make_plan(problem, *warm_start, {}, {}) : settings_alone(problem);
   return {{"kind", "plan"},
           {"graph", graph_to_json(problem.graph())},
           {"cluster", cluster_to_json(problem.cluster())},

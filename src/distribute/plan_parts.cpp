@@ -5,12 +5,16 @@
 
 namespace opweave::distribute {
 
+Plan settings_alone(const Problem& problem) {
+  Plan plan;
+  plan.settings = problem.settings();
+  plan.statistics.devices.resize(problem.cluster().device_count());
+  return plan;
+}
+
 std::string hash_of(const Problem& problem) {
-  // A plan without tasks states the settings.
-  Plan settings;
-  settings.settings = problem.settings();
   return text_hash(content_hash(problem.graph()) + content_hash(problem.cluster()) +
-                   plan_to_json(settings, problem.graph(), problem.cluster()));
+                   plan_to_json(settings_alone(problem), problem.graph(), problem.cluster()));
 }
 
 std::string plan_text(const Problem& problem, const Schedule& schedule, const std::string& method) {

@@ -9,7 +9,9 @@ namespace opweave::distribute {
 
 using Json = nlohmann::ordered_json;
 
-/// Graph, cluster and settings.
+/// A plan without tasks, which states the settings.
+[[nodiscard]] Plan settings_alone(const Problem& problem);
+/// Of graph, cluster and settings.
 [[nodiscard]] std::string hash_of(const Problem& problem);
 [[nodiscard]] std::string plan_text(const Problem& problem, const Schedule& schedule, const std::string& method);
 [[nodiscard]] Plan plan_from(const Problem& problem, const std::string& text);

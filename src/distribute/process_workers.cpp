@@ -53,7 +53,9 @@ std::vector<std::string> worker_command() {
   if (const char* program = std::getenv("OPWEAVE_WORKER"); program != nullptr) return {program};
   std::error_code error;
   const std::filesystem::path own = std::filesystem::read_symlink("/proc/self/exe", error);
-  return {!error && own.filename() == "opweave" ? own.string() : "opweave", "worker"};
+  // As an extension module this is part of an interpreter.
+  const bool is_program = !error && !own.filename().string().starts_with("python");
+  return {is_program ? own.string() : "opweave", "worker"};
 }
 
 std::unique_ptr<Workers> start_processes(std::size_t count, const std::string& question) {
