@@ -23,6 +23,7 @@
 #include "opweave/bounds.h"
 #include "opweave/budget.h"
 #include "opweave/planner.h"
+#include "opweave/exchange.h"
 #include "opweave/pareto.h"
 #include "opweave/partition.h"
 #include "opweave/pipeline.h"

@@ -1,6 +1,8 @@
 /// The best strategies of a stated space.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -46,6 +48,17 @@ void hold(HeldDecisions& held, std::string_view key, std::string_view value);
 struct RankedStrategy {
   Strategy strategy;
   StrategyValue value;
+  std::uint64_t mesh = 0;  ///< place of its mesh in the order of bounds
+};
+
+/// A search that shares its space with others: each looks into every `parts`-th mesh, and none into what the others
+/// have made useless. All parts together find what one search finds (docs/distributed.md).
+struct SearchShare {
+  std::size_t part = 0;  ///< less than `parts`
+  std::size_t parts = 1;
+  /// In nanoseconds: as many strategies as are wanted take no more. Only falls, maybe while the search runs.
+  const std::atomic<std::int64_t>* cutoff = nullptr;
+  std::function<void(const RankedStrategy&)> on_found = {};  ///< hears of every strategy that enters the ranking
 };
 
 /// What a search returns.
@@ -78,6 +91,7 @@ struct StrategyProgress {
                                                      const TrainingRun& run, const CalibrationProfile& profile,
                                                      Target target, const HeldDecisions& held, std::size_t most,
                                                      const Budget& budget = {},
-                                                     const std::function<void(const StrategyProgress&)>& tell = {});
+                                                     const std::function<void(const StrategyProgress&)>& tell = {},
+                                                     const SearchShare& share = {});
 
 }  // namespace opweave

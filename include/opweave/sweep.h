@@ -12,6 +12,8 @@
 
 namespace opweave {
 
+struct SweepRow;
+
 /// All points are combinations of the lists, in their order: devices, nodes, batches, sequences.
 struct SweepQuestion {
   ModelDescription model;
@@ -23,6 +25,9 @@ struct SweepQuestion {
   double seconds_per_point = 60;
 
   [[nodiscard]] std::size_t points() const { return machines.size() * global_batches.size() * sequences.size(); }
+  [[nodiscard]] const Machines& machines_of(std::size_t point) const;
+  /// A row that says what is asked, and nothing yet of the answer.
+  [[nodiscard]] SweepRow asked(std::size_t point) const;
   /// Tells one question from another: 16 hexadecimal digits.
   [[nodiscard]] std::string hash() const;
 };
@@ -56,6 +61,9 @@ struct SweepRow {
 /// One line of JSON each, without its end; the first line of a journal names the question.
 [[nodiscard]] std::string sweep_head(const std::string& question, std::size_t points);
 [[nodiscard]] std::string sweep_line(const SweepRow& row);
+
+/// Inverse of sweep_line(). \throws InputError naming the place and the value
+[[nodiscard]] SweepRow parse_sweep_line(std::string_view line, const std::string& source);
 
 /// Finished points as a file: a line each, on the disk before the next. What was killed goes on where it stood.
 struct SweepJournal {

@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "cli/worker_command.h"
 #include "io/message.h"
 #include "opweave/error.h"
 
@@ -109,6 +110,7 @@ ExitCode run(int argc, char** argv) {
   add_manual(app, action);
   add_partition(app, action);
   add_stages(app, action);
+  add_worker(app, action);
   add_version(app, action);
 
   try {

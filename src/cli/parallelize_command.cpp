@@ -9,9 +9,11 @@
 #include "cli/output.h"
 #include "cli/parallelize_hints.h"
 #include "cli/parallelize_schedule.h"
+#include "cli/place_options.h"
 #include "cli/progress.h"
 #include "cli/strategy_insight.h"
 #include "cli/training_options.h"
+#include "distribute/strategies_on.h"
 #include "io/message.h"
 #include "opweave/io.h"
 #include "opweave/strategy_answer.h"
@@ -33,6 +35,7 @@ struct Options {
   std::filesystem::path evaluated;
   std::size_t top = 10;
   double time_limit = 60;
+  PlaceOptions place;
   std::filesystem::path output;
   ScheduleRequest schedule;  ///< without a folder: none
   std::filesystem::path report;
@@ -138,17 +141,23 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const O
   return is_interrupted() ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 
-StrategySearchResult search(const StrategyQuestion& q, std::size_t most, const Budget& budget) {
+StrategySearchResult search(const StrategyQuestion& q, std::size_t most, const PlaceOptions& where,
+                            const Budget& budget) {
+  const std::optional<distribute::Place> place = where.place();
   ProgressLine line;
   const auto tell = [&](const StrategyProgress& state) {
     Progress progress;
     progress.seconds = state.seconds;
     progress.makespan = state.best;
     progress.lower_bound = state.bound;
-    progress.method = fmt::format("mesh {} of {}", state.looked_into, state.meshes);
+    if (state.meshes > 0) progress.method = fmt::format("mesh {} of {}", state.looked_into, state.meshes);
     line.show(progress);
   };
   try {
+    if (place) {
+      return distribute::search_strategies_on(*place, where.workers, q.model, q.machines, q.run, q.profile, q.target,
+                                              q.held, most, budget, tell);
+    }
     return search_strategies(q.model, q.machines, q.run, q.profile, q.target, q.held, most, budget, tell);
   } catch (const InputError& error) {
     throw InputError(error.what(), decision_that_would_work(q, budget));
@@ -178,7 +187,8 @@ ExitCode run(Options options) {
   StrategySearchResult result;
   const HeldDecisions held = parse_held(options.fix);
   if (options.evaluated.empty()) {
-    result = search({model, machines, options.run, profile, *target, held}, options.top, budget);
+    result = search({model, machines, options.run, profile, *target, held}, options.top, options.place,
+                    budget);
   } else {
     const Strategy strategy = parse_strategy(read_file(options.evaluated), options.evaluated.string());
     const std::string why = why_impossible(model, machines, options.run, strategy);
@@ -220,6 +230,7 @@ void add_parallelize(CLI::App& app, Action& action) {
       ->check(whole_between(1, 10'000))
       ->capture_default_str();
   command->add_option("--time-limit", options->time_limit, "seconds")->check(number())->capture_default_str();
+  options->place.add_to(*command, "this process alone");
   command->add_option("-o,--output", options->output, "write the best strategy here")->check(file_name());
   command
       ->add_option("--schedule", options->schedule.folder,

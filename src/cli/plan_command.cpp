@@ -10,7 +10,9 @@
 #include "cli/model_files.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
+#include "cli/place_options.h"
 #include "cli/progress.h"
+#include "distribute/plan_on.h"
 #include "opweave/io.h"
 #include "opweave/planner.h"
 #include "opweave/report.h"
@@ -30,6 +32,8 @@ struct Options {
   std::optional<std::uint64_t> work_limit;
   std::uint64_t seed = 1;
   unsigned threads = std::max(1U, std::thread::hardware_concurrency());
+  PlaceOptions place;
+  std::size_t searches = 4;
   std::string method = "auto";
   std::filesystem::path warm_start;
   std::string objective = "makespan";
@@ -96,7 +100,18 @@ ExitCode refuse(const PlanResult& result) {
   return result.limit == "interrupt" ? ExitCode::kInterrupted : ExitCode::kNoPlan;
 }
 
+/// Workers share the makespan alone.
+void expect_makespan_alone(const Options& options) {
+  if (options.objective == "makespan" && options.deadline.empty() && options.write_model.empty() &&
+      options.read_solution.empty()) {
+    return;
+  }
+  throw InputError("--on: workers share the makespan alone, expected no other --objective, no --deadline and no model");
+}
+
 ExitCode run(const Options& options) {
+  const std::optional<distribute::Place> place = options.place.place();
+  if (place) expect_makespan_alone(options);
   // Where the user limits the work alone, the result must not depend on the clock.
   const std::optional<double> seconds =
       options.time_limit || options.work_limit ? options.time_limit : std::optional<double>(60);
@@ -146,7 +161,11 @@ ExitCode run(const Options& options) {
   {
     ProgressLine progress;
     planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
-    const auto search = [&] { return plan(problem, budget.keeping(keep), planner); };
+    const auto search = [&] {
+      return place ? distribute::plan_on(*place, options.place.workers, options.searches, problem,
+                                         budget.keeping(keep), planner)
+                   : plan(problem, budget.keeping(keep), planner);
+    };
     result = options.warm_start.empty() ? search() : naming(options.warm_start.string(), search);
   }
   if (!result.plan) return refuse(result);
@@ -171,6 +190,7 @@ void add_plan(CLI::App& app, Action& action) {
       "Examples:\n"
       "  opweave plan graph.json cluster.json -o plan.json\n"
       "  opweave plan graph.json cluster.json -o plan.json --report report.html --time-limit 10\n"
+      "  opweave plan graph.json cluster.json --on processes --workers 8 -o plan.json   # or --on ray\n"
       "  opweave plan graph.json cluster.json --work-limit 1000 --seed 7 > plan.json   # repeatable to the byte\n"
       "  opweave plan graph.json cluster.json --blocks stage -o plan.json   # for PyTorch and torchtitan\n"
       "  opweave plan graph.json cluster.json --objective peak-memory,makespan --deadline 3.4s -o plan.json\n"
@@ -189,7 +209,14 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--seed", options->seed, "seed of the search")
       ->check(whole<std::uint64_t>())
       ->capture_default_str();
-  command->add_option("--threads", options->threads, "threads of the search [all cores]")->check(whole<unsigned>(1));
+  command->add_option("--threads", options->threads, "threads of the search [all cores; with --on 1 of each worker]")
+      ->check(whole<unsigned>(1));
+  options->place.add_to(*command, "this process alone");
+  command
+      ->add_option("--searches", options->searches,
+                   "with --on and --work-limit: searches of one seed each, whatever the workers")
+      ->check(whole_between(1, 100'000))
+      ->capture_default_str();
   command
       ->add_option("--method", options->method,
                    "auto: all methods together; heuristic: no solver; mip, mip-time-indexed, cp: the complete program "
@@ -217,9 +244,12 @@ void add_plan(CLI::App& app, Action& action) {
   options->settings.add_blocks_to(*command);
   command->callback([options, command, &action] {
     // What the plan does not depend on. Threads matter where the clock ends the search.
-    std::vector<std::string> unsaid = {"--output", "--report", "--trace"};
+    std::vector<std::string> unsaid = {"--output", "--report", "--trace", "--on", "--workers"};
     if (options->work_limit && !options->time_limit) unsaid.emplace_back("--threads");
+    if (!options->place.on.empty() && command->count("--threads") == 0) options->threads = 1;
     options->command = command_text(*command, unsaid);
+    // Where workers run changes nothing, that there are several searches does.
+    if (!options->place.on.empty()) options->command += " --on processes";
     action = [options] { return run(*options); };
   });
 }

@@ -50,7 +50,7 @@ std::string as_table(const std::vector<RankedStrategy>& ranked) {
   std::vector<std::vector<std::string>> rows = {{"tp", "cp", "ep", "pp", "dp", "microbatch", "schedule", "sharding",
                                                  "recompute", "on the host", "step", "tokens/s/device", "MFU", "memory", "bubble",
                                                  "communication", "made again"}};
-  for (const auto& [s, value] : ranked) {
+  for (const auto& [s, value, mesh] : ranked) {
     const StepTime& t = value.time;
     const std::string pipeline = s.chunks > 1 ? fmt::format("{}x{}", s.pipeline, s.chunks) : std::to_string(s.pipeline);
     rows.push_back({std::to_string(s.tensor), std::to_string(s.context), std::to_string(s.expert), pipeline,

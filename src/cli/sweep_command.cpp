@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <memory>
 #include <thread>
@@ -9,6 +10,9 @@
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
+#include "cli/place_options.h"
+#include "cli/sweep_progress.h"
+#include "distribute/sweep_on.h"
 #include "io/message.h"
 #include "opweave/io.h"
 #include "opweave/sweep.h"
@@ -45,7 +49,7 @@ struct Options {
   std::string precision = "bf16";
   std::string target = "any";
   double time_limit = 60;
-  unsigned workers = std::max(1U, std::thread::hardware_concurrency());
+  PlaceOptions place;
   std::string shard = "1/1";
   std::filesystem::path journal;
   Outputs outputs;
@@ -105,6 +109,18 @@ SweepQuestion question_of(const Options& options) {
   return question;
 }
 
+/// How many points are to be done. What is wrong with the journal, the sweep says.
+std::size_t open_points(const SweepQuestion& question, const std::filesystem::path& path, std::size_t shard,
+                        std::size_t shards) {
+  const std::size_t all = (question.points() + shards - 1 - shard) / shards;
+  if (!std::filesystem::is_regular_file(path)) return all;
+  const SweepJournal journal = parse_sweep(read_file(path), path.string());
+  const auto is_ours = [&](const auto& row) { return row.first % shards == shard; };
+  return all - std::min(all, static_cast<std::size_t>(std::ranges::count_if(journal.rows, is_ours)));
+}
+
+unsigned all_cores() { return std::max(1U, std::thread::hardware_concurrency()); }
+
 ExitCode run(const Options& options) {
   std::vector<NamedFile> outputs = options.outputs.named();
   outputs.push_back({"--journal", options.journal});
@@ -116,16 +132,15 @@ ExitCode run(const Options& options) {
   const auto [shard, shards] = parse_shard(options.shard);
   const SweepQuestion question = question_of(options);
   const std::atomic<bool>& interrupted = catch_interrupts();
-  const Budget clock;
-  std::size_t done = 0;
-  const bool watched = somebody_watches();
+  SweepProgress progress(open_points(question, options.journal, shard, shards));
+  const auto on_row = [&](const SweepRow& row) { progress.show(row); };
+  const std::optional<distribute::Place> place = options.place.place();
+  const auto threads = static_cast<unsigned>(options.place.workers > 0 ? options.place.workers : all_cores());
   const SweepJournal journal =
-      run_sweep(question, options.journal, shard, shards, options.workers, &interrupted, [&](const SweepRow& row) {
-        ++done;
-        if (!watched) return;
-        complain("done", fmt::format("point {} of {} ({} in {:.0f} s)", row.point + 1, question.points(), done,
-                                     clock.elapsed()));
-      });
+      place ? distribute::run_sweep_on(*place, question, options.journal, shard, shards, options.place.workers,
+                                       &interrupted, on_row)
+            : run_sweep(question, options.journal, shard, shards, threads, &interrupted, on_row);
+  progress.end();
   options.outputs.deliver_all(journal, readable(options.model.stem().string()));
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
@@ -191,7 +206,8 @@ void add_run(CLI::App& sweep, Action& action) {
   command->add_option("--target", options->target, "any, megatron or torchtitan: nothing that it cannot say")
       ->capture_default_str();
   command->add_option("--time-limit", options->time_limit, "seconds per point")->check(number())->capture_default_str();
-  command->add_option("--workers", options->workers, "points at a time [all cores]")->check(whole_between(1, 4096));
+  options->place.on = "processes";
+  options->place.add_to(*command, "processes; threads: all in this process");
   command->add_option("--shard", options->shard, "I/N: only every N-th point, from the I-th on")->capture_default_str();
   command
       ->add_option("--journal", options->journal,

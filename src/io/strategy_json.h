@@ -1,6 +1,8 @@
 /// Parts of documents about strategies.
 #pragma once
 
+#include <string>
+
 #include "io/json_reader.h"
 #include "opweave/strategy.h"
 
@@ -11,5 +13,9 @@ namespace opweave::io {
 [[nodiscard]] Machines read_machines(const JsonValue& value);
 [[nodiscard]] TrainingRun read_run(const JsonValue& value);
 [[nodiscard]] Strategy read_strategy(const JsonValue& value);
+
+// What read_machines and read_run read.
+[[nodiscard]] std::string machines_to_json(const Machines& machines);
+[[nodiscard]] std::string run_to_json(const TrainingRun& run);
 
 }  // namespace opweave::io

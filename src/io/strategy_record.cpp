@@ -15,33 +15,6 @@ using io::optional;
 using io::required;
 using Layout = JsonWriter::Layout;
 
-std::string machines_to_json(const Machines& machines) {
-  JsonWriter json;
-  json.open_object(Layout::kLine);
-  json.member("device", machines.device.name);
-  json.member("nodes", machines.nodes);
-  json.member("devices_per_node", machines.devices_per_node);
-  json.member("memory_bytes", machines.device.memory.value());
-  json.member("memory_bandwidth_bytes_per_s", machines.device.memory_bandwidth);
-  json.member("node_bandwidth_bytes_per_s", machines.device.node_bandwidth);
-  json.member("fabric_bandwidth_bytes_per_s", machines.fabric_bandwidth);
-  json.close_object();
-  return std::move(json).finish();
-}
-
-std::string run_to_json(const TrainingRun& run) {
-  JsonWriter json;
-  json.open_object(Layout::kLine);
-  json.member("global_batch", run.global_batch);
-  json.member("sequence", run.sequence);
-  json.member("precision", to_string(run.precision));
-  if (run.has_bf16_gradients) json.member("bf16_gradients", true);
-  if (run.has_bf16_moments) json.member("bf16_moments", true);
-  if (run.has_fused_loss) json.member("fused_loss", true);
-  json.close_object();
-  return std::move(json).finish();
-}
-
 /// The document as a value inside another one, its lines moved to the right.
 std::string as_member(std::string document) {
   document.pop_back();
@@ -70,6 +43,33 @@ StrategyRecord read_for(const JsonValue& value, StrategyRecord record) {
 
 }  // namespace
 
+std::string io::machines_to_json(const Machines& machines) {
+  JsonWriter json;
+  json.open_object(Layout::kLine);
+  json.member("device", machines.device.name);
+  json.member("nodes", machines.nodes);
+  json.member("devices_per_node", machines.devices_per_node);
+  json.member("memory_bytes", machines.device.memory.value());
+  json.member("memory_bandwidth_bytes_per_s", machines.device.memory_bandwidth);
+  json.member("node_bandwidth_bytes_per_s", machines.device.node_bandwidth);
+  json.member("fabric_bandwidth_bytes_per_s", machines.fabric_bandwidth);
+  json.close_object();
+  return std::move(json).finish();
+}
+
+std::string io::run_to_json(const TrainingRun& run) {
+  JsonWriter json;
+  json.open_object(Layout::kLine);
+  json.member("global_batch", run.global_batch);
+  json.member("sequence", run.sequence);
+  json.member("precision", to_string(run.precision));
+  if (run.has_bf16_gradients) json.member("bf16_gradients", true);
+  if (run.has_bf16_moments) json.member("bf16_moments", true);
+  if (run.has_fused_loss) json.member("fused_loss", true);
+  json.close_object();
+  return std::move(json).finish();
+}
+
 CalibrationProfile StrategyRecord::profile() const {
   const auto is_mixture = [](const LayerRun& layers) { return layers.experts.has_value(); };
   const bool has_experts = std::ranges::any_of(model.layers, is_mixture);
@@ -81,8 +81,8 @@ StrategyValue StrategyRecord::value() const { return evaluate(model, machines, r
 std::string strategy_record_to_json(const StrategyRecord& record) {
   std::string text = strategy_to_json(record.strategy);
   text.resize(text.rfind('\n', text.size() - 2));
-  text += ",\n  \"for\": {\n    \"run\": " + as_member(run_to_json(record.run));
-  text += ",\n    \"machines\": " + as_member(machines_to_json(record.machines));
+  text += ",\n  \"for\": {\n    \"run\": " + as_member(io::run_to_json(record.run));
+  text += ",\n    \"machines\": " + as_member(io::machines_to_json(record.machines));
   text += ",\n    \"target\": \"" + std::string(to_string(record.target)) + '"';
   text += ",\n    \"model\": " + as_member(model_to_json(record.model)) + "\n  }\n}\n";
   return text;

@@ -64,6 +64,11 @@ std::string sweep_line(const SweepRow& row) {
   return line.dump();
 }
 
+SweepRow parse_sweep_line(std::string_view line, const std::string& source) {
+  const io::JsonDocument document(line, source);
+  return read_row(document.root());
+}
+
 SweepJournal parse_sweep(std::string_view text, const std::string& source) {
   SweepJournal journal;
   std::size_t number = 0;

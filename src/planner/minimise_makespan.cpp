@@ -116,8 +116,27 @@ Finding solve_alone(const Problem& problem, const Budget& budget, const PlannerO
   return finding;
 }
 
+/// The incumbent hears of what others find, as long as this lives. \pre the bounds of the incumbent are stated
+class Listening {
+ public:
+  Listening(std::shared_ptr<Exchange> exchange, IncumbentStore& incumbent)
+      : exchange_(std::move(exchange)), incumbent_(incumbent) {
+    if (exchange_) exchange_->attach(incumbent);
+  }
+  Listening(const Listening&) = delete;
+  Listening& operator=(const Listening&) = delete;
+  ~Listening() {
+    if (exchange_) exchange_->detach(incumbent_);
+  }
+
+ private:
+  const std::shared_ptr<Exchange> exchange_;
+  IncumbentStore& incumbent_;
+};
+
 Finding search(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-               std::optional<Duration> target, const std::function<void(const Progress&)>& on_progress) {
+               std::optional<Duration> target, const std::shared_ptr<Exchange>& exchange,
+               const std::function<void(const Progress&)>& on_progress) {
   Finding finding;
   IncumbentStore incumbent(problem, budget, on_progress);
   // False if they prove that the target is out of reach.
@@ -168,6 +187,7 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
         quick.is_enough = [] { return true; };
         spend(construct(problem, budget.share(kShareBesideKernels), incumbent, quick).evaluations);
       }
+      const Listening listening(exchange, incumbent);
       periodic.improve(budget, work);
       return finish();
     }
@@ -198,6 +218,7 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
   // A search takes about as long to begin as a list schedule.
   const double longest = construction.longest_step;
   if (!incumbent.is_optimal() && !budget.expired() && budget.remaining().value_or(longest) >= longest) {
+    const Listening listening(exchange, incumbent);
     improve(traits, budget, options, construction, work, incumbent);
   }
   return finish();
@@ -206,7 +227,7 @@ Finding search(const Problem& problem, const Budget& budget, const PlannerOption
 }  // namespace
 
 Finding minimise_makespan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-                          std::optional<Duration> target) {
+                          std::optional<Duration> target, const std::shared_ptr<Exchange>& exchange) {
   if (problem.settings().blocks != Blocks::kNone) return minimise_in_blocks(problem, budget, options, target);
   std::atomic<bool> is_reached = false;
   const Budget own = target ? budget.until(&is_reached) : budget;
@@ -216,7 +237,7 @@ Finding minimise_makespan(const Problem& problem, const Budget& budget, const Pl
   };
   const std::optional<exact::ExactMethod> program = complete_program(options.method);
   return program ? solve_alone(problem, own, options, *program, on_progress)
-                 : search(problem, own, options, target, on_progress);
+                 : search(problem, own, options, target, exchange, on_progress);
 }
 
 }  // namespace opweave

@@ -1,11 +1,13 @@
 /// The search for the least makespan, by the methods that the user allows.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "opweave/budget.h"
+#include "opweave/exchange.h"
 #include "opweave/plan.h"
 #include "opweave/planner.h"
 #include "opweave/problem.h"
@@ -26,8 +28,10 @@ struct Finding {
 
 /// Searches for a short schedule until the budget ends, a bound is met, or the makespan is at most `target`. Where a
 /// bound is above the target, there may be no schedule.
-/// Objectives and deadline of the options are not looked at.
+/// Objectives and deadline of the options are not looked at. Listens to `exchange`, but not where the problem is planned
+/// in blocks.
 [[nodiscard]] Finding minimise_makespan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-                                        std::optional<Duration> target = std::nullopt);
+                                        std::optional<Duration> target = std::nullopt,
+                                        const std::shared_ptr<Exchange>& exchange = nullptr);
 
 }  // namespace opweave

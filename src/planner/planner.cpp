@@ -130,9 +130,11 @@ PlanResult result_of(const Problem& problem, const Budget& budget, const Planner
   return result;
 }
 
-PlanResult search(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
+PlanResult search(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                  const std::shared_ptr<Exchange>& exchange) {
+  const auto shortest = [&] { return minimise_makespan(problem, budget, options, std::nullopt, exchange); };
   return result_of(problem, budget, options,
-                   options.seeks_makespan_alone() ? ObjectiveFinding{minimise_makespan(problem, budget, options), {}}
+                   options.seeks_makespan_alone() ? ObjectiveFinding{shortest(), {}}
                                            : search_for_objectives(problem, budget, options));
 }
 
@@ -175,7 +177,12 @@ std::optional<Method> method_from_string(std::string_view text) {
   return std::nullopt;
 }
 
-PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& given) {
+PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
+  return plan(problem, budget, options, nullptr);
+}
+
+PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& given,
+                const std::shared_ptr<Exchange>& exchange) {
   require_distinct(given.objectives);
   if (given.warm_start) require_valid(problem, *given.warm_start);
   PlannerOptions options = given;
@@ -188,7 +195,10 @@ PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptio
   const auto meanwhile = [&] {
     if (options.threads > 1) find_hashes();
   };
-  PlanResult result = on_time(problem, budget, options, search, meanwhile, [&](std::optional<Told> told) {
+  const auto search_here = [exchange](const Problem& own, const Budget& limits, const PlannerOptions& chosen) {
+    return search(own, limits, chosen, exchange);
+  };
+  PlanResult result = on_time(problem, budget, options, search_here, meanwhile, [&](std::optional<Told> told) {
     return result_of(problem, budget, options,
                      told ? finding_of(problem, options, std::move(*told)) : ObjectiveFinding{});
   });

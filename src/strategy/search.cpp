@@ -4,13 +4,12 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <map>
-#include <tuple>
 
 #include "opweave/error.h"
 #include "opweave/strategy_search.h"
 #include "opweave/strategy_targets.h"
 #include "strategy/layout_program.h"
+#include "strategy/ranking.h"
 
 namespace opweave {
 namespace {
@@ -21,6 +20,10 @@ using strategy::KeepChoice;
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 /// Seconds as double and nanoseconds as integer differ by less than this share.
 constexpr double kRounding = 1e-9;
+/// Seconds by which a step, whose parts are each rounded to a nanosecond, differs at most from the time of the program
+/// that found it. What is excluded takes longer by more than that, so that the ranking, which goes by nanoseconds, does
+/// not depend on what was known when.
+constexpr double kSlack = 20e-9;
 constexpr std::array<std::string_view, 3> kTargets = {"any", "megatron", "torchtitan"};
 constexpr std::uint32_t kMostContext = 64;
 /// A rank of the context axis has at least so many tokens, or kernels do little but start.
@@ -46,7 +49,8 @@ std::vector<Value> held_or(const std::optional<Value>& held, std::vector<Value> 
 class Search {
  public:
   Search(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
-         const CalibrationProfile& profile, Target target, const HeldDecisions& held, const Budget& budget)
+         const CalibrationProfile& profile, Target target, const HeldDecisions& held, const Budget& budget,
+         const SearchShare& share)
       : model_(model),
         machines_(machines),
         run_(run),
@@ -54,7 +58,8 @@ class Search {
         target_(target),
         held_(held),
         budget_(budget),
-        choice_(strategy::keep_choice(model, profile, target, held)) {
+        choice_(strategy::keep_choice(model, profile, target, held)),
+        share_(share) {
     for (const LayerRun& layers : model.layers) {
       if (layers.experts) experts_ = std::max(experts_, static_cast<std::uint64_t>(layers.experts->count));
     }
@@ -88,8 +93,9 @@ class Search {
     std::ranges::stable_sort(meshes_, {}, &Mesh::bound);
     result_.meshes = meshes_.size();
     double least_left = kInfinite;
-    for (const Mesh& mesh : meshes_) {
-      const double below = worst_of_best(most);
+    for (std::size_t i = share_.part; i < meshes_.size(); i += share_.parts) {
+      const Mesh& mesh = meshes_[i];
+      const double below = std::min(worst_of_best(most), outside()) + kSlack;
       if (mesh.bound >= below) {
         least_left = mesh.bound;
         break;
@@ -99,14 +105,14 @@ class Search {
         least_left = mesh.bound;
         break;
       }
-      look_into(mesh, below);
+      look_into(i, below);
       if (tell) tell(progress(mesh));
     }
-    if (best_.empty()) std::ranges::for_each(meshes_, [&](const Mesh& mesh) { note_memory(mesh); });
-    for (auto& [degrees, ranked] : best_) result_.ranked.push_back(std::move(ranked));
-    std::ranges::stable_sort(result_.ranked, {}, [](const RankedStrategy& r) { return r.value.time.step; });
-    if (result_.ranked.size() > most) result_.ranked.resize(most);
-    if (!result_.ranked.empty()) least_left = std::min(least_left, seconds_of(result_.ranked.front()));
+    if (best_.empty() && std::isinf(outside())) {
+      for (std::size_t i = share_.part; i < meshes_.size(); i += share_.parts) note_memory(i);
+    }
+    result_.ranked = best_.first(most);
+    if (!result_.ranked.empty()) least_left = std::min(least_left, seconds_of(result_.ranked.front().value.time.step));
     if (std::isfinite(least_left) && !stopped_early_) {
       result_.bound = Duration(static_cast<std::int64_t>(std::floor(least_left * 1e9 * (1 - kRounding))));
     }
@@ -115,25 +121,25 @@ class Search {
   [[nodiscard]] const std::string& why_excluded() const { return why_; }
 
  private:
-  using Degrees = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
   /// All of a strategy but layers on stages and what is made again.
   struct Mesh {
     Strategy strategy;
     double bound;  ///< seconds
   };
 
-  static Degrees degrees_of(const Strategy& s) { return {s.tensor, s.context, s.pipeline, s.expert, s.micro_batch}; }
-  static double seconds_of(const RankedStrategy& ranked) {
-    return static_cast<double>(ranked.value.time.step.value()) * 1e-9;
-  }
+  static double seconds_of(Duration step) { return static_cast<double>(step.value()) * 1e-9; }
 
   /// Seconds of the last of the `most` best known; infinite as long as there are fewer.
   [[nodiscard]] double worst_of_best(std::size_t most) const {
-    if (best_.size() < most) return kInfinite;
-    std::vector<double> values;
-    for (const auto& [degrees, ranked] : best_) values.push_back(seconds_of(ranked));
-    std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(most) - 1);
-    return values[most - 1];
+    const std::optional<Duration> last = best_.last_of(most);
+    return last ? seconds_of(*last) : kInfinite;
+  }
+
+  /// Seconds that a strategy must not take more than, as others know enough that do not.
+  [[nodiscard]] double outside() const {
+    const std::int64_t none = std::numeric_limits<std::int64_t>::max();
+    const std::int64_t cutoff = share_.cutoff == nullptr ? none : share_.cutoff->load();
+    return cutoff == none ? kInfinite : seconds_of(Duration(cutoff));
   }
 
   void with_experts(Strategy strategy) {
@@ -235,35 +241,31 @@ class Search {
     meshes_.push_back({strategy, program.bound()});
   }
 
-  void look_into(const Mesh& mesh, double below) {
+  void look_into(std::size_t i, double below) {
+    const Mesh& mesh = meshes_[i];
     LayoutProgram program(model_, machines_, run_, profile_, mesh.strategy, choice_);
     ++result_.valued;
-    const auto known = best_.find(degrees_of(mesh.strategy));
-    const auto layout = program.fastest(known == best_.end() ? below : std::min(below, seconds_of(known->second)));
+    const std::optional<Duration> known = best_.known(mesh.strategy);
+    const auto layout = program.fastest(known ? std::min(below, seconds_of(*known) + kSlack) : below);
     if (!layout) return;
-    const RankedStrategy ranked{layout->strategy, evaluate(model_, machines_, run_, layout->strategy, profile_)};
-    const auto [place, is_new] = best_.try_emplace(degrees_of(layout->strategy), ranked);
-    if (!is_new && ranked.value.time.step < place->second.value.time.step) place->second = ranked;
+    const RankedStrategy ranked{layout->strategy, evaluate(model_, machines_, run_, layout->strategy, profile_), i};
+    if (best_.offer(ranked) && share_.on_found) share_.on_found(ranked);
   }
 
   [[nodiscard]] StrategyProgress progress(const Mesh& mesh) const {
-    StrategyProgress state{budget_.elapsed(), result_.meshes, result_.valued, std::nullopt, {}};
-    for (const auto& [degrees, ranked] : best_) {
-      const Duration step = ranked.value.time.step;
-      state.best = state.best ? std::min(*state.best, step) : step;
-    }
+    StrategyProgress state{budget_.elapsed(), result_.meshes, result_.valued, best_.last_of(1), {}};
     state.bound = Duration(static_cast<std::int64_t>(mesh.bound * 1e9));
     if (state.best) state.bound = std::min(state.bound, *state.best);
     return state;
   }
 
   /// The leanest way to run a mesh, to tell what is missing where nothing fits.
-  void note_memory(const Mesh& mesh) {
-    Strategy lean = asked(mesh.strategy);
+  void note_memory(std::size_t i) {
+    Strategy lean = asked(meshes_[i].strategy);
     if (!held_.recompute && !held_.modules) lean.recompute = Recompute::kFull;
     if (!held_.optimizer_offload) lean.optimizer_offload = choice_.optimizer_offloads.back();
     if (!held_.activation_offload && target_ == Target::kAny) lean.activation_offload = 1;
-    const RankedStrategy ranked{lean, evaluate(model_, machines_, run_, lean, profile_)};
+    const RankedStrategy ranked{lean, evaluate(model_, machines_, run_, lean, profile_), i};
     const bool is_less =
         !result_.least_memory || ranked.value.memory.total() < result_.least_memory->value.memory.total();
     if (is_less) result_.least_memory = ranked;
@@ -281,10 +283,11 @@ class Search {
   const HeldDecisions& held_;
   const Budget& budget_;
   const KeepChoice choice_;
+  const SearchShare& share_;
   std::uint64_t experts_ = 0;
   std::vector<Mesh> meshes_;
   bool stopped_early_ = false;  ///< before all meshes were listed
-  std::map<Degrees, RankedStrategy> best_;
+  strategy::Ranking best_;
   StrategySearchResult result_;
   std::string why_;
 };
@@ -302,8 +305,9 @@ std::optional<Target> target_from_string(std::string_view text) {
 StrategySearchResult search_strategies(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
                                        const CalibrationProfile& profile, Target target, const HeldDecisions& held,
                                        std::size_t most, const Budget& budget,
-                                       const std::function<void(const StrategyProgress&)>& tell) {
-  Search search(model, machines, run, profile, target, held, budget);
+                                       const std::function<void(const StrategyProgress&)>& tell,
+                                       const SearchShare& share) {
+  Search search(model, machines, run, profile, target, held, budget, share);
   search.walk();
   StrategySearchResult result = search.finish(most, tell);
   if (result.meshes == 0 && result.is_complete) {

@@ -2,7 +2,7 @@ import pytest
 from conftest import fails, opweave, succeeds
 
 COMMANDS = ["plan", "check", "simulate", "bounds", "pareto", "compare", "convert", "partition", "stages", "report", "explain", "show",
-            "diff", "what-if", "completion", "manual"]
+            "diff", "what-if", "completion", "manual", "worker"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -6,11 +6,13 @@
 #include <array>
 #include <atomic>
 #include <functional>
+#include <limits>
 #include <random>
 
 #include "opweave/calibration.h"
 #include "opweave/error.h"
 #include "opweave/strategy_targets.h"
+#include "strategy/ranking.h"
 
 namespace opweave {
 namespace {
@@ -291,6 +293,45 @@ TEST(StrategySearch, equals_the_enumeration_of_everything_and_bounds_are_never_a
   EXPECT_GT(without_any, 0);
 }
 
+TEST(StrategySearch, parts_of_the_space_together_find_what_one_search_finds_and_prune_for_each_other) {
+  std::uint64_t valued_alone = 0;
+  std::uint64_t valued_together = 0;
+  for (std::size_t i = 0; i < 24; ++i) {
+    Machines machines = machines_named("h100");
+    machines.nodes = 1 + static_cast<std::uint32_t>(i % 2);
+    const ModelDescription model = model_of(4 + static_cast<std::int64_t>(i % 5), 2048, i % 3 == 2);
+    const TrainingRun run{48, 4096, Precision::kBf16};
+    const std::size_t most = 1 + i % 4;
+    const auto whole = search_strategies(model, machines, run, {}, Target::kAny, {}, most);
+    for (const bool tells : {false, true}) {
+      std::atomic<std::int64_t> cutoff = std::numeric_limits<std::int64_t>::max();
+      strategy::Ranking ranking;
+      Duration bound{std::numeric_limits<std::int64_t>::max()};
+      SearchShare share;
+      share.parts = 2 + i % 3;
+      if (tells) share.cutoff = &cutoff;
+      share.on_found = [&](const RankedStrategy& ranked) {
+        ranking.offer(ranked);
+        if (const auto last = ranking.last_of(most)) cutoff = last->value();
+      };
+      for (share.part = 0; share.part < share.parts; ++share.part) {
+        const auto part = search_strategies(model, machines, run, {}, Target::kAny, {}, most, {}, {}, share);
+        EXPECT_EQ(part.meshes, whole.meshes);
+        if (part.bound > Duration(0)) bound = std::min(bound, part.bound);
+        (tells ? valued_together : valued_alone) += part.valued;
+      }
+      const auto found = ranking.first(most);
+      ASSERT_EQ(found.size(), whole.ranked.size()) << i;
+      for (std::size_t k = 0; k < found.size(); ++k) {
+        EXPECT_EQ(found[k].strategy, whole.ranked[k].strategy) << i;
+        EXPECT_EQ(found[k].mesh, whole.ranked[k].mesh) << i;
+      }
+      EXPECT_EQ(bound, whole.bound) << i;
+    }
+  }
+  EXPECT_LT(valued_together, valued_alone);
+}
+
 TEST(StrategySearch, a_stopped_search_keeps_its_bound_below_all) {
   const ModelDescription model = model_of(8, 1024, false);
   const TrainingRun run{64, 2048, Precision::kBf16};
@@ -312,7 +353,7 @@ TEST(StrategySearch, holds_what_is_held_and_keeps_to_what_the_target_can_say) {
   held.micro_batch = 2;
   const auto result = search_strategies(model, machines_named("h100"), run, {}, Target::kMegatron, held, 100);
   ASSERT_FALSE(result.ranked.empty());
-  for (const auto& [strategy, value] : result.ranked) {
+  for (const auto& [strategy, value, mesh] : result.ranked) {
     EXPECT_EQ(strategy.tensor, 2U);
     EXPECT_EQ(strategy.micro_batch, 2U);
     EXPECT_NE(strategy.sharding, Sharding::kWeights);

@@ -1,0 +1,35 @@
+/// The best strategies that are known, of equal degrees and microbatch only the fastest.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "opweave/strategy_search.h"
+
+namespace opweave::strategy {
+
+/// Of equal times the mesh that comes first in the order of the search wins, so the ranking does not depend on the
+/// order in which strategies are offered.
+class Ranking {
+ public:
+  /// False if one of the same degrees is at least as good.
+  bool offer(const RankedStrategy& ranked);
+  [[nodiscard]] bool empty() const { return best_.empty(); }
+  /// Time of the last of the first `most`; nothing as long as there are fewer.
+  [[nodiscard]] std::optional<Duration> last_of(std::size_t most) const;
+  /// Time of the best with the degrees and microbatch of `strategy`.
+  [[nodiscard]] std::optional<Duration> known(const Strategy& strategy) const;
+  /// The first `most`, fastest first.
+  [[nodiscard]] std::vector<RankedStrategy> first(std::size_t most) const;
+
+ private:
+  using Degrees = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
+  static Degrees degrees_of(const Strategy& s) { return {s.tensor, s.context, s.pipeline, s.expert, s.micro_batch}; }
+
+  std::map<Degrees, RankedStrategy> best_;
+};
+
+}  // namespace opweave::strategy
