@@ -173,6 +173,8 @@ KernelAnswer solve_kernel(const std::shared_ptr<const Unit>& unit, Time period, 
   exact::EngineLimits limits;
   limits.seconds = budget.remaining();
   limits.seed = options.seed;
+  limits.work = options.work;
+  limits.deterministic = options.work.has_value();
   const auto should_stop = [&] { return budget.expired() || (options.should_stop && options.should_stop()); };
   const exact::Claim<CpModel> claim =
       exact::run<CpModel>(options.engine, model, limits, should_stop, exact::OnImprovement<CpModel>{});

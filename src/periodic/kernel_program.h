@@ -17,6 +17,8 @@ struct KernelProgramOptions {
   /// Repetitions in flight at a time, at most.
   std::uint32_t windows = 16;
   std::uint64_t seed = 1;
+  /// As in exact::EngineLimits; with it the answer is the same on every run.
+  std::optional<double> work = {};
   /// Asked now and then; true ends the search.
   std::function<bool()> should_stop = {};
 };

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -20,13 +21,12 @@ constexpr std::uint32_t kRounds[] = {2, 3, 4, 6, 8};
 /// The same for each branch by itself: the branches already make rounds.
 constexpr std::uint32_t kBranchRounds[] = {1, 2, 3, 4};
 
-/// Hands on what has not been seen before, until nobody wants more.
-class Guesser {
- public:
-  Guesser(const Problem& problem, const std::function<bool(PlacementGuess guess)>& see)
-      : problem_(problem), see_(see) {}
+}  // namespace
 
-  void run() {
+/// The rules in the order in which they are tried.
+class PlacementGuesses::Rules {
+ public:
+  explicit Rules(const Problem& problem) : problem_(problem) {
     const bool repeated = problem_.settings().training.microbatches > 1;
     if (!repeated) add_earliest_finish();
     if (problem_.settings().training.replicas > 1) {
@@ -40,12 +40,22 @@ class Guesser {
     if (repeated) {
       for (const std::uint32_t rounds : kBranchRounds) {
         add(fmt::format("branches over all devices x{}", rounds),
-            [&] { return branch_placement(problem_, BranchLayout::kSpread, rounds); });
+            [this, rounds] { return branch_placement(problem_, BranchLayout::kSpread, rounds); });
       }
-      add("branches apart", [&] { return branch_placement(problem_, BranchLayout::kApart); });
+      add("branches apart", [this] { return branch_placement(problem_, BranchLayout::kApart); });
       add_earliest_finish();
     }
-    add("contiguous by bytes", [&] { return contiguous_placement(problem_, Fold::kLoop, 1, PartWeight::kBytes); });
+    add("contiguous by bytes", [this] { return contiguous_placement(problem_, Fold::kLoop, 1, PartWeight::kBytes); });
+  }
+
+  std::optional<PlacementGuess> next() {
+    while (next_ < rules_.size()) {
+      std::optional<PlacementGuess> guess = rules_[next_++]();
+      if (!guess || std::ranges::find(seen_, guess->modes) != seen_.end()) continue;
+      seen_.push_back(guess->modes);
+      return guess;
+    }
+    return std::nullopt;
   }
 
  private:
@@ -53,70 +63,65 @@ class Guesser {
 
   /// Consecutive parts of equal work, in one round and, where a pipeline may gain from it, in several.
   void lay(Shift shift, const std::string& suffix, bool in_rounds) {
-    const auto parts = [&](Fold fold, std::uint32_t rounds) {
-      return contiguous_placement(problem_, fold, rounds, PartWeight::kWork, shift);
+    const auto parts = [this, shift](Fold fold, std::uint32_t rounds) {
+      return [this, shift, fold, rounds] {
+        return contiguous_placement(problem_, fold, rounds, PartWeight::kWork, shift);
+      };
     };
-    add("contiguous" + suffix, [&] { return parts(Fold::kLoop, 1); });
+    add("contiguous" + suffix, parts(Fold::kLoop, 1));
     if (!in_rounds) return;
     for (const std::uint32_t rounds : kRounds) {
-      add_balanced(fmt::format("zigzag x{}{}", rounds, suffix), [&] { return parts(Fold::kZigzag, rounds); });
-      add_balanced(fmt::format("loop x{}{}", rounds, suffix), [&] { return parts(Fold::kLoop, rounds); });
+      add_balanced(fmt::format("zigzag x{}{}", rounds, suffix), parts(Fold::kZigzag, rounds));
+      add_balanced(fmt::format("loop x{}{}", rounds, suffix), parts(Fold::kLoop, rounds));
     }
   }
 
   void add_earliest_finish() {
-    if (!wants_more_) return;
-    std::optional<Schedule> schedule = earliest_finish(problem_);
-    if (!schedule) return;
-    std::vector<ModeIndex> modes = schedule->modes();
-    if (problem_.settings().contention != Contention::kNone) schedule.reset();
-    hand_on("earliest finish", std::move(modes), std::move(schedule));
+    rules_.emplace_back([this]() -> std::optional<PlacementGuess> {
+      std::optional<Schedule> schedule = earliest_finish(problem_);
+      if (!schedule) return std::nullopt;
+      std::vector<ModeIndex> modes = schedule->modes();
+      if (problem_.settings().contention != Contention::kNone) schedule.reset();
+      return PlacementGuess{"earliest finish", std::move(modes), std::move(schedule)};
+    });
   }
 
-  void hand_on(const std::string& method, std::vector<ModeIndex> modes, std::optional<Schedule> schedule) {
-    if (std::find(seen_.begin(), seen_.end(), modes) != seen_.end()) return;
-    seen_.push_back(modes);
-    wants_more_ = see_({method, std::move(modes), std::move(schedule)});
+  void add(std::string method, std::function<Modes()> make) {
+    rules_.emplace_back([this, method = std::move(method), make = std::move(make)]() -> std::optional<PlacementGuess> {
+      last_ = make();
+      if (!last_) return std::nullopt;
+      return PlacementGuess{method, *last_, std::nullopt};
+    });
   }
 
-  /// Makes a placement and hands it on; gives it back for whoever wants to change it.
-  template <class Make>
-  Modes add(const std::string& method, Make make) {
-    if (!wants_more_) return std::nullopt;
-    Modes modes = make();
-    if (modes) hand_on(method, *modes, std::nullopt);
-    return modes;
-  }
-
-  template <class Make>
-  void add_balanced(const std::string& method, Make make) {
-    const Modes modes = add(method, make);
-    if (!modes) return;
-    add(method + ", balanced", [&] {
+  /// The placement, and another one with its parts balanced.
+  void add_balanced(const std::string& method, std::function<Modes()> make) {
+    add(method, std::move(make));
+    add(method + ", balanced", [this]() -> Modes {
+      if (!last_) return std::nullopt;
       if (!balancer_) balancer_.emplace(problem_);
-      return balancer_->balanced(*modes);
+      return balancer_->balanced(*last_);
     });
   }
 
   const Problem& problem_;
-  const std::function<bool(PlacementGuess guess)>& see_;
+  std::vector<std::function<std::optional<PlacementGuess>()>> rules_;
+  std::size_t next_ = 0;
+  Modes last_;  ///< what the last rule that gives modes alone has made
   std::optional<PlacementBalancer> balancer_;
   std::vector<std::vector<ModeIndex>> seen_;
-  bool wants_more_ = true;
 };
 
-}  // namespace
+PlacementGuesses::PlacementGuesses(const Problem& problem) : rules_(std::make_unique<Rules>(problem)) {}
+PlacementGuesses::PlacementGuesses(PlacementGuesses&&) noexcept = default;
+PlacementGuesses::~PlacementGuesses() = default;
 
-void guess_placements(const Problem& problem, const std::function<bool(PlacementGuess guess)>& see) {
-  Guesser(problem, see).run();
-}
+std::optional<PlacementGuess> PlacementGuesses::next() { return rules_->next(); }
 
 std::vector<PlacementGuess> guess_placements(const Problem& problem) {
   std::vector<PlacementGuess> guesses;
-  guess_placements(problem, [&](PlacementGuess guess) {
-    guesses.push_back(std::move(guess));
-    return true;
-  });
+  PlacementGuesses all(problem);
+  while (std::optional<PlacementGuess> guess = all.next()) guesses.push_back(std::move(*guess));
   return guesses;
 }
 

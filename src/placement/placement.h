@@ -1,7 +1,7 @@
 /// First placements: quick, deterministic guesses that later methods improve.
 #pragma once
 
-#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,8 +31,20 @@ struct PlacementGuess {
 /// O(tasks x devices).
 [[nodiscard]] std::vector<PlacementGuess> guess_placements(const Problem& problem);
 
-/// The same one by one, each made when the one before it has been seen: on large problems a guess takes a while.
-/// \param see  returns false to end
-void guess_placements(const Problem& problem, const std::function<bool(PlacementGuess guess)>& see);
+/// The same one by one, each made when it is asked for: on large problems a guess takes a while.
+class PlacementGuesses {
+ public:
+  /// The problem outlives its guesses.
+  explicit PlacementGuesses(const Problem& problem);
+  PlacementGuesses(PlacementGuesses&&) noexcept;
+  ~PlacementGuesses();
+
+  /// The next that differs from all before; nothing when there are no more.
+  [[nodiscard]] std::optional<PlacementGuess> next();
+
+ private:
+  class Rules;
+  std::unique_ptr<Rules> rules_;
+};
 
 }  // namespace opweave

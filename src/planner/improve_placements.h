@@ -8,8 +8,8 @@
 #include "opweave/budget.h"
 #include "opweave/planner.h"
 #include "opweave/problem.h"
-#include "planner/construct.h"
 #include "planner/incumbent.h"
+#include "planner/search_method.h"
 
 namespace opweave {
 

@@ -16,6 +16,17 @@ IncumbentStore::IncumbentStore(const Problem& problem, const Budget& budget,
                                std::function<void(const Progress&)> on_progress)
     : problem_(problem), budget_(budget), on_progress_(std::move(on_progress)) {}
 
+IncumbentStore::IncumbentStore(const IncumbentStore& from, const Budget& budget)
+    : problem_(from.problem_), budget_(budget) {
+  const std::lock_guard lock(from.mutex_);
+  proven_ = from.proven_;
+  claimed_ = from.claimed_;
+  lower_bound_ = from.lower_bound_;
+  schedule_ = from.schedule_;
+  makespan_ = from.makespan_;
+  method_ = from.method_;
+}
+
 void IncumbentStore::state_bounds(std::vector<LowerBound> bounds) {
   proven_ = std::move(bounds);
   find_lower_bound();

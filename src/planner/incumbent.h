@@ -22,6 +22,8 @@ namespace opweave {
 class IncumbentStore {
  public:
   IncumbentStore(const Problem& problem, const Budget& budget, std::function<void(const Progress&)> on_progress);
+  /// The same incumbent and bounds for a search of its own, whose finds are offered to `from` later. Tells nobody.
+  IncumbentStore(const IncumbentStore& from, const Budget& budget);
 
   /// Takes bounds that are proven. \pre no other thread uses the store
   void state_bounds(std::vector<LowerBound> bounds);

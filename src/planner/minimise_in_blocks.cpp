@@ -82,7 +82,7 @@ Finding minimise_in_blocks(const Problem& problem, const Budget& budget, const P
   if (options.warm_start &&
       (!finding.schedule || options.warm_start->makespan(problem) < finding.schedule->makespan(problem))) {
     finding.schedule = options.warm_start;
-    finding.method = "warm start";
+    finding.method = kWarmStart;
     finding.reason = PlanResult::Reason::kPlanned;
   }
   finding.bounds = is_exact ? of_pieces(std::move(finding.bounds)) : honest_bounds(problem, blocks, budget);

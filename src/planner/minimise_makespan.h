@@ -3,35 +3,22 @@
 
 #include <memory>
 #include <optional>
-#include <string>
-#include <vector>
+#include <span>
 
-#include "opweave/budget.h"
 #include "opweave/exchange.h"
-#include "opweave/plan.h"
-#include "opweave/planner.h"
-#include "opweave/problem.h"
-#include "opweave/schedule.h"
+#include "planner/finding.h"
+#include "planner/method_table.h"
 
 namespace opweave {
 
-/// What a search brings home.
-struct Finding {
-  PlanResult::Reason reason = PlanResult::Reason::kNotFound;
-  std::optional<Schedule> schedule;  ///< accepted by `check`
-  std::string method;                ///< what found it
-  std::vector<LowerBound> bounds;    ///< on the makespan
-  bool is_optimal = false;           ///< the makespan equals a bound
-  std::string detail;                ///< why there is no schedule, or what kept a method from working
-  std::vector<Incumbent> trajectory;
-};
-
 /// Searches for a short schedule until the budget ends, a bound is met, or the makespan is at most `target`. Where a
 /// bound is above the target, there may be no schedule.
-/// Objectives and deadline of the options are not looked at. Listens to `exchange`, but not where the problem is planned
-/// in blocks.
+/// Objectives and deadline of the options are not looked at.
+/// \param exchange  listened to, but not where the problem is planned in blocks
+/// \param methods  what is run where the options do not ask for one complete program alone
 [[nodiscard]] Finding minimise_makespan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
                                         std::optional<Duration> target = std::nullopt,
-                                        const std::shared_ptr<Exchange>& exchange = nullptr);
+                                        const std::shared_ptr<Exchange>& exchange = nullptr,
+                                        std::span<const MethodRow> methods = search_methods());
 
 }  // namespace opweave

@@ -48,7 +48,7 @@ class ObjectiveSearch {
 
   ObjectiveFinding run() {
     ObjectiveFinding result;
-    if (options_.warm_start) store_.offer(*options_.warm_start, "warm start");
+    if (options_.warm_start) store_.offer(*options_.warm_start, kWarmStart);
     find_first();
     std::vector<ObjectiveBound> bounds;
     for (std::size_t i = 0; store_.schedule() && i < options_.objectives.size(); ++i) {

@@ -112,7 +112,7 @@ class ParetoSearch {
       point.bound = bound.value;
       point.bound_name = bound.name;
     }
-    if (finding.schedule && finding.method != "warm start") {
+    if (finding.schedule && finding.method != kWarmStart) {
       keep(restricted->widen(*finding.schedule), finding.method);
     }
   }

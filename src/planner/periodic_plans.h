@@ -9,36 +9,32 @@
 #include <string>
 #include <vector>
 
-#include "opweave/budget.h"
-#include "opweave/planner.h"
 #include "opweave/problem.h"
 #include "periodic/iteration.h"
-#include "planner/construct.h"
-#include "planner/incumbent.h"
-#include "planner/problem_traits.h"
+#include "planner/search_method.h"
 
 namespace opweave {
 
 /// Finds kernels in schedules of a short iteration, and improves the ramps around the best of them. What is searched
 /// does not grow with the number of microbatches.
-class PeriodicPlans {
+class PeriodicPlans final : public SearchMethod {
  public:
   /// The problem repeats enough microbatches for the effort to pay.
   [[nodiscard]] static bool supports(const ProblemTraits& traits);
+  [[nodiscard]] static double share(const ProblemTraits& traits);
 
-  PeriodicPlans(const Problem& problem, const PlannerOptions& options, IncumbentStore& incumbent);
+  PeriodicPlans(SearchContext& context, std::uint64_t seed);
+  ~PeriodicPlans() override;
 
-  /// Finds kernels and offers the best plan around one, by the clock the first one before that. Returns the schedules
-  /// built.
-  /// \param on_first  called once, as soon as the incumbent has a plan; false = that is enough
-  std::uint64_t construct(const Budget& budget, const std::function<bool()>& on_first);
+  /// By the clock, the plan around the first kernel that there is.
+  void find_first(IncumbentStore& incumbent, const Slice& slice) override;
+  /// At first finds kernels and offers the best plan around one; afterwards improves the ramps of the best plans, in
+  /// repeatable slices also the kernels.
+  void advance(IncumbentStore& incumbent, const Slice& slice) override;
   /// The incumbent is one of these plans, and no schedule of the short iteration has its microbatches nearer to each
-  /// other.
-  [[nodiscard]] bool lead() const { return lead_; }
-  /// Improves the ramps of the best plans, without a clock also the kernels. Under a work limit the result does not
-  /// depend on the number of threads.
-  /// \param work  orders to try, if limited
-  void improve(const Budget& budget, std::optional<std::uint64_t> work);
+  /// other: searches of the whole take longer and find less.
+  [[nodiscard]] bool goes_on_alone() const override { return leads_; }
+  [[nodiscard]] std::uint64_t evaluations() const override { return evaluations_; }
 
  private:
   struct Candidate {
@@ -48,28 +44,18 @@ class PeriodicPlans {
     Duration makespan;
   };
   struct Attempt;
-
-  std::uint64_t find_candidates(const Budget& budget, bool until_first, IncumbentStore& store);
-  std::uint64_t place_layers(const Budget& budget, std::optional<std::uint64_t> work, std::uint64_t seed,
-                             IncumbentStore& store);
-  bool consider(const Schedule& schedule, const std::string& method);
-  bool keep(const periodic::Kernel& kernel, const std::string& method,
-            std::shared_ptr<const periodic::Iteration::Example> example);
-  [[nodiscard]] std::optional<periodic::Kernel> solve_for_least_period(const periodic::Kernel& kernel,
-                                                                       const Budget& budget) const;
-  std::uint64_t shorten_periods(const Budget& budget, std::uint64_t orders, std::uint64_t seed);
-  void improve_ramps(const Budget& budget, std::optional<std::uint64_t> work, std::uint64_t seed);
-  void offer(const periodic::Iteration& iteration, const std::string& origin);
-  void run(std::vector<Attempt>& attempts, const Budget& budget);
+  class Work;
 
   const Problem& problem_;
-  const PlannerOptions& options_;
-  IncumbentStore& incumbent_;
-  Problem trial_;                          ///< the short iteration
+  SearchContext& context_;
+  std::uint64_t seed_;
+  const Problem trial_;                    ///< the short iteration
   std::vector<Start> starts_;              ///< schedules of it, best first
+  bool has_sought_ = false;                ///< kernels, to the end
   std::vector<Candidate> candidates_;      ///< one per placement, best first
   std::atomic<double> offer_seconds_ = 0;  ///< longest so far
-  bool lead_ = false;
+  std::uint64_t evaluations_ = 0;
+  bool leads_ = false;
 };
 
 }  // namespace opweave

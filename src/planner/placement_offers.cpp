@@ -34,10 +34,12 @@ bool PlacementOffers::offer(const std::vector<ModeIndex>& modes, const std::stri
 }
 
 void PlacementOffers::offer_guesses(const Budget& budget) {
-  guess_placements(restricted_.problem(), [&](const PlacementGuess& guess) {
-    if (!budget.expired()) offer(guess.modes, guess.method, budget);
-    return !budget.expired();
-  });
+  PlacementGuesses guesses(restricted_.problem());
+  while (!budget.expired()) {
+    const std::optional<PlacementGuess> guess = guesses.next();
+    if (!guess) return;
+    if (!budget.expired()) offer(guess->modes, guess->method, budget);
+  }
 }
 
 }  // namespace opweave

@@ -58,17 +58,17 @@ def test_a_folder_without_a_row_and_a_row_without_a_folder_are_named(copy):
     ]
 
 
-# As an enum class of contiguous.h and a struct of portfolio.h once were: undefined behaviour that no compiler sees.
+# As an enum class of contiguous.h and a struct of the planner once were: undefined behaviour that no compiler sees.
 def test_a_type_that_two_files_define_is_named(copy):
     assert "\nenum class Shift : std::uint8_t {\n" in (copy / "src/placement/contiguous.h").read_text()
-    append(copy / "src/planner/portfolio.h", "\nnamespace opweave {\nstruct Shift { int by = 0; };\n}\n")
+    append(copy / "src/planner/run_methods.h", "\nnamespace opweave {\nstruct Shift { int by = 0; };\n}\n")
     append(
         copy / "src/planner/restrict.cpp", "\nnamespace opweave {\nnamespace {\nstruct Shift {};\n}  // namespace\n}\n"
     )
     named = [line for line in lines_of(copy) if line.startswith("opweave::Shift ")]
     assert len(named) == 1
     assert "src/placement/contiguous.h and " in named[0]
-    assert named[0].endswith("src/planner/portfolio.h: one name, one type")
+    assert named[0].endswith("src/planner/run_methods.h: one name, one type")
 
 
 def test_the_picture_follows_the_includes(copy):

@@ -31,6 +31,7 @@ namespace opweave::testing {
 namespace {
 
 constexpr std::uint64_t kWork = 60;           // evaluations for the makespan
+constexpr std::uint64_t kSearchWork = 800;    // parts of searches begin at 100
 constexpr std::uint64_t kShortWork = 20;      // for other objectives, each of which plans several times
 constexpr std::size_t kMostShortTasks = 100;  // of a problem that is planned for other objectives
 
@@ -168,6 +169,7 @@ std::string golden_lines() {
       lines += fmt::format("{} {} {}\n", name, method, line);
     };
     tell("plan", line_of_plan(problem, kWork, {Objective::kMakespan}));
+    tell("search", line_of_plan(problem, kSearchWork, {Objective::kMakespan}));
     if (problem.task_count() <= kMostShortTasks) {
       const Objective objective = kOthers[turn++ % std::size(kOthers)];
       tell(to_string(objective), line_of_plan(problem, kShortWork, {objective, Objective::kMakespan}));

@@ -2,10 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include "planner/improve_levels.h"
+#include "planner/cp_sat_targets_method.h"
+#include "planner/levels_method.h"
 #include "planner/periodic_plans.h"
-#include "planner/search_lanes.h"
-#include "planner/target_lane.h"
+#include "planner/routing_method.h"
 #include "support/job_shop.h"
 #include "support/mergeable_problems.h"
 #include "support/pipelines.h"
@@ -20,23 +20,23 @@ TEST(ProblemTraits, decide_which_methods_work) {
   EXPECT_EQ(of_shop.tasks, 16U);
   EXPECT_TRUE(of_shop.has_open_placement);
   EXPECT_FALSE(of_shop.can_be_merged);
-  EXPECT_TRUE(RoutingLane::supports(of_shop));
-  EXPECT_TRUE(TargetLane::supports(of_shop));
-  EXPECT_FALSE(levels_support(of_shop));
+  EXPECT_TRUE(RoutingMethod::supports(of_shop));
+  EXPECT_FALSE(CpSatTargetsMethod::supports(of_shop));  // nothing is sent
+  EXPECT_FALSE(LevelsMethod::supports(of_shop));
   EXPECT_FALSE(PeriodicPlans::supports(of_shop));
   // Beyond 4,000 tasks placement is found by levels.
   const Problem layers = testing::heavy_layers(4001, 4);
   const ProblemTraits of_layers(layers);
-  EXPECT_TRUE(levels_support(of_layers));
-  EXPECT_FALSE(RoutingLane::supports(of_layers));
+  EXPECT_TRUE(LevelsMethod::supports(of_layers));
+  EXPECT_FALSE(RoutingMethod::supports(of_layers));
   // A pipeline with a device for each stage; 6 microbatches per device are a trial, and 24 at least.
   const Problem pipeline = testing::stage_pipeline({PipelineShape::kLinear, 2, 25, 1, 1, 1, 0, {}});
   const ProblemTraits of_pipeline(pipeline);
   EXPECT_EQ(of_pipeline.microbatches, 25U);
   EXPECT_FALSE(of_pipeline.has_open_placement);
-  EXPECT_FALSE(RoutingLane::supports(of_pipeline));
-  EXPECT_FALSE(TargetLane::supports(of_pipeline));
-  EXPECT_FALSE(levels_support(of_pipeline));
+  EXPECT_FALSE(RoutingMethod::supports(of_pipeline));
+  EXPECT_FALSE(CpSatTargetsMethod::supports(of_pipeline));
+  EXPECT_FALSE(LevelsMethod::supports(of_pipeline));
   EXPECT_TRUE(PeriodicPlans::supports(of_pipeline));
 }
 

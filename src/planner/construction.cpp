@@ -1,4 +1,4 @@
-#include "planner/construct.h"
+#include "planner/construction.h"
 
 #include <algorithm>
 #include <optional>
@@ -36,6 +36,10 @@ constexpr std::uint32_t kWidestWindow = 64;
 /// What a list schedule takes beside a schedule made along with a placement, both with their check: measured 2, to be
 /// sure.
 constexpr double kListScheduleSteps = 2.5;
+/// Where other methods go on alone: tasks of the largest problem that is constructed all the same, and the share of the
+/// time for it.
+constexpr std::size_t kMostTasksBesideOthers = 50'000;
+constexpr double kShareBesideOthers = 0.2;
 /// Windows are tuned on at most so many microbatches: more of them run through the same pipeline in the same way.
 constexpr std::uint32_t kTrialMicrobatches = 64;
 
@@ -48,81 +52,118 @@ struct Candidate {
   std::optional<Duration> makespan;  ///< best so far, pushed together
 };
 
-class Constructor {
+/// A placement whose list schedules are being tried.
+struct Placing {
+  PlacementGuess guess;
+  std::optional<PlacedProblem> placed = {};
+  ReferenceOrder reference = {};
+  std::vector<PriorityRule> rules = {};
+  std::size_t next = 0;
+};
+
+}  // namespace
+
+class Construction::Implementation {
  public:
-  Constructor(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
-              const ConstructionOptions& options)
-      : problem_(problem), budget_(budget), incumbent_(incumbent), options_(options) {
-    if (incumbent_.makespan()) meet_first();
+  Implementation(const Problem& problem, IncumbentStore& incumbent, ConstructionOptions options)
+      : problem_(problem), incumbent_(incumbent), options_(std::move(options)), guesses_(problem) {}
+
+  void find_first(const Budget& budget) {
+    begin(budget);
+    while (!incumbent_.makespan() && step()) end_step();
+    if (!incumbent_.makespan()) add_experts();
+    end_step();
+    sort_starts();
   }
 
-  Construction run() {
-    std::vector<Candidate> candidates;
+  void complete(const Budget& budget) {
+    begin(budget);
     const Budget guessing = budget_.share(kGuessingShare);
-    guess_placements(problem_, [&](PlacementGuess guess) {
-      if (!finished() && schedule_freely(guess)) candidates.push_back({std::move(guess), 0, 0, 0, std::nullopt});
-      return !finished() && !(incumbent_.makespan() && guessing.expired());
-    });
+    while (!finished() && !(!placing_ && incumbent_.makespan() && guessing.expired()) && step()) {
+    }
     // Before the windows, which may take all the time there is: no plan is worse than an expert's.
     if (!finished()) add_experts();
     const bool is_enough = options_.is_enough && options_.is_enough();
-    if (problem_.settings().training.microbatches > 1 && !is_enough) tune_windows(candidates);
-    std::stable_sort(result_.starts.begin(), result_.starts.end(),
-                     [](const Start& a, const Start& b) { return a.makespan < b.makespan; });
-    return std::move(result_);
+    if (problem_.settings().training.microbatches > 1 && !is_enough) tune_windows();
+    sort_starts();
   }
 
+  std::vector<Start> starts_;
+  std::uint64_t evaluations_ = 0;
+  std::string rejection_;
+  double longest_step_ = 0;
+
  private:
+  void begin(const Budget& budget) {
+    budget_ = budget;
+    asked_ = budget_.elapsed();
+  }
+
+  void sort_starts() { std::ranges::stable_sort(starts_, {}, &Start::makespan); }
+
   /// Asked before every step. No step is begun that may not end in time, as far as the longest so far tells.
   [[nodiscard]] bool finished() {
     end_step();
     if (!incumbent_.makespan()) return false;
-    return is_enough_ || incumbent_.is_optimal() || budget_.expired() ||
-           budget_.remaining().value_or(result_.longest_step) < result_.longest_step;
+    return incumbent_.is_optimal() || budget_.expired() || budget_.remaining().value_or(longest_step_) < longest_step_;
   }
 
   void end_step() {
     const double now = budget_.elapsed();
-    result_.longest_step = std::max(result_.longest_step, now - asked_);
+    longest_step_ = std::max(longest_step_, now - asked_);
     asked_ = now;
   }
 
-  /// The first plan is there. What is done about it is no step of ours.
-  void meet_first() {
-    is_enough_ = options_.on_first && !options_.on_first();
-    asked_ = budget_.elapsed();
+  /// One schedule of the next placement, or what has to be found out before: the schedule that the guess came with,
+  /// then list schedules under every rule, without a window. False if no placement is left.
+  bool step() {
+    if (!placing_) {
+      std::optional<PlacementGuess> guess = guesses_.next();
+      if (!guess) return false;
+      placing_.emplace(Placing{std::move(*guess)});
+      if (placing_->guess.schedule) return keep_own_schedule(), true;
+    }
+    if (!placing_->placed && !prepare()) {
+      placing_.reset();
+      return true;
+    }
+    const PriorityRule& rule = placing_->rules[placing_->next++];
+    ++evaluations_;
+    keep(placing_->placed->schedule(list_schedule(*placing_->placed, placing_->reference, rule.priority)),
+         placing_->guess.method + ", " + rule.name);
+    if (placing_->next == placing_->rules.size()) {
+      candidates_.push_back({std::move(placing_->guess), 0, 0, 0, std::nullopt});
+      placing_.reset();
+    }
+    if (options_.experts_early && !finished()) add_experts();
+    return true;
   }
 
-  /// The schedule that the guess came with and list schedules under every rule, without a window; false if the
-  /// placement does not fit.
-  bool schedule_freely(PlacementGuess& guess) {
-    if (guess.schedule) {
-      ++result_.evaluations;
-      keep(*std::exchange(guess.schedule, std::nullopt), guess.method, true);
-      end_step();
-      // From what this took: what a list schedule takes is not known before the first.
-      result_.longest_step *= kListScheduleSteps;
-      if (finished()) return true;
-    }
-    const std::optional<PlacedProblem> placed = PlacedProblem::create(problem_, guess.modes);
+  void keep_own_schedule() {
+    ++evaluations_;
+    keep(*std::exchange(placing_->guess.schedule, std::nullopt), placing_->guess.method, true);
+    end_step();
+    // From what this took: what a list schedule takes is not known before the first.
+    longest_step_ *= kListScheduleSteps;
+  }
+
+  /// False if the placement does not fit.
+  bool prepare() {
+    std::optional<PlacedProblem> placed = PlacedProblem::create(problem_, placing_->guess.modes);
     if (!placed) return false;
-    const ReferenceOrder reference = reference_order(*placed);
+    ReferenceOrder reference = reference_order(*placed);
     if (!reference.fits) return false;
-    result_.any_placement_fits = true;
-    for (const PriorityRule& rule : priority_rules(*placed, reference)) {
-      ++result_.evaluations;
-      keep(placed->schedule(list_schedule(*placed, reference, rule.priority)), guess.method + ", " + rule.name);
-      if (finished()) break;
-      if (options_.experts_early) add_experts();
-      if (finished()) break;
-    }
+    placing_->placed = std::move(placed);
+    placing_->reference = std::move(reference);
+    placing_->rules = priority_rules(*placing_->placed, placing_->reference);
     return true;
   }
 
   /// The best few placements with windows of doubling width, then the best of those in detail. What counts is how short
   /// a schedule gets when it is pushed together: one from a narrow window may begin as the longest and end as the
   /// shortest.
-  void tune_windows(std::vector<Candidate>& candidates) {
+  void tune_windows() {
+    std::vector<Candidate>& candidates = candidates_;
     tuning_ = budget_.share(kTuningShare);
     const Problem trial = with_fewer_microbatches(problem_, kTrialMicrobatches);
     const bool is_whole = trial.task_count() == problem_.task_count();
@@ -218,7 +259,7 @@ class Constructor {
     std::optional<WindowSchedule> scheduled = schedule_in_window(problem, modes, window, chosen.rule);
     if (!scheduled) throw InternalError("a placement that fits does not fit under a window");
     last_rule_ = scheduled->rule;
-    ++result_.evaluations;
+    ++evaluations_;
     const auto placed = PlacedProblem::create(problem, modes);
     return placed->schedule(pushed_together(*placed, std::move(scheduled->starts), tuning_));
   }
@@ -244,13 +285,13 @@ class Constructor {
 
   /// False if it is not valid: it may take too much memory.
   bool add_expert(const Schedule& schedule, const std::string& name) {
-    ++result_.evaluations;
+    ++evaluations_;
     return keep(schedule, name, true);
   }
 
   void push_together(const Schedule& schedule, const std::string& name) {
     const auto placed = PlacedProblem::create(problem_, schedule.modes());
-    ++result_.evaluations;
+    ++evaluations_;
     keep(placed->schedule(pushed_together(*placed, placed->starts(schedule), budget_.share(kTuningShare))),
          name + ", pushed together");
   }
@@ -259,7 +300,7 @@ class Constructor {
   std::vector<std::int64_t> pushed_together(const PlacedProblem& placed, std::vector<std::int64_t> starts,
                                             const Budget& budget) {
     end_step();
-    const double pass = kPassSteps * result_.longest_step;
+    const double pass = kPassSteps * longest_step_;
     if (budget.remaining().value_or(pass) < pass) return starts;
     starts = justify(placed, std::move(starts), budget);
     asked_ = budget_.elapsed();  // that kept to the time by itself
@@ -270,48 +311,82 @@ class Constructor {
   /// \param is_claim  nobody has looked at memory yet
   /// \return whether a claim is valid
   bool keep(Schedule schedule, const std::string& method, bool is_claim = false) {
-    if (options_.see) options_.see(schedule, method);
+    if (options_.on_schedule) options_.on_schedule(schedule, method);
     const Duration makespan = schedule.makespan(problem_);
     const auto same_placement = [&](const Start& start) {
       return std::ranges::equal(start.schedule.tasks, schedule.tasks, {}, &TaskAssignment::mode, &TaskAssignment::mode);
     };
-    const auto known = std::find_if(result_.starts.begin(), result_.starts.end(), same_placement);
-    if (known != result_.starts.end() && known->makespan <= makespan) return !is_claim || is_valid(problem_, schedule);
-    const bool is_first = !incumbent_.makespan();
-    const bool better = is_first || makespan < *incumbent_.makespan();
+    const auto known = std::find_if(starts_.begin(), starts_.end(), same_placement);
+    if (known != starts_.end() && known->makespan <= makespan) return !is_claim || is_valid(problem_, schedule);
+    const bool better = !incumbent_.makespan() || makespan < *incumbent_.makespan();
     const bool valid = better ? incumbent_.offer(schedule, method) : is_valid(problem_, schedule);
-    if (!valid && better && !is_claim) result_.rejection = incumbent_.last_rejection();
+    if (!valid && better && !is_claim) rejection_ = incumbent_.last_rejection();
     if (!valid) return false;
-    if (is_first) {
-      end_step();
-      meet_first();
-    }
-    if (known != result_.starts.end()) {
+    if (known != starts_.end()) {
       *known = {std::move(schedule), makespan, method};
     } else {
-      result_.starts.push_back({std::move(schedule), makespan, method});
+      starts_.push_back({std::move(schedule), makespan, method});
     }
     return true;
   }
 
   const Problem& problem_;
-  const Budget& budget_;
+  Budget budget_;  ///< of the call at hand
   IncumbentStore& incumbent_;
-  const ConstructionOptions& options_;
+  const ConstructionOptions options_;
+  PlacementGuesses guesses_;
+  std::optional<Placing> placing_;
+  std::vector<Candidate> candidates_;  ///< whose windows may be tuned
   bool experts_added_ = false;
-  Construction result_;
-  bool is_enough_ = false;
-  double asked_ = budget_.elapsed();  ///< when the last step ended
-  const Problem* trial_ = nullptr;    ///< on which windows are tuned
-  Budget tuning_;                     ///< for windows
+  double asked_ = 0;                ///< when the last step ended
+  const Problem* trial_ = nullptr;  ///< on which windows are tuned
+  Budget tuning_;                   ///< for windows
   std::string last_rule_;
 };
 
-}  // namespace
+Construction::Construction(const Problem& problem, IncumbentStore& incumbent, ConstructionOptions options)
+    : implementation_(std::make_unique<Implementation>(problem, incumbent, std::move(options))) {}
+Construction::~Construction() = default;
 
-Construction construct(const Problem& problem, const Budget& budget, IncumbentStore& incumbent,
-                       const ConstructionOptions& options) {
-  return Constructor(problem, budget, incumbent, options).run();
+void Construction::find_first(const Budget& budget) { implementation_->find_first(budget); }
+void Construction::complete(const Budget& budget) { implementation_->complete(budget); }
+const std::vector<Start>& Construction::starts() const { return implementation_->starts_; }
+std::uint64_t Construction::evaluations() const { return implementation_->evaluations_; }
+const std::string& Construction::rejection() const { return implementation_->rejection_; }
+double Construction::longest_step() const { return implementation_->longest_step_; }
+
+bool ConstructionMethod::supports(const ProblemTraits&) { return true; }
+
+double ConstructionMethod::share(const ProblemTraits&) { return 1; }
+
+Construction& ConstructionMethod::construction(IncumbentStore& incumbent) {
+  if (construction_) return *construction_;
+  ConstructionOptions options;
+  if (context_.is_decided) {
+    options.experts_early = true;
+    options.is_enough = [] { return true; };
+  }
+  construction_ = std::make_unique<Construction>(context_.problem(), incumbent, std::move(options));
+  return *construction_;
+}
+
+void ConstructionMethod::report() {
+  context_.starts = construction_->starts();
+  context_.step = construction_->longest_step();
+}
+
+void ConstructionMethod::find_first(IncumbentStore& incumbent, const Slice& slice) {
+  construction(incumbent).find_first(slice.budget);
+  if (!incumbent.makespan() && !construction_->rejection().empty()) {
+    throw InternalError("check rejected every plan, the last one from " + construction_->rejection());
+  }
+  report();
+}
+
+void ConstructionMethod::advance(IncumbentStore& incumbent, const Slice& slice) {
+  if (context_.is_decided && context_.traits.tasks > kMostTasksBesideOthers) return;
+  construction(incumbent).complete(context_.is_decided ? slice.budget.share(kShareBesideOthers) : slice.budget);
+  report();
 }
 
 }  // namespace opweave

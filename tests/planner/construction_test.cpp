@@ -1,4 +1,4 @@
-#include "planner/construct.h"
+#include "planner/construction.h"
 
 #include <gtest/gtest.h>
 
@@ -18,7 +18,7 @@ std::vector<Problem> problems() {
       Problem problem = testing::random_problem(seed, shape).problem();
       const Budget budget;
       IncumbentStore store(problem, budget, {});
-      (void)construct(problem, budget, store, {});
+      Construction(problem, store).complete(budget);
       if (store.makespan()) result.push_back(std::move(problem));
     } catch (const std::exception&) {  // shared parameters on different devices
     }
@@ -26,39 +26,34 @@ std::vector<Problem> problems() {
   return result;
 }
 
-TEST(Construct, tells_once_that_the_first_plan_is_there) {
+TEST(Construction, comes_back_with_the_first_plan_and_goes_on_from_there) {
+  int with_more = 0;
   for (const Problem& problem : problems()) {
     const Budget budget;
     IncumbentStore store(problem, budget, {});
-    int calls = 0;
-    ConstructionOptions options;
-    options.on_first = [&] {
-      ++calls;
-      EXPECT_EQ(store.trajectory().size(), 1U);
-      return true;
-    };
-    (void)construct(problem, budget, store, options);
-    EXPECT_EQ(calls, 1);
-  }
-}
-
-TEST(Construct, goes_no_further_than_the_first_plan_where_that_is_enough) {
-  for (const Problem& problem : problems()) {
-    const Budget budget;
-    IncumbentStore store(problem, budget, {});
-    ConstructionOptions options;
-    options.on_first = [] { return false; };
-    const Construction construction = construct(problem, budget, store, options);
+    Construction construction(problem, store);
+    construction.find_first(budget);
     EXPECT_EQ(store.trajectory().size(), 1U);
-    EXPECT_EQ(construction.starts.size(), 1U);
+    EXPECT_EQ(construction.starts().size(), 1U);
+    const std::uint64_t of_first = construction.evaluations();
+    construction.complete(budget);
+    with_more += construction.evaluations() > of_first ? 1 : 0;
+    // The same as without a stop between.
+    IncumbentStore other(problem, budget, {});
+    Construction at_once(problem, other);
+    at_once.complete(budget);
+    EXPECT_EQ(*store.makespan(), *other.makespan());
+    EXPECT_EQ(construction.evaluations(), at_once.evaluations());
+    EXPECT_EQ(construction.starts().size(), at_once.starts().size());
   }
+  EXPECT_GT(with_more, 10);
 }
 
-TEST(Construct, has_a_plan_even_when_the_time_is_over) {
+TEST(Construction, has_a_plan_even_when_the_time_is_over) {
   for (const Problem& problem : problems()) {
     const Budget budget(0.0, std::nullopt);
     IncumbentStore store(problem, budget, {});
-    (void)construct(problem, budget, store, {});
+    Construction(problem, store).complete(budget);
     EXPECT_TRUE(store.makespan());
   }
 }
@@ -67,7 +62,7 @@ TEST(IncumbentStore, is_final_when_a_bound_that_is_stated_later_is_met) {
   const Problem problem = problems().front();
   const Budget budget;
   IncumbentStore store(problem, budget, {});
-  (void)construct(problem, budget, store, {});
+  Construction(problem, store).complete(budget);
   EXPECT_FALSE(store.is_optimal());
   store.state_bounds({{"load", *store.makespan(), ""}});
   EXPECT_TRUE(store.is_optimal());

@@ -1,5 +1,5 @@
-// Lanes around one incumbent: the solver on the whole and on windows, and solvers that misbehave.
-#include "planner/portfolio.h"
+// Methods around one incumbent: the solver on the whole and on windows, and solvers that misbehave.
+#include "planner/run_methods.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -16,11 +16,11 @@
 #include "opweave/error.h"
 #include "opweave/io.h"
 #include "opweave/planner.h"
-#include "placement_search/routing_model.h"
-#include "planner/exact_lane.h"
+#include "planner/cp_sat_method.h"
+#include "planner/cp_sat_targets_method.h"
 #include "planner/incumbent.h"
-#include "planner/search_lanes.h"
-#include "planner/target_lane.h"
+#include "planner/order_methods.h"
+#include "planner/routing_method.h"
 #include "planner/window_choice.h"
 #include "support/brute_force.h"
 #include "support/job_shop.h"
@@ -85,7 +85,24 @@ TEST(WindowChoice, draws_windows_of_existing_tasks_without_repeats) {
   EXPECT_GT(drawn, 100);
 }
 
-class ExactLaneTest : public ::testing::Test {
+/// What methods of a problem are made of.
+struct Searched {
+  Searched(const Problem& problem, const Schedule& start, const Budget& budget, std::uint64_t seed = 1)
+      : traits(problem), context{traits, options}, store(problem, budget, {}) {
+    options.seed = seed;
+    EXPECT_TRUE(store.offer(start, "start"));
+    context.starts = {{start, *store.makespan(), "start"}};
+  }
+
+  PlannerOptions options;
+  const ProblemTraits traits;
+  SearchContext context;
+  IncumbentStore store;
+};
+
+Slice by_clock(const Budget& budget) { return {budget, std::nullopt}; }
+
+class CpSatMethodTest : public ::testing::Test {
  protected:
   void SetUp() override {
     const std::string reason = exact::cp_sat_engine()->unavailable_because();
@@ -93,16 +110,15 @@ class ExactLaneTest : public ::testing::Test {
   }
 };
 
-using TargetLaneTest = ExactLaneTest;
+using CpSatTargetsMethodTest = CpSatMethodTest;
 
-TEST_F(ExactLaneTest, proves_a_small_problem_optimal) {
+TEST_F(CpSatMethodTest, proves_a_small_problem_optimal) {
   const Problem problem = testing::random_job_shop(2, 4, 4, 3);
   const Budget budget(20.0, std::nullopt);
-  IncumbentStore store(problem, budget, {});
-  ASSERT_TRUE(store.offer(first_schedule(problem), "construction"));
-  EXPECT_LT(ExactLane::size(problem), 100U);  // 16 tasks, at most 3 machines
-  ExactLane lane(problem, true, 1, store);
-  lane.advance(budget);
+  Searched searched(problem, first_schedule(problem), budget);
+  const IncumbentStore& store = searched.store;
+  EXPECT_LT(searched.traits.intervals(), 100U);  // 16 tasks, at most 3 machines
+  CpSatMethod(searched.context, 1).advance(searched.store, by_clock(budget));
   EXPECT_TRUE(store.is_optimal());
   EXPECT_LT(budget.elapsed(), 15);
   ASSERT_FALSE(store.bounds().empty());
@@ -110,23 +126,24 @@ TEST_F(ExactLaneTest, proves_a_small_problem_optimal) {
   EXPECT_EQ(store.bounds().front().value, *store.makespan());
 }
 
-TEST_F(ExactLaneTest, windows_improve_a_serial_schedule) {
+TEST_F(CpSatMethodTest, windows_improve_a_serial_schedule) {
   // Everything one after the other; a window may overlap what is in it.
   const Problem problem = testing::random_job_shop(3, 8, 5, 4);
   const Budget budget(3.0, std::nullopt);
   testing::Random random(1);
   const Schedule serial = *testing::serial_schedule(problem, random);
   ASSERT_TRUE(is_accepted(problem, serial));
-  IncumbentStore store(problem, budget, {});
-  ASSERT_TRUE(store.offer(serial, "serial"));
-  ExactLane lane(problem, false, 1, store);
-  lane.advance(budget);
+  Searched searched(problem, serial, budget);
+  const IncumbentStore& store = searched.store;
+  CpSatMethod method(searched.context, 1);
+  method.advance(searched.store, by_clock(budget.share(0.01)));  // the whole; windows take turns with it
+  method.advance(searched.store, by_clock(budget));
   EXPECT_LT(store.makespan()->value() * 2, serial.makespan(problem).value());
   EXPECT_EQ(store.method(), "cp-sat windows");
   EXPECT_EQ(store.last_rejection(), "");
 }
 
-TEST_F(ExactLaneTest, windows_never_offer_an_invalid_schedule) {
+TEST_F(CpSatMethodTest, windows_never_offer_an_invalid_schedule) {
   std::size_t tried = 0;
   for (std::uint64_t seed = 1; seed <= 30; ++seed) {
     std::optional<Problem> problem;
@@ -141,11 +158,11 @@ TEST_F(ExactLaneTest, windows_never_offer_an_invalid_schedule) {
     const PlanResult first = plan(*problem, Budget(std::nullopt, 0));
     if (!first.plan) continue;
     const Budget budget(0.2, std::nullopt);
-    IncumbentStore store(*problem, budget, {});
-    ASSERT_TRUE(store.offer(to_schedule(*problem, *first.plan), "construction"));
-    ExactLane lane(*problem, false, seed, store);
-    lane.advance(budget);
-    EXPECT_EQ(store.last_rejection(), "") << seed;
+    Searched searched(*problem, to_schedule(*problem, *first.plan), budget, seed);
+    CpSatMethod method(searched.context, seed);
+    method.advance(searched.store, by_clock(budget.share(0.01)));
+    method.advance(searched.store, by_clock(budget));
+    EXPECT_EQ(searched.store.last_rejection(), "") << seed;
     ++tried;
   }
   EXPECT_GT(tried, 3U);
@@ -173,21 +190,24 @@ Problem two_chains() {
 
 // Both ends of the chains are needed in one place: what is sent arrives at 5 + 4, and 1 follows: 10. Without sending
 // all 11 run on one device.
-TEST_F(TargetLaneTest, refutes_every_shorter_schedule_of_two_chains_that_meet) {
+TEST_F(CpSatTargetsMethodTest, refutes_every_shorter_schedule_of_two_chains_that_meet) {
   const Problem problem = two_chains();
   const Budget budget(20.0, std::nullopt);
-  IncumbentStore store(problem, budget, {});
-  ASSERT_TRUE(store.offer(first_schedule(problem), "construction"));
-  ASSERT_TRUE(TargetLane::supports(ProblemTraits(problem)));
-  TargetLane lane(problem, 1, store);
-  EXPECT_TRUE(lane.is_exact());
-  lane.advance(budget);
-  EXPECT_TRUE(lane.is_done());
-  EXPECT_EQ(*store.makespan(), Duration(10));
-  EXPECT_EQ(store.lower_bound(), Duration(10));
+  for (const bool is_repeatable : {false, true}) {
+    Searched searched(problem, first_schedule(problem), budget);
+    ASSERT_TRUE(CpSatTargetsMethod::supports(searched.traits));
+    EXPECT_TRUE(CpSatTargetsMethod::is_exact(searched.traits));
+    CpSatTargetsMethod targets(searched.context, 1);
+    for (int i = 0; i < 4; ++i) {
+      targets.advance(searched.store, {budget, is_repeatable ? std::optional<std::uint64_t>(100'000) : std::nullopt});
+    }
+    EXPECT_TRUE(targets.is_done());
+    EXPECT_EQ(*searched.store.makespan(), Duration(10));
+    EXPECT_EQ(searched.store.lower_bound(), Duration(10));
+  }
 }
 
-TEST_F(TargetLaneTest, bounds_are_never_above_the_optimum_and_reach_it_where_nothing_is_left_out) {
+TEST_F(CpSatTargetsMethodTest, bounds_are_never_above_the_optimum_and_reach_it_where_nothing_is_left_out) {
   int exact = 0;
   int tried = 0;
   for (std::uint64_t seed = 1; seed <= 240; ++seed) {
@@ -197,22 +217,20 @@ TEST_F(TargetLaneTest, bounds_are_never_above_the_optimum_and_reach_it_where_not
     } catch (const InputError&) {
       continue;
     }
-    if (!TargetLane::supports(ProblemTraits(*problem))) continue;
+    if (!CpSatTargetsMethod::supports(ProblemTraits(*problem))) continue;
     const auto truth = testing::brute_force(*problem, 1'000'000);
     const PlanResult first = plan(*problem, Budget(std::nullopt, 0));
     if (!truth.finished || !truth.best || !first.plan) continue;
     SCOPED_TRACE(seed);
     const Budget budget(5.0, std::nullopt);
-    IncumbentStore store(*problem, budget, {});
-    ASSERT_TRUE(store.offer(to_schedule(*problem, *first.plan), "construction"));
-    TargetLane lane(*problem, seed, store);
-    if (lane.is_done()) continue;  // nothing is ever sent
-    lane.advance(budget.until(&store.is_final()));
+    Searched searched(*problem, to_schedule(*problem, *first.plan), budget, seed);
+    const IncumbentStore& store = searched.store;
+    CpSatTargetsMethod(searched.context, seed).advance(searched.store, by_clock(budget.until(&store.is_final())));
     EXPECT_EQ(store.last_rejection(), "");
     const Duration optimum = truth.best->makespan(*problem);
     EXPECT_LE(store.lower_bound(), optimum);
     EXPECT_GE(*store.makespan(), optimum);
-    if (lane.is_exact()) {
+    if (CpSatTargetsMethod::is_exact(searched.traits)) {
       EXPECT_EQ(store.lower_bound(), optimum);
       EXPECT_EQ(*store.makespan(), optimum);
       ++exact;
@@ -248,23 +266,24 @@ struct HostileCase {
 
 class HostileSolver : public ::testing::TestWithParam<HostileCase> {};
 
-TEST_P(HostileSolver, cannot_keep_the_portfolio_from_a_valid_plan_in_time) {
+TEST_P(HostileSolver, cannot_keep_the_others_from_a_valid_plan_in_time) {
   const Problem problem = testing::random_job_shop(4, 6, 5, 3);
   const Schedule start = first_schedule(problem);
-  for (const bool solves_whole : {true, false}) {
+  constexpr MethodRow kRows[] = {
+      method_row<RoutingMethod>("routing", MethodPhase::kTogether, MethodThreads::kEach),
+      method_row<CpSatMethod>("solver", MethodPhase::kTogether, MethodThreads::kOwn),
+  };
+  for (const unsigned threads : {1U, 2U}) {
     const Budget budget(0.5, std::nullopt);
-    IncumbentStore store(problem, budget, {});
-    ASSERT_TRUE(store.offer(start, "construction"));
-    std::vector<Worker> workers(2);
-    workers[0].turns.push_back({std::make_unique<RoutingLane>(routing::Model::create(problem), 1, store), 1});
-    workers[1].turns.push_back(
-        {std::make_unique<ExactLane>(problem, solves_whole, 1, store, std::make_shared<Stub>(GetParam().solve)), 1});
-    run_portfolio(std::move(workers), budget, store);
+    Searched searched(problem, start, budget);
+    searched.options.threads = threads;
+    searched.context.solver = std::make_shared<Stub>(GetParam().solve);
+    run_methods(kRows, searched.context, nullptr, budget, std::nullopt, searched.store);
     EXPECT_LT(budget.elapsed(), 0.5 * 1.05 + 0.5);
-    EXPECT_LE(*store.makespan(), start.makespan(problem));
-    EXPECT_TRUE(is_accepted(problem, store.schedule()));
-    EXPECT_FALSE(store.is_optimal());
-    EXPECT_LE(store.lower_bound(), *store.makespan());
+    EXPECT_LE(*searched.store.makespan(), start.makespan(problem));
+    EXPECT_TRUE(is_accepted(problem, searched.store.schedule()));
+    EXPECT_FALSE(searched.store.is_optimal());
+    EXPECT_LE(searched.store.lower_bound(), *searched.store.makespan());
   }
 }
 
@@ -273,14 +292,13 @@ TEST_P(HostileSolver, cannot_make_targets_go_wrong_visibly) {
   const Problem problem = two_chains();
   const Schedule start = first_schedule(problem);
   const Budget budget(0.5, std::nullopt);
-  IncumbentStore store(problem, budget, {});
-  ASSERT_TRUE(store.offer(start, "construction"));
-  TargetLane lane(problem, 1, store, std::make_shared<Stub>(GetParam().solve));
-  lane.advance(budget);
+  Searched searched(problem, start, budget);
+  searched.context.solver = std::make_shared<Stub>(GetParam().solve);
+  CpSatTargetsMethod(searched.context, 1).advance(searched.store, by_clock(budget));
   EXPECT_LT(budget.elapsed(), 0.5 * 1.05 + 0.5);
-  EXPECT_LE(*store.makespan(), start.makespan(problem));
-  EXPECT_TRUE(is_accepted(problem, store.schedule()));
-  EXPECT_LE(store.lower_bound(), *store.makespan());
+  EXPECT_LE(*searched.store.makespan(), start.makespan(problem));
+  EXPECT_TRUE(is_accepted(problem, searched.store.schedule()));
+  EXPECT_LE(searched.store.lower_bound(), *searched.store.makespan());
 }
 
 Stub::Claim claim(exact::EngineStatus status, std::vector<std::int64_t> values) {
@@ -315,7 +333,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 // Through the planner.
 
-TEST(Portfolio, plans_small_job_shops_to_proven_optimality) {
+TEST(RunMethods, plans_small_job_shops_to_proven_optimality) {
   if (!exact::cp_sat_engine()->unavailable_because().empty()) GTEST_SKIP() << "no CP-SAT";
   for (const unsigned threads : {1U, 2U}) {
     const Problem problem = testing::random_job_shop(9, 5, 5, 3);
@@ -329,7 +347,7 @@ TEST(Portfolio, plans_small_job_shops_to_proven_optimality) {
   }
 }
 
-TEST(Portfolio, keeps_its_time_limit) {
+TEST(RunMethods, keeps_its_time_limit) {
   const Problem problem = testing::random_job_shop(10, 15, 10, 6);
   for (const double limit : {0.1, 1.0}) {
     for (const unsigned threads : {1U, 2U}) {
@@ -343,7 +361,7 @@ TEST(Portfolio, keeps_its_time_limit) {
   }
 }
 
-TEST(Portfolio, same_work_limit_gives_the_same_bytes_with_any_number_of_threads) {
+TEST(RunMethods, same_work_limit_gives_the_same_bytes_with_any_number_of_threads) {
   std::vector<Problem> problems = {testing::random_job_shop(11, 8, 6, 4)};
   for (std::uint64_t seed = 1; problems.size() < 4; ++seed) {  // memory, contention, gangs
     testing::RandomShape shape;
@@ -351,8 +369,7 @@ TEST(Portfolio, same_work_limit_gives_the_same_bytes_with_any_number_of_threads)
     shape.pinned_percent = 10;
     try {
       const Problem problem = testing::random_problem(seed, shape).problem();
-      const auto model = routing::Model::create(problem);
-      if (model && model->has_choice() && model->needs_exact_timing() && plan(problem, Budget(std::nullopt, 0)).plan) {
+      if (OrderTurns::supports(ProblemTraits(problem)) && plan(problem, Budget(std::nullopt, 0)).plan) {
         problems.push_back(problem);
       }
     } catch (const InputError&) {
@@ -373,7 +390,7 @@ TEST(Portfolio, same_work_limit_gives_the_same_bytes_with_any_number_of_threads)
   }
 }
 
-TEST(Portfolio, more_work_never_gives_a_worse_plan) {
+TEST(RunMethods, more_work_never_gives_a_worse_plan) {
   const Problem problem = testing::random_job_shop(12, 12, 8, 5);
   Duration before = first_schedule(problem).makespan(problem);
   const Duration first = before;
@@ -385,7 +402,7 @@ TEST(Portfolio, more_work_never_gives_a_worse_plan) {
   EXPECT_LT(before, first);
 }
 
-TEST(Portfolio, plan_is_never_worse_than_its_warm_start) {
+TEST(RunMethods, plan_is_never_worse_than_its_warm_start) {
   const Problem problem = testing::random_job_shop(13, 12, 8, 5);
   const PlanResult good = plan(problem, Budget(std::nullopt, 20'000));
   PlannerOptions options;

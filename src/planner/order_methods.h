@@ -1,0 +1,48 @@
+/// The order search as methods: beside searches of the placement, and alone (docs/order-search.md).
+#pragma once
+
+#include "planner/search_method.h"
+
+namespace opweave {
+
+/// One cooling per slice, with the placement of the incumbent: where the routing search finds placements without
+/// looking at memory and contention exactly.
+class OrderTurns final : public SearchMethod {
+ public:
+  [[nodiscard]] static bool supports(const ProblemTraits& traits);
+  [[nodiscard]] static double share(const ProblemTraits& traits);
+
+  OrderTurns(const SearchContext& context, std::uint64_t seed) : problem_(context.problem()), seed_(seed) {}
+  void advance(IncumbentStore& incumbent, const Slice& slice) override;
+
+ private:
+  const Problem& problem_;
+  std::uint64_t seed_;
+};
+
+/// Trials of the best starts of different placements, and the rest of the slice for the best of them: where nobody
+/// looks for placements meanwhile. The starts get better.
+class OrdersOfStarts final : public SearchMethod {
+ public:
+  [[nodiscard]] static bool supports(const ProblemTraits& traits);
+  [[nodiscard]] static double share(const ProblemTraits& traits);
+
+  OrdersOfStarts(SearchContext& context, std::uint64_t seed) : context_(context), seed_(seed) {}
+  void advance(IncumbentStore& incumbent, const Slice& slice) override;
+
+ private:
+  /// One search from one start, with its own seed.
+  struct Attempt {
+    Start* start;
+    std::uint64_t seed;
+    double heat;
+    Schedule result;
+  };
+
+  void run(std::vector<Attempt>& attempts, IncumbentStore& incumbent, const Slice& slice) const;
+
+  SearchContext& context_;
+  std::uint64_t seed_;
+};
+
+}  // namespace opweave
