@@ -15,7 +15,9 @@ class Owners:
     """Nodes of the backward pass with the forward nodes that they belong to, as autograd numbers them.
 
     The nodes of a custom autograd function have no number. They belong to the last forward call of their module that
-    comes no later than what they consume of the backward pass. O((nodes + edges) log nodes).
+    comes no later than what they consume of the backward pass. Writing into a part of a tensor makes an operation with
+    a number of its own: its nodes have the place of the last forward call that is numbered before it.
+    O((nodes + edges) log nodes).
     """
 
     def __init__(self, joint: Joint) -> None:
@@ -31,8 +33,9 @@ class Owners:
             self._by_module.setdefault(module_of(node), []).append(index)
             first_of.setdefault(operation_of(node), node)
         first_of.pop(None, None)
+        self._numbered = sorted((number, self._index[node]) for number, node in first_of.items() if type(number) is int)
         for operation, nodes in itertools.groupby(backward, operation_of):
-            self._place(list(nodes), first_of.get(operation))
+            self._place(list(nodes), first_of.get(operation), operation)
 
     def owner(self, node: Node) -> Node | None:
         """The first forward node of the operation whose backward *node* is part of; None where nothing tells."""
@@ -43,15 +46,21 @@ class Owners:
         one than what it consumes of the backward pass. So it falls along the edges of the backward pass."""
         return self._index[node] if node in self._index else self._positions[node]
 
-    def _place(self, nodes: list[Node], owner: Node | None) -> None:
+    def _place(self, nodes: list[Node], owner: Node | None, operation: Hashable) -> None:
         """Consecutive nodes of one operation."""
         if owner is None:
             owner = self._last_of_module(module_of(nodes[0]), self._before(nodes))
+        place = self._place_of_number(operation) if owner is None else self._index[owner]
         for node in nodes:
             if owner is not None:
                 self._owner[node] = owner
             before = self._before([node])
-            self._positions[node] = before if owner is None else min(self._index[owner], before)
+            self._positions[node] = before if place is None else min(place, before)
+
+    def _place_of_number(self, operation: Hashable) -> int | None:
+        """Of the last forward call that autograd numbered before this operation."""
+        index = bisect.bisect(self._numbered, (operation, len(self.forward))) if type(operation) is int else 0
+        return self._numbered[index - 1][1] if index else None
 
     def _before(self, nodes: Iterable[Node]) -> int:
         """The earliest place of what the nodes consume of the backward pass; without any, the last place of all."""
