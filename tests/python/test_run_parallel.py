@@ -16,14 +16,13 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import parallel_models as models  # noqa: E402, I001
 
-from opweave.run import LaunchError, PeerError, ProgramError, compile_plan, launch  # noqa: E402
+from opweave.run import LaunchError, ProgramError, compile_plan, launch  # noqa: E402
 from opweave.run.parallel import (  # noqa: E402
     Mesh,
     ParallelExecutor,
     check_parallel,
     device_timings,
     drift,
-    gather_results,
     measured_costs,
     parallel_trace,
     parallelize_plan,
@@ -162,7 +161,14 @@ LAYERS = [f"layer{i}" for i in range(4)]
 def verified(strategy, **options):
     x, target = models.batch(16)
     return verify_strategy(
-        options.pop("model", None) or layers_model(), strategy, x, target, models.loss, layers=LAYERS, timeout_s=90, **options
+        options.pop("model", None) or layers_model(),
+        strategy,
+        x,
+        target,
+        models.loss,
+        layers=LAYERS,
+        timeout_s=90,
+        **options,
     )
 
 
@@ -223,7 +229,7 @@ def test_models_that_are_no_chain_or_draw_random_numbers_are_refused():
         verified({}, model=torch.nn.Linear(2, 2))
     model = layers_model()
     model.append(torch.nn.Dropout(0.5))
-    with pytest.raises(ProgramError, match="6 drops out 0.5 of its inputs"):
+    with pytest.raises(ProgramError, match=r"6 drops out 0.5 of its inputs"):
         verified({"pipeline": 2, "micro_batch": 4}, model=model)
 
 
@@ -245,7 +251,7 @@ def test_the_checker_rejects_collectives_of_a_group_in_two_orders():
     computes = [i for i, step in enumerate(steps) if str(step).startswith("b0.F")]
     steps[computes[0]], steps[computes[1]] = steps[computes[1]], steps[computes[0]]
     assert gathers
-    with pytest.raises(ProgramError, match="collective .* of ranks 0, 1 is .*, expected one order"):
+    with pytest.raises(ProgramError, match=r"collective .* of ranks 0, 1 is .*, expected one order"):
         check_parallel(changed(program, 0, steps))
 
 
@@ -279,7 +285,7 @@ def test_the_checker_finds_sends_that_wait_for_each_other():
         # The second device posts its receives after all else, although the first one's sends end only with them.
         posts = [step for step in steps if rank == 1 and str(step).startswith("post")]
         ranks.append(tuple([step for step in steps if step not in posts] + posts))
-    with pytest.raises(ProgramError, match="do not post the same|wait for each other forever: rank 0 at send"):
+    with pytest.raises(ProgramError, match=r"do not post the same|wait for each other forever: rank 0 at send"):
         check_parallel(dataclasses.replace(program, ranks=tuple(ranks)))
 
 

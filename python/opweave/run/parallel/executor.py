@@ -194,7 +194,8 @@ class ParallelExecutor:
                 kind = type(optimizer).__name__
                 if kind not in _ELEMENTWISE:
                     raise ProgramError(
-                        f"optimizer is {kind}, which may need whole parameters; expected one of {', '.join(_ELEMENTWISE)}"
+                        f"optimizer is {kind}, which may need whole parameters; expected one of "
+                        + ", ".join(_ELEMENTWISE)
                     )
                 result[id(bucket)] = optimizer, leaves
         return result

@@ -239,8 +239,8 @@ class ParallelStep:
             expected = self.box(key).shape(spec.shape, tensor)
             if tuple(value.shape) != expected or value.dtype != spec.dtype:
                 raise ProgramError(
-                    f'tensor "{tensor}" of microbatch {b} is {value.dtype} of {tuple(value.shape)} on rank {self.rank}, '
-                    f"expected {spec.dtype} of {expected} as in the first step"
+                    f'tensor "{tensor}" of microbatch {b} is {value.dtype} of {tuple(value.shape)} on rank '
+                    f"{self.rank}, expected {spec.dtype} of {expected} as in the first step"
                 )
         uses = uses_here + self.sends[key]
         if uses:

@@ -37,7 +37,9 @@ def device_timings(program: ParallelProgram, timings: Sequence[Timing]) -> list[
     result = []
     for device in range(len(program.meshes)):
         end = 0
-        for timing in sorted((t for t in timings if t.rank == program.grid.of_device(device)[0]), key=lambda t: t.start_ns):
+        for timing in sorted(
+            (t for t in timings if t.rank == program.grid.of_device(device)[0]), key=lambda t: t.start_ns
+        ):
             step = timing.instruction
             if isinstance(step, Compute) and step.kind == "run":
                 wait = timing.start_ns - end
@@ -81,7 +83,9 @@ def measured_costs(program: ParallelProgram, steps: Sequence[Sequence[Timing]]) 
     samples: dict[CostKey, list[int]] = defaultdict(list)
     for timings in steps[1:] if len(steps) > 1 else steps:
         sent: dict[Any, Timing] = {
-            t.instruction.piece: t for t in timings if isinstance(t.instruction, Communicate) and t.instruction.kind == "send"
+            t.instruction.piece: t
+            for t in timings
+            if isinstance(t.instruction, Communicate) and t.instruction.kind == "send"
         }
         meetings: dict[Any, list[Timing]] = defaultdict(list)
         for timing in timings:
@@ -114,8 +118,8 @@ def drift(predicted_ns: int, measured_ns: Sequence[int], *, tolerance: float = 0
     if abs(change) <= tolerance:
         return None
     return (
-        f"the last {len(last)} steps take {now / 1e6:.2f} ms, {abs(change):.0%} {'more' if change > 0 else 'less'} than "
-        f"the {predicted_ns / 1e6:.2f} ms predicted: measure costs again (measured_costs) and plan with them"
+        f"the last {len(last)} steps take {now / 1e6:.2f} ms, {abs(change):.0%} {'more' if change > 0 else 'less'} "
+        f"than the {predicted_ns / 1e6:.2f} ms predicted: measure costs again (measured_costs) and plan with them"
     )
 
 

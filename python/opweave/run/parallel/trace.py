@@ -67,7 +67,7 @@ def _events(timing: Timing, track: dict[str, int], parity: int) -> list[dict[str
         }
     ]
     if isinstance(step, Communicate) and step.kind in ("send", "receive"):
-        flow = {
+        flow: dict[str, Any] = {
             **track,
             "ph": "s" if step.kind == "send" else "f",
             "ts": start + length / 2,
