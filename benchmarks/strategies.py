@@ -170,9 +170,9 @@ def main() -> None:
             # What instructions take is measured in all modes' own first order: "host" has copies that "keep" has not.
             for (mode, seed), runs in zip(MODES, strategies, strict=True):
                 program = program_of(family, mode, seed)
-                costs = measured_costs(program_of(family, *MODES[0]), strategies[0])
+                costs = measured_costs(strategies[0])
                 if mode == "host":
-                    copies = measured_costs(program, runs).durations_ns
+                    copies = measured_costs(runs).durations_ns
                     costs.durations_ns.update({k: v for k, v in copies.items() if k[0].startswith("copy")})
                 predicted = step_ns(predict(program, costs))
                 measured = statistics.median(step_ns(run) for run in runs[1:])

@@ -38,7 +38,8 @@ class ParallelExecutor:
     experts of other ranks go, weights are shared out. *tensor_plans*: by segment, torch's parallelize plan by module
     path (`tensor_plan` makes those of known architectures).
     *optimizer* makes an optimizer for a list of parameters; it is made for each segment, of what this rank steps, and
-    must treat every number by itself (Adam, SGD and the like).
+    must treat every number by itself (Adam, SGD and the like). *counts_memory* counts what is kept for backwards,
+    *records_collectives* times the collectives inside of actions; both take time.
 
     All ranks of *group* construct it and call its methods together.
 
@@ -58,10 +59,12 @@ class ParallelExecutor:
         split: BackwardSplit = "graph",
         timeout_s: float = 300.0,
         counts_memory: bool = False,
+        records_collectives: bool = False,
     ) -> None:
         self.program = program
         self.device = torch.device(device)
         self.counts_memory = counts_memory
+        self.records_collectives = records_collectives
         size = dist.get_world_size(group)
         if size != program.processes:
             raise ProgramError(f"group has {size} processes, the meshes have {program.processes} ranks")

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from opweave.run.parallel.check import groups_of
 from opweave.run.parallel.program import Collective, Communicate, Compute, Copy, Instruction, ParallelProgram
 from opweave.run.parallel.step import ParallelResult, Timing
+from opweave.run.parallel.within import Within
 from opweave.run.program import ActionTiming
 
 
@@ -41,6 +42,8 @@ def device_timings(program: ParallelProgram, timings: Sequence[Timing]) -> list[
             (t for t in timings if t.rank == program.grid.of_device(device)[0]), key=lambda t: t.start_ns
         ):
             step = timing.instruction
+            if isinstance(step, Within):
+                continue
             if isinstance(step, Compute) and step.kind == "run":
                 wait = timing.start_ns - end
                 result.append(ActionTiming(device, step.action, timing.start_ns, timing.end_ns, wait))
@@ -74,7 +77,7 @@ class Costs:
         return self.durations_ns.get(cost_key(step), 0)
 
 
-def measured_costs(program: ParallelProgram, steps: Sequence[Sequence[Timing]]) -> Costs:
+def measured_costs(steps: Sequence[Sequence[Timing]]) -> Costs:
     """Costs from the timings of all ranks in some steps, the first of which warms up if there are more.
 
     An instruction in which ranks meet lasts as long as on the one that came last; then the median over ranks,
@@ -90,16 +93,16 @@ def measured_costs(program: ParallelProgram, steps: Sequence[Sequence[Timing]]) 
         meetings: dict[Any, list[Timing]] = defaultdict(list)
         for timing in timings:
             step = timing.instruction
+            if isinstance(step, Within):
+                continue
             if isinstance(step, Communicate) and step.kind == "receive":
                 if timing.start_ns <= sent[step.piece].start_ns:
                     samples[cost_key(step)].append(timing.end_ns - sent[step.piece].start_ns)
             elif groups_of(step):
-                device = program.grid.device_of(timing.rank)
-                meetings[device, str(step)].append(timing)
+                meetings[cost_key(step), groups_of(step)[0], str(step)].append(timing)
             else:
                 samples[cost_key(step)].append(timing.end_ns - timing.start_ns)
-        for together in meetings.values():
-            key = cost_key(together[0].instruction)
+        for (key, _, _), together in meetings.items():
             samples[key].append(max(t.end_ns for t in together) - max(t.start_ns for t in together))
     return Costs({key: round(statistics.median(values)) for key, values in samples.items()})
 

@@ -114,6 +114,7 @@ def verify_strategy(
             split=split,
             timeout_s=timeout_s,
             counts_memory=True,
+            records_collectives=True,
         )
         result = executor.step(inputs, target, loss)
         by_name = {
