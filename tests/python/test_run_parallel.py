@@ -88,6 +88,38 @@ def test_every_axis_sharding_and_memory_mode_gives_the_gradients_of_one_process(
     assert all(found["host"] == 0 for found in by_name["tp2 pp2"])
 
 
+ENCODERS = Case(
+    "encoders of data and tensor ranks before a decoder of context ranks",
+    {"gpu0": Mesh(data=2), "gpu1": Mesh(tensor=2), "gpu2": Mesh(context=2, data=2)},
+    {"embed": 0, "b0": 0, "words": 1, "b1": 1, "b2": 2, "head": 2},
+    edges=models.TOWERS,
+)
+EVERY = [
+    (4, Case("tp2 pp2", Mesh(tensor=2), TWO, tokens_split=True)),
+    (4, Case("tp2 dp2, ZeRO 1", Mesh(tensor=2, data=2), ONE, sharding="optimizer", tokens_split=True)),
+    (4, Case("tp2 dp2, ZeRO 3", Mesh(tensor=2, data=2), ONE, sharding="weights")),
+    (4, Case("ep2 pp2", Mesh(data=2, expert=2), TWO, experts=4)),
+    (4, Case("cp2 pp2", Mesh(context=2), BETWEEN)),
+    (8, Case("tp2 pp2 dp2", Mesh(tensor=2, data=2), BETWEEN, tokens_split=True, sharding="gradients")),
+    (8, Case("ep2 pp2 tp2", Mesh(data=2, expert=2, tensor=2), TWO, experts=4, sharding="weights")),
+    (8, ENCODERS),
+]
+
+
+@pytest.mark.skipif(
+    "OPWEAVE_ALL_STRATEGIES" not in os.environ, reason="takes minutes: set OPWEAVE_ALL_STRATEGIES=1 to run it"
+)
+@pytest.mark.parametrize("processes", [4, 8])
+def test_each_strategy_runs_with_everything_kept_dropped_and_on_the_host(processes):
+    cases = [
+        dataclasses.replace(case, name=f"{case.name}, {mode}", memory=mode)
+        for size, case in EVERY
+        for mode in ("keep", "drop", "host")
+        if size == processes
+    ]
+    hold(cases, processes, timeout_s=400)
+
+
 def test_optimizers_step_shares_as_they_step_whole_parameters():
     adam = functools.partial(torch.optim.Adam, lr=0.01)
     cases = [
