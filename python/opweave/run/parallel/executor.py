@@ -76,6 +76,7 @@ class ParallelExecutor:
         mine = {name: segments[name] for name in program.segments_on(self.rank)}
         for name, module in mine.items():
             _refuse_batch_norms(name, module, program, self.rank)
+            _require_weight_gradients(name, module, program)
         self.peers = Peers(program, group, timeout_s)
         plans = tensor_plans or {}
         unknown = [name for name in plans if name not in program.base.segments]
@@ -269,6 +270,13 @@ def _refuse_shared(segments: Mapping[str, nn.Module]) -> None:
                     f"segments {segment!r} and {name!r} share a parameter ({other!r}, {path!r}), whose gradients come "
                     "from both; expected them in one segment, or parameters of their own"
                 )
+
+
+def _require_weight_gradients(name: str, module: nn.Module, program: ParallelProgram) -> None:
+    """A module that should learn needs actions that make its weight gradients."""
+    phases = {action.phase for _, action in program.base.actions() if action.segment == name}
+    if phases & {"I"} and not phases & {"W", "B"} and any(p.requires_grad for p in module.parameters()):
+        raise ProgramError(f"segment {name!r} has parameters that require gradients, but the plan has no W or B for it")
 
 
 def _refuse_batch_norms(name: str, module: nn.Module, program: ParallelProgram, rank: int) -> None:

@@ -189,7 +189,7 @@ class ParallelStep:
             assert entry.producer is not None
             producer = self.base.segments[entry.producer]
             here = int(producer.has_backward and producer.homes[b] == self.here)
-            self._keep((entry.tensor, b, segment.name), gradient, here)
+            self._keep((entry.tensor, b, segment.name), None if gradient is None else plain(gradient), here)
 
     def _gradient_of(self, tensor: str, b: int) -> Tensor | None:
         """Sum of what the consumers of a tensor give back, in the order of the graph; None without any."""
