@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ParallelStyle, parallelize_module
 
 from opweave.run.backward import BackwardSplit
+from opweave.run.batch import Batch, in_microbatches, inputs_in_microbatches
 from opweave.run.errors import ProgramError
 from opweave.run.parallel.boxes import WHOLE, box_of
 from opweave.run.parallel.experts import mixtures_of, share_experts
@@ -23,7 +24,6 @@ from opweave.run.parallel.program import Collective, ParallelProgram, Part
 from opweave.run.parallel.step import ParallelResult, ParallelStep, infer_shapes
 from opweave.run.step import LossFunction, TensorSpec
 
-Batch = Tensor | Sequence[Any]
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 # Each number is stepped from its own gradient and state, so a share of a tensor steps as the tensor does.
@@ -111,7 +111,12 @@ class ParallelExecutor:
         Weights are updated if the executor has an optimizer; else `gradients()` are added up over steps.
         Raises PeerError when another process has ended or is late, naming what failed and with whom.
         """
-        run = ParallelStep(self, self._inputs(inputs), self._batch("targets", targets), loss_fn)
+        given = {
+            name: [self._part(f"inputs of {name!r}", value) for value in batch]
+            for name, batch in inputs_in_microbatches(self.program.base, inputs, self.modules).items()
+        }
+        goals = in_microbatches("targets", targets, self.program.base.microbatches)
+        run = ParallelStep(self, given, [self._part("targets", value) for value in goals], loss_fn)
         if not self.specs:
             infer_shapes(run)
         self.peers.meet()
@@ -206,20 +211,6 @@ class ParallelExecutor:
 
     # A batch
 
-    def _batch(self, name: str, batch: Batch | None) -> list[Any]:
-        m = self.program.base.microbatches
-        if batch is None:
-            return [None] * m
-        if isinstance(batch, Tensor):
-            if batch.shape[0] % m:
-                raise ProgramError(
-                    f"{name}: first dimension is {batch.shape[0]}, expected a multiple of {m} microbatches"
-                )
-            batch = batch.chunk(m)
-        if len(batch) != m:
-            raise ProgramError(f"{name}: {len(batch)} entries, expected one for each of {m} microbatches")
-        return [self._part(name, value) for value in batch]
-
     def _part(self, name: str, value: Any) -> Any:
         """Rows and tokens of this rank."""
         if isinstance(value, (tuple, list)):
@@ -231,22 +222,6 @@ class ParallelExecutor:
         shape = tuple(value.shape)
         box.shape(shape, name)
         return value[box.within(WHOLE, shape)].contiguous()
-
-    def _inputs(self, inputs: Batch | Mapping[str, Batch]) -> dict[str, list[Any]]:
-        names = self.program.base.external_inputs()
-        wanted = list(dict.fromkeys(name for on_segment in names.values() for name in on_segment))
-        if not isinstance(inputs, Mapping):
-            if len(wanted) != 1:
-                raise ProgramError(f"inputs have no names, the plan needs {', '.join(map(repr, wanted))}")
-            inputs = {wanted[0]: inputs}
-        unknown = [name for name in inputs if name not in wanted]
-        if unknown:
-            raise ProgramError(f"no segment takes input {unknown[0]!r}, expected {', '.join(map(repr, wanted))}")
-        needed = {name for segment in self.modules for name in names[segment]}
-        missing = sorted(needed - set(inputs))
-        if missing:
-            raise ProgramError(f"input {missing[0]!r} is missing")
-        return {name: self._batch(f"inputs of {name!r}", inputs[name]) for name in sorted(needed)}
 
 
 def _whole(parameter: nn.Parameter, local: Tensor) -> Tensor:
