@@ -16,14 +16,13 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import parallel_models as models  # noqa: E402, I001
 
-from opweave.run import LaunchError, PeerError, ProgramError, compile_plan, launch  # noqa: E402
+from opweave.run import LaunchError, ProgramError, compile_plan, launch  # noqa: E402
 from opweave.run.parallel import (  # noqa: E402
     Mesh,
     ParallelExecutor,
     check_parallel,
     device_timings,
     drift,
-    gather_results,
     measured_costs,
     parallel_trace,
     parallelize_plan,
@@ -33,6 +32,7 @@ from opweave.run.parallel import (  # noqa: E402
     tensor_plan,
     verify_strategy,
 )
+from opweave.run.parallel.within import Within  # noqa: E402
 from parallel_models import Case  # noqa: E402
 
 ONE = dict.fromkeys(models.CHAIN, 0)
@@ -86,6 +86,38 @@ def test_every_axis_sharding_and_memory_mode_gives_the_gradients_of_one_process(
     by_name = {case.name: [result[i] for result in results] for i, case in enumerate(CASES)}
     assert all(found["host"] > 0 for found in by_name["dp2 pp2, ZeRO 3, on the host"])
     assert all(found["host"] == 0 for found in by_name["tp2 pp2"])
+
+
+ENCODERS = Case(
+    "encoders of data and tensor ranks before a decoder of context ranks",
+    {"gpu0": Mesh(data=2), "gpu1": Mesh(tensor=2), "gpu2": Mesh(context=2, data=2)},
+    {"embed": 0, "b0": 0, "words": 1, "b1": 1, "b2": 2, "head": 2},
+    edges=models.TOWERS,
+)
+EVERY = [
+    (4, Case("tp2 pp2", Mesh(tensor=2), TWO, tokens_split=True)),
+    (4, Case("tp2 dp2, ZeRO 1", Mesh(tensor=2, data=2), ONE, sharding="optimizer", tokens_split=True)),
+    (4, Case("tp2 dp2, ZeRO 3", Mesh(tensor=2, data=2), ONE, sharding="weights")),
+    (4, Case("ep2 pp2", Mesh(data=2, expert=2), TWO, experts=4)),
+    (4, Case("cp2 pp2", Mesh(context=2), BETWEEN)),
+    (8, Case("tp2 pp2 dp2", Mesh(tensor=2, data=2), BETWEEN, tokens_split=True, sharding="gradients")),
+    (8, Case("ep2 pp2 tp2", Mesh(data=2, expert=2, tensor=2), TWO, experts=4, sharding="weights")),
+    (8, ENCODERS),
+]
+
+
+@pytest.mark.skipif(
+    "OPWEAVE_ALL_STRATEGIES" not in os.environ, reason="takes minutes: set OPWEAVE_ALL_STRATEGIES=1 to run it"
+)
+@pytest.mark.parametrize("processes", [4, 8])
+def test_each_strategy_runs_with_everything_kept_dropped_and_on_the_host(processes):
+    cases = [
+        dataclasses.replace(case, name=f"{case.name}, {mode}", memory=mode)
+        for size, case in EVERY
+        for mode in ("keep", "drop", "host")
+        if size == processes
+    ]
+    hold(cases, processes, timeout_s=400)
 
 
 def test_optimizers_step_shares_as_they_step_whole_parameters():
@@ -162,7 +194,14 @@ LAYERS = [f"layer{i}" for i in range(4)]
 def verified(strategy, **options):
     x, target = models.batch(16)
     return verify_strategy(
-        options.pop("model", None) or layers_model(), strategy, x, target, models.loss, layers=LAYERS, timeout_s=90, **options
+        options.pop("model", None) or layers_model(),
+        strategy,
+        x,
+        target,
+        models.loss,
+        layers=LAYERS,
+        timeout_s=90,
+        **options,
     )
 
 
@@ -175,8 +214,10 @@ def test_a_strategy_file_runs_and_its_times_and_memory_are_told(tmp_path):
     assert len(found.losses) == 4
     for counted, planned in zip(found.saved_bytes, found.planned_bytes, strict=True):
         assert abs(counted - planned) <= 0.05 * planned
-    predicted = predict(found.program, measured_costs(found.program, [found.timings]))
-    assert {str(t.instruction) for t in predicted} == {str(t.instruction) for t in found.timings}
+    predicted = predict(found.program, measured_costs([found.timings]))
+    inside = {str(t.instruction) for t in found.timings if isinstance(t.instruction, Within)}
+    assert {"all_gather_into_tensor", "reduce_scatter_tensor", "wait_tensor"} <= inside
+    assert {str(t.instruction) for t in predicted} == {str(t.instruction) for t in found.timings} - inside
     assert step_ns(predicted) > 0
     parallel_trace(found.program, predicted, found.timings, tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
@@ -223,7 +264,7 @@ def test_models_that_are_no_chain_or_draw_random_numbers_are_refused():
         verified({}, model=torch.nn.Linear(2, 2))
     model = layers_model()
     model.append(torch.nn.Dropout(0.5))
-    with pytest.raises(ProgramError, match="6 drops out 0.5 of its inputs"):
+    with pytest.raises(ProgramError, match=r"6 drops out 0.5 of its inputs"):
         verified({"pipeline": 2, "micro_batch": 4}, model=model)
 
 
@@ -245,7 +286,7 @@ def test_the_checker_rejects_collectives_of_a_group_in_two_orders():
     computes = [i for i, step in enumerate(steps) if str(step).startswith("b0.F")]
     steps[computes[0]], steps[computes[1]] = steps[computes[1]], steps[computes[0]]
     assert gathers
-    with pytest.raises(ProgramError, match="collective .* of ranks 0, 1 is .*, expected one order"):
+    with pytest.raises(ProgramError, match=r"collective .* of ranks 0, 1 is .*, expected one order"):
         check_parallel(changed(program, 0, steps))
 
 
@@ -279,7 +320,7 @@ def test_the_checker_finds_sends_that_wait_for_each_other():
         # The second device posts its receives after all else, although the first one's sends end only with them.
         posts = [step for step in steps if rank == 1 and str(step).startswith("post")]
         ranks.append(tuple([step for step in steps if step not in posts] + posts))
-    with pytest.raises(ProgramError, match="do not post the same|wait for each other forever: rank 0 at send"):
+    with pytest.raises(ProgramError, match=r"do not post the same|wait for each other forever: rank 0 at send"):
         check_parallel(dataclasses.replace(program, ranks=tuple(ranks)))
 
 
@@ -341,3 +382,21 @@ def test_meshes_and_layouts_that_do_not_fit_are_refused():
         spread(program, Mesh(), memory={"b0": "lose"})
     with pytest.raises(ProgramError, match="in another layout, expected the same within a device"):
         spread(program, Mesh(tensor=2), splits={"embed": (False, True)})
+
+
+def test_a_decoder_of_transformers_runs_without_being_changed():
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed (requirements-torch.txt)")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=models.WORDS, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=32,
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(config).train()
+    x, target = models.batch(8)
+    strategy = {"tensor": 2, "sequence_parallel": True, "pipeline": 2, "micro_batch": 2, "recompute": "full"}
+    found = verify_strategy(model, strategy, x, target, models.loss, timeout_s=90)
+    assert found.largest <= 1e-5
+    assert found.differences.keys() == dict(model.named_parameters()).keys()
+    assert not model.model.layers[0].self_attn._forward_pre_hooks
+    with pytest.raises(ProgramError, match="context is above 1, but the model's layers count tokens from 0"):
+        verify_strategy(model, {"context": 2}, x, target, models.loss)

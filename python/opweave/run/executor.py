@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed._composable.contract import _get_registry
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
 
 from opweave.run.backward import BackwardSplit
+from opweave.run.batch import Batch, in_microbatches, inputs_in_microbatches
 from opweave.run.compiler import compile_plan
 from opweave.run.errors import ProgramError
 from opweave.run.groups import process_group
@@ -21,8 +22,6 @@ from opweave.run.program import ActionTiming, Program
 from opweave.run.segments import SegmentRule
 from opweave.run.step import LossFunction, StepResult, StepRun, TensorSpec
 from opweave.run.tensor_parallel import require_equal_gradients, require_equal_programs
-
-Batch = Tensor | Sequence[Any]
 
 
 class Executor:
@@ -120,7 +119,8 @@ class Executor:
 
         Raises PeerError when a message fails, which means that another process ended.
         """
-        run = StepRun(self, self._inputs(inputs), self._batch("targets", targets), loss_fn)
+        given = inputs_in_microbatches(self.program, inputs, self.modules)
+        run = StepRun(self, given, in_microbatches("targets", targets, self.program.microbatches), loss_fn)
         if not self._knows_shapes:
             run.infer_shapes()
             self._knows_shapes = True
@@ -131,36 +131,6 @@ class Executor:
             require_equal_gradients(self.modules)
             self._compared_gradients = True
         return result
-
-    def _batch(self, name: str, batch: Batch | None) -> Sequence[Any]:
-        m = self.program.microbatches
-        if batch is None:
-            return [None] * m
-        if isinstance(batch, Tensor):
-            if batch.shape[0] % m:
-                raise ProgramError(
-                    f"{name}: first dimension is {batch.shape[0]}, expected a multiple of {m} microbatches"
-                )
-            return batch.chunk(m)
-        if len(batch) != m:
-            raise ProgramError(f"{name}: {len(batch)} entries, expected one for each of {m} microbatches")
-        return batch
-
-    def _inputs(self, inputs: Batch | Mapping[str, Batch]) -> dict[str, Sequence[Any]]:
-        names = self.program.external_inputs()
-        wanted = list(dict.fromkeys(name for on_segment in names.values() for name in on_segment))
-        if not isinstance(inputs, Mapping):
-            if len(wanted) != 1:
-                raise ProgramError(f"inputs have no names, the plan needs {', '.join(map(repr, wanted))}")
-            inputs = {wanted[0]: inputs}
-        unknown = [name for name in inputs if name not in wanted]
-        if unknown:
-            raise ProgramError(f"no segment takes input {unknown[0]!r}, expected {', '.join(map(repr, wanted))}")
-        for segment in self.modules:
-            for name in names[segment]:
-                if name not in inputs:
-                    raise ProgramError(f"segment {segment!r} needs input {name!r}")
-        return {name: self._batch(f"inputs of {name!r}", batch) for name, batch in inputs.items()}
 
 
 def _reducing_wrapper(module: nn.Module) -> str | None:

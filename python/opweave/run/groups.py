@@ -31,9 +31,9 @@ def process_group(ranks: Sequence[int], timeout: timedelta | None = None) -> dis
 
 
 def _made(ranks: tuple[int, ...], timeout: timedelta | None) -> dist.ProcessGroup:
-    """What new_group does, under a name of ours. Private parts of torch; a test holds them against the pinned version."""
+    """What new_group does, under a name of ours: private parts of torch, tested for the pinned version."""
     backend, store = c10d._world.pg_map[c10d._get_default_group()]
-    group, _ = c10d._new_process_group_helper(
+    made, _ = c10d._new_process_group_helper(
         len(ranks),
         ranks.index(dist.get_rank()),
         list(ranks),
@@ -42,5 +42,6 @@ def _made(ranks: tuple[int, ...], timeout: timedelta | None) -> dist.ProcessGrou
         c10d.GroupName("ranks " + ",".join(map(str, ranks))),
         timeout=timeout or c10d._get_default_timeout(c10d.Backend(backend)),
     )
+    group: dist.ProcessGroup = made
     c10d._world.pg_group_ranks[group] = {rank: place for place, rank in enumerate(ranks)}
     return group

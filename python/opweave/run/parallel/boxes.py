@@ -33,14 +33,15 @@ class Box:
         """Sizes of this share of a tensor. Raises ProgramError, naming it, where a dimension cannot be cut so."""
         sizes = list(whole)
         for dim, (low, high), what in ((0, self.rows, "rows"), (1, self.tokens, "tokens")):
-            if (low, high) == (0, 1):
+            if low == 0 and high == 1:
                 continue
             if dim >= len(sizes):
                 raise ProgramError(f'"{name}" has shape {whole}, expected a dimension {dim} of {what} to cut')
             length = (high - low) * sizes[dim]
             if length.denominator != 1 or (low * sizes[dim]).denominator != 1:
                 raise ProgramError(
-                    f'"{name}" has {sizes[dim]} {what} in a microbatch, expected a multiple of {(high - low).denominator}'
+                    f'"{name}" has {sizes[dim]} {what} in a microbatch, expected a multiple of '
+                    f"{(high - low).denominator}"
                 )
             sizes[dim] = int(length)
         return tuple(sizes)

@@ -48,12 +48,13 @@ def chain_of(model: nn.Module, blocks: Sequence[str] | None = None, layers: Sequ
     mask = getattr(model.config, "sliding_window", None)
     if mask is not None:
         raise ProgramError(f"{type(model).__name__} has a sliding window of {mask} tokens, expected none")
-    known: dict[str, nn.Module] = {"embed": core.embed_tokens}  # type: ignore[dict-item]
+    assert isinstance(model.lm_head, nn.Module)
+    known: dict[str, nn.Module] = {"embed": core.embed_tokens}
     names = []
-    for number, layer in enumerate(core.layers):  # type: ignore[arg-type]
+    for number, layer in enumerate(core.layers):
         names.append(f"layer{number}")
-        known[names[-1]] = _DecoderLayer(layer, core.rotary_emb)  # type: ignore[arg-type]
-    known["head"] = _Head(core.norm, model.lm_head)  # type: ignore[arg-type]
+        known[names[-1]] = _DecoderLayer(layer, core.rotary_emb)
+    known["head"] = _Head(core.norm, model.lm_head)
     return _chain(model, known, tuple(names), fixed_positions=True)
 
 
@@ -77,7 +78,8 @@ class _DecoderLayer(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         made = self.layer(hidden, attention_mask=None, position_embeddings=None)
-        return made[0] if isinstance(made, tuple) else made
+        result: Tensor = made[0] if isinstance(made, tuple) else made
+        return result
 
 
 class _Head(nn.Module):
@@ -100,8 +102,7 @@ def _chain(
     if list(layers) != order or set(list(blocks)[list(blocks).index(order[0]) :][: len(order)]) != set(order):
         raise ProgramError("layers: expected blocks that follow each other, in their order")
     parameters = {
-        name: {path: names[parameter] for path, parameter in block.named_parameters()}
-        for name, block in blocks.items()
+        name: {path: names[parameter] for path, parameter in block.named_parameters()} for name, block in blocks.items()
     }
     owned = {name for of_block in parameters.values() for name in of_block.values()}
     outside = [name for name in names.values() if name not in owned]

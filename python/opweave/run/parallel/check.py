@@ -212,7 +212,9 @@ class _Data:
         key = action.segment, action.microbatch
         segment = self.program.base.segments[action.segment]
         if self.program.sharding[action.segment] == "weights" and action.segment not in self.whole:
-            raise ProgramError(f"rank {self.rank}: {step} needs the weights of {action.segment}, which are not gathered")
+            raise ProgramError(
+                f"rank {self.rank}: {step} needs the weights of {action.segment}, which are not gathered"
+            )
         if step.kind == "again":
             if key not in self.away:
                 raise ProgramError(f"rank {self.rank}: {step}, but nothing was dropped")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ParallelStyle, parallelize_module
 
 from opweave.run.backward import BackwardSplit
+from opweave.run.batch import Batch, in_microbatches, inputs_in_microbatches
 from opweave.run.errors import ProgramError
 from opweave.run.parallel.boxes import WHOLE, box_of
 from opweave.run.parallel.experts import mixtures_of, share_experts
@@ -23,7 +24,6 @@ from opweave.run.parallel.program import Collective, ParallelProgram, Part
 from opweave.run.parallel.step import ParallelResult, ParallelStep, infer_shapes
 from opweave.run.step import LossFunction, TensorSpec
 
-Batch = Tensor | Sequence[Any]
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 # Each number is stepped from its own gradient and state, so a share of a tensor steps as the tensor does.
@@ -38,7 +38,8 @@ class ParallelExecutor:
     experts of other ranks go, weights are shared out. *tensor_plans*: by segment, torch's parallelize plan by module
     path (`tensor_plan` makes those of known architectures).
     *optimizer* makes an optimizer for a list of parameters; it is made for each segment, of what this rank steps, and
-    must treat every number by itself (Adam, SGD and the like).
+    must treat every number by itself (Adam, SGD and the like). *counts_memory* counts what is kept for backwards,
+    *records_collectives* times the collectives inside of actions; both take time.
 
     All ranks of *group* construct it and call its methods together.
 
@@ -58,10 +59,12 @@ class ParallelExecutor:
         split: BackwardSplit = "graph",
         timeout_s: float = 300.0,
         counts_memory: bool = False,
+        records_collectives: bool = False,
     ) -> None:
         self.program = program
         self.device = torch.device(device)
         self.counts_memory = counts_memory
+        self.records_collectives = records_collectives
         size = dist.get_world_size(group)
         if size != program.processes:
             raise ProgramError(f"group has {size} processes, the meshes have {program.processes} ranks")
@@ -73,6 +76,7 @@ class ParallelExecutor:
         mine = {name: segments[name] for name in program.segments_on(self.rank)}
         for name, module in mine.items():
             _refuse_batch_norms(name, module, program, self.rank)
+            _require_weight_gradients(name, module, program)
         self.peers = Peers(program, group, timeout_s)
         plans = tensor_plans or {}
         unknown = [name for name in plans if name not in program.base.segments]
@@ -107,7 +111,12 @@ class ParallelExecutor:
         Weights are updated if the executor has an optimizer; else `gradients()` are added up over steps.
         Raises PeerError when another process has ended or is late, naming what failed and with whom.
         """
-        run = ParallelStep(self, self._inputs(inputs), self._batch("targets", targets), loss_fn)
+        given = {
+            name: [self._part(f"inputs of {name!r}", value) for value in batch]
+            for name, batch in inputs_in_microbatches(self.program.base, inputs, self.modules).items()
+        }
+        goals = in_microbatches("targets", targets, self.program.base.microbatches)
+        run = ParallelStep(self, given, [self._part("targets", value) for value in goals], loss_fn)
         if not self.specs:
             infer_shapes(run)
         self.peers.meet()
@@ -194,26 +203,13 @@ class ParallelExecutor:
                 kind = type(optimizer).__name__
                 if kind not in _ELEMENTWISE:
                     raise ProgramError(
-                        f"optimizer is {kind}, which may need whole parameters; expected one of {', '.join(_ELEMENTWISE)}"
+                        f"optimizer is {kind}, which may need whole parameters; expected one of "
+                        + ", ".join(_ELEMENTWISE)
                     )
                 result[id(bucket)] = optimizer, leaves
         return result
 
     # A batch
-
-    def _batch(self, name: str, batch: Batch | None) -> list[Any]:
-        m = self.program.base.microbatches
-        if batch is None:
-            return [None] * m
-        if isinstance(batch, Tensor):
-            if batch.shape[0] % m:
-                raise ProgramError(
-                    f"{name}: first dimension is {batch.shape[0]}, expected a multiple of {m} microbatches"
-                )
-            batch = batch.chunk(m)
-        if len(batch) != m:
-            raise ProgramError(f"{name}: {len(batch)} entries, expected one for each of {m} microbatches")
-        return [self._part(name, value) for value in batch]
 
     def _part(self, name: str, value: Any) -> Any:
         """Rows and tokens of this rank."""
@@ -226,22 +222,6 @@ class ParallelExecutor:
         shape = tuple(value.shape)
         box.shape(shape, name)
         return value[box.within(WHOLE, shape)].contiguous()
-
-    def _inputs(self, inputs: Batch | Mapping[str, Batch]) -> dict[str, list[Any]]:
-        names = self.program.base.external_inputs()
-        wanted = list(dict.fromkeys(name for on_segment in names.values() for name in on_segment))
-        if not isinstance(inputs, Mapping):
-            if len(wanted) != 1:
-                raise ProgramError(f"inputs have no names, the plan needs {', '.join(map(repr, wanted))}")
-            inputs = {wanted[0]: inputs}
-        unknown = [name for name in inputs if name not in wanted]
-        if unknown:
-            raise ProgramError(f"no segment takes input {unknown[0]!r}, expected {', '.join(map(repr, wanted))}")
-        needed = {name for segment in self.modules for name in names[segment]}
-        missing = sorted(needed - set(inputs))
-        if missing:
-            raise ProgramError(f"input {missing[0]!r} is missing")
-        return {name: self._batch(f"inputs of {name!r}", inputs[name]) for name in sorted(needed)}
 
 
 def _whole(parameter: nn.Parameter, local: Tensor) -> Tensor:
@@ -265,6 +245,13 @@ def _refuse_shared(segments: Mapping[str, nn.Module]) -> None:
                     f"segments {segment!r} and {name!r} share a parameter ({other!r}, {path!r}), whose gradients come "
                     "from both; expected them in one segment, or parameters of their own"
                 )
+
+
+def _require_weight_gradients(name: str, module: nn.Module, program: ParallelProgram) -> None:
+    """A module that should learn needs actions that make its weight gradients."""
+    phases = {action.phase for _, action in program.base.actions() if action.segment == name}
+    if phases & {"I"} and not phases & {"W", "B"} and any(p.requires_grad for p in module.parameters()):
+        raise ProgramError(f"segment {name!r} has parameters that require gradients, but the plan has no W or B for it")
 
 
 def _refuse_batch_norms(name: str, module: nn.Module, program: ParallelProgram, rank: int) -> None:

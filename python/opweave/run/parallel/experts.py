@@ -78,13 +78,11 @@ def _mixed(mixture: nn.Module, value: Tensor, group: dist.ProcessGroup | None) -
     return torch.zeros_like(tokens).index_add(0, order // chosen.shape[1], weighted).view(value.shape)
 
 
-def _computed(
-    experts: list[nn.Module | None], rows: Tensor, counts: Tensor, group: dist.ProcessGroup | None
-) -> Tensor:
+def _computed(experts: list[nn.Module | None], rows: Tensor, counts: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     """Results for rows that stand in the order of their experts, *counts* for each."""
     if group is None:
         return torch.cat(
-            [expert(part) for expert, part in zip(experts, rows.split(counts.tolist()), strict=True) if expert]
+            [expert(part) for expert, part in zip(experts, torch.split(rows, counts.tolist()), strict=True) if expert]
         )
     ranks, rank = dist.get_world_size(group), dist.get_rank(group)
     share = len(experts) // ranks
@@ -97,7 +95,9 @@ def _computed(
     order = number.argsort(stable=True)
     sizes = coming.view(ranks, share).sum(0).tolist()
     mine = experts[rank * share : (rank + 1) * share]
-    made = torch.cat([expert(part) for expert, part in zip(mine, here[order].split(sizes), strict=True) if expert])
+    made = torch.cat(
+        [expert(part) for expert, part in zip(mine, torch.split(here[order], sizes), strict=True) if expert]
+    )
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order), device=order.device)
     return exchange(made[back], taken, given, group)

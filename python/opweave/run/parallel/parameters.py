@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.distributed.tensor import DTensor, Partial, Replicate
 
 from opweave.run.parallel.program import Sharding
@@ -57,7 +58,7 @@ class Bucket:
         # What autograd has saved of these tensors is what they hold again: nothing has changed to it.
         held = [local_of(parameter) for parameter in self.parameters.values()]
         wrapped = [p for p in self.parameters.values() if isinstance(p, DTensor)]
-        with torch.autograd._unsafe_preserve_version_counter((*held, *wrapped)):
+        with _unsafe_preserve_version_counter((*held, *wrapped)):
             for local, values in zip(held, self._cut(whole).values(), strict=True):
                 local.untyped_storage().resize_(local.numel() * local.element_size())
                 local.copy_(values)
@@ -122,7 +123,7 @@ class Bucket:
             return
         together = torch.cat(places)
         dist.all_reduce(together, group=group)
-        for place, summed in zip(places, together.split([p.numel() for p in places]), strict=True):
+        for place, summed in zip(places, torch.split(together, [p.numel() for p in places]), strict=True):
             place.copy_(summed)
 
     # Optimizer
@@ -202,7 +203,7 @@ class Bucket:
         return whole
 
     def _cut(self, flat: Tensor) -> dict[str, Tensor]:
-        parts = flat[: sum(self.sizes.values())].split(list(self.sizes.values()))
+        parts = torch.split(flat[: sum(self.sizes.values())], list(self.sizes.values()))
         return {name: part.view(self.shapes[name]) for name, part in zip(self.shapes, parts, strict=True)}
 
 

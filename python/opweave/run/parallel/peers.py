@@ -14,7 +14,16 @@ from opweave.run.parallel.check import groups_of
 from opweave.run.parallel.program import Group, ParallelProgram
 
 # How gloo, NCCL and torch say that another process is gone or late.
-_LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe", "imed out", "imeout", "monitoredBarrier")
+_LOST = (
+    "gloo",
+    "NCCL",
+    "Connection closed",
+    "Connection reset",
+    "Broken pipe",
+    "imed out",
+    "imeout",
+    "monitoredBarrier",
+)
 
 
 class Peers:

@@ -109,7 +109,7 @@ class ParallelProgram:
     meshes: tuple[Mesh, ...]
     """Of each device."""
     splits: dict[str, tuple[bool, bool]]
-    """By segment: whether the tensors that it takes, and those that it makes, have their tokens over the tensor axis."""
+    """By segment: whether tensors that it takes, and those that it makes, have their tokens over the tensor axis."""
     sharding: dict[str, Sharding]
     """By segment."""
     modes: dict[tuple[str, int], Mode]

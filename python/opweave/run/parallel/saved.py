@@ -90,10 +90,10 @@ class SavedTensors:
             return value
         storage = self._device[packed.memory]
         local = torch.empty(0, dtype=packed.dtype, device=storage.device)
-        local.set_(storage, packed.offset, packed.size, packed.stride)  # type: ignore[call-overload]
+        local.set_(storage, packed.offset, packed.size, packed.stride)
         if packed.spec is None:
             return local
-        return DTensor(local, packed.spec, requires_grad=False)  # type: ignore[call-arg,no-untyped-call]
+        return DTensor(local, packed.spec, requires_grad=False)  # type: ignore[no-untyped-call]
 
 
 def plain(tensor: Tensor) -> Tensor:
@@ -101,5 +101,5 @@ def plain(tensor: Tensor) -> Tensor:
     if isinstance(tensor, DTensor):
         tensor = tensor._local_tensor
     if isinstance(tensor, AsyncCollectiveTensor):
-        tensor = tensor.trigger_wait()
+        tensor = tensor.trigger_wait()  # type: ignore[no-untyped-call]
     return tensor

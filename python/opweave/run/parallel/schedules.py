@@ -10,9 +10,7 @@ from opweave.run.errors import ProgramError
 SCHEDULES = ("1F1B", "Interleaved-1F1B")
 
 
-def scheduled(
-    graph: dict[str, Any], stages: Sequence[Sequence[str]], ranks: int, schedule: str
-) -> dict[str, Any]:
+def scheduled(graph: dict[str, Any], stages: Sequence[Sequence[str]], ranks: int, schedule: str) -> dict[str, Any]:
     """A plan of *graph* in which stage s, the segments of *stages[s]*, lives on device s modulo *ranks*.
 
     The order of each device is that of the schedule (1F1B: arXiv 2104.04473, section 2.2, with more chunks its
@@ -27,9 +25,7 @@ def scheduled(
     if schedule == "1F1B" and chunks > 1:
         raise ProgramError(f"schedule is '1F1B' with {chunks} chunks, expected 'Interleaved-1F1B'")
     if chunks > 1 and microbatches % ranks:
-        raise ProgramError(
-            f"{microbatches} microbatches, expected a multiple of {ranks} ranks for 'Interleaved-1F1B'"
-        )
+        raise ProgramError(f"{microbatches} microbatches, expected a multiple of {ranks} ranks for 'Interleaved-1F1B'")
     orders = [_order(rank, ranks, chunks, microbatches) for rank in range(ranks)]
     return _plan(graph, stages, ranks, orders)
 

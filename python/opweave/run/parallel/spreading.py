@@ -139,9 +139,7 @@ class _Spreader:
             for rank, wanted in self._boxes(message.destination, getting).items():
                 index = rank - self.grid.of_device(message.destination)[0]
                 for source, box in sources(holders, wanted, index):
-                    pieces.append(
-                        Piece(tag, message.tensor, message.microbatch, source, rank, message.consumer, box)
-                    )
+                    pieces.append(Piece(tag, message.tensor, message.microbatch, source, rank, message.consumer, box))
                     tag += 1
             result[message] = pieces
         return result
@@ -247,9 +245,7 @@ class _Spreader:
             groups.append(self.grid.expert_peers(rank))
         return tuple(groups)
 
-    def _collectives(
-        self, kind: str, segment: str, rank: int, microbatch: int | None = None
-    ) -> list[Instruction]:
+    def _collectives(self, kind: str, segment: str, rank: int, microbatch: int | None = None) -> list[Instruction]:
         """One for the parameters that all hold, and one for experts where these have replicas of their own."""
         parts: list[Part] = ["shared", "experts"] if self._has_expert_part(segment, rank) else ["shared"]
         result: list[Instruction] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from opweave.run.parallel.check import groups_of
 from opweave.run.parallel.forwards import Forward, saved_bytes
 from opweave.run.parallel.program import Collective, Communicate, Compute, Copy, Instruction, Piece
 from opweave.run.parallel.saved import plain
+from opweave.run.parallel.within import CollectiveRecorder, Within
 from opweave.run.program import Segment
 from opweave.run.step import LossFunction, TensorSpec
 
@@ -32,7 +34,7 @@ class Timing:
     """When a rank did an instruction, in nanoseconds from the start of the step on its host."""
 
     rank: int
-    instruction: Instruction
+    instruction: Instruction | Within  #: or a collective inside of the one that it lies in
     start_ns: int
     end_ns: int
 
@@ -89,12 +91,15 @@ class ParallelStep:
         for buckets in self.executor.buckets.values():
             for bucket in buckets:
                 bucket.begin()
-        marks = []
+        marks: list[tuple[Instruction | Within, Any, Any]] = []
+        recorder = CollectiveRecorder(clock.mark) if self.executor.records_collectives else None
         for step in self.program.ranks[self.rank]:
             start = clock.mark()
-            self._do(step)
+            with recorder if recorder and isinstance(step, Compute) else contextlib.nullcontext():
+                self._do(step)
             marks.append((step, start, clock.mark()))
         clock.finish()
+        marks += recorder.marks if recorder else []
         timings = [Timing(self.rank, step, clock.ns(start), clock.ns(end)) for step, start, end in marks]
         losses: dict[int, Tensor] = {}
         for (_, b), loss in sorted(self.losses.items()):
@@ -184,7 +189,7 @@ class ParallelStep:
             assert entry.producer is not None
             producer = self.base.segments[entry.producer]
             here = int(producer.has_backward and producer.homes[b] == self.here)
-            self._keep((entry.tensor, b, segment.name), gradient, here)
+            self._keep((entry.tensor, b, segment.name), None if gradient is None else plain(gradient), here)
 
     def _gradient_of(self, tensor: str, b: int) -> Tensor | None:
         """Sum of what the consumers of a tensor give back, in the order of the graph; None without any."""
@@ -239,8 +244,8 @@ class ParallelStep:
             expected = self.box(key).shape(spec.shape, tensor)
             if tuple(value.shape) != expected or value.dtype != spec.dtype:
                 raise ProgramError(
-                    f'tensor "{tensor}" of microbatch {b} is {value.dtype} of {tuple(value.shape)} on rank {self.rank}, '
-                    f"expected {spec.dtype} of {expected} as in the first step"
+                    f'tensor "{tensor}" of microbatch {b} is {value.dtype} of {tuple(value.shape)} on rank '
+                    f"{self.rank}, expected {spec.dtype} of {expected} as in the first step"
                 )
         uses = uses_here + self.sends[key]
         if uses:

@@ -15,7 +15,8 @@ from opweave.run.parallel.spreading import spread
 # Keys of the file (docs/formats.md) that decide what ranks do.
 _DEGREES = ("tensor", "context", "data", "pipeline", "expert", "chunks", "micro_batch")
 _OTHERS = ("sequence_parallel", "sharding", "recompute", "recomputed_layers", "recomputed_per_stage", "schedule",
-           "layers_per_stage", "expert_tensor", "overlaps_tensor", "overlaps_data", "format", "version", "for")  # fmt: skip
+           "layers_per_stage", "expert_tensor", "overlaps_tensor", "overlaps_data",
+           "format", "version", "for")  # fmt: skip
 
 
 def strategy_program(
@@ -58,7 +59,9 @@ def strategy_program(
         plan = scheduled(graph, stages, degree["pipeline"], strategy.get("schedule", default))
     program = compile_plan(plan, graph)
     if len(program.devices) != degree["pipeline"]:
-        raise ProgramError(f"the plan has {len(program.devices)} devices, the strategy {degree['pipeline']} of pipeline")
+        raise ProgramError(
+            f"the plan has {len(program.devices)} devices, the strategy {degree['pipeline']} of pipeline"
+        )
     splits = {}
     if strategy.get("sequence_parallel", False) and degree["tensor"] > 1:
         splits = {name: (i > 0, i < len(blocks) - 1) for i, name in enumerate(blocks)}
@@ -124,8 +127,8 @@ def _refuse(strategy: Mapping[str, Any], degree: dict[str, int]) -> None:
         )
     if degree["data"] % degree["expert"]:
         raise ProgramError(
-            f"strategy: expert is {degree['expert']}, expected a divisor of data ({degree['data']}): tensor and context "
-            "ranks hold the same experts"
+            f"strategy: expert is {degree['expert']}, expected a divisor of data ({degree['data']}): tensor and "
+            "context ranks hold the same experts"
         )
 
 

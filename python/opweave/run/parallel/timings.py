@@ -13,6 +13,7 @@ import torch.distributed as dist
 from opweave.run.parallel.check import groups_of
 from opweave.run.parallel.program import Collective, Communicate, Compute, Copy, Instruction, ParallelProgram
 from opweave.run.parallel.step import ParallelResult, Timing
+from opweave.run.parallel.within import Within
 from opweave.run.program import ActionTiming
 
 
@@ -37,8 +38,12 @@ def device_timings(program: ParallelProgram, timings: Sequence[Timing]) -> list[
     result = []
     for device in range(len(program.meshes)):
         end = 0
-        for timing in sorted((t for t in timings if t.rank == program.grid.of_device(device)[0]), key=lambda t: t.start_ns):
+        for timing in sorted(
+            (t for t in timings if t.rank == program.grid.of_device(device)[0]), key=lambda t: t.start_ns
+        ):
             step = timing.instruction
+            if isinstance(step, Within):
+                continue
             if isinstance(step, Compute) and step.kind == "run":
                 wait = timing.start_ns - end
                 result.append(ActionTiming(device, step.action, timing.start_ns, timing.end_ns, wait))
@@ -72,7 +77,7 @@ class Costs:
         return self.durations_ns.get(cost_key(step), 0)
 
 
-def measured_costs(program: ParallelProgram, steps: Sequence[Sequence[Timing]]) -> Costs:
+def measured_costs(steps: Sequence[Sequence[Timing]]) -> Costs:
     """Costs from the timings of all ranks in some steps, the first of which warms up if there are more.
 
     An instruction in which ranks meet lasts as long as on the one that came last; then the median over ranks,
@@ -81,21 +86,23 @@ def measured_costs(program: ParallelProgram, steps: Sequence[Sequence[Timing]]) 
     samples: dict[CostKey, list[int]] = defaultdict(list)
     for timings in steps[1:] if len(steps) > 1 else steps:
         sent: dict[Any, Timing] = {
-            t.instruction.piece: t for t in timings if isinstance(t.instruction, Communicate) and t.instruction.kind == "send"
+            t.instruction.piece: t
+            for t in timings
+            if isinstance(t.instruction, Communicate) and t.instruction.kind == "send"
         }
         meetings: dict[Any, list[Timing]] = defaultdict(list)
         for timing in timings:
             step = timing.instruction
+            if isinstance(step, Within):
+                continue
             if isinstance(step, Communicate) and step.kind == "receive":
                 if timing.start_ns <= sent[step.piece].start_ns:
                     samples[cost_key(step)].append(timing.end_ns - sent[step.piece].start_ns)
             elif groups_of(step):
-                device = program.grid.device_of(timing.rank)
-                meetings[device, str(step)].append(timing)
+                meetings[cost_key(step), groups_of(step)[0], str(step)].append(timing)
             else:
                 samples[cost_key(step)].append(timing.end_ns - timing.start_ns)
-        for together in meetings.values():
-            key = cost_key(together[0].instruction)
+        for (key, _, _), together in meetings.items():
             samples[key].append(max(t.end_ns for t in together) - max(t.start_ns for t in together))
     return Costs({key: round(statistics.median(values)) for key, values in samples.items()})
 
@@ -114,8 +121,8 @@ def drift(predicted_ns: int, measured_ns: Sequence[int], *, tolerance: float = 0
     if abs(change) <= tolerance:
         return None
     return (
-        f"the last {len(last)} steps take {now / 1e6:.2f} ms, {abs(change):.0%} {'more' if change > 0 else 'less'} than "
-        f"the {predicted_ns / 1e6:.2f} ms predicted: measure costs again (measured_costs) and plan with them"
+        f"the last {len(last)} steps take {now / 1e6:.2f} ms, {abs(change):.0%} {'more' if change > 0 else 'less'} "
+        f"than the {predicted_ns / 1e6:.2f} ms predicted: measure costs again (measured_costs) and plan with them"
     )
 
 

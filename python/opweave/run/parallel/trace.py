@@ -10,14 +10,15 @@ from typing import Any
 from opweave.run.parallel.check import groups_of
 from opweave.run.parallel.program import Collective, Communicate, Compute, Copy, Instruction, ParallelProgram
 from opweave.run.parallel.step import Timing
+from opweave.run.parallel.within import Within
 
 
 def parallel_trace(
     program: ParallelProgram, predicted: Sequence[Timing], measured: Sequence[Timing], path: str | os.PathLike[str]
 ) -> None:
     """Writes a trace for ui.perfetto.dev: a process per rank, with what was predicted (`predict`) on one track and what
-    was measured (`gather_results`) on another: actions, collectives, copies, messages waited for; and arrows for
-    messages."""
+    was measured (`gather_results`) on another: actions, collectives (also those inside of actions, where the executor
+    has recorded them), copies, messages waited for; and arrows for messages."""
     events: list[dict[str, Any]] = []
     place = program.grid.place_of
     for rank in range(program.processes):
@@ -38,8 +39,10 @@ def parallel_trace(
         json.dump({"traceEvents": events, "otherData": {"generator": "opweave", "plan": program.base.name}}, file)
 
 
-def kind_of(step: Instruction) -> str:
+def kind_of(step: Instruction | Within) -> str:
     """Category of an instruction in the trace."""
+    if isinstance(step, Within):
+        return "collective"
     if isinstance(step, Compute):
         return "made again" if step.kind == "again" else step.action.phase
     if isinstance(step, Collective):
@@ -51,7 +54,7 @@ def _events(timing: Timing, track: dict[str, int], parity: int) -> list[dict[str
     step = timing.instruction
     start, length = timing.start_ns / 1000, (timing.end_ns - timing.start_ns) / 1000
     arguments: dict[str, Any] = {}
-    if groups := groups_of(step):
+    if groups := () if isinstance(step, Within) else groups_of(step):
         arguments["groups"] = [list(group) for group in groups]
     if isinstance(step, Compute) and step.action.operators:
         arguments["operators"] = ", ".join(step.action.operators)
@@ -67,7 +70,7 @@ def _events(timing: Timing, track: dict[str, int], parity: int) -> list[dict[str
         }
     ]
     if isinstance(step, Communicate) and step.kind in ("send", "receive"):
-        flow = {
+        flow: dict[str, Any] = {
             **track,
             "ph": "s" if step.kind == "send" else "f",
             "ts": start + length / 2,

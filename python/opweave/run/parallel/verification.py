@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from opweave.run.backward import BackwardSplit
@@ -115,6 +114,7 @@ def verify_strategy(
             split=split,
             timeout_s=timeout_s,
             counts_memory=True,
+            records_collectives=True,
         )
         result = executor.step(inputs, target, loss)
         by_name = {
@@ -148,13 +148,11 @@ def _require_ends(program: ParallelProgram, words: Mapping[str, Mapping[str, Wor
         if takes != makes and word not in words.get(name, {}).values():
             raise ProgramError(
                 f"strategy: sequence_parallel is true, but block {name!r} has no {'embedding' if makes else 'head'} in "
-                f'its tensor plan, behind which tokens {"lie over the tensor axis" if makes else "are whole again"}'
+                f"its tensor plan, behind which tokens {'lie over the tensor axis' if makes else 'are whole again'}"
             )
 
 
-def _step(
-    model: nn.Module, program: ParallelProgram, inputs: Tensor, target: Any, loss: Any
-) -> list[float]:
+def _step(model: nn.Module, program: ParallelProgram, inputs: Tensor, target: Any, loss: Any) -> list[float]:
     """Losses of the model itself; its gradients are in .grad."""
     count = program.base.microbatches
     losses = []

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Strategies run on gloo processes: predicted against measured step times, and random strategies against one process.
+
+    PYTHONPATH=build/default/python python benchmarks/strategies.py [--steps 5] [--processes 4,8]
+
+Blocks do small products, whose results are exact, and sleep for stated times in F and in the backward, shared out over
+the tensor, context and data axes as the work is, so that 8 processes need no 8 cores. For every choice of meshes one
+order is run to measure what instructions take; other orders and memory modes are predicted from that and run. On a
+machine that does other work, real-time priority (chrt -r 1) keeps that out of the measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from opweave.run import launch
+from opweave.run.compiler import compile_plan
+from opweave.run.parallel import (
+    Mesh,
+    ParallelExecutor,
+    Timing,
+    gather_results,
+    measured_costs,
+    predict,
+    spread,
+    step_ns,
+    styles,
+    tensor_plan,
+)
+from opweave.run.parallel.strategy import chain_graph
+from torch import Tensor, nn
+
+WIDTH, TOKENS, ROWS, MICROBATCHES, LAYERS = 16, 8, 16, 4, 4
+BLOCK_S = 0.04  # forward of a block on one rank; a backward takes twice as long
+
+
+class Sleep(torch.autograd.Function):
+    """Identity that takes a stated time, and twice that in the backward."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, seconds: float) -> Tensor:
+        ctx.seconds = seconds
+        time.sleep(seconds)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        time.sleep(2 * ctx.seconds)
+        return gradients[0], None
+
+
+class Block(nn.Module):
+    """Two products and a pause."""
+
+    def __init__(self, number: int, seconds: float) -> None:
+        super().__init__()
+        torch.manual_seed(number)
+        self.up_proj, self.down_proj = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH)
+        self.seconds = seconds
+
+    def forward(self, value: Tensor) -> Tensor:
+        return value + self.down_proj(torch.tanh(self.up_proj(Sleep.apply(value, self.seconds))))
+
+
+@dataclass(frozen=True)
+class Family:
+    """Strategies that differ in order and memory modes alone."""
+
+    name: str
+    mesh: Mesh
+    devices: int
+    sharding: str = "none"
+
+
+FAMILIES = [
+    Family("tp2 pp2", Mesh(tensor=2), 2),
+    Family("tp2 dp2 ZeRO 1", Mesh(tensor=2, data=2), 1, "optimizer"),
+    Family("dp2 pp2 ZeRO 3", Mesh(data=2), 2, "weights"),
+    Family("cp2 pp2", Mesh(context=2), 2),
+    Family("tp2 pp2 dp2", Mesh(tensor=2, data=2), 2),
+    Family("pp4 tp2", Mesh(tensor=2), 4),
+]
+MODES = [("keep", 1), ("drop", 2), ("host", 3), ("drop", 4)]  # memory mode and seed of the order
+
+
+def plan_of(graph: dict[str, Any], devices: int, seed: int) -> dict[str, Any]:
+    """Blocks on devices in turn or in runs, in a random order of what is ready."""
+    rng = random.Random(seed)
+    names = [op["name"][:-2] for op in graph["operators"] if op["phase"] == "F"]
+    home = {name: (i % devices if seed % 2 else i * devices // len(names)) for i, name in enumerate(names)}
+    operators = {op["name"]: op for op in graph["operators"]}
+    maker = {tensor: name for name, op in operators.items() for tensor in op["outputs"]}
+    waits = {
+        n: {maker[t] for t in op["inputs"] if t in maker} | set(op.get("after", [])) for n, op in operators.items()
+    }
+    todo = [(name, b) for name in operators for b in range(MICROBATCHES)]
+    end: dict[tuple[str, int], int] = {}
+    free = [0] * devices
+    tasks = []
+    while todo:
+        ready = [(n, b) for n, b in todo if all((w, b) in end for w in waits[n])]
+        start = {(n, b): max([free[home[n[:-2]]], *(end[w, b] for w in waits[n])]) for n, b in ready}
+        first = min(start.values())
+        name, b = rng.choice([task for task in ready if start[task] == first])
+        end[name, b] = free[home[name[:-2]]] = first + operators[name]["duration_ns"]
+        device = f"gpu{home[name[:-2]]}"
+        tasks.append(
+            {"operator": name, "microbatch": b, "devices": [device], "start_ns": first, "end_ns": end[name, b]}
+        )
+        todo.remove((name, b))
+    return {
+        "format": "opweave.plan",
+        "version": 1,
+        "graph": graph["name"],
+        "settings": {"training": graph["training"]},
+        "statistics": {"devices": [{"device": f"gpu{i}"} for i in range(devices)]},
+        "tasks": tasks,
+    }
+
+
+def program_of(family: Family, mode: str, seed: int) -> Any:
+    """Program of one strategy."""
+    graph = chain_graph([f"layer{i}" for i in range(LAYERS)], MICROBATCHES)
+    program = compile_plan(plan_of(graph, family.devices, seed), graph)
+    return spread(program, family.mesh, sharding=family.sharding, memory=mode)  # type: ignore[arg-type]
+
+
+def measure(rank: int, families: list[Family], steps: int) -> list[list[list[list[Timing]]]]:
+    """Timings of all ranks, by family, strategy and step."""
+    result = []
+    generator = torch.Generator().manual_seed(1)
+    value, target = (torch.randn(ROWS, TOKENS, WIDTH, generator=generator) for _ in range(2))
+    for family in families:
+        result.append([])
+        mesh = family.mesh
+        for mode, seed in MODES:
+            program = program_of(family, mode, seed)
+            seconds = BLOCK_S / (mesh.tensor * mesh.context * mesh.data)
+            blocks = {f"layer{i}": Block(i, seconds * (1 + 0.3 * i)) for i in range(LAYERS)}
+            words = {name: styles(tensor_plan(b, tokens_split=False), tokens_split=False) for name, b in blocks.items()}
+            plans = words if mesh.tensor > 1 else {}
+            executor = ParallelExecutor(program, blocks, tensor_plans=plans)
+            runs = [gather_results(executor.step(value, target, nn.functional.mse_loss)) for _ in range(steps)]
+            result[-1].append(runs if rank == 0 else [])
+    return result
+
+
+def ranking(values: list[float]) -> list[int]:
+    """Place of each value."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    return [order.index(i) for i in range(len(values))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=5, help="of each strategy; the first warms up")
+    parser.add_argument("--processes", default="4,8", help="numbers of processes whose strategies run")
+    options = parser.parse_args()
+    errors, predictions, measurements = [], [], []
+    for processes in map(int, options.processes.split(",")):
+        families = [f for f in FAMILIES if f.mesh.size * f.devices == processes]
+        found = launch(measure, processes, (families, options.steps), timeout_s=900, start_method="fork")[0]
+        for family, strategies in zip(families, found, strict=True):
+            # What instructions take is measured in all modes' own first order: "host" has copies that "keep" has not.
+            for (mode, seed), runs in zip(MODES, strategies, strict=True):
+                program = program_of(family, mode, seed)
+                costs = measured_costs(strategies[0])
+                if mode == "host":
+                    copies = measured_costs(runs).durations_ns
+                    costs.durations_ns.update({k: v for k, v in copies.items() if k[0].startswith("copy")})
+                predicted = step_ns(predict(program, costs))
+                measured = statistics.median(step_ns(run) for run in runs[1:])
+                errors.append(abs(predicted / measured - 1))
+                predictions.append(predicted)
+                measurements.append(measured)
+                print(
+                    f"{family.name:18} {mode:5} order {seed}: predicted {predicted / 1e6:7.1f} ms, measured "
+                    f"{measured / 1e6:7.1f} ms, {predicted / measured - 1:+6.1%}",
+                    flush=True,
+                )
+    ranks = ranking(predictions), ranking(measurements)
+    n = len(errors)
+    correlation = 1 - 6 * sum((a - b) ** 2 for a, b in zip(*ranks, strict=True)) / (n * (n * n - 1))
+    print(
+        f"{n} strategies: median error {statistics.median(errors):.1%}, worst {max(errors):.1%}, rank correlation "
+        f"{correlation:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
