@@ -28,8 +28,8 @@ struct Finding {
 
 /// Searches for a short schedule until the budget ends, a bound is met, or the makespan is at most `target`. Where a
 /// bound is above the target, there may be no schedule.
-/// Objectives and deadline of the options are not looked at. Listens to `exchange`, but not where the problem is planned
-/// in blocks.
+/// Objectives and deadline of the options are not looked at. Listens to `exchange`, but not where the problem is
+/// planned in blocks.
 [[nodiscard]] Finding minimise_makespan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
                                         std::optional<Duration> target = std::nullopt,
                                         const std::shared_ptr<Exchange>& exchange = nullptr);
