@@ -5,9 +5,9 @@
 namespace opweave::cli {
 
 void PlaceOptions::add_to(CLI::App& command, const std::string& otherwise) {
-  command.add_option("--on", on,
-                     "where workers run: processes, ray (RAY_ADDRESS, or this machine) or ray://HOST:PORT [" + otherwise +
-                         "]");
+  command.add_option(
+      "--on", on,
+      "where workers run: processes, ray (RAY_ADDRESS, or this machine) or ray://HOST:PORT [" + otherwise + "]");
   command.add_option("--workers", workers, "how many work at a time [all cores of the place]")
       ->check(whole_between(1, 100'000));
 }

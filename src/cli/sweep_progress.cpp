@@ -23,7 +23,8 @@ void SweepProgress::show(const SweepRow& row) {
                         readable(row.device), row.global_batch, row.sequence, cheapest_);
   }
   const double left = clock_.elapsed() / static_cast<double>(done_) * static_cast<double>(points_ - done_);
-  fmt::print(stderr, "\r{} of {} points  {:.0f} s  {:.0f} s left{}\x1b[K", done_, points_, clock_.elapsed(), left, best_);
+  fmt::print(stderr, "\r{} of {} points  {:.0f} s  {:.0f} s left{}\x1b[K", done_, points_, clock_.elapsed(), left,
+             best_);
   std::fflush(stderr);
 }
 

@@ -82,7 +82,9 @@ class Gathering {
     for (const auto& [name, bound] : bounds_) result.bounds.push_back(bound);
     std::ranges::stable_sort(result.bounds, std::greater<>(), &LowerBound::value);
     if (!best_) return result;
-    if (bound() > best_->statistics.makespan) throw InternalError("a lower bound is above the makespan of a valid plan");
+    if (bound() > best_->statistics.makespan) {
+      throw InternalError("a lower bound is above the makespan of a valid plan");
+    }
     best_->bounds = result.bounds;
     best_->status = is_settled() ? PlanStatus::kOptimal : PlanStatus::kFeasible;
     result.reason = PlanResult::Reason::kPlanned;

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import subprocess
+import tempfile
 import textwrap
 
 import pytest
@@ -38,7 +39,14 @@ def table():
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def folder():
+    """Sockets of Ray lie in it, whose names must be short."""
+    with tempfile.TemporaryDirectory(prefix="ray") as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def cluster(folder):
     """Three nodes as processes of this machine; lines to their keeper kill and add one."""
     script = textwrap.dedent("""
         import os, sys
@@ -55,7 +63,7 @@ def cluster(tmp_path_factory):
             print("added", flush=True)
         cluster.shutdown()
     """)
-    environment = os.environ | {"RAY_TMPDIR": str(tmp_path_factory.mktemp("r")), "OPWEAVE_WAIT": "0.3",
+    environment = os.environ | {"RAY_TMPDIR": folder, "OPWEAVE_WAIT": "0.3",
                                 "OPWEAVE_PROGRAM": str(OPWEAVE)}  # fmt: skip
     keeper = subprocess.Popen([PYTHON, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True, env=environment)  # fmt: skip
@@ -64,8 +72,8 @@ def cluster(tmp_path_factory):
     keeper.wait(60)
 
 
-def test_two_workers_of_one_machine_answer_as_threads_do(table, tmp_path):
-    assert opweave(*SWEEP, "--on", "ray", "--workers", 2, RAY_TMPDIR=str(tmp_path)) == table
+def test_two_workers_of_one_machine_answer_as_threads_do(table, folder):
+    assert opweave(*SWEEP, "--on", "ray", "--workers", 2, RAY_TMPDIR=folder) == table
 
 
 def test_several_nodes_answer_as_threads_do_though_one_is_lost(table, cluster, tmp_path):
@@ -96,5 +104,6 @@ def test_strategies_and_plans_are_those_of_processes(cluster, tmp_path):
     (tmp_path / "jobs.fjs").write_text("2 2 1.5\n2 2 1 3 2 4 1 2 2\n2 2 1 2 2 5 1 1 3\n")
     opweave("convert", "fjs", tmp_path / "jobs.fjs", "-o", tmp_path / "graph.json", "--cluster", tmp_path / "cluster.json")
     plan = ("plan", tmp_path / "graph.json", tmp_path / "cluster.json", "--work-limit", 100, "--searches", 2)
-    plans = [opweave(*plan, *where, RAY_ADDRESS=address) for where in (("--on", "processes"), on_ray)]
+    places = (("--on", "processes"), on_ray)
+    plans = [opweave(*plan, *where, RAY_ADDRESS=address) for where in places]
     assert plans[0] == plans[1]

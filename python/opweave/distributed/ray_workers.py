@@ -184,6 +184,14 @@ def main(arguments: list[str]) -> int:
     except Exception as error:  # whatever Ray raises, the driver shows one line
         print(f"!Ray does not start: {' '.join(str(error).split())[:300]}", file=output, flush=True)
         return 2
-    Speaker(ray, command, question, count, output).run()
-    ray.shutdown()
+    # From here on Ray tells of every node that is lost in dozens of lines; the driver hears of its workers anyway.
+    errors = os.dup(2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        Speaker(ray, command, question, count, output).run()
+        ray.shutdown()
+    except BaseException as error:
+        os.dup2(errors, 2)
+        print(f"error: Ray's side: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
     return 0
