@@ -5,9 +5,7 @@
 #include <tuple>
 
 namespace opweave {
-namespace {
 
-/// 0 for what passes the gradient on, 1 for forwards, 2 for weight gradients, which nobody waits for.
 int urgency_class(Phase phase) {
   switch (phase) {
     case Phase::kInputGradient:
@@ -22,6 +20,8 @@ int urgency_class(Phase phase) {
   }
   return 1;
 }
+
+namespace {
 
 template <class Key>
 std::vector<std::int64_t> rank_by(const PlacedProblem& placed, Key key) {

@@ -16,6 +16,9 @@ struct PriorityRule {
   std::vector<std::int64_t> priority;
 };
 
+/// 0 for what passes the gradient on, 1 for forwards, 2 for weight gradients, which nobody waits for.
+[[nodiscard]] int urgency_class(Phase phase);
+
 /// The rules worth trying, most promising first. "longest tail" suits single graphs; for training
 /// iterations "backward first" (I and B, then F, then W) is the idea of 1F1B and zero bubble (Qi, Wan,
 /// Huang, Lin 2023). A transfer is as urgent as its most urgent consumer.

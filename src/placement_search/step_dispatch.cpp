@@ -3,27 +3,14 @@
 #include <algorithm>
 #include <functional>
 
+#include "list_scheduling/priority_rules.h"
+
 namespace opweave {
 namespace {
 
 constexpr std::int64_t kNever = StepModel::kNever;
 /// Bits of an urgency for the microbatch and for the block.
 constexpr int kBits = 20;
-
-std::int64_t urgency_class(Phase phase) {
-  switch (phase) {
-    case Phase::kInputGradient:
-    case Phase::kBackward:
-    case Phase::kOptimizer:
-      return 0;
-    case Phase::kNone:
-    case Phase::kForward:
-      return 1;
-    case Phase::kWeightGradient:
-      return 2;
-  }
-  return 1;
-}
 
 }  // namespace
 

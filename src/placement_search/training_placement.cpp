@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "list_scheduling/fewer_microbatches.h"
@@ -33,8 +34,9 @@ constexpr double kScheduleShare = 0.3;
 constexpr std::size_t kScheduled = 3;
 /// Of the time for one of them, what ways are tuned in.
 constexpr double kTuneShare = 0.8;
-/// Starts so much longer than the shortest are no starts.
+/// Starts so much longer than the shortest are no starts; the share of the search for a look at them.
 constexpr double kFarthest = 1.3;
+constexpr double kBeginShare = 0.15;
 /// Changes drawn between two looks at the clock.
 constexpr std::uint32_t kStride = 8;
 
@@ -101,9 +103,9 @@ bool TrainingPlacement::value(State& state, std::int64_t limit) {
   return length.has_value();
 }
 
-/// Windows of doubling width in the first ways: the state takes the best below the limit.
-void TrainingPlacement::scan_ways(State& state, std::int64_t limit) {
-  for (const auto& [progress, rule] : kFirstWays) {
+/// Windows of doubling width in these ways: the state takes the best below the limit.
+void TrainingPlacement::scan_ways(State& state, std::size_t ways, std::int64_t limit) {
+  for (const auto& [progress, rule] : std::span(kFirstWays).first(ways)) {
     for (std::uint32_t width = 1; width <= widest_ && !is_over(); width *= 2) {
       State tried{state.home, {width, progress, rule}, StepModel::kNever};
       if (value(tried, std::min(limit, state.length)) && tried.length < state.length) state = std::move(tried);
@@ -111,6 +113,7 @@ void TrainingPlacement::scan_ways(State& state, std::int64_t limit) {
   }
 }
 
+/// A rough look at all starts, and a closer one at the best.
 void TrainingPlacement::begin() {
   std::vector<std::vector<std::size_t>> homes = starts_;
   for (std::vector<std::size_t>& home : chain_cuts(problem_, model_)) {
@@ -120,10 +123,16 @@ void TrainingPlacement::begin() {
   for (std::vector<std::size_t>& home : homes) {
     State state{std::move(home), {}, StepModel::kNever};
     const bool is_first = shortest == StepModel::kNever;
-    scan_ways(state, is_first ? shortest : static_cast<std::int64_t>(kFarthest * static_cast<double>(shortest)));
+    const auto far = static_cast<std::int64_t>(kFarthest * static_cast<double>(shortest));
+    scan_ways(state, 1, is_first ? StepModel::kNever : far);
     shortest = std::min(shortest, state.length);
     if (state.length != StepModel::kNever) pool_.push_back(std::move(state));
-    if (is_over()) break;
+    if (is_over() || done() > kBeginShare) break;
+  }
+  std::ranges::stable_sort(pool_, {}, &State::length);
+  if (pool_.size() > kWalks) pool_.resize(kWalks);
+  for (State& state : pool_) {
+    if (done() < kBeginShare) scan_ways(state, std::size(kFirstWays), state.length);
   }
   std::ranges::stable_sort(pool_, {}, &State::length);
 }
@@ -192,35 +201,40 @@ void TrainingPlacement::anneal() {
   pool_ = std::move(distinct);
 }
 
-/// Of a list schedule of the trial, pushed together; nothing if it does not fit.
-std::optional<std::int64_t> TrainingPlacement::schedule_length(const State& state, const std::vector<ModeIndex>& modes,
-                                                               const Budget& budget) {
+/// Starts of a list schedule of the trial, pushed together; nothing if it does not fit. The state takes its length.
+std::optional<std::vector<std::int64_t>> TrainingPlacement::scheduled(State& state, const std::vector<ModeIndex>& modes,
+                                                                      const Budget& budget) {
   ++effort_.scheduled;
   const double began = budget_->elapsed();
   const std::vector<ModeIndex> fewer = fewer_modes(problem_, trial_, modes);
-  const auto windowed = schedule_in_window(trial_, fewer, window_of(state.way), state.way.rule);
+  auto windowed = schedule_in_window(trial_, fewer, window_of(state.way), state.way.rule);
   if (!windowed) return std::nullopt;
   const auto placed = PlacedProblem::create(trial_, fewer);
-  const std::int64_t result = length(*placed, justify(*placed, windowed->starts, budget));
+  std::vector<std::int64_t> starts = justify(*placed, std::move(windowed->starts), budget);
+  state.length = length(*placed, starts);
   longest_schedule_ = std::max(longest_schedule_, budget_->elapsed() - began);
-  return result;
+  return starts;
 }
 
-/// Coordinate descent over width, progress and rule, by schedules.
-void TrainingPlacement::tune(State& state, const std::vector<ModeIndex>& modes, const Budget& budget) {
-  const auto first = schedule_length(state, modes, budget);
-  state.length = first.value_or(StepModel::kNever);
-  if (!first) return;
+/// Coordinate descent over width, progress and rule, by schedules of the trial. Starts of the best.
+std::optional<std::vector<std::int64_t>> TrainingPlacement::tune(State& state, const std::vector<ModeIndex>& modes,
+                                                                 const Budget& budget) {
+  std::optional<std::vector<std::int64_t>> best = scheduled(state, modes, budget);
+  if (!best) return best;
+  const auto is_out = [&] {
+    return budget.remaining().value_or(longest_schedule_) < longest_schedule_ || budget.expired() ||
+           effort_.scheduled >= most_.scheduled;
+  };
   const auto try_way = [&](const StepWay& way) {
-    if (budget.expired() || effort_.scheduled >= most_.scheduled || way == state.way) return false;
+    if (is_out() || way == state.way) return false;
     State tried{state.home, way, StepModel::kNever};
-    const auto now = schedule_length(tried, modes, budget);
-    if (!now || *now >= state.length) return false;
-    state.way = way;
-    state.length = *now;
+    auto starts = scheduled(tried, modes, budget);
+    if (!starts || tried.length >= state.length) return false;
+    state = std::move(tried);
+    best = std::move(starts);
     return true;
   };
-  for (bool improved = true; improved && !budget.expired() && effort_.scheduled < most_.scheduled;) {
+  for (bool improved = true; improved && !is_out();) {
     improved = false;
     for (const std::int64_t step : {-1, 1, -2, 2}) {
       StepWay way = state.way;
@@ -236,6 +250,7 @@ void TrainingPlacement::tune(State& state, const std::vector<ModeIndex>& modes, 
       improved |= try_way({state.way.width, static_cast<std::size_t>(progress), state.way.rule});
     }
   }
+  return best;
 }
 
 std::vector<TrainingPlacement::Found> TrainingPlacement::search(const Budget& budget, const Effort& most) {
@@ -253,15 +268,18 @@ std::vector<TrainingPlacement::Found> TrainingPlacement::search(const Budget& bu
     const auto modes = model_.modes(state.home);
     if (!modes) continue;
     const double share = kTuneShare / static_cast<double>(kScheduled - found.size());
-    tune(state, *modes, budget.share(share));
-    if (state.length == StepModel::kNever) continue;
-    const double expected =
-        longest_schedule_ * static_cast<double>(problem_.task_count()) / static_cast<double>(trial_.task_count());
-    if (budget.remaining().value_or(expected) < expected) break;
-    const auto windowed = schedule_in_window(problem_, *modes, window_of(state.way), state.way.rule);
-    if (!windowed) continue;
+    std::optional<std::vector<std::int64_t>> item_starts = tune(state, *modes, budget.share(share));
+    if (!item_starts) continue;
     const auto placed = PlacedProblem::create(problem_, *modes);
-    Schedule schedule = placed->schedule(justify(*placed, windowed->starts, budget));
+    if (trial_.task_count() < problem_.task_count()) {
+      const double expected =
+          longest_schedule_ * static_cast<double>(problem_.task_count()) / static_cast<double>(trial_.task_count());
+      if (budget.remaining().value_or(expected) < expected) break;
+      auto whole = schedule_in_window(problem_, *modes, window_of(state.way), state.way.rule);
+      if (!whole) continue;
+      item_starts = justify(*placed, std::move(whole->starts), budget);
+    }
+    Schedule schedule = placed->schedule(*item_starts);
     const Duration makespan = schedule.makespan(problem_);
     found.push_back({std::move(schedule), makespan});
   }

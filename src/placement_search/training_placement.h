@@ -66,14 +66,15 @@ class TrainingPlacement {
   [[nodiscard]] double done() const;
   /// The length, if it is at most `limit`.
   bool value(State& state, std::int64_t limit);
-  void scan_ways(State& state, std::int64_t limit);
+  void scan_ways(State& state, std::size_t ways, std::int64_t limit);
   void begin();
   void walk(Walk& walk, double until);
   bool change_way(StepWay& way);
   void anneal();
-  [[nodiscard]] std::optional<std::int64_t> schedule_length(const State& state, const std::vector<ModeIndex>& modes,
-                                                            const Budget& budget);
-  void tune(State& state, const std::vector<ModeIndex>& modes, const Budget& budget);
+  [[nodiscard]] std::optional<std::vector<std::int64_t>> scheduled(State& state, const std::vector<ModeIndex>& modes,
+                                                                   const Budget& budget);
+  [[nodiscard]] std::optional<std::vector<std::int64_t>> tune(State& state, const std::vector<ModeIndex>& modes,
+                                                              const Budget& budget);
 
   const Problem& problem_;
   const Problem trial_;

@@ -89,6 +89,34 @@ TEST(TrainingPlacement, is_the_same_for_the_same_seed_and_effort) {
   }
 }
 
+TEST(TrainingPlacement, places_each_of_two_copies_and_keeps_two_streams_busy) {
+  PipelineSpec spec;
+  spec.shape = PipelineShape::kFree;
+  spec.training.microbatches = 8;
+  spec.training.replicas = 2;
+  for (int i = 0; i < 8; ++i) {
+    Layer layer;
+    layer.name = fmt::format("layer{}", i);
+    layer.operators = {{"mlp", "", {"compute"}, Duration(4 + i % 3), Duration(5), Duration(3)},
+                       {"combine", "", {"comm"}, Duration(3), Duration(2), std::nullopt}};
+    layer.activation = Bytes(10);
+    layer.weights = Bytes(5);
+    spec.layers.push_back(layer);
+  }
+  const Problem problem =
+      Problem::create(build_pipeline(spec), uniform_cluster(4, {"compute", "comm"}, Bytes(120), Duration(1)));
+  std::vector<std::vector<ModeIndex>> starts;
+  for (const PlacementGuess& guess : guess_placements(problem)) starts.push_back(guess.modes);
+  ASSERT_FALSE(starts.empty());
+  TrainingPlacement search(problem, starts, 1);
+  const auto found = search.search({}, {2000, 12});
+  ASSERT_FALSE(found.empty());
+  for (const TrainingPlacement::Found& each : found) EXPECT_TRUE(is_valid(problem, each.schedule));
+  // A layer computes for 12 to 14 per microbatch: 8 x 8 x 12 / 4 on each device at least.
+  EXPECT_GE(found.front().makespan, Duration(8 * 8 * 12 / 4));
+  EXPECT_LT(found.front().makespan, Duration(3 * 8 * 8 * 13 / 4));
+}
+
 TEST(TrainingPlacement, finds_valid_steps_on_devices_of_two_speeds) {
   for (std::uint64_t seed = 1; seed <= 6; ++seed) {
     const testing::TrainingStep step = testing::random_training_step(seed, 16, 5, 8);
