@@ -9,7 +9,7 @@
 namespace opweave::strategy {
 
 /// What allocators lose between blocks, of all that is not constant.
-inline constexpr double kFragmentation = 0.04;
+inline constexpr double kFragmentation = 0.1;
 /// Of a weight of the largest layer where weights are shared out: two layers' weights and gradients, in 16 bits.
 inline constexpr double kGatheredBytes = 8;
 

@@ -269,7 +269,9 @@ def test_torchtitan_takes_the_configurations_of_searched_strategies(frameworks, 
         assert parallelism["data_parallel_shard_degree"] == (strategy["data"] if sharded else 1)
         assert parallelism["data_parallel_replicate_degree"] == (1 if sharded else strategy["data"])
         assert training["global_batch_size"] == 512
-        assert there["activation_checkpoint"] == {"full": "FullAC.Config", "selective": "SelectiveAC.Config"}.get(strategy["recompute"])
+        assert there["activation_checkpoint"] == {"full": "FullAC.Config", "selective": "SelectiveAC.Config"}.get(
+            strategy["recompute"]
+        )
         if strategy["pipeline"] > 1:
             assert training["local_batch_size"] * strategy["data"] == 512
             assert training["disable_cuda_graphs"]
