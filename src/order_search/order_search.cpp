@@ -71,7 +71,7 @@ class Annealing {
     const double cooling = std::log(temperature.last / temperature.first);
     Random& random = orders_.random();
     for (double done = progress(); done < 1; done = progress()) {
-      const double heat = temperature.first * std::exp(cooling * done);
+      const double now = temperature.first * std::exp(cooling * done);
       std::uint32_t draw = random.below(total);
       const Frequency* chosen = frequencies.data();
       while (draw >= chosen->weight) draw -= (chosen++)->weight;
@@ -79,7 +79,7 @@ class Annealing {
       bool taken = timing_.evaluate(orders_.order(), orders_.first_change());
       if (taken) {
         const double worse = timing_.cost().value - current_.value;
-        taken = (worse <= 0 || random.unit() < std::exp(-worse / heat)) && settle();
+        taken = (worse <= 0 || random.unit() < std::exp(-worse / now)) && settle();
       }
       if (taken) {
         take();
@@ -178,12 +178,13 @@ class Search {
     parts_ = equal_parts(whole_, starts_of(*placed, whole_, best_));
     Network& network = parts_ ? parts_->part : whole_;
     if (std::ranges::count(network.fills_gaps, true) > 0) {
-      if (anneal(*placed, network, {options_.heat * mean, kColdest * mean}, done, kShareWithFillers)) {
+      if (anneal(*placed, network, {options_.initial_temperature * mean, kColdest * mean}, done, kShareWithFillers)) {
         done = kShareWithFillers;
       }
       network.order_fillers();
     }
-    anneal(*placed, network, {done > 0 ? kReheat * mean : options_.heat * mean, kColdest * mean}, done, 1.0);
+    anneal(*placed, network, {done > 0 ? kReheat * mean : options_.initial_temperature * mean, kColdest * mean}, done,
+           1.0);
     return best_;
   }
 
@@ -228,18 +229,18 @@ void improve_within_bands(const PlacedProblem& placed, const Network& with_fille
                           const OnOrder& on_order) {
   Progress progress(budget, options.max_evaluations, plain.node_count);
   const double mean = mean_duration(placed);
-  const auto anneal = [&](const Network& network, double heat, double from, double to) {
+  const auto anneal = [&](const Network& network, double initial, double from, double to) {
     Annealing annealing(network, starts, options.seed);
     if (!annealing.begin()) return false;
     const auto show = [&] { on_order(annealing.ends(), annealing.makespan()); };
     show();
     annealing.run(
-        {heat * mean, kColdest * mean}, [&] { return (progress.next() - from) / (to - from); }, show);
+        {initial * mean, kColdest * mean}, [&] { return (progress.next() - from) / (to - from); }, show);
     return true;
   };
   const bool has_fillers = std::ranges::count(with_fillers.fills_gaps, true) > 0;
-  const bool began = has_fillers && anneal(with_fillers, options.heat, 0, kShareWithFillers);
-  anneal(plain, began ? kReheat : options.heat, began ? kShareWithFillers : 0, 1);
+  const bool began = has_fillers && anneal(with_fillers, options.initial_temperature, 0, kShareWithFillers);
+  anneal(plain, began ? kReheat : options.initial_temperature, began ? kShareWithFillers : 0, 1);
 }
 
 }  // namespace order_search

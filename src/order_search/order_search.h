@@ -17,7 +17,7 @@ struct OrderSearchOptions {
   /// the result depends on problem, start, seed and limit alone.
   std::uint64_t max_evaluations = std::numeric_limits<std::uint64_t>::max();
   /// Temperature at the beginning, in mean durations of a task: how much of the start may be given up.
-  double heat = 4;
+  double initial_temperature = 4;
 };
 
 /// Searches for a shorter schedule with the modes of `start` (docs/order-search.md): simulated annealing over

@@ -60,7 +60,7 @@ class Search {
         critical_.clear();
       }
       const double done = std::max(time_share, static_cast<double>(i % round) / static_cast<double>(round));
-      const double heat = mean_duration_ * kHottest * std::exp(cooling * done);
+      const double temperature = mean_duration_ * kHottest * std::exp(cooling * done);
       keys_ = current_.starts;
       const bool changed = change();
       for (const Node node : moved_) is_moved_[node] = 0;
@@ -68,7 +68,7 @@ class Search {
       if (!changed || !timing_.evaluate(keys_, current_.period)) continue;
       Kernel next{current_.unit, timing_.growth(), {timing_.starts().begin(), timing_.starts().end()}};
       const double reached = cost_of(next);
-      if (reached > cost && random_.unit() >= std::exp((cost - reached) / heat)) continue;
+      if (reached > cost && random_.unit() >= std::exp((cost - reached) / temperature)) continue;
       cost = reached;
       current_ = std::move(next);
       trace_critical_cycle();

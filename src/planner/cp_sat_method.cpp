@@ -29,8 +29,6 @@ constexpr double kWindowSeconds = 1.0;
 /// Windows of tasks that may not move together do not pay: tasks and transfers in a window's frame.
 constexpr std::size_t kMostMoving = 3000;
 constexpr std::uint32_t kMostFailures = 3;
-/// Windows under a work limit: as many as its slices, each with an equal part of one.
-constexpr int kRepeatableWindows = 4;
 
 }  // namespace
 
@@ -103,8 +101,9 @@ void CpSatMethod::solve_whole(IncumbentStore& incumbent, const Slice& slice) {
 
 void CpSatMethod::solve_windows(IncumbentStore& incumbent, const Slice& slice) {
   const Budget& budget = slice.budget;
-  const std::optional<double> work = slice.share(1.0 / kRepeatableWindows).solver_work(problem_);
-  for (int i = 0; (!work || i < kRepeatableWindows) && !is_done_ && !budget.expired() && !incumbent.is_optimal(); ++i) {
+  const std::uint32_t calls = slice.solver_calls(problem_);
+  const std::optional<double> work = slice.share(1.0 / calls).solver_work(problem_);
+  for (std::uint32_t i = 0; i < calls && !is_done_ && !budget.expired() && !incumbent.is_optimal(); ++i) {
     const Duration makespan = *incumbent.makespan();
     if (!current_ || current_->makespan(problem_) > makespan) current_ = incumbent.schedule();
     const WindowChoice::Window window = windows_.draw(*current_);

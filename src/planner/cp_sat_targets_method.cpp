@@ -20,8 +20,6 @@ constexpr std::size_t kMostChoices = 200'000;
 constexpr double kFirstSlice = 0.3;
 constexpr double kLeastHeight = 1.0 / 8;
 constexpr std::uint32_t kMostFailures = 3;
-/// Questions of a slice under a work limit, each with an equal part of it.
-constexpr int kRepeatableQuestions = 4;
 
 }  // namespace
 
@@ -54,7 +52,8 @@ std::optional<std::int64_t> CpSatTargetsMethod::next_target(const IncumbentStore
 }
 
 void CpSatTargetsMethod::advance(IncumbentStore& incumbent, const Slice& slice) {
-  for (int i = 0; (!slice.is_repeatable() || i < kRepeatableQuestions) && !is_done_ && !slice.budget.expired(); ++i) {
+  const std::uint32_t calls = slice.solver_calls(problem_);
+  for (std::uint32_t i = 0; i < calls && !is_done_ && !slice.budget.expired(); ++i) {
     const std::optional<std::int64_t> target = next_target(incumbent);
     if (target) {
       ask(*target, incumbent, slice);
@@ -82,7 +81,7 @@ void CpSatTargetsMethod::ask(std::int64_t target, IncumbentStore& incumbent, con
   exact::EngineLimits limits;
   limits.seconds = budget.remaining();
   if (slice.is_repeatable()) {
-    limits.work = slice.share(1.0 / kRepeatableQuestions).solver_work(problem_);
+    limits.work = slice.share(1.0 / slice.solver_calls(problem_)).solver_work(problem_);
     limits.deterministic = true;
   } else {
     limits.seconds = std::min(slice_, limits.seconds.value_or(slice_));

@@ -21,12 +21,12 @@ constexpr MethodRow kMethods[] = {
     method_row<RepeatedBlocksMethod>("repeated blocks", MethodPhase::kBefore, MethodThreads::kAll, 100),
     method_row<LevelsMethod>("levels", MethodPhase::kBefore, MethodThreads::kAll, 100),
     method_row<StepPlacementMethod>("placement of training steps", MethodPhase::kBefore, MethodThreads::kAll),
-    method_row<CpSatProof>("CP-SAT for a proof", MethodPhase::kBefore, MethodThreads::kOwn, 100),
+    method_row<CpSatProof>("CP-SAT for a proof", MethodPhase::kBefore, MethodThreads::kOwn, 200),
     method_row<RoutingMethod>("routing search", MethodPhase::kTogether, MethodThreads::kEach),
     method_row<OrderTurns>("order search in turns", MethodPhase::kTogether, MethodThreads::kEach),
     method_row<OrdersOfStarts>("order search from several starts", MethodPhase::kTogether, MethodThreads::kAll),
-    method_row<CpSatMethod>("CP-SAT, whole and windows", MethodPhase::kTogether, MethodThreads::kOwn, 100),
-    method_row<CpSatTargetsMethod>("CP-SAT on targets", MethodPhase::kTogether, MethodThreads::kOwn, 100),
+    method_row<CpSatMethod>("CP-SAT, whole and windows", MethodPhase::kTogether, MethodThreads::kOwn, 200),
+    method_row<CpSatTargetsMethod>("CP-SAT on targets", MethodPhase::kTogether, MethodThreads::kOwn, 200),
 };
 
 }  // namespace

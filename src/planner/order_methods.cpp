@@ -13,14 +13,15 @@ namespace {
 /// Share of a thread beside the routing search.
 constexpr double kShareOfTurns = 0.5;
 /// Temperature at which a turn begins, in mean durations: it refines what is good already.
-constexpr double kHeatOfTurns = 1;
-/// Starts of different placements that get a trial, at every heat, before the best of them gets the rest.
+constexpr double kInitialTemperatureOfTurns = 1;
+/// Starts of different placements that get a trial, at every initial temperature, before the best of them gets the
+/// rest.
 constexpr std::size_t kTrials = 3;
 /// Share of the slice that all trials get together.
 constexpr double kTrialShare = 0.3;
 /// Temperatures of the order search to choose from, in mean durations. A start that was built for
-/// operators wants little heat; one that was built for whole stages must be taken apart first (docs/order-search.md).
-constexpr double kHeats[] = {4, 0.4};
+/// operators wants a low one; one that was built for whole stages must be taken apart first (docs/order-search.md).
+constexpr double kInitialTemperatures[] = {4, 0.4};
 
 }  // namespace
 
@@ -33,9 +34,9 @@ double OrderTurns::share(const ProblemTraits&) { return kShareOfTurns; }
 void OrderTurns::advance(IncumbentStore& incumbent, const Slice& slice) {
   constexpr const char* kName = "order search";
   Offers offers(incumbent, slice, kName);
-  const Schedule found =
-      improve_order(problem_, incumbent.schedule(), slice.budget, {seed_++, slice.most_evaluations(), kHeatOfTurns},
-                    [&](const Schedule& schedule) { offers.remember(schedule); });
+  const Schedule found = improve_order(problem_, incumbent.schedule(), slice.budget,
+                                       {seed_++, slice.most_evaluations(), kInitialTemperatureOfTurns},
+                                       [&](const Schedule& schedule) { offers.remember(schedule); });
   incumbent.offer(found, kName);
 }
 
@@ -51,7 +52,7 @@ void OrdersOfStarts::run(std::vector<Attempt>& attempts, IncumbentStore& incumbe
     Attempt& attempt = attempts[i];
     Offers offers(incumbent, own, method(attempt));
     attempt.result = improve_order(problem, attempt.start->schedule, own.budget,
-                                   {attempt.seed, own.most_evaluations(), attempt.heat},
+                                   {attempt.seed, own.most_evaluations(), attempt.initial_temperature},
                                    [&](const Schedule& schedule) { offers.remember(schedule); });
   });
   // In the order of the attempts, so that the incumbent's trajectory is repeatable where the work is.
@@ -67,7 +68,8 @@ void OrdersOfStarts::advance(IncumbentStore& incumbent, const Slice& slice) {
   std::vector<Start>& starts = context_.starts;
   std::vector<Attempt> attempts;
   for (std::size_t i = 0; i < std::min(kTrials, starts.size()); ++i) {
-    for (const double heat : kHeats) attempts.push_back({&starts[i], seed + i, heat, {}});
+    for (const double initial_temperature : kInitialTemperatures)
+      attempts.push_back({&starts[i], seed + i, initial_temperature, {}});
   }
   run(attempts, incumbent, slice.share(kTrialShare));
   if (incumbent.is_optimal() || slice.budget.expired()) return;
@@ -76,7 +78,7 @@ void OrdersOfStarts::advance(IncumbentStore& incumbent, const Slice& slice) {
       *std::ranges::min_element(attempts, {}, [&](const Attempt& attempt) { return attempt.result.makespan(problem); });
   attempts.clear();
   for (std::size_t i = 0; i < slice.lanes(); ++i) {
-    attempts.push_back({winner.start, seed + 1000 + i, winner.heat, {}});
+    attempts.push_back({winner.start, seed + 1000 + i, winner.initial_temperature, {}});
   }
   Slice rest = slice;  // of the time, what is left
   if (rest.evaluations) rest = slice.share(1 - kTrialShare);

@@ -35,7 +35,7 @@ class OrdersOfStarts final : public SearchMethod {
   struct Attempt {
     Start* start;
     std::uint64_t seed;
-    double heat;
+    double initial_temperature;
     Schedule result;
   };
 

@@ -40,7 +40,7 @@ constexpr std::uint32_t kMoreWindows = 3;
 constexpr std::size_t kTrials = 3;
 constexpr double kTrialShare = 0.3;
 /// The order of a kernel is good already: little of it may be given up, in mean durations.
-constexpr double kHeat = 1;
+constexpr double kInitialTemperature = 1;
 /// Time kept for an offer, as a multiple of the longest so far.
 constexpr double kOfferReserve = 1.5;
 
@@ -254,7 +254,7 @@ class PeriodicPlans::Work {
     slice.each(attempts.size(), [&](std::size_t i, const Slice& own) {
       const Attempt& attempt = attempts[i];
       Offers offers(incumbent_, own, attempt.candidate->method);
-      attempt.iteration->improve(own.budget, {attempt.seed, own.most_evaluations(), kHeat},
+      attempt.iteration->improve(own.budget, {attempt.seed, own.most_evaluations(), kInitialTemperature},
                                  [&](const periodic::Iteration& iteration) {
                                    if (!offers.is_due()) return;
                                    const double began = own.budget.elapsed();

@@ -25,6 +25,8 @@ struct Slice {
   }
   /// CP-SAT's deterministic seconds that take about as long as the evaluations of a problem; nothing by the clock.
   [[nodiscard]] std::optional<double> solver_work(const Problem& problem) const;
+  /// Calls of the solver among which that is shared out: few where each would have hardly any.
+  [[nodiscard]] std::uint32_t solver_calls(const Problem& problem) const;
   /// Searches to run at once: a thread each by the clock, and always as many where it must be repeatable.
   [[nodiscard]] std::size_t lanes() const;
   /// This share of what is left of the time, or of the evaluations.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <map>
 #include <stdexcept>
 #include <thread>
 
@@ -15,6 +16,7 @@
 #include "opweave/check.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
+#include "opweave/pipeline.h"
 #include "opweave/planner.h"
 #include "planner/cp_sat_method.h"
 #include "planner/cp_sat_targets_method.h"
@@ -23,7 +25,9 @@
 #include "planner/routing_method.h"
 #include "planner/window_choice.h"
 #include "support/brute_force.h"
+#include "support/equal_layers.h"
 #include "support/job_shop.h"
+#include "support/pipelines.h"
 #include "support/random_problems.h"
 #include "support/serial_plan.h"
 
@@ -358,6 +362,77 @@ TEST(RunMethods, keeps_its_time_limit) {
       EXPECT_LE(budget.elapsed(), limit * 1.05 + 0.5);
       ASSERT_TRUE(result.plan.has_value());
     }
+  }
+}
+
+/// Four layers of twelve microbatches in a chain, each on either of two devices.
+Problem open_layers() {
+  PipelineSpec spec;
+  spec.shape = PipelineShape::kFree;
+  spec.training.microbatches = 12;
+  for (const std::int64_t forward : {5, 4, 3, 2}) {
+    Layer layer;
+    layer.name = "layer" + std::to_string(forward);
+    layer.operators = {{"op", "", {"compute"}, Duration(forward), std::nullopt, std::nullopt}};
+    spec.layers.push_back(layer);
+  }
+  return Problem::create(build_pipeline(spec), uniform_cluster(2, {"compute"}, std::nullopt, Duration(0)));
+}
+
+/// Of every kind that some method is for.
+std::vector<Problem> varied_problems() {
+  std::vector<Problem> problems = {
+      testing::random_job_shop(11, 8, 6, 4), two_chains(),
+      testing::equal_layers({700, 4, false, 4}),  // more tasks than the routing search takes
+      open_layers(), testing::stage_pipeline({PipelineShape::kLinear, 3, 4, 1, 1.2, .8, .1, {}})};
+  for (std::uint64_t seed = 1;; ++seed) {
+    testing::RandomShape shape;
+    shape.most_tasks = 20;
+    shape.pinned_percent = 10;
+    try {
+      const Problem problem = testing::random_problem(seed, shape).problem();
+      testing::Random random(seed);
+      if (!OrderTurns::supports(ProblemTraits(problem)) || !testing::serial_schedule(problem, random)) continue;
+      problems.push_back(problem);
+      return problems;
+    } catch (const InputError&) {
+      continue;
+    }
+  }
+}
+
+// Every method that works by the clock, alone and under a work limit: it gains something on some problem, and the same
+// to the byte whatever the threads.
+TEST_F(CpSatMethodTest, as_every_method_gains_under_a_work_limit_and_the_same_with_1_2_and_4_threads) {
+  std::map<std::string_view, bool> has_gained;
+  for (const Problem& problem : varied_problems()) {
+    testing::Random random(1);
+    const Schedule serial = *testing::serial_schedule(problem, random);
+    const Schedule start = is_accepted(problem, serial) ? serial : first_schedule(problem);
+    const std::uint64_t work = problem.task_count() > 1000 ? 1600 : 100'000;
+    for (const MethodRow& row : search_methods()) {
+      if (row.phase == MethodPhase::kFirstPlans || !row.supports(ProblemTraits(problem))) continue;
+      SCOPED_TRACE(row.name);
+      std::string first;
+      for (const unsigned threads : {1U, 2U, 4U}) {
+        const Budget budget;
+        Searched searched(problem, start, budget);
+        searched.options.threads = threads;
+        run_methods({&row, 1}, searched.context, nullptr, budget, work, searched.store);
+        const IncumbentStore& store = searched.store;
+        const Plan plan = make_plan(problem, store.schedule(), store.bounds(), {});
+        const std::string bytes = plan_to_json(plan, problem.graph(), problem.cluster());
+        if (threads == 1) first = bytes;
+        EXPECT_EQ(bytes, first);
+        EXPECT_EQ(store.last_rejection(), "");
+        // Placements are proposed to the order search.
+        const bool has_start = searched.context.starts.size() > 1;
+        has_gained[row.name] |= *store.makespan() < start.makespan(problem) || !store.bounds().empty() || has_start;
+      }
+    }
+  }
+  for (const MethodRow& row : search_methods()) {
+    EXPECT_TRUE(has_gained[row.name] || row.phase == MethodPhase::kFirstPlans) << row.name;
   }
 }
 
