@@ -304,7 +304,7 @@ nlohmann::ordered_json to_json(const Explained& it) {
 
 ExitCode run(const Options& options) {
   expect_files({{"--output", options.output}}, options.files.with({{"PLAN", options.plan}}));
-  const PlannedProblem planned = load_valid_plan(options.files, options.plan);
+  const PlannedProblem planned = load_valid_plan(options.files, options.plan, Modes::kTake);
   const Explained it(planned, options.all);
   if (options.json || !options.output.empty()) {
     deliver(options.output, to_json(it).dump(2) + "\n");
