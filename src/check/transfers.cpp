@@ -11,7 +11,10 @@ namespace {
 /// When the value that a transfer carries is there; nothing where nothing brings it back, of which rule "modes" speaks.
 std::optional<Duration> made_at(const Reading& reading, const Run& maker, const Shipment& shipment) {
   if (!shipment.again) return maker.end;
-  if (const Run* again = reading.again(maker)) return again->end;
+  if (reading.mode(shipment.value) == MemoryMode::kDrop) {
+    const Run* again = reading.again(maker);
+    return again != nullptr ? std::optional(again->end) : std::nullopt;
+  }
   for (const HostCopy& copy : reading.host_copies()) {
     if (copy.value == shipment.value && !copy.is_out) return copy.end;
   }

@@ -55,8 +55,8 @@ class Derivation {
   }
 
  private:
-  TensorId add_tensor(TensorId of) {
-    tensors_.push_back({graph_.at(of).name + " again", graph_.at(of).size, {}, {}, {}});
+  TensorId add_tensor(TensorId of, const char* suffix) {
+    tensors_.push_back({graph_.at(of).name + suffix, graph_.at(of).size, {}, {}, {}});
     return TensorId(tensors_.size() - 1);
   }
 
@@ -79,7 +79,7 @@ class Derivation {
       result_.again[i] = add_operator({});
       again_of_unit_[unit_of_[i]].emplace_back(result_.again[i]);
       for (const TensorId output : op.outputs) {
-        const TensorId made = add_tensor(output);
+        const TensorId made = add_tensor(output, " again");
         operators_.back().outputs.push_back(made);
         if (modes_[output.index()] == MemoryMode::kDrop) {
           result_.come_back[output.index()] = static_cast<std::uint32_t>(made.index());
@@ -163,7 +163,7 @@ class Derivation {
     in.phase = Phase::kInputGradient;
     in.streams = {std::string(kCopyInStream)};
     in.inputs.clear();
-    const TensorId back = add_tensor(tensor);
+    const TensorId back = add_tensor(tensor, " from host");
     in.outputs = {back};
     result_.copy_out[tensor.index()] = add_operator(std::move(out));
     in.after = {OperatorId(result_.copy_out[tensor.index()])};
