@@ -98,7 +98,8 @@ class Search {
   PlanResult run() {
     Budget budget(time_limit_, work_limit_);
     budget.watch(&stopped_);
-    return plan(problem_, budget, options_);
+    return may_choose_modes(problem_) ? plan_with_memory_modes(problem_, budget, options_)
+                                      : plan(problem_, budget, options_);
   }
 
   void stop() { stopped_ = true; }
@@ -343,7 +344,9 @@ NB_MODULE(_core, m) {
   m.def(
       "lower_bounds",
       [](const ComputationGraph& graph, const Cluster& cluster, const Settings& settings) {
-        return bounds_of(lower_bounds(make_problem(graph, cluster, settings)));
+        const Problem problem = make_problem(graph, cluster, settings);
+        if (may_choose_modes(problem)) throw InputError("tensors have memory modes: their bounds come with a plan");
+        return bounds_of(lower_bounds(problem));
       },
       no_gil);
   m.def("simulate", &simulate_plan, "graph"_a, "cluster"_a, "plan"_a, "contention"_a.none(), "compute_slowdown"_a,

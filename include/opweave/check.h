@@ -23,8 +23,14 @@ enum class Rule : std::uint8_t {
   // Rule 7 only permits (zero durations, zero bytes are legal), so nothing can break it.
   kFigures = 8,  ///< what the plan states about itself (makespan, bounds, status, statistics) is true
   kBlocks = 9,   ///< where the settings ask for blocks: their pieces run like single operators
+  // Rules of memory modes (docs/memory-modes.md).
+  kModes = 10,       ///< values have modes that they may have, and what brings them back is there once
+  kRecompute = 11,   ///< what runs again does so where and after it ran, and ends before what needs it
+  kCopy = 12,        ///< copies to and from hosts: where, after what, for how long
+  kHostMemory = 13,  ///< hosts never above capacity
 };
-/// "once", "stream", "presence", "transfer", "memory", "placement", "figures", "blocks".
+/// "once", "stream", "presence", "transfer", "memory", "placement", "figures", "blocks", "modes",
+/// "recompute", "copy", "host-memory".
 [[nodiscard]] std::string_view to_string(Rule rule);
 
 /// One broken rule, with the values.

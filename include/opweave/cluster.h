@@ -14,11 +14,19 @@
 
 namespace opweave {
 
+/// The way between the devices of a type and their hosts: one copy at a time in each direction.
+struct HostLink {
+  Duration latency;
+  std::optional<std::int64_t> bandwidth_bytes_per_s = {};  ///< per direction; none = infinite
+  bool operator==(const HostLink&) const = default;
+};
+
 /// What a device can do; several devices share one type.
 struct DeviceType {
   std::string name;
   std::map<std::string, double> peak_flops_per_s;  ///< by dtype
   std::optional<double> memory_bandwidth_bytes_per_s;
+  std::optional<HostLink> host_link = {};  ///< none = its devices have no host to copy to
 };
 
 /// One processor with its memory, or a group of them planned as one.
@@ -27,6 +35,7 @@ struct Device {
   std::string type;                                ///< name of a DeviceType; may be empty
   std::optional<Bytes> memory;                     ///< capacity; none = unlimited
   std::vector<std::string> streams = {"compute"};  ///< always contains "compute"
+  std::optional<Bytes> host_memory = {};           ///< capacity on its host; none = unlimited
 };
 
 /// A channel between two vertices (devices or switches).
@@ -108,6 +117,8 @@ class Cluster {
   [[nodiscard]] const std::vector<Link>& links() const { return parts_.links; }
   [[nodiscard]] const ClusterParts& parts() const { return parts_; }
   [[nodiscard]] const Device& at(DeviceId id) const { return parts_.devices[id.index()]; }
+  /// Type of a device; nullptr for a device without one. O(types)
+  [[nodiscard]] const DeviceType* type_of(DeviceId device) const;
   [[nodiscard]] Contention contention() const { return parts_.contention; }
   [[nodiscard]] std::size_t device_count() const { return parts_.devices.size(); }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "opweave/id.h"
+#include "opweave/memory_mode.h"
 #include "opweave/quantity.h"
 #include "opweave/training.h"
 
@@ -66,6 +67,8 @@ struct Operator {
   std::vector<std::string> anti_colocation;  ///< operators of one group never share a device
   std::optional<StageId> stage;              ///< position in a pipeline, for expert schedules and export
   std::string layer;                         ///< label for reports
+  /// Operators of phase F of one unit run again together; empty = those of one layer, of no layer the operator alone.
+  std::string unit = {};
 };
 
 /// One array. Produced by at most one operator; without a producer it is an input of the graph,
@@ -75,6 +78,7 @@ struct Tensor {
   Bytes size;
   std::optional<OperatorId> producer;
   std::vector<OperatorId> consumers;  ///< ascending, each once
+  std::optional<MemoryModes> memory_modes = {};  ///< what it may have; none = what the settings say
 };
 
 /// Weights. Lives on every device where an operator that reads it runs, and costs
@@ -93,7 +97,8 @@ class ComputationGraph {
   /// \throws InputError for an empty or repeated name, an id out of range, a tensor with two
   ///   producers, a repeated entry in an operator's lists, a negative size or duration, an
   ///   operator with both `modes` and `durations`, a per-microbatch operator that follows an
-  ///   optimizer operator, or a cycle (the message names its operators in order).
+  ///   optimizer operator, a unit with an operator that is not of phase F, memory modes of a tensor that no operator
+  ///   of phase F makes, or a cycle (the message names its operators in order).
   static ComputationGraph create(std::string name, std::vector<Operator> operators, std::vector<Tensor> tensors,
                                  std::vector<Parameter> parameters, Training training = {});
 
@@ -108,6 +113,9 @@ class ComputationGraph {
   [[nodiscard]] const Training& training() const { return training_; }
   /// Operators such that producers and "after" come first; ties in order of id.
   [[nodiscard]] const std::vector<OperatorId>& topological_order() const { return topological_order_; }
+  /// The modes beside kKeep that copies of a tensor may have where the settings allow `otherwise`: none unless an
+  /// operator of phase F makes it.
+  [[nodiscard]] MemoryModes memory_modes(TensorId tensor, MemoryModes otherwise) const;
 
  private:
   std::string name_;

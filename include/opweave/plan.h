@@ -40,6 +40,25 @@ struct PlannedTransfer {
   DeviceId destination;
   Duration start;
   Duration end;
+  bool again = false;  ///< of the value as it came back after it had been dropped or copied to a host
+};
+
+/// The memory mode of a value, where it is not kKeep. `copy` as in PlannedTransfer.
+struct PlannedMode {
+  TensorId tensor;
+  std::uint32_t copy = 0;
+  MemoryMode mode = MemoryMode::kKeep;
+};
+
+/// What brings a value back.
+struct PlannedMovement {
+  MovementKind kind = MovementKind::kRecompute;
+  OperatorId op;    ///< what runs again; of copies: what made the value
+  TensorId tensor;  ///< of copies: what is copied
+  std::uint32_t copy = 0;
+  std::vector<DeviceId> devices;  ///< ascending
+  Duration start;
+  Duration end;
 };
 
 /// How far the plan is known to be from the best.
@@ -58,6 +77,7 @@ struct DeviceStatistics {
   Bytes persistent_memory;  ///< parameters that live here
   Bytes bytes_sent;
   Bytes bytes_received;
+  Bytes host_peak = {};  ///< values on its host, at their highest
 };
 
 /// Figures of the whole plan.
@@ -68,6 +88,8 @@ struct PlanStatistics {
   double utilisation = 0;   ///< 1 - bubble_ratio
   Bytes bytes_moved;
   std::uint32_t parameter_copies = 0;  ///< largest number of devices that hold one parameter
+  Duration recomputed = {};            ///< sum of the durations of everything that runs again
+  Bytes bytes_copied_out = {};         ///< to hosts, over all devices
   std::vector<DeviceStatistics> devices;
 };
 
@@ -100,6 +122,8 @@ struct Plan {
   PlanStatus status = PlanStatus::kFeasible;
   std::vector<PlannedTask> tasks;          ///< by start, then operator, then copy
   std::vector<PlannedTransfer> transfers;  ///< by start, then tensor, copy, destination
+  std::vector<PlannedMode> modes = {};     ///< of the values that do not stay; by tensor, then copy
+  std::vector<PlannedMovement> movements = {};  ///< by start, then kind, operator, tensor, copy
   PlanStatistics statistics;
   std::vector<LowerBound> bounds;           ///< largest first
   std::vector<ObjectiveFigure> objectives;  ///< in order of importance; empty = the makespan alone, without deadline
@@ -117,7 +141,8 @@ struct Plan {
                              Provenance provenance);
 
 /// The schedule of a plan in the ids of a problem with the same graph, cluster and settings.
-/// \throws InputError if a task is missing, repeated, or runs on devices that are no mode of it.
+/// \throws InputError if a task is missing, repeated, or runs on devices that are no mode of it, or if the plan has
+///   memory modes: it has more than a schedule says (with_movements in memory_modes.h).
 [[nodiscard]] Schedule to_schedule(const Problem& problem, const Plan& plan);
 
 /// Figures of a schedule taken at face value. O(n log n).

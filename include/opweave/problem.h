@@ -23,6 +23,7 @@ struct ProblemSettings {
   Contention contention = Contention::kNone;
   std::optional<Bytes> memory_limit;  ///< replaces the capacity of every device
   Blocks blocks = Blocks::kNone;      ///< what runs in one piece (docs/blocks.md)
+  MemoryModes memory_modes = {};      ///< of values whose tensor does not say (docs/memory-modes.md)
   bool operator==(const ProblemSettings&) const = default;
 };
 
@@ -36,6 +37,7 @@ struct SettingsOverride {
   std::optional<Contention> contention;
   std::optional<Bytes> memory_limit;
   std::optional<Blocks> blocks;
+  std::optional<MemoryModes> memory_modes = {};
 };
 /// The settings with what is overridden. A binding of microbatches to replicas is for the numbers that its author had
 /// in mind: it goes where one of the two is overridden.

@@ -25,6 +25,14 @@ std::string_view to_string(Rule rule) {
       return "figures";
     case Rule::kBlocks:
       return "blocks";
+    case Rule::kModes:
+      return "modes";
+    case Rule::kRecompute:
+      return "recompute";
+    case Rule::kCopy:
+      return "copy";
+    case Rule::kHostMemory:
+      return "host-memory";
   }
   throw InternalError("unknown rule");
 }
@@ -42,7 +50,9 @@ std::vector<Violation> check(const ComputationGraph& graph, const Cluster& clust
     checking::check_transfers(reading, routes, findings);
     const std::vector<checking::MemoryUse> memory = checking::check_memory(reading, holds, findings);
     checking::check_placement(reading, findings);
-    checking::check_figures(reading, routes, memory, findings);
+    checking::check_modes(reading, findings);
+    const std::vector<checking::Wide> host_peaks = checking::check_host_memory(reading, findings);
+    checking::check_figures(reading, routes, memory, host_peaks, findings);
     checking::check_blocks(reading, findings);
   }
   return findings.take();

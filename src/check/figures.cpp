@@ -19,14 +19,16 @@ struct DeviceFigures {
 
 class FiguresCheck {
  public:
-  FiguresCheck(const Reading& reading, const Routes& routes, const std::vector<MemoryUse>& memory, Findings& findings)
-      : reading_(reading), routes_(routes), memory_(memory), findings_(findings) {}
+  FiguresCheck(const Reading& reading, const Routes& routes, const std::vector<MemoryUse>& memory,
+               const std::vector<Wide>& host_peaks, Findings& findings)
+      : reading_(reading), routes_(routes), memory_(memory), host_peaks_(host_peaks), findings_(findings) {}
 
   void check() {
     check_names();
     for (const Run& run : reading_.runs()) {
       if (run.present) makespan_ = std::max(makespan_, run.end.value());
     }
+    for (const HostCopy& copy : reading_.host_copies()) makespan_ = std::max(makespan_, copy.end.value());
     check_claims();
     check_plan_figures();
     check_device_figures();
@@ -161,26 +163,38 @@ class FiguresCheck {
     require("parameter_copies", stated().parameter_copies, Wide{copies});
 
     require("moved_bytes", stated().bytes_moved.value(), moved());
+
+    Wide recomputed = 0;
+    for (const Run& run : reading_.runs_again()) recomputed += Wide{run.end.value()} - run.start.value();
+    require("recomputed_ns", stated().recomputed.value(), recomputed);
+    Wide copied = 0;
+    for (const HostCopy& copy : reading_.host_copies()) {
+      if (copy.is_out) copied += Wide{size(copy.tensor)} * static_cast<std::int64_t>(copy.devices.size());
+    }
+    require("copied_out_bytes", stated().bytes_copied_out.value(), copied);
   }
 
   /// ceil(largest load / microbatches).
   Wide period() const {
     const Cluster& cluster = reading_.cluster();
-    const std::size_t stream_count = cluster.stream_names().size();
-    std::vector<Wide> streams(cluster.device_count() * stream_count, 0);
-    for (std::size_t i = 0; i < reading_.graph().operators().size(); ++i) {
-      for (const std::string& name : reading_.graph().operators()[i].streams) {
-        const auto stream = cluster.find_stream(name);
-        if (!stream) continue;
-        for (const Run& run : reading_.runs_of(OperatorId(i))) {
-          for (const DeviceId device : run.devices) {
-            streams[device.index() * stream_count + stream->index()] += Wide{run.end.value()} - run.start.value();
-          }
-        }
+    std::unordered_map<std::string_view, std::vector<Wide>> streams;  // loads by device
+    const auto hold = [&](std::string_view name, std::span<const DeviceId> devices, Wide lasts) {
+      std::vector<Wide>& loads = streams[name];
+      loads.resize(cluster.device_count(), 0);
+      for (const DeviceId device : devices) loads[device.index()] += lasts;
+    };
+    for (const Run& run : reading_.runs()) {
+      for (const std::string& name : reading_.graph().at(run.op).streams) {
+        if (cluster.find_stream(name)) hold(name, run.devices, Wide{run.end.value()} - run.start.value());
       }
     }
+    for (const HostCopy& copy : reading_.host_copies()) {
+      hold(copy.is_out ? kCopyOutStream : kCopyInStream, copy.devices, Wide{copy.end.value()} - copy.start.value());
+    }
     Wide largest = 0;
-    for (const Wide load : streams) largest = std::max(largest, load);
+    for (const auto& [name, loads] : streams) {
+      for (const Wide load : loads) largest = std::max(largest, load);
+    }
 
     const Contention contention = reading_.plan().settings.contention;
     std::unordered_map<std::uint64_t, Wide> channels;
@@ -207,12 +221,13 @@ class FiguresCheck {
       Duration end;
     };
     std::vector<Span> spans;
-    for (std::size_t i = 0; i < reading_.graph().operators().size(); ++i) {
-      const std::vector<std::string>& streams = reading_.graph().operators()[i].streams;
-      if (std::find(streams.begin(), streams.end(), "compute") == streams.end()) continue;
-      for (const Run& run : reading_.runs_of(OperatorId(i))) {
-        for (const DeviceId device : run.devices) spans.push_back({device, run.start, run.end});
-      }
+    std::vector<bool> computes;  // by operator
+    for (const Operator& op : reading_.graph().operators()) {
+      computes.push_back(std::find(op.streams.begin(), op.streams.end(), "compute") != op.streams.end());
+    }
+    for (const Run& run : reading_.runs()) {
+      if (!computes[run.op.index()]) continue;
+      for (const DeviceId device : run.devices) spans.push_back({device, run.start, run.end});
     }
     std::sort(spans.begin(), spans.end(),
               [](const Span& a, const Span& b) { return std::tie(a.device, a.start) < std::tie(b.device, b.start); });
@@ -268,14 +283,17 @@ class FiguresCheck {
       require(what("persistent_memory_bytes"), device.persistent_memory.value(), memory_[d].persistent);
       require(what("sent_bytes"), device.bytes_sent.value(), expected[d].sent);
       require(what("received_bytes"), device.bytes_received.value(), expected[d].received);
+      require(what("host_peak_bytes"), device.host_peak.value(), host_peaks_[d]);
     }
   }
 
-  [[nodiscard]] Wide size(const Shipment& shipment) const { return reading_.graph().at(shipment.tensor).size.value(); }
+  [[nodiscard]] std::int64_t size(TensorId tensor) const { return reading_.graph().at(tensor).size.value(); }
+  [[nodiscard]] Wide size(const Shipment& shipment) const { return size(shipment.tensor); }
 
   const Reading& reading_;
   const Routes& routes_;
   const std::vector<MemoryUse>& memory_;
+  const std::vector<Wide>& host_peaks_;
   Findings& findings_;
   std::int64_t makespan_ = 0;
 };
@@ -283,8 +301,8 @@ class FiguresCheck {
 }  // namespace
 
 void check_figures(const Reading& reading, const Routes& routes, const std::vector<MemoryUse>& memory,
-                   Findings& findings) {
-  FiguresCheck(reading, routes, memory, findings).check();
+                   const std::vector<Wide>& host_peaks, Findings& findings) {
+  FiguresCheck(reading, routes, memory, host_peaks, findings).check();
 }
 
 }  // namespace opweave::checking

@@ -29,8 +29,15 @@ class PresenceCheck {
   std::vector<Hold> check() {
     settle();
     find_repeats();
+    for (const HostCopy& copy : reading_.host_copies()) {
+      if (!copy.is_out) continue;
+      for (const DeviceId device : copy.devices) {
+        Residence* source = find(copy.value, device);
+        if (source != nullptr) source->until = std::max(source->until, copy.end);
+      }
+    }
     for (const Shipment& shipment : reading_.shipments()) {
-      Residence* source = find(shipment.value, shipment.source);
+      Residence* source = find(carried(shipment), shipment.source);
       if (source != nullptr && !source->sent) source->until = std::max(source->until, shipment.end);
     }
     for (const Run& run : reading_.runs()) {
@@ -43,14 +50,34 @@ class PresenceCheck {
   }
 
  private:
+  /// The value that a transfer carries: as it was made first, or as it came back.
+  [[nodiscard]] std::size_t carried(const Shipment& shipment) const {
+    return shipment.again ? reading_.come_back(shipment.value) : shipment.value;
+  }
+
   void settle() {
     for (const Run& run : reading_.runs()) {
       if (!run.present) continue;
       for (const TensorId output : reading_.graph().at(run.op).outputs) {
+        std::size_t value = reading_.value(output, run.copy);
+        const bool is_wanted = !run.again || reading_.mode(value) == MemoryMode::kDrop;
+        if (run.again) value = reading_.come_back(value);
         for (const DeviceId device : run.devices) {
-          residences_.push_back(
-              {reading_.value(output, run.copy), output, device, false, run.start, run.end, run.end, 0, false, false});
+          if (is_wanted) {
+            residences_.push_back({value, output, device, false, run.start, run.end, run.end, 0, false, false});
+          } else {
+            // Made again beside what was dropped, and not read: it goes as soon as it is there.
+            holds_.push_back({device, run.start, run.end, reading_.graph().at(output).size});
+          }
         }
+      }
+    }
+    for (const HostCopy& copy : reading_.host_copies()) {
+      if (copy.is_out) continue;
+      for (const DeviceId device : copy.devices) {
+        const std::size_t value = reading_.come_back(copy.value);
+        residences_.push_back(
+            {value, copy.tensor, device, false, copy.start, copy.end, copy.end, 0, false, false});
       }
     }
     for (std::size_t i = 0; i < reading_.shipments().size(); ++i) {
@@ -62,14 +89,14 @@ class PresenceCheck {
         });
         continue;
       }
-      residences_.push_back({shipment.value, shipment.tensor, shipment.destination, true, shipment.start, shipment.end,
-                             shipment.end, i, false, false});
+      residences_.push_back({carried(shipment), shipment.tensor, shipment.destination, true, shipment.start,
+                             shipment.end, shipment.end, i, false, false});
     }
     std::sort(residences_.begin(), residences_.end(), [](const Residence& a, const Residence& b) {
       return std::tie(a.value, a.device, a.sent, a.from, a.shipment) <
              std::tie(b.value, b.device, b.sent, b.from, b.shipment);
     });
-    first_.assign(reading_.value_count() + 1, 0);
+    first_.assign(reading_.come_back(reading_.value_count()) + 1, 0);
     for (const Residence& residence : residences_) ++first_[residence.value + 1];
     for (std::size_t i = 1; i < first_.size(); ++i) first_[i] += first_[i - 1];
   }
@@ -80,6 +107,7 @@ class PresenceCheck {
       const Residence& before = residences_[i - 1];
       if (residence.value != before.value || residence.device != before.device) continue;
       residence.repeated = true;
+      if (!residence.sent) continue;  // copied back twice, of which rule "modes" speaks
       const Shipment& shipment = reading_.shipments()[residence.shipment];
       findings_.add(Rule::kPresence, [&] {
         return fmt::format("tensor {} is sent to {} at {} ns, but {}", reading_.name(shipment.tensor, shipment.copy),
@@ -105,8 +133,13 @@ class PresenceCheck {
   }
 
   void consume(const Run& run, TensorId input, std::uint32_t copy) {
-    const std::size_t value = reading_.value(input, copy);
+    std::size_t value = reading_.value(input, copy);
     const Run* maker = reading_.maker(input, copy);
+    const bool reads_again = maker != nullptr && reading_.reads_again(run, value);
+    // Of what does not come back at all, rule "modes" has spoken.
+    const bool may_come =
+        !reads_again || reading_.mode(value) == MemoryMode::kHost || reading_.again(*maker) != nullptr;
+    if (reads_again) value = reading_.come_back(value);
     for (const DeviceId device : run.devices) {
       if (maker == nullptr) {
         graph_inputs_.push_back({value, input, device, run.start, run.end});
@@ -115,7 +148,7 @@ class PresenceCheck {
       Residence* residence = find(value, device);
       if (residence == nullptr) {
         // Of a producer that never runs, rule 1 has spoken.
-        if (!maker->present) continue;
+        if (!maker->present || !may_come) continue;
         findings_.add(Rule::kPresence, [&] {
           return fmt::format("task {} on {} lacks its input {}, which {} makes on {} and nobody sends",  //
                              reading_.name(run), reading_.name(device), reading_.name(input, copy),

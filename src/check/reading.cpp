@@ -15,6 +15,9 @@ Reading::Reading(const ComputationGraph& graph, const Cluster& cluster, const Pl
   number_everything();
   file_tasks(findings);
   file_transfers(findings);
+  number_units();
+  file_modes(findings);
+  file_movements(findings);
 }
 
 bool Reading::settings_are_usable(Findings& findings) const {
@@ -132,6 +135,7 @@ void Reading::file_tasks(Findings& findings) {
     slices.push_back({index, first, devices_.size() - first});
   }
   for (const Slice& slice : slices) runs_[slice.run].devices = std::span(devices_).subspan(slice.first, slice.count);
+  first_again_ = runs_.size();
   for (const Run& run : runs_) {
     if (!run.present) findings.add(Rule::kOnce, [&] { return fmt::format("task {} is missing", name(run)); });
   }
@@ -163,7 +167,7 @@ void Reading::file_transfers(Findings& findings) {
       continue;
     }
     shipments_.push_back({transfer.tensor, transfer.copy, value(transfer.tensor, transfer.copy), transfer.source,
-                          transfer.destination, transfer.start, transfer.end});
+                          transfer.destination, transfer.start, transfer.end, transfer.again});
   }
 }
 

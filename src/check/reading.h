@@ -27,6 +27,18 @@ struct Run {
   Duration start;
   Duration end;
   bool present = false;  ///< the plan has it
+  bool again = false;    ///< it makes what it made before once more
+};
+
+/// One copy of a value between devices and their hosts.
+struct HostCopy {
+  std::size_t value = 0;  ///< Reading::value(tensor, copy)
+  TensorId tensor;
+  std::uint32_t copy = 0;
+  bool is_out = false;  ///< to the hosts; else from them
+  std::span<const DeviceId> devices;
+  Duration start;
+  Duration end;
 };
 
 /// One transfer whose tensor, copy and devices exist.
@@ -38,6 +50,7 @@ struct Shipment {
   DeviceId destination;
   Duration start;
   Duration end;
+  bool again = false;  ///< of the value that came back
 };
 
 /// Expands the graph by the settings of the plan and files the plan's tasks and transfers under what
@@ -63,12 +76,29 @@ class Reading {
   /// input of the graph.
   [[nodiscard]] std::uint32_t copies(TensorId tensor) const;
 
-  /// All runs, an operator's copies side by side.
+  /// All runs, an operator's copies side by side; behind them those that run again.
   [[nodiscard]] const std::vector<Run>& runs() const { return runs_; }
   [[nodiscard]] std::span<const Run> runs_of(OperatorId op) const {
     return std::span(runs_).subspan(first_run_[op.index()], copies(op));
   }
   [[nodiscard]] const Run& run(OperatorId op, std::uint32_t copy) const { return runs_of(op)[copy]; }
+  /// Those that run again.
+  [[nodiscard]] std::span<const Run> runs_again() const { return std::span(runs_).subspan(first_again_); }
+  /// The run that is this one once more; nullptr where the plan has none.
+  [[nodiscard]] const Run* again(const Run& run) const;
+  /// Copies to and from hosts, in the order of the plan.
+  [[nodiscard]] const std::vector<HostCopy>& host_copies() const { return host_copies_; }
+
+  /// Mode of a value, as the plan says.
+  [[nodiscard]] MemoryMode mode(std::size_t value) const { return modes_.empty() ? MemoryMode::kKeep : modes_[value]; }
+  /// The run reads what came back of a value instead of what was made first: it runs again, or after the forward pass.
+  [[nodiscard]] bool reads_again(const Run& run, std::size_t value) const;
+  /// The unit of a run as a number: runs of one number run again together. \pre Phase F.
+  [[nodiscard]] std::size_t unit(const Run& run) const {
+    return unit_of_[run.op.index()] * training().microbatches + run.copy;
+  }
+  [[nodiscard]] std::size_t unit_count() const { return unit_count_ * training().microbatches; }
+
   /// The run that makes a copy of a tensor; nothing for inputs of the graph.
   [[nodiscard]] const Run* maker(TensorId tensor, std::uint32_t copy) const;
 
@@ -77,6 +107,8 @@ class Reading {
     return first_value_[tensor.index()] + copy;
   }
   [[nodiscard]] std::size_t value_count() const { return first_value_.back(); }
+  /// Dense index of what came back of a value, behind all values.
+  [[nodiscard]] std::size_t come_back(std::size_t value) const { return value_count() + value; }
 
   /// Calls visit(copy) for each copy of the input tensor that the run consumes: its own, or all
   /// microbatches' where an optimizer operator reads what is made per microbatch.
@@ -106,6 +138,9 @@ class Reading {
   void number_everything();
   void file_tasks(Findings& findings);
   void file_transfers(Findings& findings);
+  void file_modes(Findings& findings);
+  void file_movements(Findings& findings);
+  void number_units();
   [[nodiscard]] std::string with_copy(const std::string& what, std::uint32_t copy) const;
 
   const ComputationGraph& graph_;
@@ -117,6 +152,13 @@ class Reading {
   std::vector<Run> runs_;
   std::vector<DeviceId> devices_;  // of all runs
   std::vector<Shipment> shipments_;
+  std::size_t first_again_ = 0;
+  std::vector<std::size_t> again_;         // by run, the run that is it once more; 0 = none
+  std::vector<MemoryMode> modes_;          // by value; empty = all kept
+  std::vector<HostCopy> host_copies_;
+  std::vector<DeviceId> moved_on_;         // devices of the movements
+  std::vector<std::size_t> unit_of_;       // by operator
+  std::size_t unit_count_ = 0;
 };
 
 }  // namespace opweave::checking

@@ -43,6 +43,10 @@ void check_streams(const Reading& reading, Findings& findings);
 [[nodiscard]] std::vector<Hold> check_presence(const Reading& reading, Findings& findings);
 /// Rule 4.
 void check_transfers(const Reading& reading, const Routes& routes, Findings& findings);
+/// Modes of values, what runs again, copies to and from hosts: rules "modes", "recompute" and "copy".
+void check_modes(const Reading& reading, Findings& findings);
+/// Rule "host-memory". \return peak of the host of each device.
+[[nodiscard]] std::vector<Wide> check_host_memory(const Reading& reading, Findings& findings);
 /// Rule 5. \return by device.
 [[nodiscard]] std::vector<MemoryUse> check_memory(const Reading& reading, const std::vector<Hold>& holds,
                                                   Findings& findings);
@@ -50,7 +54,7 @@ void check_transfers(const Reading& reading, const Routes& routes, Findings& fin
 void check_placement(const Reading& reading, Findings& findings);
 /// The plan's statements about itself.
 void check_figures(const Reading& reading, const Routes& routes, const std::vector<MemoryUse>& memory,
-                   Findings& findings);
+                   const std::vector<Wide>& host_peaks, Findings& findings);
 
 /// Pieces of blocks, where the plan's settings ask for them.
 void check_blocks(const Reading& reading, Findings& findings);

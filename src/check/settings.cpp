@@ -48,6 +48,11 @@ std::vector<std::string> replaced_settings(const ComputationGraph& graph, const 
   compare("optimizer bytes per byte of weights are", used.optimizer_bytes_per_weight_byte,
           said.optimizer_bytes_per_weight_byte);
   compare("contention is", to_string(settings.contention), to_string(cluster.contention()));
+  if (settings.memory_modes.any()) {
+    const MemoryModes& modes = settings.memory_modes;
+    result.push_back(fmt::format("values may be {}{}{} instead of kept", modes.drop ? "dropped" : "",
+                                 modes.drop && modes.host ? " or " : "", modes.host ? "moved to the host" : ""));
+  }
   if (settings.memory_limit) {
     const std::string memory = replaced_memory(cluster, *settings.memory_limit);
     if (!memory.empty()) result.push_back(memory);

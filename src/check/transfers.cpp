@@ -8,6 +8,19 @@
 namespace opweave::checking {
 namespace {
 
+/// When the value that a transfer carries is there; nothing where nothing brings it back, of which rule "modes" speaks.
+std::optional<Duration> made_at(const Reading& reading, const Run& maker, const Shipment& shipment) {
+  if (!shipment.again) return maker.end;
+  if (reading.mode(shipment.value) == MemoryMode::kDrop) {
+    const Run* again = reading.again(maker);
+    return again != nullptr ? std::optional(again->end) : std::nullopt;
+  }
+  for (const HostCopy& copy : reading.host_copies()) {
+    if (copy.value == shipment.value && !copy.is_out) return copy.end;
+  }
+  return std::nullopt;
+}
+
 void check_one(const Reading& reading, const Routes& routes, const Shipment& shipment, Findings& findings) {
   const auto describe = [&] {
     return fmt::format("transfer of {} from {} to {}", reading.name(shipment.tensor, shipment.copy),
@@ -20,10 +33,11 @@ void check_one(const Reading& reading, const Routes& routes, const Shipment& shi
         return fmt::format("{}: {} makes it on {}", describe(), reading.name(*maker), reading.names(maker->devices));
       });
     }
-    if (shipment.start < maker->end) {
+    const std::optional<Duration> made = made_at(reading, *maker, shipment);
+    if (made && shipment.start < *made) {
       findings.add(Rule::kTransfer, [&] {
         return fmt::format("{} starts at {} ns, but {} makes it at {} ns", describe(), shipment.start.value(),
-                           reading.name(*maker), maker->end.value());
+                           reading.name(*maker), made->value());
       });
     }
   }

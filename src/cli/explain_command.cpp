@@ -240,7 +240,7 @@ std::string explain_operator(const Explained& it, OperatorId op) {
 
 ExitCode run(const Options& options) {
   expect_files({{"--output", options.output}}, options.files.with({{"PLAN", options.plan}}));
-  const PlannedProblem planned = load_valid_plan(options.files, options.plan);
+  const PlannedProblem planned = load_valid_plan(options.files, options.plan, Modes::kTake);
   const Explained it(planned, options.all);
   if (options.json || !options.output.empty()) {
     deliver(options.output, explanation_to_json(planned.problem, planned.plan));

@@ -53,11 +53,18 @@ void SettingOptions::add_blocks_to(CLI::App& command) {
                      "stage or layer: F, I and W of each run as one piece per microbatch, as exports need it");
 }
 
+void SettingOptions::add_memory_modes_to(CLI::App& command) {
+  command.add_option("--memory-modes", memory_modes,
+                     "what values of the forward pass may do beside staying, where their tensor does not say: drop "
+                     "(and be made again), host (be copied there and back), joined by commas (docs/memory-modes.md)");
+}
+
 ProblemSettings SettingOptions::apply(ProblemSettings settings) const {
-  SettingsOverride by{microbatches, replicas, {}, {}, {}};
+  SettingsOverride by{microbatches, replicas, {}, {}, {}, {}};
   if (contention) by.contention = parse_contention(*contention);
   if (memory_limit) by.memory_limit = naming("--memory-limit", [this] { return parse_bytes(*memory_limit); });
   if (blocks) by.blocks = parse_blocks(*blocks);
+  if (memory_modes) by.memory_modes = parse_memory_modes(*memory_modes);
   return overridden(std::move(settings), by);
 }
 
@@ -93,6 +100,21 @@ ChannelModel parse_channels(const std::string& text) {
       text));
 }
 
+MemoryModes parse_memory_modes(const std::string& text) {
+  MemoryModes modes;
+  for (std::size_t from = 0; from <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', from), text.size());
+    const auto mode = memory_mode_from_string(text.substr(from, comma - from));
+    if (!mode) {
+      throw InputError(fmt::format("--memory-modes: value is \"{}\", expected keep, drop, host or drop,host", text));
+    }
+    modes.drop = modes.drop || *mode == MemoryMode::kDrop;
+    modes.host = modes.host || *mode == MemoryMode::kHost;
+    from = comma + 1;
+  }
+  return modes;
+}
+
 Blocks parse_blocks(const std::string& text) {
   const auto blocks = blocks_from_string(text);
   if (blocks && *blocks != Blocks::kNone) return *blocks;
@@ -124,29 +146,54 @@ void require_valid(const std::filesystem::path& path, const Problem& problem, co
                    "--warm-start takes a plan for the same graph, cluster and settings");
 }
 
-Problem load_problem(const InputFiles& files, const SettingOptions& options) {
+Problem load_problem(const InputFiles& files, const SettingOptions& options, Modes modes) {
   ComputationGraph graph = load_graph(files.graph);
   Cluster cluster = load_cluster(files.cluster);
   ProblemSettings settings = options.apply(default_settings(graph, cluster));
-  return Problem::create(std::move(graph), std::move(cluster), std::move(settings));
+  Problem problem = Problem::create(std::move(graph), std::move(cluster), std::move(settings));
+  if (modes == Modes::kRefuse && may_choose_modes(problem)) {
+    throw InputError(files.graph.string() + ": tensors have memory modes, which this command does not know",
+                     "opweave plan, check, simulate, explain, report and show know them");
+  }
+  return problem;
 }
 
-PlannedProblem load_planned_problem(const InputFiles& files, const std::filesystem::path& plan_path) {
+PlannedProblem load_planned_problem(const InputFiles& files, const std::filesystem::path& plan_path, Modes modes) {
   ComputationGraph graph = load_graph(files.graph);
   Cluster cluster = load_cluster(files.cluster);
   Plan plan = parse_plan(read_file(plan_path), plan_path.string(), graph, cluster);
   Problem problem = Problem::create(std::move(graph), std::move(cluster), plan.settings);
-  return {std::move(problem), std::move(plan)};
+  const bool has_modes = !plan.modes.empty() || !plan.movements.empty();
+  if (modes == Modes::kRefuse && (has_modes || may_choose_modes(problem))) {
+    throw InputError(plan_path.string() + ": values may have memory modes, which this command does not know",
+                     "opweave plan, check, simulate, explain, report and show know them");
+  }
+  if (!has_modes) return {std::move(problem), std::move(plan)};
+  return naming(plan_path.string(), [&]() -> PlannedProblem {
+    OrdinaryPlan ordinary = with_movements(problem, plan);
+    return {ordinary.movements.problem(), std::move(ordinary.plan), std::move(ordinary.movements)};
+  });
 }
 
-PlannedProblem load_valid_plan(const InputFiles& files, const std::filesystem::path& plan_path) {
-  PlannedProblem loaded = load_planned_problem(files, plan_path);
-  const auto violations = check(loaded.problem.graph(), loaded.problem.cluster(), loaded.plan, 1);
-  if (!violations.empty()) {
+PlannedProblem load_valid_plan(const InputFiles& files, const std::filesystem::path& plan_path, Modes modes) {
+  const auto require_no = [&](const std::vector<Violation>& violations) {
+    if (violations.empty()) return;
     throw InputError(
         fmt::format("{}: {}: {}", plan_path.string(), to_string(violations.front().rule), violations.front().message),
         "see all violations with `opweave check`");
+  };
+  if (modes == Modes::kTake) {
+    // The rules speak of the plan as it is written, not of the operators that show its movements.
+    const ComputationGraph graph = load_graph(files.graph);
+    const Cluster cluster = parse_cluster(read_file(files.cluster), files.cluster.string());
+    const Plan plan = parse_plan(read_file(plan_path), plan_path.string(), graph, cluster);
+    if (!plan.modes.empty() || !plan.movements.empty()) {
+      require_no(check(graph, cluster, plan, 1));
+      return load_planned_problem(files, plan_path, modes);
+    }
   }
+  PlannedProblem loaded = load_planned_problem(files, plan_path, modes);
+  require_no(check(loaded.problem.graph(), loaded.problem.cluster(), loaded.plan, 1));
   return loaded;
 }
 

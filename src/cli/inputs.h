@@ -13,6 +13,7 @@
 #include "opweave/cluster.h"
 #include "opweave/error.h"
 #include "opweave/graph.h"
+#include "opweave/memory_modes.h"
 #include "opweave/plan.h"
 #include "opweave/planner.h"
 #include "opweave/problem.h"
@@ -44,10 +45,13 @@ struct SettingOptions {
   std::optional<std::uint32_t> replicas;
   std::optional<std::string> memory_limit;
   std::optional<std::string> blocks;
+  std::optional<std::string> memory_modes;
 
   void add_to(CLI::App& command);
   /// The option --blocks, for commands that plan.
   void add_blocks_to(CLI::App& command);
+  /// The option --memory-modes, for the command that chooses them.
+  void add_memory_modes_to(CLI::App& command);
   /// The authors' settings with the replacements.
   [[nodiscard]] ProblemSettings apply(ProblemSettings settings) const;
 };
@@ -61,6 +65,8 @@ struct SettingOptions {
 [[nodiscard]] Contention parse_contention(const std::string& text);
 /// Value of the option --channels.
 [[nodiscard]] ChannelModel parse_channels(const std::string& text);
+/// Value of the option --memory-modes.
+[[nodiscard]] MemoryModes parse_memory_modes(const std::string& text);
 /// Value of the option --blocks.
 [[nodiscard]] Blocks parse_blocks(const std::string& text);
 /// Value of the option --method.
@@ -84,19 +90,29 @@ auto naming(const std::string& where, Build&& build) {
   }
 }
 
+/// What a command makes of memory modes (docs/memory-modes.md): most know nothing of them and say so.
+enum class Modes : std::uint8_t { kRefuse, kTake };
+
 /// A problem from its files, with the settings of the authors and the options.
-[[nodiscard]] Problem load_problem(const InputFiles& files, const SettingOptions& options = {});
+/// \throws InputError where values may have memory modes and they are refused
+[[nodiscard]] Problem load_problem(const InputFiles& files, const SettingOptions& options = {},
+                                   Modes modes = Modes::kRefuse);
 
 /// A plan together with the problem that it is for (its own settings).
 struct PlannedProblem {
   Problem problem;
   Plan plan;
+  /// Of a plan with memory modes, which problem and plan then show as operators; nothing for others.
+  std::optional<ProblemWithMovements> movements = {};
 };
 /// Reads all three files. The plan is parsed and fits the problem; whether it obeys the rules is
 /// for `check` to say.
-[[nodiscard]] PlannedProblem load_planned_problem(const InputFiles& files, const std::filesystem::path& plan);
+/// \throws InputError where the plan has memory modes and they are refused
+[[nodiscard]] PlannedProblem load_planned_problem(const InputFiles& files, const std::filesystem::path& plan,
+                                                  Modes modes = Modes::kRefuse);
 /// The same for commands that present the plan as one.
 /// \throws InputError naming the first broken rule if the plan is not valid.
-[[nodiscard]] PlannedProblem load_valid_plan(const InputFiles& files, const std::filesystem::path& plan);
+[[nodiscard]] PlannedProblem load_valid_plan(const InputFiles& files, const std::filesystem::path& plan,
+                                             Modes modes = Modes::kRefuse);
 
 }  // namespace opweave::cli

@@ -80,15 +80,27 @@ void print_objectives(const Plan& plan) {
 void write(const Options& options, const Problem& problem, Plan plan) {
   plan.provenance.command = options.command;
   deliver(options.output, plan_to_json(plan, problem.graph(), problem.cluster()));
-  if (!options.report.empty()) {
-    write_file(options.report, report_html(problem, plan, rows_of(compare_schedules(problem, &plan))));
+  if (!plan.modes.empty()) {
+    const OrdinaryPlan ordinary = with_movements(problem, plan);
+    if (!options.report.empty()) {
+      write_file(options.report, report_html(ordinary.movements.problem(), ordinary.plan, {}));
+    }
+    if (!options.trace.empty()) write_file(options.trace, perfetto_trace(ordinary.movements.problem(), ordinary.plan));
+  } else {
+    if (!options.report.empty()) {
+      write_file(options.report, report_html(problem, plan, rows_of(compare_schedules(problem, &plan))));
+    }
+    if (!options.trace.empty()) write_file(options.trace, perfetto_trace(problem, plan));
   }
-  if (!options.trace.empty()) write_file(options.trace, perfetto_trace(problem, plan));
   if (options.output.empty()) return;
   const Blocks blocks = plan.settings.blocks;
   const std::string pieces = blocks == Blocks::kNone ? "" : fmt::format(" in pieces by {}", to_string(blocks));
   print(fmt::format("{} plan{}: {}\n", to_string(plan.status), pieces, figures(plan)));
   print_objectives(plan);
+  if (!plan.modes.empty()) {
+    print(fmt::format("memory modes: {} values do not stay; {} run again, {} copied to hosts\n", plan.modes.size(),
+                      human(plan.statistics.recomputed), human(plan.statistics.bytes_copied_out)));
+  }
 }
 
 ExitCode refuse(const PlanResult& result) {
@@ -129,7 +141,8 @@ ExitCode run(const Options& options) {
                 {"--trace", options.trace},
                 {"--write-model", options.write_model}},
                options.files.with({{"--warm-start", options.warm_start}, {"--read-solution", options.read_solution}}));
-  const Problem problem = load_problem(options.files, options.settings);
+  const Problem problem = load_problem(options.files, options.settings, Modes::kTake);
+  const bool chooses_modes = may_choose_modes(problem);
   const double seconds_to_load = budget.elapsed();
   if (!options.warm_start.empty()) planner.warm_start = load_warm_start(options.warm_start, problem);
   const std::atomic<bool>& interrupted = catch_interrupts();
@@ -140,6 +153,13 @@ ExitCode run(const Options& options) {
     throw InputError(
         "--blocks: the integer program of a file has no pieces, expected no --write-model and no "
         "--read-solution beside it");
+  }
+  if (chooses_modes && !plans) {
+    throw InputError(
+        "memory modes: the integer program of a file knows none, expected no --write-model and no --read-solution");
+  }
+  if (chooses_modes && place) {
+    throw InputError("memory modes: workers know none, expected no --on");
   }
   if (!plans && planner.warm_start) require_valid(options.warm_start, problem, *planner.warm_start);
   if (!options.write_model.empty()) {
@@ -162,6 +182,7 @@ ExitCode run(const Options& options) {
     ProgressLine progress;
     planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
     const auto search = [&] {
+      if (chooses_modes) return plan_with_memory_modes(problem, budget.keeping(keep), planner);
       return place ? distribute::plan_on(*place, options.place.workers, options.searches, problem,
                                          budget.keeping(keep), planner)
                    : plan(problem, budget.keeping(keep), planner);
@@ -242,6 +263,7 @@ void add_plan(CLI::App& app, Action& action) {
       ->check(file_name());
   options->settings.add_to(*command);
   options->settings.add_blocks_to(*command);
+  options->settings.add_memory_modes_to(*command);
   command->callback([options, command, &action] {
     // What the plan does not depend on. Threads matter where the clock ends the search.
     std::vector<std::string> unsaid = {"--output", "--report", "--trace", "--on", "--workers"};

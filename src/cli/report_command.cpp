@@ -20,9 +20,11 @@ struct Options {
 ExitCode run(const Options& options) {
   expect_files({{"--output", options.output}, {"--trace", options.trace}},
                options.files.with({{"PLAN", options.plan}}));
-  const PlannedProblem planned = load_valid_plan(options.files, options.plan);
-  const Comparison comparison = compare_schedules(planned.problem, &planned.plan);
-  deliver(options.output, report_html(planned.problem, planned.plan, rows_of(comparison)));
+  const PlannedProblem planned = load_valid_plan(options.files, options.plan, Modes::kTake);
+  // Published schedules know no movements.
+  const auto rows =
+      planned.movements ? std::vector<ComparisonRow>() : rows_of(compare_schedules(planned.problem, &planned.plan));
+  deliver(options.output, report_html(planned.problem, planned.plan, rows));
   if (!options.trace.empty()) write_file(options.trace, perfetto_trace(planned.problem, planned.plan));
   return ExitCode::kDone;
 }

@@ -55,7 +55,7 @@ ExitCode run(const Options& options) {
   if (options.files.size() != 3) {
     throw InputError(fmt::format("show: {} files given, expected PLAN or GRAPH CLUSTER PLAN", options.files.size()));
   }
-  const PlannedProblem planned = load_valid_plan({options.files[0], options.files[1]}, options.files[2]);
+  const PlannedProblem planned = load_valid_plan({options.files[0], options.files[1]}, options.files[2], Modes::kTake);
   const Problem& problem = planned.problem;
   std::vector<MemoryLane> memory;
   for (auto& curve : memory_curves(problem, to_schedule(problem, planned.plan))) {

@@ -26,7 +26,7 @@ struct Options {
   bool json = false;
 };
 
-nlohmann::ordered_json to_json(const Problem& problem, const PlanStatistics& figures) {
+nlohmann::ordered_json to_json(const Problem& problem, const PlanStatistics& figures, bool has_hosts) {
   auto devices = nlohmann::ordered_json::array();
   for (std::size_t d = 0; d < figures.devices.size(); ++d) {
     const DeviceStatistics& device = figures.devices[d];
@@ -38,6 +38,7 @@ nlohmann::ordered_json to_json(const Problem& problem, const PlanStatistics& fig
                        {"persistent_memory_bytes", device.persistent_memory.value()},
                        {"sent_bytes", device.bytes_sent.value()},
                        {"received_bytes", device.bytes_received.value()}});
+    if (has_hosts) devices.back()["host_peak_bytes"] = device.host_peak.value();
   }
   return {{"makespan_ns", figures.makespan.value()},
           {"bubble_ratio", figures.bubble_ratio},
@@ -46,14 +47,16 @@ nlohmann::ordered_json to_json(const Problem& problem, const PlanStatistics& fig
           {"devices", devices}};
 }
 
-std::string to_table(const Problem& problem, const PlanStatistics& figures, Duration planned) {
+std::string to_table(const Problem& problem, const PlanStatistics& figures, Duration planned, bool has_hosts) {
   std::vector<std::vector<std::string>> rows = {
       {"device", "busy", "bubble", "idle within", "peak memory", "parameters"}};
   for (std::size_t d = 0; d < figures.devices.size(); ++d) {
     const DeviceStatistics& device = figures.devices[d];
     rows.push_back({problem.cluster().at(DeviceId(d)).name, human(device.compute_busy), human(device.bubble),
                     human(device.span_idle), human(device.peak_memory), human(device.persistent_memory)});
+    if (has_hosts) rows.back().push_back(human(device.host_peak));
   }
+  if (has_hosts) rows.front().emplace_back("host peak");
   return fmt::format("makespan {} (planned {}), bubble {}\n{}", human(figures.makespan), human(planned),
                      percent(figures.bubble_ratio), table(rows));
 }
@@ -61,7 +64,7 @@ std::string to_table(const Problem& problem, const PlanStatistics& figures, Dura
 ExitCode run(const Options& options) {
   expect_files({{"--output", options.output}},
                options.files.with({{"PLAN", options.plan}, {"--durations", options.durations}}));
-  const PlannedProblem planned = load_planned_problem(options.files, options.plan);
+  const PlannedProblem planned = load_planned_problem(options.files, options.plan, Modes::kTake);
   const Problem& problem = planned.problem;
   const Schedule schedule = to_schedule(problem, planned.plan);
   SimulationOptions how;
@@ -77,11 +80,15 @@ ExitCode run(const Options& options) {
   if (!result.deadlock.empty()) {
     throw InputError(fmt::format("{}: the order cannot run: {}", options.plan.string(), result.deadlock));
   }
-  const PlanStatistics figures = statistics(problem, result.schedule, result.task_ends);
+  PlanStatistics figures = statistics(problem, result.schedule, result.task_ends);
+  if (planned.movements) {
+    const std::vector<Bytes> peaks = planned.movements->host_peaks(result.schedule);
+    for (std::size_t d = 0; d < peaks.size(); ++d) figures.devices[d].host_peak = peaks[d];
+  }
   if (options.json || !options.output.empty()) {
-    deliver(options.output, to_json(problem, figures).dump(2) + "\n");
+    deliver(options.output, to_json(problem, figures, planned.movements.has_value()).dump(2) + "\n");
   } else {
-    print(to_table(problem, figures, planned.plan.statistics.makespan));
+    print(to_table(problem, figures, planned.plan.statistics.makespan, planned.movements.has_value()));
   }
   return ExitCode::kDone;
 }

@@ -49,6 +49,14 @@ std::set<std::string> checked_names(const ClusterParts& parts) {
       validate_rate(*type.memory_bandwidth_bytes_per_s,
                     fmt::format("memory bandwidth of device type \"{}\"", type.name));
     }
+    if (type.host_link) {
+      require_amount(type.host_link->latency.value(),
+                     fmt::format("latency of the host link of device type \"{}\"", type.name));
+      if (type.host_link->bandwidth_bytes_per_s) {
+        validate_rate(static_cast<double>(*type.host_link->bandwidth_bytes_per_s),
+                      fmt::format("bandwidth of the host link of device type \"{}\"", type.name));
+      }
+    }
   }
   if (parts.devices.empty()) throw InputError("cluster has no device");
   std::set<std::string> vertices;
@@ -60,6 +68,9 @@ std::set<std::string> checked_names(const ClusterParts& parts) {
       throw InputError(fmt::format("device \"{}\" has unknown type \"{}\"", device.name, device.type));
     }
     if (device.memory) require_amount(device.memory->value(), fmt::format("memory of device \"{}\"", device.name));
+    if (device.host_memory) {
+      require_amount(device.host_memory->value(), fmt::format("host memory of device \"{}\"", device.name));
+    }
     if (std::find(device.streams.begin(), device.streams.end(), "compute") == device.streams.end()) {
       throw InputError(fmt::format("device \"{}\" has no stream \"compute\"", device.name));
     }
@@ -155,6 +166,11 @@ std::optional<DeviceId> Cluster::find_device(std::string_view name) const {
       [&](std::uint32_t device, std::string_view wanted) { return parts_.devices[device].name < wanted; });
   if (found == device_by_name_.end() || parts_.devices[*found].name != name) return std::nullopt;
   return DeviceId(*found);
+}
+
+const DeviceType* Cluster::type_of(DeviceId device) const {
+  const auto found = std::ranges::find(parts_.types, at(device).type, &DeviceType::name);
+  return found == parts_.types.end() ? nullptr : &*found;
 }
 
 std::optional<Rate> Cluster::rate(DeviceId from, DeviceId to) const {

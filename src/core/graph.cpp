@@ -207,6 +207,12 @@ std::optional<Phase> phase_from_string(std::string_view text) {
   return std::nullopt;
 }
 
+MemoryModes ComputationGraph::memory_modes(TensorId tensor, MemoryModes otherwise) const {
+  const Tensor& one = at(tensor);
+  if (!one.producer || at(*one.producer).phase != Phase::kForward) return {};
+  return one.memory_modes.value_or(otherwise);
+}
+
 ComputationGraph ComputationGraph::create(std::string name, std::vector<Operator> operators,
                                           std::vector<Tensor> tensors, std::vector<Parameter> parameters,
                                           Training training) {
@@ -238,6 +244,17 @@ ComputationGraph ComputationGraph::create(std::string name, std::vector<Operator
       tensor.producer = OperatorId(i);
     }
     for (const TensorId input : op.inputs) tensors[input.index()].consumers.emplace_back(i);
+    if (!op.unit.empty() && op.phase != Phase::kForward) {
+      throw InputError(fmt::format("operator \"{}\" is of unit \"{}\", but its phase is \"{}\", expected \"F\"",
+                                   op.name, op.unit, to_string(op.phase)));
+    }
+  }
+  for (const Tensor& tensor : tensors) {
+    if (!tensor.memory_modes || (tensor.producer && operators[tensor.producer->index()].phase == Phase::kForward)) {
+      continue;
+    }
+    throw InputError(
+        fmt::format("tensor \"{}\" has memory modes, but no operator of phase \"F\" makes it", tensor.name));
   }
 
   const auto predecessors = direct_predecessors(operators, tensors);

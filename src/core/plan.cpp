@@ -73,6 +73,9 @@ Plan make_plan(const Problem& problem, const Schedule& schedule, std::vector<Low
 }
 
 Schedule to_schedule(const Problem& problem, const Plan& plan) {
+  if (!plan.modes.empty() || !plan.movements.empty()) {
+    throw InputError("the plan makes values again or copies them to hosts (memory modes), which is not supported here");
+  }
   Schedule schedule;
   schedule.tasks.resize(problem.task_count());
   std::vector<bool> seen(problem.task_count(), false);

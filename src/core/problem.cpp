@@ -44,7 +44,7 @@ void require_no_overflow(const detail::ProblemData& data) {
 }  // namespace
 
 ProblemSettings default_settings(const ComputationGraph& graph, const Cluster& cluster) {
-  return {graph.training(), cluster.contention(), std::nullopt, Blocks::kNone};
+  return {graph.training(), cluster.contention(), std::nullopt, Blocks::kNone, {}};
 }
 
 ProblemSettings overridden(ProblemSettings settings, const SettingsOverride& by) {
@@ -54,6 +54,7 @@ ProblemSettings overridden(ProblemSettings settings, const SettingsOverride& by)
   if (by.contention) settings.contention = *by.contention;
   if (by.memory_limit) settings.memory_limit = by.memory_limit;
   if (by.blocks) settings.blocks = *by.blocks;
+  if (by.memory_modes) settings.memory_modes = *by.memory_modes;
   return settings;
 }
 

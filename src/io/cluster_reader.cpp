@@ -45,7 +45,16 @@ class ClusterReader {
                            });
                          }),
                 optional("memory_bandwidth_bytes_per_s",
-                         [&](const JsonValue& v) { type.memory_bandwidth_bytes_per_s = v.positive_number(); }));
+                         [&](const JsonValue& v) { type.memory_bandwidth_bytes_per_s = v.positive_number(); }),
+                optional("host_link", [&](const JsonValue& v) { type.host_link = read_host_link(v); }));
+  }
+
+  static HostLink read_host_link(const JsonValue& value) {
+    HostLink link;
+    read_object(
+        value, optional("latency_ns", io::amount_into(link.latency)),
+        optional("bandwidth_bytes_per_s", [&](const JsonValue& v) { link.bandwidth_bytes_per_s = v.integer(1); }));
+    return link;
   }
 
   void read_device(const JsonValue& value) {
@@ -57,7 +66,8 @@ class ClusterReader {
                            device.type = v.text();
                          }),
                 optional("memory_bytes", [&](const JsonValue& v) { device.memory = Bytes(v.integer()); }),
-                optional("streams", io::names_into(device.streams)));
+                optional("streams", io::names_into(device.streams)),
+                optional("host_memory_bytes", [&](const JsonValue& v) { device.host_memory = Bytes(v.integer()); }));
   }
 
   void read_switch(const JsonValue& value) {

@@ -20,6 +20,15 @@ void write_type(JsonWriter& json, const DeviceType& type) {
   if (type.memory_bandwidth_bytes_per_s) {
     json.member("memory_bandwidth_bytes_per_s", *type.memory_bandwidth_bytes_per_s);
   }
+  if (type.host_link) {
+    json.key("host_link");
+    json.open_object(Layout::kLine);
+    if (type.host_link->latency != Duration()) json.member("latency_ns", type.host_link->latency.value());
+    if (type.host_link->bandwidth_bytes_per_s) {
+      json.member("bandwidth_bytes_per_s", *type.host_link->bandwidth_bytes_per_s);
+    }
+    json.close_object();
+  }
   json.close_object();
 }
 
@@ -30,6 +39,7 @@ void write_device(JsonWriter& json, const Device& device) {
   if (!device.type.empty()) json.member("type", device.type);
   if (device.memory) json.member("memory_bytes", device.memory->value());
   if (device.streams != defaults.streams) json.list("streams", device.streams);
+  if (device.host_memory) json.member("host_memory_bytes", device.host_memory->value());
   json.close_object();
 }
 

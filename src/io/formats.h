@@ -17,5 +17,7 @@ inline constexpr std::string_view kMeasuredStepsFormat = "opweave.measured-steps
 inline constexpr std::string_view kSweepFormat = "opweave.sweep";
 /// Version of each of them.
 inline constexpr std::uint32_t kFormatVersion = 1;
+/// Version of plans with memory modes: whoever does not know movements would take the tasks for all that runs.
+inline constexpr std::uint32_t kPlanVersionWithMovements = 2;
 
 }  // namespace opweave::io

@@ -71,7 +71,8 @@ class GraphReader {
   void read_tensor(const JsonValue& value) {
     Tensor& tensor = tensors_.emplace_back();
     read_object(value, required("name", tensor_names_.add_into(tensor.name, "tensor")),
-                required("bytes", amount_into(tensor.size)));
+                required("bytes", amount_into(tensor.size)),
+                optional("memory_modes", [&](const JsonValue& v) { tensor.memory_modes = io::read_memory_modes(v); }));
   }
 
   void read_operator_name(const JsonValue& value) {
@@ -100,7 +101,7 @@ class GraphReader {
             [&](const JsonValue& v) { v.each([&](const JsonValue& mode) { op.modes.push_back(read_mode(mode)); }); }),
         optional("colocation", text_into(op.colocation)), optional("anti_colocation", names_into(op.anti_colocation)),
         optional("stage", [&](const JsonValue& v) { op.stage = StageId(v.index()); }),
-        optional("layer", text_into(op.layer)));
+        optional("layer", text_into(op.layer)), optional("unit", text_into(op.unit)));
   }
 
   static Phase read_phase(const JsonValue& value) {

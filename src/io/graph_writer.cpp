@@ -9,6 +9,11 @@ namespace {
 using io::JsonWriter;
 using Layout = io::JsonWriter::Layout;
 
+void write_rest(JsonWriter&, const Parameter&) {}
+void write_rest(JsonWriter& json, const Tensor& tensor) {
+  if (tensor.memory_modes) io::write_memory_modes(json, *tensor.memory_modes);
+}
+
 /// Things with a name and a size, one per line; nothing if there are none.
 template <class Item, class Size>
 void write_sized(JsonWriter& json, std::string_view key, const std::vector<Item>& items, Size size_of) {
@@ -19,6 +24,7 @@ void write_sized(JsonWriter& json, std::string_view key, const std::vector<Item>
     json.open_object(Layout::kLine);
     json.member("name", item.name);
     json.member("bytes", size_of(item).value());
+    write_rest(json, item);
     json.close_object();
   }
   json.close_array();
@@ -49,6 +55,7 @@ class OperatorWriter {
     if (!op.anti_colocation.empty()) json_.list("anti_colocation", op.anti_colocation);
     if (op.stage) json_.member("stage", std::uint64_t{op.stage->index()});
     write_text("layer", op.layer, defaults_.layer);
+    write_text("unit", op.unit, defaults_.unit);
     json_.close_object();
   }
 

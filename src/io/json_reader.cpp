@@ -167,7 +167,7 @@ const std::string* JsonDocument::if_rounded(const JsonValue& number) const {
   return found == rounded_->end() ? nullptr : &found->second;
 }
 
-JsonValue JsonDocument::root(std::string_view format, std::int64_t version) const {
+JsonValue JsonDocument::root(std::string_view format, std::int64_t newest) const {
   const JsonValue value = root();
   // Before anything else: the wrong file is told from the misspelt key.
   refuse_foreign(value, quoted(format));
@@ -180,8 +180,8 @@ JsonValue JsonDocument::root(std::string_view format, std::int64_t version) cons
                                               ? "`opweave convert pipeline` makes a graph and a cluster of it"
                                               : "");
   }
-  if (const std::int64_t number = stated_version->integer(1); number != version) {
-    stated_version->reject(fmt::format("{}", version), number > version ? "the file needs a newer opweave" : "");
+  if (const std::int64_t number = stated_version->integer(1); number > newest) {
+    stated_version->reject(newest == 1 ? "1" : fmt::format("1 to {}", newest), "the file needs a newer opweave");
   }
   return value;
 }

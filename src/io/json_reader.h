@@ -184,8 +184,9 @@ class JsonDocument {
   [[nodiscard]] const std::string& source() const { return source_; }
   /// The root of any document.
   [[nodiscard]] JsonValue root() const { return {*this, root_}; }
-  /// The root of a document of ours. \throws InputError unless it is an object with this format and version.
-  [[nodiscard]] JsonValue root(std::string_view format, std::int64_t version) const;
+  /// The root of a document of ours. \throws InputError unless it is an object with this format and a version of
+  /// 1 to `newest`.
+  [[nodiscard]] JsonValue root(std::string_view format, std::int64_t newest) const;
 
   /// How a number of the document is written, where its double alone does not say whether it is an integer, and which.
   [[nodiscard]] const std::string* if_rounded(const JsonValue& number) const;

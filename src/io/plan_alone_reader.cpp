@@ -24,7 +24,12 @@ class Names {
  public:
   void collect(const JsonValue& root) {
     read_object<OtherKeys::kIgnore>(
-        root, required("statistics", [this](const JsonValue& v) { collect_devices(v); }),
+        root,
+        optional("memory_modes",
+                 [](const JsonValue& v) {
+                   v.fail("memory modes cannot be read from the plan alone", "name GRAPH and CLUSTER before the plan");
+                 }),
+        required("statistics", [this](const JsonValue& v) { collect_devices(v); }),
         required("tasks",
                  [this](const JsonValue& v) { v.each([this](const JsonValue& task) { collect_task(task); }); }),
         optional("transfers", [this](const JsonValue& v) {
@@ -104,7 +109,7 @@ PlanAlone parse_plan_alone(std::string_view json, const std::string& source) {
   Names names;
   {
     const io::JsonDocument document(json, source);
-    names.collect(document.root(io::kPlanFormat, io::kFormatVersion));
+    names.collect(document.root(io::kPlanFormat, io::kPlanVersionWithMovements));
   }
   PlanAlone result = io::naming_source(source, [&] { return PlanAlone{names.graph(), names.cluster(), {}}; });
   result.plan = parse_plan(json, source, result.graph, result.cluster);

@@ -43,7 +43,9 @@ class PlanReader {
     std::optional<JsonValue> lower_bound;
     std::optional<JsonValue> gap;
     Duration makespan;
-    read_object(root, required("format", [](const JsonValue&) {}), required("version", [](const JsonValue&) {}),
+    std::int64_t version = 0;
+    read_object(root, required("format", [](const JsonValue&) {}),
+                required("version", [&](const JsonValue& v) { version = v.integer(); }),
                 required("graph", text_into(plan.graph_name)), required("cluster", text_into(plan.cluster_name)),
                 optional("settings", [&](const JsonValue& v) { plan.settings = read_settings(v); }),
                 required("status", [&](const JsonValue& v) { plan.status = read_status(v); }),
@@ -62,6 +64,15 @@ class PlanReader {
                          }),
                 optional("transfers", [&](const JsonValue& v) {
                   v.each([&](const JsonValue& transfer) { plan.transfers.push_back(read_transfer(transfer)); });
+                }),
+                optional("memory_modes",
+                         [&](const JsonValue& list) {
+                           require_version(list, version);
+                           list.each([&](const JsonValue& v) { plan.modes.push_back(read_mode(v)); });
+                         }),
+                optional("movements", [&](const JsonValue& list) {
+                  require_version(list, version);
+                  list.each([&](const JsonValue& v) { plan.movements.push_back(read_movement(v)); });
                 }));
     plan.statistics.makespan = makespan;
     // Written for people and scripts; a plan that contradicts itself here has been edited by hand.
@@ -82,6 +93,7 @@ class PlanReader {
     read_object(value, optional("training", [&](const JsonValue& v) { settings.training = io::read_training(v); }),
                 optional("contention", [&](const JsonValue& v) { settings.contention = io::read_contention(v); }),
                 optional("memory_limit_bytes", [&](const JsonValue& v) { settings.memory_limit = Bytes(v.integer()); }),
+                optional("memory_modes", [&](const JsonValue& v) { settings.memory_modes = io::read_memory_modes(v); }),
                 optional("blocks", [&](const JsonValue& v) {
                   const auto blocks = blocks_from_string(v.text());
                   if (!blocks || *blocks == Blocks::kNone) v.reject("\"stage\" or \"layer\"");
@@ -139,6 +151,8 @@ class PlanReader {
                 required("utilisation", number_into(statistics.utilisation)),
                 required("moved_bytes", total_into(statistics.bytes_moved)),
                 required("parameter_copies", [&](const JsonValue& v) { statistics.parameter_copies = v.index(); }),
+                optional("recomputed_ns", total_into(statistics.recomputed)),
+                optional("copied_out_bytes", total_into(statistics.bytes_copied_out)),
                 required("devices", [&](const JsonValue& list) {
                   list.each([&](const JsonValue& v) {
                     statistics.devices.push_back(read_device_statistics(v, statistics.devices.size()));
@@ -167,7 +181,8 @@ class PlanReader {
                 required("peak_memory_bytes", total_into(device.peak_memory)),
                 required("persistent_memory_bytes", total_into(device.persistent_memory)),
                 required("sent_bytes", total_into(device.bytes_sent)),
-                required("received_bytes", total_into(device.bytes_received)));
+                required("received_bytes", total_into(device.bytes_received)),
+                optional("host_peak_bytes", total_into(device.host_peak)));
     return device;
   }
 
@@ -201,16 +216,7 @@ class PlanReader {
     std::optional<JsonValue> streams;
     read_object(value, required("operator", [&](const JsonValue& v) { task.op = find_operator(v); }),
                 optional("microbatch", io::keep(microbatch)), optional("replica", io::keep(replica)),
-                required("devices",
-                         [&](const JsonValue& list) {
-                           list.each([&](const JsonValue& v) { task.devices.push_back(find_device(v)); });
-                           if (task.devices.empty()) list.fail("no device, expected at least one");
-                           std::sort(task.devices.begin(), task.devices.end());
-                           const auto twice = std::adjacent_find(task.devices.begin(), task.devices.end());
-                           if (twice != task.devices.end()) {
-                             list.fail(fmt::format("device {} is listed twice", name_in_quotes(*twice)));
-                           }
-                         }),
+                required("devices", [&](const JsonValue& list) { read_devices(list, task.devices); }),
                 optional("streams", io::keep(streams)), required("start_ns", total_into(task.start)),
                 required("end_ns", total_into(task.end)));
     task.copy = read_copy(value, microbatch, replica, io::runs_per_replica(graph_.at(task.op)));
@@ -226,9 +232,69 @@ class PlanReader {
                 optional("microbatch", io::keep(microbatch)), optional("replica", io::keep(replica)),
                 required("source", [&](const JsonValue& v) { transfer.source = find_device(v); }),
                 required("destination", [&](const JsonValue& v) { transfer.destination = find_device(v); }),
-                required("start_ns", total_into(transfer.start)), required("end_ns", total_into(transfer.end)));
+                required("start_ns", total_into(transfer.start)), required("end_ns", total_into(transfer.end)),
+                optional("again", [&](const JsonValue& v) { transfer.again = v.boolean(); }));
     transfer.copy = read_copy(value, microbatch, replica, io::made_per_replica(graph_, graph_.at(transfer.tensor)));
     return transfer;
+  }
+
+  static void require_version(const JsonValue& list, std::int64_t version) {
+    if (version >= io::kPlanVersionWithMovements) return;
+    list.fail(
+        fmt::format("a plan of version {} has none, expected version {}", version, io::kPlanVersionWithMovements));
+  }
+
+  PlannedMode read_mode(const JsonValue& value) const {
+    PlannedMode mode;
+    read_object(value, required("tensor", [&](const JsonValue& v) { mode.tensor = find_tensor(v); }),
+                required("microbatch", [&](const JsonValue& v) { mode.copy = v.index(); }),
+                required("mode", [&](const JsonValue& v) {
+                  const auto found = memory_mode_from_string(v.text());
+                  if (!found || *found == MemoryMode::kKeep) v.reject("\"drop\" or \"host\"");
+                  mode.mode = *found;
+                }));
+    return mode;
+  }
+
+  /// Copies name their tensor; what made it is known from the graph.
+  PlannedMovement read_movement(const JsonValue& value) const {
+    PlannedMovement movement;
+    std::optional<JsonValue> op;
+    std::optional<JsonValue> tensor;
+    read_object(value,
+                required("kind",
+                         [&](const JsonValue& v) {
+                           const auto kind = movement_kind_from_string(v.text());
+                           if (!kind) v.reject("\"recompute\", \"copy_out\" or \"copy_in\"");
+                           movement.kind = *kind;
+                         }),
+                optional("operator", io::keep(op)), optional("tensor", io::keep(tensor)),
+                required("microbatch", [&](const JsonValue& v) { movement.copy = v.index(); }),
+                required("devices", [&](const JsonValue& list) { read_devices(list, movement.devices); }),
+                required("start_ns", total_into(movement.start)), required("end_ns", total_into(movement.end)));
+    const bool is_copy = movement.kind != MovementKind::kRecompute;
+    if ((is_copy ? op : tensor).has_value()) {
+      value.fail(is_copy ? "key \"operator\" given for a copy, expected \"tensor\""
+                         : "key \"tensor\" given for an operator that runs again, expected \"operator\"");
+    }
+    if (!(is_copy ? tensor : op)) value.fail_missing_key(is_copy ? "tensor" : "operator");
+    if (is_copy) {
+      movement.tensor = find_tensor(*tensor);
+      const std::optional<OperatorId> producer = graph_.at(movement.tensor).producer;
+      if (!producer) tensor->reject("a tensor that an operator makes");
+      movement.op = *producer;
+    } else {
+      movement.op = find_operator(*op);
+    }
+    return movement;
+  }
+
+  void read_devices(const JsonValue& list, std::vector<DeviceId>& devices) const {
+    list.each([&](const JsonValue& v) { devices.push_back(find_device(v)); });
+    if (devices.empty()) list.fail("no device, expected at least one");
+    std::sort(devices.begin(), devices.end());
+    const auto twice = std::adjacent_find(devices.begin(), devices.end());
+    if (twice != devices.end()) list.fail(fmt::format("device {} is listed twice", name_in_quotes(*twice)));
   }
 
   /// The one of "microbatch" and "replica" that applies. Whether so many exist is for `check` to say.
@@ -283,7 +349,7 @@ class PlanReader {
 Plan parse_plan(std::string_view json, const std::string& source, const ComputationGraph& graph,
                 const Cluster& cluster) {
   const io::JsonDocument document(json, source);
-  return PlanReader(graph, cluster).read(document.root(io::kPlanFormat, io::kFormatVersion));
+  return PlanReader(graph, cluster).read(document.root(io::kPlanFormat, io::kPlanVersionWithMovements));
 }
 
 }  // namespace opweave

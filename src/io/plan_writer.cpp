@@ -18,7 +18,7 @@ class PlanWriter {
   std::string write() && {
     json_.open_object(Layout::kBlock);
     json_.member("format", io::kPlanFormat);
-    json_.member("version", io::kFormatVersion);
+    json_.member("version", has_movements() ? io::kPlanVersionWithMovements : io::kFormatVersion);
     json_.member("graph", plan_.graph_name);
     json_.member("cluster", plan_.cluster_name);
     write_settings();
@@ -32,11 +32,15 @@ class PlanWriter {
     write_provenance();
     write_tasks();
     write_transfers();
+    write_modes();
+    write_movements();
     json_.close_object();
     return std::move(json_).finish();
   }
 
  private:
+  [[nodiscard]] bool has_movements() const { return !plan_.modes.empty() || !plan_.movements.empty(); }
+
   void write_settings() {
     const ProblemSettings& settings = plan_.settings;
     if (settings == ProblemSettings()) return;
@@ -46,6 +50,7 @@ class PlanWriter {
     if (settings.contention != Contention::kNone) json_.member("contention", to_string(settings.contention));
     if (settings.memory_limit) json_.member("memory_limit_bytes", settings.memory_limit->value());
     if (settings.blocks != Blocks::kNone) json_.member("blocks", to_string(settings.blocks));
+    if (settings.memory_modes.any()) io::write_memory_modes(json_, settings.memory_modes);
     json_.close_object();
   }
 
@@ -92,6 +97,10 @@ class PlanWriter {
     json_.member("utilisation", statistics.utilisation);
     json_.member("moved_bytes", statistics.bytes_moved.value());
     json_.member("parameter_copies", statistics.parameter_copies);
+    if (has_movements()) {
+      json_.member("recomputed_ns", statistics.recomputed.value());
+      json_.member("copied_out_bytes", statistics.bytes_copied_out.value());
+    }
     json_.key("devices");
     json_.open_array(Layout::kBlock);
     for (std::size_t d = 0; d < statistics.devices.size(); ++d) {
@@ -105,6 +114,7 @@ class PlanWriter {
       json_.member("persistent_memory_bytes", device.persistent_memory.value());
       json_.member("sent_bytes", device.bytes_sent.value());
       json_.member("received_bytes", device.bytes_received.value());
+      if (has_movements()) json_.member("host_peak_bytes", device.host_peak.value());
       json_.close_object();
     }
     json_.close_array();
@@ -149,10 +159,7 @@ class PlanWriter {
       json_.open_object(Layout::kLine);
       json_.member("operator", op.name);
       json_.member(io::runs_per_replica(op) ? "replica" : "microbatch", task.copy);
-      json_.key("devices");
-      json_.open_array(Layout::kLine);
-      for (const DeviceId device : task.devices) json_.value(cluster_.at(device).name);
-      json_.close_array();
+      write_devices(task.devices);
       json_.list("streams", op.streams);
       json_.member("start_ns", task.start.value());
       json_.member("end_ns", task.end.value());
@@ -174,6 +181,49 @@ class PlanWriter {
       json_.member("destination", cluster_.at(transfer.destination).name);
       json_.member("start_ns", transfer.start.value());
       json_.member("end_ns", transfer.end.value());
+      if (transfer.again) json_.member("again", true);
+      json_.close_object();
+    }
+    json_.close_array();
+  }
+
+  void write_devices(const std::vector<DeviceId>& devices) {
+    json_.key("devices");
+    json_.open_array(Layout::kLine);
+    for (const DeviceId device : devices) json_.value(cluster_.at(device).name);
+    json_.close_array();
+  }
+
+  void write_modes() {
+    if (plan_.modes.empty()) return;
+    json_.key("memory_modes");
+    json_.open_array(Layout::kBlock);
+    for (const PlannedMode& mode : plan_.modes) {
+      json_.open_object(Layout::kLine);
+      json_.member("tensor", graph_.at(mode.tensor).name);
+      json_.member("microbatch", mode.copy);
+      json_.member("mode", to_string(mode.mode));
+      json_.close_object();
+    }
+    json_.close_array();
+  }
+
+  void write_movements() {
+    if (plan_.movements.empty()) return;
+    json_.key("movements");
+    json_.open_array(Layout::kBlock);
+    for (const PlannedMovement& movement : plan_.movements) {
+      json_.open_object(Layout::kLine);
+      json_.member("kind", to_string(movement.kind));
+      if (movement.kind == MovementKind::kRecompute) {
+        json_.member("operator", graph_.at(movement.op).name);
+      } else {
+        json_.member("tensor", graph_.at(movement.tensor).name);
+      }
+      json_.member("microbatch", movement.copy);
+      write_devices(movement.devices);
+      json_.member("start_ns", movement.start.value());
+      json_.member("end_ns", movement.end.value());
       json_.close_object();
     }
     json_.close_array();

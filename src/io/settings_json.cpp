@@ -53,6 +53,25 @@ std::vector<MeasuredDuration> read_durations(const JsonValue& value) {
   return durations;
 }
 
+MemoryModes read_memory_modes(const JsonValue& value) {
+  MemoryModes modes;
+  value.each([&](const JsonValue& item) {
+    const auto mode = memory_mode_from_string(item.text());
+    if (!mode || *mode == MemoryMode::kKeep) item.reject("\"drop\" or \"host\"");
+    (*mode == MemoryMode::kDrop ? modes.drop : modes.host) = true;
+  });
+  return modes;
+}
+
+void write_memory_modes(JsonWriter& json, const MemoryModes& modes) {
+  json.key("memory_modes");
+  json.open_array(JsonWriter::Layout::kLine);
+  for (const MemoryMode mode : {MemoryMode::kDrop, MemoryMode::kHost}) {
+    if (modes.allows(mode)) json.value(to_string(mode));
+  }
+  json.close_array();
+}
+
 Contention read_contention(const JsonValue& value) {
   const std::optional<Contention> contention = contention_from_string(value.text());
   if (!contention) value.reject("\"none\", \"endpoint\" or \"link\"");

@@ -18,6 +18,11 @@ void write_training(JsonWriter& json, const Training& training);
 /// A duration for every type of device, or an object of them by type.
 [[nodiscard]] std::vector<MeasuredDuration> read_durations(const JsonValue& value);
 
+/// A list of "drop" and "host". \throws InputError for anything else in it.
+[[nodiscard]] MemoryModes read_memory_modes(const JsonValue& value);
+/// Writes `"memory_modes": [...]`.
+void write_memory_modes(JsonWriter& json, const MemoryModes& modes);
+
 /// \throws InputError unless the value names a contention model.
 [[nodiscard]] Contention read_contention(const JsonValue& value);
 

@@ -184,6 +184,9 @@ PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptio
 PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptions& given,
                 const std::shared_ptr<Exchange>& exchange) {
   require_distinct(given.objectives);
+  if (problem.settings().memory_modes.any()) {
+    throw InputError("memory modes are planned by plan_with_memory_modes() alone");
+  }
   if (given.warm_start) require_valid(problem, *given.warm_start);
   PlannerOptions options = given;
   options.threads = std::clamp(options.threads, 1U, kMostThreads);

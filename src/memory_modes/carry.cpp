@@ -1,0 +1,94 @@
+#include "memory_modes/carry.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <tuple>
+
+#include "list_scheduling/list_scheduler.h"
+#include "list_scheduling/placed_problem.h"
+#include "list_scheduling/reference_order.h"
+
+namespace opweave {
+namespace {
+
+using Origin = ProblemWithMovements::Origin;
+
+/// What a movement is, whatever the choice around it.
+std::tuple<MovementKind, TaskId, ValueId> key_of(const Origin& origin) {
+  return {origin.kind, origin.task, origin.kind == MovementKind::kRecompute ? ValueId() : origin.value};
+}
+
+/// When each task of `to` would like to start.
+std::vector<std::int64_t> wishes(const ProblemWithMovements& from, const Schedule& schedule,
+                                 const ProblemWithMovements& to) {
+  std::vector<std::int64_t> of_task(from.original().task_count());
+  std::map<std::tuple<MovementKind, TaskId, ValueId>, std::int64_t> of_movement;
+  for (std::size_t t = 0; t < schedule.tasks.size(); ++t) {
+    const Origin origin = from.origin(TaskId(t));
+    const std::int64_t start = schedule.tasks[t].start.value();
+    if (origin.is_movement) {
+      of_movement.emplace(key_of(origin), start);
+    } else {
+      of_task[origin.task.index()] = start;
+    }
+  }
+  const Problem& problem = to.problem();
+  std::vector<std::int64_t> result(problem.task_count());
+  // Successors have larger numbers: what is due before them is known when they are.
+  for (std::size_t t = result.size(); t-- > 0;) {
+    const TaskId task(t);
+    const Origin origin = to.origin(task);
+    if (!origin.is_movement) {
+      result[t] = of_task[origin.task.index()];
+      continue;
+    }
+    const auto known = of_movement.find(key_of(origin));
+    if (known != of_movement.end()) {
+      result[t] = known->second;
+    } else if (origin.kind == MovementKind::kCopyOut) {
+      result[t] = of_task[origin.task.index()] + problem.shortest(task).value();
+    } else {
+      std::int64_t due = std::numeric_limits<std::int64_t>::max();
+      for (const TaskId reader : problem.successors(task)) due = std::min(due, result[reader.index()]);
+      if (problem.successors(task).empty()) due = of_task[origin.task.index()];
+      result[t] = due - problem.shortest(task).value();
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+std::optional<Schedule> carry(const ProblemWithMovements& from, const Schedule& schedule,
+                              const ProblemWithMovements& to) {
+  const Problem& original = from.original();
+  std::vector<std::span<const DeviceId>> devices(original.task_count());
+  for (std::size_t t = 0; t < schedule.tasks.size(); ++t) {
+    const Origin origin = from.origin(TaskId(t));
+    if (!origin.is_movement) {
+      devices[origin.task.index()] = from.problem().mode(TaskId(t), schedule.tasks[t].mode).devices;
+    }
+  }
+  std::vector<ModeIndex> modes;
+  for (std::size_t t = 0; t < to.problem().task_count(); ++t) {
+    const auto mode = to.problem().mode_on(TaskId(t), devices[to.origin(TaskId(t)).task.index()]);
+    if (!mode) return std::nullopt;  // a device without a host
+    modes.push_back(*mode);
+  }
+  const auto placed = PlacedProblem::create(to.problem(), std::move(modes));
+  if (!placed) return std::nullopt;
+  std::vector<std::int64_t> starts = wishes(from, schedule, to);
+  starts.resize(placed->item_count());
+  for (auto item = static_cast<ItemId>(placed->task_count()); item < placed->item_count(); ++item) {
+    std::int64_t due = std::numeric_limits<std::int64_t>::max();
+    for (const ItemId reader : placed->successors(item)) due = std::min(due, starts[reader]);
+    starts[item] = due;
+  }
+  ReferenceOrder reference = reference_order(*placed, starts);
+  if (!reference.fits) reference = reference_order(*placed);
+  if (!reference.fits) return std::nullopt;
+  return placed->schedule(list_schedule(*placed, reference, starts));
+}
+
+}  // namespace opweave

@@ -1,0 +1,31 @@
+/// What a unit may do with what it keeps for the backward pass.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "opweave/memory_modes.h"
+
+namespace opweave {
+
+/// One way of a unit: tensors of it that get a mode, together.
+struct Lever {
+  MemoryMode mode = MemoryMode::kKeep;
+  std::vector<TensorId> tensors;
+};
+
+/// A unit that has a way beside keeping everything.
+struct UnitLevers {
+  std::uint32_t unit = 0;
+  std::vector<Lever> levers;  ///< without that of keeping
+  Bytes kept;                 ///< bytes of one microbatch that its backward pass needs
+  std::uint32_t rank = 0;     ///< position among the units of its stage
+};
+
+/// The units with levers, those of all stages in turn, so that the first of them are spread over the devices; among
+/// equals those that keep most come first. Dropping takes what only the unit itself or the backward pass reads; where
+/// it also has outputs that the forward pass reads elsewhere and the backward pass needs, there is a lever that drops them
+/// and one that keeps them.
+[[nodiscard]] std::vector<UnitLevers> levers_of(const Problem& problem);
+
+}  // namespace opweave

@@ -1,0 +1,271 @@
+#include "opweave/memory_modes.h"
+
+#include <gtest/gtest.h>
+
+#include "list_scheduling/listed.h"
+#include "memory_modes/carry.h"
+#include "memory_modes/mode_problems.h"
+#include "memory_modes/unfold.h"
+#include "opweave/check.h"
+#include "opweave/error.h"
+#include "opweave/io.h"
+#include "opweave/simulate.h"
+#include "support/brute_force.h"
+
+namespace opweave {
+namespace {
+
+using testing::ModeChain;
+using testing::value_named;
+
+std::string first_of(const std::vector<Violation>& violations) {
+  return violations.empty() ? "" : std::string(to_string(violations[0].rule)) + ": " + violations[0].message;
+}
+
+MemoryChoice keep_all(const Problem& problem) { return MemoryChoice(problem.value_count(), MemoryMode::kKeep); }
+
+std::vector<ModeIndex> first_modes(const Problem& problem) { return std::vector<ModeIndex>(problem.task_count(), 0); }
+
+Duration optimum(const ProblemWithMovements& derived) {
+  const auto answer = testing::brute_force(derived.problem());
+  EXPECT_TRUE(answer.finished && answer.best);
+  return answer.best->makespan(derived.problem());
+}
+
+/// F0 F1 on one device and back: 10 + 10 + 20 + 20. Room for one kept value beside what is handed on.
+ModeChain two_layers() {
+  ModeChain chain;
+  chain.layers = {{10, 20, 100, "d0"}, {10, 20, 100, "d0"}};
+  return chain;
+}
+
+TEST(MemoryModes, a_dropped_value_costs_a_second_run_of_its_unit) {
+  const Problem problem = two_layers().problem();
+  MemoryChoice choice = keep_all(problem);
+  choice[value_named(problem, "a0").index()] = MemoryMode::kDrop;
+  const auto derived = ProblemWithMovements::create(problem, choice);
+  // One device: everything in a row, with F0 twice.
+  EXPECT_EQ(optimum(derived), Duration(70));
+  const auto schedule = listed(derived.problem(), first_modes(derived.problem()));
+  ASSERT_TRUE(schedule);
+  const Plan plan = derived.plan(*schedule, {}, {});
+  EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), plan)), "");
+  EXPECT_EQ(plan.statistics.recomputed, Duration(10));
+  ASSERT_EQ(plan.movements.size(), 1U);
+  EXPECT_EQ(plan.movements[0].kind, MovementKind::kRecompute);
+}
+
+TEST(MemoryModes, a_value_on_the_host_costs_its_two_copies) {
+  ModeChain chain = two_layers();
+  chain.layers.pop_back();
+  const Problem problem = chain.problem();
+  MemoryChoice choice = keep_all(problem);
+  choice[value_named(problem, "a0").index()] = MemoryMode::kHost;
+  const auto derived = ProblemWithMovements::create(problem, choice);
+  // 10 to make it, 100 bytes out and in at 10 per ns, 20 for its reader.
+  EXPECT_EQ(optimum(derived), Duration(10 + 10 + 10 + 20));
+  const auto schedule = listed(derived.problem(), first_modes(derived.problem()));
+  ASSERT_TRUE(schedule);
+  const Plan plan = derived.plan(*schedule, {}, {});
+  EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), plan)), "");
+  EXPECT_EQ(plan.statistics.bytes_copied_out, Bytes(100));
+  EXPECT_EQ(plan.statistics.devices[0].host_peak, Bytes(100));
+}
+
+TEST(MemoryModes, where_nothing_else_fits_values_are_made_again) {
+  ModeChain chain = two_layers();
+  chain.memory = 150;
+  chain.modes = {};
+  EXPECT_EQ(plan(chain.problem(), Budget({}, 50)).reason, PlanResult::Reason::kInfeasible);
+  chain.modes = {true, false};
+  const Problem problem = chain.problem();
+  const PlanResult result = plan_with_memory_modes(problem, Budget({}, 500));
+  ASSERT_TRUE(result.plan) << result.detail;
+  // a0 goes and comes back after B1: F0 F1 B1 F0 B0. To drop a1 instead would not give room when F1 makes it.
+  EXPECT_EQ(result.plan->statistics.makespan, Duration(70));
+  EXPECT_EQ(result.plan->status, PlanStatus::kOptimal);
+  EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), *result.plan)), "");
+}
+
+TEST(MemoryModes, copies_hide_behind_compute_where_recomputation_cannot) {
+  ModeChain chain = two_layers();
+  chain.memory = 150;
+  // The copy of a0 out must end before F1 makes a1: it waits for it, 10 ns. The way back hides behind nothing: a0 has
+  // room only when B1 has ended.
+  const PlanResult both = plan_with_memory_modes(chain.problem(), Budget({}, 2000));
+  ASSERT_TRUE(both.plan);
+  EXPECT_EQ(both.plan->statistics.makespan, Duration(70));
+  chain.host_bandwidth = 100'000'000'000;  // a copy takes 1
+  const PlanResult fast = plan_with_memory_modes(chain.problem(), Budget({}, 2000));
+  ASSERT_TRUE(fast.plan);
+  EXPECT_EQ(fast.plan->statistics.makespan, Duration(62));
+  chain.host_memory = 99;
+  const PlanResult small = plan_with_memory_modes(chain.problem(), Budget({}, 2000));
+  ASSERT_TRUE(small.plan);
+  EXPECT_EQ(small.plan->statistics.makespan, Duration(70));
+}
+
+TEST(MemoryModes, optimizers_wait_for_what_reads_their_parameters_again) {
+  ModeChain chain = two_layers();
+  chain.has_optimizer = true;
+  const Problem problem = chain.problem();
+  MemoryChoice choice = keep_all(problem);
+  choice[value_named(problem, "a0").index()] = MemoryMode::kDrop;
+  const auto derived = ProblemWithMovements::create(problem, choice);
+  const auto schedule = listed(derived.problem(), first_modes(derived.problem()));
+  ASSERT_TRUE(schedule);
+  Plan plan = derived.plan(*schedule, {}, {});
+  EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), plan)), "");
+  for (PlannedTask& task : plan.tasks) {
+    if (problem.graph().at(task.op).name != "O0") continue;
+    task.start = Duration(0);
+    task.end = Duration(1);
+  }
+  const auto violations = check(problem.graph(), problem.cluster(), plan);
+  EXPECT_TRUE(std::ranges::any_of(violations, [](const Violation& v) { return v.rule == Rule::kRecompute; }));
+}
+
+TEST(MemoryModes, plans_with_movements_are_read_as_they_were_written) {
+  ModeChain chain = two_layers();
+  chain.layers[1].device = "d1";
+  chain.microbatches = 3;
+  const Problem problem = chain.problem();
+  for (const bool uniform : {true, false}) {
+    MemoryChoice choice = keep_all(problem);
+    for (std::uint32_t m = 0; m < 3; ++m) {
+      choice[value_named(problem, "a0", m).index()] = uniform || m == 1 ? MemoryMode::kDrop : MemoryMode::kHost;
+      choice[value_named(problem, "a1", m).index()] = uniform || m != 1 ? MemoryMode::kHost : MemoryMode::kKeep;
+    }
+    const auto derived = ProblemWithMovements::create(problem, choice);
+    EXPECT_EQ(derived.problem().settings().training.microbatches, uniform ? 3U : 1U);
+    const auto schedule = listed(derived.problem(), first_modes(derived.problem()));
+    ASSERT_TRUE(schedule);
+    const Plan plan = derived.plan(*schedule, {}, {});
+    EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), plan)), "");
+    const std::string text = plan_to_json(plan, problem.graph(), problem.cluster());
+    EXPECT_NE(text.find("\"version\": 2"), std::string::npos);
+    const Plan again = parse_plan(text, "p", problem.graph(), problem.cluster());
+    EXPECT_EQ(plan_to_json(again, problem.graph(), problem.cluster()), text);
+    const OrdinaryPlan ordinary = with_movements(problem, again);
+    const Schedule back = to_schedule(ordinary.movements.problem(), ordinary.plan);
+    EXPECT_EQ(back.makespan(ordinary.movements.problem()), plan.statistics.makespan);
+    const auto run = simulate(ordinary.movements.problem(), execution_order(ordinary.movements.problem(), back));
+    EXPECT_LE(run.makespan, plan.statistics.makespan);
+    EXPECT_THROW((void)to_schedule(problem, again), InputError);
+    std::string old = text;
+    old.replace(old.find("\"version\": 2"), 12, "\"version\": 1");
+    EXPECT_THROW((void)parse_plan(old, "p", problem.graph(), problem.cluster()), InputError);
+  }
+}
+
+TEST(MemoryModes, an_order_is_carried_over_to_other_modes) {
+  ModeChain chain = two_layers();
+  chain.layers[1].device = "d1";
+  chain.microbatches = 4;
+  const Problem problem = chain.problem();
+  const auto keep = ProblemWithMovements::create(problem, keep_all(problem));
+  const auto schedule = listed(keep.problem(), first_modes(keep.problem()));
+  ASSERT_TRUE(schedule);
+  MemoryChoice choice = keep_all(problem);
+  choice[value_named(problem, "a0", 2).index()] = MemoryMode::kDrop;
+  choice[value_named(problem, "a1", 1).index()] = MemoryMode::kHost;
+  const auto changed = ProblemWithMovements::create(problem, choice);
+  const auto carried = carry(keep, *schedule, changed);
+  ASSERT_TRUE(carried);
+  EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), changed.plan(*carried, {}, {}))), "");
+  const auto back = carry(changed, *carried, keep);
+  ASSERT_TRUE(back);
+  EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), keep.plan(*back, {}, {}))), "");
+}
+
+TEST(MemoryModes, what_is_not_allowed_is_refused_by_name) {
+  ModeChain chain = two_layers();
+  chain.modes = {true, false};
+  const Problem problem = chain.problem();
+  MemoryChoice choice = keep_all(problem);
+  choice[value_named(problem, "a0").index()] = MemoryMode::kHost;
+  EXPECT_THROW((void)ProblemWithMovements::create(problem, choice), InputError);
+  PlannerOptions options;
+  options.objectives = {Objective::kPeakMemory};
+  EXPECT_THROW((void)plan_with_memory_modes(problem, Budget({}, 10), options), InputError);
+  EXPECT_THROW((void)plan(problem, Budget({}, 10)), InputError);
+}
+
+/// A random choice of each problem gives plans that check accepts, and the best of all choices is what the planner
+/// proves.
+TEST(MemoryModes, the_best_of_all_choices_is_found_and_proven) {
+  int compared = 0;
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    testing::Random random(seed);
+    ModeChain chain;
+    const std::size_t layers = 1 + random.below(2);
+    for (std::size_t l = 0; l < layers; ++l) {
+      const auto below = [&](std::size_t count) { return static_cast<std::int64_t>(random.below(count)); };
+      chain.layers.push_back({1 + below(6), 1 + below(6), 10 * below(4), random.chance(50) ? "d0" : "d1"});
+    }
+    chain.microbatches = layers == 1 ? 1 + static_cast<std::uint32_t>(random.below(2)) : 1;
+    chain.modes = {random.chance(70), random.chance(70)};
+    chain.host_bandwidth = 1'000'000'000 * static_cast<std::int64_t>(3 + random.below(20));
+    chain.memory = 5 + static_cast<std::int64_t>(random.below(60));
+    if (!chain.modes.any()) continue;
+    const Problem problem = chain.problem();
+    std::vector<ValueId> values;
+    for (std::size_t v = 0; v < problem.value_count(); ++v) {
+      if (problem.graph().memory_modes(problem.tensor_of(ValueId(v)), chain.modes).any()) values.emplace_back(v);
+    }
+    std::vector<MemoryMode> modes = {MemoryMode::kKeep};
+    if (chain.modes.drop) modes.push_back(MemoryMode::kDrop);
+    if (chain.modes.host) modes.push_back(MemoryMode::kHost);
+    std::size_t count = 1;
+    for (std::size_t i = 0; i < values.size(); ++i) count *= modes.size();
+    std::optional<Duration> best;
+    for (std::size_t number = 0; number < count; ++number) {
+      MemoryChoice choice = keep_all(problem);
+      std::size_t rest = number;
+      for (const ValueId value : values) {
+        choice[value.index()] = modes[rest % modes.size()];
+        rest /= modes.size();
+      }
+      const auto derived = ProblemWithMovements::create(problem, choice);
+      const auto answer = testing::brute_force(derived.problem());
+      if (!answer.finished || !answer.best) continue;
+      const Plan plan = derived.plan(*answer.best, {}, {});
+      ASSERT_EQ(first_of(check(problem.graph(), problem.cluster(), plan)), "") << "seed " << seed;
+      const Duration makespan = plan.statistics.makespan;
+      if (!best || makespan < *best) best = makespan;
+    }
+    const PlanResult result = plan_with_memory_modes(problem, Budget({}, 20 * count));
+    if (!best) {
+      EXPECT_FALSE(result.plan) << "seed " << seed;
+      continue;
+    }
+    ASSERT_TRUE(result.plan) << "seed " << seed;
+    EXPECT_EQ(result.plan->statistics.makespan, *best) << "seed " << seed;
+    EXPECT_LE(result.plan->lower_bound(), *best) << "seed " << seed;
+    ++compared;
+  }
+  EXPECT_GE(compared, 20);
+}
+
+TEST(MemoryModes, an_unfolded_iteration_has_the_same_optimum) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    testing::Random random(seed);
+    ModeChain chain;
+    chain.layers = {{1 + static_cast<std::int64_t>(random.below(5)), 2, 10, "d0"},
+                    {1 + static_cast<std::int64_t>(random.below(5)), 3, 10, "d1"}};
+    chain.microbatches = 2;
+    chain.memory = 12 + static_cast<std::int64_t>(random.below(30));
+    chain.modes = {};
+    const Problem problem = chain.problem();
+    ComputationGraph once = unfold(problem);
+    const Problem unfolded = Problem::create(std::move(once), problem.cluster());
+    const auto a = testing::brute_force(problem);
+    const auto b = testing::brute_force(unfolded);
+    ASSERT_TRUE(a.finished && b.finished);
+    ASSERT_EQ(a.best.has_value(), b.best.has_value());
+    if (a.best) EXPECT_EQ(a.best->makespan(problem), b.best->makespan(unfolded)) << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace opweave
