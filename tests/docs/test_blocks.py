@@ -56,7 +56,7 @@ def run(command, folder, environment):
         env=environment,
         text=True,
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, (
