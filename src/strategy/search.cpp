@@ -15,8 +15,8 @@
 namespace opweave {
 namespace {
 
-using strategy::LayoutProgram;
 using strategy::KeepChoice;
+using strategy::LayoutProgram;
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 /// Seconds as double and nanoseconds as integer differ by less than this share.
@@ -102,7 +102,8 @@ class Search {
       look_into(mesh, below);
       if (tell) tell(progress(mesh));
     }
-    if (best_.empty()) std::ranges::for_each(meshes_, [&](const Mesh& mesh) { note_memory(mesh); });
+    if (best_.empty() && result_.is_complete)
+      std::ranges::for_each(meshes_, [&](const Mesh& mesh) { note_memory(mesh); });
     for (auto& [degrees, ranked] : best_) result_.ranked.push_back(std::move(ranked));
     std::ranges::stable_sort(result_.ranked, {}, [](const RankedStrategy& r) { return r.value.time.step; });
     if (result_.ranked.size() > most) result_.ranked.resize(most);
@@ -222,8 +223,8 @@ class Search {
   /// With what is held of the decisions that a mesh leaves open.
   [[nodiscard]] Strategy asked(Strategy strategy) const {
     strategy.recomputed_modules = held_.modules.value_or(ModuleSet());
-    strategy.recompute = held_.recompute.value_or(strategy.recomputed_modules.empty() ? Recompute::kNone
-                                                                                      : Recompute::kSelective);
+    strategy.recompute =
+        held_.recompute.value_or(strategy.recomputed_modules.empty() ? Recompute::kNone : Recompute::kSelective);
     strategy.activation_offload = held_.activation_offload.value_or(0);
     strategy.optimizer_offload = held_.optimizer_offload.value_or(0);
     return strategy;
