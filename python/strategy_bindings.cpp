@@ -69,7 +69,7 @@ class StrategySearch {
                          ", expected a whole number from 1 to 100000000");
       }
     }
-    run_ = {global_batch, sequence, word("precision", precision, precision_from_string, "bf16 or fp8"),
+    run_ = {global_batch,       sequence,         word("precision", precision, precision_from_string, "bf16 or fp8"),
             has_bf16_gradients, has_bf16_moments, has_fused_loss};
     const bool has_experts =
         std::ranges::any_of(model_.layers, [](const LayerRun& run) { return run.experts.has_value(); });

@@ -133,8 +133,8 @@ struct Strategy {
   /// What is made again in the layers that are not made again whole: of Recompute::kSelective, or beside kFull.
   ModuleSet recomputed_modules;
   std::vector<ModuleSet> modules_per_stage;  ///< the same by stage, where stages differ; empty = all alike
-  double activation_offload = 0;  ///< share of what layers keep that waits in the host's memory; from 0 to 1
-  std::vector<double> offload_per_stage;  ///< the same by stage, where stages differ; empty = all alike
+  double activation_offload = 0;             ///< share of what layers keep that waits in the host's memory; from 0 to 1
+  std::vector<double> offload_per_stage;     ///< the same by stage, where stages differ; empty = all alike
   double optimizer_offload = 0;  ///< share of the optimizer's state that the host keeps and steps; from 0 to 1
   PipelineKind schedule = PipelineKind::k1F1B;
   bool overlaps_tensor = false;  ///< collectives of the tensor axis run in pieces beside the matrix products
@@ -159,8 +159,8 @@ struct CalibrationProfile {
   bool has_fused_attention = true;        ///< else scores are written to memory and masked ones computed
   bool has_fused_norms = true;            ///< else each norm keeps two copies in fp32 for its backward pass
   bool has_split_loss = true;             ///< else logits are gathered over the tensor axis before the loss
-  bool gathers_again = true;  ///< inputs gathered over the tensor axis are kept split, and gathered again
-  bool keeps_fp8 = true;      ///< in fp8, products keep their inputs so
+  bool gathers_again = true;              ///< inputs gathered over the tensor axis are kept split, and gathered again
+  bool keeps_fp8 = true;                  ///< in fp8, products keep their inputs so
   bool keeps_expert_outputs = false;      ///< results of experts are kept for the gradients of their gates
   Bytes gradient_bytes = Bytes(4);        ///< of one weight
   Bytes logit_bytes = Bytes(10);          ///< of one logit in the loss: bf16, fp32, and their gradients

@@ -41,8 +41,8 @@ struct HeldDecisions {
   std::optional<PipelineKind> schedule;
 };
 
-/// Holds one decision by its short name ("tp", "modules", ...), as `--fix` and Python's `fix` say it; modules are joined
-/// by "+". \throws InputError naming key, value and what is expected
+/// Holds one decision by its short name ("tp", "modules", ...), as `--fix` and Python's `fix` say it; modules are
+/// joined by "+". \throws InputError naming key, value and what is expected
 void hold(HeldDecisions& held, std::string_view key, std::string_view value);
 
 struct RankedStrategy {
@@ -84,9 +84,10 @@ struct StrategyProgress {
 /// pipeline, context and expert axes, microbatches that are powers of two, all schedules and shardings of the target,
 /// all runs of layers on stages, and for each stage the layers and modules that it makes again and the quarters of its
 /// activations that wait in the host's memory, halves of the optimizer's state on the host, collectives of the tensor
-/// axis beside products or not - as far as the target can say it. Meshes are looked into by an exact program, the most promising first, until bounds exclude the rest.
-/// `most` = how many to rank, at least 1; `tell` hears of every mesh that was looked into. \throws InputError if no
-/// strategy of the space is possible whatever the memory: says which rule excludes all
+/// axis beside products or not - as far as the target can say it. Meshes are looked into by an exact program, the most
+/// promising first, until bounds exclude the rest. `most` = how many to rank, at least 1; `tell` hears of every mesh
+/// that was looked into. \throws InputError if no strategy of the space is possible whatever the memory: says which
+/// rule excludes all
 [[nodiscard]] StrategySearchResult search_strategies(const ModelDescription& model, const Machines& machines,
                                                      const TrainingRun& run, const CalibrationProfile& profile,
                                                      Target target, const HeldDecisions& held, std::size_t most,

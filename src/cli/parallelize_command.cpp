@@ -222,8 +222,9 @@ void add_parallelize(CLI::App& app, Action& action) {
   options->training.add_to(*command);
   command->add_option("--target", options->target, "any, megatron or torchtitan: nothing that it cannot say")
       ->capture_default_str();
-  command->add_option("--fix", options->fix,
-                      "decisions that are held: tp=8,pp=4,vpp=2,cp=1,ep=8,dp=4,mbs=1,modules=mlp+moe_act,offload=0.5,...");
+  command->add_option(
+      "--fix", options->fix,
+      "decisions that are held: tp=8,pp=4,vpp=2,cp=1,ep=8,dp=4,mbs=1,modules=mlp+moe_act,offload=0.5,...");
   command->add_option("--evaluate", options->evaluated, "value this strategy instead (opweave.strategy)")
       ->check(file_name());
   command->add_option("--top", options->top, "strategies to show")

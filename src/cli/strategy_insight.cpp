@@ -18,18 +18,13 @@ struct TimePart {
   std::string_view name;
   Duration StepTime::*part;
 };
-constexpr TimePart kTimes[] = {{"matrix products", &StepTime::matrix},
-                               {"attention", &StepTime::attention},
-                               {"memory traffic", &StepTime::traffic},
-                               {"made again", &StepTime::recompute},
-                               {"copies to the host", &StepTime::offload},
-                               {"tensor and context axes", &StepTime::tensor},
-                               {"expert axis", &StepTime::expert},
-                               {"data axis", &StepTime::data},
-                               {"hops between stages", &StepTime::hops},
-                               {"waiting (bubble)", &StepTime::bubble},
-                               {"optimizer", &StepTime::optimizer},
-                               {"step", &StepTime::step}};
+constexpr TimePart kTimes[] = {
+    {"matrix products", &StepTime::matrix},     {"attention", &StepTime::attention},
+    {"memory traffic", &StepTime::traffic},     {"made again", &StepTime::recompute},
+    {"copies to the host", &StepTime::offload}, {"tensor and context axes", &StepTime::tensor},
+    {"expert axis", &StepTime::expert},         {"data axis", &StepTime::data},
+    {"hops between stages", &StepTime::hops},   {"waiting (bubble)", &StepTime::bubble},
+    {"optimizer", &StepTime::optimizer},        {"step", &StepTime::step}};
 struct MemoryPart {
   std::string_view name;
   Bytes StepMemory::*part;

@@ -15,9 +15,9 @@ std::string recompute_text(const Strategy& s) {
     const auto [least, most] = std::ranges::minmax(s.recomputed_per_stage);
     parts.push_back(fmt::format("{} to {} layers", least, most));
   } else if (s.recompute == Recompute::kFull) {
-    parts.push_back(!s.recomputed_layers ? "full"
-                                         : fmt::format("{} layer{}", *s.recomputed_layers,
-                                                       *s.recomputed_layers == 1 ? "" : "s"));
+    parts.push_back(!s.recomputed_layers
+                        ? "full"
+                        : fmt::format("{} layer{}", *s.recomputed_layers, *s.recomputed_layers == 1 ? "" : "s"));
   }
   if (!s.modules_per_stage.empty()) {
     parts.emplace_back("modules by stage");
@@ -48,8 +48,8 @@ std::string share(Duration part, Duration whole) {
 
 std::string as_table(const std::vector<RankedStrategy>& ranked) {
   std::vector<std::vector<std::string>> rows = {{"tp", "cp", "ep", "pp", "dp", "microbatch", "schedule", "sharding",
-                                                 "recompute", "on the host", "step", "tokens/s/device", "MFU", "memory", "bubble",
-                                                 "communication", "made again"}};
+                                                 "recompute", "on the host", "step", "tokens/s/device", "MFU", "memory",
+                                                 "bubble", "communication", "made again"}};
   for (const auto& [s, value, mesh] : ranked) {
     const StepTime& t = value.time;
     const std::string pipeline = s.chunks > 1 ? fmt::format("{}x{}", s.pipeline, s.chunks) : std::to_string(s.pipeline);

@@ -84,11 +84,13 @@ void hold(HeldDecisions& held, std::string_view key, std::string_view value) {
   } else if (key == "schedule") {
     held.schedule = word(key, value, pipeline_kind_from_string, "1F1B, Interleaved-1F1B, ZB1P, ZB-2P or DualPipe");
   } else if (key.find('.') != std::string_view::npos) {
-    throw InputError(fmt::format("{}: a component has no mesh of its own, its layers lie on the model's", io::quoted(key)));
+    throw InputError(
+        fmt::format("{}: a component has no mesh of its own, its layers lie on the model's", io::quoted(key)));
   } else {
-    throw InputError(fmt::format("{} is unknown, expected tp, cp, dp, pp, vpp, ep, mbs, recompute, modules, offload, "
-                                 "optimizer_offload, tp_overlap, sharding or schedule",
-                                 io::quoted(key)));
+    throw InputError(
+        fmt::format("{} is unknown, expected tp, cp, dp, pp, vpp, ep, mbs, recompute, modules, offload, "
+                    "optimizer_offload, tp_overlap, sharding or schedule",
+                    io::quoted(key)));
   }
   const bool is_none = held.recompute == Recompute::kNone;
   if (held.modules && ((is_none && !held.modules->empty()) || held.recompute == Recompute::kFull ||

@@ -105,10 +105,10 @@ std::string megatron_recipe(const ModelDescription& model, const TrainingRun& ru
                            "    model.cross_entropy_fusion_impl = \"te\"\n"
                          : "",
       run.precision == Precision::kFp8 ? "bf16_with_fp8_current_scaling_mixed" : "bf16_mixed",
-      run.has_bf16_gradients ? "    config.mixed_precision.grad_reduce_in_fp32 = config.ddp.grad_reduce_in_fp32 = False\n"
-                             : "",
-      truth(s.overlaps_tensor),
-      truth(overlaps), truth(overlaps && s.sharding != Sharding::kNone));
+      run.has_bf16_gradients
+          ? "    config.mixed_precision.grad_reduce_in_fp32 = config.ddp.grad_reduce_in_fp32 = False\n"
+          : "",
+      truth(s.overlaps_tensor), truth(overlaps), truth(overlaps && s.sharding != Sharding::kNone));
   if (!base.empty()) {
     text += fmt::format(
         "\n\ndef {0}() -> ConfigContainer:\n    \"\"\"Megatron-Bridge's {0} under the strategy.\"\"\"\n"

@@ -221,30 +221,29 @@ Strategy read_strategy(const JsonValue& value) {
   const auto read_offload_per_stage = [&](const JsonValue& list) {
     list.each([&](const JsonValue& item) { strategy.offload_per_stage.push_back(item.number(0, 1)); });
   };
-  read_object(value, optional("format", skip), optional("version", skip), optional("for", skip),
-              optional("tensor", ranks_into(strategy.tensor)),
-              optional("sequence_parallel", truth_into(strategy.has_sequence_parallelism)),
-              optional("context", ranks_into(strategy.context)), optional("data", ranks_into(strategy.data)),
-              optional("pipeline", ranks_into(strategy.pipeline)), optional("chunks", ranks_into(strategy.chunks)),
-              optional("expert", ranks_into(strategy.expert)),
-              optional("expert_tensor", ranks_into(strategy.expert_tensor)),
-              optional("micro_batch", ranks_into(strategy.micro_batch)),
-              optional("sharding", word_into(strategy.sharding, sharding_from_string,
-                                             "\"none\", \"optimizer\", \"gradients\" or \"weights\"")),
-              optional("recompute", [&](const JsonValue& item) { read_recompute(item, strategy); }),
-              optional("recomputed_layers", [&](const JsonValue& item) { strategy.recomputed_layers = item.index(); }),
-              optional("recomputed_per_stage", read_recomputed),
-              optional("recomputed_modules",
-                       [&](const JsonValue& list) { strategy.recomputed_modules = read_modules(list); }),
-              optional("modules_per_stage", read_modules_per_stage),
-              optional("activation_offload", share_into(strategy.activation_offload)),
-              optional("offload_per_stage", read_offload_per_stage),
-              optional("optimizer_offload", share_into(strategy.optimizer_offload)),
-              optional("schedule", word_into(strategy.schedule, pipeline_kind_from_string,
-                                             "\"1F1B\", \"Interleaved-1F1B\", \"ZB1P\", \"ZB-2P\" or \"DualPipe\"")),
-              optional("overlaps_tensor", truth_into(strategy.overlaps_tensor)),
-              optional("overlaps_data", truth_into(strategy.overlaps_data)),
-              optional("layers_per_stage", read_layers_per_stage));
+  read_object(
+      value, optional("format", skip), optional("version", skip), optional("for", skip),
+      optional("tensor", ranks_into(strategy.tensor)),
+      optional("sequence_parallel", truth_into(strategy.has_sequence_parallelism)),
+      optional("context", ranks_into(strategy.context)), optional("data", ranks_into(strategy.data)),
+      optional("pipeline", ranks_into(strategy.pipeline)), optional("chunks", ranks_into(strategy.chunks)),
+      optional("expert", ranks_into(strategy.expert)), optional("expert_tensor", ranks_into(strategy.expert_tensor)),
+      optional("micro_batch", ranks_into(strategy.micro_batch)),
+      optional("sharding", word_into(strategy.sharding, sharding_from_string,
+                                     "\"none\", \"optimizer\", \"gradients\" or \"weights\"")),
+      optional("recompute", [&](const JsonValue& item) { read_recompute(item, strategy); }),
+      optional("recomputed_layers", [&](const JsonValue& item) { strategy.recomputed_layers = item.index(); }),
+      optional("recomputed_per_stage", read_recomputed),
+      optional("recomputed_modules", [&](const JsonValue& list) { strategy.recomputed_modules = read_modules(list); }),
+      optional("modules_per_stage", read_modules_per_stage),
+      optional("activation_offload", share_into(strategy.activation_offload)),
+      optional("offload_per_stage", read_offload_per_stage),
+      optional("optimizer_offload", share_into(strategy.optimizer_offload)),
+      optional("schedule", word_into(strategy.schedule, pipeline_kind_from_string,
+                                     "\"1F1B\", \"Interleaved-1F1B\", \"ZB1P\", \"ZB-2P\" or \"DualPipe\"")),
+      optional("overlaps_tensor", truth_into(strategy.overlaps_tensor)),
+      optional("overlaps_data", truth_into(strategy.overlaps_data)),
+      optional("layers_per_stage", read_layers_per_stage));
   return strategy;
 }
 

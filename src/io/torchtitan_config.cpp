@@ -99,7 +99,8 @@ namespace io {
 std::string torchtitan_config(const ModelDescription& model, const TrainingRun& run, const Strategy& s,
                               const StrategyFileOptions& options) {
   if (run.has_bf16_gradients || run.has_bf16_moments || run.has_fused_loss) {
-    throw InputError("torchtitan reduces gradients in fp32, keeps moments so and has no loss that writes over the logits");
+    throw InputError(
+        "torchtitan reduces gradients in fp32, keeps moments so and has no loss that writes over the logits");
   }
   TorchtitanFields fields;
   fields.base = options.base;

@@ -126,8 +126,8 @@ StepTime step_time(const Setting& s) {
   time.data = nanoseconds(s.strategy.sharding == Sharding::kWeights ? sharded_weights_seconds(s, layers)
                                                                     : gradient_seconds(s, held));
   time.optimizer = nanoseconds(optimizer_seconds(s, held));
-  time.step = time.matrix + time.attention + time.traffic + time.recompute + time.offload + time.tensor + time.expert + time.data +
-              time.hops + time.bubble + time.optimizer;
+  time.step = time.matrix + time.attention + time.traffic + time.recompute + time.offload + time.tensor + time.expert +
+              time.data + time.hops + time.bubble + time.optimizer;
   return time;
 }
 

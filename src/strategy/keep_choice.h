@@ -17,8 +17,8 @@ enum class RecomputeChoice : std::uint8_t {
 
 /// What the layers keep that are not made again whole.
 struct KeptPart {
-  ModuleSet modules;           ///< that are made again
-  double offload = 0;          ///< share on the host
+  ModuleSet modules;   ///< that are made again
+  double offload = 0;  ///< share on the host
 };
 
 /// The decisions on memory that a search tries.

@@ -48,14 +48,15 @@ void add_attention(const Setting& s, const LayerRun& layer, Kept& kept) {
     kept.latents = 2 * kWord * static_cast<double>(attention.latent->query_rank + attention.latent->key_value_rank);
   }
   if (!s.profile.has_fused_attention) {
-    kept.inputs += 2 * hidden / split;                                                   // masks of dropout
+    kept.inputs += 2 * hidden / split;                                       // masks of dropout
     kept.scores = 5 * heads / tensor * static_cast<double>(s.run.sequence);  // softmax, mask, dropped scores
   }
   if (!layer.cross) return;
   const double from_source = source_tokens(s, *layer.cross) / s.tokens();
-  kept.cross = kWord * (2 * heads * static_cast<double>(attention.query_key_dim()) +
-                        2 * from_source * static_cast<double>(layer.cross->attention.kv_heads) *
-                            static_cast<double>(layer.cross->attention.head_dim)) /
+  kept.cross = kWord *
+               (2 * heads * static_cast<double>(attention.query_key_dim()) +
+                2 * from_source * static_cast<double>(layer.cross->attention.kv_heads) *
+                    static_cast<double>(layer.cross->attention.head_dim)) /
                tensor;
   kept.cross += kWord * 2 * hidden / split;
 }

@@ -20,7 +20,7 @@ struct Setting {
   /// Ranks over which norms and residuals are split.
   [[nodiscard]] double sequence_split() const;
   [[nodiscard]] double gradient_bytes() const;  ///< of one weight
-  [[nodiscard]] double matrix_flops() const;  ///< peak of matrix products in this precision
+  [[nodiscard]] double matrix_flops() const;    ///< peak of matrix products in this precision
 };
 
 /// Seconds of one pass.

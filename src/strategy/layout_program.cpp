@@ -32,13 +32,7 @@ LayerWeights operator*(double factor, const LayerWeights& a) { return {factor * 
 
 LayoutProgram::LayoutProgram(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
                              const CalibrationProfile& profile, const Strategy& mesh, const KeepChoice& choice)
-    : model_(model),
-      machines_(machines),
-      run_(run),
-      profile_(profile),
-      mesh_(mesh),
-      choice_(choice),
-      busy_before_{0} {
+    : model_(model), machines_(machines), run_(run), profile_(profile), mesh_(mesh), choice_(choice), busy_before_{0} {
   mesh_.layers_per_stage.clear();
   const Setting setting{model_, machines_, run_, mesh_, profile_};
   StageTime all;

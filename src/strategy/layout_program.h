@@ -120,8 +120,8 @@ class LayoutProgram {
   double most_longest_ = 0;          ///< no stage takes longer
   std::vector<LayerMemory> memory_;  ///< by run, with nothing made again
   std::vector<SetKept> sets_;        ///< those of `choice_`, none that another beats in all
-  LayerWeights first_;  ///< of the embedding
-  LayerWeights last_;   ///< of the head
+  LayerWeights first_;               ///< of the embedding
+  LayerWeights last_;                ///< of the head
   std::unordered_map<std::uint64_t, Cell> cells_;
 };
 

@@ -25,9 +25,7 @@ void set_kept(Strategy& own, const KeptPart& part, std::uint32_t made_again) {
   own.recomputed_modules = part.modules;
   own.activation_offload = part.offload;
   own.recomputed_layers = made_again;
-  own.recompute = made_again > 0           ? Recompute::kFull
-                  : part.modules.empty() ? Recompute::kNone
-                                         : Recompute::kSelective;
+  own.recompute = made_again > 0 ? Recompute::kFull : part.modules.empty() ? Recompute::kNone : Recompute::kSelective;
 }
 
 }  // namespace
@@ -148,8 +146,7 @@ bool LayoutProgram::may_fit(const Regime& regime) const {
   double input = kInfinite;
   for (std::size_t i = 0; i < model_.layers.size(); ++i) {
     const StepMemory memory = stage_memory(setting, 0, {}, layer_weights(setting, model_.layers[i]));
-    states = std::min(states,
-                      static_cast<double>((memory.weights + memory.gradients + memory.optimizer).value()));
+    states = std::min(states, static_cast<double>((memory.weights + memory.gradients + memory.optimizer).value()));
     kept = std::min(kept, regime.recompute == Recompute::kFull ? memory_[i].all : set->kinds[i].kept);
     input = std::min(input, memory_[i].input);
   }

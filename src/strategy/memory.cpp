@@ -46,9 +46,7 @@ double buffer_bytes(const Setting& s, std::uint32_t stage, const std::vector<Sta
   const auto stated = static_cast<double>(s.profile.logit_bytes.value());
   const double logit_bytes = s.run.has_fused_loss ? std::min(kFusedLogitBytes, stated) : stated;
   // Gathered logits: those of all ranks beside one's own, and fp32 copies of all.
-  return buffers + (s.profile.has_split_loss
-                        ? logit_bytes * logits / s.strategy.tensor
-                        : kGatheredLogitBytes * logits);
+  return buffers + (s.profile.has_split_loss ? logit_bytes * logits / s.strategy.tensor : kGatheredLogitBytes * logits);
 }
 
 }  // namespace
@@ -105,8 +103,7 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   const double optimizer = two_way * shared(Sharding::kOptimizer, states);
   StepMemory memory;
   memory.weights = bytes(two_way * shared(Sharding::kWeights, shares_weights ? kMasterBytes : kWeightBytes));
-  memory.gradients =
-      bytes(two_way * shared(Sharding::kGradients, s.gradient_bytes()));
+  memory.gradients = bytes(two_way * shared(Sharding::kGradients, s.gradient_bytes()));
   memory.optimizer = bytes(optimizer * (1 - s.strategy.optimizer_offload));
   memory.activations = bytes(activations * (1 - offload) + kept.working);
   memory.host = bytes(activations * offload + optimizer * s.strategy.optimizer_offload);

@@ -42,8 +42,7 @@ void add_perceptrons(const Setting& s, const LayerRun& layer, const PassTime& fo
   if (mlp.width > 0) at(times, LayerModule::kSharedExperts) = perceptron_seconds(s, mlp) + reduction;
   const double permuted = traffic_seconds(s, 4 * active * static_cast<double>(s.model.hidden) / s.sequence_split());
   at(times, LayerModule::kExperts) = seconds(s, expert_products(s, experts)) + permuted + forward.expert +
-                                     at(times, LayerModule::kExpertActivation) +
-                                     at(times, LayerModule::kSharedExperts);
+                                     at(times, LayerModule::kExpertActivation) + at(times, LayerModule::kSharedExperts);
 }
 
 /// All but every other product, attention and messages.

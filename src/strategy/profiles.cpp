@@ -52,13 +52,16 @@ const std::vector<BuiltIn>& built_in() {
   constexpr Precision fp8 = Precision::kFp8;
   static const std::vector<BuiltIn> list = {
       {"A100", bf16, false, false, profile("megatron-2023/A100/bf16", 0.78, 2.68, 3.03, kOnA100, 38, 0.039, 0.108)},
-      {"A100", bf16, false, true, native(profile("fms-fsdp-2024/A100/bf16", 0.73, 0.82, 1.58, kOnA100, 4, 0.039, 0.051))},
+      {"A100", bf16, false, true,
+       native(profile("fms-fsdp-2024/A100/bf16", 0.73, 0.82, 1.58, kOnA100, 4, 0.039, 0.051))},
       {"H100", bf16, false, false, profile("nemo-2504/H100/bf16", 0.684, 0.27, 1.05, kCudnnOnH100, 21, 0.015, 0.037)},
       {"H100", fp8, false, false, profile("nemo-2504/H100/fp8", 0.674, 1.97, 0.16, kCudnnOnH100, 25, 0.029, 0.074)},
       {"H100", bf16, true, false, profile("nemo-2504-moe/H100/bf16", 0.65, 4.16, 2.13, kCudnnOnH100, 9, 0.009, 0.135)},
       {"H100", fp8, true, false, profile("nemo-2504-moe/H100/fp8", 0.406, 1.5, 1.0, kCudnnOnH100, 9, 0.015, 0.267)},
-      {"H100", bf16, false, true, native(profile("torchtitan/H100/bf16", 0.645, 4.58, 1.49, kFlash2OnH100, 8, 0.069, 0.112))},
-      {"H100", fp8, false, true, native(profile("torchtitan/H100/fp8", 0.406, 1.75, 0.62, kFlash2OnH100, 10, 0.023, 0.177))},
+      {"H100", bf16, false, true,
+       native(profile("torchtitan/H100/bf16", 0.645, 4.58, 1.49, kFlash2OnH100, 8, 0.069, 0.112))},
+      {"H100", fp8, false, true,
+       native(profile("torchtitan/H100/fp8", 0.406, 1.75, 0.62, kFlash2OnH100, 10, 0.023, 0.177))},
   };
   return list;
 }

@@ -101,8 +101,8 @@ Representatives representatives(const ModelDescription& model, const Machines& m
         if (left > 0) --left;
         const double again = is_made_again ? times[part.run].forward.total()
                                            : strategy::seconds_of(own.recomputed_modules, times[part.run].modules);
-        Layer layer = layer_of(fmt::format("layer{}", result.spec.layers.size()), times[part.run],
-                               again + offload / count);
+        Layer layer =
+            layer_of(fmt::format("layer{}", result.spec.layers.size()), times[part.run], again + offload / count);
         const double activation = is_made_again ? kept.input : kept.kept;
         layer.activation = bytes(activation * with_fragments);
         if (again > 0) layer.weight_gradient_input = bytes((kept.all - activation) * with_fragments);
@@ -134,8 +134,8 @@ Representatives representatives(const ModelDescription& model, const Machines& m
     gathered = strategy::kGatheredBytes * largest_layer;
   }
   result.outside = nanoseconds(outside);
-  const double room =
-      static_cast<double>(machines.device.memory.value()) - static_cast<double>(profile.reserve.value()) - gathered * with_fragments;
+  const double room = static_cast<double>(machines.device.memory.value()) -
+                      static_cast<double>(profile.reserve.value()) - gathered * with_fragments;
   result.cluster = uniform_cluster(strategy.pipeline, {"compute"}, bytes(std::max(0.0, room)),
                                    nanoseconds(link.latency), static_cast<std::int64_t>(link.bandwidth));
   for (const Device& device : result.cluster.devices()) result.spec.devices.push_back(device.name);

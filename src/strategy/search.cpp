@@ -14,8 +14,8 @@
 namespace opweave {
 namespace {
 
-using strategy::LayoutProgram;
 using strategy::KeepChoice;
+using strategy::LayoutProgram;
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 /// Seconds as double and nanoseconds as integer differ by less than this share.
@@ -108,7 +108,7 @@ class Search {
       look_into(i, below);
       if (tell) tell(progress(mesh));
     }
-    if (best_.empty() && std::isinf(outside())) {
+    if (best_.empty() && result_.is_complete && std::isinf(outside())) {
       for (std::size_t i = share_.part; i < meshes_.size(); i += share_.parts) note_memory(i);
     }
     result_.ranked = best_.first(most);
@@ -228,8 +228,8 @@ class Search {
   /// With what is held of the decisions that a mesh leaves open.
   [[nodiscard]] Strategy asked(Strategy strategy) const {
     strategy.recomputed_modules = held_.modules.value_or(ModuleSet());
-    strategy.recompute = held_.recompute.value_or(strategy.recomputed_modules.empty() ? Recompute::kNone
-                                                                                      : Recompute::kSelective);
+    strategy.recompute =
+        held_.recompute.value_or(strategy.recomputed_modules.empty() ? Recompute::kNone : Recompute::kSelective);
     strategy.activation_offload = held_.activation_offload.value_or(0);
     strategy.optimizer_offload = held_.optimizer_offload.value_or(0);
     return strategy;

@@ -157,10 +157,10 @@ TEST(Evaluate, what_is_on_the_host_is_not_on_the_device_and_takes_copies) {
   const StrategyValue there = evaluate(model, machines, run, strategy, {});
   EXPECT_EQ(there.memory.activations.value(), here.memory.activations.value() * 3 / 4);
   EXPECT_EQ(there.memory.optimizer.value(), here.memory.optimizer.value() / 2);
-  EXPECT_EQ(there.memory.host.value(),
-            here.memory.activations.value() / 4 + here.memory.optimizer.value() / 2);
+  EXPECT_EQ(there.memory.host.value(), here.memory.activations.value() / 4 + here.memory.optimizer.value() / 2);
   const double copied = static_cast<double>(here.memory.activations.value()) / 4 / 1e9;
-  const double passes = static_cast<double>((here.time.matrix + here.time.attention + here.time.traffic).value()) * 1e-9;
+  const double passes =
+      static_cast<double>((here.time.matrix + here.time.attention + here.time.traffic).value()) * 1e-9;
   // 8 microbatches, each there and back, less the passes that they run beside; the head is not among these.
   EXPECT_NEAR(static_cast<double>(there.time.offload.value()) * 1e-9, 8 * 2 * copied - passes, 0.05 * passes);
   EXPECT_GT(there.time.optimizer, here.time.optimizer);

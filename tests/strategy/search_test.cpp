@@ -125,8 +125,8 @@ class Enumeration {
       }
       // What the models of these tests do not have changes nothing.
       if (set.has(LayerModule::kLatentProjections) || set.has(LayerModule::kSharedExperts)) continue;
-      if (!has_experts() && (set.has(LayerModule::kExperts) || set.has(LayerModule::kNorms) ||
-                             set.has(LayerModule::kExpertActivation))) {
+      if (!has_experts() &&
+          (set.has(LayerModule::kExperts) || set.has(LayerModule::kNorms) || set.has(LayerModule::kExpertActivation))) {
         continue;
       }
       if (profile_.has_fused_attention && set.has(LayerModule::kCoreAttention)) continue;
