@@ -68,7 +68,7 @@ struct OrdinaryPlan {
 /// \pre problem has the plan's settings \throws InputError as the two functions above
 [[nodiscard]] OrdinaryPlan with_movements(const Problem& problem, const Plan& plan);
 
-/// Some value may have another mode than kKeep.
+/// The settings allow other modes than kKeep, or some tensor does.
 [[nodiscard]] bool may_choose_modes(const Problem& problem);
 
 /// plan() for problems whose values may have memory modes: chooses modes, placement and order. Where few choices exist

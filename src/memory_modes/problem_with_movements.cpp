@@ -321,6 +321,7 @@ OrdinaryPlan with_movements(const Problem& problem, const Plan& plan) {
 }
 
 bool may_choose_modes(const Problem& problem) {
+  if (problem.settings().memory_modes.any()) return true;
   for (std::size_t t = 0; t < problem.graph().tensors().size(); ++t) {
     if (problem.graph().memory_modes(TensorId(t), problem.settings().memory_modes).any()) return true;
   }

@@ -69,7 +69,7 @@ class ModeSearch {
     try_shares();
     if (!incumbent_.best() || incumbent_.is_optimal()) return;
     plan_best();
-    change_modes();
+    if (!units_.empty()) change_modes();
   }
 
  private:

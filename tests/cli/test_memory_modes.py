@@ -37,7 +37,6 @@ def test_commands_that_read_plans_show_movements(files, tmp_path):
 
 def test_other_commands_refuse_memory_modes_by_name(files):
     graph, cluster, plan = files
-    assert "memory modes" in fails(2, "what-if", graph, cluster, plan)
     assert "memory modes" in fails(2, "compare", graph, cluster, plan)
     assert "memory modes" in fails(2, "plan", graph, cluster, "--memory-modes", "drop", "--objective", "peak-memory")
     assert "expected keep, drop, host" in fails(2, "plan", graph, cluster, "--memory-modes", "forget")

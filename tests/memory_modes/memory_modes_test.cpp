@@ -178,6 +178,22 @@ TEST(MemoryModes, an_order_is_carried_over_to_other_modes) {
   EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), keep.plan(*back, {}, {}))), "");
 }
 
+TEST(MemoryModes, where_no_value_can_go_everything_is_kept) {
+  ModeChain chain = two_layers();
+  chain.layers.assign(25, {1, 1, 10, "d0"});  // too many tasks to plan every choice
+  chain.modes = {};
+  const Problem keeps = chain.problem();
+  ProblemSettings settings = keeps.settings();
+  settings.memory_modes = {false, true};
+  ClusterParts parts = keeps.cluster().parts();
+  parts.types.front().host_link.reset();
+  const Problem problem = Problem::create(keeps.graph(), Cluster::create(std::move(parts)), settings);
+  const PlanResult result = plan_with_memory_modes(problem, Budget({}, 100));
+  ASSERT_TRUE(result.plan);
+  EXPECT_EQ(result.plan->statistics.makespan, Duration(50));
+  EXPECT_TRUE(result.plan->modes.empty());
+}
+
 TEST(MemoryModes, what_is_not_allowed_is_refused_by_name) {
   ModeChain chain = two_layers();
   chain.modes = {true, false};
