@@ -227,11 +227,19 @@ def test_what_a_target_cannot_say_is_refused_with_the_reason(target, strategy, m
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--cluster", "h100", "--global-batch", 512, "--sequence", 8192], 3, "hint: 4 nodes would do: tp "),
+        (
+            [
+                *("--cluster", "h100", "--global-batch", 512, "--sequence", 8192),
+                "--fix",
+                "offload=0,optimizer_offload=0",
+            ],
+            3,
+            "hint: 2 nodes would do: tp ",
+        ),
         ([*RUN, "--fix", "tp=3"], 2, "hint: tp=2 would do"),
         ([*RUN, "--fix", "tp=8,pp=4,dp=4"], 2, "hint: tp="),
         ([*RUN, "--fix", "mbs=3"], 2, "hint: mbs="),
-        ([*RUN, "--fix", "pp=100"], 2, "hint: pp=8 would do"),
+        ([*RUN, "--fix", "pp=100"], 2, "hint: pp=1 would do"),
         ([*RUN, "--fix", "ep=8"], 2, "hint: ep=1 would do"),
         ([*RUN, "--fix", "pp=8,schedule=ZB1P", "--target", "megatron"], 2, "hint: schedule=1F1B would do"),
     ],
