@@ -11,6 +11,9 @@ from opweave import _core
 if TYPE_CHECKING:
     import pandas
 
+Tables = list[tuple[Sequence[str], Sequence[Sequence[str]]]]
+"""Headings and rows of each."""
+
 _MOST_ROWS = 40
 """Of a table in a notebook."""
 

@@ -12,7 +12,7 @@ from opweave import _core
 from opweave.arguments import expect, expect_one_of
 from opweave.plans import Plan
 from opweave.strategies import RankedStrategy, Strategies, record_text
-from opweave.table import as_frame, as_html, as_text
+from opweave.table import Tables, as_frame, as_html, as_text
 
 if TYPE_CHECKING:
     import pandas
@@ -55,7 +55,7 @@ class PlanDiff:
         """records() as a table of pandas, which must be installed."""
         return as_frame(self.records(table))
 
-    def _tables(self) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    def _tables(self) -> Tables:
         figures = [
             (_words(key), _human(key, value), _human(key, self.second[key])) for key, value in self.first.items()
         ]
@@ -64,7 +64,7 @@ class PlanDiff:
             (one["device"], str(one["tasks_stayed"]), f"{one['pairs_swapped']} ({100 * one['share']:.1f}%)")
             for one in self.orders
         ]
-        tables = [(("", "first", "second"), figures)]
+        tables: Tables = [(("", "first", "second"), figures)]
         if moved:
             tables.append((("from", "to", "tasks", "operators"), moved))
         tables.append((("device", "tasks that stayed", "pairs that swapped"), orders))
@@ -112,7 +112,7 @@ class StrategyDiff:
         """records() as a table of pandas, which must be installed."""
         return as_frame(self.records())
 
-    def _tables(self) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    def _tables(self) -> Tables:
         human = {"ns": _core.human_time, "bytes": _core.human_bytes}
         parts = [
             (

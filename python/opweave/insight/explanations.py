@@ -12,7 +12,7 @@ from opweave import _core
 from opweave.arguments import expect, expect_one_of
 from opweave.plans import Plan
 from opweave.strategies import RankedStrategy, Strategies, record_text
-from opweave.table import as_frame, as_html, as_text, titled
+from opweave.table import Tables, as_frame, as_html, as_text, titled
 from opweave.work import answer
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class StrategyExplanation:
         """records() as a table of pandas, which must be installed."""
         return as_frame(self.records())
 
-    def _tables(self) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    def _tables(self) -> Tables:
         one = self.strategy
         times = [
             (cause, _core.human_time(ns), f"{100 * ns / one.step_ns:.1f}%")

@@ -92,7 +92,7 @@ class Sweep(Sequence[SweepPoint]):
         _core.write_file(os.fspath(path), _core.sweep_html(self.journal, title, price))
 
     def _rows(self) -> list[tuple[str, ...]]:
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for point in self.points:
             asked = (point.device, str(point.nodes), str(point.global_batch), str(point.sequence))
             if point.step_ns is None or point.memory_bytes is None or point.mfu is None:
