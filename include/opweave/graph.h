@@ -77,7 +77,7 @@ struct Tensor {
   std::string name;
   Bytes size;
   std::optional<OperatorId> producer;
-  std::vector<OperatorId> consumers;  ///< ascending, each once
+  std::vector<OperatorId> consumers;             ///< ascending, each once
   std::optional<MemoryModes> memory_modes = {};  ///< what it may have; none = what the settings say
 };
 

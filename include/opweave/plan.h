@@ -120,9 +120,9 @@ struct Plan {
   std::string cluster_name;
   ProblemSettings settings;
   PlanStatus status = PlanStatus::kFeasible;
-  std::vector<PlannedTask> tasks;          ///< by start, then operator, then copy
-  std::vector<PlannedTransfer> transfers;  ///< by start, then tensor, copy, destination
-  std::vector<PlannedMode> modes = {};     ///< of the values that do not stay; by tensor, then copy
+  std::vector<PlannedTask> tasks;               ///< by start, then operator, then copy
+  std::vector<PlannedTransfer> transfers;       ///< by start, then tensor, copy, destination
+  std::vector<PlannedMode> modes = {};          ///< of the values that do not stay; by tensor, then copy
   std::vector<PlannedMovement> movements = {};  ///< by start, then kind, operator, tensor, copy
   PlanStatistics statistics;
   std::vector<LowerBound> bounds;           ///< largest first

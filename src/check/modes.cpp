@@ -54,8 +54,7 @@ class ModesCheck {
 
  private:
   void check_mode(const PlannedMode& planned) {
-    const MemoryModes allowed =
-        reading_.graph().memory_modes(planned.tensor, reading_.plan().settings.memory_modes);
+    const MemoryModes allowed = reading_.graph().memory_modes(planned.tensor, reading_.plan().settings.memory_modes);
     if (!allowed.allows(planned.mode)) {
       findings_.add(Rule::kModes, [&] {
         return fmt::format("tensor {} has mode \"{}\", which it may not have",
@@ -230,8 +229,8 @@ class ModesCheck {
 
   const Reading& reading_;
   Findings& findings_;
-  std::vector<bool> is_dropped_;     // by unit
-  std::vector<Duration> unit_end_;   // by unit: when all of it has run again
+  std::vector<bool> is_dropped_;      // by unit
+  std::vector<Duration> unit_end_;    // by unit: when all of it has run again
   std::vector<const HostCopy*> out_;  // by value
   std::vector<const HostCopy*> in_;   // by value
 };

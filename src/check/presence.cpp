@@ -76,8 +76,7 @@ class PresenceCheck {
       if (copy.is_out) continue;
       for (const DeviceId device : copy.devices) {
         const std::size_t value = reading_.come_back(copy.value);
-        residences_.push_back(
-            {value, copy.tensor, device, false, copy.start, copy.end, copy.end, 0, false, false});
+        residences_.push_back({value, copy.tensor, device, false, copy.start, copy.end, copy.end, 0, false, false});
       }
     }
     for (std::size_t i = 0; i < reading_.shipments().size(); ++i) {

@@ -153,11 +153,11 @@ class Reading {
   std::vector<DeviceId> devices_;  // of all runs
   std::vector<Shipment> shipments_;
   std::size_t first_again_ = 0;
-  std::vector<std::size_t> again_;         // by run, the run that is it once more; 0 = none
-  std::vector<MemoryMode> modes_;          // by value; empty = all kept
+  std::vector<std::size_t> again_;  // by run, the run that is it once more; 0 = none
+  std::vector<MemoryMode> modes_;   // by value; empty = all kept
   std::vector<HostCopy> host_copies_;
-  std::vector<DeviceId> moved_on_;         // devices of the movements
-  std::vector<std::size_t> unit_of_;       // by operator
+  std::vector<DeviceId> moved_on_;    // devices of the movements
+  std::vector<std::size_t> unit_of_;  // by operator
   std::size_t unit_count_ = 0;
 };
 

@@ -93,10 +93,8 @@ void Reading::file_movements(Findings& findings) {
       continue;
     }
     entry = runs_.size();
-    const std::uint32_t replica =
-        per_replica(movement.op) ? movement.copy : training().replica_of(movement.copy);
-    runs_.push_back(
-        {movement.op, movement.copy, replica, devices, movement.start, movement.end, true, true});
+    const std::uint32_t replica = per_replica(movement.op) ? movement.copy : training().replica_of(movement.copy);
+    runs_.push_back({movement.op, movement.copy, replica, devices, movement.start, movement.end, true, true});
   }
 }
 

@@ -55,8 +55,8 @@ void check_streams(const Reading& reading, Findings& findings) {
   for (std::size_t i = 0; i < reading.host_copies().size(); ++i) {
     const HostCopy& copy = reading.host_copies()[i];
     for (const DeviceId device : copy.devices) {
-      occupations.push_back({device.index() * stream_count + (copy.is_out ? out : in), copy.start, copy.end,
-                             reading.runs().size() + i});
+      occupations.push_back(
+          {device.index() * stream_count + (copy.is_out ? out : in), copy.start, copy.end, reading.runs().size() + i});
     }
   }
   const auto what = [&](std::size_t user) {

@@ -187,8 +187,7 @@ ExitCode run(Options options) {
   StrategySearchResult result;
   const HeldDecisions held = parse_held(options.fix);
   if (options.evaluated.empty()) {
-    result = search({model, machines, options.run, profile, *target, held}, options.top, options.place,
-                    budget);
+    result = search({model, machines, options.run, profile, *target, held}, options.top, options.place, budget);
   } else {
     const Strategy strategy = parse_strategy(read_file(options.evaluated), options.evaluated.string());
     const std::string why = why_impossible(model, machines, options.run, strategy);

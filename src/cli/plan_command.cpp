@@ -183,8 +183,8 @@ ExitCode run(const Options& options) {
     planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
     const auto search = [&] {
       if (chooses_modes) return plan_with_memory_modes(problem, budget.keeping(keep), planner);
-      return place ? distribute::plan_on(*place, options.place.workers, options.searches, problem,
-                                         budget.keeping(keep), planner)
+      return place ? distribute::plan_on(*place, options.place.workers, options.searches, problem, budget.keeping(keep),
+                                         planner)
                    : plan(problem, budget.keeping(keep), planner);
     };
     result = options.warm_start.empty() ? search() : naming(options.warm_start.string(), search);

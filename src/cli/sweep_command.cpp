@@ -136,10 +136,10 @@ ExitCode run(const Options& options) {
   const auto on_row = [&](const SweepRow& row) { progress.show(row); };
   const std::optional<distribute::Place> place = options.place.place();
   const auto threads = static_cast<unsigned>(options.place.workers > 0 ? options.place.workers : all_cores());
-  const SweepJournal journal =
-      place ? distribute::run_sweep_on(*place, question, options.journal, shard, shards, options.place.workers,
-                                       &interrupted, on_row)
-            : run_sweep(question, options.journal, shard, shards, threads, &interrupted, on_row);
+  const SweepJournal journal = place
+                                   ? distribute::run_sweep_on(*place, question, options.journal, shard, shards,
+                                                              options.place.workers, &interrupted, on_row)
+                                   : run_sweep(question, options.journal, shard, shards, threads, &interrupted, on_row);
   progress.end();
   options.outputs.deliver_all(journal, readable(options.model.stem().string()));
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;

@@ -83,8 +83,8 @@ void Crew::hear(std::size_t worker, const std::string& line, std::vector<Event>&
 void Crew::lose(std::size_t worker, const std::string& reason, std::vector<Event>& events) {
   const Member lost = std::exchange(members_.at(worker), {});
   if (!lost.is_ready && ++lost_before_ready_ >= kMostFalseStarts) {
-    throw InputError(fmt::format("no worker starts: the last {} ended before they were ready ({})", kMostFalseStarts,
-                                 reason));
+    throw InputError(
+        fmt::format("no worker starts: the last {} ended before they were ready ({})", kMostFalseStarts, reason));
   }
   if (!lost.task) return;
   Open& task = open_.at(*lost.task);

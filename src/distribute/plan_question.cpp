@@ -9,8 +9,8 @@
 #include "exact/model_file.h"
 #include "exact/solve.h"
 #include "opweave/error.h"
-#include "opweave/io.h"
 #include "opweave/exchange.h"
+#include "opweave/io.h"
 
 namespace opweave::distribute {
 namespace {

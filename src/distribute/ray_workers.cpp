@@ -51,9 +51,7 @@ class RayWorkers final : public Workers {
 
   [[nodiscard]] std::size_t count() const override { return count_; }
 
-  void send(std::size_t worker, const std::string& line) override {
-    speaker_.send(fmt::format("{} {}", worker, line));
-  }
+  void send(std::size_t worker, const std::string& line) override { speaker_.send(fmt::format("{} {}", worker, line)); }
 
   [[nodiscard]] std::vector<Event> wait(double seconds) override {
     std::vector<Event> events;

@@ -24,12 +24,8 @@ bool has_experts(const ModelDescription& model) {
 
 Json question_of(const ModelDescription& model, const Machines& machines, const TrainingRun& run, Target target,
                  const HeldDecisions& held, std::size_t most) {
-  return {{"kind", "strategies"},
-          {"model", to_json(model)},
-          {"machines", to_json(machines)},
-          {"run", to_json(run)},
-          {"target", to_string(target)},
-          {"held", to_json(held)},
+  return {{"kind", "strategies"}, {"model", to_json(model)},     {"machines", to_json(machines)},
+          {"run", to_json(run)},  {"target", to_string(target)}, {"held", to_json(held)},
           {"most", most}};
 }
 
@@ -43,7 +39,7 @@ class SharedSearch final : public Question {
         held_(held_from(value.at("held"))),
         most_(value.at("most").get<std::size_t>()) {}
 
-  [[nodiscard]] std::string hash() const override { 
+  [[nodiscard]] std::string hash() const override {
     return text_hash(question_of(model_, machines_, run_, target_, held_, most_).dump());
   }
 

@@ -44,36 +44,37 @@ class PlanReader {
     std::optional<JsonValue> gap;
     Duration makespan;
     std::int64_t version = 0;
-    read_object(root, required("format", [](const JsonValue&) {}),
-                required("version", [&](const JsonValue& v) { version = v.integer(); }),
-                required("graph", text_into(plan.graph_name)), required("cluster", text_into(plan.cluster_name)),
-                optional("settings", [&](const JsonValue& v) { plan.settings = read_settings(v); }),
-                required("status", [&](const JsonValue& v) { plan.status = read_status(v); }),
-                required("makespan_ns", total_into(makespan)), required("lower_bound_ns", io::keep(lower_bound)),
-                required("gap", io::keep(gap)),
-                optional("bounds",
-                         [&](const JsonValue& v) {
-                           v.each([&](const JsonValue& bound) { plan.bounds.push_back(read_bound(bound)); });
-                         }),
-                optional("goal", [&](const JsonValue& v) { read_goal(v, plan); }),
-                required("statistics", [&](const JsonValue& v) { plan.statistics = read_statistics(v); }),
-                optional("provenance", [&](const JsonValue& v) { plan.provenance = read_provenance(v); }),
-                required("tasks",
-                         [&](const JsonValue& v) {
-                           v.each([&](const JsonValue& task) { plan.tasks.push_back(read_task(task)); });
-                         }),
-                optional("transfers", [&](const JsonValue& v) {
-                  v.each([&](const JsonValue& transfer) { plan.transfers.push_back(read_transfer(transfer)); });
-                }),
-                optional("memory_modes",
-                         [&](const JsonValue& list) {
-                           require_version(list, version);
-                           list.each([&](const JsonValue& v) { plan.modes.push_back(read_mode(v)); });
-                         }),
-                optional("movements", [&](const JsonValue& list) {
-                  require_version(list, version);
-                  list.each([&](const JsonValue& v) { plan.movements.push_back(read_movement(v)); });
-                }));
+    read_object(
+        root, required("format", [](const JsonValue&) {}),
+        required("version", [&](const JsonValue& v) { version = v.integer(); }),
+        required("graph", text_into(plan.graph_name)), required("cluster", text_into(plan.cluster_name)),
+        optional("settings", [&](const JsonValue& v) { plan.settings = read_settings(v); }),
+        required("status", [&](const JsonValue& v) { plan.status = read_status(v); }),
+        required("makespan_ns", total_into(makespan)), required("lower_bound_ns", io::keep(lower_bound)),
+        required("gap", io::keep(gap)),
+        optional("bounds",
+                 [&](const JsonValue& v) {
+                   v.each([&](const JsonValue& bound) { plan.bounds.push_back(read_bound(bound)); });
+                 }),
+        optional("goal", [&](const JsonValue& v) { read_goal(v, plan); }),
+        required("statistics", [&](const JsonValue& v) { plan.statistics = read_statistics(v); }),
+        optional("provenance", [&](const JsonValue& v) { plan.provenance = read_provenance(v); }),
+        required(
+            "tasks",
+            [&](const JsonValue& v) { v.each([&](const JsonValue& task) { plan.tasks.push_back(read_task(task)); }); }),
+        optional("transfers",
+                 [&](const JsonValue& v) {
+                   v.each([&](const JsonValue& transfer) { plan.transfers.push_back(read_transfer(transfer)); });
+                 }),
+        optional("memory_modes",
+                 [&](const JsonValue& list) {
+                   require_version(list, version);
+                   list.each([&](const JsonValue& v) { plan.modes.push_back(read_mode(v)); });
+                 }),
+        optional("movements", [&](const JsonValue& list) {
+          require_version(list, version);
+          list.each([&](const JsonValue& v) { plan.movements.push_back(read_movement(v)); });
+        }));
     plan.statistics.makespan = makespan;
     // Written for people and scripts; a plan that contradicts itself here has been edited by hand.
     const std::int64_t best = plan.lower_bound().value();

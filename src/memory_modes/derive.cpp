@@ -265,8 +265,7 @@ std::vector<std::uint32_t> units_of(const ComputationGraph& graph) {
   return result;
 }
 
-GraphWithMovements derive(const ComputationGraph& graph, const Cluster& cluster,
-                          const std::vector<MemoryMode>& modes) {
+GraphWithMovements derive(const ComputationGraph& graph, const Cluster& cluster, const std::vector<MemoryMode>& modes) {
   return Derivation(graph, cluster, modes).derive();
 }
 

@@ -16,10 +16,10 @@ struct GraphWithMovements {
   static constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 
   ComputationGraph graph;
-  std::vector<std::uint32_t> again;       ///< by old operator: the one that is it once more, or kNone
-  std::vector<std::uint32_t> copy_out;    ///< by old tensor: the operator that copies it to hosts, or kNone
-  std::vector<std::uint32_t> copy_in;     ///< by old tensor: the operator that copies it back, or kNone
-  std::vector<std::uint32_t> come_back;   ///< by old tensor: what comes back of it, or kNone
+  std::vector<std::uint32_t> again;      ///< by old operator: the one that is it once more, or kNone
+  std::vector<std::uint32_t> copy_out;   ///< by old tensor: the operator that copies it to hosts, or kNone
+  std::vector<std::uint32_t> copy_in;    ///< by old tensor: the operator that copies it back, or kNone
+  std::vector<std::uint32_t> come_back;  ///< by old tensor: what comes back of it, or kNone
 };
 
 /// The graph of `graph` under a mode per tensor. O(operators + edges)

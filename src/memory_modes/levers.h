@@ -24,8 +24,8 @@ struct UnitLevers {
 
 /// The units with levers, those of all stages in turn, so that the first of them are spread over the devices; among
 /// equals those that keep most come first. Dropping takes what only the unit itself or the backward pass reads; where
-/// it also has outputs that the forward pass reads elsewhere and the backward pass needs, there is a lever that drops them
-/// and one that keeps them.
+/// it also has outputs that the forward pass reads elsewhere and the backward pass needs, there is a lever that drops
+/// them and one that keeps them.
 [[nodiscard]] std::vector<UnitLevers> levers_of(const Problem& problem);
 
 }  // namespace opweave

@@ -183,8 +183,7 @@ std::vector<Bytes> ProblemWithMovements::host_peaks(const Schedule& schedule) co
   return peaks;
 }
 
-Plan ProblemWithMovements::plan(const Schedule& schedule, std::vector<LowerBound> bounds,
-                                Provenance provenance) const {
+Plan ProblemWithMovements::plan(const Schedule& schedule, std::vector<LowerBound> bounds, Provenance provenance) const {
   const Problem& original = data_->original;
   Plan plan = make_plan(data_->problem, schedule, std::move(bounds), std::move(provenance));
   plan.settings = original.settings();
@@ -227,9 +226,8 @@ Plan ProblemWithMovements::plan(const Schedule& schedule, std::vector<LowerBound
     return std::tuple(a.start, a.tensor, a.copy, a.destination, a.again);
   });
   std::ranges::sort(plan.modes, {}, [](const PlannedMode& a) { return std::pair(a.tensor, a.copy); });
-  std::ranges::sort(plan.movements, {}, [](const PlannedMovement& a) {
-    return std::tuple(a.start, a.kind, a.op, a.tensor, a.copy);
-  });
+  std::ranges::sort(plan.movements, {},
+                    [](const PlannedMovement& a) { return std::tuple(a.start, a.kind, a.op, a.tensor, a.copy); });
 
   // Where microbatches and replicas became operators and parameters of their own, figures that count by them differ.
   PlanStatistics& figures = plan.statistics;
@@ -266,8 +264,8 @@ Schedule ProblemWithMovements::schedule(const Plan& plan) const {
   const auto existing_task = [&](OperatorId op, std::uint32_t copy) {
     const bool per_replica = original.graph().at(op).phase == Phase::kOptimizer;
     if (copy < (per_replica ? training.replicas : training.microbatches)) return original.task_of(op, copy);
-    throw InputError(fmt::format("plan has copy {} of operator \"{}\", which does not exist", copy,
-                                 original.graph().at(op).name));
+    throw InputError(
+        fmt::format("plan has copy {} of operator \"{}\", which does not exist", copy, original.graph().at(op).name));
   };
   for (const PlannedTask& planned : plan.tasks) {
     const TaskId task = existing_task(planned.op, planned.copy);
@@ -288,8 +286,8 @@ Schedule ProblemWithMovements::schedule(const Plan& plan) const {
   }
   const auto missing = std::ranges::find(seen, false);
   if (missing != seen.end()) {
-    throw InputError(fmt::format("plan lacks \"{}\"",
-                                 problem.task_name(TaskId(static_cast<std::size_t>(missing - seen.begin())))));
+    throw InputError(
+        fmt::format("plan lacks \"{}\"", problem.task_name(TaskId(static_cast<std::size_t>(missing - seen.begin())))));
   }
   for (const PlannedTransfer& planned : plan.transfers) {
     const auto& producer = original.graph().at(planned.tensor).producer;
@@ -300,8 +298,8 @@ Schedule ProblemWithMovements::schedule(const Plan& plan) const {
       throw InputError(
           fmt::format("plan sends tensor \"{}\" again, which stays", original.graph().at(planned.tensor).name));
     }
-    schedule.transfers.push_back({data_->value_of(tensor, planned.copy), planned.source, planned.destination,
-                                  planned.start, planned.end});
+    schedule.transfers.push_back(
+        {data_->value_of(tensor, planned.copy), planned.source, planned.destination, planned.start, planned.end});
   }
   return schedule;
 }

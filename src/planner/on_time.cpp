@@ -26,8 +26,8 @@ constexpr double kShareOfLimit = 1.05;
 constexpr double kBeyondLimit = 0.45;
 /// Seconds after an interrupt.
 constexpr double kAfterInterrupt = 0.35;
-/// What the caller needs afterwards to state and write a plan, where it keeps time for that: measured 2.7 us. Objectives
-/// are valued and checked besides.
+/// What the caller needs afterwards to state and write a plan, where it keeps time for that: measured 2.7 us.
+/// Objectives are valued and checked besides.
 constexpr double kSecondsPerTask = 3e-6;
 constexpr double kSecondsPerTaskWithObjectives = 7e-6;
 
@@ -106,8 +106,8 @@ bool wait_for(Desk& desk, const Budget& budget) {
     const double now = budget.elapsed();
     if (budget.stopped()) desk.stop = true;
     if (!expired_at) expired_at = now;
-    const double latest =
-        budget.stopped() ? *expired_at + kAfterInterrupt : std::max(*expired_at, last_call(desk.problem, budget, desk.options));
+    const double latest = budget.stopped() ? *expired_at + kAfterInterrupt
+                                           : std::max(*expired_at, last_call(desk.problem, budget, desk.options));
     const double graced = desk.best ? std::max(*expired_at, desk.told_at) + kGrace : latest;
     if (now < std::min(graced, latest)) continue;
     desk.is_closed = true;

@@ -135,7 +135,7 @@ PlanResult search(const Problem& problem, const Budget& budget, const PlannerOpt
   const auto shortest = [&] { return minimise_makespan(problem, budget, options, std::nullopt, exchange); };
   return result_of(problem, budget, options,
                    options.seeks_makespan_alone() ? ObjectiveFinding{shortest(), {}}
-                                           : search_for_objectives(problem, budget, options));
+                                                  : search_for_objectives(problem, budget, options));
 }
 
 /// What a search that was left behind has told of. The values of the objectives stand beside the bounds that hold for

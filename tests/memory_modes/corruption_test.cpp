@@ -32,8 +32,7 @@ Plan valid_plan(const Problem& problem) {
     choice[value_named(problem, "a1", m).index()] = m == 1 ? MemoryMode::kKeep : MemoryMode::kHost;
   }
   const auto derived = ProblemWithMovements::create(problem, choice);
-  const auto schedule =
-      listed(derived.problem(), std::vector<ModeIndex>(derived.problem().task_count(), 0));
+  const auto schedule = listed(derived.problem(), std::vector<ModeIndex>(derived.problem().task_count(), 0));
   return derived.plan(*schedule, {}, {});
 }
 
@@ -63,23 +62,25 @@ struct Spoiler {
 std::vector<Spoiler> spoilers() {
   return {
       {Rule::kModes, "may not have", [](Plan& p) { p.settings.memory_modes = {}; }},
-      {Rule::kModes, "may not have", [](Plan& p) { p.settings.memory_modes = {true, false}; }},
+      {Rule::kModes, "may not have",
+       [](Plan& p) {
+         p.settings.memory_modes = {true, false};
+       }},
       {Rule::kModes, "two modes", [](Plan& p) { p.modes.push_back(p.modes.front()); }},
       {Rule::kModes, "does not exist", [](Plan& p) { p.modes.front().copy = 3; }},
       {Rule::kModes, "does not exist", [](Plan& p) { p.modes.front().tensor = TensorId(99); }},
       {Rule::kModes, "does not run again", [](Plan& p) { remove(p, kRecompute); }},
       {Rule::kModes, "runs again twice", [](Plan& p) { p.movements.push_back(movement(p, kRecompute)); }},
-      {Rule::kModes, "runs again, but no value", [](Plan& p) {
+      {Rule::kModes, "runs again, but no value",
+       [](Plan& p) {
          PlannedMovement more = movement(p, kRecompute);
          more.copy = 1;
          p.movements.push_back(more);
        }},
-      {Rule::kModes, "runs again, but no value", [](Plan& p) {
-         std::erase_if(p.modes, [](const PlannedMode& mode) { return mode.mode == MemoryMode::kDrop; });
-       }},
-      {Rule::kModes, "its mode is not \"host\"", [](Plan& p) {
-         std::erase_if(p.modes, [](const PlannedMode& mode) { return mode.mode == MemoryMode::kHost; });
-       }},
+      {Rule::kModes, "runs again, but no value",
+       [](Plan& p) { std::erase_if(p.modes, [](const PlannedMode& mode) { return mode.mode == MemoryMode::kDrop; }); }},
+      {Rule::kModes, "its mode is not \"host\"",
+       [](Plan& p) { std::erase_if(p.modes, [](const PlannedMode& mode) { return mode.mode == MemoryMode::kHost; }); }},
       {Rule::kModes, "not copied out", [](Plan& p) { remove(p, kOut); }},
       {Rule::kModes, "not copied in", [](Plan& p) { remove(p, kIn); }},
       {Rule::kModes, "copied twice", [](Plan& p) { p.movements.push_back(movement(p, kIn)); }},
@@ -94,12 +95,14 @@ std::vector<Spoiler> spoilers() {
       {Rule::kCopy, "it is out at", [](Plan& p) { shift(movement(p, kIn), 0); }},
       {Rule::kCopy, "lasts", [](Plan& p) { movement(p, kOut).end += Duration(1); }},
       {Rule::kCopy, "lasts", [](Plan& p) { movement(p, kIn).end -= Duration(1); }},
-      {Rule::kCopy, "is on", [](Plan& p) {
+      {Rule::kCopy, "is on",
+       [](Plan& p) {
          PlannedMovement& copy = movement(p, kOut);
          copy.devices = {DeviceId(1 - copy.devices.front().index())};
        }},
       {Rule::kPresence, "is made", [](Plan& p) { shift(movement(p, kIn), 100000); }},
-      {Rule::kStream, "a copy of", [](Plan& p) {
+      {Rule::kStream, "a copy of",
+       [](Plan& p) {
          // Two copies of one device at one time.
          PlannedMovement& first = movement(p, kOut);
          for (PlannedMovement& other : p.movements) {
@@ -111,7 +114,8 @@ std::vector<Spoiler> spoilers() {
          }
          shift(movement(p, kOut, 2), movement(p, kOut, 1).start.value());
        }},
-      {Rule::kStream, "again", [](Plan& p) {
+      {Rule::kStream, "again",
+       [](Plan& p) {
          const PlannedMovement& other = movement(p, kRecompute, 1);
          shift(movement(p, kRecompute), other.start.value());
        }},

@@ -71,12 +71,15 @@ struct ModeChain {
     ClusterParts parts;
     parts.types = {{"gpu", {}, {}, HostLink{Duration(0), host_bandwidth}}};
     for (const char* name : {"d0", "d1"}) {
-      parts.devices.push_back({name, "gpu", memory ? std::optional(Bytes(*memory)) : std::nullopt, {"compute"},
+      parts.devices.push_back({name,
+                               "gpu",
+                               memory ? std::optional(Bytes(*memory)) : std::nullopt,
+                               {"compute"},
                                host_memory ? std::optional(Bytes(*host_memory)) : std::nullopt});
     }
     parts.default_link = Link{"", "", "", Duration(0), std::nullopt, true};
-    auto graph = ComputationGraph::create("chain", std::move(operators), std::move(tensors), std::move(parameters),
-                                          training);
+    auto graph =
+        ComputationGraph::create("chain", std::move(operators), std::move(tensors), std::move(parameters), training);
     Cluster cluster = Cluster::create(std::move(parts));
     ProblemSettings settings = default_settings(graph, cluster);
     settings.memory_modes = modes;

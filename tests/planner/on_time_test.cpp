@@ -122,7 +122,9 @@ TEST(OnTime, other_exceptions_are_thrown_on) {
   const auto search = [](const Problem&, const Budget&, const PlannerOptions&) -> PlanResult {
     throw std::runtime_error("broken");
   };
-  EXPECT_THROW((void)on_time(diamond(), Budget(), {}, search, [] {}, concluded), std::runtime_error);
+  EXPECT_THROW((void)on_time(
+                   diamond(), Budget(), {}, search, [] {}, concluded),
+               std::runtime_error);
 }
 
 TEST(OnTime, what_the_answer_needs_besides_is_done_while_the_search_is_at_work) {

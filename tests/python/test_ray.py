@@ -95,7 +95,7 @@ def test_several_nodes_answer_as_threads_do_though_one_is_lost(table, cluster, t
 
 
 def test_strategies_and_plans_are_those_of_processes(cluster, tmp_path):
-    keeper, address = cluster
+    _, address = cluster
     question = ("parallelize", MODEL, "--cluster", "h100", "--nodes", 2, "--global-batch", 128, "--sequence", 8192,
                 "--json")  # fmt: skip
     on_ray = ("--on", "ray", "--workers", 2)
