@@ -205,10 +205,12 @@ std::string megatron_arguments(const ModelDescription& model, const TrainingRun&
       "#   source THIS_FILE; torchrun ... pretrain_gpt.py \"${{MEGATRON_ARGS[@]}}\" ...\n"
       "# What the description of a model does not say is to be added: norm, positions, biases, tokenizer, data, "
       "rates.\n"
-      "{}\nMEGATRON_ARGS=(\n{}{}{}{}{})\n",
+      "{}\n{}MEGATRON_ARGS=(\n{}{}{}{}{})\n",
       kMegatronCoreVersion, s.devices(),
-      has_fsdp ? "unset CUDA_DEVICE_MAX_CONNECTIONS" : "export CUDA_DEVICE_MAX_CONNECTIONS=1", shape.text(),
-      training.text(), degrees.text(), memory.text(), overlap.text());
+      has_fsdp ? "unset CUDA_DEVICE_MAX_CONNECTIONS" : "export CUDA_DEVICE_MAX_CONNECTIONS=1",
+      // Without it, Transformer Engine moves weights as well.
+      s.activation_offload > 0 ? "export NVTE_CPU_OFFLOAD_V1=1\n" : "", shape.text(), training.text(), degrees.text(),
+      memory.text(), overlap.text());
 }
 
 }  // namespace opweave::io
