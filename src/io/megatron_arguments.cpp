@@ -129,7 +129,7 @@ void add_degrees(Words& words, const ModelDescription& model, const Strategy& s)
 void add_memory(Words& words, const ModelDescription& model, const TrainingRun& run, const Strategy& s) {
   if (s.recompute == Recompute::kSelective) {
     words.add("--recompute-granularity", "selective");
-    words.add("--recompute-modules", to_string(s.recomputed_modules, " "));
+    words.add(fmt::format("--recompute-modules {}", to_string(s.recomputed_modules, " ")));
   } else if (s.recompute == Recompute::kFull) {
     const auto layers = recomputed_layers_per_chunk(s);
     words.add("--recompute-granularity", "full");
@@ -138,7 +138,7 @@ void add_memory(Words& words, const ModelDescription& model, const TrainingRun& 
   }
   if (s.activation_offload > 0) {
     words.add("--fine-grained-activation-offloading");
-    words.add("--offload-modules", fmt::format("{}", fmt::join(offloaded_modules(model, s), " ")));
+    words.add(fmt::format("--offload-modules {}", fmt::join(offloaded_modules(model, s), " ")));
     words.add("--activation-offload-fraction", fmt::format("{}", s.activation_offload));
   }
   // Megatron-LM moves states that its distributed optimizer keeps apart from the weights.
