@@ -129,7 +129,7 @@ void add_degrees(Words& words, const ModelDescription& model, const Strategy& s)
 void add_memory(Words& words, const ModelDescription& model, const TrainingRun& run, const Strategy& s) {
   if (s.recompute == Recompute::kSelective) {
     words.add("--recompute-granularity", "selective");
-    words.add("--recompute-modules", to_string(s.recomputed_modules, " "));
+    words.add(fmt::format("--recompute-modules {}", to_string(s.recomputed_modules, " ")));
   } else if (s.recompute == Recompute::kFull) {
     const auto layers = recomputed_layers_per_chunk(s);
     words.add("--recompute-granularity", "full");
@@ -138,7 +138,7 @@ void add_memory(Words& words, const ModelDescription& model, const TrainingRun& 
   }
   if (s.activation_offload > 0) {
     words.add("--fine-grained-activation-offloading");
-    words.add("--offload-modules", fmt::format("{}", fmt::join(offloaded_modules(model, s), " ")));
+    words.add(fmt::format("--offload-modules {}", fmt::join(offloaded_modules(model, s), " ")));
     words.add("--activation-offload-fraction", fmt::format("{}", s.activation_offload));
   }
   // Megatron-LM moves states that its distributed optimizer keeps apart from the weights.
@@ -205,10 +205,12 @@ std::string megatron_arguments(const ModelDescription& model, const TrainingRun&
       "#   source THIS_FILE; torchrun ... pretrain_gpt.py \"${{MEGATRON_ARGS[@]}}\" ...\n"
       "# What the description of a model does not say is to be added: norm, positions, biases, tokenizer, data, "
       "rates.\n"
-      "{}\nMEGATRON_ARGS=(\n{}{}{}{}{})\n",
+      "{}\n{}MEGATRON_ARGS=(\n{}{}{}{}{})\n",
       kMegatronCoreVersion, s.devices(),
-      has_fsdp ? "unset CUDA_DEVICE_MAX_CONNECTIONS" : "export CUDA_DEVICE_MAX_CONNECTIONS=1", shape.text(),
-      training.text(), degrees.text(), memory.text(), overlap.text());
+      has_fsdp ? "unset CUDA_DEVICE_MAX_CONNECTIONS" : "export CUDA_DEVICE_MAX_CONNECTIONS=1",
+      // Without it, Transformer Engine moves weights as well.
+      s.activation_offload > 0 ? "export NVTE_CPU_OFFLOAD_V1=1\n" : "", shape.text(), training.text(), degrees.text(),
+      memory.text(), overlap.text());
 }
 
 }  // namespace opweave::io

@@ -16,6 +16,9 @@ import typing
 import warnings
 from typing import Any
 
+# As the files of arguments export it where activations go to the host.
+os.environ["NVTE_CPU_OFFLOAD_V1"] = "1"
+
 # Triton and others are asked for at import only; nothing of them takes part in reading arguments and configurations.
 ABSENT = (
     "triton wandb datasets tokenizers einops PIL torch_checkpointing tensorboard torch.utils.tensorboard omegaconf"

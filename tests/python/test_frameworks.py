@@ -221,7 +221,7 @@ def test_megatron_validates_sharded_weights_and_other_modes(frameworks, tmp_path
     for changed in (
         {"sharding": "weights"},
         {"sharding": "gradients"},
-        {"recompute": "selective", "recomputed_modules": ["core_attn", "mlp"], "activation_offload": 0.5},
+        {"recompute": "selective", "recomputed_modules": ["core_attn", "mlp"]},
         {"optimizer_offload": 0.5, "sharding": "optimizer"},
         {"sharding": "none"},
     ):
