@@ -188,7 +188,7 @@ class ModeSearch {
       if (!begin) return;
       OrderSearchOptions how;
       how.seed = random_.next();
-      how.heat = 0.5;
+      how.initial_temperature = 0.5;
       how.max_evaluations = kEvaluationsPerChange;
       offer(state, derived, improve_order(derived.problem(), *begin, budget_, how, {}), "change of modes");
     } catch (const InputError&) {
