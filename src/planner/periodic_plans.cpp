@@ -25,8 +25,6 @@ constexpr std::uint32_t kTrialMicrobatchesPerDevice = 6;
 constexpr double kConstructionShare = 0.15;
 /// Share of the time, or of a part of the work, to search placements on the short iteration, where they are open.
 constexpr double kPlacementShare = 0.2;
-/// Share of the time, or of a part of the work, to search placements on the short iteration, where they are open.
-constexpr double kPlacementShare = 0.2;
 /// Share of the time, or of a part of the work, to shorten the periods of kernels that are not as short as they can be.
 constexpr double kShortenShare = 0.3;
 /// Orders tried for that while plans are constructed, where the clock does not count.
