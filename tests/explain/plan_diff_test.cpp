@@ -68,7 +68,7 @@ TEST(PlanDiff, splits_the_change_into_places_and_order) {
   EXPECT_EQ(costs.with_places, Duration(65));  // one after the other, whatever the order
   EXPECT_EQ(costs.second, Duration(65));
   ASSERT_EQ(costs.alone.size(), 1U);
-  EXPECT_EQ(costs.alone[0].group, "left#0");
+  EXPECT_EQ(costs.alone[0].group, "left");
   EXPECT_EQ(costs.alone[0].makespan, Duration(65));
   EXPECT_EQ(costs.moved_groups, 1U);
   // d1 runs left alone for 20 of 45; all of d0 is busy. Then d1 runs nothing for 65.
