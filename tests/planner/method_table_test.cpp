@@ -50,7 +50,6 @@ TEST(MethodTable, one_row_makes_a_method_run_by_the_clock_and_under_a_work_limit
         Idle::repeatable_slices = 0;
         const Finding finding = minimise_makespan(problem, budget, {}, std::nullopt, nullptr, rows);
         EXPECT_TRUE(finding.schedule);
-        EXPECT_FALSE(finding.is_optimal);
         const bool by_clock = budget.remaining().has_value();
         EXPECT_GT(by_clock ? Idle::timed_slices : Idle::repeatable_slices, 0) << by_clock;
         EXPECT_EQ(by_clock ? Idle::repeatable_slices : Idle::timed_slices, 0) << by_clock;
