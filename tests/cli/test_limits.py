@@ -45,7 +45,7 @@ def plan_in_time(paths, plan, seconds, *options):
     (lambda folder: large_inputs.one_operator(folder, 100_000), 3),
     (lambda folder: large_inputs.ring(folder, 4096), 3),
     (lambda folder: large_inputs.two_types(folder, 30_000), 3),
-    (lambda folder: large_inputs.two_stages(folder, 50_000), 3),
+    (lambda folder: large_inputs.two_stages(folder, 20_000), 3),
 ], ids=["one-group", "own-parameters", "one-operator", "ring", "two-types", "microbatches"])
 def test_time_limit_holds_on_large_inputs(make, seconds, tmp_path):
     plan_in_time(make(tmp_path), tmp_path / "plan.json", seconds)

@@ -93,8 +93,8 @@ def test_what_is_finished_when_it_is_ended_is_kept(whole, number, tmp_path):
 
 
 def test_points_without_a_strategy_are_rows_with_their_reason(tmp_path):
-    model = ROOT / "examples/strategies/llama3-70b.json"
-    done = sweep("run", model, "--cluster", "h100", "--nodes", "1,8", "--global-batch", 64, "--sequence", 8192)
+    model = ROOT / "examples/strategies/llama3-405b.json"
+    done = sweep("run", model, "--cluster", "h100", "--nodes", "1,64", "--global-batch", 64, "--sequence", 8192)
     assert "no strategy fits in memory" in done.stdout and done.stdout.count("\n") == 3
 
 
