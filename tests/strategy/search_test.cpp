@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <atomic>
 #include <functional>
 #include <limits>
@@ -218,7 +219,9 @@ TEST(StrategySearch, equals_the_enumeration_of_everything_and_bounds_are_never_a
   int with_optimizer = 0;
   int with_overlap = 0;
   std::mt19937 random(5);
-  for (int i = 0; i < 200; ++i) {
+  const char* wanted = std::getenv("OPWEAVE_RANDOM_INSTANCES");
+  const int count = wanted != nullptr ? std::atoi(wanted) : 60;
+  for (int i = 0; i < count; ++i) {
     Machines machines = machines_named("h100");
     machines.devices_per_node = std::array{1U, 2U, 3U, 4U, 4U, 6U, 2U, 8U}[random() % 8];
     ModelDescription model = model_of(1 + static_cast<std::int64_t>(random() % 5), 512 << (i % 3), i % 2 == 1);
