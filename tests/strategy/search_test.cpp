@@ -220,7 +220,7 @@ TEST(StrategySearch, equals_the_enumeration_of_everything_and_bounds_are_never_a
   int with_overlap = 0;
   std::mt19937 random(5);
   const char* wanted = std::getenv("OPWEAVE_RANDOM_INSTANCES");
-  const int count = wanted != nullptr ? std::atoi(wanted) : 60;
+  const int count = wanted != nullptr ? std::atoi(wanted) : 120;
   for (int i = 0; i < count; ++i) {
     Machines machines = machines_named("h100");
     machines.devices_per_node = std::array{1U, 2U, 3U, 4U, 4U, 6U, 2U, 8U}[random() % 8];
