@@ -177,6 +177,9 @@ def bridge_recipe(path: str, world: int, model: dict[str, Any]) -> dict[str, Any
     config.model = GPTModelProvider(**model)
     config.tokenizer.tokenizer_type, config.tokenizer.vocab_size = "NullTokenizer", 1000
     config = module.planned(config)
+    # As runtime_config_update() does before it validates; the overlap of communication asks for GPUs.
+    config.mixed_precision.finalize()
+    config.mixed_precision.setup(config.model, config.optimizer, config.ddp)
     config.validate()
     layout = config.model.pipeline_model_parallel_layout
     chunks = config.model.virtual_pipeline_model_parallel_size or 1
