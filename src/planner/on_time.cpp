@@ -29,7 +29,7 @@ constexpr double kAfterInterrupt = 0.35;
 /// What the caller needs afterwards to state and write a plan, where it keeps time for that: measured 2.7 us.
 /// Objectives are valued and checked besides.
 constexpr double kSecondsPerTask = 3e-6;
-constexpr double kSecondsPerTaskWithObjectives = 7e-6;
+constexpr double kSecondsPerTaskWithObjectives = 10e-6;
 
 /// What a search and the one who waits for it share; lives until both are done with it.
 struct Desk {
