@@ -76,6 +76,18 @@ def test_two_workers_of_one_machine_answer_as_threads_do(table, folder):
     assert opweave(*SWEEP, "--on", "ray", "--workers", 2, RAY_TMPDIR=folder) == table
 
 
+def test_a_cluster_that_is_reached_through_its_client_port_answers_as_threads_do(table, folder):
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    ray = [PYTHON, PYTHON.with_name("ray")]
+    head = ("--head", "--port", "6391", "--ray-client-server-port", "10001", "--num-cpus", "2", "--temp-dir", folder,
+            "--include-dashboard", "false", "--object-store-memory", "80000000", "--disable-usage-stats")  # fmt: skip
+    subprocess.run([*ray, "start", *head], check=True, capture_output=True, env=environment, timeout=60)
+    try:
+        assert opweave(*SWEEP, "--on", "ray://127.0.0.1:10001", "--workers", 2, RAY_AUTH_MODE="disabled") == table
+    finally:
+        subprocess.run([*ray, "stop", "--force"], check=True, capture_output=True, env=environment, timeout=60)
+
+
 def test_several_nodes_answer_as_threads_do_though_one_is_lost(table, cluster, tmp_path):
     keeper, address = cluster
     journal = tmp_path / "j.jsonl"

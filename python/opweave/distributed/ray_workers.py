@@ -92,7 +92,10 @@ class Speaker:
         self._question = ray.put(question)  # travels to each node once
         self._output = output
         self._events: queue.Queue[tuple[Any, ...]] = queue.Queue()
-        # Of its own thread each, as what is told must keep its order and must not wait for what is listened to.
+        # Of its own thread each, as what is told must keep its order and must not wait for what is listened to. Said of
+        # the methods, as a call through ray:// takes no group.
+        for method, group in ((Hand.tell, "ears"), (Hand.next, "mouth")):
+            ray.method(concurrency_group=group)(method)
         self._actor = ray.remote(num_cpus=1, max_restarts=0, concurrency_groups={"ears": 1, "mouth": 1})(Hand)
         self._hands: list[Any] = [None] * count
         self._turns = [0] * count
@@ -111,7 +114,7 @@ class Speaker:
 
     def _listen(self, worker: int) -> None:
         turn = self._turns[worker]
-        future = self._hands[worker].next.options(concurrency_group="mouth").remote().future()
+        future = self._hands[worker].next.remote().future()
         future.add_done_callback(lambda done: self._events.put(("heard", worker, turn, done)))
 
     def _lose(self, worker: int, reason: str) -> None:
@@ -147,7 +150,7 @@ class Speaker:
                 break
             if kind == "told":
                 number, _, line = event[0].partition(" ")
-                self._hands[int(number)].tell.options(concurrency_group="ears").remote(line)
+                self._hands[int(number)].tell.remote(line)
             else:
                 self._heard(*event)
         for hand in self._hands:
