@@ -15,6 +15,7 @@
 #include "opweave/io.h"
 #include "opweave/memory_modes.h"
 #include "order_search/order_search.h"
+#include "planner/provenance.h"
 
 namespace opweave {
 namespace {
@@ -205,31 +206,6 @@ class ModeSearch {
   Random random_;
 };
 
-Provenance provenance_of(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-                         const ModeIncumbent& incumbent, std::string limit) {
-  Provenance provenance;
-  provenance.version = OPWEAVE_VERSION;
-  provenance.method = incumbent.best()->method;
-  provenance.seed = options.seed;
-  provenance.limit = limit.empty() ? "none" : std::move(limit);
-  provenance.graph_hash = content_hash(problem.graph());
-  provenance.cluster_hash = content_hash(problem.cluster());
-  if (!budget.work_limit()) {
-    provenance.seconds = budget.elapsed();
-    provenance.trajectory = incumbent.trajectory();
-  }
-  return provenance;
-}
-
-std::string limit_of(const Budget& budget) {
-  std::string text;
-  if (budget.work_limit()) text = fmt::format("work {}", *budget.work_limit());
-  if (budget.time_limit_seconds()) {
-    text += fmt::format("{}time {} s", text.empty() ? "" : ", ", *budget.time_limit_seconds());
-  }
-  return text;
-}
-
 }  // namespace
 
 PlanResult plan_with_memory_modes(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
@@ -262,16 +238,14 @@ PlanResult plan_with_memory_modes(const Problem& problem, const Budget& budget, 
     ModeSearch(problem, budget, options, incumbent).run();
   }
   const bool is_optimal = incumbent.best() && incumbent.best()->makespan == result.bounds.front().value;
-  if (budget.stopped()) {
-    result.limit = "interrupt";
-  } else if (!is_optimal) {
-    result.limit = limit_of(budget);
-  }
+  result.limit = reached_limit(budget, is_optimal);
   if (!incumbent.best()) return result;
   result.reason = PlanResult::Reason::kPlanned;
   const ModeIncumbent::Best& best = *incumbent.best();
-  result.plan = best.derived.plan(best.schedule, result.bounds,
-                                  provenance_of(problem, budget, options, incumbent, limit_of(budget)));
+  Provenance provenance = provenance_of(budget, options, best.method, incumbent.trajectory());
+  provenance.graph_hash = content_hash(problem.graph());
+  provenance.cluster_hash = content_hash(problem.cluster());
+  result.plan = best.derived.plan(best.schedule, result.bounds, std::move(provenance));
   return result;
 }
 

@@ -12,6 +12,7 @@
 #include "planner/minimise_makespan.h"
 #include "planner/objective_search.h"
 #include "planner/on_time.h"
+#include "planner/provenance.h"
 
 namespace opweave {
 namespace {
@@ -28,46 +29,6 @@ constexpr MethodName kMethods[] = {
     {Method::kMipTimeIndexed, "mip-time-indexed"},
     {Method::kCp, "cp"},
 };
-
-std::string work_limit(const Budget& budget) {
-  return budget.work_limit() ? fmt::format("work {}", *budget.work_limit()) : "";
-}
-std::string time_limit(const Budget& budget) {
-  return budget.time_limit_seconds() ? fmt::format("time {} s", *budget.time_limit_seconds()) : "";
-}
-
-/// "work 1000", "time 60 s", "work 1000, time 60 s" or "none".
-std::string describe_limits(const Budget& budget) {
-  const std::string work = work_limit(budget);
-  const std::string time = time_limit(budget);
-  if (work.empty() && time.empty()) return "none";
-  return fmt::format("{}{}{}", work, work.empty() || time.empty() ? "" : ", ", time);
-}
-
-/// The limit that ended the search; empty if it ended by itself.
-std::string reached_limit(const Budget& budget, bool optimal) {
-  if (budget.stopped()) return "interrupt";
-  if (optimal) return "";
-  // A search ends before its deadline where its next step, or the next share of the time, would not fit any more.
-  constexpr double kNoRoom = 0.5;
-  const std::optional<double> left = budget.remaining();
-  const bool time_is_up = budget.expired() || (left && *left < kNoRoom * *budget.time_limit_seconds());
-  return time_is_up ? time_limit(budget) : work_limit(budget);
-}
-
-Provenance provenance_of(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-                         Finding& finding) {
-  Provenance provenance;
-  provenance.version = OPWEAVE_VERSION;
-  provenance.method = finding.method;
-  provenance.seed = options.seed;
-  provenance.limit = describe_limits(budget);
-  if (!budget.work_limit()) {
-    provenance.seconds = budget.elapsed();
-    provenance.trajectory = std::move(finding.trajectory);
-  }
-  return provenance;
-}
 
 /// What the plan says it is for.
 struct InputHashes {
@@ -119,8 +80,8 @@ PlanResult result_of(const Problem& problem, const Budget& budget, const Planner
     if (result.detail.empty() && options.method == Method::kAuto && !finding.is_optimal) {
       result.detail = exact::missing_solver();
     }
-    result.plan =
-        make_plan(problem, *finding.schedule, result.bounds, provenance_of(problem, budget, options, finding));
+    result.plan = make_plan(problem, *finding.schedule, result.bounds,
+                            provenance_of(budget, options, finding.method, std::move(finding.trajectory)));
     if (!options.seeks_makespan_alone()) state_objectives(problem, options, found, *result.plan);
     const bool ends_early = result.limit.empty() && result.plan->status != PlanStatus::kOptimal;
     if (!options.seeks_makespan_alone() && ends_early && result.detail.empty()) {
