@@ -15,12 +15,10 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct CalibrateOptions {
   std::filesystem::path steps;
   bool json_lines = false;
 };
-
-constexpr double kGiB = 1024.0 * 1024 * 1024;
 
 double seconds(Duration duration) { return static_cast<double>(duration.value()) * 1e-9; }
 
@@ -65,7 +63,7 @@ std::string as_json_lines(const std::vector<StepPrediction>& predictions) {
   return text;
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_calibrate(const CalibrateOptions& options) {
   expect_files({}, {{"STEPS", options.steps}});
   const auto steps = parse_measured_steps(read_file(options.steps), options.steps.string());
   if (steps.empty()) throw InputError(options.steps.string() + ": /steps: no steps, expected at least 1");
@@ -78,7 +76,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_calibrate(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CalibrateOptions>();
   CLI::App* command = app.add_subcommand("calibrate", "constants of a software stack from measured training steps");
   command->footer(
       "At most three constants per profile; how well they predict the steps they were fitted on, and those of groups\n"
@@ -90,7 +88,7 @@ void add_calibrate(CLI::App& app, Action& action) {
       ->required()
       ->check(file_name());
   command->add_flag("--json-lines", options->json_lines, "a JSON object per step: prediction, memory, error");
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_calibrate(*options); }; });
 }
 
 }  // namespace opweave::cli

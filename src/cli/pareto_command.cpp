@@ -14,7 +14,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct ParetoOptions {
   InputFiles files;
   SettingOptions settings;
   std::size_t points = 8;
@@ -37,7 +37,7 @@ std::string as_table(const std::vector<ParetoPoint>& points) {
   return table(rows);
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_pareto(const ParetoOptions& options) {
   Budget budget(options.time_limit, std::nullopt);
   expect_files({{"--csv", options.csv}, {"--json", options.json}}, options.files.with({}));
   const Problem problem = load_problem(options.files, options.settings);
@@ -66,7 +66,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_pareto(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ParetoOptions>();
   CLI::App* command = app.add_subcommand("pareto", "makespan against memory limit, each point with its bound");
   command->footer(
       "From the least memory for which a plan is found to the memory that the shortest plan takes. Each limit replaces "
@@ -92,7 +92,7 @@ void add_pareto(CLI::App& app, Action& action) {
   command->add_option("--method", options->method, "as of `opweave plan`")->capture_default_str();
   options->settings.add_to(*command);
   options->settings.add_blocks_to(*command);
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_pareto(*options); }; });
 }
 
 }  // namespace opweave::cli

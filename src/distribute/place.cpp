@@ -12,7 +12,8 @@ Place parse_place(const std::string& text) {
   if (text == "ray") return {Place::Kind::kRay, {}};
   constexpr std::string_view kClient = "ray://";
   if (text.starts_with(kClient) && text.size() > kClient.size()) return {Place::Kind::kRay, text};
-  throw InputError(fmt::format("--on: value is {}, expected processes, ray or ray://HOST:PORT", io::quoted(text)));
+  throw InputError(
+      fmt::format("--on: value is {}, expected processes, ray or ray://HOST:PORT", io::text_in_quotes(text)));
 }
 
 }  // namespace opweave::distribute
