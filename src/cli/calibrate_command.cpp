@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "cli/inputs.h"
+#include "cli/numbers.h"
 #include "cli/output.h"
 #include "opweave/calibration.h"
 #include "opweave/io.h"
@@ -27,7 +28,8 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-std::string as_table(const std::vector<CalibrationProfile>& profiles, const std::vector<StepPrediction>& predictions) {
+std::string calibration_table(const std::vector<CalibrationProfile>& profiles,
+                              const std::vector<StepPrediction>& predictions) {
   std::vector<std::vector<std::string>> rows = {
       {"profile", "steps", "matrix", "traffic", "communication", "median error", "90th", "left-out groups", "reserve"}};
   for (const CalibrationProfile& profile : profiles) {
@@ -69,7 +71,7 @@ ExitCode run_calibrate(const CalibrateOptions& options) {
   if (steps.empty()) throw InputError(options.steps.string() + ": /steps: no steps, expected at least 1");
   std::vector<CalibrationProfile> profiles;
   const auto predictions = cross_validate(steps, profiles);
-  print(options.json_lines ? as_json_lines(predictions) : as_table(profiles, predictions));
+  print(options.json_lines ? as_json_lines(predictions) : calibration_table(profiles, predictions));
   return ExitCode::kDone;
 }
 

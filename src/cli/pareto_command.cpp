@@ -26,7 +26,7 @@ struct ParetoOptions {
   std::filesystem::path json;
 };
 
-std::string as_table(const std::vector<ParetoPoint>& points) {
+std::string curve_table(const std::vector<ParetoPoint>& points) {
   std::vector<std::vector<std::string>> rows = {
       {"memory limit", "makespan", "lower bound", "gap", "peak memory", "bound by", "found by"}};
   for (const ParetoPoint& point : points) {
@@ -59,7 +59,7 @@ ExitCode run_pareto(const ParetoOptions& options) {
   }
   if (!options.csv.empty()) write_file(options.csv, pareto_to_csv(curve));
   if (!options.json.empty()) write_file(options.json, pareto_to_json(curve));
-  print(as_table(curve.points));
+  print(curve_table(curve.points));
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 

@@ -45,8 +45,8 @@ class ParetoSearch {
 
     std::vector<ParetoPoint> points;
     for (std::size_t i = 0; i < count; ++i) {
-      __extension__ using Wide = __int128;
-      const auto step = static_cast<std::int64_t>(Wide{(most - least).value()} * static_cast<std::int64_t>(i) /
+      __extension__ using Product = __int128;
+      const auto step = static_cast<std::int64_t>(Product{(most - least).value()} * static_cast<std::int64_t>(i) /
                                                   static_cast<std::int64_t>(count - 1));
       const Bytes limit = least + Bytes(step);
       if (points.empty() || points.back().memory_limit < limit) points.push_back({limit, {}, {}, {}, {}, {}, false});
