@@ -426,6 +426,24 @@ NB_MODULE(_core, m) {
       "spec_json"_a, "source"_a, "shape"_a, "stages"_a.none(), "cut"_a.none(), "schedule"_a.none(), "cluster"_a,
       no_gil);
   m.def(
+      "expert_schedule",
+      [](const std::string& name, std::uint32_t devices, std::uint32_t microbatches, std::uint32_t chunks,
+         const std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>& stage_ns) {
+        const Expert expert = expert_named(name);
+        const ExpertSize size{.devices = devices, .microbatches = microbatches, .chunks = chunks, .group = {}};
+        if (const auto reason = why_undefined(expert, size)) throw InputError(*reason);
+        const auto [forward, input_gradient, weight_gradient, hop] = stage_ns;
+        const StageCosts costs{Duration(forward), Duration(input_gradient), Duration(weight_gradient), Duration(hop)};
+        const PipelineSchedule made = generate(expert, size, costs).value();
+        std::vector<std::vector<std::string>> rows;
+        for (const auto& device : made.devices) {
+          auto& row = rows.emplace_back();
+          for (const PipelineAction& action : device) row.push_back(to_string(action));
+        }
+        return std::pair(std::string(to_string(made.shape)), std::move(rows));
+      },
+      "name"_a, "devices"_a, "microbatches"_a, "chunks"_a, "stage_ns"_a, no_gil);
+  m.def(
       "memory_for_activations",
       [](const ComputationGraph& graph, const Cluster& cluster, double activations) {
         return memory_for_activations(make_problem(graph, cluster, {}), activations).value();
