@@ -64,6 +64,9 @@ class PlanResult:
     @property
     def bounds(self) -> list[tuple[str, int, str]]: ...
 
+class Place:
+    def __init__(self, text: str, program: str, python: str) -> None: ...
+
 class Search:
     def __init__(
         self,
@@ -78,6 +81,9 @@ class Search:
         objectives: str,
         deadline_ns: int | None,
         warm_start: Plan | None,
+        place: Place | None,
+        workers: int,
+        searches: int,
     ) -> None: ...
     def run(self) -> PlanResult: ...
     def stop(self) -> None: ...
@@ -100,6 +106,8 @@ class StrategySearch:
         bf16_gradients: bool,
         bf16_moments: bool,
         fused_loss: bool,
+        place: Place | None,
+        workers: int,
     ) -> None: ...
     def run(self) -> None: ...
     def stop(self) -> None: ...
@@ -168,6 +176,7 @@ def sweep(
     precision: str,
     target: str,
     seconds: float,
+    place: Place | None,
     workers: int,
     journal: str,
 ) -> Work: ...
@@ -214,4 +223,7 @@ def build_pipeline(
     schedule: str | None,
     cluster: Cluster,
 ) -> Graph: ...
+def expert_schedule(
+    name: str, devices: int, microbatches: int, chunks: int, stage_ns: tuple[int, int, int, int]
+) -> tuple[str, list[list[str]]]: ...
 def memory_for_activations(graph: Graph, cluster: Cluster, activations: float) -> int: ...

@@ -141,7 +141,9 @@ ExitCode run_plan(const PlanOptions& options) {
                 {"--trace", options.trace},
                 {"--write-model", options.write_model}},
                options.files.with({{"--warm-start", options.warm_start}, {"--read-solution", options.read_solution}}));
-  const Problem problem = load_problem(options.files, options.settings, Modes::kTake);
+  const std::optional<Problem> loaded = load_problem_in_time(budget, options.files, options.settings, Modes::kTake);
+  if (!loaded) return ExitCode::kNoPlan;
+  const Problem& problem = *loaded;
   const bool chooses_modes = may_choose_modes(problem);
   const double seconds_to_load = budget.elapsed();
   if (!options.warm_start.empty()) planner.warm_start = load_warm_start(options.warm_start, problem);

@@ -101,6 +101,19 @@ def large(tmp_path):
     folder.mkdir()
     case = Case(folder)
     spec = ROOT / "examples/deepseek-v3/pipeline.json"
-    succeeds("convert", "pipeline", spec, "--shape", "V", "--devices", 8, "--activations", 8.5,
-             "-o", case.graph, "--cluster", case.cluster)
+    succeeds(
+        "convert",
+        "pipeline",
+        spec,
+        "--shape",
+        "V",
+        "--devices",
+        8,
+        "--activations",
+        8.5,
+        "-o",
+        case.graph,
+        "--cluster",
+        case.cluster,
+    )
     return case

@@ -11,8 +11,23 @@ def files(tmp_path_factory):
     """Graph, cluster and a plan that drops values."""
     folder = tmp_path_factory.mktemp("modes")
     graph, cluster, plan = folder / "graph.json", folder / "cluster.json", folder / "plan.json"
-    succeeds("convert", "pipeline", ROOT / "examples/memory-modes/pipeline.json", "--shape", "V", "--devices", 4,
-             "--activations", 2.5, "--microbatches", 4, "-o", graph, "--cluster", cluster)
+    succeeds(
+        "convert",
+        "pipeline",
+        ROOT / "examples/memory-modes/pipeline.json",
+        "--shape",
+        "V",
+        "--devices",
+        4,
+        "--activations",
+        2.5,
+        "--microbatches",
+        4,
+        "-o",
+        graph,
+        "--cluster",
+        cluster,
+    )
     succeeds("plan", graph, cluster, "--memory-modes", "drop", "--work-limit", 300, "-o", plan)
     return graph, cluster, plan
 

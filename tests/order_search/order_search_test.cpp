@@ -14,6 +14,7 @@
 #include "opweave/error.h"
 #include "opweave/pipeline.h"
 #include "opweave/plan.h"
+#include "support/violation.h"
 
 namespace opweave {
 namespace {

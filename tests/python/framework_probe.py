@@ -23,6 +23,7 @@ os.environ["NVTE_CPU_OFFLOAD_V1"] = "1"
 ABSENT = (
     "triton wandb datasets tokenizers einops PIL torch_checkpointing tensorboard torch.utils.tensorboard omegaconf"
     " transformers.modeling_attn_mask_utils transformer_engine megatron.energon diffusers modelopt"
+    " cpuinfo hjson msgpack ninja pynvml psutil"
 ).split()
 
 
@@ -89,6 +90,7 @@ def answer(ask: str, **question: Any) -> dict[str, Any]:
         "bridge_settings": bridge_settings,
         "torchtitan_configuration": torchtitan_configuration,
         "torchtitan_stages": torchtitan_stages,
+        "deepspeed_configuration": deepspeed_configuration,
     }
     try:
         return questions[ask](**question)
@@ -235,6 +237,21 @@ def torchtitan_configuration(folder: str, function: str) -> dict[str, Any]:
         "parallelism": asdict(config.parallelism),
         "training": asdict(config.training),
         "activation_checkpoint": ac and type(ac).__qualname__,
+    }
+
+
+def deepspeed_configuration(path: str, world: int) -> dict[str, Any]:
+    """What DeepSpeed makes of its file."""
+    os.environ.update(WORLD_SIZE=str(world), RANK="0", DS_ACCELERATOR="cpu")
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    with open(path, encoding="utf-8") as file:
+        config = DeepSpeedConfig(json.load(file))  # given a path, it asks a reader of looser JSON
+    return {
+        "stage": config.zero_config.stage,
+        "micro_batch": config.train_micro_batch_size_per_gpu,
+        "accumulation": config.gradient_accumulation_steps,
+        "world": config.world_size,
     }
 
 

@@ -114,7 +114,9 @@ def test_strategies_and_plans_are_those_of_processes(cluster, tmp_path):
     found = [json.loads(opweave(*question, *where, RAY_ADDRESS=address)) for where in ((), on_ray)]
     assert found[0]["strategies"] == found[1]["strategies"] and found[0]["bound_ns"] == found[1]["bound_ns"]
     (tmp_path / "jobs.fjs").write_text("2 2 1.5\n2 2 1 3 2 4 1 2 2\n2 2 1 2 2 5 1 1 3\n")
-    opweave("convert", "fjs", tmp_path / "jobs.fjs", "-o", tmp_path / "graph.json", "--cluster", tmp_path / "cluster.json")
+    opweave(
+        "convert", "fjs", tmp_path / "jobs.fjs", "-o", tmp_path / "graph.json", "--cluster", tmp_path / "cluster.json"
+    )
     plan = ("plan", tmp_path / "graph.json", tmp_path / "cluster.json", "--work-limit", 100, "--searches", 2)
     places = (("--on", "processes"), on_ray)
     plans = [opweave(*plan, *where, RAY_ADDRESS=address) for where in places]

@@ -80,6 +80,8 @@ class ParallelStep:
                 self.consumers.setdefault(entry.tensor, []).append(segment)
         steps = [s for s in self.program.ranks[self.rank] if isinstance(s, Communicate)]
         self.sends = Counter(_key(s.piece) for s in steps if s.kind == "send")
+        actions = [step.action for step in self.program.computes(self.rank)]
+        self.splits = {(a.segment, a.microbatch) for a in actions if a.phase == "W"}
         self.pieces = Counter(_key(s.piece) for s in steps if s.kind == "receive")
         for name in executor.modules:
             if self.base.segments[name].has_backward and not self.base.segments[name].outputs:
@@ -174,7 +176,8 @@ class ParallelStep:
         forward = self.forwards[segment.name, b]
         assert forward.backward is not None
         if phase == "W" and forward.gradients:
-            forward.backward.weight_gradients(forward.gradients)
+            if forward.backward.parameters:
+                forward.backward.weight_gradients(forward.gradients)
             del self.forwards[segment.name, b]
             return
         forward.gradients = [self._gradient_of(tensor, b) for tensor in segment.outputs] or [None]
@@ -182,7 +185,7 @@ class ParallelStep:
             found = forward.backward.input_gradients(forward.gradients)
         else:
             found = forward.backward.whole(forward.gradients)
-        if phase != "I" or not forward.backward.parameters:
+        if phase != "I" or (segment.name, b) not in self.splits:
             del self.forwards[segment.name, b]
         taken = [entry for entry in segment.inputs if entry.producer]
         for entry, gradient in zip(taken, found, strict=True):
@@ -345,7 +348,7 @@ def infer_shapes(run: ParallelStep) -> None:
     )
     for segment in run.base.segments.values():
         home = segment.homes[0]
-        specs: list[Any] = [None]
+        told: list[Any] = [None]
         if home == run.here:
             buckets = executor.buckets.get((segment.name, "shared"), []) + executor.buckets.get(
                 (segment.name, "experts"), []
@@ -363,13 +366,17 @@ def infer_shapes(run: ParallelStep) -> None:
             for bucket in buckets:
                 if bucket.sharding == "weights":
                     bucket.free()
-            specs = [{}]
-            for tensor, value in zip(segment.outputs, outputs, strict=False):
-                specs[0][tensor] = TensorSpec(_whole_shape(value, run.box((tensor, 0, None))), value.dtype)
+            specs = {
+                tensor: TensorSpec(_whole_shape(value, run.box((tensor, 0, None))), value.dtype)
+                for tensor, value in zip(segment.outputs, outputs, strict=False)
+            }
+            told = [(specs, executor.kept_bytes.get(segment.name))]
         with peers.doing(f"shapes of segment {segment.name}", range(program.processes)):
             first = peers.global_ranks[grid.of_device(home)[0]]
-            dist.broadcast_object_list(specs, first, group=peers.world, device=executor.device)
-        executor.specs.update(specs[0])
+            dist.broadcast_object_list(told, first, group=peers.world, device=executor.device)
+        executor.specs.update(told[0][0])
+        if executor.counts_memory and segment.has_backward:
+            executor.kept_bytes.setdefault(segment.name, told[0][1])  # of a segment with a home here beside the first
         if home == run.here:
             for tensor, value in zip(segment.outputs, outputs, strict=False):
                 here = sum(consumer.homes[0] == run.here for consumer in run.consumers[tensor])
