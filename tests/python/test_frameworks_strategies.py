@@ -21,15 +21,15 @@ SHAPES = {
 }
 # What is searched for: target, model, nodes of 8 H100, sequences, tokens, strategies.
 SEARCHES = [
-    ("megatron", LLAMA, 8, 512, 8192, 8),
+    ("megatron", LLAMA, 8, 512, 8192, 12),
     ("torchtitan", LLAMA, 8, 512, 8192, 8),
-    ("megatron", DEEPSEEK, 128, 4096, 4096, 6),
+    ("megatron", DEEPSEEK, 128, 4096, 4096, 4),
 ]
 EVERY = 1 if "OPWEAVE_ALL_STRATEGIES" in os.environ else 6  # thirty take a minute
 
 
 def strategies():
-    """Thirty: searched ones, and those of the data axis alone, which is all that DeepSpeed's file can say."""
+    """Thirty or more: searched ones, and those of the data axis alone, which is all that DeepSpeed's file can say."""
     for target, model, nodes, batch, sequence, count in SEARCHES:
         for strategy in shared.strategies(model, target, "h100", nodes, batch, sequence, 1)[:count]:
             yield strategy, model, batch, sequence
@@ -86,7 +86,7 @@ def test_every_file_of_thirty_strategies_is_accepted_with_the_planned_stages(fra
     accepted, staged = collections.Counter(), collections.Counter()
     refused = collections.Counter()
     chosen = list(strategies())
-    assert len(chosen) == 30
+    assert len(chosen) >= 30
     for number, (strategy, model, batch, sequence) in list(enumerate(chosen))[::EVERY]:
         expected = layers_of_stages(strategy, LAYERS[model]) if strategy["pipeline"] > 1 else None
         for target in ("megatron", "bridge", "torchtitan", "deepspeed"):
