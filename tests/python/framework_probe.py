@@ -242,9 +242,11 @@ def torchtitan_configuration(folder: str, function: str) -> dict[str, Any]:
 
 def deepspeed_configuration(path: str, world: int) -> dict[str, Any]:
     """What DeepSpeed makes of its file."""
-    os.environ.update(WORLD_SIZE=str(world), RANK="0", DS_ACCELERATOR="cpu")
+    os.environ.update(DS_ACCELERATOR="cpu")
+    from deepspeed import comm
     from deepspeed.runtime.config import DeepSpeedConfig
 
+    comm.get_rank, comm.get_world_size = lambda *_: 0, lambda *_: world  # what its processes would say
     with open(path, encoding="utf-8") as file:
         config = DeepSpeedConfig(json.load(file))  # given a path, it asks a reader of looser JSON
     return {

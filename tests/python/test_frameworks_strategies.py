@@ -17,7 +17,7 @@ LAYERS = {LLAMA: 80, DEEPSEEK: 61, LLAMA_8B: 32}
 SHAPES = {
     LLAMA: {"hidden_size": 8192, "num_attention_heads": 64, "num_query_groups": 8, "ffn_hidden_size": 28672},
     LLAMA_8B: {"hidden_size": 4096, "num_attention_heads": 32, "num_query_groups": 8, "ffn_hidden_size": 14336},
-    DEEPSEEK: {"hidden_size": 7168, "num_attention_heads": 128, "num_moe_experts": 256},
+    DEEPSEEK: {"hidden_size": 7168, "num_attention_heads": 128, "num_moe_experts": 256, "multi_latent_attention": True},
 }
 # What is searched for: target, model, nodes of 8 H100, sequences, tokens, strategies.
 SEARCHES = [
