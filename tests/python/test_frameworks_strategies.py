@@ -72,7 +72,9 @@ def loaded(frameworks, target, path, strategy, model, sequence):  # noqa: F811
         return there, there.get("stages")
     if target == "bridge":
         shape = {"num_layers": LAYERS[model], "seq_length": sequence, **SHAPES[model]}
-        there = frameworks.ask("bridge_recipe", path=str(path), world=world, model=shape)
+        # Overlap of the tensor axis asks for one queue, sharded weights for several.
+        connections = None if strategy["sharding"] in ("gradients", "weights") else "1"
+        there = frameworks.ask("bridge_recipe", path=str(path), world=world, model=shape, connections=connections)
         return there, there.get("stages")
     if target == "torchtitan":
         function = {LLAMA: "llama3_70b", LLAMA_8B: "llama3_8b", DEEPSEEK: "deepseek_v3_671b"}[model]

@@ -281,3 +281,35 @@ def test_plans_of_the_planner_with_memory_modes_run_as_planned(tmp_path):
     for rank, found in enumerate(launch(run, 4, timeout_s=60, start_method="fork")):
         for held, (_, plan) in zip(found, made, strict=True):
             as_planned(held, plan, f"gpu{rank // 2}")
+
+
+# Attention made again
+
+
+def test_attention_is_made_again_with_the_same_gradients_and_less_memory():
+    strategies = [
+        {"tensor": 2, "pipeline": 2, "micro_batch": 4},
+        {"context": 2, "pipeline": 2, "micro_batch": 4, "schedule": "ZB1P"},
+        {"data": 2, "pipeline": 2, "micro_batch": 4, "recompute": "full", "recomputed_per_stage": [1, 0]},
+    ]
+    selective = {"recompute": "selective", "recomputed_modules": ["core_attn"]}
+    pairs = [(strategy, {**selective, **strategy, "recomputed_modules": ["core_attn"]}) for strategy in strategies]
+
+    def run(rank):
+        graph = {"operators": chain_graph(BLOCKS, 4)["operators"]}
+        for op in graph["operators"]:
+            op["inputs"] = ["x" if tensor == "input" else tensor for tensor in op["inputs"]]
+        found = []
+        for given in (given for pair in pairs for given in pair):
+            rows = 16 * given.get("data", 1)
+            program = strategy_program(given, BLOCKS, LAYERS, global_batch=rows)
+            with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):  # keeps the weights of attention
+                found.append(models.held(rank, program, graph, Case("", None, {}, rows=rows)))
+        return found
+
+    for found in launch(run, 4, timeout_s=60, start_method="fork"):
+        for held in found:
+            assert held["gradients"] < 1e-5 and held["losses"] < 1e-5
+            assert held["memory"] <= 0.05
+        kept, again = found[::2], found[1::2]
+        assert all(b["peak"] < a["peak"] for a, b in zip(kept, again, strict=True))
