@@ -57,7 +57,7 @@ def file_of(strategy, model, batch, sequence, target, folder):
     if done.returncode == 0:
         return path, ""
     assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
-    return None, done.stderr.splitlines()[0]
+    return None, done.stderr.splitlines()[0].removeprefix(f"error: {given}: ")
 
 
 def loaded(frameworks, target, path, strategy, model, sequence):  # noqa: F811
@@ -94,7 +94,7 @@ def test_every_file_of_thirty_strategies_is_accepted_with_the_planned_stages(fra
         for target in ("megatron", "bridge", "torchtitan", "deepspeed"):
             path, reason = file_of(strategy, model, batch, sequence, target, tmp_path / f"{number}.{target}")
             if path is None:
-                refused[f"{target}: {reason.split(': ', 1)[-1]}"] += 1
+                refused[f"{target}: {reason}"] += 1
                 continue
             there, stages = loaded(frameworks, target, path, strategy, model, sequence)
             assert "error" not in there, (target, there, strategy)
@@ -105,6 +105,7 @@ def test_every_file_of_thirty_strategies_is_accepted_with_the_planned_stages(fra
             elif expected is not None:
                 assert stages == expected, (target, strategy)
                 staged[target] += 1
-    print("accepted", dict(accepted), "stage maps", dict(staged), *refused.items(), sep="\n")
+    print(f"accepted {dict(accepted)}, of which with the planned stages {dict(staged)}; refused:")
+    print(*(f"{count} {reason}" for reason, count in refused.items()), sep="\n")
     assert set(accepted) == {"megatron", "bridge", "torchtitan", "deepspeed"}
     assert staged["megatron"] and staged["torchtitan"]
