@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 
-import pytest
 import test_frameworks as shared
 from test_frameworks import DEEPSEEK, LLAMA, OPWEAVE, devices, frameworks, layers_of_stages  # noqa: F401
 

@@ -76,7 +76,9 @@ def run_schedules(rank, cases):
     graph = {"operators": chain_graph(BLOCKS, 4)["operators"]}
     for op in graph["operators"]:
         op["inputs"] = ["x" if tensor == "input" else tensor for tensor in op["inputs"]]
-    return [models.held(rank, scheduled(*case[:2], **case[2]), graph, Case("", None, {}, rows=case[3])) for case in cases]
+    return [
+        models.held(rank, scheduled(*case[:2], **case[2]), graph, Case("", None, {}, rows=case[3])) for case in cases
+    ]
 
 
 def test_published_schedules_have_the_gradients_of_one_process():
@@ -221,12 +223,14 @@ def test_what_a_segment_cannot_do_is_refused_by_name():
     for op in torn["operators"]:
         if op["name"] in ("b0.F", "b0.W"):
             op["outputs" if op["name"] == "b0.F" else "inputs"].append("b0.second")
-    with pytest.raises(ProgramError, match='segment "b0" keeps tensors in different ways for microbatch .*"b0.second" keep'):
+    with pytest.raises(
+        ProgramError, match=r'segment "b0" keeps tensors in different ways for microbatch .*"b0\.second" keep'
+    ):
         compile_plan(plan, torn)
     again = copy.deepcopy(plan)
     again["movements"].append({"kind": "recompute", "operator": "b1.F", "microbatch": 0, "start_ns": 0, "end_ns": 1})
     again["memory_modes"] = [m for m in plan["memory_modes"] if (m["tensor"], m["microbatch"]) != ("b1.saved", 0)]
-    with pytest.raises(ProgramError, match='operator "b1.F" runs again for microbatch 0, but segment "b1" keeps'):
+    with pytest.raises(ProgramError, match=r'operator "b1\.F" runs again for microbatch 0, but segment "b1" keeps'):
         compile_plan(again, graph)
     with pytest.raises(ProgramError, match="the plan has memory modes of its own"):
         spread(compile_plan(plan, graph), Mesh(), memory="drop")
@@ -236,7 +240,9 @@ def test_whoever_does_not_know_memory_modes_refuses_them():
     graph, plan = small_plan()
     with pytest.raises(ProgramError, match=r'memory modes \(".*saved" of microbatch'):
         compile_placement(plan, graph, "operator")
-    with pytest.raises(ProgramError, match=r"memory modes \(.* on gpu0\), which torch.distributed.pipelining does not know"):
+    with pytest.raises(
+        ProgramError, match=r"memory modes \(.* on gpu0\), which torch\.distributed\.pipelining does not know"
+    ):
         stages_of(compile_plan(plan, graph))
 
     def run(rank):

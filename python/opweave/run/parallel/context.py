@@ -73,7 +73,9 @@ class AttentionAgain(TorchFunctionMode):
             return self._attend(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, *rest: Any, **options: Any) -> Any:
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, *rest: Any, **options: Any
+    ) -> Any:
         if options.get("dropout_p", rest[0] if rest else 0.0):
             raise ProgramError("attention that is made again drops out some of its weights at random; expected none")
         if isinstance(attn_mask, Tensor) and attn_mask.requires_grad:

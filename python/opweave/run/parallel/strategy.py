@@ -124,7 +124,9 @@ def _count(strategy: Mapping[str, Any], key: str) -> int:
 
 
 def _refuse(strategy: Mapping[str, Any], degree: dict[str, int]) -> None:
-    unknown = [key for key, value in strategy.items() if key not in (*_DEGREES, *_OTHERS, *(_NOT_YET if not value else ()))]
+    unknown = [
+        key for key, value in strategy.items() if key not in (*_DEGREES, *_OTHERS, *(_NOT_YET if not value else ()))
+    ]
     if unknown:
         raise ProgramError(f"strategy: {unknown[0]!r} is no key of a strategy that can be run")
     if strategy.get("expert_tensor", 1) != 1:
@@ -178,12 +180,14 @@ def _stages(
     return stages
 
 
-def _dropped(strategy: Mapping[str, Any], program: Program, layers: tuple[str, ...]) -> dict[str, Mode]:
+def _dropped(
+    strategy: Mapping[str, Any], program: Program, layers: tuple[str, ...]
+) -> dict[str | tuple[str, int], Mode]:
     """Layers that are made again: the first ones of each rank."""
     if strategy.get("recompute") != "full":
         return {}
     ranks = len(program.devices)
-    result: dict[str, Mode] = {}
+    result: dict[str | tuple[str, int], Mode] = {}
     limits = strategy.get("recomputed_per_stage") or [strategy.get("recomputed_layers", len(layers))] * ranks
     if len(limits) != ranks:
         raise ProgramError(f"strategy: recomputed_per_stage has {len(limits)} numbers, expected {ranks}")

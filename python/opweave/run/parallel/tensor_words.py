@@ -87,9 +87,7 @@ def parallelize_plan(plan: Mapping[str, Word], *, tokens_split: bool) -> str:
     )
 
 
-def require_ends(
-    splits: Mapping[str, tuple[bool, bool]], plans: Mapping[str, Mapping[str, ParallelStyle]]
-) -> None:
+def require_ends(splits: Mapping[str, tuple[bool, bool]], plans: Mapping[str, Mapping[str, ParallelStyle]]) -> None:
     """Raises ProgramError for a segment that takes whole tokens and makes shares of them, or the reverse (*splits*, as
     `spread` has them), without a style that does so: as behind an embedding, or before a head."""
     for name, (takes, makes) in splits.items():
