@@ -42,9 +42,7 @@ def feed_back(plan: Plan, program: ParallelProgram, steps: Sequence[Sequence[Tim
     return graph, Cluster.from_dict(content, cluster.name)
 
 
-def _copies(
-    plan: Plan, program: ParallelProgram, steps: Sequence[Sequence[Timing]]
-) -> Iterator[tuple[str, int, int]]:
+def _copies(plan: Plan, program: ParallelProgram, steps: Sequence[Sequence[Timing]]) -> Iterator[tuple[str, int, int]]:
     """Device, planned bytes and nanoseconds of the copies of every device's first rank."""
     segment = {operator: s.name for s in program.base.segments.values() for operator in s.operators}
     maker = {tensor: op["name"] for op in plan.graph.operators for tensor in op.get("outputs", ())}
