@@ -9,8 +9,6 @@ namespace {
 
 __extension__ using Wide = __int128;  // nanoseconds x bytes exceed 64 bits
 
-constexpr Index kNone = detail::kNoIndex;
-
 /// Values of a room as a forest: a copy can only be taken together with those on its path to the root.
 struct ValueForest {
   std::vector<Index> order;         ///< parents first
@@ -41,7 +39,8 @@ ValueForest plant(const Room& room, Direction direction) {
     }
     for (std::size_t w = 0; w < room.words; ++w) implied_count[v] += __builtin_popcountll(implied[v * room.words + w]);
   }
-  ValueForest forest{std::vector<Index>(count), std::vector<Index>(count, kNone), std::vector<std::int64_t>(count, 0)};
+  ValueForest forest{std::vector<Index>(count), std::vector<Index>(count, detail::kNoIndex),
+                     std::vector<std::int64_t>(count, 0)};
   std::iota(forest.order.begin(), forest.order.end(), 0U);
   // Implication is transitive, so a value that is implied by another implies no more than that one.
   std::stable_sort(forest.order.begin(), forest.order.end(),
@@ -51,9 +50,11 @@ ValueForest plant(const Room& room, Direction direction) {
     for (std::size_t j = 0; j < i; ++j) {
       const Index u = forest.order[j];
       if ((implied[v * room.words + u / 64] >> (u % 64) & 1U) == 0) continue;
-      if (forest.parent[v] == kNone || forest.depth[u] > forest.depth[forest.parent[v]]) forest.parent[v] = u;
+      if (forest.parent[v] == detail::kNoIndex || forest.depth[u] > forest.depth[forest.parent[v]])
+        forest.parent[v] = u;
     }
-    forest.depth[v] = room.values[v].bytes + (forest.parent[v] == kNone ? 0 : forest.depth[forest.parent[v]]);
+    forest.depth[v] =
+        room.values[v].bytes + (forest.parent[v] == detail::kNoIndex ? 0 : forest.depth[forest.parent[v]]);
   }
   return forest;
 }
@@ -101,8 +102,8 @@ void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room
     const HeldValue& value = room.values[v];
     first_holding_[v] = static_cast<Index>(holdings_.size());
     for (Index rank = 0; rank < value.count; ++rank) {
-      Index parent = kNone;
-      if (forest.parent[v] != kNone) {
+      Index parent = detail::kNoIndex;
+      if (forest.parent[v] != detail::kNoIndex) {
         const Index parents = room.values[forest.parent[v]].count;
         // The only copy of a value comes after all copies of one that has many.
         parent = first_holding_[forest.parent[v]] + (parents == value.count ? rank : parents - 1);
@@ -132,7 +133,7 @@ void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room
       const auto count = static_cast<std::ptrdiff_t>(std::min(kCharges, taken.size()));
       std::partial_sort(taken.begin(), taken.begin() + count, taken.end(), before);
       member_values_.insert(member_values_.end(), taken.begin(), taken.begin() + count);
-      member_values_.resize(member_values_.size() + kCharges - static_cast<std::size_t>(count), kNone);
+      member_values_.resize(member_values_.size() + kCharges - static_cast<std::size_t>(count), detail::kNoIndex);
     };
     add_first(deeper);
     add_first(more_specific);
@@ -156,8 +157,8 @@ void WindowWork::collect_jobs(const Relaxation& relaxation, const Room& room, St
         const Index rank = direction == Direction::kForward ? i : static_cast<Index>(tasks.size()) - 1 - i;
         for (std::size_t k = 0; k < kWays * kCharges; ++k) {
           const Index v = member_values_[m * kWays * kCharges + k];
-          if (v == kNone) {
-            charges_.push_back(kNone);
+          if (v == detail::kNoIndex) {
+            charges_.push_back(detail::kNoIndex);
             continue;
           }
           const Index count = room.values[v].count;
@@ -216,12 +217,12 @@ Nanoseconds WindowWork::most_in_memory(Nanoseconds h, Charging charging) const {
       unfinished.push_back(static_cast<Nanoseconds>(std::min<Wide>(job.work, Wide{h - job.earliest} * job.widest)));
       continue;
     }
-    Index charged = kNone;
-    for (std::size_t k = 0; k < kCharges && charged == kNone; ++k) {
+    Index charged = detail::kNoIndex;
+    for (std::size_t k = 0; k < kCharges && charged == detail::kNoIndex; ++k) {
       const Index candidate = charges_[job.first_charge + charging * kCharges + k];
-      if (candidate != kNone && holdings_[candidate].release >= h) charged = candidate;
+      if (candidate != detail::kNoIndex && holdings_[candidate].release >= h) charged = candidate;
     }
-    (charged == kNone ? unheld : work[charged]) += job.work;
+    (charged == detail::kNoIndex ? unheld : work[charged]) += job.work;
   }
   const auto running =
       static_cast<std::ptrdiff_t>(std::min<std::size_t>(unfinished.size(), static_cast<std::size_t>(machines_)));
@@ -251,8 +252,8 @@ Nanoseconds WindowWork::held_work(const std::vector<Nanoseconds>& work, Nanoseco
     for (std::size_t i = holdings_.size(); i-- > 0;) {
       if (gain[i] <= 0) continue;
       const Index parent = holdings_[i].parent;
-      if (parent != kNone) gain[parent] += gain[i];
-      Choice& target = parent == kNone ? chosen : subtree[parent];
+      if (parent != detail::kNoIndex) gain[parent] += gain[i];
+      Choice& target = parent == detail::kNoIndex ? chosen : subtree[parent];
       target.work += subtree[i].work;
       target.bytes += subtree[i].bytes;
     }
