@@ -31,9 +31,14 @@ std::string python(const Place& place) {
   if (const char* program = std::getenv("OPWEAVE_PYTHON"); program != nullptr) return program;
   if (!place.python.empty()) return place.python;
   std::error_code error;
-  const std::filesystem::path own = std::filesystem::read_symlink("/proc/self/exe", error);
-  const std::filesystem::path beside = own.parent_path() / "python3";
-  return !error && std::filesystem::exists(beside, error) ? beside.string() : "python3";
+  const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  if (error) return "python3";
+  // A wheel may keep the program in PREFIX/lib/python3.X/site-packages/opweave.scripts.
+  const std::filesystem::path prefix = folder.parent_path().parent_path().parent_path().parent_path();
+  for (const auto& python : {folder / "python3", prefix / "bin/python3"}) {
+    if (std::filesystem::exists(python, error)) return python.string();
+  }
+  return "python3";
 }
 
 std::vector<std::string> command(const Place& place, std::size_t count) {

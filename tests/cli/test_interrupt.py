@@ -12,7 +12,7 @@ from conftest import OPWEAVE, succeeds
 
 SANITIZED = "default" not in OPWEAVE.parts
 # Time to the first plan, and from the signal to the end; sanitizers slow everything down.
-FIRST_PLAN_SECONDS = 20 if SANITIZED else 4
+FIRST_PLAN_SECONDS = 20 if SANITIZED else 2
 END_SECONDS = 10 if SANITIZED else 1
 ATTEMPTS = 3  # at a promise in seconds: another program may take the core once, the planner would miss it every time
 MOMENTS = int(os.environ.get("OPWEAVE_INTERRUPTS", "3"))

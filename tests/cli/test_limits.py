@@ -85,7 +85,7 @@ def test_time_indexed_program_is_small_where_work_is_limited(tmp_path):
 
 
 def test_more_threads_than_are_used_are_said_and_the_plan_is_written(small):
-    done = opweave("plan", *small.inputs, "--threads", 100_000, "--time-limit", 1, "-o", small.plan)
+    done = opweave("plan", *small.inputs, "--threads", 100_000, "--time-limit", 0.3, "-o", small.plan)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0] == "warning: --threads: value is 100000, 256 are used"
     assert "valid" in succeeds("check", *small.inputs, small.plan)
@@ -103,7 +103,7 @@ def test_little_memory_ends_with_a_plan_or_the_code_for_it(megabytes, threads, s
         "--threads",
         threads,
         "--time-limit",
-        1,
+        0.4,
         "-o",
         small.plan,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
@@ -170,12 +170,12 @@ def test_signal_that_is_ignored_from_the_start_stays_ignored(small):
         "plan",
         *small.inputs,
         "--time-limit",
-        2,
+        1,
         "-o",
         small.plan,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
-    time.sleep(1)
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
@@ -203,7 +203,7 @@ def test_solver_libraries_are_loaded_from_trusted_places_only(small, tmp_path):
                 planted.write_bytes(library.read_bytes())
     for method in ["auto", "mip", "cp"]:
         subprocess.run(
-            [program, "plan", *small.inputs, "--time-limit", "1", "--method", method, "-o", small.plan],
+            [program, "plan", *small.inputs, "--time-limit", "0.3", "--method", method, "-o", small.plan],
             cwd=tmp_path,
             capture_output=True,
             timeout=60,
@@ -242,5 +242,5 @@ def test_diff_of_large_plans_takes_moments(tmp_path):
 def test_one_thread_uses_one_processor(method, small):
     begin = processor_seconds()
     start_time = time.monotonic()
-    opweave("plan", *small.inputs, "--threads", 1, "--time-limit", 3, "--method", method, "-o", small.plan)
+    opweave("plan", *small.inputs, "--threads", 1, "--time-limit", 1.5, "--method", method, "-o", small.plan)
     assert processor_seconds() - begin <= 1.15 * (time.monotonic() - start_time)

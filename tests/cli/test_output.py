@@ -88,7 +88,7 @@ def run_on_terminal(*arguments):
 
 
 def test_progress_is_shown_on_a_terminal_and_erased(large):
-    code, seen = run_on_terminal("plan", *large.inputs, "--time-limit", 3, "-o", large.plan)
+    code, seen = run_on_terminal("plan", *large.inputs, "--time-limit", 1.5, "-o", large.plan)
     assert code == 0
     assert "makespan" in seen and "bound" in seen and "gap" in seen
     # What is said in the end (that the limit was reached, if nothing ended the search before) stands on a clean line.
@@ -99,13 +99,13 @@ def test_progress_is_shown_on_a_terminal_and_erased(large):
 @pytest.mark.parametrize("command", [["pareto", "--points", 2], ["what-if", "--replan", "--samples", 0]])
 def test_searches_of_other_commands_show_progress_on_a_terminal_too(planned, command):
     plan = [planned.plan] if command[0] == "what-if" else []
-    code, seen = run_on_terminal(command[0], *planned.inputs, *plan, *command[1:], "--time-limit", 0.5)
+    code, seen = run_on_terminal(command[0], *planned.inputs, *plan, *command[1:], "--time-limit", 0.3)
     assert code == 0
     assert "makespan" in seen and seen.endswith("\r\x1b[K")
 
 
 def test_progress_is_silent_where_nobody_watches(large):
-    done = opweave("plan", *large.inputs, "--time-limit", 2, "-o", large.plan)
+    done = opweave("plan", *large.inputs, "--time-limit", 1, "-o", large.plan)
     assert "\r" not in done.stderr and "\x1b" not in done.stderr
     assert [line for line in done.stderr.splitlines() if not line.startswith("warning: time limit")] == []
 

@@ -33,7 +33,26 @@ SENTENCE_END = re.compile(r"(?<=[.:;?!])\s+")
     "page",
     [
         "README.md",
-        *(f"docs/{name}.md" for name in ("index", "tutorial", "train-models", "plan-capacity", "research-schedules")),
+        *(
+            f"docs/{name}.md"
+            for name in (
+                "index",
+                "tutorial",
+                "train-models",
+                "plan-capacity",
+                "research-schedules",
+                "faq",
+                "how-to",
+                "what-if",
+                "models",
+                "python",
+                "gallery",
+                "report",
+                "sweep",
+                "explain",
+                "export",
+            )
+        ),
     ],
 )
 def test_no_sentence_of_a_first_page_is_long(page):

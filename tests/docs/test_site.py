@@ -46,6 +46,16 @@ def test_the_gallery_shows_every_picture_with_its_report_and_can_be_drawn_again(
         assert "<html" in (tmp_path / f"{name}.html").read_text()
 
 
+@pytest.mark.skipif(find_chromium() is None, reason="no Chromium")
+def test_every_report_of_the_gallery_has_room_on_a_telephone_and_on_a_desk():
+    with Chromium() as browser:
+        for report in sorted((ROOT / "docs/gallery").glob("*.html")):
+            browser.open(report)
+            browser.wait_for("window.opweave?.firstDrawn")
+            expect_room(browser)
+        assert not browser.complaints, browser.complaints
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The folder of the site, which is built without a warning."""

@@ -164,14 +164,17 @@ def megatron_arguments(arguments: list[str], world: int, connections: str | None
     return shown
 
 
-def bridge_recipe(path: str, world: int, model: dict[str, Any]) -> dict[str, Any]:
+def bridge_recipe(path: str, world: int, model: dict[str, Any], connections: str | None = "1") -> dict[str, Any]:
     """What Megatron-Bridge makes of a recipe of ours on its own defaults, after its validation."""
     import importlib.util
 
     from megatron.bridge.models.gpt_provider import GPTModelProvider
     from megatron.bridge.recipes.common import _pretrain_common
 
-    os.environ.update(WORLD_SIZE=str(world), RANK="0", LOCAL_RANK="0", CUDA_DEVICE_MAX_CONNECTIONS="1")
+    os.environ.update(WORLD_SIZE=str(world), RANK="0", LOCAL_RANK="0")
+    os.environ.pop("CUDA_DEVICE_MAX_CONNECTIONS", None)
+    if connections:
+        os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] = connections
     spec = importlib.util.spec_from_file_location("recipe", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -242,9 +245,11 @@ def torchtitan_configuration(folder: str, function: str) -> dict[str, Any]:
 
 def deepspeed_configuration(path: str, world: int) -> dict[str, Any]:
     """What DeepSpeed makes of its file."""
-    os.environ.update(WORLD_SIZE=str(world), RANK="0", DS_ACCELERATOR="cpu")
+    os.environ.update(DS_ACCELERATOR="cpu")
+    from deepspeed import comm
     from deepspeed.runtime.config import DeepSpeedConfig
 
+    comm.get_rank, comm.get_world_size = lambda *_: 0, lambda *_: world  # what its processes would say
     with open(path, encoding="utf-8") as file:
         config = DeepSpeedConfig(json.load(file))  # given a path, it asks a reader of looser JSON
     return {

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 
-import pytest
 import test_frameworks as shared
 from test_frameworks import DEEPSEEK, LLAMA, OPWEAVE, devices, frameworks, layers_of_stages  # noqa: F401
 
@@ -17,19 +16,19 @@ LAYERS = {LLAMA: 80, DEEPSEEK: 61, LLAMA_8B: 32}
 SHAPES = {
     LLAMA: {"hidden_size": 8192, "num_attention_heads": 64, "num_query_groups": 8, "ffn_hidden_size": 28672},
     LLAMA_8B: {"hidden_size": 4096, "num_attention_heads": 32, "num_query_groups": 8, "ffn_hidden_size": 14336},
-    DEEPSEEK: {"hidden_size": 7168, "num_attention_heads": 128, "num_moe_experts": 256},
+    DEEPSEEK: {"hidden_size": 7168, "num_attention_heads": 128, "num_moe_experts": 256, "multi_latent_attention": True},
 }
 # What is searched for: target, model, nodes of 8 H100, sequences, tokens, strategies.
 SEARCHES = [
-    ("megatron", LLAMA, 8, 512, 8192, 8),
+    ("megatron", LLAMA, 8, 512, 8192, 12),
     ("torchtitan", LLAMA, 8, 512, 8192, 8),
-    ("megatron", DEEPSEEK, 128, 4096, 4096, 6),
+    ("megatron", DEEPSEEK, 128, 4096, 4096, 4),
 ]
 EVERY = 1 if "OPWEAVE_ALL_STRATEGIES" in os.environ else 6  # thirty take a minute
 
 
 def strategies():
-    """Thirty: searched ones, and those of the data axis alone, which is all that DeepSpeed's file can say."""
+    """Thirty or more: searched ones, and those of the data axis alone, which is all that DeepSpeed's file can say."""
     for target, model, nodes, batch, sequence, count in SEARCHES:
         for strategy in shared.strategies(model, target, "h100", nodes, batch, sequence, 1)[:count]:
             yield strategy, model, batch, sequence
@@ -57,7 +56,7 @@ def file_of(strategy, model, batch, sequence, target, folder):
     if done.returncode == 0:
         return path, ""
     assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
-    return None, done.stderr.splitlines()[0]
+    return None, done.stderr.splitlines()[0].removeprefix(f"error: {given}: ")
 
 
 def loaded(frameworks, target, path, strategy, model, sequence):  # noqa: F811
@@ -72,7 +71,9 @@ def loaded(frameworks, target, path, strategy, model, sequence):  # noqa: F811
         return there, there.get("stages")
     if target == "bridge":
         shape = {"num_layers": LAYERS[model], "seq_length": sequence, **SHAPES[model]}
-        there = frameworks.ask("bridge_recipe", path=str(path), world=world, model=shape)
+        # Overlap of the tensor axis asks for one queue, sharded weights for several.
+        connections = None if strategy["sharding"] in ("gradients", "weights") else "1"
+        there = frameworks.ask("bridge_recipe", path=str(path), world=world, model=shape, connections=connections)
         return there, there.get("stages")
     if target == "torchtitan":
         function = {LLAMA: "llama3_70b", LLAMA_8B: "llama3_8b", DEEPSEEK: "deepseek_v3_671b"}[model]
@@ -86,13 +87,13 @@ def test_every_file_of_thirty_strategies_is_accepted_with_the_planned_stages(fra
     accepted, staged = collections.Counter(), collections.Counter()
     refused = collections.Counter()
     chosen = list(strategies())
-    assert len(chosen) == 30
+    assert len(chosen) >= 30
     for number, (strategy, model, batch, sequence) in list(enumerate(chosen))[::EVERY]:
         expected = layers_of_stages(strategy, LAYERS[model]) if strategy["pipeline"] > 1 else None
         for target in ("megatron", "bridge", "torchtitan", "deepspeed"):
             path, reason = file_of(strategy, model, batch, sequence, target, tmp_path / f"{number}.{target}")
             if path is None:
-                refused[f"{target}: {reason.split(': ', 1)[-1]}"] += 1
+                refused[f"{target}: {reason}"] += 1
                 continue
             there, stages = loaded(frameworks, target, path, strategy, model, sequence)
             assert "error" not in there, (target, there, strategy)
@@ -103,6 +104,7 @@ def test_every_file_of_thirty_strategies_is_accepted_with_the_planned_stages(fra
             elif expected is not None:
                 assert stages == expected, (target, strategy)
                 staged[target] += 1
-    print("accepted", dict(accepted), "stage maps", dict(staged), *refused.items(), sep="\n")
+    print(f"accepted {dict(accepted)}, of which with the planned stages {dict(staged)}; refused:")
+    print(*(f"{count} {reason}" for reason, count in refused.items()), sep="\n")
     assert set(accepted) == {"megatron", "bridge", "torchtitan", "deepspeed"}
     assert staged["megatron"] and staged["torchtitan"]

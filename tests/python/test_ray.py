@@ -121,3 +121,19 @@ def test_strategies_and_plans_are_those_of_processes(cluster, tmp_path):
     places = (("--on", "processes"), on_ray)
     plans = [opweave(*plan, *where, RAY_ADDRESS=address) for where in places]
     assert plans[0] == plans[1]
+
+
+def test_python_asks_ray_as_the_command_does(table, cluster):
+    _, address = cluster
+    script = textwrap.dedent("""
+        import sys, opweave
+        lists = {"nodes": [1, 2], "global_batch": [3, 64], "sequence": [4096, 65536]}
+        found = opweave.sweep(sys.argv[1], ["h100", "a100"], **lists, on="ray", workers=2)
+        assert found == opweave.sweep(sys.argv[1], ["h100", "a100"], **lists)
+        print(len(found))
+    """)
+    environment = os.environ | {"PYTHONPATH": PACKAGE, "RAY_ADDRESS": address}
+    done = subprocess.run(
+        [PYTHON, "-c", script, MODEL], env=environment, text=True, capture_output=True, timeout=240, check=False
+    )
+    assert done.stdout == "16\n", done.stderr

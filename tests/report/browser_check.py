@@ -13,6 +13,7 @@ import xml.etree.ElementTree
 from pathlib import Path
 
 from chromium import Chromium, find_chromium
+from layout import expect_room
 
 SIZES = ((1280, 800), (1920, 1080))
 PHASES = ("none", "f", "i", "w", "b", "o")
@@ -275,12 +276,15 @@ def check_toggles(reader):
 def check_themes(reader):
     browser = reader.browser
     background = "getComputedStyle(document.documentElement).backgroundColor"
-    shades = {}
+    beside = "document.querySelector('#beside canvas')?.toDataURL() ?? null"
+    shades, pictures = {}, {}
     for scheme in ("light", "dark"):
         browser.prefer(scheme)
         reader.settle()
         shades[scheme] = (reader(background), tuple(reader(f"{COLOUR}('--panel')")))
+        pictures[scheme] = reader(beside)
     assert shades["light"] != shades["dark"], shades
+    assert pictures["light"] is None or pictures["light"] != pictures["dark"], "side by side keeps the other theme"
     browser.prefer("light")
     for _ in range(2):  # auto, light, dark
         reader("document.getElementById('theme-button').click()")
@@ -452,6 +456,8 @@ def main():
             check_picture_export,
         ):
             check(reader)
+        expect_room(browser)
+        browser.resize(*SIZES[0])
         assert not browser.complaints, browser.complaints
         redraw = reader(
             "(() => { const start = performance.now(); opweave.drawAll(); return performance.now() - start })()"

@@ -89,8 +89,7 @@ MovementKind = Literal["again", "out", "in"]
 
 @dataclass(frozen=True)
 class Movement:
-    """Of what a forward keeps for its backward: the forward runs `again`, or it goes `out` to host memory and comes back
-    `in`."""
+    """Of what a forward keeps for its backward: it runs `again`, or that goes `out` to host memory and comes `in`."""
 
     kind: MovementKind
     segment: str

@@ -57,8 +57,11 @@ def published(schedule: str, ranks: int, chunks: int, microbatches: int) -> Stag
 
 
 def scheduled(graph: dict[str, Any], stages: Sequence[Sequence[str]], order: StageOrder) -> dict[str, Any]:
-    """A plan of *graph*, of which stage s is the segments of *stages[s]*, in this order. A stage's backward goes through
-    its segments from the last to the first. Times are those of the graph's operators, one after the other."""
+    """A plan of *graph*, of which stage s is the segments of *stages[s]*, in this order.
+
+    A stage's backward goes through its segments from the last to the first. Times are those of the graph's operators,
+    one after the other.
+    """
     duration = {op["name"]: int(op.get("duration_ns", 1)) for op in graph["operators"]}
     ranks = len(order.rows)
     end: dict[Unit, int] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from opweave.run.errors import ProgramError
@@ -45,6 +46,7 @@ def spread(
     sharding: Sharding | Mapping[str, Sharding] = "none",
     memory: Mode | Mapping[str | tuple[str, int], Mode] = "keep",
     experts: Collection[str] = (),
+    attention_again: Collection[str] = (),
 ) -> ParallelProgram:
     """The program of all ranks where every device of *program* is a group of them.
 
@@ -59,11 +61,15 @@ def spread(
             or copy it to "host" memory and back; by segment, by (segment, microbatch), or for all. Plans with memory
             modes say it themselves, and where.
         experts: Segments whose experts the expert axis shares out.
+        attention_again: Segments that keep the arguments of `scaled_dot_product_attention` alone, and make it again in
+            their backward (selective recomputation).
 
     Every rank runs the actions of its device in their order; a message becomes the pieces that rank by rank make up
     what the receiver holds. Raises ProgramError, by name, for what cannot be said, and where ranks would wait forever.
     """
-    return _Spreader(program, meshes, splits or {}, sharding, memory, experts).spread()
+    _known("attention_again", attention_again, program.segments)
+    made = _Spreader(program, meshes, splits or {}, sharding, memory, experts).spread()
+    return replace(made, attention_again=frozenset(attention_again))
 
 
 class _Spreader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class Timing:
     instruction: Instruction | Within  #: or a collective inside of the one that it lies in
     start_ns: int
     end_ns: int
+    busy_ns: int = 0  #: processor time of the rank's process in it; 0 where that was not measured
 
 
 @dataclass
@@ -94,15 +96,22 @@ class ParallelStep:
             for bucket in buckets:
                 bucket.begin()
         marks: list[tuple[Instruction | Within, Any, Any]] = []
+        busy: list[int] = []
         recorder = CollectiveRecorder(clock.mark) if self.executor.records_collectives else None
         for step in self.program.ranks[self.rank]:
-            start = clock.mark()
+            start, used = clock.mark(), time.process_time_ns()
             with recorder if recorder and isinstance(step, Compute) else contextlib.nullcontext():
                 self._do(step)
             marks.append((step, start, clock.mark()))
+            busy.append(0 if clock.on_gpu else time.process_time_ns() - used)
         clock.finish()
-        marks += recorder.marks if recorder else []
-        timings = [Timing(self.rank, step, clock.ns(start), clock.ns(end)) for step, start, end in marks]
+        if recorder:
+            marks += recorder.marks
+            busy += [0] * len(recorder.marks)
+        timings = [
+            Timing(self.rank, step, clock.ns(start), clock.ns(end), used)
+            for (step, start, end), used in zip(marks, busy, strict=True)
+        ]
         losses: dict[int, Tensor] = {}
         for (_, b), loss in sorted(self.losses.items()):
             losses[b] = losses[b] + loss if b in losses else loss

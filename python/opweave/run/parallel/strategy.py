@@ -15,9 +15,11 @@ from opweave.run.program import Program
 
 # Keys of the file (docs/formats.md) that decide what ranks do.
 _DEGREES = ("tensor", "context", "data", "pipeline", "expert", "chunks", "micro_batch")
-_OTHERS = ("sequence_parallel", "sharding", "recompute", "recomputed_layers", "recomputed_per_stage", "schedule",
-           "layers_per_stage", "expert_tensor", "overlaps_tensor", "overlaps_data",
+_OTHERS = ("sequence_parallel", "sharding", "recompute", "recomputed_layers", "recomputed_per_stage",
+           "recomputed_modules", "schedule", "layers_per_stage", "expert_tensor", "overlaps_tensor", "overlaps_data",
            "format", "version", "for")  # fmt: skip
+# What a strategy may say as long as it says nothing.
+_NOT_YET = ("activation_offload", "offload_per_stage", "optimizer_offload", "modules_per_stage")
 
 
 def strategy_program(
@@ -69,8 +71,16 @@ def strategy_program(
     if strategy.get("sequence_parallel", False) and degree["tensor"] > 1:
         splits = {name: (i > 0, i < len(blocks) - 1) for i, name in enumerate(blocks)}
     modes: dict[str | tuple[str, int], Mode] = {**_dropped(strategy, program, layers), **(memory or {})}
-    sharding = strategy.get("sharding", "none")
-    return spread(program, mesh, splits=splits, sharding=sharding, memory=modes, experts=experts)
+    is_selective = strategy.get("recompute") == "attention" or bool(strategy.get("recomputed_modules"))
+    return spread(
+        program,
+        mesh,
+        splits=splits,
+        sharding=strategy.get("sharding", "none"),
+        memory=modes,
+        experts=experts,
+        attention_again=[name for name in layers if is_selective and modes.get(name) != "drop"],
+    )
 
 
 def chain_graph(blocks: list[str], microbatches: int, *, splits_backward: bool = False) -> dict[str, Any]:
@@ -114,16 +124,24 @@ def _count(strategy: Mapping[str, Any], key: str) -> int:
 
 
 def _refuse(strategy: Mapping[str, Any], degree: dict[str, int]) -> None:
-    unknown = [key for key in strategy if key not in (*_DEGREES, *_OTHERS)]
+    unknown = [
+        key for key, value in strategy.items() if key not in (*_DEGREES, *_OTHERS, *(_NOT_YET if not value else ()))
+    ]
     if unknown:
         raise ProgramError(f"strategy: {unknown[0]!r} is no key of a strategy that can be run")
     if strategy.get("expert_tensor", 1) != 1:
         raise ProgramError(f"strategy: expert_tensor is {strategy['expert_tensor']}, expected 1: experts run whole")
     if strategy.get("overlaps_tensor"):
         raise ProgramError("strategy: overlaps_tensor is true; collectives of the tensor axis run between the products")
-    if strategy.get("recompute", "none") not in ("none", "full"):
+    if strategy.get("recompute", "none") not in ("none", "full", "selective", "attention"):
         raise ProgramError(
-            f'strategy: recompute is "{strategy["recompute"]}", expected "none" or "full": whole layers are made again'
+            f'strategy: recompute is "{strategy["recompute"]}", expected "none", "selective", "attention" or "full"'
+        )
+    others = [name for name in strategy.get("recomputed_modules", ()) if name != "core_attn"]
+    if others:
+        raise ProgramError(
+            f'strategy: recomputed_modules has "{others[0]}", expected "core_attn" alone: attention is made again, or '
+            "whole layers are"
         )
     if degree["data"] % degree["expert"]:
         raise ProgramError(
@@ -162,12 +180,14 @@ def _stages(
     return stages
 
 
-def _dropped(strategy: Mapping[str, Any], program: Program, layers: tuple[str, ...]) -> dict[str, Mode]:
+def _dropped(
+    strategy: Mapping[str, Any], program: Program, layers: tuple[str, ...]
+) -> dict[str | tuple[str, int], Mode]:
     """Layers that are made again: the first ones of each rank."""
-    if strategy.get("recompute", "none") == "none":
+    if strategy.get("recompute") != "full":
         return {}
     ranks = len(program.devices)
-    result: dict[str, Mode] = {}
+    result: dict[str | tuple[str, int], Mode] = {}
     limits = strategy.get("recomputed_per_stage") or [strategy.get("recomputed_layers", len(layers))] * ranks
     if len(limits) != ranks:
         raise ProgramError(f"strategy: recomputed_per_stage has {len(limits)} numbers, expected {ranks}")
