@@ -143,8 +143,7 @@ std::map<std::string_view, Habits> mixtures() {
   };
 }
 
-std::map<std::string_view, Habits> older_decoders_and_encoders() {
-  constexpr Switch kOptBias{true, "enable_bias"};
+std::map<std::string_view, Habits> gpt_like() {
   return {
       {"gpt2", with_all_biases({.ties_by_default = true,
                                 .reads_head_dim = false,
@@ -193,6 +192,12 @@ std::map<std::string_view, Habits> older_decoders_and_encoders() {
         .mlp_bias = kAlways,
         .reads_head_dim = false,
         .reads_kv_heads = false}},
+  };
+}
+
+std::map<std::string_view, Habits> other_decoders() {
+  constexpr Switch kOptBias{true, "enable_bias"};
+  return {
       {"opt",
        {.is_gated = false,
         .ties_by_default = true,
@@ -245,6 +250,11 @@ std::map<std::string_view, Habits> older_decoders_and_encoders() {
         .mlp_bias = {true, "use_bias"},
         .kv_heads = 2,
         .window = WindowRule::kAll}},
+  };
+}
+
+std::map<std::string_view, Habits> encoders() {
+  return {
       {"bert", as_bert({.has_token_types = true})},
       {"roberta", as_bert({.has_token_types = true})},
       {"xlm-roberta", as_bert({.has_token_types = true})},
@@ -258,7 +268,9 @@ const std::map<std::string_view, Habits>& known_habits() {
   static const std::map<std::string_view, Habits> known = [] {
     auto all = llama_like();
     all.merge(mixtures());
-    all.merge(older_decoders_and_encoders());
+    all.merge(gpt_like());
+    all.merge(other_decoders());
+    all.merge(encoders());
     return all;
   }();
   return known;
