@@ -19,7 +19,7 @@ struct Seed {
   PlanContext context;
 };
 
-std::vector<Seed> seeds() {
+std::vector<Seed> files_to_mutate() {
   const auto folder = tests_dir() / "golden/formats";
   const auto file = [&](const char* name) { return content_of(folder / name); };
   const PlanContext example;
@@ -46,7 +46,7 @@ std::vector<Seed> seeds() {
 
 TEST(Mutation, damaged_files_are_read_or_refused_in_one_clean_line) {
   constexpr std::size_t kMutations = 10'000;
-  const std::vector<Seed> originals = seeds();
+  const std::vector<Seed> originals = files_to_mutate();
   std::size_t accepted = 0;
   std::size_t syntax_errors = 0;
   std::size_t other_errors = 0;

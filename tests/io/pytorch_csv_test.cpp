@@ -25,7 +25,7 @@ std::vector<std::vector<std::string>> cells(const std::string& csv) {
   return rows;
 }
 
-std::string error_of(const std::string& csv) {
+std::string csv_error(const std::string& csv) {
   try {
     (void)parse_pytorch_csv(csv, "orders.csv");
   } catch (const InputError& error) {
@@ -272,25 +272,25 @@ TEST(PytorchCsv, defects_are_named_with_line_column_and_token) {
       {"0RESHARD,0F0,0B0\n", "line 1, column 1: \"0RESHARD\": parameters of stage 0 are not gathered"},
   };
   for (const auto& [csv, expected] : cases) {
-    EXPECT_THAT(error_of(csv), HasSubstr("orders.csv: line ")) << csv;
-    EXPECT_THAT(error_of(csv), HasSubstr(expected)) << csv;
+    EXPECT_THAT(csv_error(csv), HasSubstr("orders.csv: line ")) << csv;
+    EXPECT_THAT(csv_error(csv), HasSubstr(expected)) << csv;
   }
 }
 
 TEST(PytorchCsv, gathered_parameters_are_accepted) {
-  EXPECT_EQ(error_of("0UNSHARD,0F0,0B0,0RESHARD,0REDUCE_GRAD\n"), "no error");
+  EXPECT_EQ(csv_error("0UNSHARD,0F0,0B0,0RESHARD,0REDUCE_GRAD\n"), "no error");
 }
 
 TEST(PytorchCsv, crossed_receives_are_an_error_though_every_message_has_both_ends) {
   // PyTorch would hand microbatch 0's activation to microbatch 1 without a word.
-  EXPECT_THAT(error_of("0F0,0SEND_F0,0F1,0SEND_F1,0RECV_B0,0B0,0RECV_B1,0B1\n"
-                       "1RECV_F1,1RECV_F0,1F0,1F1,1B0,1SEND_B0,1B1,1SEND_B1\n"),
+  EXPECT_THAT(csv_error("0F0,0SEND_F0,0F1,0SEND_F1,0RECV_B0,0B0,0RECV_B1,0B1\n"
+                        "1RECV_F1,1RECV_F0,1F0,1F1,1B0,1SEND_B0,1B1,1SEND_B1\n"),
               HasSubstr("line 2, column 1: \"1RECV_F1\": received out of order, row 0 sends 0SEND_F0 first"));
 }
 
 TEST(PytorchCsv, early_receives_are_legal_where_they_hold_up_nothing) {
   constexpr const char* kEarly = "0RECV_B0,0F0,0SEND_F0,0B0\n1RECV_F0,1F0,1B0,1SEND_B0\n";
-  EXPECT_THAT(error_of(kEarly), HasSubstr("\"0RECV_B0\": messages wait in a circle"));
+  EXPECT_THAT(csv_error(kEarly), HasSubstr("\"0RECV_B0\": messages wait in a circle"));
   EXPECT_NO_THROW((void)parse_pytorch_csv(kEarly, "early", ChannelModel{}));
 }
 
@@ -324,7 +324,7 @@ TEST(PytorchCsv, letters_of_older_versions_are_translated_and_remarked) {
 
 TEST(PytorchCsv, send_that_comes_too_late_is_a_deadlock) {
   // Rank 1 waits for 0SEND_F0, which comes after 0B0, which waits for rank 1.
-  EXPECT_THAT(error_of("0F0,0RECV_B0,0B0,0SEND_F0\n1RECV_F0,1F0,1B0,1SEND_B0\n"),
+  EXPECT_THAT(csv_error("0F0,0RECV_B0,0B0,0SEND_F0\n1RECV_F0,1F0,1B0,1SEND_B0\n"),
               HasSubstr("line 1, column 3: \"0B0\": waits forever"));
 }
 

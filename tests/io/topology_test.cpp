@@ -80,7 +80,7 @@ std::int64_t time_between(const Cluster& cluster, const char* a, const char* b, 
   return cluster.transfer_time(Bytes(bytes), *cluster.find_device(a), *cluster.find_device(b)).value().value();
 }
 
-std::string error_of(const std::string& text) {
+std::string topology_error(const std::string& text) {
   try {
     (void)parse_topology(text, "machine");
   } catch (const InputError& error) {
@@ -135,7 +135,7 @@ TEST(Topology, devices_of_several_machines_are_told_apart_by_rank) {
   text.replace(text.find("dev=\"1\""), 7, "dev=\"0\"");
   EXPECT_TRUE(parse_topology(text, "machine").find_device("gpu1").has_value());
   text.replace(text.find("rank=\"1\""), 8, "rank=\"0\"");
-  EXPECT_THAT(error_of(text), HasSubstr("two GPUs are \"gpu0\", expected different numbers dev or rank"));
+  EXPECT_THAT(topology_error(text), HasSubstr("two GPUs are \"gpu0\", expected different numbers dev or rank"));
 }
 
 TEST(Topology, matrix_becomes_switches_and_processors) {
@@ -179,10 +179,10 @@ TEST(Topology, defects_are_named) {
       {"\tGPU0\tGPU1\nGPU0\tX\tQPI\nGPU1\tQPI\tX\n", "joined by \"QPI\", expected NV#, PIX, PXB, PHB, NODE or SYS"},
       {"{\"model_type\": \"llama\"}", "machine: is a model configuration of Hugging Face, expected a topology"},
   };
-  for (const auto& [text, expected] : cases) EXPECT_THAT(error_of(text), HasSubstr(expected)) << text;
+  for (const auto& [text, expected] : cases) EXPECT_THAT(topology_error(text), HasSubstr(expected)) << text;
   std::string nested;
   for (int i = 0; i < 100; ++i) nested += "<system>";
-  EXPECT_THAT(error_of(nested + "<cpu/>"), HasSubstr("nested deeper than 32 levels"));
+  EXPECT_THAT(topology_error(nested + "<cpu/>"), HasSubstr("nested deeper than 32 levels"));
 }
 
 TEST(Topology, damaged_texts_are_clusters_or_errors) {
