@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <string_view>
 
+#include "core/units.h"
 #include "opweave/error.h"
 
 namespace opweave {
@@ -247,22 +247,6 @@ Cluster with_copy_streams(const Cluster& cluster) {
     }
   }
   return Cluster::create(std::move(parts));
-}
-
-std::vector<std::uint32_t> units_of(const ComputationGraph& graph) {
-  std::map<std::pair<bool, std::string_view>, std::uint32_t> named;  // by unit, or else by layer
-  std::uint32_t count = 0;
-  std::vector<std::uint32_t> result;
-  for (const Operator& op : graph.operators()) {
-    if (op.unit.empty() && op.layer.empty()) {
-      result.push_back(count++);
-      continue;
-    }
-    const auto [entry, is_new] = named.try_emplace({op.unit.empty(), op.unit.empty() ? op.layer : op.unit}, count);
-    if (is_new) ++count;
-    result.push_back(entry->second);
-  }
-  return result;
 }
 
 GraphWithMovements derive(const ComputationGraph& graph, const Cluster& cluster, const std::vector<MemoryMode>& modes) {

@@ -35,7 +35,4 @@ struct GraphWithMovements {
 /// The cluster with streams for copies on every device that has a host.
 [[nodiscard]] Cluster with_copy_streams(const Cluster& cluster);
 
-/// The unit of each operator as a number.
-[[nodiscard]] std::vector<std::uint32_t> units_of(const ComputationGraph& graph);
-
 }  // namespace opweave

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "core/units.h"
 #include "memory_modes/derive.h"
 
 namespace opweave {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "core/units.h"
 #include "memory_modes/derive.h"
 #include "memory_modes/unfold.h"
 #include "opweave/error.h"

@@ -1,0 +1,312 @@
+#include "memory_modes/mode_search.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "memory_modes/carry.h"
+#include "opweave/error.h"
+#include "order_search/order_search.h"
+
+namespace opweave {
+namespace {
+
+/// Shares of the units with levers that are tried first, in this order.
+constexpr std::array kShares = {1.0, 0.5, 0.25, 0.75};
+/// Shares of the time and work: for choices in which all microbatches are alike, for those that delay some, for the
+/// best of all alone. The rest is for changes.
+constexpr double kShareOfAlike = 0.25;
+constexpr double kShareOfDelays = 0.2;
+constexpr double kShareOfBest = 0.25;
+/// Candidate orders for each choice that delays microbatches, and for each change of modes.
+constexpr std::uint64_t kEvaluationsPerDelay = 4000;
+constexpr std::uint64_t kEvaluationsPerChange = 400;
+/// Where nothing limits the search there is no last change.
+constexpr std::uint64_t kMostChanges = 1000;
+
+/// By task of the ordinary problem, what it is in which microbatch; empty where the problem says so itself.
+std::vector<Likeness> likeness_of(const ProblemWithMovements& derived) {
+  const Problem& original = derived.original();
+  if (derived.problem().settings().training == original.settings().training) return {};
+  const std::size_t operators = original.graph().operators().size();
+  const std::size_t tensors = original.graph().tensors().size();
+  std::vector<Likeness> result;
+  for (std::size_t t = 0; t < derived.problem().task_count(); ++t) {
+    const ProblemWithMovements::Origin origin = derived.origin(TaskId(t));
+    const Task& task = original.task(origin.task);
+    std::size_t kind = task.op.index();
+    if (origin.is_movement && origin.kind == MovementKind::kRecompute) kind += operators;
+    if (origin.is_movement && origin.kind != MovementKind::kRecompute) {
+      kind = 2 * operators + original.tensor_of(origin.value).index();
+      if (origin.kind == MovementKind::kCopyIn) kind += tensors;
+    }
+    result.push_back({task.copy, static_cast<std::uint32_t>(kind)});
+  }
+  return result;
+}
+
+Budget budget_of(const Slice& slice) {
+  return slice.evaluations ? slice.budget.with_work(std::max<std::uint64_t>(1, *slice.evaluations)) : slice.budget;
+}
+
+}  // namespace
+
+ModeSearch::ModeSearch(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                       ModeIncumbent& incumbent)
+    : problem_(problem),
+      budget_(budget),
+      options_(options),
+      incumbent_(incumbent),
+      units_(levers_of(problem)),
+      microbatches_(problem.settings().training.microbatches),
+      state_(units_.size() * microbatches_, 0),
+      random_(options.seed) {}
+
+void ModeSearch::run() {
+  try_shares();
+  if (!incumbent_.best()) return;
+  if (!is_over()) delay_microbatches();
+  if (!is_over()) improve_best();
+  if (!is_over() && !units_.empty()) change_modes();
+}
+
+Slice ModeSearch::part(double of_time_left, double of_all_work) const {
+  Slice slice{budget_.share(of_time_left), budget_.work_limit(), options_.threads};
+  if (slice.evaluations) {
+    slice.evaluations = static_cast<std::uint64_t>(static_cast<double>(*slice.evaluations) * of_all_work);
+  }
+  return slice;
+}
+
+MemoryChoice ModeSearch::choice_of(const State& state) const {
+  MemoryChoice choice(problem_.value_count(), MemoryMode::kKeep);
+  for (std::size_t u = 0; u < units_.size(); ++u) {
+    for (std::uint32_t m = 0; m < microbatches_; ++m) {
+      const std::uint32_t way = state[u * microbatches_ + m];
+      if (way == 0) continue;
+      const Lever& lever = units_[u].levers[way - 1];
+      for (const TensorId tensor : lever.tensors) choice[problem_.value_of(tensor, m).index()] = lever.mode;
+    }
+  }
+  return choice;
+}
+
+/// Gives the first units a mode in some microbatches. The last lever of a mode is the one that gives most memory back.
+void ModeSearch::move_units(State& state, MemoryMode mode, double share,
+                            const std::vector<std::uint32_t>& microbatches) const {
+  const auto count = static_cast<std::size_t>(std::ceil(share * static_cast<double>(units_.size())));
+  for (std::size_t u = 0; u < count; ++u) {
+    const std::vector<Lever>& levers = units_[u].levers;
+    const auto last = std::find_if(levers.rbegin(), levers.rend(), [&](const Lever& l) { return l.mode == mode; });
+    if (last == levers.rend()) continue;
+    const auto way = static_cast<std::uint32_t>(levers.rend() - last);
+    for (const std::uint32_t m : microbatches) state[u * microbatches_ + m] = way;
+  }
+}
+
+void ModeSearch::offer(const Candidate& candidate, const char* method) {
+  if (incumbent_.offer(candidate.derived, candidate.schedule, method)) state_ = candidate.state;
+}
+
+ModeSearch::Candidate ModeSearch::best() const {
+  const ModeIncumbent::Best& best = *incumbent_.best();
+  return {state_, best.derived, best.schedule, best.makespan};
+}
+
+/// All units alike over the microbatches: everything kept, then some or all of them dropped, or moved to hosts.
+void ModeSearch::try_shares() {
+  std::vector<std::uint32_t> all(microbatches_);
+  std::iota(all.begin(), all.end(), 0U);
+  std::vector<State> states = {State(units_.size() * microbatches_, 0)};
+  for (const double share : kShares) {
+    for (const MemoryMode mode : {MemoryMode::kHost, MemoryMode::kDrop}) {
+      State state(states.front().size(), 0);
+      move_units(state, mode, share, all);
+      if (std::ranges::find(states, state) == states.end()) states.push_back(std::move(state));
+    }
+  }
+  const double each = kShareOfAlike / static_cast<double>(states.size());
+  double left = 1;
+  for (const State& state : states) {
+    if (incumbent_.is_optimal() || (budget_.expired() && incumbent_.best())) return;
+    plan_modes(state, part(each / left, each));
+    left -= each;
+  }
+}
+
+void ModeSearch::plan_modes(const State& state, const Slice& slice) {
+  try {
+    const auto derived = ProblemWithMovements::create(problem_, choice_of(state));
+    PlannerOptions inner = options_;
+    inner.warm_start.reset();
+    inner.on_progress = nullptr;
+    PlanResult result = opweave::plan(derived.problem(), budget_of(slice), inner);
+    if (!result.plan) return;
+    Schedule schedule = to_schedule(derived.problem(), *result.plan);
+    const Candidate candidate{state, derived, std::move(schedule), result.plan->statistics.makespan};
+    if (std::ranges::count(state, 0U) == std::ssize(state)) kept_ = candidate;
+    offer(candidate, result.plan->provenance.method.c_str());
+  } catch (const InputError&) {
+    // Units that need each other, a device without a host: other choices are left.
+  }
+}
+
+/// The schedule of another state, with the modes of a few values changed, in the order of this one; improved.
+std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, State state, std::uint64_t seed,
+                                                         double temperature, const Slice& slice) const {
+  try {
+    auto derived = ProblemWithMovements::create(problem_, choice_of(state));
+    const std::optional<Schedule> begin = carry(from.derived, from.schedule, derived);
+    if (!begin) return std::nullopt;
+    OrderSearchOptions how;
+    how.seed = seed;
+    how.initial_temperature = temperature;
+    how.max_evaluations = slice.most_evaluations();
+    how.likeness = likeness_of(derived);
+    Schedule better = improve_order(derived.problem(), *begin, slice.budget, how, {});
+    const Duration makespan = better.makespan(derived.problem());
+    return Candidate{std::move(state), std::move(derived), std::move(better), makespan};
+  } catch (const InputError&) {
+    return std::nullopt;  // as in plan_modes
+  }
+}
+
+/// Some microbatches of each replica let everything go and come back last: their forward passes fill the idle time at
+/// the beginning, their repetitions and backward passes that at the end.
+void ModeSearch::delay_microbatches() {
+  std::vector<Candidate> bases = {best()};
+  if (kept_ && kept_->makespan > bases.front().makespan) bases.push_back(*kept_);
+  struct Way {
+    const Candidate* base;
+    MemoryMode mode;
+    double share;
+  };
+  std::vector<Way> ways;
+  for (const double share : {1.0, 0.5}) {
+    for (const MemoryMode mode : {MemoryMode::kDrop, MemoryMode::kHost}) {
+      for (const Candidate& base : bases) ways.push_back({&base, mode, share});
+    }
+  }
+  const double each = kShareOfDelays / static_cast<double>(ways.size());
+  const double before = 1 - kShareOfAlike;
+  double left = before;
+  for (const Way& way : ways) {
+    if (is_over()) return;
+    delay_from(*way.base, way.mode, way.share, part(each / left, each));
+    left -= each;
+  }
+}
+
+void ModeSearch::delay_from(const Candidate& base, MemoryMode mode, double share, const Slice& slice) {
+  const Training& training = problem_.settings().training;
+  std::vector<std::vector<std::uint32_t>> of_replica(training.replicas);
+  for (std::uint32_t m = 0; m < microbatches_; ++m) of_replica[training.replica_of(m)].push_back(m);
+  Candidate last = base;
+  std::uint64_t spent = 0;
+  for (bool is_more = true; is_more && !slice.budget.expired();) {
+    std::vector<std::uint32_t> delayed;
+    for (std::vector<std::uint32_t>& own : of_replica) {
+      if (own.empty()) continue;
+      delayed.push_back(own.back());
+      own.pop_back();
+    }
+    State state = last.state;
+    move_units(state, mode, share, delayed);
+    if (delayed.empty() || state == last.state) return;
+    Slice each = slice;
+    each.evaluations = kEvaluationsPerDelay;
+    if (slice.evaluations) each.evaluations = std::min(kEvaluationsPerDelay, *slice.evaluations - spent);
+    spent += *each.evaluations;
+    std::optional<Candidate> next = carried(last, std::move(state), random_.next(), 1, each);
+    is_more = next && next->makespan < last.makespan && (!slice.evaluations || spent < *slice.evaluations);
+    if (!next) return;
+    offer(*next, "delayed microbatches");
+    last = std::move(*next);
+  }
+}
+
+/// All methods of the planner on the modes that promise most; where microbatches differ, the order search alone, which
+/// knows what is alike.
+void ModeSearch::improve_best() {
+  constexpr double kTimeBefore = kShareOfAlike + kShareOfDelays;
+  const Slice slice = part(kShareOfBest / (1 - kTimeBefore), kShareOfBest);
+  const Candidate begin = best();
+  OrderSearchOptions how;
+  how.likeness = likeness_of(begin.derived);
+  if (how.likeness.empty()) {
+    PlannerOptions inner = options_;
+    inner.warm_start = begin.schedule;
+    inner.on_progress = [this](const Progress& progress) {
+      if (progress.makespan) incumbent_.tell(*progress.makespan, progress.method);
+    };
+    PlanResult result = opweave::plan(begin.derived.problem(), budget_of(slice), inner);
+    if (!result.plan) return;
+    offer({begin.state, begin.derived, to_schedule(begin.derived.problem(), *result.plan),
+           result.plan->statistics.makespan},
+          result.plan->provenance.method.c_str());
+    return;
+  }
+  std::vector<std::optional<Schedule>> found(slice.lanes());
+  const std::uint64_t seed = random_.next();
+  slice.each(found.size(), [&](std::size_t lane, const Slice& own) {
+    OrderSearchOptions options = how;
+    options.seed = seed + lane;
+    options.max_evaluations = own.most_evaluations();
+    found[lane] = improve_order(begin.derived.problem(), begin.schedule, own.budget, options, {});
+  });
+  for (const std::optional<Schedule>& schedule : found) {
+    if (!schedule) continue;
+    offer({begin.state, begin.derived, *schedule, schedule->makespan(begin.derived.problem())}, "order search");
+  }
+}
+
+/// Modes of single microbatches with the order carried over and searched, as many changes at once as there are lanes.
+void ModeSearch::change_modes() {
+  Slice slice = part(1, 1 - kShareOfAlike - kShareOfDelays - kShareOfBest);
+  const std::size_t lanes = slice.lanes();
+  std::uint64_t rounds = slice.evaluations ? *slice.evaluations / (kEvaluationsPerChange * lanes) : kMostChanges;
+  const bool has_end = slice.evaluations || !budget_.time_limit_seconds();
+  slice.evaluations = kEvaluationsPerChange * lanes;
+  while (!is_over() && (!has_end || rounds > 0)) {
+    if (has_end) --rounds;
+    const Candidate begin = best();
+    const std::uint64_t seed = random_.next();
+    std::vector<std::optional<Candidate>> found(lanes);
+    slice.each(lanes, [&](std::size_t lane, const Slice& own) {
+      Random random(seed + lane);
+      found[lane] = carried(begin, changed(begin.state, random), random.next(), 0.5, own);
+    });
+    for (const std::optional<Candidate>& candidate : found) {
+      if (candidate) offer(*candidate, "change of modes");
+    }
+  }
+}
+
+/// Another way for one unit in one to four neighbouring microbatches, or for some units in one microbatch; or two
+/// microbatches change places.
+ModeSearch::State ModeSearch::changed(State state, Random& random) const {
+  const auto at = [&](std::size_t unit, std::uint32_t m) -> std::uint32_t& { return state[unit * microbatches_ + m]; };
+  const std::uint32_t first = random.below(microbatches_);
+  const std::size_t unit = random.below(units_.size());
+  const auto ways = static_cast<std::uint32_t>(units_[unit].levers.size() + 1);
+  const std::uint32_t way = (at(unit, first) + 1 + random.below(ways - 1)) % ways;
+  const std::uint32_t draw = random.below(10);
+  if (draw < 5) {
+    const std::uint32_t count = 1 + random.below(std::min(4U, microbatches_));
+    for (std::uint32_t m = first; m < std::min(microbatches_, first + count); ++m) at(unit, m) = way;
+  } else if (draw < 8) {
+    const std::size_t count = 1 + random.below(units_.size());
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t other = (unit + i) % units_.size();
+      at(other, first) = std::min(way, static_cast<std::uint32_t>(units_[other].levers.size()));
+    }
+  } else {
+    const std::uint32_t second = random.below(microbatches_);
+    for (std::size_t u = 0; u < units_.size(); ++u) std::swap(at(u, first), at(u, second));
+  }
+  return state;
+}
+
+}  // namespace opweave
