@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -18,10 +19,11 @@ constexpr std::array kShares = {1.0, 0.5, 0.25, 0.75};
 /// Shares of the time and work: for choices in which all microbatches are alike, for those that delay some, for the
 /// best of all alone. The rest is for changes.
 constexpr double kShareOfAlike = 0.25;
-constexpr double kShareOfDelays = 0.2;
+constexpr double kShareOfDelays = 0.3;
 constexpr double kShareOfBest = 0.25;
-/// Candidate orders for each choice that delays microbatches, and for each change of modes.
-constexpr std::uint64_t kEvaluationsPerDelay = 4000;
+/// Microbatches of a replica that are delayed.
+constexpr std::uint32_t kMostDelayed = 4;
+/// Candidate orders for each change of modes.
 constexpr std::uint64_t kEvaluationsPerChange = 400;
 /// Where nothing limits the search there is no last change.
 constexpr std::uint64_t kMostChanges = 1000;
@@ -42,7 +44,7 @@ std::vector<Likeness> likeness_of(const ProblemWithMovements& derived) {
       kind = 2 * operators + original.tensor_of(origin.value).index();
       if (origin.kind == MovementKind::kCopyIn) kind += tensors;
     }
-    result.push_back({task.copy, static_cast<std::uint32_t>(kind)});
+    result.push_back({task.copy, static_cast<std::uint32_t>(kind), origin.is_movement});
   }
   return result;
 }
@@ -154,19 +156,20 @@ void ModeSearch::plan_modes(const State& state, const Slice& slice) {
 }
 
 /// The schedule of another state, with the modes of a few values changed, in the order of this one; improved.
-std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, State state, std::uint64_t seed,
-                                                         double temperature, const Slice& slice) const {
+std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, std::span<const std::int64_t> starts,
+                                                         State state, const OrderSearchOptions& options,
+                                                         const Budget& budget) const {
   try {
     auto derived = ProblemWithMovements::create(problem_, choice_of(state));
-    const std::optional<Schedule> begin = carry(from.derived, from.schedule, derived);
+    const std::optional<Schedule> begin = carry(from.derived, from.schedule, starts, derived);
     if (!begin) return std::nullopt;
-    OrderSearchOptions how;
-    how.seed = seed;
-    how.initial_temperature = temperature;
-    how.max_evaluations = slice.most_evaluations();
+    OrderSearchOptions how = options;
     how.likeness = likeness_of(derived);
-    Schedule better = improve_order(derived.problem(), *begin, slice.budget, how, {});
+    Schedule better = improve_order(derived.problem(), *begin, budget, how, {});
     const Duration makespan = better.makespan(derived.problem());
+    if (getenv("MODEDBG"))
+      fprintf(stderr, "%.2f carried from %.2f: begin %.2f -> %.2f\n", budget_.elapsed(), from.makespan.value() / 1e6,
+              begin->makespan(derived.problem()).value() / 1e6, makespan.value() / 1e6);
     return Candidate{std::move(state), std::move(derived), std::move(better), makespan};
   } catch (const InputError&) {
     return std::nullopt;  // as in plan_modes
@@ -181,50 +184,101 @@ void ModeSearch::delay_microbatches() {
   struct Way {
     const Candidate* base;
     MemoryMode mode;
-    double share;
   };
   std::vector<Way> ways;
-  for (const double share : {1.0, 0.5}) {
-    for (const MemoryMode mode : {MemoryMode::kDrop, MemoryMode::kHost}) {
-      for (const Candidate& base : bases) ways.push_back({&base, mode, share});
-    }
+  for (const MemoryMode mode : {MemoryMode::kDrop, MemoryMode::kHost}) {
+    const auto has_mode = [&](const UnitLevers& unit) {
+      return std::ranges::any_of(unit.levers, [&](const Lever& lever) { return lever.mode == mode; });
+    };
+    if (!std::ranges::any_of(units_, has_mode)) continue;
+    for (const Candidate& base : bases) ways.push_back({&base, mode});
   }
-  const double each = kShareOfDelays / static_cast<double>(ways.size());
-  const double before = 1 - kShareOfAlike;
-  double left = before;
+  double left = 1 - kShareOfAlike;
   for (const Way& way : ways) {
     if (is_over()) return;
-    delay_from(*way.base, way.mode, way.share, part(each / left, each));
+    const double each = kShareOfDelays / static_cast<double>(ways.size());
+    delay_from(*way.base, way.mode, part(each / left, each));
     left -= each;
   }
 }
 
-void ModeSearch::delay_from(const Candidate& base, MemoryMode mode, double share, const Slice& slice) {
+/// One microbatch of each replica more, as long as that is better: the last that began.
+void ModeSearch::delay_from(const Candidate& base, MemoryMode mode, const Slice& slice) {
   const Training& training = problem_.settings().training;
   std::vector<std::vector<std::uint32_t>> of_replica(training.replicas);
+  const std::vector<std::int64_t> starts = original_starts(base.derived, base.schedule);
+  std::vector<std::int64_t> begin(microbatches_, std::numeric_limits<std::int64_t>::max());
+  for (std::size_t t = 0; t < starts.size(); ++t) {
+    if (problem_.op(TaskId(t)).phase == Phase::kOptimizer) continue;
+    std::int64_t& first = begin[problem_.task(TaskId(t)).copy];
+    first = std::min(first, starts[t]);
+  }
   for (std::uint32_t m = 0; m < microbatches_; ++m) of_replica[training.replica_of(m)].push_back(m);
+  for (auto& own : of_replica) std::ranges::stable_sort(own, {}, [&](std::uint32_t m) { return begin[m]; });
   Candidate last = base;
-  std::uint64_t spent = 0;
-  for (bool is_more = true; is_more && !slice.budget.expired();) {
+  for (std::uint32_t step = 0; step < kMostDelayed && !is_over(); ++step) {
     std::vector<std::uint32_t> delayed;
     for (std::vector<std::uint32_t>& own : of_replica) {
-      if (own.empty()) continue;
+      if (own.size() < 2) continue;
       delayed.push_back(own.back());
       own.pop_back();
     }
     State state = last.state;
-    move_units(state, mode, share, delayed);
-    if (delayed.empty() || state == last.state) return;
-    Slice each = slice;
-    each.evaluations = kEvaluationsPerDelay;
-    if (slice.evaluations) each.evaluations = std::min(kEvaluationsPerDelay, *slice.evaluations - spent);
-    spent += *each.evaluations;
-    std::optional<Candidate> next = carried(last, std::move(state), random_.next(), 1, each);
-    is_more = next && next->makespan < last.makespan && (!slice.evaluations || spent < *slice.evaluations);
-    if (!next) return;
+    move_units(state, mode, 1, delayed);
+    if (state == last.state) return;
+    const Slice own = slice.share(1.0 / (kMostDelayed - step));
+    OrderSearchOptions how;
+    how.seed = random_.next();
+    how.initial_temperature = 1;
+    how.max_evaluations = slice.evaluations ? *slice.evaluations / kMostDelayed : own.most_evaluations();
+    std::optional<Candidate> next = carried(last, delayed_starts(last, delayed), std::move(state), how, own.budget);
+    if (!next || next->makespan >= last.makespan) return;
     offer(*next, "delayed microbatches");
     last = std::move(*next);
   }
+}
+
+/// The starts of the original tasks, with the forward passes of some microbatches before the last one that begins
+/// before the backward pass does on their devices, while there is memory to run them, and their backward passes behind
+/// all others.
+std::vector<std::int64_t> ModeSearch::delayed_starts(const Candidate& from,
+                                                     const std::vector<std::uint32_t>& delayed) const {
+  std::vector<DeviceId> device(problem_.task_count());
+  for (std::size_t t = 0; t < from.schedule.tasks.size(); ++t) {
+    const ProblemWithMovements::Origin origin = from.derived.origin(TaskId(t));
+    if (origin.is_movement) continue;
+    device[origin.task.index()] = from.derived.problem().mode(TaskId(t), from.schedule.tasks[t].mode).devices.front();
+  }
+  const std::vector<std::int64_t> before = original_starts(from.derived, from.schedule);
+  const auto is_delayed = [&](std::uint32_t m) { return std::ranges::find(delayed, m) != delayed.end(); };
+  std::vector<std::int64_t> first_backward(problem_.cluster().device_count(), std::numeric_limits<std::int64_t>::max());
+  std::vector<std::int64_t> last_forward(first_backward.size(), 0);
+  for (std::size_t t = 0; t < before.size(); ++t) {
+    const Phase phase = problem_.op(TaskId(t)).phase;
+    if (phase == Phase::kForward && !is_delayed(problem_.task(TaskId(t)).copy)) {
+      last_forward[device[t].index()] = std::max(last_forward[device[t].index()], before[t]);
+    }
+    if (phase == Phase::kForward || phase == Phase::kOptimizer) continue;
+    std::int64_t& first = first_backward[device[t].index()];
+    first = std::min(first, before[t]);
+  }
+  std::vector<std::int64_t> starts = before;
+  for (std::size_t t = 0; t < starts.size(); ++t) {
+    const Task& task = problem_.task(TaskId(t));
+    const Phase phase = problem_.op(TaskId(t)).phase;
+    if (phase == Phase::kOptimizer || !is_delayed(task.copy)) continue;
+    // Memory becomes free behind the last forward pass.
+    std::int64_t last = phase == Phase::kForward ? 0 : last_forward[device[t].index()];
+    for (std::uint32_t m = 0; m < microbatches_; ++m) {
+      const TaskId other = problem_.task_of(task.op, m);
+      if (problem_.task(other).replica != task.replica || is_delayed(m)) continue;
+      const std::int64_t start = before[other.index()];
+      if (phase == Phase::kForward && start > first_backward[device[t].index()]) continue;
+      last = std::max(last, start);
+    }
+    starts[t] = phase == Phase::kForward ? last - 1 : last + 1;
+  }
+  return starts;
 }
 
 /// All methods of the planner on the modes that promise most; where microbatches differ, the order search alone, which
@@ -276,7 +330,12 @@ void ModeSearch::change_modes() {
     std::vector<std::optional<Candidate>> found(lanes);
     slice.each(lanes, [&](std::size_t lane, const Slice& own) {
       Random random(seed + lane);
-      found[lane] = carried(begin, changed(begin.state, random), random.next(), 0.5, own);
+      State state = changed(begin.state, random);
+      OrderSearchOptions how;
+      how.seed = random.next();
+      how.initial_temperature = 0.5;
+      how.max_evaluations = kEvaluationsPerChange;
+      found[lane] = carried(begin, original_starts(begin.derived, begin.schedule), std::move(state), how, own.budget);
     });
     for (const std::optional<Candidate>& candidate : found) {
       if (candidate) offer(*candidate, "change of modes");

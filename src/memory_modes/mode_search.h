@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/random.h"
 #include "memory_modes/levers.h"
 #include "memory_modes/mode_incumbent.h"
+#include "order_search/order_search.h"
 #include "planner/slice.h"
 
 namespace opweave {
@@ -33,7 +35,9 @@ class ModeSearch {
 
   void try_shares();
   void delay_microbatches();
-  void delay_from(const Candidate& base, MemoryMode mode, double share, const Slice& slice);
+  void delay_from(const Candidate& base, MemoryMode mode, const Slice& slice);
+  [[nodiscard]] std::vector<std::int64_t> delayed_starts(const Candidate& from,
+                                                         const std::vector<std::uint32_t>& delayed) const;
   void improve_best();
   void change_modes();
   [[nodiscard]] State changed(State state, Random& random) const;
@@ -41,8 +45,9 @@ class ModeSearch {
   [[nodiscard]] MemoryChoice choice_of(const State& state) const;
   void move_units(State& state, MemoryMode mode, double share, const std::vector<std::uint32_t>& microbatches) const;
   void plan_modes(const State& state, const Slice& slice);
-  [[nodiscard]] std::optional<Candidate> carried(const Candidate& from, State state, std::uint64_t seed,
-                                                 double temperature, const Slice& slice) const;
+  [[nodiscard]] std::optional<Candidate> carried(const Candidate& from, std::span<const std::int64_t> starts,
+                                                 State state, const OrderSearchOptions& options,
+                                                 const Budget& budget) const;
   void offer(const Candidate& candidate, const char* method);
   [[nodiscard]] Candidate best() const;
   /// The next part of the time, as a share of what is left, and of the work, as a share of all of it.

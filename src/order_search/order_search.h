@@ -14,8 +14,9 @@ namespace opweave {
 
 /// What a task is once more, in a problem whose graph does not say it.
 struct Likeness {
-  std::uint32_t copy = 0;  ///< microbatch
-  std::uint32_t kind = 0;  ///< the same for tasks that differ in their microbatch alone
+  std::uint32_t copy = 0;    ///< microbatch
+  std::uint32_t kind = 0;    ///< the same for tasks that differ in their microbatch alone
+  bool brings_back = false;  ///< it is moved apart from the backward pass that it serves
 };
 
 struct OrderSearchOptions {

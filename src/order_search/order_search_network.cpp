@@ -251,6 +251,7 @@ class Builder {
     };
     std::uint32_t copies = 1;
     constexpr std::uint32_t kTransferPhase = 255;
+    constexpr std::uint32_t kBringingBack = 254;
     for (Node node = 0; node < network_.node_count; ++node) {
       const ItemId item = network_.item_of_node[node];
       Label label;
@@ -263,7 +264,7 @@ class Builder {
         label.device = static_cast<std::uint32_t>(placed_.devices(item).front().index());
         const Likeness like = likeness_of(task);
         label.copy = like.copy;
-        phase = static_cast<std::uint32_t>(op.phase);
+        phase = like.brings_back ? kBringingBack : static_cast<std::uint32_t>(op.phase);
         stage = op.stage ? op.stage->index() + 1 : 0;
         what = like.kind;
       } else {
@@ -289,7 +290,7 @@ class Builder {
 
   [[nodiscard]] Likeness likeness_of(TaskId task) const {
     if (!likeness_.empty()) return likeness_[task.index()];
-    return {problem_.task(task).copy, static_cast<std::uint32_t>(problem_.task(task).op.index())};
+    return {problem_.task(task).copy, static_cast<std::uint32_t>(problem_.task(task).op.index()), false};
   }
 
   void mark_fillers() {
