@@ -16,6 +16,13 @@ namespace opweave {
 /// The memory mode of every value, by ValueId.
 using MemoryChoice = std::vector<MemoryMode>;
 
+/// When what was let go may come back.
+enum class Return : std::uint8_t {
+  kAnyTime,     ///< as the rules say
+  kJustInTime,  ///< no earlier than some operators before its first reader in the backward pass: fewer schedules, but
+                ///< those of schedulers that never let a stream wait are far better
+};
+
 namespace detail {
 struct MovementData;
 }
@@ -32,7 +39,8 @@ class ProblemWithMovements {
   /// \throws InputError where a value has a mode that it may not have or that needs a host where there is none, where
   ///   units that run again need each other, or where the modes of microbatches differ and their operators are anti-
   ///   colocated or their replicas may share a device.
-  static ProblemWithMovements create(const Problem& original, MemoryChoice choice);
+  /// With kJustInTime the schedules are some of those of the original problem.
+  static ProblemWithMovements create(const Problem& original, MemoryChoice choice, Return when = Return::kAnyTime);
 
   [[nodiscard]] const Problem& original() const;
   [[nodiscard]] const MemoryChoice& choice() const;

@@ -140,7 +140,7 @@ void ModeSearch::try_shares() {
 
 void ModeSearch::plan_modes(const State& state, const Slice& slice) {
   try {
-    const auto derived = ProblemWithMovements::create(problem_, choice_of(state));
+    const auto derived = ProblemWithMovements::create(problem_, choice_of(state), Return::kJustInTime);
     PlannerOptions inner = options_;
     inner.warm_start.reset();
     inner.on_progress = nullptr;
@@ -160,7 +160,7 @@ std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, 
                                                          State state, const OrderSearchOptions& options,
                                                          const Budget& budget) const {
   try {
-    auto derived = ProblemWithMovements::create(problem_, choice_of(state));
+    auto derived = ProblemWithMovements::create(problem_, choice_of(state), Return::kJustInTime);
     const std::optional<Schedule> begin = carry(from.derived, from.schedule, starts, derived);
     if (!begin) return std::nullopt;
     OrderSearchOptions how = options;
