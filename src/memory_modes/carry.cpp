@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <tuple>
 
 #include "list_scheduling/list_scheduler.h"
@@ -23,11 +22,17 @@ std::tuple<MovementKind, TaskId, ValueId> key_of(const Origin& origin) {
 
 /// When each task of `to` would like to start.
 std::vector<std::int64_t> wishes(const ProblemWithMovements& from, const Schedule& schedule,
-                                 std::span<const std::int64_t> of_task, const ProblemWithMovements& to) {
+                                 const ProblemWithMovements& to) {
+  std::vector<std::int64_t> of_task(from.original().task_count());
   std::map<std::tuple<MovementKind, TaskId, ValueId>, std::int64_t> of_movement;
   for (std::size_t t = 0; t < schedule.tasks.size(); ++t) {
     const Origin origin = from.origin(TaskId(t));
-    if (origin.is_movement) of_movement.emplace(key_of(origin), schedule.tasks[t].start.value());
+    const std::int64_t start = schedule.tasks[t].start.value();
+    if (origin.is_movement) {
+      of_movement.emplace(key_of(origin), start);
+    } else {
+      of_task[origin.task.index()] = start;
+    }
   }
   const Problem& problem = to.problem();
   std::vector<std::int64_t> result(problem.task_count());
@@ -54,70 +59,10 @@ std::vector<std::int64_t> wishes(const ProblemWithMovements& from, const Schedul
   return result;
 }
 
-/// The keys, raised to those of what must precede.
-std::vector<std::int64_t> behind_predecessors(const PlacedProblem& placed, std::vector<std::int64_t> keys) {
-  std::vector<std::size_t> missing(placed.item_count());
-  std::vector<ItemId> ready;
-  for (ItemId item = 0; item < placed.item_count(); ++item) {
-    missing[item] = placed.predecessors(item).size();
-    if (missing[item] == 0) ready.push_back(item);
-  }
-  while (!ready.empty()) {
-    const ItemId item = ready.back();
-    ready.pop_back();
-    for (const ItemId later : placed.successors(item)) {
-      keys[later] = std::max(keys[later], keys[item] + 1);
-      if (--missing[later] == 0) ready.push_back(later);
-    }
-  }
-  return keys;
-}
-
-/// One microbatch after the other, as they began: what a schedule can fall back to. The problem does not say it where
-/// it was unfolded.
-ReferenceOrder by_microbatch(const ProblemWithMovements& to, const PlacedProblem& placed,
-                             const std::vector<std::int64_t>& starts) {
-  const Problem& original = to.original();
-  const auto copies = static_cast<std::int64_t>(original.settings().training.microbatches);
-  std::vector<std::int64_t> begin(static_cast<std::size_t>(copies), std::numeric_limits<std::int64_t>::max());
-  std::vector<std::int64_t> copy(placed.item_count());
-  std::int64_t horizon = 1;
-  for (ItemId item = 0; item < placed.item_count(); ++item) {
-    const ItemId task = placed.is_task(item) ? item : placed.predecessors(item).front();
-    const TaskId of = to.origin(TaskId(task)).task;
-    const bool is_last = original.op(of).phase == Phase::kOptimizer;
-    copy[item] = is_last ? copies : static_cast<std::int64_t>(original.task(of).copy);
-    horizon = std::max(horizon, starts[item] + 2 * static_cast<std::int64_t>(placed.item_count()));
-    if (!is_last) {
-      std::int64_t& first = begin[static_cast<std::size_t>(copy[item])];
-      first = std::min(first, starts[item]);
-    }
-  }
-  std::vector<std::size_t> order(begin.size());
-  std::iota(order.begin(), order.end(), 0U);
-  std::ranges::stable_sort(order, {}, [&](std::size_t m) { return begin[m]; });
-  std::vector<std::int64_t> turn(begin.size() + 1, copies);
-  for (std::size_t i = 0; i < order.size(); ++i) turn[order[i]] = static_cast<std::int64_t>(i);
-  std::vector<std::int64_t> keys(placed.item_count());
-  for (ItemId item = 0; item < placed.item_count(); ++item) {
-    keys[item] = turn[static_cast<std::size_t>(copy[item])] * horizon + std::max<std::int64_t>(0, starts[item]);
-  }
-  return reference_order(placed, keys);
-}
-
 }  // namespace
 
-std::vector<std::int64_t> original_starts(const ProblemWithMovements& from, const Schedule& schedule) {
-  std::vector<std::int64_t> result(from.original().task_count());
-  for (std::size_t t = 0; t < schedule.tasks.size(); ++t) {
-    const Origin origin = from.origin(TaskId(t));
-    if (!origin.is_movement) result[origin.task.index()] = schedule.tasks[t].start.value();
-  }
-  return result;
-}
-
 std::optional<Schedule> carry(const ProblemWithMovements& from, const Schedule& schedule,
-                              std::span<const std::int64_t> of_task, const ProblemWithMovements& to) {
+                              const ProblemWithMovements& to) {
   const Problem& original = from.original();
   std::vector<std::span<const DeviceId>> devices(original.task_count());
   for (std::size_t t = 0; t < schedule.tasks.size(); ++t) {
@@ -134,7 +79,7 @@ std::optional<Schedule> carry(const ProblemWithMovements& from, const Schedule& 
   }
   const auto placed = PlacedProblem::create(to.problem(), std::move(modes));
   if (!placed) return std::nullopt;
-  std::vector<std::int64_t> starts = wishes(from, schedule, of_task, to);
+  std::vector<std::int64_t> starts = wishes(from, schedule, to);
   starts.resize(placed->item_count());
   for (auto item = static_cast<ItemId>(placed->task_count()); item < placed->item_count(); ++item) {
     std::int64_t due = std::numeric_limits<std::int64_t>::max();
@@ -142,8 +87,7 @@ std::optional<Schedule> carry(const ProblemWithMovements& from, const Schedule& 
     starts[item] = due;
   }
   if (std::optional<Schedule> in_order = schedule_in_order(*placed, starts)) return in_order;
-  starts = behind_predecessors(*placed, std::move(starts));
-  ReferenceOrder reference = by_microbatch(to, *placed, starts);
+  ReferenceOrder reference = reference_order(*placed, starts);
   if (!reference.fits) reference = reference_order(*placed);
   if (!reference.fits) return std::nullopt;
   return placed->schedule(list_schedule(*placed, reference, starts));

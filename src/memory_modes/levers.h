@@ -19,13 +19,13 @@ struct UnitLevers {
   std::uint32_t unit = 0;
   std::vector<Lever> levers;  ///< without that of keeping
   Bytes kept;                 ///< bytes of one microbatch that its backward pass needs
-  std::uint32_t rank = 0;     ///< position among the units of its stage
+  std::uint32_t rank = 0;     ///< position among the units of its place, those first whose values stay longest
 };
 
-/// The units with levers, those of all stages in turn, so that the first of them are spread over the devices; among
-/// equals those that keep most come first. Dropping takes what only the unit itself or the backward pass reads; where
-/// it also has outputs that the forward pass reads elsewhere and the backward pass needs, there is a lever that drops
-/// them and one that keeps them.
+/// The units with levers, those of all places in turn, so that the first of them are spread over the devices; of one
+/// place those first whose values stay longest, which gives most memory back for one repetition. Dropping takes what
+/// only the unit itself or the backward pass reads; where it also has outputs that the forward pass reads elsewhere and
+/// the backward pass needs, there is a lever that drops them and one that keeps them.
 [[nodiscard]] std::vector<UnitLevers> levers_of(const Problem& problem);
 
 }  // namespace opweave

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
-#include <numeric>
+#include <set>
 #include <utility>
 
 #include "memory_modes/carry.h"
@@ -14,17 +13,17 @@
 namespace opweave {
 namespace {
 
-/// Shares of the units with levers that are tried first, in this order.
+/// Shares of the units with levers that are tried first, in this order, and steps to others from the best of them.
 constexpr std::array kShares = {1.0, 0.5, 0.25, 0.75};
-/// Shares of the time and work: for choices in which all microbatches are alike, for those that delay some, for the
-/// best of all alone. The rest is for changes.
-constexpr double kShareOfAlike = 0.25;
-constexpr double kShareOfDelays = 0.3;
-constexpr double kShareOfBest = 0.25;
-/// Microbatches of a replica that are delayed.
-constexpr std::uint32_t kMostDelayed = 4;
+constexpr std::array kFinerSteps = {0.125, 0.0625};
+/// Shares of the time and work: for choices in which all microbatches are alike, and for the best of them alone. The
+/// rest is for changes.
+constexpr double kShareOfAlike = 0.4;
+constexpr double kShareOfBest = 0.35;
 /// Candidate orders for each change of modes.
 constexpr std::uint64_t kEvaluationsPerChange = 400;
+/// A change is given up that makes the plan so much longer at first.
+constexpr double kLongestBegin = 1.02;
 /// Where nothing limits the search there is no last change.
 constexpr std::uint64_t kMostChanges = 1000;
 
@@ -69,7 +68,6 @@ ModeSearch::ModeSearch(const Problem& problem, const Budget& budget, const Plann
 void ModeSearch::run() {
   try_shares();
   if (!incumbent_.best()) return;
-  if (!is_over()) delay_microbatches();
   if (!is_over()) improve_best();
   if (!is_over() && !units_.empty()) change_modes();
 }
@@ -95,16 +93,14 @@ MemoryChoice ModeSearch::choice_of(const State& state) const {
   return choice;
 }
 
-/// Gives the first units a mode in some microbatches. The last lever of a mode is the one that gives most memory back.
-void ModeSearch::move_units(State& state, MemoryMode mode, double share,
-                            const std::vector<std::uint32_t>& microbatches) const {
+/// Gives the first units a mode. The last lever of a mode is the one that gives most memory back.
+void ModeSearch::move_units(State& state, MemoryMode mode, double share) const {
   const auto count = static_cast<std::size_t>(std::ceil(share * static_cast<double>(units_.size())));
   for (std::size_t u = 0; u < count; ++u) {
     const std::vector<Lever>& levers = units_[u].levers;
     const auto last = std::find_if(levers.rbegin(), levers.rend(), [&](const Lever& l) { return l.mode == mode; });
-    if (last == levers.rend()) continue;
     const auto way = static_cast<std::uint32_t>(levers.rend() - last);
-    for (const std::uint32_t m : microbatches) state[u * microbatches_ + m] = way;
+    std::fill_n(state.begin() + static_cast<std::ptrdiff_t>(u * microbatches_), microbatches_, way);
   }
 }
 
@@ -117,25 +113,45 @@ ModeSearch::Candidate ModeSearch::best() const {
   return {state_, best.derived, best.schedule, best.makespan};
 }
 
-/// All units alike over the microbatches: everything kept, then some or all of them dropped, or moved to hosts.
+/// All microbatches alike: everything kept; all, a half, a quarter and three quarters of the units dropped, or on
+/// hosts; then shares between, around the best.
 void ModeSearch::try_shares() {
-  std::vector<std::uint32_t> all(microbatches_);
-  std::iota(all.begin(), all.end(), 0U);
-  std::vector<State> states = {State(units_.size() * microbatches_, 0)};
-  for (const double share : kShares) {
-    for (const MemoryMode mode : {MemoryMode::kHost, MemoryMode::kDrop}) {
-      State state(states.front().size(), 0);
-      move_units(state, mode, share, all);
-      if (std::ranges::find(states, state) == states.end()) states.push_back(std::move(state));
-    }
-  }
-  const double each = kShareOfAlike / static_cast<double>(states.size());
-  double left = 1;
-  for (const State& state : states) {
+  const std::vector<MemoryMode> modes = modes_of_units();
+  const std::size_t count = 1 + modes.size() * kShares.size() + 2 * kFinerSteps.size();
+  const double each = kShareOfAlike / static_cast<double>(count);
+  double time_left = 1;
+  std::set<State> tried;
+  const auto attempt = [&](MemoryMode mode, double share) {
+    State state(units_.size() * microbatches_, 0);
+    move_units(state, mode, share);
+    if (!tried.insert(state).second) return;
     if (incumbent_.is_optimal() || (budget_.expired() && incumbent_.best())) return;
-    plan_modes(state, part(each / left, each));
-    left -= each;
+    plan_modes(state, part(each / time_left, each));
+    time_left -= each;
+    if (state_ == state) best_share_ = {mode, share};
+  };
+  attempt(MemoryMode::kKeep, 0);
+  for (const double share : kShares) {
+    for (const MemoryMode mode : modes) attempt(mode, share);
   }
+  for (const double step : kFinerSteps) {
+    const auto [mode, share] = best_share_;
+    if (mode == MemoryMode::kKeep) return;
+    attempt(mode, share - step);
+    attempt(mode, std::min(1.0, share + step));
+  }
+}
+
+/// The modes beside keeping that some unit may have.
+std::vector<MemoryMode> ModeSearch::modes_of_units() const {
+  std::vector<MemoryMode> result;
+  for (const MemoryMode mode : {MemoryMode::kHost, MemoryMode::kDrop}) {
+    const bool is_there = std::ranges::any_of(units_, [&](const UnitLevers& unit) {
+      return std::ranges::find(unit.levers, mode, &Lever::mode) != unit.levers.end();
+    });
+    if (is_there) result.push_back(mode);
+  }
+  return result;
 }
 
 void ModeSearch::plan_modes(const State& state, const Slice& slice) {
@@ -148,7 +164,6 @@ void ModeSearch::plan_modes(const State& state, const Slice& slice) {
     if (!result.plan) return;
     Schedule schedule = to_schedule(derived.problem(), *result.plan);
     const Candidate candidate{state, derived, std::move(schedule), result.plan->statistics.makespan};
-    if (std::ranges::count(state, 0U) == std::ssize(state)) kept_ = candidate;
     offer(candidate, result.plan->provenance.method.c_str());
   } catch (const InputError&) {
     // Units that need each other, a device without a host: other choices are left.
@@ -156,136 +171,33 @@ void ModeSearch::plan_modes(const State& state, const Slice& slice) {
 }
 
 /// The schedule of another state, with the modes of a few values changed, in the order of this one; improved.
-std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, std::span<const std::int64_t> starts,
-                                                         State state, const OrderSearchOptions& options,
+std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, State state, std::uint64_t seed,
                                                          const Budget& budget) const {
   try {
     auto derived = ProblemWithMovements::create(problem_, choice_of(state), Return::kJustInTime);
-    const std::optional<Schedule> begin = carry(from.derived, from.schedule, starts, derived);
+    const std::optional<Schedule> begin = carry(from.derived, from.schedule, derived);
     if (!begin) return std::nullopt;
-    OrderSearchOptions how = options;
+    const Duration first = begin->makespan(derived.problem());
+    if (static_cast<double>(first.value()) > kLongestBegin * static_cast<double>(from.makespan.value())) {
+      return std::nullopt;
+    }
+    OrderSearchOptions how;
+    how.seed = seed;
+    how.initial_temperature = 0.5;
+    how.max_evaluations = kEvaluationsPerChange;
     how.likeness = likeness_of(derived);
     Schedule better = improve_order(derived.problem(), *begin, budget, how, {});
     const Duration makespan = better.makespan(derived.problem());
-    if (getenv("MODEDBG"))
-      fprintf(stderr, "%.2f carried from %.2f: begin %.2f -> %.2f\n", budget_.elapsed(), from.makespan.value() / 1e6,
-              begin->makespan(derived.problem()).value() / 1e6, makespan.value() / 1e6);
     return Candidate{std::move(state), std::move(derived), std::move(better), makespan};
   } catch (const InputError&) {
     return std::nullopt;  // as in plan_modes
   }
 }
 
-/// Some microbatches of each replica let everything go and come back last: their forward passes fill the idle time at
-/// the beginning, their repetitions and backward passes that at the end.
-void ModeSearch::delay_microbatches() {
-  std::vector<Candidate> bases = {best()};
-  if (kept_ && kept_->makespan > bases.front().makespan) bases.push_back(*kept_);
-  struct Way {
-    const Candidate* base;
-    MemoryMode mode;
-  };
-  std::vector<Way> ways;
-  for (const MemoryMode mode : {MemoryMode::kDrop, MemoryMode::kHost}) {
-    const auto has_mode = [&](const UnitLevers& unit) {
-      return std::ranges::any_of(unit.levers, [&](const Lever& lever) { return lever.mode == mode; });
-    };
-    if (!std::ranges::any_of(units_, has_mode)) continue;
-    for (const Candidate& base : bases) ways.push_back({&base, mode});
-  }
-  double left = 1 - kShareOfAlike;
-  for (const Way& way : ways) {
-    if (is_over()) return;
-    const double each = kShareOfDelays / static_cast<double>(ways.size());
-    delay_from(*way.base, way.mode, part(each / left, each));
-    left -= each;
-  }
-}
-
-/// One microbatch of each replica more, as long as that is better: the last that began.
-void ModeSearch::delay_from(const Candidate& base, MemoryMode mode, const Slice& slice) {
-  const Training& training = problem_.settings().training;
-  std::vector<std::vector<std::uint32_t>> of_replica(training.replicas);
-  const std::vector<std::int64_t> starts = original_starts(base.derived, base.schedule);
-  std::vector<std::int64_t> begin(microbatches_, std::numeric_limits<std::int64_t>::max());
-  for (std::size_t t = 0; t < starts.size(); ++t) {
-    if (problem_.op(TaskId(t)).phase == Phase::kOptimizer) continue;
-    std::int64_t& first = begin[problem_.task(TaskId(t)).copy];
-    first = std::min(first, starts[t]);
-  }
-  for (std::uint32_t m = 0; m < microbatches_; ++m) of_replica[training.replica_of(m)].push_back(m);
-  for (auto& own : of_replica) std::ranges::stable_sort(own, {}, [&](std::uint32_t m) { return begin[m]; });
-  Candidate last = base;
-  for (std::uint32_t step = 0; step < kMostDelayed && !is_over(); ++step) {
-    std::vector<std::uint32_t> delayed;
-    for (std::vector<std::uint32_t>& own : of_replica) {
-      if (own.size() < 2) continue;
-      delayed.push_back(own.back());
-      own.pop_back();
-    }
-    State state = last.state;
-    move_units(state, mode, 1, delayed);
-    if (state == last.state) return;
-    const Slice own = slice.share(1.0 / (kMostDelayed - step));
-    OrderSearchOptions how;
-    how.seed = random_.next();
-    how.initial_temperature = 1;
-    how.max_evaluations = slice.evaluations ? *slice.evaluations / kMostDelayed : own.most_evaluations();
-    std::optional<Candidate> next = carried(last, delayed_starts(last, delayed), std::move(state), how, own.budget);
-    if (!next || next->makespan >= last.makespan) return;
-    offer(*next, "delayed microbatches");
-    last = std::move(*next);
-  }
-}
-
-/// The starts of the original tasks, with the forward passes of some microbatches before the last one that begins
-/// before the backward pass does on their devices, while there is memory to run them, and their backward passes behind
-/// all others.
-std::vector<std::int64_t> ModeSearch::delayed_starts(const Candidate& from,
-                                                     const std::vector<std::uint32_t>& delayed) const {
-  std::vector<DeviceId> device(problem_.task_count());
-  for (std::size_t t = 0; t < from.schedule.tasks.size(); ++t) {
-    const ProblemWithMovements::Origin origin = from.derived.origin(TaskId(t));
-    if (origin.is_movement) continue;
-    device[origin.task.index()] = from.derived.problem().mode(TaskId(t), from.schedule.tasks[t].mode).devices.front();
-  }
-  const std::vector<std::int64_t> before = original_starts(from.derived, from.schedule);
-  const auto is_delayed = [&](std::uint32_t m) { return std::ranges::find(delayed, m) != delayed.end(); };
-  std::vector<std::int64_t> first_backward(problem_.cluster().device_count(), std::numeric_limits<std::int64_t>::max());
-  std::vector<std::int64_t> last_forward(first_backward.size(), 0);
-  for (std::size_t t = 0; t < before.size(); ++t) {
-    const Phase phase = problem_.op(TaskId(t)).phase;
-    if (phase == Phase::kForward && !is_delayed(problem_.task(TaskId(t)).copy)) {
-      last_forward[device[t].index()] = std::max(last_forward[device[t].index()], before[t]);
-    }
-    if (phase == Phase::kForward || phase == Phase::kOptimizer) continue;
-    std::int64_t& first = first_backward[device[t].index()];
-    first = std::min(first, before[t]);
-  }
-  std::vector<std::int64_t> starts = before;
-  for (std::size_t t = 0; t < starts.size(); ++t) {
-    const Task& task = problem_.task(TaskId(t));
-    const Phase phase = problem_.op(TaskId(t)).phase;
-    if (phase == Phase::kOptimizer || !is_delayed(task.copy)) continue;
-    // Memory becomes free behind the last forward pass.
-    std::int64_t last = phase == Phase::kForward ? 0 : last_forward[device[t].index()];
-    for (std::uint32_t m = 0; m < microbatches_; ++m) {
-      const TaskId other = problem_.task_of(task.op, m);
-      if (problem_.task(other).replica != task.replica || is_delayed(m)) continue;
-      const std::int64_t start = before[other.index()];
-      if (phase == Phase::kForward && start > first_backward[device[t].index()]) continue;
-      last = std::max(last, start);
-    }
-    starts[t] = phase == Phase::kForward ? last - 1 : last + 1;
-  }
-  return starts;
-}
-
 /// All methods of the planner on the modes that promise most; where microbatches differ, the order search alone, which
 /// knows what is alike.
 void ModeSearch::improve_best() {
-  constexpr double kTimeBefore = kShareOfAlike + kShareOfDelays;
-  const Slice slice = part(kShareOfBest / (1 - kTimeBefore), kShareOfBest);
+  const Slice slice = part(kShareOfBest / (1 - kShareOfAlike), kShareOfBest);
   const Candidate begin = best();
   OrderSearchOptions how;
   how.likeness = likeness_of(begin.derived);
@@ -318,7 +230,7 @@ void ModeSearch::improve_best() {
 
 /// Modes of single microbatches with the order carried over and searched, as many changes at once as there are lanes.
 void ModeSearch::change_modes() {
-  Slice slice = part(1, 1 - kShareOfAlike - kShareOfDelays - kShareOfBest);
+  Slice slice = part(1, 1 - kShareOfAlike - kShareOfBest);
   const std::size_t lanes = slice.lanes();
   std::uint64_t rounds = slice.evaluations ? *slice.evaluations / (kEvaluationsPerChange * lanes) : kMostChanges;
   const bool has_end = slice.evaluations || !budget_.time_limit_seconds();
@@ -331,11 +243,7 @@ void ModeSearch::change_modes() {
     slice.each(lanes, [&](std::size_t lane, const Slice& own) {
       Random random(seed + lane);
       State state = changed(begin.state, random);
-      OrderSearchOptions how;
-      how.seed = random.next();
-      how.initial_temperature = 0.5;
-      how.max_evaluations = kEvaluationsPerChange;
-      found[lane] = carried(begin, original_starts(begin.derived, begin.schedule), std::move(state), how, own.budget);
+      found[lane] = carried(begin, std::move(state), random.next(), own.budget);
     });
     for (const std::optional<Candidate>& candidate : found) {
       if (candidate) offer(*candidate, "change of modes");

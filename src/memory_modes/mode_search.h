@@ -3,13 +3,12 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
+#include <utility>
 #include <vector>
 
 #include "core/random.h"
 #include "memory_modes/levers.h"
 #include "memory_modes/mode_incumbent.h"
-#include "order_search/order_search.h"
 #include "planner/slice.h"
 
 namespace opweave {
@@ -34,19 +33,15 @@ class ModeSearch {
   };
 
   void try_shares();
-  void delay_microbatches();
-  void delay_from(const Candidate& base, MemoryMode mode, const Slice& slice);
-  [[nodiscard]] std::vector<std::int64_t> delayed_starts(const Candidate& from,
-                                                         const std::vector<std::uint32_t>& delayed) const;
   void improve_best();
   void change_modes();
   [[nodiscard]] State changed(State state, Random& random) const;
 
   [[nodiscard]] MemoryChoice choice_of(const State& state) const;
-  void move_units(State& state, MemoryMode mode, double share, const std::vector<std::uint32_t>& microbatches) const;
+  [[nodiscard]] std::vector<MemoryMode> modes_of_units() const;
+  void move_units(State& state, MemoryMode mode, double share) const;
   void plan_modes(const State& state, const Slice& slice);
-  [[nodiscard]] std::optional<Candidate> carried(const Candidate& from, std::span<const std::int64_t> starts,
-                                                 State state, const OrderSearchOptions& options,
+  [[nodiscard]] std::optional<Candidate> carried(const Candidate& from, State state, std::uint64_t seed,
                                                  const Budget& budget) const;
   void offer(const Candidate& candidate, const char* method);
   [[nodiscard]] Candidate best() const;
@@ -60,8 +55,8 @@ class ModeSearch {
   ModeIncumbent& incumbent_;
   const std::vector<UnitLevers> units_;
   const std::uint32_t microbatches_;
-  State state_;                    ///< of the incumbent; a warm start keeps everything
-  std::optional<Candidate> kept_;  ///< the plan in which everything stays, where there is one
+  State state_;  ///< of the incumbent; a warm start keeps everything
+  std::pair<MemoryMode, double> best_share_ = {MemoryMode::kKeep, 0};
   Random random_;
 };
 

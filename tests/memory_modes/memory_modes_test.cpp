@@ -170,10 +170,10 @@ TEST(MemoryModes, an_order_is_carried_over_to_other_modes) {
   choice[value_named(problem, "a0", 2).index()] = MemoryMode::kDrop;
   choice[value_named(problem, "a1", 1).index()] = MemoryMode::kHost;
   const auto changed = ProblemWithMovements::create(problem, choice);
-  const auto carried = carry(keep, *schedule, original_starts(keep, *schedule), changed);
+  const auto carried = carry(keep, *schedule, changed);
   ASSERT_TRUE(carried);
   EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), changed.plan(*carried, {}, {}))), "");
-  const auto back = carry(changed, *carried, original_starts(changed, *carried), keep);
+  const auto back = carry(changed, *carried, keep);
   ASSERT_TRUE(back);
   EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), keep.plan(*back, {}, {}))), "");
 }
