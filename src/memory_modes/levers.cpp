@@ -89,6 +89,7 @@ std::vector<UnitLevers> levers_of(const Problem& problem) {
     bool inner_is_needed = false;
     Bytes kept;
     std::string place;
+    std::uint32_t stage = 0;
     std::int64_t stays = 0;  ///< time for which it is certainly needed
   };
   std::map<std::uint32_t, Parts> units;
@@ -100,6 +101,7 @@ std::vector<UnitLevers> levers_of(const Problem& problem) {
     const Operator& op = graph.at(*producer);
     Parts& unit = units[unit_of[producer->index()]];
     unit.place = place_of(problem, op);
+    if (op.stage) unit.stage = static_cast<std::uint32_t>(op.stage->index());
     const MemoryModes allowed = graph.memory_modes(tensor, problem.settings().memory_modes);
     const Readers readers = readers_of(graph, unit_of, tensor);
     if (readers.behind) unit.kept += graph.at(tensor).size;
@@ -121,9 +123,10 @@ std::vector<UnitLevers> levers_of(const Problem& problem) {
     }
   }
   std::vector<UnitLevers> result;
+  std::map<std::uint32_t, std::uint32_t> seen_of_stage;
   std::vector<std::pair<std::string, std::int64_t>> places;  // by entry of result: and how long its values stay
   for (auto& [number, unit] : units) {
-    UnitLevers levers{number, {}, unit.kept, 0};
+    UnitLevers levers{number, {}, unit.kept, 0, 0};
     if (unit.kept > Bytes() && !unit.drop_all.tensors.empty()) {
       if (unit.inner_is_needed && unit.drop_inner.tensors.size() < unit.drop_all.tensors.size()) {
         levers.levers.push_back(std::move(unit.drop_inner));
@@ -132,6 +135,7 @@ std::vector<UnitLevers> levers_of(const Problem& problem) {
     }
     if (!unit.host.tensors.empty()) levers.levers.push_back(std::move(unit.host));
     if (levers.levers.empty()) continue;
+    levers.rank_in_stage = seen_of_stage[unit.stage]++;
     places.emplace_back(unit.place, unit.stays);
     result.push_back(std::move(levers));
   }

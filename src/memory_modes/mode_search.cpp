@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -19,7 +20,7 @@ constexpr std::array kFinerSteps = {0.125, 0.0625};
 /// Shares of the time and work: for choices in which all microbatches are alike, and for the best of them alone. The
 /// rest is for changes.
 constexpr double kShareOfAlike = 0.4;
-constexpr double kShareOfBest = 0.35;
+constexpr double kShareOfBest = 0.2;
 /// Candidate orders for each change of modes.
 constexpr std::uint64_t kEvaluationsPerChange = 400;
 /// A change is given up that makes the plan so much longer at first.
@@ -94,14 +95,20 @@ MemoryChoice ModeSearch::choice_of(const State& state) const {
 }
 
 /// Gives the first units a mode. The last lever of a mode is the one that gives most memory back.
-void ModeSearch::move_units(State& state, MemoryMode mode, double share) const {
-  const auto count = static_cast<std::size_t>(std::ceil(share * static_cast<double>(units_.size())));
-  for (std::size_t u = 0; u < count; ++u) {
+ModeSearch::State ModeSearch::state_of(const Share& share) const {
+  State state(units_.size() * microbatches_, 0);
+  std::vector<std::size_t> order(units_.size());
+  std::iota(order.begin(), order.end(), 0U);
+  if (share.by_stage) std::ranges::stable_sort(order, {}, [&](std::size_t u) { return units_[u].rank_in_stage; });
+  order.resize(static_cast<std::size_t>(std::ceil(share.of_units * static_cast<double>(units_.size()))));
+  for (const std::size_t u : order) {
     const std::vector<Lever>& levers = units_[u].levers;
-    const auto last = std::find_if(levers.rbegin(), levers.rend(), [&](const Lever& l) { return l.mode == mode; });
+    const auto last =
+        std::find_if(levers.rbegin(), levers.rend(), [&](const Lever& l) { return l.mode == share.mode; });
     const auto way = static_cast<std::uint32_t>(levers.rend() - last);
     std::fill_n(state.begin() + static_cast<std::ptrdiff_t>(u * microbatches_), microbatches_, way);
   }
+  return state;
 }
 
 void ModeSearch::offer(const Candidate& candidate, const char* method) {
@@ -117,28 +124,31 @@ ModeSearch::Candidate ModeSearch::best() const {
 /// hosts; then shares between, around the best.
 void ModeSearch::try_shares() {
   const std::vector<MemoryMode> modes = modes_of_units();
-  const std::size_t count = 1 + modes.size() * kShares.size() + 2 * kFinerSteps.size();
-  const double each = kShareOfAlike / static_cast<double>(count);
+  std::vector<Share> shares = {{MemoryMode::kKeep, 0, false}};
+  for (const double share : kShares) {
+    for (const MemoryMode mode : modes) {
+      shares.push_back({mode, share, false});
+      if (share < 1) shares.push_back({mode, share, true});
+    }
+  }
+  const double each = kShareOfAlike / static_cast<double>(shares.size() + 2 * kFinerSteps.size());
   double time_left = 1;
   std::set<State> tried;
-  const auto attempt = [&](MemoryMode mode, double share) {
-    State state(units_.size() * microbatches_, 0);
-    move_units(state, mode, share);
+  Share best = shares.front();
+  const auto attempt = [&](const Share& share) {
+    const State state = state_of(share);
     if (!tried.insert(state).second) return;
     if (incumbent_.is_optimal() || (budget_.expired() && incumbent_.best())) return;
     plan_modes(state, part(each / time_left, each));
     time_left -= each;
-    if (state_ == state) best_share_ = {mode, share};
+    if (state_ == state) best = share;
   };
-  attempt(MemoryMode::kKeep, 0);
-  for (const double share : kShares) {
-    for (const MemoryMode mode : modes) attempt(mode, share);
-  }
+  for (const Share& share : shares) attempt(share);
   for (const double step : kFinerSteps) {
-    const auto [mode, share] = best_share_;
-    if (mode == MemoryMode::kKeep) return;
-    attempt(mode, share - step);
-    attempt(mode, std::min(1.0, share + step));
+    const Share middle = best;
+    if (middle.mode == MemoryMode::kKeep) return;
+    attempt({middle.mode, middle.of_units - step, middle.by_stage});
+    attempt({middle.mode, std::min(1.0, middle.of_units + step), middle.by_stage});
   }
 }
 
@@ -174,7 +184,7 @@ void ModeSearch::plan_modes(const State& state, const Slice& slice) {
 std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, State state, std::uint64_t seed,
                                                          const Budget& budget) const {
   try {
-    auto derived = ProblemWithMovements::create(problem_, choice_of(state), Return::kJustInTime);
+    auto derived = ProblemWithMovements::create(problem_, choice_of(state), Return::kAnyTime);
     const std::optional<Schedule> begin = carry(from.derived, from.schedule, derived);
     if (!begin) return std::nullopt;
     const Duration first = begin->makespan(derived.problem());

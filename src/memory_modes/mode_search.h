@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <utility>
 #include <vector>
 
 #include "core/random.h"
@@ -24,6 +23,12 @@ class ModeSearch {
  private:
   /// By unit and microbatch: 0 = keep, else one more than the lever.
   using State = std::vector<std::uint32_t>;
+  /// The first units have a mode, in all microbatches: of each place, or of each stage.
+  struct Share {
+    MemoryMode mode;
+    double of_units;
+    bool by_stage;
+  };
   /// A plan of a state.
   struct Candidate {
     State state;
@@ -39,7 +44,7 @@ class ModeSearch {
 
   [[nodiscard]] MemoryChoice choice_of(const State& state) const;
   [[nodiscard]] std::vector<MemoryMode> modes_of_units() const;
-  void move_units(State& state, MemoryMode mode, double share) const;
+  [[nodiscard]] State state_of(const Share& share) const;
   void plan_modes(const State& state, const Slice& slice);
   [[nodiscard]] std::optional<Candidate> carried(const Candidate& from, State state, std::uint64_t seed,
                                                  const Budget& budget) const;
@@ -56,7 +61,6 @@ class ModeSearch {
   const std::vector<UnitLevers> units_;
   const std::uint32_t microbatches_;
   State state_;  ///< of the incumbent; a warm start keeps everything
-  std::pair<MemoryMode, double> best_share_ = {MemoryMode::kKeep, 0};
   Random random_;
 };
 
