@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "memory_modes/carry.h"
+#include "memory_modes/memory_slack.h"
 #include "opweave/error.h"
 #include "order_search/order_search.h"
 
@@ -19,14 +20,17 @@ constexpr std::array kShares = {1.0, 0.5, 0.25, 0.75};
 constexpr std::array kFinerSteps = {0.125, 0.0625};
 /// Shares of the time and work: for choices in which all microbatches are alike, and for the best of them alone. The
 /// rest is for changes.
-constexpr double kShareOfAlike = 0.4;
-constexpr double kShareOfBest = 0.2;
+constexpr double kShareOfAlike = 0.3;
+constexpr double kShareOfBest = 0.1;
 /// Candidate orders for each change of modes.
 constexpr std::uint64_t kEvaluationsPerChange = 400;
+/// One change of so many keeps all that fits, and takes this share of what is left.
+constexpr std::uint64_t kChangesPerKeeping = 16;
+constexpr double kShareOfKeeping = 0.3;
 /// A change is given up that makes the plan so much longer at first.
 constexpr double kLongestBegin = 1.02;
-/// Where nothing limits the search there is no last change.
-constexpr std::uint64_t kMostChanges = 1000;
+/// Candidate orders where nothing limits the search.
+constexpr std::uint64_t kMostWork = 400'000;
 
 /// By task of the ordinary problem, what it is in which microbatch; empty where the problem says so itself.
 std::vector<Likeness> likeness_of(const ProblemWithMovements& derived) {
@@ -115,11 +119,6 @@ void ModeSearch::offer(const Candidate& candidate, const char* method) {
   if (incumbent_.offer(candidate.derived, candidate.schedule, method)) state_ = candidate.state;
 }
 
-ModeSearch::Candidate ModeSearch::best() const {
-  const ModeIncumbent::Best& best = *incumbent_.best();
-  return {state_, best.derived, best.schedule, best.makespan};
-}
-
 /// All microbatches alike: everything kept; all, a half, a quarter and three quarters of the units dropped, or on
 /// hosts; then shares between, around the best.
 void ModeSearch::try_shares() {
@@ -182,7 +181,7 @@ void ModeSearch::plan_modes(const State& state, const Slice& slice) {
 
 /// The schedule of another state, with the modes of a few values changed, in the order of this one; improved.
 std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, State state, std::uint64_t seed,
-                                                         const Budget& budget) const {
+                                                         const Slice& slice) const {
   try {
     auto derived = ProblemWithMovements::create(problem_, choice_of(state), Return::kAnyTime);
     const std::optional<Schedule> begin = carry(from.derived, from.schedule, derived);
@@ -194,9 +193,9 @@ std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, 
     OrderSearchOptions how;
     how.seed = seed;
     how.initial_temperature = 0.5;
-    how.max_evaluations = kEvaluationsPerChange;
+    how.max_evaluations = slice.most_evaluations();
     how.likeness = likeness_of(derived);
-    Schedule better = improve_order(derived.problem(), *begin, budget, how, {});
+    Schedule better = improve_order(derived.problem(), *begin, slice.budget, how, {});
     const Duration makespan = better.makespan(derived.problem());
     return Candidate{std::move(state), std::move(derived), std::move(better), makespan};
   } catch (const InputError&) {
@@ -204,61 +203,88 @@ std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, 
   }
 }
 
-/// All methods of the planner on the modes that promise most; where microbatches differ, the order search alone, which
-/// knows what is alike.
+/// All methods of the planner on the modes that promise most.
 void ModeSearch::improve_best() {
   const Slice slice = part(kShareOfBest / (1 - kShareOfAlike), kShareOfBest);
-  const Candidate begin = best();
-  OrderSearchOptions how;
-  how.likeness = likeness_of(begin.derived);
-  if (how.likeness.empty()) {
-    PlannerOptions inner = options_;
-    inner.warm_start = begin.schedule;
-    inner.on_progress = [this](const Progress& progress) {
-      if (progress.makespan) incumbent_.tell(*progress.makespan, progress.method);
-    };
-    PlanResult result = opweave::plan(begin.derived.problem(), budget_of(slice), inner);
-    if (!result.plan) return;
-    offer({begin.state, begin.derived, to_schedule(begin.derived.problem(), *result.plan),
-           result.plan->statistics.makespan},
-          result.plan->provenance.method.c_str());
-    return;
-  }
-  std::vector<std::optional<Schedule>> found(slice.lanes());
-  const std::uint64_t seed = random_.next();
-  slice.each(found.size(), [&](std::size_t lane, const Slice& own) {
-    OrderSearchOptions options = how;
-    options.seed = seed + lane;
-    options.max_evaluations = own.most_evaluations();
-    found[lane] = improve_order(begin.derived.problem(), begin.schedule, own.budget, options, {});
-  });
-  for (const std::optional<Schedule>& schedule : found) {
-    if (!schedule) continue;
-    offer({begin.state, begin.derived, *schedule, schedule->makespan(begin.derived.problem())}, "order search");
+  const ModeIncumbent::Best best = *incumbent_.best();
+  PlannerOptions inner = options_;
+  inner.warm_start = best.schedule;
+  inner.on_progress = [this](const Progress& progress) {
+    if (progress.makespan) incumbent_.tell(*progress.makespan, progress.method);
+  };
+  PlanResult result = opweave::plan(best.derived.problem(), budget_of(slice), inner);
+  if (!result.plan) return;
+  Schedule schedule = to_schedule(best.derived.problem(), *result.plan);
+  offer({state_, best.derived, std::move(schedule), result.plan->statistics.makespan},
+        result.plan->provenance.method.c_str());
+}
+
+/// In turns: all that memory has room for is kept and the order is searched for long, since what need not be made again
+/// gives way; then modes of single microbatches change, the order carried over and searched for a moment, as many
+/// changes at once as there are lanes. What costs nothing is taken too.
+void ModeSearch::change_modes() {
+  const Slice all = part(1, 1 - kShareOfAlike - kShareOfBest);
+  const std::size_t lanes = all.lanes();
+  std::uint64_t left = all.evaluations.value_or(kMostWork);
+  const bool has_end = all.is_repeatable() || !budget_.time_limit_seconds();
+  const ModeIncumbent::Best& best = *incumbent_.best();
+  Candidate current{state_, best.derived, best.schedule, best.makespan};
+  for (std::uint64_t round = 0; !is_over(); ++round) {
+    const bool keeps = round % kChangesPerKeeping == 0;
+    Slice own = all;
+    if (keeps) own.budget = all.budget.share(kShareOfKeeping);
+    if (!keeps || has_end) {
+      const auto part_of_left = static_cast<std::uint64_t>(kShareOfKeeping * static_cast<double>(left));
+      own.evaluations = std::max(keeps ? part_of_left : 0, kEvaluationsPerChange * lanes);
+      if (has_end && *own.evaluations > left) return;
+      if (has_end) left -= *own.evaluations;
+    }
+    const State kept = keeps ? kept_where_it_fits(current) : State();
+    const std::uint64_t seed = random_.next();
+    std::vector<std::optional<Candidate>> found(lanes);
+    own.each(lanes, [&](std::size_t lane, const Slice& slice) {
+      Random random(seed + lane);
+      State state = keeps ? kept : changed(current.state, random);
+      found[lane] = carried(current, std::move(state), random.next(), slice);
+    });
+    for (std::optional<Candidate>& candidate : found) {
+      if (!candidate || candidate->makespan > current.makespan) continue;
+      offer(*candidate, "change of modes");
+      current = std::move(*candidate);
+    }
   }
 }
 
-/// Modes of single microbatches with the order carried over and searched, as many changes at once as there are lanes.
-void ModeSearch::change_modes() {
-  Slice slice = part(1, 1 - kShareOfAlike - kShareOfBest);
-  const std::size_t lanes = slice.lanes();
-  std::uint64_t rounds = slice.evaluations ? *slice.evaluations / (kEvaluationsPerChange * lanes) : kMostChanges;
-  const bool has_end = slice.evaluations || !budget_.time_limit_seconds();
-  slice.evaluations = kEvaluationsPerChange * lanes;
-  while (!is_over() && (!has_end || rounds > 0)) {
-    if (has_end) --rounds;
-    const Candidate begin = best();
-    const std::uint64_t seed = random_.next();
-    std::vector<std::optional<Candidate>> found(lanes);
-    slice.each(lanes, [&](std::size_t lane, const Slice& own) {
-      Random random(seed + lane);
-      State state = changed(begin.state, random);
-      found[lane] = carried(begin, std::move(state), random.next(), own.budget);
-    });
-    for (const std::optional<Candidate>& candidate : found) {
-      if (candidate) offer(*candidate, "change of modes");
+/// Values stay, with the unit of their microbatch, where memory has room for them until they are back: what frees least
+/// memory goes first.
+ModeSearch::State ModeSearch::kept_where_it_fits(const Candidate& candidate) const {
+  MemorySlack slack(candidate.derived, candidate.schedule);
+  struct Stay {
+    double cost;  ///< bytes x time
+    std::size_t at;
+    std::vector<MemorySlack::Gap> gaps;
+  };
+  std::vector<Stay> stays;
+  for (std::size_t u = 0; u < units_.size(); ++u) {
+    for (std::uint32_t m = 0; m < microbatches_; ++m) {
+      const std::size_t at = u * microbatches_ + m;
+      if (candidate.state[at] == 0) continue;
+      Stay stay{0, at, {}};
+      for (const TensorId tensor : units_[u].levers[candidate.state[at] - 1].tensors) {
+        for (const MemorySlack::Gap& gap : slack.gaps(problem_.value_of(tensor, m))) {
+          stay.cost += static_cast<double>(gap.bytes) * static_cast<double>(gap.to - gap.from);
+          stay.gaps.push_back(gap);
+        }
+      }
+      stays.push_back(std::move(stay));
     }
   }
+  std::ranges::stable_sort(stays, {}, &Stay::cost);
+  State state = candidate.state;
+  for (const Stay& stay : stays) {
+    if (slack.take(stay.gaps)) state[stay.at] = 0;
+  }
+  return state;
 }
 
 /// Another way for one unit in one to four neighbouring microbatches, or for some units in one microbatch; or two

@@ -40,6 +40,7 @@ class ModeSearch {
   void try_shares();
   void improve_best();
   void change_modes();
+  [[nodiscard]] State kept_where_it_fits(const Candidate& candidate) const;
   [[nodiscard]] State changed(State state, Random& random) const;
 
   [[nodiscard]] MemoryChoice choice_of(const State& state) const;
@@ -47,9 +48,8 @@ class ModeSearch {
   [[nodiscard]] State state_of(const Share& share) const;
   void plan_modes(const State& state, const Slice& slice);
   [[nodiscard]] std::optional<Candidate> carried(const Candidate& from, State state, std::uint64_t seed,
-                                                 const Budget& budget) const;
+                                                 const Slice& slice) const;
   void offer(const Candidate& candidate, const char* method);
-  [[nodiscard]] Candidate best() const;
   /// The next part of the time, as a share of what is left, and of the work, as a share of all of it.
   [[nodiscard]] Slice part(double of_time_left, double of_all_work) const;
   [[nodiscard]] bool is_over() const { return incumbent_.is_optimal() || budget_.expired(); }
