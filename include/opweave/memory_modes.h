@@ -79,11 +79,19 @@ struct OrdinaryPlan {
 /// The settings allow other modes than kKeep, or some tensor does.
 [[nodiscard]] bool may_choose_modes(const Problem& problem);
 
+/// What a choice of memory modes is for.
+struct ModeOptions {
+  /// Plans that training frameworks can be told: all microbatches alike, and of every stage the first units, as many of
+  /// each. Fewer choices, so plans may be longer; the bounds are those of all plans.
+  bool is_uniform = false;
+};
+
 /// plan() for problems whose values may have memory modes: chooses modes, placement and order. Where few choices exist
 /// all of them are planned, and the plan is optimal if each of them is settled; else modes change by unit, first for
 /// all microbatches alike, then for a few. Every plan has passed `check`. The same problem, options and work limit give
-/// the same plan. \throws InputError for objectives other than the makespan, a deadline, or blocks
+/// the same plan. Answers when the budget ends, as plan() does. \throws InputError for objectives other than the
+/// makespan, a deadline, or blocks, and for more tasks than it is made for
 [[nodiscard]] PlanResult plan_with_memory_modes(const Problem& problem, const Budget& budget,
-                                                const PlannerOptions& options = {});
+                                                const PlannerOptions& options = {}, const ModeOptions& modes = {});
 
 }  // namespace opweave

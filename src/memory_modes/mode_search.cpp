@@ -60,10 +60,11 @@ Budget budget_of(const Slice& slice) {
 }  // namespace
 
 ModeSearch::ModeSearch(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-                       ModeIncumbent& incumbent)
+                       const ModeOptions& modes, ModeIncumbent& incumbent)
     : problem_(problem),
       budget_(budget),
       options_(options),
+      is_uniform_(modes.is_uniform),
       incumbent_(incumbent),
       units_(levers_of(problem)),
       microbatches_(problem.settings().training.microbatches),
@@ -74,7 +75,7 @@ void ModeSearch::run() {
   try_shares();
   if (!incumbent_.best()) return;
   if (!is_over()) improve_best();
-  if (!is_over() && !units_.empty()) change_modes();
+  if (!is_over() && !units_.empty() && !is_uniform_) change_modes();
 }
 
 Slice ModeSearch::part(double of_time_left, double of_all_work) const {
@@ -104,7 +105,13 @@ ModeSearch::State ModeSearch::state_of(const Share& share) const {
   std::vector<std::size_t> order(units_.size());
   std::iota(order.begin(), order.end(), 0U);
   if (share.by_stage) std::ranges::stable_sort(order, {}, [&](std::size_t u) { return units_[u].rank_in_stage; });
-  order.resize(static_cast<std::size_t>(std::ceil(share.of_units * static_cast<double>(units_.size()))));
+  auto count = static_cast<std::ptrdiff_t>(std::ceil(share.of_units * static_cast<double>(units_.size())));
+  if (is_uniform_ && !order.empty()) {  // as many of each stage
+    const auto rank_at = [&](std::size_t u) { return units_[u].rank_in_stage; };
+    const double ranks = 1.0 + rank_at(order.back());
+    count = std::ranges::lower_bound(order, share.of_units * ranks, {}, rank_at) - order.begin();
+  }
+  order.resize(static_cast<std::size_t>(count));
   for (const std::size_t u : order) {
     const std::vector<Lever>& levers = units_[u].levers;
     const auto last =
@@ -126,8 +133,8 @@ void ModeSearch::try_shares() {
   std::vector<Share> shares = {{MemoryMode::kKeep, 0, false}};
   for (const double share : kShares) {
     for (const MemoryMode mode : modes) {
-      shares.push_back({mode, share, false});
-      if (share < 1) shares.push_back({mode, share, true});
+      if (!is_uniform_) shares.push_back({mode, share, false});
+      if (is_uniform_ || share < 1) shares.push_back({mode, share, true});
     }
   }
   const double each = kShareOfAlike / static_cast<double>(shares.size() + 2 * kFinerSteps.size());
@@ -205,7 +212,8 @@ std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, 
 
 /// All methods of the planner on the modes that promise most.
 void ModeSearch::improve_best() {
-  const Slice slice = part(kShareOfBest / (1 - kShareOfAlike), kShareOfBest);
+  const double share = is_uniform_ ? 1 - kShareOfAlike : kShareOfBest;
+  const Slice slice = part(share / (1 - kShareOfAlike), share);
   const ModeIncumbent::Best best = *incumbent_.best();
   PlannerOptions inner = options_;
   inner.warm_start = best.schedule;

@@ -15,7 +15,8 @@ namespace opweave {
 /// Finds better choices of modes, by unit and microbatch, and offers their plans (docs/memory-modes.md, "Search").
 class ModeSearch {
  public:
-  ModeSearch(const Problem& problem, const Budget& budget, const PlannerOptions& options, ModeIncumbent& incumbent);
+  ModeSearch(const Problem& problem, const Budget& budget, const PlannerOptions& options, const ModeOptions& modes,
+             ModeIncumbent& incumbent);
 
   /// Comes back when the budget has ended or the incumbent is optimal.
   void run();
@@ -57,6 +58,7 @@ class ModeSearch {
   const Problem& problem_;
   const Budget& budget_;
   const PlannerOptions& options_;
+  const bool is_uniform_;
   ModeIncumbent& incumbent_;
   const std::vector<UnitLevers> units_;
   const std::uint32_t microbatches_;

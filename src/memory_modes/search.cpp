@@ -26,7 +26,7 @@ void require_supported(const Problem& problem, const PlannerOptions& options) {
 
 /// Searches, and leaves what it finds in `findings`. \return the reason, if it is proven that there is no plan
 PlanResult search_modes(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-                        const std::shared_ptr<ModeFindings>& findings) {
+                        const ModeOptions& modes, const std::shared_ptr<ModeFindings>& findings) {
   PlanResult none;
   if (const auto proofs = infeasibility_proofs_with_modes(problem); !proofs.empty()) {
     none.reason = PlanResult::Reason::kInfeasible;
@@ -41,8 +41,8 @@ PlanResult search_modes(const Problem& problem, const Budget& budget, const Plan
     incumbent.offer(ProblemWithMovements::create(problem, keep), *options.warm_start, "warm start");
   }
   EveryChoice every(problem, budget, options);
-  if (!every.is_small()) {
-    ModeSearch(problem, budget, options, incumbent).run();
+  if (modes.is_uniform || !every.is_small()) {
+    ModeSearch(problem, budget, options, modes, incumbent).run();
     return none;
   }
   const std::optional<Duration> bound = every.plan(incumbent);
@@ -56,11 +56,12 @@ PlanResult search_modes(const Problem& problem, const Budget& budget, const Plan
 
 }  // namespace
 
-PlanResult plan_with_memory_modes(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
+PlanResult plan_with_memory_modes(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                                  const ModeOptions& modes) {
   require_supported(problem, options);
   const auto findings = std::make_shared<ModeFindings>();
-  const auto search = [findings](const Problem& own, const Budget& limits, const PlannerOptions& chosen) {
-    return search_modes(own, limits, chosen, findings);
+  const auto search = [findings, modes](const Problem& own, const Budget& limits, const PlannerOptions& chosen) {
+    return search_modes(own, limits, chosen, modes, findings);
   };
   PlanResult result = on_time(
       problem, budget, options, search, [] {}, [](const std::optional<Told>&) { return PlanResult(); });
