@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <map>
 
 #include "list_scheduling/listed.h"
 #include "memory_modes/carry.h"
@@ -211,6 +212,9 @@ TEST(MemoryModes, what_is_not_allowed_is_refused_by_name) {
   EXPECT_THROW((void)plan(problem, Budget({}, 10)), InputError);
 }
 
+/// Problems with more choices are left out: the planner does not try all of them.
+constexpr std::size_t kMostChoices = 81;
+
 /// The shortest plan over all choices of modes, each by exhaustive search; nothing where none has one. Every plan is
 /// valid from the files' point of view, or holds too much on a host.
 std::optional<Duration> best_of_all_choices(const Problem& problem, std::size_t& count) {
@@ -230,6 +234,7 @@ std::optional<Duration> best_of_all_choices(const Problem& problem, std::size_t&
     count *= free.back().modes.size();
   }
   std::optional<Duration> best;
+  if (count > kMostChoices) return best;
   for (std::size_t number = 0; number < count; ++number) {
     MemoryChoice choice = keep_all(problem);
     std::size_t rest = number;
@@ -253,7 +258,7 @@ std::optional<Duration> best_of_all_choices(const Problem& problem, std::size_t&
 /// Problems of the random agreement; OPWEAVE_AGREEMENT=500 asks for more of them.
 std::uint64_t problems_to_compare() {
   const char* wish = std::getenv("OPWEAVE_AGREEMENT");
-  return wish == nullptr ? 60 : std::stoul(wish);
+  return wish == nullptr ? 150 : std::stoul(wish);
 }
 
 TEST(MemoryModes, the_best_of_all_choices_is_found_and_proven) {
@@ -265,8 +270,11 @@ TEST(MemoryModes, the_best_of_all_choices_is_found_and_proven) {
     const Problem problem = chain.problem();
     std::size_t count = 0;
     const std::optional<Duration> best = best_of_all_choices(problem, count);
-    if (best) EXPECT_LE(lower_bounds_with_modes(problem).front().value, *best) << "seed " << seed;
-    if (chain.host_memory || count > 81) continue;  // the bound above is what they are for
+    if (count > kMostChoices) continue;
+    if (best) {
+      EXPECT_LE(lower_bounds_with_modes(problem).front().value, *best) << "seed " << seed;
+    }
+    if (chain.host_memory) continue;  // the bound above is what they are for
     const PlanResult result = plan_with_memory_modes(problem, Budget({}, 20 * count));
     ASSERT_EQ(result.plan.has_value(), best.has_value()) << "seed " << seed;
     if (!best) continue;
@@ -274,44 +282,84 @@ TEST(MemoryModes, the_best_of_all_choices_is_found_and_proven) {
     EXPECT_LE(result.plan->lower_bound(), *best) << "seed " << seed;
     ++compared;
   }
-  EXPECT_GE(compared, problems_to_compare() / 4);
+  EXPECT_GE(compared, problems_to_compare() / 6);
 }
 
-/// Six microbatches of one layer on a device, a second device between: the ramp with what dropping costs. By hand: F 4,
-/// B 8 on d0, 30 on d1 between; room for 2 of 10 bytes. No backward pass begins before 34, before which 2 forward
-/// passes count and those that are dropped come again: 34 + 6 x 12 - 2 x 4.
+/// Six microbatches whose one layer of 4 + 8 on d0 waits for d1: no backward pass begins before 4 + 15 + 1 + 1 + 15
+/// = 36. Room for two of the kept values, and 1 byte. Before 36 only forward passes of values that stay count, the
+/// others come again: 36 + 6 x 12 - 2.1 x 4.
 TEST(MemoryModes, what_is_dropped_early_must_be_done_again) {
   ModeChain chain;
-  chain.layers = {{4, 8, 10, "d0"}, {15, 15, 0, "d1"}};
+  chain.layers = {{4, 8, 10, "d0"}, {1, 1, 0, "d1"}};
   chain.microbatches = 6;
-  chain.memory = 26;
+  chain.memory = 21;
+  chain.link_latency = 15;
   chain.modes = {true, false};
-  const auto bounds = lower_bounds_with_modes(chain.problem());
-  const auto ramp = std::ranges::find(bounds, "memory-ramp (modes)", &LowerBound::name);
-  ASSERT_NE(ramp, bounds.end());
-  EXPECT_GE(ramp->value, Duration(34 + 72 - 8));
-  chain.modes = {false, true};  // hosts that are fast enough take them all
+  const auto ramp = [&] {
+    const auto bounds = lower_bounds_with_modes(chain.problem());
+    const auto found = std::ranges::find(bounds, "memory-ramp (modes)", &LowerBound::name);
+    return found == bounds.end() ? Duration() : found->value;
+  };
+  EXPECT_GE(ramp(), Duration(36 + 72 - 8));
+  // Hosts that are fast enough take them all: 36 + 72 - 6 x 4, if nothing else is known.
+  chain.modes = {false, true};
   chain.host_bandwidth = 1'000'000'000'000;
-  for (const LowerBound& bound : lower_bounds_with_modes(chain.problem())) {
-    if (bound.name == "memory-ramp (modes)") EXPECT_LT(bound.value, Duration(34 + 72 - 8));
+  EXPECT_LT(ramp(), Duration(36 + 72 - 8));
+}
+
+TEST(MemoryModes, uniform_plans_are_alike_in_all_microbatches) {
+  ModeChain chain;
+  for (int l = 0; l < 6; ++l) chain.layers.push_back({3, 6, 10, l % 2 == 0 ? "d0" : "d1"});
+  chain.microbatches = 5;
+  chain.memory = 70;
+  const Problem problem = chain.problem();
+  const PlanResult result = plan_with_memory_modes(problem, Budget({}, 4000), {}, {true});
+  ASSERT_TRUE(result.plan);
+  ASSERT_FALSE(result.plan->modes.empty());
+  std::map<TensorId, std::vector<MemoryMode>> modes;
+  for (const PlannedMode& mode : result.plan->modes) modes[mode.tensor].push_back(mode.mode);
+  for (const auto& [tensor, of_copies] : modes) {
+    EXPECT_EQ(of_copies, std::vector<MemoryMode>(5, of_copies.front())) << problem.graph().at(tensor).name;
   }
+  const PlanResult again = plan_with_memory_modes(problem, Budget({}, 4000), {}, {true});
+  EXPECT_EQ(plan_to_json(*again.plan, problem.graph(), problem.cluster()),
+            plan_to_json(*result.plan, problem.graph(), problem.cluster()));
+}
+
+TEST(MemoryModes, the_same_work_gives_the_same_plan) {
+  ModeChain chain;
+  for (int l = 0; l < 6; ++l) chain.layers.push_back({3, 6, 10, l % 2 == 0 ? "d0" : "d1"});
+  chain.microbatches = 5;
+  chain.memory = 70;
+  const Problem problem = chain.problem();
+  const auto text = [&](unsigned threads) {
+    PlannerOptions options;
+    options.threads = threads;
+    const PlanResult result = plan_with_memory_modes(problem, Budget({}, 4000), options);
+    return plan_to_json(*result.plan, problem.graph(), problem.cluster());
+  };
+  EXPECT_EQ(text(1), text(2));
 }
 
 TEST(MemoryModes, answers_come_on_time_and_after_an_interrupt) {
   ModeChain chain;
   for (int l = 0; l < 16; ++l) chain.layers.push_back({3, 6, 10, l % 2 == 0 ? "d0" : "d1"});
   chain.microbatches = 12;
-  chain.memory = 400;
+  chain.memory = 60;
   const Problem problem = chain.problem();
   const Budget limited(0.5, {});
   const PlanResult in_time = plan_with_memory_modes(problem, limited);
   EXPECT_TRUE(in_time.plan);
+  EXPECT_EQ(in_time.limit.empty(), in_time.plan->status == PlanStatus::kOptimal);
   EXPECT_LE(limited.elapsed(), 0.5 * 1.05 + 0.5);
-  const std::atomic<bool> stop = true;
+  std::atomic<bool> stop = false;
   Budget interrupted(60.0, {});
   interrupted.watch(&stop);
-  const PlanResult stopped = plan_with_memory_modes(problem, interrupted);
-  EXPECT_LE(interrupted.elapsed(), 1.0);
+  PlannerOptions options;
+  options.on_progress = [&](const Progress&) { stop = true; };  // at the first plan
+  const PlanResult stopped = plan_with_memory_modes(problem, interrupted, options);
+  EXPECT_TRUE(stopped.plan);
+  EXPECT_LE(interrupted.elapsed(), 1.5);
   EXPECT_EQ(stopped.limit, "interrupt");
 }
 

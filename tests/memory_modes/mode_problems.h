@@ -27,6 +27,7 @@ struct ModeChain {
   std::int64_t host_bandwidth = 10'000'000'000;  ///< 10 bytes per ns
   MemoryModes modes = {true, true};
   bool has_optimizer = false;
+  std::int64_t link_latency = 0;
 
   [[nodiscard]] Problem problem() const {
     std::vector<Operator> operators;
@@ -101,7 +102,7 @@ struct ModeChain {
                                {"compute"},
                                host_memory ? std::optional(Bytes(*host_memory)) : std::nullopt});
     }
-    parts.default_link = Link{"", "", "", Duration(0), std::nullopt, true};
+    parts.default_link = Link{"", "", "", Duration(link_latency), std::nullopt, true};
     auto graph =
         ComputationGraph::create("chain", std::move(operators), std::move(tensors), std::move(parameters), training);
     Cluster cluster = Cluster::create(std::move(parts));
