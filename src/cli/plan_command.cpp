@@ -81,13 +81,14 @@ void print_objectives(const Plan& plan) {
 void write(const Options& options, const Problem& problem, Plan plan) {
   plan.provenance.command = options.command;
   deliver(options.output, plan_to_json(plan, problem.graph(), problem.cluster()));
-  if (!plan.modes.empty()) {
+  const bool is_shown = !options.report.empty() || !options.trace.empty();
+  if (is_shown && !plan.modes.empty()) {
     const OrdinaryPlan ordinary = with_movements(problem, plan);
     if (!options.report.empty()) {
       write_file(options.report, report_html(ordinary.movements.problem(), ordinary.plan, {}));
     }
     if (!options.trace.empty()) write_file(options.trace, perfetto_trace(ordinary.movements.problem(), ordinary.plan));
-  } else {
+  } else if (is_shown) {
     if (!options.report.empty()) {
       write_file(options.report, report_html(problem, plan, rows_of(compare_schedules(problem, &plan))));
     }

@@ -1,5 +1,7 @@
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "memory_modes/every_choice.h"
 #include "memory_modes/mode_incumbent.h"
@@ -63,8 +65,19 @@ PlanResult plan_with_memory_modes(const Problem& problem, const Budget& budget, 
   const auto search = [findings, modes](const Problem& own, const Budget& limits, const PlannerOptions& chosen) {
     return search_modes(own, limits, chosen, modes, findings);
   };
-  PlanResult result = on_time(
-      problem, budget, options, search, [] {}, [](const std::optional<Told>&) { return PlanResult(); });
+  // As in plan(): the hashes take as long as writing the graph.
+  std::string graph_hash;
+  std::string cluster_hash;
+  const auto find_hashes = [&] {
+    if (!graph_hash.empty()) return;
+    graph_hash = content_hash(problem.graph());
+    cluster_hash = content_hash(problem.cluster());
+  };
+  const auto meanwhile = [&] {
+    if (options.threads > 1) find_hashes();
+  };
+  PlanResult result =
+      on_time(problem, budget, options, search, meanwhile, [](const std::optional<Told>&) { return PlanResult(); });
   ModeFindings::Copy found = findings->copy();
   result.bounds = std::move(found.bounds);
   if (result.reason == PlanResult::Reason::kInfeasible) return result;
@@ -75,8 +88,9 @@ PlanResult plan_with_memory_modes(const Problem& problem, const Budget& budget, 
   if (!found.best) return result;
   result.reason = PlanResult::Reason::kPlanned;
   Provenance provenance = provenance_of(budget, options, found.best->method, std::move(found.trajectory));
-  provenance.graph_hash = content_hash(problem.graph());
-  provenance.cluster_hash = content_hash(problem.cluster());
+  find_hashes();
+  provenance.graph_hash = std::move(graph_hash);
+  provenance.cluster_hash = std::move(cluster_hash);
   result.plan = found.best->derived.plan(found.best->schedule, result.bounds, std::move(provenance));
   return result;
 }
