@@ -275,7 +275,7 @@ TEST(MemoryModes, the_best_of_all_choices_is_found_and_proven) {
       EXPECT_LE(lower_bounds_with_modes(problem).front().value, *best) << "seed " << seed;
     }
     if (chain.host_memory) continue;  // the bound above is what they are for
-    const PlanResult result = plan_with_memory_modes(problem, Budget({}, 100 * count));
+    const PlanResult result = plan_with_memory_modes(problem, Budget({}, 300 * count));
     ASSERT_EQ(result.plan.has_value(), best.has_value()) << "seed " << seed;
     if (!best) continue;
     EXPECT_EQ(result.plan->statistics.makespan, *best) << "seed " << seed;
