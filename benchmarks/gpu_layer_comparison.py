@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import gpu_layer_models as models
@@ -19,9 +17,9 @@ Row = tuple[str, float, float]
 """What, measured and predicted microseconds."""
 
 
-def show(path: str, device: str) -> None:
+def show(lines: list[dict[str, Any]], device: str) -> None:
     """Prints predicted over measured times, by default and as a device alone reaches them."""
-    lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if "error" not in line]
     where = lines[0]
     print(f"{where['device']}, torch {where['torch']}, {where['date']}; predicted / measured of {device}")
     print(f"{'':44}{'measured':>12}{'default':>9}{'alone':>9}")

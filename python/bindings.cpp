@@ -13,6 +13,7 @@
 #include <thread>
 #include <tuple>
 
+#include "distribute/plan_on.h"
 #include "insight_bindings.h"
 #include "opweave/opweave.h"
 #include "opweave/strategy_files.h"
@@ -91,8 +92,15 @@ class Search {
   Search(const ComputationGraph& graph, const Cluster& cluster, const Settings& settings,
          std::optional<double> time_limit, std::optional<std::uint64_t> work_limit, std::uint64_t seed,
          unsigned threads, const std::string& method, const std::string& objectives,
-         std::optional<std::int64_t> deadline_ns, const Plan* warm_start)
-      : problem_(make_problem(graph, cluster, settings)), time_limit_(time_limit), work_limit_(work_limit) {
+         std::optional<std::int64_t> deadline_ns, const Plan* warm_start, const distribute::Place* place,
+         std::size_t workers, std::size_t searches)
+      : problem_(make_problem(graph, cluster, settings)),
+        time_limit_(time_limit),
+        work_limit_(work_limit),
+        workers_(workers),
+        searches_(searches) {
+    if (place != nullptr) place_ = *place;
+    if (place_ && may_choose_modes(problem_)) throw InputError("memory modes: workers know none, expected no on");
     options_.method = parse_method(method);
     options_.objectives = parse_objectives(objectives);
     if (deadline_ns) options_.deadline = Duration(*deadline_ns);
@@ -110,6 +118,7 @@ class Search {
   PlanResult run() {
     Budget budget(time_limit_, work_limit_);
     budget.watch(&stopped_);
+    if (place_) return distribute::plan_on(*place_, workers_, searches_, problem_, budget, options_);
     return may_choose_modes(problem_) ? plan_with_memory_modes(problem_, budget, options_)
                                       : plan(problem_, budget, options_);
   }
@@ -126,6 +135,9 @@ class Search {
   std::optional<double> time_limit_;
   std::optional<std::uint64_t> work_limit_;
   PlannerOptions options_;
+  std::optional<distribute::Place> place_;
+  std::size_t workers_;
+  std::size_t searches_;
   std::atomic<bool> stopped_ = false;
   mutable std::mutex mutex_;
   Progress progress_;
@@ -334,12 +346,23 @@ NB_MODULE(_core, m) {
       .def_ro("limit", &PlanResult::limit)
       .def_ro("detail", &PlanResult::detail)
       .def_prop_ro("bounds", [](const PlanResult& result) { return bounds_of(result.bounds); });
+  nb::class_<distribute::Place>(m, "Place")
+      .def(
+          "__init__",
+          [](distribute::Place* self, const std::string& text, const std::string& program, const std::string& python) {
+            distribute::Place place = distribute::parse_place(text, "on");
+            place.program = program;
+            place.python = python;
+            new (self) distribute::Place(std::move(place));
+          },
+          "text"_a, "program"_a, "python"_a);
   nb::class_<Search>(m, "Search")
       .def(nb::init<const ComputationGraph&, const Cluster&, const Settings&, std::optional<double>,
                     std::optional<std::uint64_t>, std::uint64_t, unsigned, const std::string&, const std::string&,
-                    std::optional<std::int64_t>, const Plan*>(),
+                    std::optional<std::int64_t>, const Plan*, const distribute::Place*, std::size_t, std::size_t>(),
            "graph"_a, "cluster"_a, "settings"_a, "time_limit"_a.none(), "work_limit"_a.none(), "seed"_a, "threads"_a,
-           "method"_a, "objectives"_a, "deadline_ns"_a.none(), "warm_start"_a.none())
+           "method"_a, "objectives"_a, "deadline_ns"_a.none(), "warm_start"_a.none(), "place"_a.none(), "workers"_a,
+           "searches"_a)
       .def("run", &Search::run, no_gil)
       .def("stop", &Search::stop)
       .def("progress", &Search::progress);
@@ -414,6 +437,24 @@ NB_MODULE(_core, m) {
       },
       "spec_json"_a, "source"_a, "shape"_a, "stages"_a.none(), "cut"_a.none(), "schedule"_a.none(), "cluster"_a,
       no_gil);
+  m.def(
+      "expert_schedule",
+      [](const std::string& name, std::uint32_t devices, std::uint32_t microbatches, std::uint32_t chunks,
+         const std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>& stage_ns) {
+        const Expert expert = expert_named(name);
+        const ExpertSize size{.devices = devices, .microbatches = microbatches, .chunks = chunks, .group = {}};
+        if (const auto reason = why_undefined(expert, size)) throw InputError(*reason);
+        const auto [forward, input_gradient, weight_gradient, hop] = stage_ns;
+        const StageCosts costs{Duration(forward), Duration(input_gradient), Duration(weight_gradient), Duration(hop)};
+        const PipelineSchedule made = generate(expert, size, costs).value();
+        std::vector<std::vector<std::string>> rows;
+        for (const auto& device : made.devices) {
+          auto& row = rows.emplace_back();
+          for (const PipelineAction& action : device) row.push_back(to_string(action));
+        }
+        return std::pair(std::string(to_string(made.shape)), std::move(rows));
+      },
+      "name"_a, "devices"_a, "microbatches"_a, "chunks"_a, "stage_ns"_a, no_gil);
   m.def(
       "memory_for_activations",
       [](const ComputationGraph& graph, const Cluster& cluster, double activations) {

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "distribute/sweep_on.h"
 #include "opweave/check.h"
 #include "opweave/explain.h"
 #include "opweave/pareto.h"
@@ -152,8 +153,8 @@ std::unique_ptr<Work> sweep_of(const ModelDescription& model,
                                const std::vector<std::pair<std::string, std::optional<std::string>>>& clusters,
                                const std::vector<std::uint32_t>& nodes, std::vector<std::int64_t> global_batches,
                                std::vector<std::int64_t> sequences, const std::string& precision,
-                               const std::string& target, double seconds, unsigned workers,
-                               const std::string& journal) {
+                               const std::string& target, double seconds, const distribute::Place* place,
+                               unsigned workers, const std::string& journal) {
   SweepQuestion question;
   question.model = model;
   for (const auto& [text, source] : clusters) {
@@ -172,8 +173,10 @@ std::unique_ptr<Work> sweep_of(const ModelDescription& model,
   question.precision = *known_precision;
   question.target = *known_target;
   question.seconds_per_point = seconds;
-  return std::make_unique<Work>([question = std::move(question), journal, workers](Work& work) {
-    return sweep_to_text(run_sweep(question, journal, 0, 1, threads_of(workers), &work.stopped(), {}));
+  const std::optional<distribute::Place> where = place != nullptr ? std::optional(*place) : std::nullopt;
+  return std::make_unique<Work>([question = std::move(question), journal, where, workers](Work& work) {
+    return sweep_to_text(where ? distribute::run_sweep_on(*where, question, journal, 0, 1, workers, &work.stopped(), {})
+                               : run_sweep(question, journal, 0, 1, threads_of(workers), &work.stopped(), {}));
   });
 }
 
@@ -213,7 +216,7 @@ void bind_insight(nb::module_& m) {
     });
   });
   m.def("sweep", &sweep_of, "model"_a, "clusters"_a, "nodes"_a, "global_batches"_a, "sequences"_a, "precision"_a,
-        "target"_a, "seconds"_a, "workers"_a, "journal"_a, no_gil);
+        "target"_a, "seconds"_a, "place"_a.none(), "workers"_a, "journal"_a, no_gil);
   m.def(
       "sweep_html",
       [](const std::string& journal, const std::string& title, double price) {

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <nlohmann/json.hpp>
 
+#include "distribute/strategies_on.h"
 #include "io/strategy_value_json.h"
 #include "opweave/calibration.h"
 #include "opweave/error.h"
@@ -54,13 +55,16 @@ class StrategySearch {
   StrategySearch(const ModelDescription& model, const std::string& cluster, const std::optional<std::string>& source,
                  std::optional<std::uint32_t> nodes, std::int64_t global_batch, std::int64_t sequence,
                  const std::string& precision, const std::string& target, const nb::dict& fix, std::size_t top,
-                 double time_limit, bool has_bf16_gradients, bool has_bf16_moments, bool has_fused_loss)
+                 double time_limit, bool has_bf16_gradients, bool has_bf16_moments, bool has_fused_loss,
+                 const distribute::Place* place, std::size_t workers)
       : model_(model),
         machines_(source ? parse_machines(cluster, *source) : machines_named(cluster)),
         target_(word("target", target, target_from_string, "any, megatron or torchtitan")),
         held_(held_decisions(fix)),
         top_(top),
-        time_limit_(time_limit) {
+        time_limit_(time_limit),
+        workers_(workers) {
+    if (place != nullptr) place_ = *place;
     if (nodes) machines_.nodes = *nodes;
     if (machines_.nodes == 0) throw InputError("nodes: value is 0, expected at least 1");
     for (const auto& [name, value] : {std::pair("global_batch", global_batch), std::pair("sequence", sequence)}) {
@@ -79,7 +83,9 @@ class StrategySearch {
   void run() {
     Budget budget(time_limit_, std::nullopt);
     budget.watch(&stopped_);
-    result_ = search_strategies(model_, machines_, run_, profile_, target_, held_, top_, budget);
+    result_ = place_ ? distribute::search_strategies_on(*place_, workers_, model_, machines_, run_, profile_, target_,
+                                                        held_, top_, budget, {})
+                     : search_strategies(model_, machines_, run_, profile_, target_, held_, top_, budget);
   }
   void stop() { stopped_ = true; }
 
@@ -120,6 +126,8 @@ class StrategySearch {
   double time_limit_;
   TrainingRun run_;
   CalibrationProfile profile_;
+  std::optional<distribute::Place> place_;
+  std::size_t workers_;
   StrategySearchResult result_;
   std::atomic<bool> stopped_ = false;
 };
@@ -178,9 +186,10 @@ void bind_strategies(nb::module_& m) {
   nb::class_<StrategySearch>(m, "StrategySearch")
       .def(nb::init<const ModelDescription&, const std::string&, const std::optional<std::string>&,
                     std::optional<std::uint32_t>, std::int64_t, std::int64_t, const std::string&, const std::string&,
-                    const nb::dict&, std::size_t, double, bool, bool, bool>(),
+                    const nb::dict&, std::size_t, double, bool, bool, bool, const distribute::Place*, std::size_t>(),
            "model"_a, "cluster"_a, "source"_a.none(), "nodes"_a.none(), "global_batch"_a, "sequence"_a, "precision"_a,
-           "target"_a, "fix"_a, "top"_a, "time_limit"_a, "bf16_gradients"_a, "bf16_moments"_a, "fused_loss"_a)
+           "target"_a, "fix"_a, "top"_a, "time_limit"_a, "bf16_gradients"_a, "bf16_moments"_a, "fused_loss"_a,
+           "place"_a.none(), "workers"_a)
       .def("run", &StrategySearch::run, no_gil)
       .def("stop", &StrategySearch::stop)
       .def("evaluate", &StrategySearch::evaluate_one, no_gil)

@@ -14,8 +14,8 @@ from make import COLOURS, MUTED, TRACK, Picture, opweave
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 WIDTH = 860
-TIMES = {"matrix": "#5b93f5", "attention": "#2cb8ac", "traffic": "#8cc152", "recompute": "#f5a04a", "tensor": "#e06c66",
-         "expert": "#ff77b0", "data": "#a987ee", "hops": "#e3b505", "bubble": "#a3adbb", "optimizer": "#b08d80"}  # fmt: skip
+TIMES = {"matrix": "#5b93f5", "attention": "#2cb8ac", "traffic": "#8cc152", "recompute": "#f5a04a", "offload": "#37474f",
+         "tensor": "#e06c66", "expert": "#ff77b0", "data": "#a987ee", "hops": "#e3b505", "bubble": "#a3adbb", "optimizer": "#b08d80"}  # fmt: skip
 
 
 def rectangles(boxes):
@@ -23,11 +23,20 @@ def rectangles(boxes):
     return "".join(f"M{x:.1f} {y:.0f}h{w:.1f}v{h:.0f}h-{w:.1f}z" for x, y, w, h in boxes)
 
 
+AGAIN = "again"
+"""In place of a phase: a movement that runs an operator again."""
+
+
+def runs(plan):
+    """All that runs on compute units: tasks, and operators that run again."""
+    return plan["tasks"] + [one for one in plan.get("movements", []) if one["kind"] == "recompute"]
+
+
 def gantt(picture, graph, plan, x, y, width, until, row=15):
-    """A row for each stream of each device, coloured by phase."""
+    """A row for each stream of each device, coloured by phase; what runs again has a colour of its own."""
     phase = {op["name"]: op.get("phase", "") for op in graph["operators"]}
     rows = {}
-    for task in plan["tasks"]:
+    for task in runs(plan):
         for device in task["devices"]:
             for stream in task.get("streams", ["compute"]):
                 rows.setdefault((device, stream), []).append(task)
@@ -41,11 +50,13 @@ def gantt(picture, graph, plan, x, y, width, until, row=15):
             picture.box(x, y, width + 1, row, TRACK, radius=0)
             for task in rows.get((device, stream), []):
                 left, right = (x + task[key] / until * width for key in ("start_ns", "end_ns"))
-                boxes.setdefault(phase[task["operator"]], []).append((left, y, max(0.3, right - left - 0.4), row))
+                kind = AGAIN if "kind" in task else phase[task["operator"]]
+                boxes.setdefault(kind, []).append((left, y, max(0.3, right - left - 0.4), row))
             y += row + 2
         y += 3
     for letter, of in sorted(boxes.items()):
-        picture.parts.append(f'<path fill="{COLOURS.get(letter, COLOURS[""])}" d="{rectangles(of)}"/>')
+        colour = TIMES["recompute"] if letter == AGAIN else COLOURS.get(letter, COLOURS[""])
+        picture.parts.append(f'<path fill="{colour}" d="{rectangles(of)}"/>')
     return y
 
 
@@ -61,7 +72,7 @@ PHASES = [("forward", COLOURS["F"]), ("gradient of inputs", COLOURS["I"]), ("gra
 
 
 def height_of(graph, plan, row=15):
-    streams = {(d, s) for t in plan["tasks"] for d in t["devices"] for s in t.get("streams", ["compute"])}
+    streams = {(d, s) for t in runs(plan) for d in t["devices"] for s in t.get("streams", ["compute"])}
     return len(streams) * (row + 2) + 3 * len(plan["statistics"]["devices"])
 
 
@@ -81,7 +92,10 @@ def draw_plans(graph, plans, path):
         y = gantt(picture, graph, plan, 76, y + 14, WIDTH - 96, until) + 22
     used = {op.get("phase", "") for op in graph["operators"]}
     letters = "FIWBO"
-    legend(picture, 76, y - 8, [entry for entry, letter in zip(PHASES, letters, strict=True) if letter in used])
+    entries = [entry for entry, letter in zip(PHASES, letters, strict=True) if letter in used]
+    if any("kind" in one for _, plan in plans for one in runs(plan)):
+        entries.append(("made again", TIMES["recompute"]))
+    legend(picture, 76, y - 8, entries)
     picture.save(path)
 
 
@@ -100,7 +114,7 @@ def pipeline(name, folder, target, convert, plan, title):
 
 def degrees(chosen):
     """Degrees above 1, chunks of a pipeline rank behind an x."""
-    names = {"tensor": "tp", "context": "cp", "pipeline": "pp", "data": "dp", "micro_batch": "mbs"}
+    names = {"tensor": "tp", "context": "cp", "expert": "ep", "pipeline": "pp", "data": "dp", "micro_batch": "mbs"}
     for key, short in names.items():
         chunks = f"x{chosen['chunks']}" if key == "pipeline" and chosen.get("chunks", 1) > 1 else ""
         if chosen.get(key, 1) > 1:
@@ -177,6 +191,11 @@ def drawings(folder, target):
         "deepseek-v3": lambda: pipeline(
             "deepseek-v3", folder, target, ("--shape", "V", "--devices", 8, "--activations", 8.5),
             [("--microbatches", 8, "--work-limit", 300)], ["V over 8 devices, 8 microbatches"],
+        ),
+        "memory-modes": lambda: pipeline(
+            "memory-modes", folder, target, ("--shape", "V", "--devices", 4, "--activations", 1.5),
+            [("--work-limit", 300), ("--work-limit", 300, "--memory-modes", "drop")],
+            ["Every value stays", "Layers run again in the bubbles"],
         ),
         "vision-language": lambda: pipeline(
             "vision-language", folder, target, fast, [few], ["InternVL2-26B on 8 H100"]

@@ -65,6 +65,9 @@ class PlanResult:
     @property
     def bounds(self) -> list[tuple[str, int, str]]: ...
 
+class Place:
+    def __init__(self, text: str, program: str, python: str) -> None: ...
+
 class Search:
     def __init__(
         self,
@@ -79,6 +82,9 @@ class Search:
         objectives: str,
         deadline_ns: int | None,
         warm_start: Plan | None,
+        place: Place | None,
+        workers: int,
+        searches: int,
     ) -> None: ...
     def run(self) -> PlanResult: ...
     def stop(self) -> None: ...
@@ -101,6 +107,8 @@ class StrategySearch:
         bf16_gradients: bool,
         bf16_moments: bool,
         fused_loss: bool,
+        place: Place | None,
+        workers: int,
     ) -> None: ...
     def run(self) -> None: ...
     def stop(self) -> None: ...
@@ -169,6 +177,7 @@ def sweep(
     precision: str,
     target: str,
     seconds: float,
+    place: Place | None,
     workers: int,
     journal: str,
 ) -> Work: ...
@@ -215,4 +224,7 @@ def build_pipeline(
     schedule: str | None,
     cluster: Cluster,
 ) -> Graph: ...
+def expert_schedule(
+    name: str, devices: int, microbatches: int, chunks: int, stage_ns: tuple[int, int, int, int]
+) -> tuple[str, list[list[str]]]: ...
 def memory_for_activations(graph: Graph, cluster: Cluster, activations: float) -> int: ...

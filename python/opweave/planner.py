@@ -13,6 +13,7 @@ from opweave.cluster import Cluster
 from opweave.costs.analytic import with_default_durations
 from opweave.errors import NoPlanError
 from opweave.graph import Graph
+from opweave.places import to_place
 from opweave.plans import Bound, Plan, Violation
 from opweave.progress import ProgressBar
 from opweave.work import run
@@ -73,6 +74,9 @@ def plan(
     objectives: str | Sequence[str] = "makespan",
     deadline_ns: int | None = None,
     warm_start: Plan | None = None,
+    on: str | None = None,
+    workers: int | None = None,
+    searches: int = 4,
     progress: bool | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Plan:
@@ -86,7 +90,7 @@ def plan(
         time_limit: Seconds; 60 if neither limit is given. Wall time stays within 5 % and half a second of it.
         work_limit: Evaluations of candidate plans. With this limit alone the result is repeatable to the byte.
         seed: Of the search.
-        threads: Of the search; None takes all cores.
+        threads: Of the search; None takes all cores, and one thread per worker where *on* is given.
         microbatches, replicas, contention, memory_limit: Replace what graph and cluster say. *memory_limit* is the
             capacity of every device in bytes or as a text such as "80GiB".
         blocks: "stage" or "layer": F, I and W of each run in one piece per microbatch, on one device, as the exports of
@@ -99,6 +103,10 @@ def plan(
             "devices", "communication", "utilisation" (docs/objectives.md).
         deadline_ns: The plan ends by then.
         warm_start: A plan of the same graph and cluster; the result is never worse.
+        on: Where workers search side by side and share the best plan and the bound (docs/distributed.md): "processes",
+            "ray" or "ray://HOST:PORT". None searches in this process. Workers know the makespan alone.
+        workers: How many work at a time; None takes all cores of the place.
+        searches: With *on* and *work_limit*: searches of one seed each, whatever the workers.
         progress: Show a progress bar on standard error or in the notebook; None shows one where somebody watches.
         on_progress: Called in this thread a few times a second. An exception from it ends the search and is raised.
 
@@ -107,7 +115,7 @@ def plan(
     meanwhile: other Python threads run.
 
     Raises:
-        InputError: No plan can be valid whatever the order, or an argument is out of range.
+        InputError: No plan can be valid whatever the order, an argument is out of range, or no worker starts.
         NoPlanError: No plan exists, or none was found within the limits.
     """
     if time_limit is None and work_limit is None:
@@ -124,6 +132,11 @@ def plan(
     expect(method, str, "method", "a text")
     expect(objectives, (str, Sequence), "objectives", "a text or a list of texts")
     expect(warm_start, (Plan, type(None)), "warm_start", "an opweave.Plan")
+    names = objectives if isinstance(objectives, str) else ",".join(objectives)
+    place, worker_count = to_place(on, workers)
+    expect_count(searches, "searches")
+    if place is not None and (names != "makespan" or deadline_ns is not None):
+        raise _core.InputError("on: workers share the makespan alone, expected no other objectives and no deadline_ns")
     replacements = settings(cluster, microbatches, replicas, contention, memory_limit, blocks, memory_modes)
     graph = with_default_durations(graph, cluster)
     search = _core.Search(
@@ -133,11 +146,14 @@ def plan(
         time_limit,
         work_limit,
         seed,
-        threads or 0,
+        threads or (0 if place is None else 1),
         method,
-        objectives if isinstance(objectives, str) else ",".join(objectives),
+        names,
         deadline_ns,
         None if warm_start is None else warm_start._core,
+        place,
+        worker_count,
+        searches,
     )
 
     interrupted = False

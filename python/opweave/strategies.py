@@ -14,6 +14,7 @@ from opweave import _core
 from opweave.document import read_text
 from opweave.errors import NoPlanError
 from opweave.models import Model, to_model
+from opweave.places import to_place
 from opweave.table import as_frame, as_html, as_text
 from opweave.work import run
 
@@ -211,6 +212,8 @@ def parallelize(
     bf16_gradients: bool = False,
     bf16_moments: bool = False,
     fused_loss: bool = False,
+    on: str | None = None,
+    workers: int | None = None,
 ) -> Strategies:
     """How to train *model* on *cluster*: degrees of parallelism, microbatch, recomputation and schedule.
 
@@ -233,12 +236,16 @@ def parallelize(
         bf16_gradients: Gradients are summed and reduced in bf16 instead of fp32.
         bf16_moments: Adam keeps its moments in bf16 instead of fp32.
         fused_loss: The loss writes its gradient over the logits.
+        on: Where workers look into parts of the space (docs/distributed.md): "processes", "ray" or "ray://HOST:PORT".
+            None searches in this process. The answer is the same.
+        workers: How many work at a time; None takes all cores of the place.
 
     Times are predictions with the stated error. Ctrl-C ends the search, and what was found so far is returned;
     KeyboardInterrupt is raised if there is nothing yet.
 
     Raises:
-        InputError: A wrong argument, an architecture that is not known, or degrees that divide nothing: in one line.
+        InputError: A wrong argument, an architecture that is not known, degrees that divide nothing, or no worker that
+            starts: in one line.
         NoPlanError: No strategy fits in memory: says which needs least.
     """
     described = to_model(model)
@@ -247,6 +254,7 @@ def parallelize(
         raise _core.InputError(f"top: value is {top}, expected an integer from 1")
     if not time_limit >= 0:
         raise _core.InputError(f"time_limit: value is {time_limit}, expected a number from 0")
+    place, worker_count = to_place(on, workers)
     search = _core.StrategySearch(
         described._core,
         text,
@@ -262,6 +270,8 @@ def parallelize(
         bf16_gradients,
         bf16_moments,
         fused_loss,
+        place,
+        worker_count,
     )
     if evaluate is not None:
         search.evaluate(*_strategy_text(evaluate))

@@ -6,7 +6,7 @@
 namespace opweave::bounds {
 namespace {
 
-constexpr std::size_t kNone = SIZE_MAX;
+constexpr std::size_t kUnseen = SIZE_MAX;
 
 /// The groups in one order, and the operators that lead from one to the next.
 class Chain {
@@ -54,13 +54,13 @@ class Chain {
   }
 
   bool find() {
-    position_.assign(problem_.group_count(), kNone);
+    position_.assign(problem_.group_count(), kUnseen);
     std::vector<std::size_t> reached(order_.size(), 0);  // how many of the first operators lead to it, itself included
     for (const OperatorId op : order_) {
       std::size_t reach = 0;
       for_each_before(op, [&](OperatorId other) { reach = std::max(reach, reached[other.index()]); });
       const std::size_t group = problem_.group_of(task_of(op)).index();
-      if (position_[group] == kNone) {
+      if (position_[group] == kUnseen) {
         if (reach != groups_.size()) return false;
         position_[group] = groups_.size();
         groups_.push_back(group);

@@ -7,8 +7,8 @@
 namespace opweave::bounds {
 namespace {
 
-constexpr std::int64_t kWork = 300'000;  // steps of one question
-constexpr std::size_t kMostClasses = 8;  // of a question that distinguishes all groups
+constexpr std::int64_t kStepsPerQuestion = 300'000;  // steps of one question
+constexpr std::size_t kMostClasses = 8;              // of a question that distinguishes all groups
 constexpr std::size_t kThresholds = 12;
 constexpr Nanoseconds kForever = 4'000'000'000'000'000'000;  // more than a Problem's work adds up to
 
@@ -71,18 +71,18 @@ std::int64_t group_count(const PackingProblem& problem) {
 
 /// The least makespan above `known` at which the groups may fit; nothing if they may at `known`, or never do.
 std::optional<Nanoseconds> least_makespan(const PackingProblem& problem, Nanoseconds known, const Budget& budget) {
-  if (may_fit(problem, known, kWork, budget)) return std::nullopt;
+  if (may_fit(problem, known, kStepsPerQuestion, budget)) return std::nullopt;
   Nanoseconds low = known;  // too short
   Nanoseconds high = std::max<Nanoseconds>(known, 1);
   while (high < kForever) {
     high *= 2;
-    if (may_fit(problem, high, kWork, budget)) break;
+    if (may_fit(problem, high, kStepsPerQuestion, budget)) break;
     low = high;
   }
   if (high >= kForever) return std::nullopt;  // for want of memory
   while (high - low > 1) {
     const Nanoseconds middle = low + (high - low) / 2;
-    (may_fit(problem, middle, kWork, budget) ? high : low) = middle;
+    (may_fit(problem, middle, kStepsPerQuestion, budget) ? high : low) = middle;
   }
   return high;
 }
@@ -114,7 +114,7 @@ std::optional<std::string> packing_proof(const Relaxation& relaxation) {
   const std::optional<PackingProblem> packing = packing_problem(relaxation, {none, none}, StreamId(0));
   if (!packing) return std::nullopt;
   for (const PackingProblem& question : questions_of(*packing)) {
-    if (may_fit(question, kForever, kWork, Budget())) continue;
+    if (may_fit(question, kForever, kStepsPerQuestion, Budget())) continue;
     std::int64_t bytes = 0;
     std::int64_t devices = 0;
     for (const PackedClass& each : packing->classes) bytes += each.count * each.bytes;

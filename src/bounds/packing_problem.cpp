@@ -7,7 +7,7 @@
 namespace opweave::bounds {
 namespace {
 
-constexpr std::size_t kMostEntries = 2'000'000;  // class x kind of device
+constexpr std::size_t kMostClassEntries = 2'000'000;  // class x kind of device
 
 /// Collects the groups and devices of a problem by what matters for packing.
 class Collector {
@@ -32,7 +32,7 @@ class Collector {
       } else {
         known[{variant(tasks.front()), r_.placement().list_of(group)}] = add(class_of(group));
       }
-      if (result_.classes.size() * result_.kinds.size() > kMostEntries) return std::nullopt;
+      if (result_.classes.size() * result_.kinds.size() > kMostClassEntries) return std::nullopt;
     }
     std::erase_if(result_.classes, [](const PackedClass& each) {
       const bool takes_time =

@@ -11,12 +11,12 @@ namespace {
 
 __extension__ using Wide = __int128;
 
-constexpr double kMostEntries = 2e6;  // group x device set x stream
+constexpr double kMostSets = 2e6;  // group x device set x stream
 constexpr int kFewestRounds = 60;
-constexpr int kMostRounds = 600;    // where a round is short
-constexpr double kWork = 2e7;       // entries in all rounds
-constexpr double kScale = 1 << 30;  // of the integer weights
-constexpr double kMostUnit = 1e9;   // of a weight: products with bytes stay far from 128 bits
+constexpr int kMostRounds = 600;      // where a round is short
+constexpr double kMostSetWork = 2e7;  // entries in all rounds
+constexpr double kScale = 1 << 30;    // of the integer weights
+constexpr double kMostUnit = 1e9;     // of a weight: products with bytes stay far from 128 bits
 
 /// The linear program that spreads the work of groups over streams of devices as evenly as possible, with the memory of
 /// their parameters, from the side of its dual: any weights y >= 0 of the machines and z >= 0 of the memories prove
@@ -152,7 +152,7 @@ class WeightedLoad {
         }
       }
       entries += static_cast<double>(options.sets.size() * streams_);
-      if (entries > kMostEntries) return;
+      if (entries > kMostSets) return;
       Item item{1, bytes_of(GroupId(g)), &options, std::vector<Nanoseconds>(options.sets.size() * streams_, 0)};
       std::map<std::size_t, std::vector<Nanoseconds>> known;  // durations by variant
       for (const TaskId task : tasks) {
@@ -168,7 +168,7 @@ class WeightedLoad {
       items_.push_back(std::move(item));
     }
     usable_ = true;
-    rounds_ = std::clamp(static_cast<int>(kWork / std::max(entries, 1.0)), kFewestRounds, kMostRounds);
+    rounds_ = std::clamp(static_cast<int>(kMostSetWork / std::max(entries, 1.0)), kFewestRounds, kMostRounds);
     // Without a choice the streams one by one say more, and with equal choices equal weights are best.
     if (std::all_of(items_.begin(), items_.end(), [](const Item& item) { return item.options->sets.size() == 1; })) {
       return;

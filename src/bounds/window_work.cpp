@@ -9,7 +9,6 @@ namespace {
 
 __extension__ using Wide = __int128;  // nanoseconds x bytes exceed 64 bits
 
-constexpr Index kNone = detail::kNoIndex;
 /// Work is counted in parts of it, so that a price of time beside it stays an integer.
 constexpr std::int64_t kWhole = 48;
 
@@ -43,7 +42,8 @@ ValueForest plant(const Room& room, Direction direction) {
     }
     for (std::size_t w = 0; w < room.words; ++w) implied_count[v] += __builtin_popcountll(implied[v * room.words + w]);
   }
-  ValueForest forest{std::vector<Index>(count), std::vector<Index>(count, kNone), std::vector<std::int64_t>(count, 0)};
+  ValueForest forest{std::vector<Index>(count), std::vector<Index>(count, detail::kNoIndex),
+                     std::vector<std::int64_t>(count, 0)};
   std::iota(forest.order.begin(), forest.order.end(), 0U);
   // Implication is transitive, so a value that is implied by another implies no more than that one.
   std::stable_sort(forest.order.begin(), forest.order.end(),
@@ -53,9 +53,11 @@ ValueForest plant(const Room& room, Direction direction) {
     for (std::size_t j = 0; j < i; ++j) {
       const Index u = forest.order[j];
       if ((implied[v * room.words + u / 64] >> (u % 64) & 1U) == 0) continue;
-      if (forest.parent[v] == kNone || forest.depth[u] > forest.depth[forest.parent[v]]) forest.parent[v] = u;
+      if (forest.parent[v] == detail::kNoIndex || forest.depth[u] > forest.depth[forest.parent[v]])
+        forest.parent[v] = u;
     }
-    forest.depth[v] = room.values[v].bytes + (forest.parent[v] == kNone ? 0 : forest.depth[forest.parent[v]]);
+    forest.depth[v] =
+        room.values[v].bytes + (forest.parent[v] == detail::kNoIndex ? 0 : forest.depth[forest.parent[v]]);
   }
   return forest;
 }
@@ -113,9 +115,9 @@ void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room
       }
     }
     for (Index rank = 0; rank < value.count; ++rank) {
-      Index parent = kNone;
+      Index parent = detail::kNoIndex;
       // What may have left the device says nothing of what is there with it.
-      if (forest.parent[v] != kNone && !modes_of(forest.parent[v]).any()) {
+      if (forest.parent[v] != detail::kNoIndex && !modes_of(forest.parent[v]).any()) {
         const Index parents = room.values[forest.parent[v]].count;
         // The only copy of a value comes after all copies of one that has many.
         parent = first_holding_[forest.parent[v]] + (parents == value.count ? rank : parents - 1);
@@ -148,7 +150,7 @@ void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room
       const auto count = static_cast<std::ptrdiff_t>(std::min(kCharges, taken.size()));
       std::partial_sort(taken.begin(), taken.begin() + count, taken.end(), before);
       member_values_.insert(member_values_.end(), taken.begin(), taken.begin() + count);
-      member_values_.resize(member_values_.size() + kCharges - static_cast<std::size_t>(count), kNone);
+      member_values_.resize(member_values_.size() + kCharges - static_cast<std::size_t>(count), detail::kNoIndex);
     };
     add_first(deeper);
     add_first(more_specific);
@@ -178,8 +180,8 @@ void WindowWork::collect_jobs(const Relaxation& relaxation, const Room& room, St
         const Index rank = direction == Direction::kForward ? i : static_cast<Index>(tasks.size()) - 1 - i;
         for (std::size_t k = 0; k < kWays * kCharges; ++k) {
           const Index v = member_values_[m * kWays * kCharges + k];
-          if (v == kNone) {
-            charges_.push_back(kNone);
+          if (v == detail::kNoIndex) {
+            charges_.push_back(detail::kNoIndex);
             continue;
           }
           const Index count = room.values[v].count;
@@ -261,13 +263,13 @@ Nanoseconds WindowWork::most_in_memory(Nanoseconds h, Charging charging, std::in
       unfinished.push_back(static_cast<Nanoseconds>(std::min<Wide>(job.work, Wide{h - job.earliest} * job.widest)));
       continue;
     }
-    Index charged = kNone;
-    for (std::size_t k = 0; k < kCharges && charged == kNone; ++k) {
+    Index charged = detail::kNoIndex;
+    for (std::size_t k = 0; k < kCharges && charged == detail::kNoIndex; ++k) {
       const Index candidate = charges_[job.first_charge + charging * kCharges + k];
-      if (candidate != kNone && holdings_[candidate].release >= h) charged = candidate;
+      if (candidate != detail::kNoIndex && holdings_[candidate].release >= h) charged = candidate;
     }
-    (charged == kNone ? unheld : work[charged]) += job.work * worth;
-    if (charged != kNone && holdings_[charged].dropped) {
+    (charged == detail::kNoIndex ? unheld : work[charged]) += job.work * worth;
+    if (charged != detail::kNoIndex && holdings_[charged].dropped) {
       dropped[charged] += job.work * gain_of_dropped(job, holdings_[charged], price);
     }
   }
@@ -311,8 +313,8 @@ Nanoseconds WindowWork::held_work(const std::vector<Nanoseconds>& work, Nanoseco
     for (std::size_t i = holdings_.size(); i-- > 0;) {
       if (gain[i] <= 0) continue;
       const Index parent = holdings_[i].parent;
-      if (parent != kNone) gain[parent] += gain[i];
-      Choice& target = parent == kNone ? chosen : subtree[parent];
+      if (parent != detail::kNoIndex) gain[parent] += gain[i];
+      Choice& target = parent == detail::kNoIndex ? chosen : subtree[parent];
       target.work += subtree[i].work;
       target.bytes += subtree[i].bytes;
     }

@@ -13,14 +13,14 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct BoundsOptions {
   InputFiles files;
   SettingOptions settings;
   std::filesystem::path output;
   bool json = false;
 };
 
-ExitCode run(const Options& options) {
+ExitCode run_bounds(const BoundsOptions& options) {
   expect_files({{"--output", options.output}}, options.files.with({}));
   const Problem problem = load_problem(options.files, options.settings, Modes::kTake);
   const bool has_modes = may_choose_modes(problem);
@@ -48,7 +48,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_bounds(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BoundsOptions>();
   CLI::App* command = app.add_subcommand("bounds", "proven lower bounds on the makespan, best first");
   command->footer(
       "Exit code 3: it is proven that no plan exists.\n\n"
@@ -61,7 +61,7 @@ void add_bounds(CLI::App& app, Action& action) {
   options->settings.add_memory_modes_to(*command);
   command->add_option("-o,--output", options->output, "write JSON here")->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_bounds(*options); }; });
 }
 
 }  // namespace opweave::cli

@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "cli/inputs.h"
+#include "cli/numbers.h"
 #include "cli/output.h"
 #include "opweave/calibration.h"
 #include "opweave/io.h"
@@ -15,12 +16,10 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct CalibrateOptions {
   std::filesystem::path steps;
   bool json_lines = false;
 };
-
-constexpr double kGiB = 1024.0 * 1024 * 1024;
 
 double seconds(Duration duration) { return static_cast<double>(duration.value()) * 1e-9; }
 
@@ -29,7 +28,8 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-std::string as_table(const std::vector<CalibrationProfile>& profiles, const std::vector<StepPrediction>& predictions) {
+std::string calibration_table(const std::vector<CalibrationProfile>& profiles,
+                              const std::vector<StepPrediction>& predictions) {
   std::vector<std::vector<std::string>> rows = {
       {"profile", "steps", "matrix", "traffic", "communication", "median error", "90th", "left-out groups", "reserve"}};
   for (const CalibrationProfile& profile : profiles) {
@@ -65,20 +65,20 @@ std::string as_json_lines(const std::vector<StepPrediction>& predictions) {
   return text;
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_calibrate(const CalibrateOptions& options) {
   expect_files({}, {{"STEPS", options.steps}});
   const auto steps = parse_measured_steps(read_file(options.steps), options.steps.string());
   if (steps.empty()) throw InputError(options.steps.string() + ": /steps: no steps, expected at least 1");
   std::vector<CalibrationProfile> profiles;
   const auto predictions = cross_validate(steps, profiles);
-  print(options.json_lines ? as_json_lines(predictions) : as_table(profiles, predictions));
+  print(options.json_lines ? as_json_lines(predictions) : calibration_table(profiles, predictions));
   return ExitCode::kDone;
 }
 
 }  // namespace
 
 void add_calibrate(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CalibrateOptions>();
   CLI::App* command = app.add_subcommand("calibrate", "constants of a software stack from measured training steps");
   command->footer(
       "At most three constants per profile; how well they predict the steps they were fitted on, and those of groups\n"
@@ -90,7 +90,7 @@ void add_calibrate(CLI::App& app, Action& action) {
       ->required()
       ->check(file_name());
   command->add_flag("--json-lines", options->json_lines, "a JSON object per step: prediction, memory, error");
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_calibrate(*options); }; });
 }
 
 }  // namespace opweave::cli

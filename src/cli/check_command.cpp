@@ -12,12 +12,12 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct CheckOptions {
   InputFiles files;
   std::filesystem::path plan;
 };
 
-ExitCode run(const Options& options) {
+ExitCode run_check(const CheckOptions& options) {
   expect_files({}, options.files.with({{"PLAN", options.plan}}));
   const ComputationGraph graph = load_graph(options.files.graph);
   const Cluster cluster = load_cluster(options.files.cluster);
@@ -38,7 +38,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_check(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CheckOptions>();
   CLI::App* command = app.add_subcommand("check", "does a plan obey the rules?");
   command->footer(
       "Exit code 0: valid. Exit code 2: one line per violation on standard error, at most 100, each with its rule:\n"
@@ -48,7 +48,7 @@ void add_check(CLI::App& app, Action& action) {
       "  opweave check graph.json cluster.json plan.json");
   options->files.add_to(*command);
   command->add_option("PLAN", options->plan, "plan (JSON)")->required()->check(file_name());
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_check(*options); }; });
 }
 
 }  // namespace opweave::cli

@@ -13,7 +13,7 @@ void expect_files(const std::vector<NamedFile>& outputs, const std::vector<Named
   const auto expect_other = [](const NamedFile& written, const NamedFile& other) {
     if (written.path.empty() || other.path.empty() || !io::same_file(written.path, other.path)) return;
     throw InputError(fmt::format("{}: file is {}, the same as {}, expected a file of its own", written.what,
-                                 io::quoted(written.path.string(), 400), other.what));
+                                 io::text_in_quotes(written.path.string(), 400), other.what));
   };
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     for (const NamedFile& input : inputs) expect_other(outputs[i], input);

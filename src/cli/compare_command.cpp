@@ -15,7 +15,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct CompareOptions {
   std::vector<std::string> first;
   std::vector<std::vector<std::string>> others;
   SettingOptions settings;
@@ -25,7 +25,8 @@ struct Options {
 };
 
 /// Compares GRAPH CLUSTER [PLAN], and with all experts the same work with its placement open.
-void compare_files(const std::vector<std::string>& files, const Options& options, std::vector<Comparison>& result) {
+void compare_files(const std::vector<std::string>& files, const CompareOptions& options,
+                   std::vector<Comparison>& result) {
   if (files.size() < 2 || files.size() > 3) {
     throw InputError(fmt::format("compare: {} files given, expected GRAPH CLUSTER [PLAN]", files.size()));
   }
@@ -75,7 +76,7 @@ nlohmann::ordered_json to_json(const Comparison& comparison) {
           {"left_out", comparison.left_out}};
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_compare(const CompareOptions& options) {
   std::vector<NamedFile> inputs;
   const auto add = [&](const std::string& prefix, const std::vector<std::string>& files) {
     static constexpr std::array kWords = {"GRAPH", "CLUSTER", "PLAN"};
@@ -101,7 +102,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_compare(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CompareOptions>();
   CLI::App* command = app.add_subcommand("compare", "a plan beside the published schedules that apply");
   command->footer(
       "Which schedules apply follows from the graph's stages, their devices and the replicas (docs/experts.md).\n"
@@ -110,7 +111,7 @@ void add_compare(CLI::App& app, Action& action) {
       "gap, since the bound is one for plans that fit.\n"
       "With --experts the table also has every other published schedule on the same devices with the same memory:\n"
       "the placement is left open, every layer is a stage, and there may be two copies of the parameters.\n"
-      "Options that replace settings hold where no plan is given; a plan carries its own.\n\n"
+      "CompareOptions that replace settings hold where no plan is given; a plan carries its own.\n\n"
       "Examples:\n"
       "  opweave compare graph.json cluster.json\n"
       "  opweave compare graph.json cluster.json plan.json\n"
@@ -124,7 +125,7 @@ void add_compare(CLI::App& app, Action& action) {
   options->settings.add_to(*command);
   command->add_option("-o,--output", options->output, "write JSON here")->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_compare(*options); }; });
 }
 
 }  // namespace opweave::cli

@@ -9,7 +9,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct ConvertImportOptions {
   std::filesystem::path input;
   ProblemOutput output;
 };
@@ -18,7 +18,7 @@ using Importer = ImportedProblem (*)(const std::filesystem::path& path);
 
 void add_importer(CLI::App& convert, Action& action, const char* name, const char* description, const char* file,
                   Importer importer) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ConvertImportOptions>();
   CLI::App* command = convert.add_subcommand(name, description);
   command->add_option("FILE", options->input, file)->required()->check(file_name());
   options->output.add_to(*command);

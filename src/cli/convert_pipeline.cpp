@@ -16,7 +16,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct ConvertPipelineOptions {
   std::filesystem::path spec;
   std::optional<std::string> shape;
   std::optional<std::uint32_t> devices;
@@ -47,7 +47,7 @@ std::vector<std::string> streams_of(const PipelineSpec& spec) {
   return streams;
 }
 
-PipelineShape shape_of(const Options& options, const std::optional<Expert>& schedule) {
+PipelineShape shape_of(const ConvertPipelineOptions& options, const std::optional<Expert>& schedule) {
   if (!options.shape) return schedule ? opweave::shape_of(*schedule) : PipelineShape::kLinear;
   const auto shape = shape_from_string(*options.shape);
   if (shape) return *shape;
@@ -77,7 +77,7 @@ void tell(const StageCut& cut, const PipelineSpec& spec, const std::optional<Exp
 }
 
 /// Shape, microbatches, copies and stages; `cluster` says which devices there are. Gives the cut if one was made.
-std::optional<StageCut> arrange(PipelineSpec& spec, const Options& options, const CutRequest& request,
+std::optional<StageCut> arrange(PipelineSpec& spec, const ConvertPipelineOptions& options, const CutRequest& request,
                                 const Cluster& cluster) {
   spec.shape = shape_of(options, request.schedule);
   const std::string shape(to_string(spec.shape));
@@ -120,7 +120,7 @@ void expect_own_cluster(const std::filesystem::path& path) {
 }
 
 /// Devices that are given: only the graph is made.
-ExitCode run_on_cluster(PipelineSpec spec, const Options& options, const CutRequest& request) {
+ExitCode run_on_cluster(PipelineSpec spec, const ConvertPipelineOptions& options, const CutRequest& request) {
   const Cluster cluster = load_cluster(options.on);
   const std::optional<StageCut> cut = arrange(spec, options, request, cluster);
   const ComputationGraph graph = naming(options.spec.string(), [&spec] { return build_pipeline(spec); });
@@ -130,7 +130,7 @@ ExitCode run_on_cluster(PipelineSpec spec, const Options& options, const CutRequ
   return ExitCode::kDone;
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_convert_pipeline(const ConvertPipelineOptions& options) {
   expect_files({{"--output", options.graph}, {"--cluster", options.cluster}},
                {{"SPEC", options.spec}, {"--on", options.on}});
   if (options.on.empty()) {
@@ -164,7 +164,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_convert_pipeline(CLI::App& convert, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ConvertPipelineOptions>();
   CLI::App* command = convert.add_subcommand(
       "pipeline", "layers with measured operators, in a chain or in branches -> pipeline over devices");
   command->footer(
@@ -227,7 +227,7 @@ void add_convert_pipeline(CLI::App& convert, Action& action) {
   command->add_option("--cluster", options->cluster, "write the cluster of equal devices here")
       ->excludes(on)
       ->check(file_name());
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_convert_pipeline(*options); }; });
 }
 
 }  // namespace opweave::cli

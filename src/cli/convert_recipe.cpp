@@ -17,7 +17,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct ConvertRecipeOptions {
   std::filesystem::path input;
   std::filesystem::path folder;
   bool json = false;
@@ -64,7 +64,7 @@ std::string as_text(const std::vector<Recipe>& recipes) {
                             recipes.size() == 1 ? "" : "s", complete);
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_convert_recipe(const ConvertRecipeOptions& options) {
   expect_files({}, {{"FILE", options.input}});
   const std::vector<Recipe> recipes = parse_recipes(read_file(options.input), options.input.string());
   if (!options.folder.empty()) {
@@ -86,7 +86,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_convert_recipe(CLI::App& convert, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ConvertRecipeOptions>();
   CLI::App* command = convert.add_subcommand("recipe", "settings of Megatron-Bridge's recipes -> strategies");
   command->footer(
       "FILE is a list of recipes, or one (JSON): \"recipe\" (its name) and what it sets, by the names tp, pp, vpp, cp, "
@@ -103,7 +103,7 @@ void add_convert_recipe(CLI::App& convert, Action& action) {
   command->add_option("-o,--output", options->folder, "write a strategy per recipe into this folder")
       ->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output, with devices, batch and what is unstated");
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_convert_recipe(*options); }; });
 }
 
 }  // namespace opweave::cli

@@ -17,7 +17,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct ConvertStrategyOptions {
   std::filesystem::path strategy;
   std::filesystem::path model;
   TrainingOptions training;
@@ -41,12 +41,12 @@ std::string schedule_csv(const Strategy& s, const TrainingRun& run) {
       earliest_ends(*schedule, costs.forward, costs.input_gradient, costs.weight_gradient, costs.hop_latency));
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_convert_strategy(const ConvertStrategyOptions& options) {
   expect_files({{"--output", options.output}}, {{"STRATEGY", options.strategy}, {"MODEL", options.model}});
   const auto format = strategy_format_from_string(options.format);
   if (!format) {
     throw InputError(fmt::format("--to: value is {}, expected megatron, bridge, torchtitan or deepspeed",
-                                 io::quoted(options.format)));
+                                 io::text_in_quotes(options.format)));
   }
   const std::string source = options.strategy.string();
   const Strategy strategy = parse_strategy(read_file(options.strategy), source);
@@ -80,7 +80,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_convert_strategy(CLI::App& convert, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ConvertStrategyOptions>();
   CLI::App* command = convert.add_subcommand("strategy", "strategy -> arguments and configurations of frameworks");
   command->footer(
       "STRATEGY is what `opweave parallelize -o` writes. Targets, by the versions that the files are tested with:\n"
@@ -102,7 +102,7 @@ void add_convert_strategy(CLI::App& convert, Action& action) {
                       "llama3_70b_pretrain_config (bridge)");
   command->add_option("-o,--output", options->output, "write the file here instead of standard output")
       ->check(file_name());
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_convert_strategy(*options); }; });
 }
 
 }  // namespace opweave::cli

@@ -10,7 +10,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct ConvertTopologyOptions {
   std::filesystem::path input;
   std::optional<std::string> nvlink;
   std::optional<std::string> pcie;
@@ -27,7 +27,7 @@ std::optional<std::int64_t> speed(const char* option, const std::optional<std::s
   return amount.value();
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_convert_topology(const ConvertTopologyOptions& options) {
   expect_files({{"--output", options.output}}, {{"FILE", options.input}});
   TopologyOptions how;
   how.nvlink_bytes_per_s = speed("--nvlink-bandwidth", options.nvlink);
@@ -41,7 +41,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_convert_topology(CLI::App& convert, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ConvertTopologyOptions>();
   CLI::App* command = convert.add_subcommand("topology", "links of a machine, from NCCL or nvidia-smi -> cluster");
   command->footer(
       "FILE is what NCCL writes with NCCL_TOPO_DUMP_FILE=FILE (XML), or the output of `nvidia-smi topo -m`, which\n"
@@ -58,7 +58,7 @@ void add_convert_topology(CLI::App& convert, Action& action) {
   command->add_option("--memory", options->memory, "capacity of every device, e.g. 80GiB [unlimited]");
   command->add_option("-o,--output", options->output, "write the cluster here instead of standard output")
       ->check(file_name());
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_convert_topology(*options); }; });
 }
 
 }  // namespace opweave::cli

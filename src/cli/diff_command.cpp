@@ -16,10 +16,9 @@ namespace opweave::cli {
 namespace {
 
 using Rows = std::vector<std::vector<std::string>>;
-constexpr std::size_t kMostRows = 12;
 constexpr std::size_t kMostShifts = 5;
 
-struct Options {
+struct DiffOptions {
   std::vector<std::string> files;
   bool json = false;
 };
@@ -143,7 +142,7 @@ DiffCosts costs_of(const std::vector<std::string>& files) {
   return diff_costs(before.problem, to_schedule(before.problem, before.plan), to_schedule(before.problem, after.plan));
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_diff(const DiffOptions& options) {
   const std::vector<std::string>& files = options.files;
   std::vector<NamedFile> inputs;
   for (const std::string& file : files) inputs.push_back({"FILES", file});
@@ -175,7 +174,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_diff(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DiffOptions>();
   CLI::App* command = app.add_subcommand("diff", "what moved between two plans, and what it cost or saved");
   command->footer(
       "From the plans alone: figures, what moved to other devices, how far the orders differ. With GRAPH and CLUSTER\n"
@@ -194,7 +193,7 @@ void add_diff(CLI::App& app, Action& action) {
     action = [options] {
       const std::vector<std::string>& files = options->files;
       const bool are_strategies = files.size() == 2 && std::ranges::all_of(files, is_strategy_file);
-      return are_strategies ? diff_strategies(files.front(), files.back(), {options->json, {}}) : run(*options);
+      return are_strategies ? diff_strategies(files.front(), files.back(), {options->json, {}}) : run_diff(*options);
     };
   });
 }

@@ -17,9 +17,8 @@ namespace opweave::cli {
 namespace {
 
 using Rows = std::vector<std::vector<std::string>>;
-constexpr std::size_t kMostRows = 12;  // without --all
 
-struct Options {
+struct ExplainOptions {
   InputFiles files;
   std::filesystem::path plan;
   std::optional<std::string> op;
@@ -238,7 +237,7 @@ std::string explain_operator(const Explained& it, OperatorId op) {
   return text + explain_alternatives(it, op);
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_explain(const ExplainOptions& options) {
   expect_files({{"--output", options.output}}, options.files.with({{"PLAN", options.plan}}));
   const PlannedProblem planned = load_valid_plan(options.files, options.plan, Modes::kTake);
   const Explained it(planned, options.all);
@@ -264,7 +263,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_explain(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ExplainOptions>();
   CLI::App* command = app.add_subcommand("explain", "why a plan takes as long as it does");
   command->footer(
       "Without --operator and --device: the critical path and the idle time of every device by cause.\n"
@@ -291,7 +290,7 @@ void add_explain(CLI::App& app, Action& action) {
       return;
     }
     expect_plan(options->files, options->plan);
-    action = [options] { return run(*options); };
+    action = [options] { return run_explain(*options); };
   });
 }
 

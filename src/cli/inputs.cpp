@@ -6,6 +6,7 @@
 
 #include "cli/numbers.h"
 #include "cli/output.h"
+#include "core/in_time.h"
 #include "opweave/check.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
@@ -154,6 +155,19 @@ Problem load_problem(const InputFiles& files, const SettingOptions& options, Mod
   if (modes == Modes::kRefuse && may_choose_modes(problem)) {
     throw InputError(files.graph.string() + ": tensors have memory modes, which this command does not know",
                      "opweave plan, check, simulate, explain, report and show know them");
+  }
+  return problem;
+}
+
+std::optional<Problem> load_problem_in_time(const Budget& budget, const InputFiles& files,
+                                            const SettingOptions& options, Modes modes) {
+  // By value: where the clock ends it, this goes on while the command returns.
+  std::optional<Problem> problem = in_time(budget, [=] { return load_problem(files, options, modes); });
+  if (!problem) {
+    complain("error",
+             fmt::format("no plan found (time limit {:g} s reached): reading {} and building its tasks took all "
+                         "of the time",
+                         *budget.time_limit_seconds(), files.graph.string()));
   }
   return problem;
 }

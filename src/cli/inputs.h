@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/command_files.h"
+#include "opweave/budget.h"
 #include "opweave/channel_model.h"
 #include "opweave/cluster.h"
 #include "opweave/error.h"
@@ -97,6 +98,10 @@ enum class Modes : std::uint8_t { kRefuse, kTake };
 /// \throws InputError where values may have memory modes and they are refused
 [[nodiscard]] Problem load_problem(const InputFiles& files, const SettingOptions& options = {},
                                    Modes modes = Modes::kRefuse);
+/// The same, or nothing where that takes longer than the budget allows in all (core/in_time.h); says so on stderr.
+/// \throws InputError as above
+[[nodiscard]] std::optional<Problem> load_problem_in_time(const Budget& budget, const InputFiles& files,
+                                                          const SettingOptions& options, Modes modes = Modes::kRefuse);
 
 /// A plan together with the problem that it is for (its own settings).
 struct PlannedProblem {

@@ -11,11 +11,11 @@ namespace opweave::cli {
 namespace {
 
 std::atomic<bool> has_work_to_save = false;
-std::atomic<bool> interrupted = false;
+std::atomic<bool> interrupt_flag = false;
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may only touch lock-free atomics");
 
 void on_signal(int) {
-  if (has_work_to_save && !interrupted.exchange(true)) return;
+  if (has_work_to_save && !interrupt_flag.exchange(true)) return;
   constexpr std::string_view kLine = "error: interrupted\n";
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kLine.data(), kLine.size());
   _exit(static_cast<int>(ExitCode::kInterrupted));
@@ -37,9 +37,9 @@ void end_on_interrupts() {
 
 const std::atomic<bool>& catch_interrupts() {
   has_work_to_save = true;
-  return interrupted;
+  return interrupt_flag;
 }
 
-bool is_interrupted() { return interrupted; }
+bool is_interrupted() { return interrupt_flag; }
 
 }  // namespace opweave::cli

@@ -67,7 +67,7 @@ ExitCode usage_error(const CLI::ParseError& error, const Reached& reached) {
     for (const CLI::App* command : reached.commands_below()) names.push_back(command->get_name());
     const std::vector<std::string_view> candidates(names.begin(), names.end());
     const std::string advice = io::did_you_mean(reached.unknown, candidates);
-    return input_error(fmt::format("{}: command {} is unknown", reached.name, io::quoted(reached.unknown)),
+    return input_error(fmt::format("{}: command {} is unknown", reached.name, io::text_in_quotes(reached.unknown)),
                        advice.empty() ? fmt::format("see `{} --help`", reached.name) : advice);
   }
   std::string message = error.what();

@@ -22,7 +22,7 @@ std::optional<Value> parse(const std::string& text) {
 }
 
 std::string refusal(const std::string& text, const std::string& expected) {
-  return fmt::format("value is {}, expected {}", io::quoted(text), expected);
+  return fmt::format("value is {}, expected {}", io::text_in_quotes(text), expected);
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 
 namespace opweave::cli {
 
+inline constexpr double kGiB = 1U << 30U;
+
 [[nodiscard]] CLI::Validator whole_between(std::uint64_t least, std::uint64_t most);
 /// Bounds are given where there are both; infinity stands for none.
 [[nodiscard]] CLI::Validator number_between(double least, double most);

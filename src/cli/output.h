@@ -22,4 +22,7 @@ void deliver(const std::filesystem::path& path, std::string_view text);
 /// Standard error is a terminal, so somebody watches.
 [[nodiscard]] bool somebody_watches();
 
+/// Rows of a long table that are shown without --all.
+inline constexpr std::size_t kMostRows = 12;
+
 }  // namespace opweave::cli

@@ -24,7 +24,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct ParallelizeOptions {
   std::filesystem::path model;
   std::string cluster;
   std::optional<std::uint32_t> nodes;
@@ -59,10 +59,6 @@ HeldDecisions parse_held(const std::string& text) {
   return held;
 }
 
-std::string share(Duration part, Duration whole) {
-  return percent(static_cast<double>(part.value()) / static_cast<double>(whole.value()));
-}
-
 /// What is known of the whole space.
 std::string space_text(const StrategySearchResult& result) {
   std::string text = fmt::format("{} meshes, {} looked into, {}\n", result.meshes, result.valued,
@@ -70,12 +66,12 @@ std::string space_text(const StrategySearchResult& result) {
   if (result.bound > Duration(0) && !result.ranked.empty()) {
     const Duration best = result.ranked.front().value.time.step;
     text += fmt::format("no strategy of the space takes less than {}: gap {}\n", human(result.bound),
-                        share(best - result.bound, best));
+                        percent(best - result.bound, best));
   }
   return text;
 }
 
-std::string heading(const ModelDescription& model, const Machines& machines, const Options& options,
+std::string heading(const ModelDescription& model, const Machines& machines, const ParallelizeOptions& options,
                     const CalibrationProfile& profile, const StrategySearchResult& result) {
   std::string text = fmt::format("{}: {:.2f} billion parameters on {} x {} {}, batch {} x {} tokens\n",
                                  readable(options.model.string()), static_cast<double>(parameters(model)) * 1e-9,
@@ -93,7 +89,7 @@ std::string heading(const ModelDescription& model, const Machines& machines, con
   return text + "\n";
 }
 
-ExitCode report(const ModelDescription& model, const Machines& machines, const Options& options,
+ExitCode report(const ModelDescription& model, const Machines& machines, const ParallelizeOptions& options,
                 const CalibrationProfile& profile, const HeldDecisions& held, const StrategySearchResult& result,
                 const Budget& budget) {
   const auto is_interrupted = [&] { return budget.stopped(); };
@@ -164,7 +160,7 @@ StrategySearchResult search(const StrategyQuestion& q, std::size_t most, const P
   }
 }
 
-ExitCode run(Options options) {
+ExitCode run_parallelize(ParallelizeOptions options) {
   Budget budget(options.time_limit, std::nullopt);
   const bool is_file = options.cluster.ends_with(".json");
   expect_files(
@@ -177,7 +173,7 @@ ExitCode run(Options options) {
   const auto target = target_from_string(options.target);
   if (!target) {
     throw InputError(
-        fmt::format("--target: value is {}, expected any, megatron or torchtitan", io::quoted(options.target)));
+        fmt::format("--target: value is {}, expected any, megatron or torchtitan", io::text_in_quotes(options.target)));
   }
   const bool has_experts =
       std::ranges::any_of(model.layers, [](const LayerRun& run) { return run.experts.has_value(); });
@@ -201,7 +197,7 @@ ExitCode run(Options options) {
 }  // namespace
 
 void add_parallelize(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ParallelizeOptions>();
   CLI::App* command =
       app.add_subcommand("parallelize", "degrees of parallelism, microbatch, recomputation and schedule for a model");
   command->footer(
@@ -246,7 +242,7 @@ void add_parallelize(CLI::App& app, Action& action) {
   command->add_option("--report", options->report, "write a page with the strategy, its memory and its time here")
       ->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_parallelize(*options); }; });
 }
 
 }  // namespace opweave::cli

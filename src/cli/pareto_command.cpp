@@ -14,7 +14,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct ParetoOptions {
   InputFiles files;
   SettingOptions settings;
   std::size_t points = 8;
@@ -26,7 +26,7 @@ struct Options {
   std::filesystem::path json;
 };
 
-std::string as_table(const std::vector<ParetoPoint>& points) {
+std::string curve_table(const std::vector<ParetoPoint>& points) {
   std::vector<std::vector<std::string>> rows = {
       {"memory limit", "makespan", "lower bound", "gap", "peak memory", "bound by", "found by"}};
   for (const ParetoPoint& point : points) {
@@ -37,10 +37,12 @@ std::string as_table(const std::vector<ParetoPoint>& points) {
   return table(rows);
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_pareto(const ParetoOptions& options) {
   Budget budget(options.time_limit, std::nullopt);
   expect_files({{"--csv", options.csv}, {"--json", options.json}}, options.files.with({}));
-  const Problem problem = load_problem(options.files, options.settings);
+  const std::optional<Problem> loaded = load_problem_in_time(budget, options.files, options.settings);
+  if (!loaded) return ExitCode::kNoPlan;
+  const Problem& problem = *loaded;
   const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
   PlannerOptions planner;
@@ -59,14 +61,14 @@ ExitCode run(const Options& options) {
   }
   if (!options.csv.empty()) write_file(options.csv, pareto_to_csv(curve));
   if (!options.json.empty()) write_file(options.json, pareto_to_json(curve));
-  print(as_table(curve.points));
+  print(curve_table(curve.points));
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 
 }  // namespace
 
 void add_pareto(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ParetoOptions>();
   CLI::App* command = app.add_subcommand("pareto", "makespan against memory limit, each point with its bound");
   command->footer(
       "From the least memory for which a plan is found to the memory that the shortest plan takes. Each limit replaces "
@@ -92,7 +94,7 @@ void add_pareto(CLI::App& app, Action& action) {
   command->add_option("--method", options->method, "as of `opweave plan`")->capture_default_str();
   options->settings.add_to(*command);
   options->settings.add_blocks_to(*command);
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_pareto(*options); }; });
 }
 
 }  // namespace opweave::cli

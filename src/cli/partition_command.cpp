@@ -14,7 +14,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct PartitionOptions {
   std::filesystem::path instance;
   std::filesystem::path output;
   std::string objective = "throughput";
@@ -25,7 +25,7 @@ struct Options {
 };
 
 /// The words are among those that the options allow.
-MsrOptions placing(const Options& options) {
+MsrOptions placing(const PartitionOptions& options) {
   MsrOptions result;
   if (options.objective == to_string(MsrObjective::kLatency)) result.objective = MsrObjective::kLatency;
   for (const Contiguity contiguity : {Contiguity::kConvex, Contiguity::kOrdered}) {
@@ -35,7 +35,7 @@ MsrOptions placing(const Options& options) {
   return result;
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_partition(const PartitionOptions& options) {
   const MsrOptions place = placing(options);
   expect_files({{"--output", options.output}}, {{"INSTANCE", options.instance}});
   const MsrInstance instance = parse_msr(read_file(options.instance), options.instance.string());
@@ -61,7 +61,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_partition(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PartitionOptions>();
   CLI::App* command = app.add_subcommand(
       "partition", "place the nodes of a published instance (arXiv 2006.16423) for throughput or latency");
   command->footer(
@@ -88,7 +88,7 @@ void add_partition(CLI::App& app, Action& action) {
   command->add_option("--seed", options->seed, "seed of the search")
       ->check(whole<std::uint64_t>())
       ->capture_default_str();
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_partition(*options); }; });
 }
 
 }  // namespace opweave::cli

@@ -22,7 +22,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct PlanOptions {
   InputFiles files;
   SettingOptions settings;
   std::filesystem::path output;
@@ -78,7 +78,7 @@ void print_objectives(const Plan& plan) {
   }
 }
 
-void write(const Options& options, const Problem& problem, Plan plan) {
+void write(const PlanOptions& options, const Problem& problem, Plan plan) {
   plan.provenance.command = options.command;
   deliver(options.output, plan_to_json(plan, problem.graph(), problem.cluster()));
   const bool is_shown = !options.report.empty() || !options.trace.empty();
@@ -115,7 +115,7 @@ ExitCode refuse(const PlanResult& result) {
 }
 
 /// Workers share the makespan alone.
-void expect_makespan_alone(const Options& options) {
+void expect_makespan_alone(const PlanOptions& options) {
   if (options.objective == "makespan" && options.deadline.empty() && options.write_model.empty() &&
       options.read_solution.empty()) {
     return;
@@ -123,7 +123,7 @@ void expect_makespan_alone(const Options& options) {
   throw InputError("--on: workers share the makespan alone, expected no other --objective, no --deadline and no model");
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_plan(const PlanOptions& options) {
   const std::optional<distribute::Place> place = options.place.place();
   if (place) expect_makespan_alone(options);
   // Where the user limits the work alone, the result must not depend on the clock.
@@ -143,7 +143,9 @@ ExitCode run(const Options& options) {
                 {"--trace", options.trace},
                 {"--write-model", options.write_model}},
                options.files.with({{"--warm-start", options.warm_start}, {"--read-solution", options.read_solution}}));
-  const Problem problem = load_problem(options.files, options.settings, Modes::kTake);
+  const std::optional<Problem> loaded = load_problem_in_time(budget, options.files, options.settings, Modes::kTake);
+  if (!loaded) return ExitCode::kNoPlan;
+  const Problem& problem = *loaded;
   const bool chooses_modes = may_choose_modes(problem);
   const double seconds_to_load = budget.elapsed();
   if (!options.warm_start.empty()) planner.warm_start = load_warm_start(options.warm_start, problem);
@@ -208,7 +210,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_plan(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PlanOptions>();
   CLI::App* command = app.add_subcommand("plan", "compute placement and schedule of a graph on a cluster");
   command->footer(
       "Ctrl-C ends the search and writes the best plan (exit code 130).\n"
@@ -280,7 +282,7 @@ void add_plan(CLI::App& app, Action& action) {
     options->command = command_text(*command, unsaid);
     // Where workers run changes nothing, that there are several searches does.
     if (!options->place.on.empty()) options->command += " --on processes";
-    action = [options] { return run(*options); };
+    action = [options] { return run_plan(*options); };
   });
 }
 

@@ -10,14 +10,14 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct ReportOptions {
   InputFiles files;
   std::filesystem::path plan;
   std::filesystem::path output;
   std::filesystem::path trace;
 };
 
-ExitCode run(const Options& options) {
+ExitCode run_report(const ReportOptions& options) {
   expect_files({{"--output", options.output}, {"--trace", options.trace}},
                options.files.with({{"PLAN", options.plan}}));
   const PlannedProblem planned = load_valid_plan(options.files, options.plan, Modes::kTake);
@@ -32,7 +32,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_report(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReportOptions>();
   CLI::App* command = app.add_subcommand("report", "pictures of a plan: one offline HTML page, and a trace");
   command->footer(
       "Example:\n"
@@ -42,7 +42,7 @@ void add_report(CLI::App& app, Action& action) {
   command->add_option("-o,--output", options->output, "write the page here instead of standard output")
       ->check(file_name());
   command->add_option("--trace", options->trace, "write a trace for Perfetto")->check(file_name());
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_report(*options); }; });
 }
 
 }  // namespace opweave::cli

@@ -16,7 +16,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct ShowOptions {
   std::vector<std::string> files;
   std::string colour = "auto";
 };
@@ -41,7 +41,7 @@ std::string device_table(const Cluster& cluster, const Plan& plan) {
   return table(rows);
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_show(const ShowOptions& options) {
   std::vector<NamedFile> inputs;
   for (const std::string& file : options.files) inputs.push_back({"FILES", file});
   expect_files({}, inputs);
@@ -69,7 +69,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_show(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ShowOptions>();
   CLI::App* command = app.add_subcommand("show", "draw a plan in the terminal");
   command->footer(
       "A line per device and stream, as wide as the terminal (else as COLUMNS says, else 100). With GRAPH and\n"
@@ -84,7 +84,7 @@ void add_show(CLI::App& app, Action& action) {
   command->add_option("--color", options->colour, "auto (on a terminal, unless NO_COLOR is set), always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->capture_default_str();
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_show(*options); }; });
 }
 
 }  // namespace opweave::cli

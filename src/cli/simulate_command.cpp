@@ -15,7 +15,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct SimulateOptions {
   InputFiles files;
   std::filesystem::path plan;
   std::optional<std::string> contention;
@@ -61,7 +61,7 @@ std::string to_table(const Problem& problem, const PlanStatistics& figures, Dura
                      percent(figures.bubble_ratio), table(rows));
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_simulate(const SimulateOptions& options) {
   expect_files({{"--output", options.output}},
                options.files.with({{"PLAN", options.plan}, {"--durations", options.durations}}));
   const PlannedProblem planned = load_planned_problem(options.files, options.plan, Modes::kTake);
@@ -96,7 +96,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_simulate(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SimulateOptions>();
   CLI::App* command = app.add_subcommand("simulate", "what happens when a cluster follows the order of a plan");
   command->footer(
       "DURATIONS is a JSON object from an operator (\"layer3.mlp.F\") or a task (\"layer3.mlp.F#7\") to "
@@ -124,7 +124,7 @@ void add_simulate(CLI::App& app, Action& action) {
       ->check(file_name());
   command->add_option("-o,--output", options->output, "write JSON here")->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_simulate(*options); }; });
 }
 
 }  // namespace opweave::cli

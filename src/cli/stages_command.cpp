@@ -16,9 +16,7 @@
 namespace opweave::cli {
 namespace {
 
-constexpr double kGiB = 1U << 30U;
-
-struct Options {
+struct StagesOptions {
   std::filesystem::path graph;
   std::uint32_t devices = 1;
   std::optional<double> memory_gib;
@@ -50,7 +48,7 @@ Value required(const std::optional<Value>& value, std::string_view option) {
   return *value;
 }
 
-ExitCode cut_graph(const Options& options, const std::atomic<bool>& interrupted) {
+ExitCode cut_graph(const StagesOptions& options, const std::atomic<bool>& interrupted) {
   expect_files({{"--output", options.output}}, {{"GRAPH", options.graph}});
   const LayerGraph graph = parse_layer_graph(read_file(options.graph), options.graph.string());
   Budget budget(options.time_limit, std::nullopt);
@@ -74,7 +72,7 @@ ExitCode cut_graph(const Options& options, const std::atomic<bool>& interrupted)
 }
 
 /// Models whose layers the tables do not tell, by the sizes in their names.
-std::uint32_t layers_of(const Options& options) {
+std::uint32_t layers_of(const StagesOptions& options) {
   if (options.layers) return *options.layers;
   const std::pair<std::string_view, std::uint32_t> known[] = {
       {"350M", 24}, {"1_3B", 24}, {"2_6B", 32}, {"6_7B", 32}, {"13B", 40}};
@@ -84,7 +82,7 @@ std::uint32_t layers_of(const Options& options) {
   throw InputError(fmt::format("--layers is required for {}", options.model));
 }
 
-OperatorProfiles load_profiles(const Options& options) {
+OperatorProfiles load_profiles(const StagesOptions& options) {
   OperatorProfiles profiles;
   profiles.layers = layers_of(options);
   for (std::uint32_t sequences = 1; sequences <= 64; sequences *= 2) {
@@ -130,7 +128,7 @@ nlohmann::ordered_json as_json(const ProfiledStage& stage) {
           {"made_again", made_again}};
 }
 
-ExitCode cut_profiles(const Options& options, const std::atomic<bool>& interrupted) {
+ExitCode cut_profiles(const StagesOptions& options, const std::atomic<bool>& interrupted) {
   const OperatorProfiles profiles = load_profiles(options);
   Budget budget(options.time_limit, std::nullopt);
   budget.watch(&interrupted);
@@ -155,7 +153,7 @@ ExitCode cut_profiles(const Options& options, const std::atomic<bool>& interrupt
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_stages(const StagesOptions& options) {
   const std::atomic<bool>& interrupted = catch_interrupts();
   return options.model.empty() ? cut_graph(options, interrupted) : cut_profiles(options, interrupted);
 }
@@ -163,7 +161,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_stages(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<StagesOptions>();
   CLI::App* command = app.add_subcommand("stages", "cut a layer graph with measured alternatives into pipeline stages");
   command->footer(
       "GRAPH is a file of Piper (Tarnawski et al., NeurIPS 2021); value and bound are seconds per sample of the\n"
@@ -191,7 +189,7 @@ void add_stages(CLI::App& app, Action& action) {
   command->add_option("--time-limit", options->time_limit, "seconds")->check(number())->capture_default_str();
   command->add_option("-o,--output", options->output, "write the stages here instead of standard output")
       ->check(file_name());
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_stages(*options); }; });
 }
 
 }  // namespace opweave::cli

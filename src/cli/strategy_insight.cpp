@@ -36,8 +36,8 @@ constexpr MemoryPart kMemories[] = {{"weights", &StepMemory::weights},     {"gra
 StrategyRecord load(const std::filesystem::path& path) { return parse_strategy_record(read_file(path), path.string()); }
 
 std::string share(double part, double whole) { return percent(whole > 0 ? part / whole : 0); }
-double number(Duration duration) { return static_cast<double>(duration.value()); }
-double number(Bytes bytes) { return static_cast<double>(bytes.value()); }
+double as_double(Duration duration) { return static_cast<double>(duration.value()); }
+double as_double(Bytes bytes) { return static_cast<double>(bytes.value()); }
 
 std::string change(double before, double after) {
   if (before == after) return "-";
@@ -77,12 +77,13 @@ ExitCode explain_strategy_file(const std::filesystem::path& path, const JsonOutp
   Rows times = {{"time", "", "share"}};
   for (const TimePart& part : kTimes) {
     const Duration time = value.time.*part.part;
-    times.push_back({std::string(part.name), human(time), share(number(time), number(value.time.step))});
+    times.push_back({std::string(part.name), human(time), share(as_double(time), as_double(value.time.step))});
   }
   Rows memories = {{fmt::format("memory of stage {}", value.stage), "", "share"}};
   for (const MemoryPart& part : kMemories) {
     const Bytes bytes = value.memory.*part.part;
-    memories.push_back({std::string(part.name), human(bytes), share(number(bytes), number(value.memory.total()))});
+    memories.push_back(
+        {std::string(part.name), human(bytes), share(as_double(bytes), as_double(value.memory.total()))});
   }
   memories.push_back({"all", human(value.memory.total()), "100.0%"});
   if (value.memory.host > Bytes(0)) memories.push_back({"on the host", human(value.memory.host), ""});
@@ -94,7 +95,7 @@ ExitCode explain_strategy_file(const std::filesystem::path& path, const JsonOutp
       continue;
     }
     const Duration step = found.best->value.time.step;
-    others.push_back({choice, human(step), change(number(value.time.step), number(step))});
+    others.push_back({choice, human(step), change(as_double(value.time.step), as_double(step))});
   }
   print(in_words(record) + "\n\n" + as_table({{record.strategy, value}}) + "\n" + table(times) + "\n" +
         table(memories) + "\n" + table(others));
@@ -123,16 +124,16 @@ ExitCode diff_strategies(const std::filesystem::path& before, const std::filesys
   for (const TimePart& part : kTimes) {
     const Duration left = value_a.time.*part.part;
     const Duration right = value_b.time.*part.part;
-    parts.push_back({std::string(part.name), human(left), human(right), change(number(left), number(right))});
+    parts.push_back({std::string(part.name), human(left), human(right), change(as_double(left), as_double(right))});
   }
   for (const MemoryPart& part : kMemories) {
     const Bytes left = value_a.memory.*part.part;
     const Bytes right = value_b.memory.*part.part;
-    parts.push_back({std::string(part.name), human(left), human(right), change(number(left), number(right))});
+    parts.push_back({std::string(part.name), human(left), human(right), change(as_double(left), as_double(right))});
   }
   const Bytes all_a = value_a.memory.total();
   const Bytes all_b = value_b.memory.total();
-  parts.push_back({"memory", human(all_a), human(all_b), change(number(all_a), number(all_b))});
+  parts.push_back({"memory", human(all_a), human(all_b), change(as_double(all_a), as_double(all_b))});
   print(text + "\n" + table(parts));
   return ExitCode::kDone;
 }

@@ -40,10 +40,6 @@ std::string offload_text(const Strategy& s) {
   return parts.empty() ? "-" : fmt::format("{}", fmt::join(parts, ", "));
 }
 
-std::string share(Duration part, Duration whole) {
-  return percent(static_cast<double>(part.value()) / static_cast<double>(whole.value()));
-}
-
 }  // namespace
 
 std::string as_table(const std::vector<RankedStrategy>& ranked) {
@@ -58,8 +54,8 @@ std::string as_table(const std::vector<RankedStrategy>& ranked) {
                     s.pipeline > 1 ? std::string(to_string(s.schedule)) : "-", std::string(to_string(s.sharding)),
                     recompute_text(s), offload_text(s), human(t.step),
                     fmt::format("{:.0f}", value.tokens_per_second / static_cast<double>(s.devices())),
-                    percent(value.mfu), human(value.memory.total()), share(t.bubble, t.step),
-                    share(t.tensor + t.expert + t.data + t.hops + t.offload, t.step), share(t.recompute, t.step)});
+                    percent(value.mfu), human(value.memory.total()), percent(t.bubble, t.step),
+                    percent(t.tensor + t.expert + t.data + t.hops + t.offload, t.step), percent(t.recompute, t.step)});
   }
   return table(rows);
 }

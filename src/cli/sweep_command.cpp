@@ -40,7 +40,7 @@ struct Outputs {
   }
 };
 
-struct Options {
+struct SweepOptions {
   std::filesystem::path model;
   std::vector<std::string> clusters;
   std::vector<std::uint32_t> nodes;
@@ -73,12 +73,12 @@ std::pair<std::size_t, std::size_t> parse_shard(const std::string& text) {
   const bool is_read = slash != std::string::npos && parse(view.substr(0, slash), numbers[0]) &&
                        parse(view.substr(slash + 1), numbers[1]);
   if (!is_read || numbers[0] < 1 || numbers[0] > numbers[1]) {
-    throw InputError(fmt::format("--shard: value is {}, expected I/N with I from 1 to N", io::quoted(text)));
+    throw InputError(fmt::format("--shard: value is {}, expected I/N with I from 1 to N", io::text_in_quotes(text)));
   }
   return {numbers[0] - 1, numbers[1]};
 }
 
-SweepQuestion question_of(const Options& options) {
+SweepQuestion question_of(const SweepOptions& options) {
   SweepQuestion question;
   question.model = load_model(options.model);
   for (const std::string& cluster : options.clusters) {
@@ -92,12 +92,13 @@ SweepQuestion question_of(const Options& options) {
   question.sequences = options.sequences;
   const auto precision = precision_from_string(options.precision);
   if (!precision) {
-    throw InputError(fmt::format("--precision: value is {}, expected bf16 or fp8", io::quoted(options.precision)));
+    throw InputError(
+        fmt::format("--precision: value is {}, expected bf16 or fp8", io::text_in_quotes(options.precision)));
   }
   const auto target = target_from_string(options.target);
   if (!target) {
     throw InputError(
-        fmt::format("--target: value is {}, expected any, megatron or torchtitan", io::quoted(options.target)));
+        fmt::format("--target: value is {}, expected any, megatron or torchtitan", io::text_in_quotes(options.target)));
   }
   question.precision = *precision;
   question.target = *target;
@@ -121,7 +122,7 @@ std::size_t open_points(const SweepQuestion& question, const std::filesystem::pa
 
 unsigned all_cores() { return std::max(1U, std::thread::hardware_concurrency()); }
 
-ExitCode run(const Options& options) {
+ExitCode run_sweep(const SweepOptions& options) {
   std::vector<NamedFile> outputs = options.outputs.named();
   outputs.push_back({"--journal", options.journal});
   std::vector<NamedFile> inputs = {{"MODEL", options.model}};
@@ -183,7 +184,7 @@ void add_merge(CLI::App& sweep, Action& action) {
 }
 
 void add_run(CLI::App& sweep, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SweepOptions>();
   CLI::App* command = sweep.add_subcommand("run", "the best strategy of every combination");
   command->add_option("MODEL", options->model, "config.json of transformers, or a model of ours")
       ->required()
@@ -214,7 +215,7 @@ void add_run(CLI::App& sweep, Action& action) {
                    "append every finished point here; a sweep that was ended goes on where it stood")
       ->check(file_name());
   options->outputs.add_to(*command);
-  command->callback([options, &action] { action = [options] { return run(*options); }; });
+  command->callback([options, &action] { action = [options] { return run_sweep(*options); }; });
 }
 
 }  // namespace

@@ -22,7 +22,8 @@ void TrainingOptions::add_to(CLI::App& command) {
 
 TrainingRun TrainingOptions::run() const {
   const auto known = precision_from_string(precision);
-  if (!known) throw InputError(fmt::format("--precision: value is {}, expected bf16 or fp8", io::quoted(precision)));
+  if (!known)
+    throw InputError(fmt::format("--precision: value is {}, expected bf16 or fp8", io::text_in_quotes(precision)));
   return {global_batch, sequence, *known, has_bf16_gradients, has_bf16_moments, has_fused_loss};
 }
 

@@ -19,7 +19,7 @@
 namespace opweave::cli {
 namespace {
 
-struct Options {
+struct WhatIfOptions {
   InputFiles files;
   std::filesystem::path plan;
   WhatIfQuestion question;
@@ -91,7 +91,7 @@ std::string robustness_table(const std::vector<Robustness>& all, Duration makesp
   return table(rows);
 }
 
-ExitCode run(const Options& options) {
+ExitCode run_what_if(const WhatIfOptions& options) {
   expect_files({{"--output", options.output}}, options.files.with({{"PLAN", options.plan}}));
   const PlannedProblem planned = load_valid_plan(options.files, options.plan);
   const std::atomic<bool>& interrupted = catch_interrupts();
@@ -119,7 +119,7 @@ ExitCode run(const Options& options) {
 }  // namespace
 
 void add_what_if(CLI::App& app, Action& action) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<WhatIfOptions>();
   CLI::App* command = app.add_subcommand("what-if", "what another cluster, graph or luck would do to a plan");
   command->footer(
       "Without changes on the command line: links twice as fast, memory times 1.25, one device more, twice the\n"
@@ -173,7 +173,7 @@ void add_what_if(CLI::App& app, Action& action) {
       return;
     }
     expect_plan(options->files, options->plan);
-    action = [options] { return run(*options); };
+    action = [options] { return run_what_if(*options); };
   });
 }
 

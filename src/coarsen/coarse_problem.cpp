@@ -3,18 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 #include <string>
 #include <utility>
 
+#include "coarsen/merging.h"
 #include "opweave/cost.h"
 #include "opweave/error.h"
 
 namespace opweave::coarsen {
 namespace {
-
-constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 
 /// Bytes that the members take while they run one after the other, beside what comes from outside or leaves: their
 /// workspaces, and the values that only they use.

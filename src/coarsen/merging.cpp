@@ -1,7 +1,6 @@
 #include "coarsen/merging.h"
 
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -11,7 +10,6 @@
 namespace opweave::coarsen {
 namespace {
 
-constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 /// Levels of the graph in one window.
 constexpr std::uint32_t kWindow = 2;
 /// Clusters of one level of the graph that a device can take turns with: fewer than that are not merged further.

@@ -2,11 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "opweave/problem.h"
 
 namespace opweave::coarsen {
+
+/// No cluster, no task: in lists by index.
+inline constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 
 /// A partition of the tasks into clusters that run as one.
 struct Merging {

@@ -2,16 +2,15 @@
 
 #include <algorithm>
 #include <functional>
-#include <limits>
 #include <map>
 #include <utility>
 
+#include "coarsen/merging.h"
 #include "core/equal_devices.h"
 
 namespace opweave::coarsen {
 namespace {
 
-constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 /// Blocks that stay: at one end, where the last of them stands for all that are left out, and at the other end.
 constexpr std::int64_t kFirst = 2;
 constexpr std::int64_t kLast = 1;

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <set>
 
+#include "core/require_amount.h"
 #include "core/routes.h"
 #include "opweave/error.h"
 
@@ -15,12 +16,6 @@ namespace opweave {
 namespace {
 
 constexpr std::size_t kMaxStreams = 32;  // stream sets are 32-bit masks
-
-void require_amount(std::int64_t value, const std::string& where) {
-  if (value < 0 || value > kMaxInputValue) {
-    throw InputError(fmt::format("{} is {}, expected an integer of 0 to {}", where, value, kMaxInputValue));
-  }
-}
 
 void validate_link(const Link& link, const std::string& where) {
   require_amount(link.latency.value(), fmt::format("latency of {}", where));

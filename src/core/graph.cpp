@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "core/require_amount.h"
 #include "opweave/error.h"
 
 namespace opweave {
@@ -38,12 +39,6 @@ void require_valid_list(const Operator& op, std::vector<IdType> ids, std::size_t
   std::sort(ids.begin(), ids.end());
   if (std::adjacent_find(ids.begin(), ids.end()) != ids.end()) {
     throw InputError(fmt::format("operator \"{}\" lists one {} twice", op.name, what));
-  }
-}
-
-void require_amount(std::int64_t value, const std::string& where) {
-  if (value < 0 || value > kMaxInputValue) {
-    throw InputError(fmt::format("{} is {}, expected an integer of 0 to {}", where, value, kMaxInputValue));
   }
 }
 

@@ -55,7 +55,7 @@ std::vector<Crew::Event> Crew::next(double seconds) {
 
 void Crew::hear(std::size_t worker, const std::string& line, std::vector<Event>& events) {
   const Json said = Json::parse(line, nullptr, false);
-  if (!said.is_object()) throw InputError("a worker says " + io::quoted(line) + ", expected a line of JSON");
+  if (!said.is_object()) throw InputError("a worker says " + io::text_in_quotes(line) + ", expected a line of JSON");
   Member& member = members_.at(worker);
   if (const auto refusal = said.find("refused"); refusal != said.end()) {
     throw InputError("a worker refuses: " + refusal->get<std::string>());

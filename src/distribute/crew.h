@@ -17,6 +17,9 @@ namespace opweave::distribute {
 
 using Json = nlohmann::ordered_json;
 
+/// How long a driver listens before it looks at the flag of an interrupt, and at its time.
+inline constexpr double kSecondsToListen = 0.1;
+
 /// Gives every idle worker the next task. The task of a worker that was lost goes to another one, first of all; what it
 /// had found so far stays told. A task whose workers are lost again and again fails with the last reason.
 class Crew {

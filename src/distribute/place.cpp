@@ -7,12 +7,18 @@
 
 namespace opweave::distribute {
 
-Place parse_place(const std::string& text) {
-  if (text == "processes") return {Place::Kind::kProcesses, {}};
-  if (text == "ray") return {Place::Kind::kRay, {}};
+Place parse_place(const std::string& text, const std::string& name) {
+  Place place;
+  place.name = name;
+  if (text == "processes") return place;
+  place.kind = Place::Kind::kRay;
+  if (text == "ray") return place;
   constexpr std::string_view kClient = "ray://";
-  if (text.starts_with(kClient) && text.size() > kClient.size()) return {Place::Kind::kRay, text};
-  throw InputError(fmt::format("--on: value is {}, expected processes, ray or ray://HOST:PORT", io::quoted(text)));
+  if (text.starts_with(kClient) && text.size() > kClient.size()) {
+    place.address = text;
+    return place;
+  }
+  throw InputError(fmt::format("{}: value is {}, expected processes, ray or ray://HOST:PORT", name, io::text_in_quotes(text)));
 }
 
 }  // namespace opweave::distribute

@@ -15,7 +15,6 @@
 namespace opweave::distribute {
 namespace {
 
-constexpr double kSecondsToListen = 0.1;
 /// Seconds after the limit, or after an interrupt, in which searches may bring home what they have.
 constexpr double kSecondsToComeHome = 2;
 /// Methods of the searches where the method is auto: most chance first, then proofs, then other starts.
@@ -30,9 +29,9 @@ Json question_of(const Problem& problem, const std::optional<Schedule>& warm_sta
 }
 
 /// The best that any has told of, and all bounds.
-class Gathering {
+class PlanGathering {
  public:
-  explicit Gathering(const Problem& problem) : problem_(problem) {}
+  explicit PlanGathering(const Problem& problem) : problem_(problem) {}
 
   /// True if the plan is better than all before. `search` tells equals apart.
   bool take(Plan plan, std::size_t search) {
@@ -135,7 +134,7 @@ void submit_all(Crew& crew, std::size_t searches, const Budget& budget, const Pl
   }
 }
 
-void show(const PlannerOptions& options, const Gathering& gathering, const Budget& budget, std::size_t open) {
+void show(const PlannerOptions& options, const PlanGathering& gathering, const Budget& budget, std::size_t open) {
   if (!options.on_progress) return;
   Progress progress;
   progress.seconds = budget.elapsed();
@@ -152,7 +151,7 @@ PlanResult plan_on(const Place& place, std::size_t workers, std::size_t searches
   const bool shares = !budget.work_limit();
   Crew crew(place, workers, question_of(problem, options.warm_start), hash_of(problem));
   submit_all(crew, shares ? crew.workers() : searches, budget, options, shares);
-  Gathering gathering(problem);
+  PlanGathering gathering(problem);
   std::string failure;
   std::optional<double> over_at;
   while (crew.open() > 0) {

@@ -14,7 +14,8 @@ namespace {
 
 class ProcessWorkers final : public Workers {
  public:
-  ProcessWorkers(std::size_t count, std::string question) : question_(std::move(question)), children_(count) {
+  ProcessWorkers(const Place& place, std::size_t count, std::string question)
+      : command_(worker_command(place)), question_(std::move(question)), children_(count) {
     for (std::size_t i = 0; i < count; ++i) start(i);
   }
 
@@ -39,33 +40,33 @@ class ProcessWorkers final : public Workers {
 
  private:
   void start(std::size_t worker) {
-    children_[worker] = std::make_unique<Child>(worker_command());
+    children_[worker] = std::make_unique<Child>(command_);
     children_[worker]->send(question_);
   }
 
+  const std::vector<std::string> command_;
   const std::string question_;
   std::vector<std::unique_ptr<Child>> children_;
 };
 
 }  // namespace
 
-std::vector<std::string> worker_command() {
+std::vector<std::string> worker_command(const Place& place) {
   if (const char* program = std::getenv("OPWEAVE_WORKER"); program != nullptr) return {program};
+  if (!place.program.empty()) return {place.program, "worker"};
   std::error_code error;
   const std::filesystem::path own = std::filesystem::read_symlink("/proc/self/exe", error);
-  // As an extension module this is part of an interpreter.
-  const bool is_program = !error && !own.filename().string().starts_with("python");
-  return {is_program ? own.string() : "opweave", "worker"};
+  return {error ? "opweave" : own.string(), "worker"};
 }
 
-std::unique_ptr<Workers> start_processes(std::size_t count, const std::string& question) {
-  return std::make_unique<ProcessWorkers>(count > 0 ? count : std::max(1U, std::thread::hardware_concurrency()),
-                                          question);
+std::unique_ptr<Workers> start_processes(const Place& place, std::size_t count, const std::string& question) {
+  const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+  return std::make_unique<ProcessWorkers>(place, count > 0 ? count : cores, question);
 }
 
 std::unique_ptr<Workers> start_workers(const Place& place, std::size_t count, const std::string& question) {
-  return place.kind == Place::Kind::kRay ? start_on_ray(place.address, count, question)
-                                         : start_processes(count, question);
+  return place.kind == Place::Kind::kRay ? start_on_ray(place, count, question)
+                                         : start_processes(place, count, question);
 }
 
 }  // namespace opweave::distribute

@@ -25,28 +25,34 @@ sys.exit(main(sys.argv[1:]))
 /// Ray starts in 6 to 12 s on a quiet machine.
 constexpr int kMostMillisecondsToStart = 300'000;
 
-/// OPWEAVE_PYTHON, the interpreter beside this program (as a wheel installs both), or the one on the path.
-std::string python() {
+/// OPWEAVE_PYTHON, the one of the place, the one beside this program (as a wheel installs both), or the one on the
+/// path.
+std::string python(const Place& place) {
   if (const char* program = std::getenv("OPWEAVE_PYTHON"); program != nullptr) return program;
+  if (!place.python.empty()) return place.python;
   std::error_code error;
-  const std::filesystem::path own = std::filesystem::read_symlink("/proc/self/exe", error);
-  const std::filesystem::path beside = own.parent_path() / "python3";
-  return !error && std::filesystem::exists(beside, error) ? beside.string() : "python3";
+  const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  if (error) return "python3";
+  // A wheel may keep the program in PREFIX/lib/python3.X/site-packages/opweave.scripts.
+  const std::filesystem::path prefix = folder.parent_path().parent_path().parent_path().parent_path();
+  for (const auto& python : {folder / "python3", prefix / "bin/python3"}) {
+    if (std::filesystem::exists(python, error)) return python.string();
+  }
+  return "python3";
 }
 
-std::vector<std::string> command(const std::string& address, std::size_t count) {
-  std::vector<std::string> words = {python(), "-c", kProgram, address, std::to_string(count)};
-  for (std::string& word : worker_command()) words.push_back(std::move(word));
+std::vector<std::string> command(const Place& place, std::size_t count) {
+  std::vector<std::string> words = {python(place), "-c", kProgram, place.address, std::to_string(count)};
+  for (std::string& word : worker_command(place)) words.push_back(std::move(word));
   return words;
 }
 
 /// Lines of a worker have its number in front: "3 {...}" is what worker 3 says or hears, "3 !why" that it was lost.
 class RayWorkers final : public Workers {
  public:
-  RayWorkers(const std::string& address, std::size_t count, const std::string& question)
-      : speaker_(command(address, count)) {
+  RayWorkers(const Place& place, std::size_t count, const std::string& question) : speaker_(command(place, count)) {
     speaker_.send(question);
-    wait_for_start();
+    wait_for_start(place);
   }
 
   [[nodiscard]] std::size_t count() const override { return count_; }
@@ -68,14 +74,15 @@ class RayWorkers final : public Workers {
   }
 
   /// The first line is the number of workers, or "!" and why there are none.
-  void wait_for_start() {
+  void wait_for_start(const Place& place) {
     std::vector<std::string> lines;
     while (lines.empty() && !speaker_.has_ended()) {
-      if (!is_readable(kMostMillisecondsToStart)) throw InputError("--on: Ray does not start, or is interrupted");
+      if (!is_readable(kMostMillisecondsToStart))
+        throw InputError(place.name + ": Ray does not start, or is interrupted");
       lines = speaker_.lines();
     }
-    if (lines.empty()) throw InputError(fmt::format("--on: {} ended: {}", python(), speaker_.ending()));
-    if (lines.front().starts_with("!")) throw InputError("--on: " + lines.front().substr(1));
+    if (lines.empty()) throw InputError(fmt::format("{}: {} ended: {}", place.name, python(place), speaker_.ending()));
+    if (lines.front().starts_with("!")) throw InputError(fmt::format("{}: {}", place.name, lines.front().substr(1)));
     const std::string& number = lines.front();
     std::from_chars(number.data(), number.data() + number.size(), count_);
   }
@@ -97,8 +104,8 @@ class RayWorkers final : public Workers {
 
 }  // namespace
 
-std::unique_ptr<Workers> start_on_ray(const std::string& address, std::size_t count, const std::string& question) {
-  return std::make_unique<RayWorkers>(address, count, question);
+std::unique_ptr<Workers> start_on_ray(const Place& place, std::size_t count, const std::string& question) {
+  return std::make_unique<RayWorkers>(place, count, question);
 }
 
 }  // namespace opweave::distribute

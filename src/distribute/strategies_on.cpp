@@ -12,8 +12,6 @@
 namespace opweave::distribute {
 namespace {
 
-constexpr double kSecondsToListen = 0.1;
-
 Json claim_of(const RankedStrategy& ranked) {
   return {{"mesh", ranked.mesh}, {"strategy", Json::parse(strategy_to_json(ranked.strategy))}};
 }
@@ -78,10 +76,10 @@ class SharedSearch final : public Question {
 };
 
 /// What the workers have brought home.
-class Gathering {
+class StrategyGathering {
  public:
-  Gathering(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
-            const CalibrationProfile& profile, std::size_t most)
+  StrategyGathering(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+                    const CalibrationProfile& profile, std::size_t most)
       : model_(model), machines_(machines), run_(run), profile_(profile), most_(most) {}
 
   void take(const Json& ranked) { (void)ranking_.offer(valued(ranked)); }
@@ -153,7 +151,7 @@ StrategySearchResult search_strategies_on(const Place& place, std::size_t worker
   for (std::size_t part = 0; part < parts; ++part) {
     crew.submit(part, {{"part", part}, {"parts", parts}, {"seconds", budget.time_limit_seconds().value_or(1e9)}});
   }
-  Gathering gathering(model, machines, run, profile, most);
+  StrategyGathering gathering(model, machines, run, profile, most);
   std::optional<Duration> told;
   while (crew.open() > 0) {
     if (budget.expired()) crew.stop();

@@ -9,9 +9,6 @@
 namespace opweave::distribute {
 namespace {
 
-/// How often the flag of an interrupt is looked at.
-constexpr double kSecondsToListen = 0.2;
-
 Json question_of(const SweepQuestion& question) {
   // A member that is added does not compile here until it travels too.
   const auto& [model, machines, global_batches, sequences, precision, target, seconds_per_point] = question;

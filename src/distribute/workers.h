@@ -37,12 +37,12 @@ class Workers {
                                                      const std::string& question);
 
 /// How a worker of this machine is started: OPWEAVE_WORKER where it is set, `opweave worker` otherwise.
-[[nodiscard]] std::vector<std::string> worker_command();
+[[nodiscard]] std::vector<std::string> worker_command(const Place& place);
 
 /// Where workers are children of this process.
-[[nodiscard]] std::unique_ptr<Workers> start_processes(std::size_t count, const std::string& question);
+[[nodiscard]] std::unique_ptr<Workers> start_processes(const Place& place, std::size_t count,
+                                                       const std::string& question);
 /// Where Ray runs them: one child, which is Python, speaks for all of them.
-[[nodiscard]] std::unique_ptr<Workers> start_on_ray(const std::string& address, std::size_t count,
-                                                    const std::string& question);
+[[nodiscard]] std::unique_ptr<Workers> start_on_ray(const Place& place, std::size_t count, const std::string& question);
 
 }  // namespace opweave::distribute

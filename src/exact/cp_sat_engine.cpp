@@ -17,7 +17,7 @@ std::vector<std::filesystem::path> places() {
 }
 
 /// The plain C functions that OR-Tools' library exports (ortools/sat/c_api, 9.15).
-struct Api {
+struct CpSatApi {
   SharedLibrary library{kVariable, places()};
   void* (*new_environment)() = library.function<void*()>("SolveCpNewEnv");
   void (*destroy_environment)(void*) = library.function<void(void*)>("SolveCpDestroyEnv");
@@ -26,8 +26,8 @@ struct Api {
       library.function<void(void*, const void*, int, const void*, int, void**, int*)>("SolveCpInterruptible");
 };
 
-Api& api() {
-  static Api loaded;
+CpSatApi& cp_sat_api() {
+  static CpSatApi loaded;
   return loaded;
 }
 
@@ -35,7 +35,7 @@ class CpSatEngine final : public CpEngine {
  public:
   [[nodiscard]] std::string name() const override { return "CP-SAT"; }
   [[nodiscard]] std::string unavailable_because() const override {
-    const std::string& reason = api().library.unavailable_because();
+    const std::string& reason = cp_sat_api().library.unavailable_because();
     return reason.empty() ? reason : "CP-SAT: " + reason;
   }
 
@@ -50,14 +50,14 @@ class CpSatEngine final : public CpEngine {
       claim.message = fmt::format("CP-SAT: model of {} bytes, expected less than 2 GiB", request.size());
       return claim;
     }
-    void* environment = api().new_environment();
-    run.on_stop([environment] { api().stop_search(environment); });
+    void* environment = cp_sat_api().new_environment();
+    run.on_stop([environment] { cp_sat_api().stop_search(environment); });
     void* response = nullptr;
     int response_size = 0;
-    api().solve(environment, request.data(), static_cast<int>(request.size()), parameters.data(),
-                static_cast<int>(parameters.size()), &response, &response_size);
+    cp_sat_api().solve(environment, request.data(), static_cast<int>(request.size()), parameters.data(),
+                       static_cast<int>(parameters.size()), &response, &response_size);
     run.on_stop(nullptr);
-    api().destroy_environment(environment);
+    cp_sat_api().destroy_environment(environment);
     try {
       claim =
           read_cp_sat_response(model, {static_cast<const char*>(response), static_cast<std::size_t>(response_size)});

@@ -45,7 +45,7 @@ enum ModelStatus : HighsInt {
   kModelStatusInterrupt = 17,
 };
 
-struct Api {
+struct HighsApi {
   SharedLibrary library{"OPWEAVE_HIGHS_LIB",
                         package_file_places(OPWEAVE_HIGHS_LIBRARY, "highsbox/highs_dist/lib/libhighs.so")};
   void* (*create)() = library.function<void*()>("Highs_create");
@@ -89,7 +89,7 @@ struct Api {
 
   /// Empty if the library can be used.
   std::string unavailable_because;
-  Api() {
+  HighsApi() {
     if (!library.unavailable_because().empty()) {
       unavailable_because = "HiGHS: " + library.unavailable_because();
       return;
@@ -100,22 +100,22 @@ struct Api {
   }
 };
 
-Api& api() {
-  static Api loaded;
+HighsApi& highs_api() {
+  static HighsApi loaded;
   return loaded;
 }
 
 /// One instance of the solver.
 class Instance {
  public:
-  Instance() : highs_(api().create()) {
+  Instance() : highs_(highs_api().create()) {
     // Otherwise the solver prints, and leaves Highs.log in the working folder.
-    api().set_bool(highs_, "output_flag", 0);
-    api().set_string(highs_, "log_file", "");
+    highs_api().set_bool(highs_, "output_flag", 0);
+    highs_api().set_string(highs_, "log_file", "");
   }
   Instance(const Instance&) = delete;
   Instance& operator=(const Instance&) = delete;
-  ~Instance() { api().destroy(highs_); }
+  ~Instance() { highs_api().destroy(highs_); }
   [[nodiscard]] void* get() const { return highs_; }
 
  private:
@@ -124,7 +124,7 @@ class Instance {
 
 /// False if the solver refuses the model.
 bool pass(const Instance& highs, const MipModel& model) {
-  const double infinity = api().infinity(highs.get());
+  const double infinity = highs_api().infinity(highs.get());
   const auto finite = [&](std::vector<double> values) {
     for (double& value : values) value = std::clamp(value, -infinity, infinity);
     return values;
@@ -135,7 +135,7 @@ bool pass(const Instance& highs, const MipModel& model) {
   for (std::size_t c = 0; c < integrality.size(); ++c) {
     integrality[c] = model.is_integer(static_cast<MipModel::Column>(c)) ? 1 : 0;
   }
-  const HighsInt status = api().pass_mip(
+  const HighsInt status = highs_api().pass_mip(
       highs.get(), static_cast<HighsInt>(model.column_count()), static_cast<HighsInt>(model.row_count()),
       static_cast<HighsInt>(model.nonzero_count()), kMatrixRowwise, kMinimise, 0.0, model.costs().data(),
       finite(model.lower()).data(), finite(model.upper()).data(), finite(model.row_lower()).data(),
@@ -151,12 +151,12 @@ struct CallbackData {
 void on_callback(int type, const char*, const HighsCallbackDataOut* out, HighsCallbackDataIn* in, void* user_data) {
   const auto& data = *static_cast<const CallbackData*>(user_data);
   if (type == kCallbackMipImprovingSolution) {
-    const auto* values = static_cast<const double*>(api().callback_item(out, "mip_solution"));
+    const auto* values = static_cast<const double*>(highs_api().callback_item(out, "mip_solution"));
     if (values != nullptr) data.run->improved({values, values + data.column_count});
     return;
   }
   if (type == kCallbackMipInterrupt) {
-    const auto* bound = static_cast<const double*>(api().callback_item(out, "mip_dual_bound"));
+    const auto* bound = static_cast<const double*>(highs_api().callback_item(out, "mip_dual_bound"));
     if (bound != nullptr && std::abs(*bound) < 1e100) data.run->bounded(*bound);
   }
   if (in != nullptr && data.run->stop_requested()) in->user_interrupt = 1;
@@ -187,9 +187,9 @@ EngineStatus status_of(HighsInt status, bool has_solution) {
 class HighsEngine final : public MipEngine {
  public:
   [[nodiscard]] std::string name() const override {
-    return unavailable_because().empty() ? fmt::format("HiGHS {}", api().version()) : "HiGHS";
+    return unavailable_because().empty() ? fmt::format("HiGHS {}", highs_api().version()) : "HiGHS";
   }
-  [[nodiscard]] std::string unavailable_because() const override { return api().unavailable_because; }
+  [[nodiscard]] std::string unavailable_because() const override { return highs_api().unavailable_because; }
 
   [[nodiscard]] Claim<MipModel> solve(const MipModel& model, const EngineLimits& limits,
                                       EngineRun<MipModel>& run) const override {
@@ -206,16 +206,16 @@ class HighsEngine final : public MipEngine {
       return claim;
     }
     CallbackData data{&run, model.column_count()};
-    api().set_callback(highs.get(), on_callback, &data);
+    highs_api().set_callback(highs.get(), on_callback, &data);
     for (const HighsInt type :
          {kCallbackSimplexInterrupt, kCallbackIpmInterrupt, kCallbackMipImprovingSolution, kCallbackMipInterrupt}) {
-      api().start_callback(highs.get(), type);
+      highs_api().start_callback(highs.get(), type);
     }
     if (!model.start().empty()) {
-      api().set_solution(highs.get(), model.start().data(), nullptr, nullptr, nullptr);
+      highs_api().set_solution(highs.get(), model.start().data(), nullptr, nullptr, nullptr);
     }
-    api().run(highs.get());
-    HighsInt status = api().model_status(highs.get());
+    highs_api().run(highs.get());
+    HighsInt status = highs_api().model_status(highs.get());
     if (status == kModelStatusUnboundedOrInfeasible) status = tell_apart(model, limits, run);
     return read_claim(highs, model, status);
   }
@@ -223,15 +223,15 @@ class HighsEngine final : public MipEngine {
  private:
   static void set_options(const Instance& highs, const EngineLimits& limits) {
     void* h = highs.get();
-    api().set_int(h, "threads", static_cast<HighsInt>(std::max(1U, limits.threads)));
-    api().set_string(h, "parallel", limits.threads > 1 ? "on" : "off");
-    api().set_int(h, "random_seed", static_cast<HighsInt>(limits.seed % 2147483647U));
+    highs_api().set_int(h, "threads", static_cast<HighsInt>(std::max(1U, limits.threads)));
+    highs_api().set_string(h, "parallel", limits.threads > 1 ? "on" : "off");
+    highs_api().set_int(h, "random_seed", static_cast<HighsInt>(limits.seed % 2147483647U));
     // An answer within the default gap of 1e-4 is not proven best.
-    api().set_double(h, "mip_rel_gap", 0);
-    api().set_double(h, "mip_abs_gap", 1e-6);
-    if (limits.seconds) api().set_double(h, "time_limit", std::max(0.0, *limits.seconds));
+    highs_api().set_double(h, "mip_rel_gap", 0);
+    highs_api().set_double(h, "mip_abs_gap", 1e-6);
+    if (limits.seconds) highs_api().set_double(h, "time_limit", std::max(0.0, *limits.seconds));
     if (limits.work) {
-      api().set_int(h, "mip_max_nodes", static_cast<HighsInt>(std::min(2e9, std::max(0.0, 1000 * *limits.work))));
+      highs_api().set_int(h, "mip_max_nodes", static_cast<HighsInt>(std::min(2e9, std::max(0.0, 1000 * *limits.work))));
     }
   }
 
@@ -244,25 +244,25 @@ class HighsEngine final : public MipEngine {
     set_options(highs, limits);
     CallbackData data{&run, model.column_count()};
     if (!pass(highs, feasibility)) return kModelStatusUnboundedOrInfeasible;
-    api().set_callback(highs.get(), on_callback, &data);
+    highs_api().set_callback(highs.get(), on_callback, &data);
     for (const HighsInt type : {kCallbackSimplexInterrupt, kCallbackMipInterrupt}) {
-      api().start_callback(highs.get(), type);
+      highs_api().start_callback(highs.get(), type);
     }
-    api().run(highs.get());
-    const HighsInt status = api().model_status(highs.get());
+    highs_api().run(highs.get());
+    const HighsInt status = highs_api().model_status(highs.get());
     return status == kModelStatusOptimal ? static_cast<HighsInt>(kModelStatusUnbounded) : status;
   }
 
   static Claim<MipModel> read_claim(const Instance& highs, const MipModel& model, HighsInt status) {
     Claim<MipModel> claim;
     HighsInt solution_status = 0;
-    api().get_int_info(highs.get(), "primal_solution_status", &solution_status);
+    highs_api().get_int_info(highs.get(), "primal_solution_status", &solution_status);
     const bool has_solution = solution_status == kSolutionStatusFeasible;
     claim.status = status_of(status, has_solution);
     if (claim.status == EngineStatus::kFailed) claim.message = fmt::format("HiGHS ends with model status {}", status);
     if (claim.status == EngineStatus::kOptimal || claim.status == EngineStatus::kFeasible) {
       claim.values.resize(model.column_count());
-      api().get_solution(highs.get(), claim.values.data(), nullptr, nullptr, nullptr);
+      highs_api().get_solution(highs.get(), claim.values.data(), nullptr, nullptr, nullptr);
       claim.objective = model.objective(claim.values);
     }
     double bound = 0;
@@ -270,7 +270,7 @@ class HighsEngine final : public MipEngine {
     for (std::size_t c = 0; c < model.column_count() && !has_integers; ++c) {
       has_integers = model.is_integer(static_cast<MipModel::Column>(c));
     }
-    if (has_integers && api().get_double_info(highs.get(), "mip_dual_bound", &bound) != kStatusError &&
+    if (has_integers && highs_api().get_double_info(highs.get(), "mip_dual_bound", &bound) != kStatusError &&
         std::abs(bound) < 1e100) {
       claim.bound = bound;
     }
@@ -291,9 +291,9 @@ std::string write_model(const MipModel& model, const std::string& path) {
   const Instance highs;
   if (!pass(highs, model)) return "HiGHS refuses the model";
   for (std::size_t c = 0; c < model.names().size(); ++c) {
-    api().pass_column_name(highs.get(), static_cast<HighsInt>(c), model.names()[c].c_str());
+    highs_api().pass_column_name(highs.get(), static_cast<HighsInt>(c), model.names()[c].c_str());
   }
-  if (api().write_model(highs.get(), path.c_str()) == kStatusError) return fmt::format("cannot write {}", path);
+  if (highs_api().write_model(highs.get(), path.c_str()) == kStatusError) return fmt::format("cannot write {}", path);
   return {};
 }
 

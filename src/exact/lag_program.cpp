@@ -13,10 +13,6 @@ constexpr std::int64_t kNoRoute = std::numeric_limits<std::int64_t>::max();
 /// Parts of a device's memory in which parameters are counted; coefficients that a solver can tell apart.
 constexpr std::int64_t kMemoryParts = 1'000'000;
 
-bool includes(std::span<const DeviceId> devices, DeviceId device) {
-  return std::binary_search(devices.begin(), devices.end(), device);
-}
-
 }  // namespace
 
 std::size_t LagProgram::size(const Problem& problem) {
@@ -76,7 +72,7 @@ void LagProgram::add_task(TaskId task) {
 std::int64_t LagProgram::lag_of(ValueId value, const Option& from, const Option& to) const {
   std::int64_t latest = 0;
   for (const DeviceId destination : to.devices) {
-    if (includes(from.devices, destination)) continue;
+    if (has_device(from.devices, destination)) continue;
     std::int64_t earliest = kNoRoute;
     for (const DeviceId source : from.devices) {
       const auto time = problem_.transfer_time(value, source, destination);
@@ -296,7 +292,7 @@ RoughSchedule LagProgram::read(std::span<const std::int64_t> values) const {
     std::sort(destinations.begin(), destinations.end());
     destinations.erase(std::unique(destinations.begin(), destinations.end()), destinations.end());
     for (const DeviceId destination : destinations) {
-      if (includes(devices_of(*producer), destination)) continue;
+      if (has_device(devices_of(*producer), destination)) continue;
       std::optional<std::pair<Duration, DeviceId>> nearest;
       for (const DeviceId source : devices_of(*producer)) {
         const auto time = problem_.transfer_time(value, source, destination);

@@ -5,14 +5,6 @@
 #include <numeric>
 
 namespace opweave::exact {
-namespace {
-
-bool includes(std::span<const DeviceId> devices, DeviceId device) {
-  return std::binary_search(devices.begin(), devices.end(), device);
-}
-
-}  // namespace
-
 TimeUnit exact_unit(const Problem& problem) {
   std::int64_t unit = 0;
   for (std::size_t t = 0; t < problem.task_count() && unit != 1; ++t) {
@@ -110,7 +102,7 @@ std::vector<std::uint32_t> ScheduleSpace::options_on(GroupId group, DeviceId dev
   std::vector<std::uint32_t> result;
   const auto& options = options_[group.index()];
   for (std::uint32_t o = 0; o < options.size(); ++o) {
-    if (includes(options[o].devices, device)) result.push_back(o);
+    if (has_device(options[o].devices, device)) result.push_back(o);
   }
   return result;
 }
@@ -163,7 +155,7 @@ void ScheduleSpace::list_shipments() {
       bool may_be_elsewhere = false;
       std::vector<DeviceId> sources;
       for (const Option& option : options(home)) {
-        if (includes(option.devices, destination)) continue;
+        if (has_device(option.devices, destination)) continue;
         may_be_elsewhere = true;
         sources.insert(sources.end(), option.devices.begin(), option.devices.end());
       }
@@ -262,7 +254,7 @@ std::int64_t ScheduleSpace::least_lag(ValueId value, TaskId producer, TaskId con
       std::int64_t lag = 0;
       bool is_possible = true;
       for (const DeviceId device : target.devices) {
-        if (includes(source.devices, device)) continue;
+        if (has_device(source.devices, device)) continue;
         std::optional<std::int64_t> arrival;
         for (const DeviceId sender : source.devices) {
           const auto time = problem_.transfer_time(value, sender, device);

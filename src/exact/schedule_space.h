@@ -1,6 +1,7 @@
 /// What a schedule of a problem may consist of: the index sets of every formulation.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -29,6 +30,11 @@ struct TimeUnit {
     return counts_steps ? std::int64_t{duration > Duration()} : duration.value() / length.value();
   }
 };
+
+/// Whether a device is among some that are in ascending order.
+[[nodiscard]] inline bool has_device(std::span<const DeviceId> devices, DeviceId device) {
+  return std::binary_search(devices.begin(), devices.end(), device);
+}
 
 /// Largest unit that divides every duration of a task or transfer of the problem.
 [[nodiscard]] TimeUnit exact_unit(const Problem& problem);

@@ -74,7 +74,7 @@ Expert expert_named(std::string_view text) {
     const auto place = std::ranges::find(candidates, near) - candidates.begin();
     hint = "did you mean \"" + std::string(kNames[static_cast<std::size_t>(place)].second) + "\"?";
   }
-  throw InputError("schedule is " + io::quoted(text) + ", expected one of " + names, std::move(hint));
+  throw InputError("schedule is " + io::text_in_quotes(text) + ", expected one of " + names, std::move(hint));
 }
 
 }  // namespace opweave

@@ -9,16 +9,16 @@ namespace opweave::detail {
 namespace {
 
 /// The choices that the published search leaves open; it tries all combinations.
-struct Choices {
+struct TwoChunkChoices {
   bool warm_up_past_first_backward;  ///< a warm-up forward may end after the first I could start, rather than leave a
                                      ///< gap
   bool forward_waits;                ///< skip a round's forward if the next device could not use it yet
   bool overrun_within_slack;         ///< run a W over a gap even if the gap would not lengthen the longest bubble
 };
 
-class Search {
+class TwoChunkSearch {
  public:
-  Search(PipelineSize size, const StageCosts& costs, const Choices& choices)
+  TwoChunkSearch(PipelineSize size, const StageCosts& costs, const TwoChunkChoices& choices)
       : devices_(size.devices),
         microbatches_(size.microbatches),
         costs_(costs),
@@ -142,7 +142,7 @@ class Search {
   std::uint32_t devices_;
   std::uint32_t microbatches_;
   StageCosts costs_;
-  Choices choices_;
+  TwoChunkChoices choices_;
   std::uint32_t limit_;
   GreedyTimeline timeline_;
 };
@@ -155,7 +155,7 @@ std::optional<DeviceActions> zero_bubble_two(PipelineSize size, const StageCosts
   for (const bool past : {false, true}) {
     for (const bool waits : {true, false}) {
       for (const bool overrun : {true, false}) {
-        Search search(size, costs, {past, waits, overrun});
+        TwoChunkSearch search(size, costs, {past, waits, overrun});
         if (!search.run()) continue;
         const std::int64_t span = search.timeline().largest_span();
         if (best && span >= best_span) continue;

@@ -10,7 +10,7 @@ namespace opweave::detail {
 namespace {
 
 /// When a weight gradient may delay what comes next, although its gap alone would be shorter.
-struct Choices {
+struct VChoices {
   bool delay_forward;
   bool delay_backward_down;  ///< of leg 2; leg 3 may always be delayed
   bool delay_on_tie;         ///< delay even if idling would only make the bubble as long as the longest
@@ -24,11 +24,12 @@ std::vector<std::uint32_t> v_devices(std::uint32_t devices) {
   return result;
 }
 
-class Search {
+class VSearch {
  public:
   /// \param earlier_bubbles  bubbles of an earlier run with the same choices: devices that had less
   ///                         than the most may idle that much more here; empty for the first run
-  Search(PipelineSize size, const StageCosts& costs, const Choices& choices, std::vector<std::int64_t> earlier_bubbles)
+  VSearch(PipelineSize size, const StageCosts& costs, const VChoices& choices,
+          std::vector<std::int64_t> earlier_bubbles)
       : devices_(size.devices),
         microbatches_(size.microbatches),
         costs_(costs),
@@ -167,7 +168,7 @@ class Search {
   std::uint32_t devices_;
   std::uint32_t microbatches_;
   StageCosts costs_;
-  Choices choices_;
+  VChoices choices_;
   std::uint32_t limit_;
   std::vector<std::int64_t> earlier_bubbles_;
   std::int64_t most_earlier_ = 0;
@@ -179,11 +180,11 @@ class Search {
 std::optional<DeviceActions> zero_bubble_v(PipelineSize size, const StageCosts& costs) {
   std::optional<DeviceActions> best;
   std::int64_t best_makespan = 0;
-  const auto search_with = [&](const Choices& choices) {
+  const auto search_with = [&](const VChoices& choices) {
     std::vector<std::int64_t> earlier_bubbles;
     std::optional<std::int64_t> earlier_bubble;
     while (true) {
-      Search search(size, costs, choices, earlier_bubbles);
+      VSearch search(size, costs, choices, earlier_bubbles);
       if (!search.run()) return;
       const std::int64_t makespan = search.timeline().makespan();
       const std::int64_t bubble = search.timeline().largest_bubble();

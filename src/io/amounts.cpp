@@ -70,7 +70,7 @@ Bytes parse_bytes(std::string_view text) {
   throw InputError(
       fmt::format("size is {}, expected a number, for example \"1000\", \"512MiB\" or \"1.5 GB\" "
                   "(units B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), of at most {} bytes",
-                  io::quoted(text), kMaxInputValue));
+                  io::text_in_quotes(text), kMaxInputValue));
 }
 
 Duration parse_duration(std::string_view text) {
@@ -78,7 +78,7 @@ Duration parse_duration(std::string_view text) {
   throw InputError(
       fmt::format("time is {}, expected a number, for example \"1000\", \"3.4s\" or \"250 ms\" (units ns, us, ms, s), "
                   "of at most {} ns",
-                  io::quoted(text), kMaxInputValue));
+                  io::text_in_quotes(text), kMaxInputValue));
 }
 
 }  // namespace opweave

@@ -36,7 +36,8 @@ std::vector<Duration> parse_durations(std::string_view json, const std::string& 
                                             : schedule.end(problem, task) - schedule.tasks[t].start);
   }
   for (const auto& [name, measured] : by_name) {
-    if (!measured.is_used) throw io::error_in(source, io::quoted(name) + " is no operator or task of the graph");
+    if (!measured.is_used)
+      throw io::error_in(source, io::text_in_quotes(name) + " is no operator or task of the graph");
   }
   return durations;
 }

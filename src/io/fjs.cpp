@@ -45,7 +45,7 @@ class LineScanner {
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
     if (word.empty() || error != std::errc() || end != word.data() + word.size() || value < least || value > most) {
       fail_at(word, fmt::format("{} is {}, expected an integer of {} to {}", what,
-                                word.empty() ? "missing" : io::quoted(word), least, most));
+                                word.empty() ? "missing" : io::text_in_quotes(word), least, most));
     }
     return value;
   }
@@ -56,7 +56,7 @@ class LineScanner {
     double value = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
     if (error != std::errc() || end != word.data() + word.size()) {
-      fail_at(word, fmt::format("{} is {}, expected a number", what, io::quoted(word)));
+      fail_at(word, fmt::format("{} is {}, expected a number", what, io::text_in_quotes(word)));
     }
   }
 
@@ -67,7 +67,7 @@ class LineScanner {
   /// \throws InputError "found <word> <where>".
   [[noreturn]] void fail_at_next_word(std::string_view where) {
     const std::string_view word = next_word();
-    fail_at(word, fmt::format("found {} {}", io::quoted(word), where));
+    fail_at(word, fmt::format("found {} {}", io::text_in_quotes(word), where));
   }
 
   /// \throws InputError at the last word read.

@@ -12,7 +12,7 @@ namespace opweave {
 namespace {
 
 [[noreturn]] void reject(std::string_view key, std::string_view value, std::string_view expected) {
-  throw InputError(fmt::format("{} is {}, expected {}", key, io::quoted(value), expected));
+  throw InputError(fmt::format("{} is {}, expected {}", key, io::text_in_quotes(value), expected));
 }
 
 std::uint32_t number(std::string_view key, std::string_view value) {
@@ -85,12 +85,12 @@ void hold(HeldDecisions& held, std::string_view key, std::string_view value) {
     held.schedule = word(key, value, pipeline_kind_from_string, "1F1B, Interleaved-1F1B, ZB1P, ZB-2P or DualPipe");
   } else if (key.find('.') != std::string_view::npos) {
     throw InputError(
-        fmt::format("{}: a component has no mesh of its own, its layers lie on the model's", io::quoted(key)));
+        fmt::format("{}: a component has no mesh of its own, its layers lie on the model's", io::text_in_quotes(key)));
   } else {
     throw InputError(
         fmt::format("{} is unknown, expected tp, cp, dp, pp, vpp, ep, mbs, recompute, modules, offload, "
                     "optimizer_offload, tp_overlap, sharding or schedule",
-                    io::quoted(key)));
+                    io::text_in_quotes(key)));
   }
   const bool is_none = held.recompute == Recompute::kNone;
   if (held.modules && ((is_none && !held.modules->empty()) || held.recompute == Recompute::kFull ||

@@ -183,7 +183,8 @@ void HfConfig::ignore(std::initializer_list<std::string_view> keys) const { read
 void HfConfig::expect_all_known() const {
   for (const auto& [key, element] : root_.object()) {
     if (read_.contains(key) || says_nothing(key) || is_off(element)) continue;
-    root_.fail(fmt::format("key {} is not known for this model_type, so its parameters cannot be counted", quoted(key)),
+    root_.fail(fmt::format("key {} is not known for this model_type, so its parameters cannot be counted",
+                           text_in_quotes(key)),
                "remove it if it says nothing about sizes");
   }
 }

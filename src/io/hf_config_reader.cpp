@@ -40,12 +40,12 @@ ModelDescription parse_hf_config(std::string_view json, const std::string& sourc
   if (type.empty()) root.fail("key \"model_type\" is missing, expected a config.json of Hugging Face transformers");
   const auto own = own_readers().find(type);
   if (own == own_readers().end() && !io::known_habits().contains(type)) {
-    root.fail(fmt::format("model_type {} is not known yet, expected one of {}", io::quoted(type),
+    root.fail(fmt::format("model_type {} is not known yet, expected one of {}", io::text_in_quotes(type),
                           fmt::join(known_hf_models(), ", ")),
               "write the model's layers by hand (opweave.model, docs/formats.md)");
   }
   if (own != own_readers().end() && with_prediction_modules) {
-    root.fail(fmt::format("model_type {} has no modules that predict further ahead", io::quoted(type)));
+    root.fail(fmt::format("model_type {} has no modules that predict further ahead", io::text_in_quotes(type)));
   }
   ModelDescription model = own != own_readers().end()
                                ? own->second(config)

@@ -43,7 +43,7 @@ void add_chains(ModelDescription& model, const Chain& encoder, const Chain& deco
   model.layers.push_back(layer);
 }
 
-void expect_head(const HfConfig& config) {
+void expect_generation_head(const HfConfig& config) {
   const auto architectures = config.texts("architectures");
   if (!architectures || architectures->empty()) return;
   if (!architectures->front().ends_with("ForConditionalGeneration")) {
@@ -74,7 +74,7 @@ void add_biased_chains(ModelDescription& model, const HfConfig& config, bool has
 }  // namespace
 
 ModelDescription read_hf_t5(const HfConfig& config) {
-  expect_head(config);
+  expect_generation_head(config);
   ModelDescription model;
   model.name = "t5";
   model.hidden = config.required({"d_model"});
@@ -102,7 +102,7 @@ ModelDescription read_hf_t5(const HfConfig& config) {
 }
 
 ModelDescription read_hf_bart(const HfConfig& config) {
-  expect_head(config);
+  expect_generation_head(config);
   ModelDescription model;
   model.name = "bart";
   model.hidden = config.required({"d_model"});
@@ -123,7 +123,7 @@ ModelDescription read_hf_bart(const HfConfig& config) {
 }
 
 ModelDescription read_hf_whisper(const HfConfig& config) {
-  expect_head(config);
+  expect_generation_head(config);
   ModelDescription model;
   model.name = "whisper";
   model.hidden = config.required({"d_model"});

@@ -110,7 +110,7 @@ void expect_usual(const HfConfig& config, std::string_view type) {
                  "max_position_embeddings", "n_positions", "rope_interleave", "qk_layernorm_type"});
 }
 
-void expect_head(const HfConfig& config) {
+void expect_language_head(const HfConfig& config) {
   const auto architectures = config.texts("architectures");
   if (!architectures || architectures->empty()) return;
   const std::string& name = architectures->front();
@@ -172,7 +172,7 @@ void add_layer(std::vector<LayerRun>& runs, const LayerRun& layer) {
 
 ModelDescription read_hf_language_model(const HfConfig& config, std::string_view type, const HfOptions& options) {
   const Habits& habits = known_habits().at(type);
-  expect_head(config);
+  expect_language_head(config);
   expect_usual(config, type);
   ModelDescription model;
   model.name = type;
@@ -209,7 +209,7 @@ ModelDescription read_hf_language_model(const HfConfig& config, std::string_view
 }
 
 ModelDescription read_hf_dbrx(const HfConfig& config) {
-  expect_head(config);
+  expect_language_head(config);
   ModelDescription model;
   model.name = "dbrx";
   model.hidden = config.required({"d_model"});

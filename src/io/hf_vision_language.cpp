@@ -11,7 +11,7 @@ namespace {
 
 JsonValue nested(const HfConfig& config, std::string_view key) {
   auto value = config.object(key);
-  if (!value) config.fail(fmt::format("key {} is missing, expected a nested configuration", quoted(key)));
+  if (!value) config.fail(fmt::format("key {} is missing, expected a nested configuration", text_in_quotes(key)));
   return *value;
 }
 
@@ -55,7 +55,7 @@ std::int64_t patch_weights(const HfConfig& config, std::int64_t hidden) {
 
 void expect_vision_type(const HfConfig& config, std::string_view expected) {
   const std::string type = config.text("model_type");
-  if (!type.empty() && type != expected) config.reject("model_type", quoted(expected));
+  if (!type.empty() && type != expected) config.reject("model_type", text_in_quotes(expected));
 }
 
 /// What the classes of transformers take for a language model whose nested configuration leaves it out.

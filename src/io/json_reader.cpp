@@ -27,7 +27,7 @@ std::string describe(simdjson::dom::element element) {
     case simdjson::dom::element_type::DOUBLE:
       return fmt::format("{}", element.get_double().value_unsafe());
     case simdjson::dom::element_type::STRING:
-      return quoted(element.get_string().value_unsafe());
+      return text_in_quotes(element.get_string().value_unsafe());
     case simdjson::dom::element_type::BOOL:
       return element.get_bool().value_unsafe() ? "true" : "false";
     case simdjson::dom::element_type::NULL_VALUE:
@@ -138,18 +138,20 @@ void JsonValue::reject(std::string_view expected, std::string hint) const {
 }
 
 void JsonValue::fail_unknown_key(std::string_view key, std::span<const std::string_view> known) const {
-  fail(fmt::format("key {} is unknown", quoted(key)), did_you_mean(key, known));
+  fail(fmt::format("key {} is unknown", text_in_quotes(key)), did_you_mean(key, known));
 }
 
 void JsonValue::fail_repeated_key(std::string_view key) const {
-  fail(fmt::format("key {} appears twice", quoted(key)));
+  fail(fmt::format("key {} appears twice", text_in_quotes(key)));
 }
 
 void JsonValue::fail_key_with_zero(std::string_view key) const {
-  fail(fmt::format("key is {}, expected one without the character \\u0000", quoted(key)));
+  fail(fmt::format("key is {}, expected one without the character \\u0000", text_in_quotes(key)));
 }
 
-void JsonValue::fail_missing_key(std::string_view key) const { fail(fmt::format("key {} is missing", quoted(key))); }
+void JsonValue::fail_missing_key(std::string_view key) const {
+  fail(fmt::format("key {} is missing", text_in_quotes(key)));
+}
 
 JsonDocument::JsonDocument(std::string_view text, const std::string& source) : text_(text), source_(source) {
   simdjson::error_code error = parser_.allocate(0, kMaxJsonDepth);
@@ -170,15 +172,15 @@ const std::string* JsonDocument::if_rounded(const JsonValue& number) const {
 JsonValue JsonDocument::root(std::string_view format, std::int64_t newest) const {
   const JsonValue value = root();
   // Before anything else: the wrong file is told from the misspelt key.
-  refuse_foreign(value, quoted(format));
+  refuse_foreign(value, text_in_quotes(format));
   std::optional<JsonValue> stated_format;
   std::optional<JsonValue> stated_version;
   read_object<OtherKeys::kIgnore>(value, required("format", keep(stated_format)),
                                   required("version", keep(stated_version)));
   if (stated_format->text() != format) {
-    stated_format->reject(quoted(format), stated_format->text() == kPipelineFormat
-                                              ? "`opweave convert pipeline` makes a graph and a cluster of it"
-                                              : "");
+    stated_format->reject(text_in_quotes(format), stated_format->text() == kPipelineFormat
+                                                      ? "`opweave convert pipeline` makes a graph and a cluster of it"
+                                                      : "");
   }
   if (const std::int64_t number = stated_version->integer(1); number > newest) {
     stated_version->reject(newest == 1 ? "1" : fmt::format("1 to {}", newest), "the file needs a newer opweave");
@@ -191,7 +193,8 @@ void NameIndex::add(const JsonValue& name, std::string_view kind) {
   const auto [place, is_new] = owners_.emplace(name.name(), owner);
   if (is_new) return;
   const Owner& first = place->second;
-  name.fail(fmt::format("value is {}, already the name of {} {}", quoted(place->first), first.kind, first.position));
+  name.fail(
+      fmt::format("value is {}, already the name of {} {}", text_in_quotes(place->first), first.kind, first.position));
 }
 
 std::uint32_t NameIndex::resolve(const JsonValue& value, std::string_view what) const {

@@ -81,7 +81,8 @@ std::vector<std::string> parse_megatron_layout(std::string_view layout) {
       stages.emplace_back();
     } else if (std::string_view("EtmL").find(letter) == std::string_view::npos) {
       throw InputError(fmt::format("layout {} has the letter {}, expected E, t, m or L",
-                                   io::quoted(std::string(layout)), io::quoted(std::string(1, letter))));
+                                   io::text_in_quotes(std::string(layout)),
+                                   io::text_in_quotes(std::string(1, letter))));
     } else {
       stages.back() += letter;
     }

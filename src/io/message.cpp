@@ -89,7 +89,9 @@ std::string printable(std::string_view text, std::size_t limit) {
   return result;
 }
 
-std::string quoted(std::string_view text, std::size_t limit) { return fmt::format("\"{}\"", printable(text, limit)); }
+std::string text_in_quotes(std::string_view text, std::size_t limit) {
+  return fmt::format("\"{}\"", printable(text, limit));
+}
 
 std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates) {
   constexpr std::size_t kLongestWord = 64;  // of no interest beyond: no key is as long
@@ -110,7 +112,7 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
 
 std::string did_you_mean(std::string_view word, std::span<const std::string_view> candidates) {
   const std::string_view best = nearest(word, candidates);
-  return best.empty() ? std::string() : fmt::format("did you mean {}?", quoted(best));
+  return best.empty() ? std::string() : fmt::format("did you mean {}?", text_in_quotes(best));
 }
 
 InputError error_in(std::string_view source, std::string_view message, std::string hint) {

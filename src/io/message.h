@@ -16,7 +16,7 @@ namespace opweave::io {
 [[nodiscard]] std::string printable(std::string_view text, std::size_t limit = 400);
 
 /// printable(text) in double quotes, for names and other values of the user.
-[[nodiscard]] std::string quoted(std::string_view text, std::size_t limit = 60);
+[[nodiscard]] std::string text_in_quotes(std::string_view text, std::size_t limit = 60);
 
 /// Length in bytes of the well-formed UTF-8 sequence that `text` begins with; 0 if there is none.
 [[nodiscard]] std::size_t utf8_sequence_length(std::string_view text);

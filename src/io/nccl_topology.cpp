@@ -68,7 +68,7 @@ class NcclReader {
         std::from_chars(value->data() + (is_hexadecimal ? 2 : 0), last, number, is_hexadecimal ? 16 : 10);
     if (error != std::errc{} || end != last || number < least || number > kMost) {
       fail(element, fmt::format("<{}>: {} is {}, expected an integer of {} to {}", element.name, attribute,
-                                quoted(*value), least, kMost));
+                                text_in_quotes(*value), least, kMost));
     }
     return number;
   }

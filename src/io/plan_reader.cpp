@@ -141,7 +141,7 @@ class PlanReader {
                 required("value", [&](const JsonValue& v) { figure.value = v.integer(0, kMaxTotal); }),
                 required("bound", [&](const JsonValue& v) { figure.bound = v.integer(0, kMaxTotal); }),
                 optional("proof", text_into(figure.proof)));
-    if (unit->text() != unit_of(figure.objective)) unit->reject(io::quoted(unit_of(figure.objective)));
+    if (unit->text() != unit_of(figure.objective)) unit->reject(io::text_in_quotes(unit_of(figure.objective)));
     return figure;
   }
 
@@ -337,7 +337,9 @@ class PlanReader {
     if (!found) value.reject("the name of a device of the cluster");
     return *found;
   }
-  [[nodiscard]] std::string name_in_quotes(DeviceId device) const { return io::quoted(cluster_.at(device).name); }
+  [[nodiscard]] std::string name_in_quotes(DeviceId device) const {
+    return io::text_in_quotes(cluster_.at(device).name);
+  }
 
   const ComputationGraph& graph_;
   const Cluster& cluster_;

@@ -98,10 +98,10 @@ std::string translated(std::string_view token) {
 
 InputError cell_error(const std::string& source, std::size_t line, std::size_t column, const std::string& token,
                       const std::string& reason, std::string hint) {
-  return io::error_in(
-      source,
-      "line " + std::to_string(line) + ", column " + std::to_string(column) + ": " + io::quoted(token) + ": " + reason,
-      std::move(hint));
+  return io::error_in(source,
+                      "line " + std::to_string(line) + ", column " + std::to_string(column) + ": " +
+                          io::text_in_quotes(token) + ": " + reason,
+                      std::move(hint));
 }
 
 CsvText parse_cells(std::string_view text, const std::string& source) {

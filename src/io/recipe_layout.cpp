@@ -39,8 +39,8 @@ void apply_text(Recipe& recipe, const LayoutFacts& facts) {
   const std::string text = is_known ? named_layout(facts, count) : "";
   if (text.empty()) {
     if (count > 1) {
-      recipe.unstated.push_back(
-          fmt::format("pipeline_layout: {} for {} stages is a function of the recipe", quoted(facts.text), count));
+      recipe.unstated.push_back(fmt::format("pipeline_layout: {} for {} stages is a function of the recipe",
+                                            text_in_quotes(facts.text), count));
     }
     return;
   }
@@ -53,7 +53,7 @@ void apply_text(Recipe& recipe, const LayoutFacts& facts) {
   }
   if (stages.size() != count) {
     recipe.unstated.push_back(fmt::format("pipeline_layout: {} has {} stages, pipeline {} x chunks {} are {}",
-                                          quoted(text), stages.size(), s.pipeline, s.chunks, count));
+                                          text_in_quotes(text), stages.size(), s.pipeline, s.chunks, count));
     return;
   }
   s.layers_per_stage.assign(s.pipeline, 0);
@@ -66,11 +66,11 @@ void apply_text(Recipe& recipe, const LayoutFacts& facts) {
   const auto predictions = std::ranges::count(text, 'm');
   if (predictions > 0) {
     recipe.unstated.push_back(
-        fmt::format("pipeline_layout: {} has multi-token prediction (m) beside the layers", quoted(text)));
+        fmt::format("pipeline_layout: {} has multi-token prediction (m) beside the layers", text_in_quotes(text)));
   }
   if (!s.layers_per_stage.empty() && layers_of_stages({}, s) != of_stage) {
-    recipe.unstated.push_back(
-        fmt::format("pipeline_layout: {} shares the layers of a rank among its chunks in its own way", quoted(text)));
+    recipe.unstated.push_back(fmt::format(
+        "pipeline_layout: {} shares the layers of a rank among its chunks in its own way", text_in_quotes(text)));
   }
 }
 

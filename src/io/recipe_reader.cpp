@@ -76,7 +76,8 @@ class Settings {
   /// A line for each value that is an expression and for each key that nobody asked for.
   void tell(std::vector<std::string>& lines) const {
     for (const std::string& key : expressions_) {
-      lines.push_back(fmt::format("{}: {} is an expression of the recipe", key, io::quoted(member_text_.at(key))));
+      lines.push_back(
+          fmt::format("{}: {} is an expression of the recipe", key, io::text_in_quotes(member_text_.at(key))));
     }
     for (const auto& [key, value] : member_text_) {
       if (!seen_.contains(key)) lines.push_back(fmt::format("{}: {}", io::printable(key), io::printable(value)));
@@ -126,7 +127,7 @@ void read_recompute(Recipe& recipe, Settings& settings, const RecipeBase& base) 
   auto modules = settings.text("recompute_modules");
   if (modules && !settings.is_list("recompute_modules")) {
     recipe.unstated.push_back(
-        fmt::format("recompute_modules: {} is an expression of the recipe", io::quoted(*modules)));
+        fmt::format("recompute_modules: {} is an expression of the recipe", io::text_in_quotes(*modules)));
     modules.reset();
   }
   const auto layers = settings.number("recompute_layers");
@@ -250,7 +251,8 @@ Recipe read_recipe(const JsonValue& value) {
   if (!name || name->empty()) value.fail("key \"recipe\" is missing, expected the recipe's name");
   const std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
   if (name->find_first_not_of(plain) != std::string::npos || name->starts_with('.')) {
-    value.fail(fmt::format("recipe is {}, expected letters, digits, \"_\", \"-\" and \".\"", io::quoted(*name)));
+    value.fail(
+        fmt::format("recipe is {}, expected letters, digits, \"_\", \"-\" and \".\"", io::text_in_quotes(*name)));
   }
   recipe.name = *name;
   (void)settings.text("file");  // where the recipe stands says nothing about training

@@ -106,7 +106,7 @@ class MatrixReader {
         check_kind(line, row, other);
         if (kinds_[row][other] != kinds_[other][row]) {
           fail(line, fmt::format("{} and {} are joined by {} one way and by {} the other", columns[other], columns[row],
-                                 quoted(kinds_[other][row]), quoted(kinds_[row][other])));
+                                 text_in_quotes(kinds_[other][row]), text_in_quotes(kinds_[row][other])));
         }
       }
     }
@@ -117,7 +117,7 @@ class MatrixReader {
     const bool is_known = kind == "SYS" || kind == "NODE" || kind == "PHB" || kind == "PXB" || kind == "PIX";
     if (!is_known && nvlinks(a, b) == 0) {
       fail(line, fmt::format("{} and {} are joined by {}, expected NV#, PIX, PXB, PHB, NODE or SYS", gpus_[a], gpus_[b],
-                             quoted(kind)));
+                             text_in_quotes(kind)));
     }
   }
 

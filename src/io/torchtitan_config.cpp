@@ -42,7 +42,7 @@ std::string dictionary(std::string_view name, const std::vector<std::pair<std::s
   return text + "}\n";
 }
 
-std::string truth(bool value) { return value ? "True" : "False"; }
+std::string python_literal(bool value) { return value ? "True" : "False"; }
 
 /// Modules of torchtitan's decoders by stage.
 std::string modules(const ModelDescription& model, const Strategy& s) {
@@ -111,7 +111,7 @@ std::string torchtitan_config(const ModelDescription& model, const TrainingRun& 
       {"data_parallel_shard_degree", number(is_sharded ? s.data : 1)},
       {"fsdp_reshard_after_forward", s.sharding == Sharding::kWeights ? "\"always\"" : "\"never\""},
       {"tensor_parallel_degree", number(s.tensor)},
-      {"enable_sequence_parallel", truth(s.has_sequence_parallelism)},
+      {"enable_sequence_parallel", python_literal(s.has_sequence_parallelism)},
       {"context_parallel_degree", number(s.context)},
       {"expert_parallel_degree", number(s.expert)},
       {"pipeline_parallel_degree", number(s.pipeline)},

@@ -100,13 +100,13 @@ class XmlParser {
   std::pair<std::string, std::string> attribute() {
     std::string key = name();
     skip_blanks();
-    if (!starts("=")) fail("expected \"=\" after attribute " + quoted(key));
+    if (!starts("=")) fail("expected \"=\" after attribute " + text_in_quotes(key));
     ++at_;
     skip_blanks();
-    if (!starts("\"") && !starts("'")) fail("expected the value of attribute " + quoted(key) + " in quotes");
+    if (!starts("\"") && !starts("'")) fail("expected the value of attribute " + text_in_quotes(key) + " in quotes");
     const char quote = text_[at_++];
     const std::size_t end = text_.find(quote, at_);
-    if (end == std::string_view::npos) fail("expected the end of attribute " + quoted(key));
+    if (end == std::string_view::npos) fail("expected the end of attribute " + text_in_quotes(key));
     std::string value = unescaped(text_.substr(at_, end - at_));
     at_ = end + 1;
     return {std::move(key), std::move(value)};

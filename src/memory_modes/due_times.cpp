@@ -5,8 +5,6 @@
 namespace opweave {
 namespace {
 
-constexpr std::uint32_t kNone = GraphWithMovements::kNone;
-
 bool is_backward(Phase phase) {
   return phase == Phase::kInputGradient || phase == Phase::kWeightGradient || phase == Phase::kBackward;
 }
@@ -19,7 +17,7 @@ DueTimes::DueTimes(const ComputationGraph& graph, const std::vector<std::uint32_
       unit_of_(unit_of),
       modes_(modes),
       position_(graph.operators().size()),
-      first_reader_(graph.operators().size(), kNone),
+      first_reader_(graph.operators().size(), GraphWithMovements::kNone),
       size_(graph.operators().size(), 0) {
   const std::vector<OperatorId>& order = graph.topological_order();
   for (std::size_t i = 0; i < order.size(); ++i) position_[order[i].index()] = static_cast<std::uint32_t>(i);
@@ -40,7 +38,7 @@ void DueTimes::find_first_readers(const GraphWithMovements& derived) {
       for (const OperatorId reader : graph_.at(output).consumers) {
         if (is_backward(graph_.at(reader).phase)) {
           first_reader_[unit] = std::min(first_reader_[unit], position_[reader.index()]);
-        } else if (derived.again[reader.index()] != kNone) {
+        } else if (derived.again[reader.index()] != GraphWithMovements::kNone) {
           first_reader_[unit] = std::min(first_reader_[unit], first_reader_[unit_of_[reader.index()]]);
         }
       }
@@ -63,7 +61,7 @@ std::vector<OperatorId> DueTimes::makers_before(OperatorId op) const {
 std::vector<std::vector<OperatorId>> DueTimes::releases() const {
   std::vector<std::vector<OperatorId>> result(first_reader_.size());
   for (std::size_t unit = 0; unit < result.size(); ++unit) {
-    if (first_reader_[unit] == kNone) continue;
+    if (first_reader_[unit] == GraphWithMovements::kNone) continue;
     std::vector<OperatorId> before = makers_before(graph_.topological_order()[first_reader_[unit]]);
     for (std::uint32_t step = 1; step < size_[unit] && !before.empty(); ++step) {
       std::vector<OperatorId> earlier;

@@ -4,12 +4,13 @@
 #include <cmath>
 #include <numeric>
 
+#include "core/infinity.h"
+
 namespace opweave::partition {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// Loads are sums of rounded decimals: below the limit is what is below by more than this share.
-constexpr double kTolerance = 1e-11;
+constexpr double kLoadTolerance = 1e-11;
 constexpr std::uint32_t kNobody = std::numeric_limits<std::uint32_t>::max();
 
 // Of an open net: pins so far all in the set, all out of it, or both.
@@ -19,7 +20,7 @@ constexpr std::uint64_t kOut = 2;
 }  // namespace
 
 BestSet::BestSet(const CutModel& model, std::size_t kind, double limit)
-    : model_(model), kind_(model.kinds[kind]), limit_(limit * (1 - kTolerance)), nets_of_(model.unit_count()) {
+    : model_(model), kind_(model.kinds[kind]), limit_(limit * (1 - kLoadTolerance)), nets_of_(model.unit_count()) {
   if (kind_.pays_transfers) nets_of_ = model.nets_of_units();
   choose_order();
   lay_out_slots();

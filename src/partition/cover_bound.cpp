@@ -5,13 +5,13 @@
 #include <optional>
 #include <set>
 
+#include "core/infinity.h"
 #include "exact/engine.h"
 #include "partition/best_set.h"
 
 namespace opweave::partition {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// No proof is in reach for larger models, and looking for one would take its time.
 constexpr std::size_t kMostUnits = 1000;
 
@@ -169,7 +169,7 @@ class Proof {
   /// Beyond what rounding explains.
   static constexpr double kMargin = 1e-7;
   /// As in BestSet, less what rounding may add.
-  static constexpr double kTolerance = 9e-12;
+  static constexpr double kCoverTolerance = 9e-12;
 
   bool search() {
     const auto exhausted = [&] { return budget_.expired() || pricers_[0].work() > most_work_; };
@@ -227,7 +227,7 @@ class Proof {
   }
 
   bool add_if_within(std::size_t kind, std::vector<Unit> units) {
-    if (load_of(small_.model, small_.model.kinds[kind], units) >= limit_ * (1 - kTolerance)) return false;
+    if (load_of(small_.model, small_.model.kinds[kind], units) >= limit_ * (1 - kCoverTolerance)) return false;
     program_.add(kind, std::move(units));
     return true;
   }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "core/infinity.h"
 #include "partition/device_counts.h"
 #include "partition/ordered.h"
 #include "partition/topological.h"
@@ -80,7 +81,6 @@ class OrderCutter {
   }
 
  private:
-  static constexpr double kInfinity = std::numeric_limits<double>::infinity();
   struct Step {
     double value = kInfinity;
     std::uint32_t from = 0;

@@ -1,12 +1,11 @@
 #include <algorithm>
 #include <map>
 
+#include "core/infinity.h"
 #include "partition/latency.h"
 
 namespace opweave::partition {
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 class PathBound {
  public:

@@ -9,7 +9,7 @@
 namespace opweave::partition {
 namespace {
 
-constexpr double kTolerance = 1e-12;
+constexpr double kLatencyTolerance = 1e-12;
 
 class LatencySearch {
  public:
@@ -47,7 +47,7 @@ class LatencySearch {
 
  private:
   [[nodiscard]] bool finished() const {
-    return answer_.value <= good_enough_ * (1 + kTolerance) || budget_.expired() ||
+    return answer_.value <= good_enough_ * (1 + kLatencyTolerance) || budget_.expired() ||
            (budget_.work_limit() && answer_.work >= *budget_.work_limit());
   }
   std::size_t pick(std::size_t count) { return static_cast<std::size_t>(random_() % count); }
@@ -62,7 +62,7 @@ class LatencySearch {
     const std::optional<double> value = msr_latency(instance_, placement);
     ++answer_.work;
     if (!value) return false;
-    if (*value < answer_.value * (1 - kTolerance) || answer_.placement.empty()) {
+    if (*value < answer_.value * (1 - kLatencyTolerance) || answer_.placement.empty()) {
       answer_.placement = placement;
       answer_.value = *value;
     }
@@ -131,7 +131,7 @@ class LatencySearch {
         continue;
       }
       value = *next;
-      if (value >= answer_.value * (1 - kTolerance)) continue;
+      if (value >= answer_.value * (1 - kLatencyTolerance)) continue;
       answer_.value = value;
       answer_.placement = placement_;
     }

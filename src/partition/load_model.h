@@ -11,6 +11,9 @@
 
 namespace opweave::partition {
 
+/// Values that differ by less than this share are the same: loads are sums of rounded decimals.
+inline constexpr double kTolerance = 1e-12;
+
 /// What a device, a stream of it, an endpoint or a link has to do; its load is a time in any one unit.
 using Resource = std::uint32_t;
 

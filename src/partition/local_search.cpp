@@ -7,8 +7,6 @@
 namespace opweave::partition {
 namespace {
 
-/// Values that differ by less than this share are the same: loads are sums of rounded decimals.
-constexpr double kTolerance = 1e-12;
 /// Sums are built anew after so many moves, before rounding shows.
 constexpr std::uint64_t kRefresh = 1U << 16;
 

@@ -3,15 +3,12 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "core/infinity.h"
 #include "partition/device_counts.h"
 #include "partition/topological.h"
 
 namespace opweave::partition {
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-/// Values that differ by less than this share are the same: loads are sums of rounded decimals.
-constexpr double kTolerance = 1e-12;
 
 /// Sets of units as words of bits, each kept once, with what is known about it.
 class Ideals {

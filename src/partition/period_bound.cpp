@@ -2,15 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
+
+#include "core/infinity.h"
 
 namespace opweave::partition {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// Beyond this the set of works alone would be too large, and no proof of the cover is in reach anyway.
-constexpr std::size_t kMostEntries = 4'000'000;
+constexpr std::size_t kMostCoverEntries = 4'000'000;
 constexpr std::size_t kMostCoverUnits = 400;
 /// Shares of the stream's work in the relaxations under endpoint contention.
 constexpr double kShares[] = {1, 0.7, 0.4};
@@ -80,7 +80,7 @@ CutModel period_relaxation(const Problem& problem, std::size_t stream, double sh
 
 LoadBound period_load_bound(const Problem& problem, double upper, const Budget& budget) {
   LoadBound best;
-  if (problem.group_count() * problem.cluster().device_count() > kMostEntries) return best;
+  if (problem.group_count() * problem.cluster().device_count() > kMostCoverEntries) return best;
   const std::size_t streams = problem.cluster().stream_names().size();
   const bool endpoints = problem.settings().contention == Contention::kEndpoint;
   const bool covers = upper < kInfinity && problem.group_count() <= kMostCoverUnits;

@@ -10,7 +10,7 @@ namespace opweave::partition {
 namespace {
 
 /// Unit x device entries above which no model is built: a few hundred megabytes.
-constexpr std::size_t kMostEntries = 4'000'000;
+constexpr std::size_t kMostModelEntries = 4'000'000;
 /// Load that stands for a transfer without a route: more than any sum of durations (2^53 ns).
 constexpr double kNoRoute = 1e16;
 
@@ -36,7 +36,7 @@ bool PeriodModel::find_units(bool join_copies) {
     if (join_copies && tasks.size() == 1)
       unit = of_variant.emplace(std::pair(first.op, first.replica), unit).first->second;
     if (unit == groups_.size()) groups_.emplace_back();
-    if (groups_.size() * devices > kMostEntries) return false;
+    if (groups_.size() * devices > kMostModelEntries) return false;
     groups_[unit].emplace_back(g);
     unit_of_.push_back(unit);
   }

@@ -14,12 +14,12 @@ namespace {
 using namespace partition;
 
 /// Values that differ by less than this share are the same: they are sums of rounded decimals.
-constexpr double kTolerance = 1e-9;
+constexpr double kMsrTolerance = 1e-9;
 
 void settle(MsrAnswer& answer) {
   if (answer.placement.empty()) return;
   // Proofs compare sums added in another order, so a bound may come out a rounding error above the value.
-  answer.proven = answer.bound >= answer.value * (1 - kTolerance);
+  answer.proven = answer.bound >= answer.value * (1 - kMsrTolerance);
   if (answer.proven) answer.bound = answer.value;
 }
 

@@ -19,16 +19,16 @@ using Verdict = exact::AnySchedule::Verdict;
 /// Deterministic seconds of the solver, on problems that are not small, per unit of the work limit, and where nothing
 /// is limited.
 constexpr double kWorkPerUnit = 1e-3;
-constexpr double kDefaultWork = 60;
+constexpr double kDefaultFeasibilityWork = 60;
 /// Choices of the largest problem that the solver is asked about.
-constexpr std::size_t kMostChoices = 50'000;
+constexpr std::size_t kMostSolverChoices = 50'000;
 /// Attempts of the search before the solver is asked for the first time, the same of small problems, where they cost
 /// nothing, and where nothing limits them.
 constexpr std::uint64_t kFirstAttempts = 8;
 constexpr std::uint64_t kAttemptsOfSmall = 200;
 constexpr std::uint64_t kDefaultAttempts = 1000;
 /// Seconds of the first round of search and solver, of which each is twice as long as the one before.
-constexpr double kFirstRound = 0.5;
+constexpr double kFirstFeasibilityRound = 0.5;
 
 class AnyPlanSearch {
  public:
@@ -38,7 +38,7 @@ class AnyPlanSearch {
         seed_(options.seed),
         search_(problem, options.seed),
         choices_(exact::choice_count(problem)),
-        asks_solver_(options.method != Method::kHeuristic && choices_ <= kMostChoices) {}
+        asks_solver_(options.method != Method::kHeuristic && choices_ <= kMostSolverChoices) {}
 
   AnyPlan run() {
     attempt(budget_, is_small() ? kAttemptsOfSmall : kFirstAttempts);
@@ -48,7 +48,7 @@ class AnyPlanSearch {
       attempt(budget_, budget_.work_limit().value_or(kDefaultAttempts));
       ask(budget_);
     }
-    for (double round = kFirstRound; by_clock && !is_settled() && !budget_.expired(); round *= 2) {
+    for (double round = kFirstFeasibilityRound; by_clock && !is_settled() && !budget_.expired(); round *= 2) {
       // A last round that would be cut short is shared out over what is left instead.
       const double left = *budget_.remaining();
       const double whole = left < 2 * round ? left : round;
@@ -87,7 +87,7 @@ class AnyPlanSearch {
     options.seed = seed_;
     if (is_small()) return exact::ask_if_small(problem, budget, options);
     if (budget.work_limit()) options.work = kWorkPerUnit * static_cast<double>(*budget.work_limit());
-    if (!budget.work_limit() && !budget.remaining()) options.work = kDefaultWork;
+    if (!budget.work_limit() && !budget.remaining()) options.work = kDefaultFeasibilityWork;
     return exact::find_any_schedule(problem, budget, options);
   }
 

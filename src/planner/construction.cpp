@@ -41,7 +41,7 @@ constexpr double kListScheduleSteps = 2.5;
 constexpr std::size_t kMostTasksBesideOthers = 50'000;
 constexpr double kShareBesideOthers = 0.2;
 /// Windows are tuned on at most so many microbatches: more of them run through the same pipeline in the same way.
-constexpr std::uint32_t kTrialMicrobatches = 64;
+constexpr std::uint32_t kWindowTrialMicrobatches = 64;
 
 /// A guessed placement with what is needed to schedule it again and again.
 struct Candidate {
@@ -165,7 +165,7 @@ class Construction::Implementation {
   void tune_windows() {
     std::vector<Candidate>& candidates = candidates_;
     tuning_ = budget_.share(kTuningShare);
-    const Problem trial = with_fewer_microbatches(problem_, kTrialMicrobatches);
+    const Problem trial = with_fewer_microbatches(problem_, kWindowTrialMicrobatches);
     const bool is_whole = trial.task_count() == problem_.task_count();
     trial_ = &trial;
     const std::uint32_t widest = std::min(kWidestWindow, trial.settings().training.microbatches);

@@ -17,25 +17,25 @@ constexpr const char* kSolver = "cp-sat";
 constexpr const char* kWindows = "cp-sat windows";
 
 /// Share of a thread beside the searches. Half of what targets get is taken from it.
-constexpr double kShare = 0.35;
+constexpr double kWindowSolverShare = 0.35;
 /// Of the time, what the solver gets before the order search on a lone thread.
 constexpr double kShareOfProof = 0.1;
 /// Intervals of the largest whole problem that the solver tries: where the placement is open, and where only orders are
 /// left to find.
-constexpr std::size_t kMostIntervals = 6000;
+constexpr std::size_t kMostSolverIntervals = 6000;
 constexpr std::size_t kMostIntervalsOfOrder = 600;
 /// Seconds for one window.
 constexpr double kWindowSeconds = 1.0;
 /// Windows of tasks that may not move together do not pay: tasks and transfers in a window's frame.
 constexpr std::size_t kMostMoving = 3000;
-constexpr std::uint32_t kMostFailures = 3;
+constexpr std::uint32_t kMostWindowFailures = 3;
 
 }  // namespace
 
 bool CpSatMethod::supports(const ProblemTraits& traits) { return RoutingMethod::supports(traits); }
 
 double CpSatMethod::share(const ProblemTraits& traits) {
-  return kShare - (CpSatTargetsMethod::supports(traits) ? CpSatTargetsMethod::share(traits) / 2 : 0);
+  return kWindowSolverShare - (CpSatTargetsMethod::supports(traits) ? CpSatTargetsMethod::share(traits) / 2 : 0);
 }
 
 bool CpSatProof::supports(const ProblemTraits& traits) {
@@ -48,7 +48,7 @@ double CpSatProof::share(const ProblemTraits&) { return kShareOfProof; }
 CpSatMethod::CpSatMethod(const SearchContext& context, std::uint64_t seed)
     : problem_(context.problem()),
       engine_(context.solver),
-      solves_whole_(context.traits.intervals() <= kMostIntervals),
+      solves_whole_(context.traits.intervals() <= kMostSolverIntervals),
       seed_(seed),
       windows_(problem_, seed) {
   is_done_ = !engine_->unavailable_because().empty();
@@ -62,7 +62,7 @@ void CpSatMethod::advance(IncumbentStore& incumbent, const Slice& slice) {
 }
 
 void CpSatMethod::note_failure(bool is_final) {
-  if (is_final || ++failures_ >= kMostFailures) is_done_ = true;
+  if (is_final || ++failures_ >= kMostWindowFailures) is_done_ = true;
 }
 
 void CpSatMethod::solve_whole(IncumbentStore& incumbent, const Slice& slice) {

@@ -12,25 +12,27 @@ namespace {
 
 constexpr const char* kTargets = "cp-sat targets";
 /// Share of a thread beside the searches: where targets can lead to plans, and where they only bound.
-constexpr double kShare = 0.2;
+constexpr double kTargetShare = 0.2;
 constexpr double kShareOfBounds = 0.1;
 /// Intervals and pairs of options beyond which the program is not built.
-constexpr std::size_t kMostChoices = 200'000;
+constexpr std::size_t kMostTargetChoices = 200'000;
 /// Seconds for a question at first; twice as many when no target down to the least height was decided.
 constexpr double kFirstSlice = 0.3;
 constexpr double kLeastHeight = 1.0 / 8;
-constexpr std::uint32_t kMostFailures = 3;
+constexpr std::uint32_t kMostTargetFailures = 3;
 
 }  // namespace
 
 bool CpSatTargetsMethod::supports(const ProblemTraits& traits) {
-  return RoutingMethod::supports(traits) && exact::LagProgram::size(traits.problem) <= kMostChoices &&
+  return RoutingMethod::supports(traits) && exact::LagProgram::size(traits.problem) <= kMostTargetChoices &&
          !traits.space()->shipments().empty();
 }
 
 bool CpSatTargetsMethod::is_exact(const ProblemTraits& traits) { return exact::LagProgram::is_exact(*traits.space()); }
 
-double CpSatTargetsMethod::share(const ProblemTraits& traits) { return is_exact(traits) ? kShare : kShareOfBounds; }
+double CpSatTargetsMethod::share(const ProblemTraits& traits) {
+  return is_exact(traits) ? kTargetShare : kShareOfBounds;
+}
 
 CpSatTargetsMethod::CpSatTargetsMethod(const SearchContext& context, std::uint64_t seed)
     : problem_(context.problem()),
@@ -94,7 +96,7 @@ void CpSatTargetsMethod::ask(std::int64_t target, IncumbentStore& incumbent, con
   const bool has_failed = claim.abandoned || (claim.status != Status::kOptimal && claim.status != Status::kFeasible &&
                                               claim.status != Status::kInfeasible && claim.status != Status::kUnknown);
   if (has_failed) {
-    is_done_ = ++failures_ >= kMostFailures;
+    is_done_ = ++failures_ >= kMostTargetFailures;
     return;
   }
   failures_ = 0;

@@ -7,12 +7,11 @@
 
 #include "placement_search/training_placement.h"
 #include "planner/side_by_side.h"
+#include "planner/slice.h"
 
 namespace opweave {
 namespace {
 
-/// Lanes under a work limit: fixed, because the result must not depend on the threads at hand.
-constexpr std::size_t kRepeatableLanes = 2;
 /// Starts whose placements are begun from.
 constexpr std::size_t kStarts = 12;
 /// Evaluations of orders that take as long as a placement dispatched (measured 0.5), and scheduled (265).

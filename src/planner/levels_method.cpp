@@ -17,11 +17,11 @@
 namespace opweave {
 namespace {
 
-constexpr const char* kName = "routing search through levels";
+constexpr const char* kLevelsName = "routing search through levels";
 /// Tasks of the largest problem that is merged: of a larger one, the levels alone take minutes.
-constexpr std::size_t kMostTasks = 300'000;
+constexpr std::size_t kMostLevelTasks = 300'000;
 /// Share of the time before the order search at the best placement.
-constexpr double kShare = 0.7;
+constexpr double kLevelsShare = 0.7;
 /// Tasks of the smallest problem that is placed by levels before it is searched as a whole, and the share of the time.
 constexpr std::size_t kFewestTasks = 500;
 constexpr double kShareBeforeWhole = 0.2;
@@ -92,7 +92,7 @@ class LevelsMethod::Descent {
     const Duration makespan = fine.makespan(problem_);
     if (makespan >= best_.makespan) return false;
     std::string method = fmt::format("earliest finish of {} clusters{}", hierarchy.problem(level).task_count(), how);
-    if (level == 0) method = kName;
+    if (level == 0) method = kLevelsName;
     incumbent_.offer(fine, method);
     best_ = {std::move(fine), makespan, std::move(method)};
     return true;
@@ -129,7 +129,7 @@ class LevelsMethod::Descent {
     method_.seed_ += searches.size();
     slice.each(searches.size(), [&](std::size_t i, const Slice& own) {
       searches[i] = std::make_unique<RoutingSearch>(model, schedule, seed + i);
-      Offers offers(incumbent_, own, kName);
+      Offers offers(incumbent_, own, kLevelsName);
       searches[i]->advance(
           own.most_evaluations(), [&] { return own.budget.expired(); },
           [&](const Schedule& better) {
@@ -149,11 +149,11 @@ class LevelsMethod::Descent {
 
 bool LevelsMethod::supports(const ProblemTraits& traits) {
   const bool is_of_use = traits.tasks >= kFewestTasks || !RoutingMethod::supports(traits);
-  return traits.has_open_placement && traits.can_be_merged && traits.tasks <= kMostTasks && is_of_use;
+  return traits.has_open_placement && traits.can_be_merged && traits.tasks <= kMostLevelTasks && is_of_use;
 }
 
 double LevelsMethod::share(const ProblemTraits& traits) {
-  return RoutingMethod::supports(traits) ? kShareBeforeWhole : kShare;
+  return RoutingMethod::supports(traits) ? kShareBeforeWhole : kLevelsShare;
 }
 
 LevelsMethod::LevelsMethod(SearchContext& context, std::uint64_t seed)

@@ -15,7 +15,7 @@ namespace opweave {
 namespace {
 
 // docs/architecture.md shows the same rows (tests/planner/method_table_test.cpp).
-constexpr MethodRow kMethods[] = {
+constexpr MethodRow kMethodRows[] = {
     method_row<PeriodicPlans>("kernels and their ramps", MethodPhase::kFirstPlans, MethodThreads::kAll),
     method_row<ConstructionMethod>("construction", MethodPhase::kFirstPlans, MethodThreads::kAll),
     method_row<RepeatedBlocksMethod>("repeated blocks", MethodPhase::kBefore, MethodThreads::kAll, 100),
@@ -55,6 +55,6 @@ std::string_view to_string(MethodThreads threads) {
   throw InternalError("unknown threads");
 }
 
-std::span<const MethodRow> search_methods() { return kMethods; }
+std::span<const MethodRow> search_methods() { return kMethodRows; }
 
 }  // namespace opweave

@@ -14,8 +14,8 @@ namespace opweave {
 namespace {
 
 /// Share of the time for the orders within pieces, and for bounds where those of the search say too much.
-constexpr double kOrderShare = 0.05;
-constexpr double kBoundShare = 0.1;
+constexpr double kWithinPiecesShare = 0.05;
+constexpr double kBlockBoundShare = 0.1;
 
 /// Bounds of the problem of the pieces, named as such.
 std::vector<LowerBound> of_pieces(std::vector<LowerBound> bounds) {
@@ -60,9 +60,9 @@ std::vector<LowerBound> honest_bounds(const Problem& problem, const BlockProblem
 
 Finding minimise_in_blocks(const Problem& problem, const Budget& budget, const PlannerOptions& options,
                            std::optional<Duration> target) {
-  const BlockProblem blocks(problem, budget.share(kOrderShare));
+  const BlockProblem blocks(problem, budget.share(kWithinPiecesShare));
   const bool is_exact = blocks.is_exact();
-  const double kept = is_exact ? 0 : kBoundShare * std::max(0.0, budget.remaining().value_or(0));
+  const double kept = is_exact ? 0 : kBlockBoundShare * std::max(0.0, budget.remaining().value_or(0));
   Finding finding =
       minimise_makespan(blocks.problem(), budget.keeping(kept), options_for(problem, blocks, options), target);
   if (finding.reason == PlanResult::Reason::kInfeasible && !is_exact) {

@@ -15,7 +15,7 @@ namespace opweave {
 namespace {
 
 /// Share of the time for bounds.
-constexpr double kBoundShare = 0.2;
+constexpr double kMakespanBoundShare = 0.2;
 
 /// The incumbent hears of what others find, as long as this lives. \pre the bounds of the incumbent are stated
 class Listening {
@@ -104,7 +104,7 @@ class MakespanSearch {
         return false;
       }
     }
-    finding_.bounds = lower_bounds(problem_, budget_.share(kBoundShare));
+    finding_.bounds = lower_bounds(problem_, budget_.share(kMakespanBoundShare));
     incumbent_.state_bounds(finding_.bounds);
     const LowerBound& bound = finding_.bounds.front();
     if (!target_ || bound.value <= *target_) return true;

@@ -28,9 +28,9 @@ using Reason = PlanResult::Reason;
 /// Target of a search that only asks whether there is any schedule.
 constexpr Duration kAny{std::numeric_limits<std::int64_t>::max()};
 /// Share of what is left of the time that one question "does it still fit?" gets.
-constexpr double kTrialShare = 0.2;
+constexpr double kFitShare = 0.2;
 /// Share of an objective's time for its bound.
-constexpr double kBoundShare = 0.25;
+constexpr double kObjectiveBoundShare = 0.25;
 /// Passes over the values between bound and incumbent in a search for less memory or fewer devices that has no clock.
 constexpr std::uint64_t kRounds = 3;
 /// Part of the work limit that one question gets: bisection asks a few dozen.
@@ -193,7 +193,7 @@ class ObjectiveSearch {
 
   /// Budget of one question.
   [[nodiscard]] Budget trial_of(const Budget& budget) const {
-    Budget part = budget.share(kTrialShare);
+    Budget part = budget.share(kFitShare);
     return part.work_limit() ? part.with_work(*part.work_limit() / kTrialsOfWork) : part;
   }
 
@@ -219,7 +219,7 @@ class ObjectiveSearch {
   ObjectiveBound minimise_time(const Budget& budget) {
     std::vector<LowerBound> bounds = first_.bounds;
     if (limits_.memory || (limits_.devices && devices_are_alike_)) {
-      const auto more = lower_bounds(problem_for_proofs(), budget.share(kBoundShare));
+      const auto more = lower_bounds(problem_for_proofs(), budget.share(kObjectiveBoundShare));
       bounds.insert(bounds.end(), more.begin(), more.end());
     }
     if (placement_is_fixed_) {
@@ -246,7 +246,7 @@ class ObjectiveSearch {
   ObjectiveBound minimise_peak_memory(const Budget& budget) {
     const auto peak = [&] { return store_.value(Objective::kPeakMemory); };
     const Problem proven = problem_for_proofs();
-    ObjectiveBound bound = peak_memory_bound(proven, deadline_, Bytes(peak()), budget.share(kBoundShare));
+    ObjectiveBound bound = peak_memory_bound(proven, deadline_, Bytes(peak()), budget.share(kObjectiveBoundShare));
     if (placement_is_fixed_) return bound;
     for (std::uint64_t round = 0; goes_on(round, budget); ++round) {
       std::int64_t floor = bound.value;  // below, nothing is to be found in this round
@@ -281,7 +281,7 @@ class ObjectiveSearch {
 
   ObjectiveBound minimise_devices(const Budget& budget) {
     const auto count = [&] { return store_.value(Objective::kDevices); };
-    ObjectiveBound bound = devices_bound(problem_for_proofs(), deadline_, count(), budget.share(kBoundShare));
+    ObjectiveBound bound = devices_bound(problem_for_proofs(), deadline_, count(), budget.share(kObjectiveBoundShare));
     if (placement_is_fixed_) return bound;
     if (count() > bound.value) {
       const auto goal = exact::UntimedGoal::kDevices;

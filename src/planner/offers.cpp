@@ -8,7 +8,7 @@ namespace {
 
 /// Seconds between two offers of a search, and the most of its time that may go to offers.
 constexpr double kInterval = 0.2;
-constexpr double kShare = 0.1;
+constexpr double kOfferShare = 0.1;
 
 }  // namespace
 
@@ -19,7 +19,7 @@ bool Offers::is_due() const { return !is_silent_ && budget_.elapsed() >= next_; 
 
 void Offers::offered(double began) {
   const double now = budget_.elapsed();
-  next_ = now + std::max(kInterval, (now - began) / kShare);
+  next_ = now + std::max(kInterval, (now - began) / kOfferShare);
 }
 
 void Offers::remember(const Schedule& schedule) {

@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "core/in_time.h"
 #include "core/left_behind.h"
 
 namespace opweave {
@@ -21,9 +22,6 @@ namespace {
 /// Seconds after the end of the budget, or after the first plan where that comes later, in which a search may bring its
 /// own answer.
 constexpr double kGrace = 0.2;
-/// What a limit may be exceeded by, less a moment to say so.
-constexpr double kShareOfLimit = 1.05;
-constexpr double kBeyondLimit = 0.45;
 /// Seconds after an interrupt.
 constexpr double kAfterInterrupt = 0.35;
 /// What the caller needs afterwards to state and write a plan, where it keeps time for that: measured 2.7 us.
@@ -93,7 +91,7 @@ double last_call(const Problem& problem, const Budget& budget, const PlannerOpti
   const bool keeps_time = budget.remaining().value_or(0) + budget.elapsed() < limit - 1e-3;
   const double per_task = options.seeks_makespan_alone() ? kSecondsPerTask : kSecondsPerTaskWithObjectives;
   const double writing = keeps_time ? per_task * static_cast<double>(problem.task_count()) : 0;
-  return limit * kShareOfLimit + kBeyondLimit - writing;
+  return latest_answer(budget) - writing;
 }
 
 /// Waits until the search has ended or is overdue; true if it has ended.

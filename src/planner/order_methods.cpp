@@ -16,9 +16,9 @@ constexpr double kShareOfTurns = 0.5;
 constexpr double kInitialTemperatureOfTurns = 1;
 /// Starts of different placements that get a trial, at every initial temperature, before the best of them gets the
 /// rest.
-constexpr std::size_t kTrials = 3;
+constexpr std::size_t kOrderTrials = 3;
 /// Share of the slice that all trials get together.
-constexpr double kTrialShare = 0.3;
+constexpr double kOrderTrialShare = 0.3;
 /// Temperatures of the order search to choose from, in mean durations. A start that was built for
 /// operators wants a low one; one that was built for whole stages must be taken apart first (docs/order-search.md).
 constexpr double kInitialTemperatures[] = {4, 0.4};
@@ -67,11 +67,11 @@ void OrdersOfStarts::advance(IncumbentStore& incumbent, const Slice& slice) {
   const std::uint64_t seed = seed_++;
   std::vector<Start>& starts = context_.starts;
   std::vector<Attempt> attempts;
-  for (std::size_t i = 0; i < std::min(kTrials, starts.size()); ++i) {
+  for (std::size_t i = 0; i < std::min(kOrderTrials, starts.size()); ++i) {
     for (const double initial_temperature : kInitialTemperatures)
       attempts.push_back({&starts[i], seed + i, initial_temperature, {}});
   }
-  run(attempts, incumbent, slice.share(kTrialShare));
+  run(attempts, incumbent, slice.share(kOrderTrialShare));
   if (incumbent.is_optimal() || slice.budget.expired()) return;
   const Problem& problem = context_.problem();
   const Attempt winner =
@@ -81,7 +81,7 @@ void OrdersOfStarts::advance(IncumbentStore& incumbent, const Slice& slice) {
     attempts.push_back({winner.start, seed + 1000 + i, winner.initial_temperature, {}});
   }
   Slice rest = slice;  // of the time, what is left
-  if (rest.evaluations) rest = slice.share(1 - kTrialShare);
+  if (rest.evaluations) rest = slice.share(1 - kOrderTrialShare);
   rest.budget = slice.budget;
   run(attempts, incumbent, rest);
   std::ranges::stable_sort(starts, {}, &Start::makespan);

@@ -15,7 +15,7 @@ namespace opweave {
 namespace {
 
 /// A plan on or above the curve.
-struct Candidate {
+struct CurvePlan {
   Schedule schedule;
   Duration makespan;
   Bytes peak;
@@ -39,14 +39,14 @@ class ParetoSearch {
       return {{}, shortest.reason == PlanResult::Reason::kInfeasible, std::move(shortest.detail)};
     }
     find_least_memory(budget_.share(share));
-    const auto by_peak = [](const Candidate& a, const Candidate& b) { return a.peak < b.peak; };
+    const auto by_peak = [](const CurvePlan& a, const CurvePlan& b) { return a.peak < b.peak; };
     const Bytes least = std::min_element(candidates_.begin(), candidates_.end(), by_peak)->peak;
     const Bytes most = std::max_element(candidates_.begin(), candidates_.end(), by_peak)->peak;
 
     std::vector<ParetoPoint> points;
     for (std::size_t i = 0; i < count; ++i) {
-      __extension__ using Wide = __int128;
-      const auto step = static_cast<std::int64_t>(Wide{(most - least).value()} * static_cast<std::int64_t>(i) /
+      __extension__ using Product = __int128;
+      const auto step = static_cast<std::int64_t>(Product{(most - least).value()} * static_cast<std::int64_t>(i) /
                                                   static_cast<std::int64_t>(count - 1));
       const Bytes limit = least + Bytes(step);
       if (points.empty() || points.back().memory_limit < limit) points.push_back({limit, {}, {}, {}, {}, {}, false});
@@ -84,9 +84,9 @@ class ParetoSearch {
     keep(search_for_objectives(problem_, budget, options).finding);
   }
 
-  [[nodiscard]] const Candidate* best_within(Bytes limit) const {
-    const Candidate* best = nullptr;
-    for (const Candidate& candidate : candidates_) {
+  [[nodiscard]] const CurvePlan* best_within(Bytes limit) const {
+    const CurvePlan* best = nullptr;
+    for (const CurvePlan& candidate : candidates_) {
       if (candidate.peak <= limit && (best == nullptr || candidate.makespan < best->makespan)) best = &candidate;
     }
     return best;
@@ -102,7 +102,7 @@ class ParetoSearch {
     }
     PlannerOptions options = options_;
     options.warm_start = std::nullopt;
-    if (const Candidate* neighbour = best_within(point.memory_limit)) {
+    if (const CurvePlan* neighbour = best_within(point.memory_limit)) {
       options.warm_start = restricted->narrow(neighbour->schedule);
     }
     const Finding finding = minimise_makespan(restricted->problem(), budget, options);
@@ -118,7 +118,7 @@ class ParetoSearch {
   }
 
   void take_best(ParetoPoint& point) const {
-    const Candidate* best = best_within(point.memory_limit);
+    const CurvePlan* best = best_within(point.memory_limit);
     if (best == nullptr) return;
     point.makespan = best->makespan;
     point.peak_memory = best->peak;
@@ -128,7 +128,7 @@ class ParetoSearch {
   const Problem problem_;
   const Budget& budget_;
   PlannerOptions options_;
-  std::vector<Candidate> candidates_;
+  std::vector<CurvePlan> candidates_;
 };
 
 }  // namespace

@@ -19,7 +19,7 @@ namespace {
 
 /// Microbatches of the iteration in whose middle kernels are sought: at least so many, and so many per device, to have
 /// a steady state between two ramps.
-constexpr std::uint32_t kTrialMicrobatches = 24;
+constexpr std::uint32_t kKernelTrialMicrobatches = 24;
 constexpr std::uint32_t kTrialMicrobatchesPerDevice = 6;
 /// Share of the time for that.
 constexpr double kConstructionShare = 0.15;
@@ -31,12 +31,12 @@ constexpr double kShortenShare = 0.3;
 constexpr std::uint64_t kFirstShortening = 3000;
 /// Of it, the share of the solver, and intervals of the largest kernel that it is asked for.
 constexpr double kSolverShare = 0.3;
-constexpr std::size_t kMostIntervals = 1000;
+constexpr std::size_t kMostKernelIntervals = 1000;
 /// Windows that the solver may use beyond those of the kernel that is known.
 constexpr std::uint32_t kMoreWindows = 3;
 /// Candidates whose ramps get a trial before the best gets the rest, and the share of all trials.
-constexpr std::size_t kTrials = 3;
-constexpr double kTrialShare = 0.3;
+constexpr std::size_t kRampTrials = 3;
+constexpr double kRampTrialShare = 0.3;
 /// The order of a kernel is good already: little of it may be given up, in mean durations.
 constexpr double kInitialTemperature = 1;
 /// Time kept for an offer, as a multiple of the longest so far.
@@ -44,7 +44,7 @@ constexpr double kOfferReserve = 1.5;
 
 std::uint32_t trial_microbatches(const Problem& problem) {
   const auto devices = static_cast<std::uint32_t>(problem.cluster().device_count());
-  return std::max(kTrialMicrobatches, kTrialMicrobatchesPerDevice * devices);
+  return std::max(kKernelTrialMicrobatches, kTrialMicrobatchesPerDevice * devices);
 }
 
 Problem trial_problem(const Problem& problem) {
@@ -203,7 +203,7 @@ class PeriodicPlans::Work {
     options.windows = static_cast<std::uint32_t>(last - first) + kMoreWindows;
     options.seed = method_.context_.options.seed;
     options.engine = method_.context_.solver;
-    if (periodic::kernel_program_size(*kernel.unit, options.windows) > kMostIntervals) return std::nullopt;
+    if (periodic::kernel_program_size(*kernel.unit, options.windows) > kMostKernelIntervals) return std::nullopt;
     const Slice own = slice.share(kSolverShare);
     options.work = own.solver_work(problem_);
     return periodic::solve_kernel(kernel.unit, periodic::least_period(*kernel.unit), &kernel, own.budget, options)
@@ -214,7 +214,7 @@ class PeriodicPlans::Work {
   std::uint64_t shorten_periods(const Slice& slice, std::uint64_t seed) {
     std::vector<Candidate> tried;
     for (const Candidate& candidate : method_.candidates_) {
-      if (tried.size() < kTrials && candidate.kernel.period > periodic::least_period(*candidate.kernel.unit)) {
+      if (tried.size() < kRampTrials && candidate.kernel.period > periodic::least_period(*candidate.kernel.unit)) {
         tried.push_back(candidate);
       }
     }
@@ -277,13 +277,13 @@ class PeriodicPlans::Work {
     };
     const Candidate* best = &candidates.front();
     if (candidates.size() > 1) {
-      for (std::size_t i = 0; i < std::min(kTrials, candidates.size()); ++i) attempt(candidates[i], seed + i);
-      run(attempts, slice.share(kTrialShare));
+      for (std::size_t i = 0; i < std::min(kRampTrials, candidates.size()); ++i) attempt(candidates[i], seed + i);
+      run(attempts, slice.share(kRampTrialShare));
       if (incumbent_.is_optimal() || slice.budget.expired()) return;
       best =
           std::ranges::min_element(attempts, {}, [](const Attempt& a) { return a.iteration->makespan(); })->candidate;
       attempts.clear();
-      if (slice.evaluations) slice.evaluations = slice.share(1 - kTrialShare).evaluations;
+      if (slice.evaluations) slice.evaluations = slice.share(1 - kRampTrialShare).evaluations;
     }
     for (std::size_t i = 0; i < slice.lanes(); ++i) attempt(*best, seed + 1000 + i);
     run(attempts, slice);

@@ -11,7 +11,7 @@ namespace opweave {
 namespace {
 
 /// Share of what is left of the time, and of the work, that one search for a better order gets.
-constexpr double kOrderShare = 0.2;
+constexpr double kOfferedOrderShare = 0.2;
 constexpr std::uint64_t kOrdersOfWork = 16;
 
 }  // namespace
@@ -25,7 +25,7 @@ bool PlacementOffers::offer(const std::vector<ModeIndex>& modes, const std::stri
     OrderSearchOptions search;
     search.seed = seed_;
     if (budget.work_limit()) search.max_evaluations = *budget.work_limit() / kOrdersOfWork;
-    best = improve_order(problem, *best, budget.share(kOrderShare).until(&is_in_time), search,
+    best = improve_order(problem, *best, budget.share(kOfferedOrderShare).until(&is_in_time), search,
                          [&](const Schedule& schedule) {
                            if (schedule.makespan(problem) <= *deadline_) is_in_time = true;
                          });

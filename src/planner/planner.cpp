@@ -21,7 +21,7 @@ struct MethodName {
   Method method;
   std::string_view name;
 };
-constexpr MethodName kMethods[] = {
+constexpr MethodName kMethodNames[] = {
     {Method::kAuto, "auto"},
     {Method::kHeuristic, "heuristic"},
     {Method::kMipDisjunctive, "mip-disjunctive"},
@@ -125,14 +125,14 @@ ObjectiveFinding finding_of(const Problem& problem, const PlannerOptions& option
 }  // namespace
 
 std::string_view to_string(Method method) {
-  for (const MethodName& entry : kMethods) {
+  for (const MethodName& entry : kMethodNames) {
     if (entry.method == method) return entry.name;
   }
   throw InternalError("unknown method");
 }
 
 std::optional<Method> method_from_string(std::string_view text) {
-  for (const MethodName& entry : kMethods) {
+  for (const MethodName& entry : kMethodNames) {
     if (entry.name == text) return entry.method;
   }
   return std::nullopt;

@@ -13,7 +13,7 @@ namespace opweave {
 namespace {
 
 /// Share of the time: a quarter of what levels get, which follow.
-constexpr double kShare = 0.175;
+constexpr double kRepeatedBlocksShare = 0.175;
 /// Of it, for the problem with few blocks; the rest is for the schedule of the whole.
 constexpr double kShareOfFew = 0.9;
 
@@ -45,7 +45,7 @@ bool RepeatedBlocksMethod::supports(const ProblemTraits& traits) {
   return !RoutingMethod::supports(traits) && LevelsMethod::supports(traits);
 }
 
-double RepeatedBlocksMethod::share(const ProblemTraits&) { return kShare; }
+double RepeatedBlocksMethod::share(const ProblemTraits&) { return kRepeatedBlocksShare; }
 
 RepeatedBlocksMethod::RepeatedBlocksMethod(SearchContext& context, std::uint64_t seed)
     : context_(context), seed_(seed) {}

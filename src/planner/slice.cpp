@@ -7,8 +7,6 @@
 namespace opweave {
 namespace {
 
-/// Searches at once under a work limit: fixed, because the result must not depend on the threads at hand.
-constexpr std::size_t kRepeatableLanes = 2;
 /// CP-SAT's deterministic seconds per evaluation and task of the problem. Measured on problems of 96 to 1,500 tasks: an
 /// evaluation takes 0.17 to 0.21 us per task, a deterministic second 10 to 15 s.
 constexpr double kSolverSecondsPerTask = 1.5e-8;

@@ -12,6 +12,9 @@
 
 namespace opweave {
 
+/// Searches at once under a work limit: fixed, because the result must not depend on the threads at hand.
+inline constexpr std::size_t kRepeatableLanes = 2;
+
 /// By the clock a slice ends with its budget. Under a work limit it ends with its evaluations, and what is done in it
 /// depends neither on the clock nor on the number of threads: it is repeatable.
 struct Slice {

@@ -8,7 +8,7 @@ namespace opweave {
 namespace {
 
 /// Share of the time before the order search, which follows it: at most, as long as it gets on.
-constexpr double kShare = 0.5;
+constexpr double kStepPlacementShare = 0.5;
 
 }  // namespace
 
@@ -16,7 +16,7 @@ bool StepPlacementMethod::supports(const ProblemTraits& traits) {
   return !RoutingMethod::supports(traits) && TrainingPlacement::applies_to(traits.problem);
 }
 
-double StepPlacementMethod::share(const ProblemTraits&) { return kShare; }
+double StepPlacementMethod::share(const ProblemTraits&) { return kStepPlacementShare; }
 
 void StepPlacementMethod::advance(IncumbentStore& incumbent, const Slice& slice) {
   PlannerOptions options = context_.options;

@@ -28,6 +28,10 @@ std::string human(Bytes bytes) {
 
 std::string percent(double ratio) { return fmt::format("{:.1f}%", 100 * ratio); }
 
+std::string percent(Duration part, Duration whole) {
+  return percent(static_cast<double>(part.value()) / static_cast<double>(whole.value()));
+}
+
 std::string table(std::vector<std::vector<std::string>> rows) {
   if (rows.empty()) return {};
   for (auto& row : rows) {

@@ -14,6 +14,7 @@ namespace opweave {
 [[nodiscard]] std::string human(Bytes bytes);
 /// "2.8%"; the argument is a ratio.
 [[nodiscard]] std::string percent(double ratio);
+[[nodiscard]] std::string percent(Duration part, Duration whole);
 
 /// Lines of text in columns: the first row is the heading, columns whose cells (below the heading) all
 /// begin with a digit, '-' or '+' are aligned to the right. Cells are as wide as it takes, and readable.

@@ -10,25 +10,25 @@
 namespace opweave {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
-Json runs_of(const ModelDescription& model) {
-  auto runs = Json::array();
+OrderedJson runs_of(const ModelDescription& model) {
+  auto runs = OrderedJson::array();
   for (const LayerRun& layer : model.layers) {
     runs.push_back({{"count", layer.count},
                     {"component", layer.component ? readable(model.components[*layer.component].name) : ""},
                     {"experts", layer.experts ? layer.experts->count : 0},
-                    {"window", layer.attention.window ? Json(*layer.attention.window) : Json()},
+                    {"window", layer.attention.window ? OrderedJson(*layer.attention.window) : OrderedJson()},
                     {"predicts_ahead", layer.predicts_ahead},
                     {"parameters", layer_parameters(model, layer)}});
   }
   return runs;
 }
 
-Json stages_of(const StrategyAnswer& answer, const Strategy& strategy) {
-  auto stages = Json::array();
+OrderedJson stages_of(const StrategyAnswer& answer, const Strategy& strategy) {
+  auto stages = OrderedJson::array();
   for (const StageValue& stage : evaluate_stages(answer.model, answer.machines, answer.run, strategy, answer.profile)) {
-    auto layers = Json::array();
+    auto layers = OrderedJson::array();
     for (const StageValue::Layers& part : stage.layers) layers.push_back({{"run", part.run}, {"count", part.count}});
     stages.push_back({{"layers", layers},
                       {"memory_bytes", io::to_json(stage.memory)},
@@ -39,10 +39,10 @@ Json stages_of(const StrategyAnswer& answer, const Strategy& strategy) {
   return stages;
 }
 
-Json data_of(const StrategyAnswer& answer) {
-  auto strategies = Json::array();
+OrderedJson data_of(const StrategyAnswer& answer) {
+  auto strategies = OrderedJson::array();
   for (const RankedStrategy& ranked : answer.result.ranked) {
-    Json entry = io::to_json(ranked);
+    OrderedJson entry = io::to_json(ranked);
     entry["stages"] = stages_of(answer, ranked.strategy);
     strategies.push_back(std::move(entry));
   }

@@ -8,7 +8,7 @@ namespace opweave::strategy {
 namespace {
 
 /// Differences of times below this share of them are rounding.
-constexpr double kRounding = 1e-12;
+constexpr double kKnapsackRounding = 1e-12;
 
 /// Choices of an item that no other beats in time and bytes, the leanest first.
 std::vector<std::uint32_t> efficient(const Choices& choices) {
@@ -78,7 +78,7 @@ class Search {
   [[nodiscard]] const Choice& at(std::uint32_t item, std::uint32_t place) const {
     return items_[item][efficient_[item][place]];
   }
-  [[nodiscard]] bool is_promising(double least) const { return least < result_.time * (1 - kRounding); }
+  [[nodiscard]] bool is_promising(double least) const { return least < result_.time * (1 - kKnapsackRounding); }
 
   /// Steps along the convex hull of what an item may take, each saving less per byte than those before.
   void add_steps(std::uint32_t item, Span span, std::vector<Step>& steps) const {

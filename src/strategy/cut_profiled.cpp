@@ -2,6 +2,7 @@
 #include <cmath>
 #include <memory>
 
+#include "core/infinity.h"
 #include "opweave/operator_profiles.h"
 #include "strategy/profiled_bound.h"
 #include "strategy/profiled_stage.h"
@@ -12,11 +13,10 @@ namespace {
 using strategy::ProfiledBound;
 using strategy::ProfiledStages;
 
-constexpr double kInfinite = std::numeric_limits<double>::infinity();
 /// Limits on the longest stage grow from the bound by this share at first, then by twice as much each time.
 constexpr double kFirstStep = 0.0005;
 /// Values whose longest stages differ by less are one.
-constexpr double kTolerance = 1e-5;
+constexpr double kLongestStageTolerance = 1e-5;
 
 /// Stages for one number of sequences per microbatch.
 class Cut {
@@ -34,7 +34,7 @@ class Cut {
   void improve(double longest, ProfiledAnswer& answer) {
     const double rounds = std::floor(static_cast<double>(task_.batch) / sequences_) - 1;
     double below = longest;
-    double above = kInfinite;
+    double above = kInfinity;
     for (double step = kFirstStep; !std::isfinite(above); step *= 2) {
       const double limit = longest * (1 + step);
       if (limit * rounds >= answer.value_ms || budget_.expired()) return;
@@ -44,7 +44,7 @@ class Cut {
         below = limit;
       }
     }
-    while (above - below > kTolerance * above && !budget_.expired()) {
+    while (above - below > kLongestStageTolerance * above && !budget_.expired()) {
       const double middle = (below + above) / 2;
       (try_limit(middle, answer) ? above : below) = middle;
     }
@@ -52,7 +52,7 @@ class Cut {
 
  private:
   struct Entry {
-    double sum = kInfinite;
+    double sum = kInfinity;
     std::size_t end = 0;
     std::size_t size = 0;
   };

@@ -16,7 +16,7 @@ using strategy::Trust;
 constexpr std::size_t kMostTails = 5'000;
 constexpr std::size_t kMostCells = 4'000'000;
 /// Values that differ by less are one.
-constexpr double kTolerance = 1e-9;
+constexpr double kValueTolerance = 1e-9;
 constexpr std::int32_t kNever = 1 << 30;
 
 /// Work that no stages avoid, over all devices.
@@ -130,7 +130,7 @@ class Bisection {
     if (!std::isfinite(answer_.value) && !take(program.within(std::numeric_limits<double>::max(), Trust::kRefined))) {
       return;
     }
-    while (answer_.value > bound * (1 + kTolerance)) {
+    while (answer_.value > bound * (1 + kValueTolerance)) {
       // A stage may take no time at all, which no mean would reach.
       const double middle = bound > 0 ? std::sqrt(bound * answer_.value) : answer_.value / 2;
       bool is_possible = take(program.within(middle, Trust::kFound));

@@ -54,6 +54,16 @@ struct LayerTime {
 struct LayerWeights {
   double common = 0;
   double experts = 0;
+
+  friend LayerWeights operator+(const LayerWeights& a, const LayerWeights& b) {
+    return {a.common + b.common, a.experts + b.experts};
+  }
+  friend LayerWeights operator-(const LayerWeights& a, const LayerWeights& b) {
+    return {a.common - b.common, a.experts - b.experts};
+  }
+  friend LayerWeights operator*(double factor, const LayerWeights& a) {
+    return {factor * a.common, factor * a.experts};
+  }
 };
 [[nodiscard]] LayerWeights layer_weights(const Setting& setting, const LayerRun& layer);
 /// Ranks that hold the same weights of experts.

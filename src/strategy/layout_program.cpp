@@ -3,30 +3,22 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/infinity.h"
 #include "strategy/memory.h"
 #include "strategy/step_end.h"
 
 namespace opweave::strategy {
 namespace {
 
-constexpr double kInfinite = std::numeric_limits<double>::infinity();
 /// Doubles that differ by less than this share are one: sums in another order.
-constexpr double kRounding = 1e-11;
+constexpr double kLayoutRounding = 1e-11;
 /// Limits on the longest stage are looked for as closely as this.
-constexpr double kTolerance = 1e-9;
+constexpr double kLimitTolerance = 1e-9;
 /// What is asked to be less is so by this share.
 constexpr double kLess = 1e-10;
 /// Limits on the longest stage that are tried first exceed the least conceivable by this share, and ever more.
 constexpr double kFirstStep = 0.01;
 constexpr double kStepGrowth = 4;
-
-LayerWeights operator-(const LayerWeights& a, const LayerWeights& b) {
-  return {a.common - b.common, a.experts - b.experts};
-}
-LayerWeights operator+(const LayerWeights& a, const LayerWeights& b) {
-  return {a.common + b.common, a.experts + b.experts};
-}
-LayerWeights operator*(double factor, const LayerWeights& a) { return {factor * a.common, factor * a.experts}; }
 
 }  // namespace
 
@@ -94,7 +86,7 @@ double LayoutProgram::least_end(double optimizer_offload) const {
 }
 
 double LayoutProgram::bound() const {
-  double end = kInfinite;
+  double end = kInfinity;
   for (const double offload : choice_.optimizer_offloads) end = std::min(end, least_end(offload));
   return seconds(least_longest(0), 0) + end;
 }
@@ -126,7 +118,7 @@ const LayoutProgram::Cell& LayoutProgram::cell(const Regime& regime, std::uint32
 
 std::optional<LayoutProgram::Found> LayoutProgram::least_again(const Regime& regime, double longest, double end) {
   struct Entry {
-    double again = kInfinite;
+    double again = kInfinity;
     std::uint32_t begin = 0;
   };
   const auto count = static_cast<std::uint32_t>(run_of_.size());
@@ -134,7 +126,7 @@ std::optional<LayoutProgram::Found> LayoutProgram::least_again(const Regime& reg
   const double head = head_seconds();
   std::vector<std::vector<Entry>> table(depth + 1, std::vector<Entry>(count + 1));
   table[0][0].again = 0;
-  const double limit = longest * (1 + kRounding);
+  const double limit = longest * (1 + kLayoutRounding);
   for (std::uint32_t stage = 0; stage < depth; ++stage) {
     const double behind = (depth - stage - 1) * limit;
     for (std::uint32_t begin = 0; begin <= count; ++begin) {
@@ -144,7 +136,8 @@ std::optional<LayoutProgram::Found> LayoutProgram::least_again(const Regime& reg
         const double busy = busy_before_[next] - busy_before_[begin];
         if (busy > limit) break;
         // What is left must be done by the stages behind.
-        if (stage + 1 < depth && busy_before_[count] - busy_before_[next] + head > behind * (1 + kRounding)) continue;
+        if (stage + 1 < depth && busy_before_[count] - busy_before_[next] + head > behind * (1 + kLayoutRounding))
+          continue;
         const Cell& made = cell(regime, stage, begin, next);
         if (!made.fits || made.busy > limit || made.end > end) continue;
         Entry& entry = table[stage + 1][next];
@@ -220,7 +213,7 @@ std::optional<LayoutProgram::Found> LayoutProgram::shortest_longest(const Regime
     shortest = least_again(regime, limit, end);
     if (!shortest) below = limit;
   }
-  while (shortest->longest - below > kTolerance * shortest->longest) {
+  while (shortest->longest - below > kLimitTolerance * shortest->longest) {
     const double middle = (below + shortest->longest) / 2;
     if (auto found = least_again(regime, middle, end)) {
       shortest = std::move(found);
@@ -235,7 +228,7 @@ double LayoutProgram::longest_worth(double again, double value) const {
   double low = least_longest(again);
   double high = low;
   while (seconds(high, again) <= value) high *= 2;
-  while (high - low > kTolerance * high) {
+  while (high - low > kLimitTolerance * high) {
     const double middle = (low + high) / 2;
     (seconds(middle, again) <= value ? low : high) = middle;
   }
@@ -250,13 +243,13 @@ std::optional<LayoutProgram::Found> LayoutProgram::fastest_before_end(const Regi
   const auto value = [&](const Found& found) { return seconds(found.longest, found.again); };
   // A longer stage pays where less is made again: from the longest that still could, each step down at the least price.
   double least = 0;
-  for (double limit = longest_worth(0, value(fastest)); limit > shortest->longest * (1 + kRounding);) {
+  for (double limit = longest_worth(0, value(fastest)); limit > shortest->longest * (1 + kLayoutRounding);) {
     const auto found = least_again(regime, limit, end);
     if (!found) break;
     consider(regime, *found, best);
     if (value(*found) < value(fastest)) fastest = *found;
     if (least == 0) least = found->again;
-    if (shortest->again <= least * (1 + kRounding)) break;  // nothing makes less again
+    if (shortest->again <= least * (1 + kLayoutRounding)) break;  // nothing makes less again
     limit = std::min(found->longest * (1 - kLess), longest_worth(least, value(fastest)));
   }
   return fastest;
@@ -264,11 +257,11 @@ std::optional<LayoutProgram::Found> LayoutProgram::fastest_before_end(const Regi
 
 void LayoutProgram::look_through(const Regime& regime, Layout& best) {
   cells_.clear();
-  for (double end = kInfinite; true;) {
+  for (double end = kInfinity; true;) {
     const auto found = fastest_before_end(regime, end, best);
     if (!found) return;
     // Earlier ends leave fewer layouts, which are no faster before their end.
-    if (seconds(found->longest, found->again) + regime.least_end >= best.seconds * (1 - kRounding)) return;
+    if (seconds(found->longest, found->again) + regime.least_end >= best.seconds * (1 - kLayoutRounding)) return;
     end = found->end * (1 - kLess);
   }
 }

@@ -1,8 +1,8 @@
 // What stages of a layout may keep, and which of it is worth a look.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
+#include "core/infinity.h"
 #include "strategy/layout_program.h"
 #include "strategy/memory.h"
 #include "strategy/modules.h"
@@ -11,14 +11,8 @@
 namespace opweave::strategy {
 namespace {
 
-constexpr double kInfinite = std::numeric_limits<double>::infinity();
 /// Bytes that are left where a stage is said not to fit: its parts are rounded to bytes one by one.
 constexpr double kRoundedBytes = 64;
-
-LayerWeights operator+(const LayerWeights& a, const LayerWeights& b) {
-  return {a.common + b.common, a.experts + b.experts};
-}
-LayerWeights operator*(double factor, const LayerWeights& a) { return {factor * a.common, factor * a.experts}; }
 
 /// What one stage keeps, with so many layers made again whole.
 void set_kept(Strategy& own, const KeptPart& part, std::uint32_t made_again) {
@@ -141,9 +135,9 @@ bool LayoutProgram::may_fit(const Regime& regime) const {
   const Strategy own = own_of(regime);
   const Setting setting{model_, machines_, run_, own, profile_};
   const auto set = std::ranges::find(sets_, regime.part.modules, &SetKept::modules);
-  double states = kInfinite;
-  double kept = kInfinite;
-  double input = kInfinite;
+  double states = kInfinity;
+  double kept = kInfinity;
+  double input = kInfinity;
   for (std::size_t i = 0; i < model_.layers.size(); ++i) {
     const StepMemory memory = stage_memory(setting, 0, {}, layer_weights(setting, model_.layers[i]));
     states = std::min(states, static_cast<double>((memory.weights + memory.gradients + memory.optimizer).value()));
@@ -160,7 +154,7 @@ bool LayoutProgram::may_fit(const Regime& regime) const {
     const double flights = in_flight(setting, stage) * (1 + kFragmentation) * (1 - regime.part.offload);
     double most = room / (states + flights * kept);
     if (regime.recompute == Recompute::kFull) {
-      const double whole = regime.count ? static_cast<double>(*regime.count) : kInfinite;
+      const double whole = regime.count ? static_cast<double>(*regime.count) : kInfinity;
       most = room / (states + flights * input);
       if (most > whole) most = whole + (room - whole * (states + flights * input)) / (states + flights * kept);
     }
@@ -192,7 +186,7 @@ void LayoutProgram::choose_kept(Strategy own, std::uint32_t stage, const std::ve
     set_kept(own, part, made_again);
     return fits_in(own, stage, layers, held);
   };
-  double best = kInfinite;
+  double best = kInfinity;
   for (const KeptPart& part : choice_.parts) {
     const auto set = std::ranges::find(sets_, part.modules, &SetKept::modules);
     if (set == sets_.end()) continue;

@@ -74,7 +74,8 @@ Machines machines_named(std::string_view name) {
     if (machines.device.name == upper(name)) return machines;
     names += (names.empty() ? "" : ", ") + machines.device.name;
   }
-  throw InputError(fmt::format("device type \"{}\" is unknown, expected one of {}", name, names));
+  throw InputError(fmt::format("device type \"{}\" is unknown, expected one of {}", name, names),
+                   "a file NAME.json (opweave.machines) can begin with one of these and say what differs");
 }
 
 }  // namespace opweave

@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/infinity.h"
 #include "strategy/profiled_operators.h"
 
 namespace opweave::strategy {
 namespace {
-
-constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 /// Milliseconds per MB. A bound holds for every price, so that none is missed by much is enough.
 std::vector<double> prices() {
@@ -36,8 +35,8 @@ ProfiledBound::Totals::Totals(const OperatorProfiles& profiles, std::uint32_t se
     : cost(prices.size(), {0}) {
   const std::size_t count = profiles.operators();
   for (std::size_t i = 0; i < count; ++i) {
-    std::vector<double> least(prices.size(), kInfinite);
-    double ends[4] = {kInfinite, kInfinite, kInfinite, kInfinite};
+    std::vector<double> least(prices.size(), kInfinity);
+    double ends[4] = {kInfinity, kInfinity, kInfinity, kInfinity};
     const std::size_t row = profiles.row(i);
     const bool may_save = row >= profiles.head && i + 2 < count && profiles.row(i + 1) != profiles.head;
     for (const auto& [key, table] : profiles.tables) {
@@ -72,7 +71,7 @@ ProfiledBound::ProfiledBound(const OperatorProfiles& profiles, const ProfileTask
     };
     if (std::ranges::any_of(profiles.tables, is_possible)) sizes_.push_back(size);
   }
-  stage_.assign(task.devices * sizes_.size() * (count_ + 1) * (count_ + 1), kInfinite);
+  stage_.assign(task.devices * sizes_.size() * (count_ + 1) * (count_ + 1), kInfinity);
   for (std::size_t behind = 0; behind < task.devices; ++behind) {
     for (std::size_t size = 0; size < sizes_.size(); ++size) add_stages(size, behind);
   }
@@ -146,7 +145,7 @@ double ProfiledBound::longest() const {
   double above = 1;
   while (!is_possible(above)) {
     above *= 2;
-    if (above > 1e12) return kInfinite;
+    if (above > 1e12) return kInfinity;
   }
   double below = above > 1 ? above / 2 : 0;
   while (above - below > 1e-7 * above) {
@@ -159,8 +158,8 @@ double ProfiledBound::longest() const {
 double ProfiledBound::sum() const {
   // By stages behind the first, first operator, devices at most.
   std::vector<std::vector<std::vector<double>>> least(
-      task_.devices, std::vector(count_ + 1, std::vector<double>(task_.devices + 1, kInfinite)));
-  double result = kInfinite;
+      task_.devices, std::vector(count_ + 1, std::vector<double>(task_.devices + 1, kInfinity)));
+  double result = kInfinity;
   for (std::size_t behind = 0; behind < task_.devices; ++behind) {
     for (std::size_t begin = 0; begin < count_; ++begin) {
       auto& here = least[behind][begin];

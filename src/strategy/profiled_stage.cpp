@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "core/infinity.h"
 #include "strategy/choice_knapsack.h"
 #include "strategy/profiled_operators.h"
 
@@ -11,7 +12,6 @@ namespace {
 
 /// Nodes of branch and bound per knapsack: equal layers make ties that more would not resolve.
 constexpr std::size_t kNodes = 60;
-constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 /// Consecutive operators of one layer.
 struct Unit {
@@ -57,7 +57,7 @@ const std::vector<ProfiledStages::Again>& ProfiledStages::choices(const ProfileK
 ProfiledStage ProfiledStages::with_degrees(std::size_t begin, std::size_t end, const ProfileKey& key,
                                            std::uint32_t data, std::size_t behind) {
   const std::vector<OperatorProfile>& table = profiles_.tables.at(key);
-  ProfiledStage stage{begin, end, key.tensor, data, std::vector<bool>(end - begin), kInfinite, 0};
+  ProfiledStage stage{begin, end, key.tensor, data, std::vector<bool>(end - begin), kInfinity, 0};
   const bool has_nodes = task_.devices > task_.devices_per_node;
   const OperatorProfile& first = table[profiles_.row(begin)];
   const auto flights = static_cast<double>(behind + 1);
@@ -98,7 +98,7 @@ ProfiledStage ProfiledStages::with_degrees(std::size_t begin, std::size_t end, c
       Choices& item = items.emplace_back();
       for (const Again& again : *list) {
         // Beyond the peak nothing fits.
-        item.push_back({again.ms, again.peak_mb <= peak ? -again.saved_mb * flights : kInfinite});
+        item.push_back({again.ms, again.peak_mb <= peak ? -again.saved_mb * flights : kInfinity});
       }
     }
     const Selection selection = select_choices(items, left - peak, kNodes);
@@ -119,7 +119,7 @@ const ProfiledStage& ProfiledStages::fastest(std::size_t begin, std::size_t end,
   const auto [place, is_new] = stages_.try_emplace({begin, end, devices, behind});
   ProfiledStage& best = place->second;
   if (!is_new) return best;
-  best.ms = kInfinite;
+  best.ms = kInfinity;
   for (const auto& [key, table] : profiles_.tables) {
     if (key.algorithm != 0 || devices % key.tensor != 0) continue;
     const std::uint32_t data = devices / key.tensor;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/infinity.h"
 #include "opweave/error.h"
 #include "opweave/strategy_search.h"
 #include "opweave/strategy_targets.h"
@@ -17,9 +18,8 @@ namespace {
 using strategy::KeepChoice;
 using strategy::LayoutProgram;
 
-constexpr double kInfinite = std::numeric_limits<double>::infinity();
 /// Seconds as double and nanoseconds as integer differ by less than this share.
-constexpr double kRounding = 1e-9;
+constexpr double kSecondsRounding = 1e-9;
 /// Seconds by which a step, whose parts are each rounded to a nanosecond, differs at most from the time of the program
 /// that found it. What is excluded takes longer by more than that, so that the ranking, which goes by nanoseconds, does
 /// not depend on what was known when.
@@ -92,7 +92,7 @@ class Search {
   StrategySearchResult finish(std::size_t most, const std::function<void(const StrategyProgress&)>& tell) {
     std::ranges::stable_sort(meshes_, {}, &Mesh::bound);
     result_.meshes = meshes_.size();
-    double least_left = kInfinite;
+    double least_left = kInfinity;
     for (std::size_t i = share_.part; i < meshes_.size(); i += share_.parts) {
       const Mesh& mesh = meshes_[i];
       const double below = std::min(worst_of_best(most), outside()) + kSlack;
@@ -114,7 +114,7 @@ class Search {
     result_.ranked = best_.first(most);
     if (!result_.ranked.empty()) least_left = std::min(least_left, seconds_of(result_.ranked.front().value.time.step));
     if (std::isfinite(least_left) && !stopped_early_) {
-      result_.bound = Duration(static_cast<std::int64_t>(std::floor(least_left * 1e9 * (1 - kRounding))));
+      result_.bound = Duration(static_cast<std::int64_t>(std::floor(least_left * 1e9 * (1 - kSecondsRounding))));
     }
     return std::move(result_);
   }
@@ -132,14 +132,14 @@ class Search {
   /// Seconds of the last of the `most` best known; infinite as long as there are fewer.
   [[nodiscard]] double worst_of_best(std::size_t most) const {
     const std::optional<Duration> last = best_.last_of(most);
-    return last ? seconds_of(*last) : kInfinite;
+    return last ? seconds_of(*last) : kInfinity;
   }
 
   /// Seconds that a strategy must not take more than, as others know enough that do not.
   [[nodiscard]] double outside() const {
     const std::int64_t none = std::numeric_limits<std::int64_t>::max();
     const std::int64_t cutoff = share_.cutoff == nullptr ? none : share_.cutoff->load();
-    return cutoff == none ? kInfinite : seconds_of(Duration(cutoff));
+    return cutoff == none ? kInfinity : seconds_of(Duration(cutoff));
   }
 
   void with_experts(Strategy strategy) {

@@ -11,7 +11,7 @@ namespace opweave {
 namespace {
 
 /// Sums of doubles in another order differ by less than this share.
-constexpr double kRounding = 1e-9;
+constexpr double kSumRounding = 1e-9;
 
 std::string value_stage(const LayerGraph& graph, const StageTask& task, const std::vector<std::size_t>& stage_of,
                         std::size_t number, CutStage& stage, std::uint32_t copies_from_here) {
@@ -38,7 +38,7 @@ std::string value_stage(const LayerGraph& graph, const StageTask& task, const st
     stage.seconds += (moved / copies + reduced) / task.bytes_per_second + a.seconds / copies;
     stage.memory_bytes += a.bytes_per_flight * in_flight + a.bytes;
   }
-  if (stage.memory_bytes > task.memory_bytes * (1 + kRounding)) {
+  if (stage.memory_bytes > task.memory_bytes * (1 + kSumRounding)) {
     return fmt::format("stage {} needs {:.0f} bytes, a device has {:.0f}", number, stage.memory_bytes,
                        task.memory_bytes);
   }

@@ -16,14 +16,16 @@ constexpr std::int64_t kStepsPerTask = 15;
 
 enum class Step : std::uint8_t { kInputGradient, kForward, kWeightGradient };  // in the order of their urgency
 
-struct Task {
+struct DispatchedTask {
   Step step;
   std::uint32_t stage;
   std::uint32_t microbatch;
 
   /// Among tasks of a kind the one furthest on its way goes first, then the oldest microbatch.
   [[nodiscard]] auto urgency() const { return std::tuple(step, step == Step::kForward ? ~stage : stage, microbatch); }
-  bool operator<(const Task& other) const { return urgency() > other.urgency(); }  // for a heap with the first on top
+  bool operator<(const DispatchedTask& other) const {
+    return urgency() > other.urgency();
+  }  // for a heap with the first on top
 };
 
 class Dispatch {
@@ -59,11 +61,11 @@ class Dispatch {
     std::int64_t time;
     std::uint32_t device;
     bool is_arrival;
-    Task task;
+    DispatchedTask task;
     bool operator<(const Event& other) const { return time > other.time; }
   };
   struct Device {
-    std::priority_queue<Task> ready;
+    std::priority_queue<DispatchedTask> ready;
     std::int64_t free = 0;
   };
 
@@ -79,17 +81,17 @@ class Dispatch {
     }
   }
 
-  [[nodiscard]] std::uint32_t device_of(const Task& task) const {
+  [[nodiscard]] std::uint32_t device_of(const DispatchedTask& task) const {
     return rounds_.device_of(task.stage, task.microbatch >= opposite_from_);
   }
 
-  void arrive(std::int64_t time, const Task& task) { events_.push({time, device_of(task), true, task}); }
+  void arrive(std::int64_t time, const DispatchedTask& task) { events_.push({time, device_of(task), true, task}); }
 
   /// End of the task that the device starts now; 0 if it starts none.
   std::int64_t start_next(std::uint32_t device, std::int64_t now) {
     Device& here = devices_[device];
     if (here.free > now || here.ready.empty()) return 0;
-    const Task task = here.ready.top();
+    const DispatchedTask task = here.ready.top();
     here.ready.pop();
     const LayerTimes& times = times_[rounds_.kind_of(device)][task.stage];
     const Duration duration = task.step == Step::kForward         ? times.forward
@@ -98,7 +100,7 @@ class Dispatch {
     const std::int64_t end = now + duration.value();
     here.free = end;
     events_.push({end, device, false, task});
-    const auto hand_on = [&](const Task& next, std::uint32_t hop) {
+    const auto hand_on = [&](const DispatchedTask& next, std::uint32_t hop) {
       arrive(end + (device_of(next) == device ? 0 : hops_[hop]), next);
     };
     if (task.step == Step::kForward && task.stage + 1 < hops_.size()) {

@@ -78,7 +78,7 @@ struct Workshop {
   }
 };
 
-std::int64_t best_bound(const Problem& problem) { return lower_bounds(problem).front().value.value(); }
+std::int64_t best_bound_value(const Problem& problem) { return lower_bounds(problem).front().value.value(); }
 
 /// `count` copies of one operator without a parameter, 1 us on a device of speed 1.
 Problem equal_jobs(std::uint32_t count, const std::vector<std::int64_t>& time_of_device) {
@@ -100,14 +100,14 @@ Problem equal_jobs(std::uint32_t count, const std::vector<std::int64_t>& time_of
 
 TEST(Packing, equal_jobs_on_devices_of_unequal_speed_come_whole) {
   // Speeds 1 and 1/2. Before 2 us the fast device ends one job and the slow one none: 2 us, not 3 / 1.5 = 2 x 0.975.
-  EXPECT_EQ(best_bound(equal_jobs(3, {1000, 2000})), 2000);
+  EXPECT_EQ(best_bound_value(equal_jobs(3, {1000, 2000})), 2000);
   // Speeds 1, 1, 1/2, 1/2: before 32 us they end 31 + 31 + 15 + 15 = 92 jobs; at 32 us 32 + 32 + 16 + 16 = 96.
-  EXPECT_EQ(best_bound(equal_jobs(96, {1000, 1000, 2000, 2000})), 32'000);
+  EXPECT_EQ(best_bound_value(equal_jobs(96, {1000, 1000, 2000, 2000})), 32'000);
   // Speeds 1 and 1/3: 3 + 1 jobs at 3 us; the fifth at 4 us on the fast one.
-  EXPECT_EQ(best_bound(equal_jobs(5, {1000, 3000})), 4000);
+  EXPECT_EQ(best_bound_value(equal_jobs(5, {1000, 3000})), 4000);
   // 100,000 jobs on three speeds: floor(T / 7) + floor(T / 11) + floor(T / 13) reaches 100,000 first at T = 321,867:
   // 45981 + 29260 + 24759.
-  EXPECT_EQ(best_bound(equal_jobs(100'000, {7, 11, 13})), 321'867);
+  EXPECT_EQ(best_bound_value(equal_jobs(100'000, {7, 11, 13})), 321'867);
 }
 
 TEST(Packing, memory_decides_how_many_groups_a_device_can_take) {
@@ -116,14 +116,14 @@ TEST(Packing, memory_decides_how_many_groups_a_device_can_take) {
   shop.pieces.assign(10, {{1000}, 10});
   shop.machines = {{0, 20}, {0, 100}};
   shop.microbatches = 4;
-  EXPECT_EQ(best_bound(shop.problem()), 32'000);
+  EXPECT_EQ(best_bound_value(shop.problem()), 32'000);
   // Unequal sizes: 4 of 10 bytes and 4 of 20 bytes, 1 us and 2 us; in 40 bytes 2 and 1 of them, or 0 and 2, take
   // 4 us at most, of 12 us in all.
   shop.pieces.assign(4, {{1000}, 10});
   shop.pieces.insert(shop.pieces.end(), 4, {{2000}, 20});
   shop.machines = {{0, 40}, {0, 1000}};
   shop.microbatches = 1;
-  EXPECT_EQ(best_bound(shop.problem()), 8000);
+  EXPECT_EQ(best_bound_value(shop.problem()), 8000);
 }
 
 TEST(Packing, groups_that_fit_on_no_two_devices_are_proven_not_to) {
@@ -168,7 +168,7 @@ TEST(Packing, bound_is_the_optimum_of_independent_groups_and_never_above) {
     const std::optional<std::int64_t> optimum = shop.optimum();
     EXPECT_EQ(infeasibility_proofs(problem).empty(), optimum.has_value()) << "seed " << seed;
     if (optimum) {
-      EXPECT_EQ(best_bound(problem), *optimum) << "seed " << seed;
+      EXPECT_EQ(best_bound_value(problem), *optimum) << "seed " << seed;
     } else {
       ++infeasible;
     }
@@ -184,7 +184,7 @@ TEST(Packing, memory_and_load_together_weigh_on_unequal_devices) {
   for (std::int64_t i = 0; i < 60; ++i) shop.pieces.push_back({{100 + i, 2 * (100 + i)}, 100 + i});
   shop.machines = {{0, 2000}, {1, 10'000}};
   const std::int64_t exact = 2 * (60 * 100 + 59 * 60 / 2 - 2000);
-  const std::int64_t bound = best_bound(shop.problem());
+  const std::int64_t bound = best_bound_value(shop.problem());
   EXPECT_LE(bound, exact);
   EXPECT_GT(bound, exact * 98 / 100);
 }
@@ -209,7 +209,7 @@ TEST(Packing, many_groups_of_different_sizes_are_bounded_in_little_time) {
     }
     end[best] += piece.time[best % 2];
   }
-  EXPECT_LE(best_bound(shop.problem()), *std::ranges::max_element(end));
+  EXPECT_LE(best_bound_value(shop.problem()), *std::ranges::max_element(end));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -81,17 +82,36 @@ def pipeline(folder, layers, *options):
     return case
 
 
-@pytest.fixture
-def small(tmp_path):
+def copied(case, folder):
+    """The same files in a folder that a test may spoil."""
+    shutil.copytree(case.folder, folder, dirs_exist_ok=True)
+    return Case(folder)
+
+
+@pytest.fixture(scope="session")
+def small_files(tmp_path_factory):
     """A V pipeline over 2 devices: 8 layers in 4 stages, 8 microbatches, memory for 3 activations."""
-    return pipeline(tmp_path, LAYERS, "--shape", "V", "--devices", 2, "--activations", 3)
+    return pipeline(tmp_path_factory.mktemp("small"), LAYERS, "--shape", "V", "--devices", 2, "--activations", 3)
+
+
+@pytest.fixture(scope="session")
+def planned_files(small_files, tmp_path_factory):
+    """The same with a plan."""
+    case = copied(small_files, tmp_path_factory.mktemp("planned"))
+    succeeds("plan", *case.inputs, "--work-limit", 200, "-o", case.plan)
+    return case
 
 
 @pytest.fixture
-def planned(small):
-    """The same with a plan."""
-    succeeds("plan", *small.inputs, "--work-limit", 200, "-o", small.plan)
-    return small
+def small(small_files, tmp_path):
+    """small_files for one test alone."""
+    return copied(small_files, tmp_path)
+
+
+@pytest.fixture
+def planned(planned_files, tmp_path):
+    """planned_files for one test alone."""
+    return copied(planned_files, tmp_path)
 
 
 @pytest.fixture
@@ -101,6 +121,19 @@ def large(tmp_path):
     folder.mkdir()
     case = Case(folder)
     spec = ROOT / "examples/deepseek-v3/pipeline.json"
-    succeeds("convert", "pipeline", spec, "--shape", "V", "--devices", 8, "--activations", 8.5,
-             "-o", case.graph, "--cluster", case.cluster)
+    succeeds(
+        "convert",
+        "pipeline",
+        spec,
+        "--shape",
+        "V",
+        "--devices",
+        8,
+        "--activations",
+        8.5,
+        "-o",
+        case.graph,
+        "--cluster",
+        case.cluster,
+    )
     return case

@@ -14,14 +14,18 @@ def write(path, kind, **content):
 
 
 def write_pair(folder, name, graph, cluster):
-    return (write(folder / f"{name}.json", "graph", name=name, **graph),
-            write(folder / f"{name}.cluster.json", "cluster", name=name, **cluster))
+    return (
+        write(folder / f"{name}.json", "graph", name=name, **graph),
+        write(folder / f"{name}.cluster.json", "cluster", name=name, **cluster),
+    )
 
 
 def alike(count, memory=None):
     """Devices joined by the default link."""
-    return {"devices": [{"name": f"d{d}", **({"memory_bytes": memory} if memory else {})} for d in range(count)],
-            "default_link": LINK}
+    return {
+        "devices": [{"name": f"d{d}", **({"memory_bytes": memory} if memory else {})} for d in range(count)],
+        "default_link": LINK,
+    }
 
 
 def layered_graph(operators, duration=lambda ns: ns):
@@ -30,8 +34,14 @@ def layered_graph(operators, duration=lambda ns: ns):
     graph = {"tensors": [], "operators": []}
     for i in range(operators):
         inputs = sorted({f"t{i - 1 - dice.randrange(min(i, 400))}" for _ in range(2)}) if i else []
-        graph["operators"].append({"name": f"op{i}", "duration_ns": duration(dice.randrange(1000, 10000)),
-                                   "outputs": [f"t{i}"], **({"inputs": inputs} if inputs else {})})
+        graph["operators"].append(
+            {
+                "name": f"op{i}",
+                "duration_ns": duration(dice.randrange(1000, 10000)),
+                "outputs": [f"t{i}"],
+                **({"inputs": inputs} if inputs else {}),
+            }
+        )
         graph["tensors"].append({"name": f"t{i}", "bytes": dice.randrange(10**6, 2 * 10**6)})
     return graph
 
@@ -43,13 +53,19 @@ def layered(folder, operators, devices, memory=None):
 def two_types(folder, operators):
     """Layers on 64 devices of two types: eight to a switch, and the switches on one more."""
     graph = layered_graph(operators, lambda ns: {"fast": ns, "slow": 2 * ns})
-    cluster = {"device_types": [{"name": "fast"}, {"name": "slow"}],
-               "devices": [{"name": f"d{d}", "type": ("fast", "slow")[d % 2]} for d in range(64)],
-               "switches": [f"s{s}" for s in range(8)] + ["root"],
-               "links": [{"name": f"l{d}", "a": f"d{d}", "b": f"s{d // 8}", "latency_ns": 500,
-                          "bandwidth_bytes_per_s": 10**11} for d in range(64)] +
-                        [{"name": f"u{s}", "a": f"s{s}", "b": "root", "latency_ns": 2000,
-                          "bandwidth_bytes_per_s": 10**11} for s in range(8)]}
+    cluster = {
+        "device_types": [{"name": "fast"}, {"name": "slow"}],
+        "devices": [{"name": f"d{d}", "type": ("fast", "slow")[d % 2]} for d in range(64)],
+        "switches": [f"s{s}" for s in range(8)] + ["root"],
+        "links": [
+            {"name": f"l{d}", "a": f"d{d}", "b": f"s{d // 8}", "latency_ns": 500, "bandwidth_bytes_per_s": 10**11}
+            for d in range(64)
+        ]
+        + [
+            {"name": f"u{s}", "a": f"s{s}", "b": "root", "latency_ns": 2000, "bandwidth_bytes_per_s": 10**11}
+            for s in range(8)
+        ],
+    }
     return write_pair(folder, "two-types", graph, cluster)
 
 
@@ -59,8 +75,10 @@ def one_group(folder, operators, devices):
 
 
 def own_parameters(folder, operators, devices):
-    graph = {"parameters": [{"name": f"p{i}", "bytes": 1000} for i in range(operators)],
-             "operators": [{"name": f"op{i}", "duration_ns": 10, "parameters": [f"p{i}"]} for i in range(operators)]}
+    graph = {
+        "parameters": [{"name": f"p{i}", "bytes": 1000} for i in range(operators)],
+        "operators": [{"name": f"op{i}", "duration_ns": 10, "parameters": [f"p{i}"]} for i in range(operators)],
+    }
     return write_pair(folder, "own-parameters", graph, alike(devices))
 
 
@@ -70,9 +88,19 @@ def one_operator(folder, devices):
 
 def ring(folder, devices):
     """One operator, and devices of which each is joined to the next."""
-    cluster = {"devices": [{"name": f"d{d}"} for d in range(devices)],
-               "links": [{"name": f"l{d}", "a": f"d{d}", "b": f"d{(d + 1) % devices}", "latency_ns": 500,
-                          "bandwidth_bytes_per_s": 10**11} for d in range(devices)]}
+    cluster = {
+        "devices": [{"name": f"d{d}"} for d in range(devices)],
+        "links": [
+            {
+                "name": f"l{d}",
+                "a": f"d{d}",
+                "b": f"d{(d + 1) % devices}",
+                "latency_ns": 500,
+                "bandwidth_bytes_per_s": 10**11,
+            }
+            for d in range(devices)
+        ],
+    }
     return write_pair(folder, "ring", {"operators": [{"name": "x", "duration_ns": 10}]}, cluster)
 
 

@@ -73,7 +73,7 @@ def test_messages_in_turns_wait_for_each_other(planned):
         assert times["free"] <= times[f"buffered-{queue}"] <= times[f"rendezvous-{queue}"]
         assert times[f"{send}-direction"] <= times[f"{send}-pair"] <= times[f"{send}-rank"]
     assert times["free"] < times["in-order"]
-    assert "--channels: value is \"slow\"" in fails(2, "simulate", *planned.inputs, planned.plan, "--channels", "slow")
+    assert '--channels: value is "slow"' in fails(2, "simulate", *planned.inputs, planned.plan, "--channels", "slow")
 
 
 def test_bounds_are_sorted_and_below_the_plan(planned):
@@ -133,8 +133,20 @@ def test_plan_writes_the_same_report_and_trace_as_report_does(small):
 
 
 def test_settings_can_be_replaced(small):
-    plan = json.loads(succeeds("plan", *small.inputs, "--work-limit", 50, "--microbatches", 3, "--memory-limit",
-                               "1GiB", "--contention", "endpoint"))
+    plan = json.loads(
+        succeeds(
+            "plan",
+            *small.inputs,
+            "--work-limit",
+            50,
+            "--microbatches",
+            3,
+            "--memory-limit",
+            "1GiB",
+            "--contention",
+            "endpoint",
+        )
+    )
     assert plan["settings"]["training"]["microbatches"] == 3
     assert plan["settings"]["memory_limit_bytes"] == 2**30
     assert plan["settings"]["contention"] == "endpoint"
@@ -164,7 +176,9 @@ def test_blocks_run_in_pieces_and_the_plan_is_held_to_it(small):
 
 
 def test_blocks_that_are_none_are_refused_by_name(small):
-    assert '--blocks: value is "module", expected stage or layer' in fails(2, "plan", *small.inputs, "--blocks", "module")
+    assert '--blocks: value is "module", expected stage or layer' in fails(
+        2, "plan", *small.inputs, "--blocks", "module"
+    )
     assert "--blocks: " in fails(2, "plan", *small.inputs, "--blocks", "stage", "--write-model", small.folder / "m.mps")
     graph = json.loads(small.graph.read_text())
     del graph["operators"][0]["stage"]
@@ -228,16 +242,22 @@ METHODS = ["auto", "heuristic", "cp", "mip", "mip-time-indexed"]
 
 @pytest.mark.parametrize("method", METHODS)
 def test_plan_uses_the_only_device_that_is_large_enough(tmp_path, method):
-    files = write_tight(tmp_path, [{"name": "a", "duration_ns": 10, "outputs": ["t"]}], [{"name": "t", "bytes": 50}],
-                        [{"name": "d0", "memory_bytes": 10}, {"name": "d1", "memory_bytes": 100}])
+    files = write_tight(
+        tmp_path,
+        [{"name": "a", "duration_ns": 10, "outputs": ["t"]}],
+        [{"name": "t", "bytes": 50}],
+        [{"name": "d0", "memory_bytes": 10}, {"name": "d1", "memory_bytes": 100}],
+    )
     plan = json.loads(succeeds("plan", *files, "--method", method, "--work-limit", 1))
     assert plan["tasks"][0]["devices"] == ["d1"] and plan["makespan_ns"] == 10
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_plan_follows_an_operator_that_is_bound_where_no_route_leads(tmp_path, method):
-    operators = [{"name": "a", "duration_ns": 10, "outputs": ["t"]},
-                 {"name": "b", "duration_ns": 10, "inputs": ["t"], "devices": ["d1"]}]
+    operators = [
+        {"name": "a", "duration_ns": 10, "outputs": ["t"]},
+        {"name": "b", "duration_ns": 10, "inputs": ["t"], "devices": ["d1"]},
+    ]
     files = write_tight(tmp_path, operators, [{"name": "t", "bytes": 50}], [{"name": "d0"}, {"name": "d1"}])
     plan = json.loads(succeeds("plan", *files, "--method", method, "--work-limit", 1))
     assert [task["devices"] for task in plan["tasks"]] == [["d1"], ["d1"]] and plan["makespan_ns"] == 20
@@ -245,9 +265,11 @@ def test_plan_follows_an_operator_that_is_bound_where_no_route_leads(tmp_path, m
 
 def test_plan_that_cannot_exist_is_refused_with_its_cause(tmp_path):
     # The ends of the chain may not share a device, and no route leads from one device to the other.
-    operators = [{"name": "a", "duration_ns": 10, "outputs": ["s"], "anti_colocation": ["apart"]},
-                 {"name": "b", "duration_ns": 10, "inputs": ["s"], "outputs": ["t"]},
-                 {"name": "c", "duration_ns": 10, "inputs": ["t"], "anti_colocation": ["apart"]}]
+    operators = [
+        {"name": "a", "duration_ns": 10, "outputs": ["s"], "anti_colocation": ["apart"]},
+        {"name": "b", "duration_ns": 10, "inputs": ["s"], "outputs": ["t"]},
+        {"name": "c", "duration_ns": 10, "inputs": ["t"], "anti_colocation": ["apart"]},
+    ]
     tensors = [{"name": "s", "bytes": 1}, {"name": "t", "bytes": 1}]
     files = write_tight(tmp_path, operators, tensors, [{"name": "d0", "memory_bytes": 100}, {"name": "d1"}])
     grounds = 'anti-colocation "apart" and the routes that there are'
@@ -261,8 +283,12 @@ def test_plan_that_cannot_exist_is_refused_with_its_cause(tmp_path):
 
 
 def test_one_device_more_is_never_no_plan(tmp_path):
-    files = write_tight(tmp_path, [{"name": "a", "duration_ns": 10, "outputs": ["t"]}], [{"name": "t", "bytes": 50}],
-                        [{"name": "d1", "memory_bytes": 100}, {"name": "d0", "memory_bytes": 10}])
+    files = write_tight(
+        tmp_path,
+        [{"name": "a", "duration_ns": 10, "outputs": ["t"]}],
+        [{"name": "t", "bytes": 50}],
+        [{"name": "d1", "memory_bytes": 100}, {"name": "d0", "memory_bytes": 10}],
+    )
     succeeds("plan", *files, "--work-limit", 1, "-o", tmp_path / "plan.json")
     options = ["--devices", 1, "--replan", "--work-limit", 1, "--samples", 0, "--json"]
     result = json.loads(succeeds("what-if", *files, tmp_path / "plan.json", *options))
@@ -273,14 +299,28 @@ def layers_by_type():
     """8 layers that take twice as long on a device of type slow."""
     time = {"fast": 100, "slow": 200}
     operators = [{"name": "op", "forward_ns": time, "input_gradient_ns": time, "weight_gradient_ns": time}]
-    return {"format": "opweave.pipeline", "version": 1, "name": "types", "training": {"microbatches": 4},
-            "layers": [{"name": "layer", "repeat": 8, "operators": operators}]}
+    return {
+        "format": "opweave.pipeline",
+        "version": 1,
+        "name": "types",
+        "training": {"microbatches": 4},
+        "layers": [{"name": "layer", "repeat": 8, "operators": operators}],
+    }
 
 
 def write_typed_cluster(path, types):
     devices = [{"name": f"device{i}", "type": name} for i, name in enumerate(types)]
-    path.write_text(json.dumps({"format": "opweave.cluster", "version": 1, "devices": devices, "default_link": {},
-                                "device_types": [{"name": "fast"}, {"name": "slow"}]}))
+    path.write_text(
+        json.dumps(
+            {
+                "format": "opweave.cluster",
+                "version": 1,
+                "devices": devices,
+                "default_link": {},
+                "device_types": [{"name": "fast"}, {"name": "slow"}],
+            }
+        )
+    )
 
 
 def test_pipeline_is_cut_for_the_devices_of_a_cluster_file(tmp_path):
@@ -298,11 +338,18 @@ def test_pipeline_is_cut_for_the_devices_of_a_cluster_file(tmp_path):
     assert {op["devices"][0] for op in forwards if op["stage"] == 1} == {"device1"}
     assert json.loads(graph.read_text())["operators"][0]["duration_ns"] == {"fast": 100, "slow": 200}
     # Every option that says how the devices are is refused beside --on.
-    for option in (["--devices", 2], ["--memory", "1GiB"], ["--activations", 2], ["--latency-ns", 1],
-                   ["--bandwidth-bytes-per-s", 1], ["--cluster", tmp_path / "other.json"]):
+    for option in (
+        ["--devices", 2],
+        ["--memory", "1GiB"],
+        ["--activations", 2],
+        ["--latency-ns", 1],
+        ["--bandwidth-bytes-per-s", 1],
+        ["--cluster", tmp_path / "other.json"],
+    ):
         assert option[0] in fails(2, "convert", "pipeline", spec, "--on", cluster, *option, "-o", graph)
     assert "has no time for devices without a type" in fails(
-        2, "convert", "pipeline", spec, "--devices", 2, "--cluster", tmp_path / "c.json", "-o", graph)
+        2, "convert", "pipeline", spec, "--devices", 2, "--cluster", tmp_path / "c.json", "-o", graph
+    )
 
 
 def test_cluster_of_somebody_else_is_not_overwritten(tmp_path):
@@ -322,9 +369,13 @@ def test_cluster_of_somebody_else_is_not_overwritten(tmp_path):
 
 
 def test_microbatches_of_unequal_length_are_planned(tmp_path):
-    layers = {"format": "opweave.pipeline", "version": 1, "training": {"microbatches": 2},
-              "microbatch_scales": [{"duration": 3}, {}],
-              "layers": [{"name": name, "operators": [{"name": "op", "forward_ns": 10}]} for name in "ab"]}
+    layers = {
+        "format": "opweave.pipeline",
+        "version": 1,
+        "training": {"microbatches": 2},
+        "microbatch_scales": [{"duration": 3}, {}],
+        "layers": [{"name": name, "operators": [{"name": "op", "forward_ns": 10}]} for name in "ab"],
+    }
     case = pipeline(tmp_path, layers, "--shape", "linear", "--devices", 2)
     succeeds("plan", *case.inputs, "-o", case.plan)
     # Johnson's rule on two machines, jobs (30, 30) and (10, 10): the short one first, 10 + 30 + 30.

@@ -8,10 +8,26 @@ from conftest import fails, opweave, succeeds
 def write_spec(folder, layers, microbatches):
     """A specification whose layers take each of these many microseconds for F, for I and for W."""
     spec = folder / "spec.json"
-    document = {"format": "opweave.pipeline", "version": 1, "name": "row", "training": {"microbatches": microbatches},
-                "layers": [{"name": f"layer{i}", "operators": [{"name": "block", "forward_ns": 1000 * us,
-                            "input_gradient_ns": 1000 * us, "weight_gradient_ns": 1000 * us}]}
-                           for i, us in enumerate(layers)]}
+    document = {
+        "format": "opweave.pipeline",
+        "version": 1,
+        "name": "row",
+        "training": {"microbatches": microbatches},
+        "layers": [
+            {
+                "name": f"layer{i}",
+                "operators": [
+                    {
+                        "name": "block",
+                        "forward_ns": 1000 * us,
+                        "input_gradient_ns": 1000 * us,
+                        "weight_gradient_ns": 1000 * us,
+                    }
+                ],
+            }
+            for i, us in enumerate(layers)
+        ],
+    }
     spec.write_text(json.dumps(document))
     return spec
 
@@ -61,11 +77,36 @@ def test_cut_for_a_schedule_is_the_best_of_all(tmp_path):
     rows = json.loads(succeeds("compare", tmp_path / "g.json", tmp_path / "c.json", "--json"))
     times = {row["name"]: row["makespan_ns"] for row in rows["comparisons"][0]["schedules"]}
     assert times["Interleaved-1F1B"] == 87_000
-    assert "shape V" in fails(2, "convert", "pipeline", spec, "--for", "ZB-V", "--shape", "loop", "--devices", 4,
-                              "-o", tmp_path / "g.json", "--cluster", tmp_path / "c.json")
+    assert "shape V" in fails(
+        2,
+        "convert",
+        "pipeline",
+        spec,
+        "--for",
+        "ZB-V",
+        "--shape",
+        "loop",
+        "--devices",
+        4,
+        "-o",
+        tmp_path / "g.json",
+        "--cluster",
+        tmp_path / "c.json",
+    )
     assert "needs at least 2 microbatches per device" in fails(
-        2, "convert", "pipeline", spec, "--for", "DualPipe", "--devices", 6, "-o", tmp_path / "g.json", "--cluster",
-        tmp_path / "c.json")
+        2,
+        "convert",
+        "pipeline",
+        spec,
+        "--for",
+        "DualPipe",
+        "--devices",
+        6,
+        "-o",
+        tmp_path / "g.json",
+        "--cluster",
+        tmp_path / "c.json",
+    )
 
 
 def test_published_schedules_join_layers_at_their_best(tmp_path):
@@ -108,9 +149,24 @@ def test_own_cuts_and_layouts_are_taken(tmp_path):
     convert(tmp_path, spec, "--shape", "loop", "--devices", 4, "--cut", "Ett||(tt|)*2,t|t|t|tL")
     assert layers_of_stage(tmp_path, 8) == [3, 0, 2, 2, 1, 1, 1, 2]
     assert planned(tmp_path, 1) > 0
+
     def wrong(*options):
-        return fails(2, "convert", "pipeline", spec, "--shape", "loop", "--devices", 4, *options, "-o",
-                     tmp_path / "g.json", "--cluster", tmp_path / "c.json")
+        return fails(
+            2,
+            "convert",
+            "pipeline",
+            spec,
+            "--shape",
+            "loop",
+            "--devices",
+            4,
+            *options,
+            "-o",
+            tmp_path / "g.json",
+            "--cluster",
+            tmp_path / "c.json",
+        )
+
     assert wrong("--cut", "4,4,3,2").endswith('--cut: cut "4,4,3,2" has 13 layers, the pipeline has 12')
     assert "needs a multiple of 4 stages for 4 devices, got 3" in wrong("--cut", "4,4,4")
     assert "--stages excludes --cut" in wrong("--cut", "3,3,3,3", "--stages", 4)
@@ -119,13 +175,15 @@ def test_own_cuts_and_layouts_are_taken(tmp_path):
 def test_experts_say_why_they_are_not_defined_and_what_was_meant(tmp_path):
     line = fails(2, "convert", "expert", "DualPipe", "--devices", 4, "--microbatches", 6)
     assert line.endswith("DualPipe needs at least 2 microbatches per device, 8 for 4 devices, got 6")
-    assert "only for schedules on loops" in fails(2, "convert", "expert", "ZB1P", "--devices", 4, "--microbatches", 8,
-                                                  "--chunks", 3)
+    assert "only for schedules on loops" in fails(
+        2, "convert", "expert", "ZB1P", "--devices", 4, "--microbatches", 8, "--chunks", 3
+    )
     done = opweave("convert", "expert", "zbb-v", "--devices", 4, "--microbatches", 8)
     assert done.returncode == 2
     assert 'hint: did you mean "ZB-V"?' in done.stderr
     assert succeeds("convert", "expert", "zbv", "--devices", 4, "--microbatches", 8) == succeeds(
-        "convert", "expert", "ZB-V", "--devices", 4, "--microbatches", 8)
+        "convert", "expert", "ZB-V", "--devices", 4, "--microbatches", 8
+    )
 
 
 def test_compare_says_which_schedules_of_the_placement_are_not_defined(tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +149,21 @@ def test_without_ray_one_line_says_how_to_install_it():
         pytest.skip("the Python package is not built")
     done = opweave(*SWEEP, "--on", "ray", code=2, OPWEAVE_PYTHON=sys.executable, PYTHONPATH=package)
     assert done.stderr == 'error: --on: Ray is not installed: pip install "opweave[ray]"\n'
+
+
+@pytest.mark.parametrize("folder", ["bin", "lib/python3.11/site-packages/opweave.scripts"])
+def test_the_interpreter_of_an_installed_program_speaks_to_ray(folder, tmp_path):
+    program, python = tmp_path / folder / "opweave", tmp_path / "bin/python3"
+    for path in (program, python):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(OPWEAVE, program)
+    python.write_text("#!/bin/sh\necho '!this is the one'\n")
+    python.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if name != "OPWEAVE_PYTHON"}
+    done = subprocess.run(
+        [program, *map(str, SWEEP), "--on", "ray"], env=environment, text=True, capture_output=True, timeout=60, check=False
+    )
+    assert done.stderr == "error: --on: this is the one\n"
 
 
 @pytest.fixture(scope="module")

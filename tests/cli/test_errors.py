@@ -107,8 +107,20 @@ def test_proven_infeasibility_shows_in_bounds_too(small):
 
 
 def test_shape_that_needs_more_layers_is_refused(tmp_path, small):
-    line = fails(2, "convert", "pipeline", small.folder / "layers.json", "--shape", "V", "--devices", 5,
-                 "-o", tmp_path / "g.json", "--cluster", tmp_path / "c.json")
+    line = fails(
+        2,
+        "convert",
+        "pipeline",
+        small.folder / "layers.json",
+        "--shape",
+        "V",
+        "--devices",
+        5,
+        "-o",
+        tmp_path / "g.json",
+        "--cluster",
+        tmp_path / "c.json",
+    )
     assert "10 stages" in line and "8 layers" in line
     assert not (tmp_path / "g.json").exists()
 
@@ -117,8 +129,9 @@ def test_pipeline_operator_without_times_is_refused(tmp_path):
     layers = {"format": "opweave.pipeline", "version": 1, "layers": [{"name": "a", "operators": [{"name": "x"}]}]}
     spec = tmp_path / "layers.json"
     spec.write_text(json.dumps(layers))
-    line = fails(2, "convert", "pipeline", spec, "--devices", 1, "-o", tmp_path / "g.json", "--cluster",
-                 tmp_path / "c.json")
+    line = fails(
+        2, "convert", "pipeline", spec, "--devices", 1, "-o", tmp_path / "g.json", "--cluster", tmp_path / "c.json"
+    )
     assert "/layers/0/operators/0" in line and "forward_ns" in line
 
 
@@ -126,24 +139,52 @@ def test_memory_exhaustion_is_told_in_one_line(large):
     if "dev" in OPWEAVE.parts:
         pytest.skip("address sanitizer reserves terabytes of address space")
     limit = 128 * 1024 * 1024  # the program loads in this; 3,200,000 tasks do not fit
-    done = opweave("plan", *large.inputs, "--microbatches", 10000, "--threads", "1",
-                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+    done = opweave(
+        "plan",
+        *large.inputs,
+        "--microbatches",
+        10000,
+        "--threads",
+        "1",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
     assert done.returncode == 4, done.stderr
     assert done.stderr == "error: out of memory\n"
 
 
 def write_problem(case, operators, parameters=(), device=None, types=(), **training):
-    case.graph.write_text(json.dumps({"format": "opweave.graph", "version": 1, "training": training,
-                                      "parameters": list(parameters), "operators": operators}))
-    case.cluster.write_text(json.dumps({"format": "opweave.cluster", "version": 1, "device_types": list(types),
-                                        "devices": [device or {"name": "d"}]}))
+    case.graph.write_text(
+        json.dumps(
+            {
+                "format": "opweave.graph",
+                "version": 1,
+                "training": training,
+                "parameters": list(parameters),
+                "operators": operators,
+            }
+        )
+    )
+    case.cluster.write_text(
+        json.dumps(
+            {
+                "format": "opweave.cluster",
+                "version": 1,
+                "device_types": list(types),
+                "devices": [device or {"name": "d"}],
+            }
+        )
+    )
 
 
 def test_parameters_that_overflow_are_refused_with_the_numbers(tmp_path):
     case = Case(tmp_path)
-    write_problem(case, [{"name": "a", "duration_ns": 1, "parameters": ["w"]}],
-                  [{"name": "w", "bytes": 9007199254740991}], gradient_bytes_per_weight_byte=1000,
-                  optimizer_bytes_per_weight_byte=1000)
+    write_problem(
+        case,
+        [{"name": "a", "duration_ns": 1, "parameters": ["w"]}],
+        [{"name": "w", "bytes": 9007199254740991}],
+        gradient_bytes_per_weight_byte=1000,
+        optimizer_bytes_per_weight_byte=1000,
+    )
     for command in ("plan", "bounds", "pareto", "compare"):
         line = fails(2, command, *case.inputs, *(["-o", case.plan] if command == "plan" else []))
         assert 'parameter "w" of 9007199254740991 bytes needs 1.8e+19 bytes' in line, line
@@ -153,8 +194,12 @@ def test_parameters_that_overflow_are_refused_with_the_numbers(tmp_path):
 @pytest.mark.parametrize("allowed", [{}, {"devices": ["d"]}])
 def test_flops_that_take_for_ever_are_refused_with_the_numbers(tmp_path, allowed):
     case = Case(tmp_path)
-    write_problem(case, [{"name": "a", "flops": 1e300, **allowed}], device={"name": "d", "type": "t"},
-                  types=[{"name": "t", "peak_flops_per_s": {"bf16": 1e12}}])
+    write_problem(
+        case,
+        [{"name": "a", "flops": 1e300, **allowed}],
+        device={"name": "d", "type": "t"},
+        types=[{"name": "t", "peak_flops_per_s": {"bf16": 1e12}}],
+    )
     line = fails(2, "plan", *case.inputs, "-o", case.plan)
     # 1e300 / 1e12 s.
     assert 'operator "a" (1e+300 flops, 0 bytes accessed) would take 1e+297 ns on device type "t"' in line
@@ -166,8 +211,20 @@ def test_flops_that_take_for_ever_are_refused_with_the_numbers(tmp_path, allowed
 def test_activations_beyond_all_memory_are_refused_with_the_numbers(tmp_path):
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps(LAYERS))
-    line = fails(2, "convert", "pipeline", spec, "--devices", 2, "--activations", "1e300", "-o", tmp_path / "g.json",
-                 "--cluster", tmp_path / "c.json")
+    line = fails(
+        2,
+        "convert",
+        "pipeline",
+        spec,
+        "--devices",
+        2,
+        "--activations",
+        "1e300",
+        "-o",
+        tmp_path / "g.json",
+        "--cluster",
+        tmp_path / "c.json",
+    )
     # 8 layers of 100 bytes on 2 devices are 400 each, and 4 x 1000 bytes of weights count twice.
     assert "1e+300 activations of 400 bytes and 8000 bytes of parameters" in line
 
@@ -184,24 +241,40 @@ def test_schedule_that_does_not_fit_has_no_gap(tmp_path):
 
 
 # docs/how-to.md: 2 where the words of the files do not fit together, 3 where the numbers do not suffice.
-@pytest.mark.parametrize(("code", "op", "devices", "more"), [
-    (2, {"devices": ["z"]}, [{}, {}], {}),
-    (2, {"streams": ["comm"]}, [{}, {}], {}),
-    (2, {"duration_ns": {"H": 1}}, [{}, {}], {}),
-    (2, {"devices": ["d0"], "colocation": "x"}, [{}, {}], {"devices": ["d1"], "colocation": "x"}),
-    (2, {"colocation": "x", "anti_colocation": ["y"]}, [{}, {}], {"colocation": "x", "anti_colocation": ["y"]}),
-    (3, {"workspace_bytes": 11}, [{"memory_bytes": 10}, {"memory_bytes": 10}], {}),
-    (3, {"devices": ["d0"], "outputs": ["t"]}, [{}, {}], {"devices": ["d1"], "inputs": ["t"]}),
-    (0, {"outputs": ["t"]}, [{}, {}], {"inputs": ["t"]}),
-])
+@pytest.mark.parametrize(
+    ("code", "op", "devices", "more"),
+    [
+        (2, {"devices": ["z"]}, [{}, {}], {}),
+        (2, {"streams": ["comm"]}, [{}, {}], {}),
+        (2, {"duration_ns": {"H": 1}}, [{}, {}], {}),
+        (2, {"devices": ["d0"], "colocation": "x"}, [{}, {}], {"devices": ["d1"], "colocation": "x"}),
+        (2, {"colocation": "x", "anti_colocation": ["y"]}, [{}, {}], {"colocation": "x", "anti_colocation": ["y"]}),
+        (3, {"workspace_bytes": 11}, [{"memory_bytes": 10}, {"memory_bytes": 10}], {}),
+        (3, {"devices": ["d0"], "outputs": ["t"]}, [{}, {}], {"devices": ["d1"], "inputs": ["t"]}),
+        (0, {"outputs": ["t"]}, [{}, {}], {"inputs": ["t"]}),
+    ],
+)
 def test_words_that_do_not_fit_are_2_and_numbers_that_do_not_suffice_are_3(tmp_path, code, op, devices, more):
     graph, cluster = tmp_path / "g.json", tmp_path / "c.json"
-    graph.write_text(json.dumps({
-        "format": "opweave.graph", "version": 1, "tensors": [{"name": "t", "bytes": 5}],
-        "operators": [{"name": "a", "duration_ns": 1} | op, {"name": "b", "duration_ns": 1} | more]}))
-    cluster.write_text(json.dumps({
-        "format": "opweave.cluster", "version": 1,
-        "devices": [{"name": f"d{i}"} | device for i, device in enumerate(devices)]}))
+    graph.write_text(
+        json.dumps(
+            {
+                "format": "opweave.graph",
+                "version": 1,
+                "tensors": [{"name": "t", "bytes": 5}],
+                "operators": [{"name": "a", "duration_ns": 1} | op, {"name": "b", "duration_ns": 1} | more],
+            }
+        )
+    )
+    cluster.write_text(
+        json.dumps(
+            {
+                "format": "opweave.cluster",
+                "version": 1,
+                "devices": [{"name": f"d{i}"} | device for i, device in enumerate(devices)],
+            }
+        )
+    )
     for command in ["plan", "bounds"]:
         done = opweave(command, graph, cluster, *(["--work-limit", 10] if command == "plan" else []))
         assert done.returncode == code, done.stderr
@@ -209,8 +282,20 @@ def test_words_that_do_not_fit_are_2_and_numbers_that_do_not_suffice_are_3(tmp_p
 
 
 def test_check_says_where_the_plan_s_own_settings_replace_those_of_the_files(small):
-    succeeds("plan", *small.inputs, "--work-limit", 20, "--microbatches", 2, "--contention", "endpoint",
-             "--memory-limit", "1MiB", "-o", small.plan)
+    succeeds(
+        "plan",
+        *small.inputs,
+        "--work-limit",
+        20,
+        "--microbatches",
+        2,
+        "--contention",
+        "endpoint",
+        "--memory-limit",
+        "1MiB",
+        "-o",
+        small.plan,
+    )
     done = opweave("check", *small.inputs, small.plan)
     assert done.returncode == 0 and done.stdout.startswith("valid: ")
     front = f"note: {small.plan}: by its own settings, "
@@ -235,14 +320,17 @@ def test_violations_name_the_figures_as_the_file_does(planned):
         assert f"figures: {key}" in done.stderr
 
 
-@pytest.mark.parametrize(("objective", "options", "told"), [
-    ("makespan", ["--time-limit", 0.2], "time limit 0.2 s reached: "),
-    ("makespan", ["--work-limit", 50], "work limit 50 reached: "),
-    ("makespan", ["--work-limit", 10**9, "--time-limit", 0.2], "time limit 0.2 s reached: "),
-    ("communication,peak-memory", ["--work-limit", 50], "work limit 50 reached: "),
-    ("period,makespan", ["--work-limit", 10**9, "--time-limit", 0.2], "time limit 0.2 s reached: "),
-    ("makespan,peak-memory", ["--time-limit", 0.3], "time limit 0.3 s reached: "),
-])
+@pytest.mark.parametrize(
+    ("objective", "options", "told"),
+    [
+        ("makespan", ["--time-limit", 0.2], "time limit 0.2 s reached: "),
+        ("makespan", ["--work-limit", 50], "work limit 50 reached: "),
+        ("makespan", ["--work-limit", 10**9, "--time-limit", 0.2], "time limit 0.2 s reached: "),
+        ("communication,peak-memory", ["--work-limit", 50], "work limit 50 reached: "),
+        ("period,makespan", ["--work-limit", 10**9, "--time-limit", 0.2], "time limit 0.2 s reached: "),
+        ("makespan,peak-memory", ["--time-limit", 0.3], "time limit 0.3 s reached: "),
+    ],
+)
 def test_what_ended_a_search_is_named_whatever_was_minimised(large, objective, options, told):
     done = opweave("plan", *large.inputs, *options, "--objective", objective, "-o", large.plan)
     assert done.returncode == 0, done.stderr

@@ -23,8 +23,21 @@ def test_pipeline_file_is_what_the_formulas_give(name, tmp_path):
 @pytest.mark.parametrize("name, memory", EXAMPLES.items())
 def test_branched_example_is_planned_within_a_second_below_every_published_schedule_that_fits(name, memory, tmp_path):
     graph, cluster, plan = tmp_path / "graph.json", tmp_path / "cluster.json", tmp_path / "plan.json"
-    succeeds("convert", "pipeline", ROOT / "examples" / name / "pipeline.json", "--shape", "free", "--devices", 8,
-             "--memory", memory, "-o", graph, "--cluster", cluster)
+    succeeds(
+        "convert",
+        "pipeline",
+        ROOT / "examples" / name / "pipeline.json",
+        "--shape",
+        "free",
+        "--devices",
+        8,
+        "--memory",
+        memory,
+        "-o",
+        graph,
+        "--cluster",
+        cluster,
+    )
     succeeds("plan", graph, cluster, "--time-limit", 1, "-o", plan)
     succeeds("check", graph, cluster, plan)
     rows = json.loads(succeeds("compare", graph, cluster, plan, "--json"))["comparisons"][0]["schedules"]
@@ -37,8 +50,19 @@ def test_branched_example_is_planned_within_a_second_below_every_published_sched
 
 def test_branches_appear_in_the_graph_as_layers_of_their_component(tmp_path):
     graph = tmp_path / "graph.json"
-    succeeds("convert", "pipeline", ROOT / "tests/golden/formats/two_encoders.pipeline.json", "--shape", "free",
-             "--devices", 2, "-o", graph, "--cluster", tmp_path / "cluster.json")
+    succeeds(
+        "convert",
+        "pipeline",
+        ROOT / "tests/golden/formats/two_encoders.pipeline.json",
+        "--shape",
+        "free",
+        "--devices",
+        2,
+        "-o",
+        graph,
+        "--cluster",
+        tmp_path / "cluster.json",
+    )
     operators = {op["name"]: op for op in json.loads(graph.read_text())["operators"]}
     assert operators["language.block.mlp.F"]["devices"] == ["gpu1"]
     assert operators["vision.block.1.mlp.I"]["layer"] == "vision.block.1"
@@ -48,8 +72,21 @@ def test_branches_appear_in_the_graph_as_layers_of_their_component(tmp_path):
 def test_compare_experts_lists_every_published_schedule_whatever_the_placement(tmp_path):
     """A V pipeline by itself is compared with the V schedules; with --experts also with linear, loop and two-way ones."""
     graph, cluster = tmp_path / "graph.json", tmp_path / "cluster.json"
-    succeeds("convert", "pipeline", ROOT / "examples/deepseek-v3/pipeline.json", "--shape", "V", "--devices", 8,
-             "--activations", 8.5, "-o", graph, "--cluster", cluster)
+    succeeds(
+        "convert",
+        "pipeline",
+        ROOT / "examples/deepseek-v3/pipeline.json",
+        "--shape",
+        "V",
+        "--devices",
+        8,
+        "--activations",
+        8.5,
+        "-o",
+        graph,
+        "--cluster",
+        cluster,
+    )
 
     def names(*options):
         table = json.loads(succeeds("compare", graph, cluster, "--json", *options))["comparisons"]
@@ -58,8 +95,17 @@ def test_compare_experts_lists_every_published_schedule_whatever_the_placement(t
     assert [set(rows) for rows in names()] == [{"ZB-V", "V-Half", "V-Min", "DualPipeV", "DualPipeV (split)"}]
     own, others = names("--experts")
     # Where more chunks are better there are two rows of a schedule on loops.
-    assert {name.split(" (4")[0] for name in others} == {"GPipe", "1F1B", "Interleaved-1F1B", "Interleaved-ZB",
-                                                         "Looped-BFS", "ZB1P", "ZB-2P", "DualPipe", "DualPipe (split)"}
+    assert {name.split(" (4")[0] for name in others} == {
+        "GPipe",
+        "1F1B",
+        "Interleaved-1F1B",
+        "Interleaved-ZB",
+        "Looped-BFS",
+        "ZB1P",
+        "ZB-2P",
+        "DualPipe",
+        "DualPipe (split)",
+    }
     # The published figures of README's table: the same as in the pipelines of these shapes.
     assert others["1F1B"]["makespan_ns"] == 5364360000
     assert others["DualPipe"]["makespan_ns"] == 3551760000
@@ -70,8 +116,23 @@ def test_compare_experts_lists_every_published_schedule_whatever_the_placement(t
 
 def test_objectives_example_answers_each_question_within_its_limits(tmp_path):
     graph, cluster, plan = tmp_path / "graph.json", tmp_path / "cluster.json", tmp_path / "plan.json"
-    succeeds("convert", "pipeline", ROOT / "examples/objectives/pipeline.json", "--shape", "free", "--devices", 4,
-             "--latency-ns", 10000, "--bandwidth-bytes-per-s", 100000000000, "-o", graph, "--cluster", cluster)
+    succeeds(
+        "convert",
+        "pipeline",
+        ROOT / "examples/objectives/pipeline.json",
+        "--shape",
+        "free",
+        "--devices",
+        4,
+        "--latency-ns",
+        10000,
+        "--bandwidth-bytes-per-s",
+        100000000000,
+        "-o",
+        graph,
+        "--cluster",
+        cluster,
+    )
 
     def rows(*options):
         succeeds("plan", graph, cluster, *options, "--time-limit", 2, "-o", plan)

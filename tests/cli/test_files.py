@@ -30,10 +30,15 @@ def test_an_output_that_is_an_input_is_refused_and_left_as_it_is(planned, tmp_pa
     graph, cluster = planned.inputs
     for alias in aliases(graph, folder):
         before = contents(tmp_path)
-        for command in [("plan", graph, cluster, *WORK), ("report", graph, cluster, planned.plan),
-                        ("bounds", graph, cluster), ("explain", graph, cluster, planned.plan),
-                        ("simulate", graph, cluster, planned.plan), ("compare", graph, cluster),
-                        ("what-if", graph, cluster, planned.plan, "--samples", 0)]:
+        for command in [
+            ("plan", graph, cluster, *WORK),
+            ("report", graph, cluster, planned.plan),
+            ("bounds", graph, cluster),
+            ("explain", graph, cluster, planned.plan),
+            ("simulate", graph, cluster, planned.plan),
+            ("compare", graph, cluster),
+            ("what-if", graph, cluster, planned.plan, "--samples", 0),
+        ]:
             error = fails(2, *command, "-o", alias)
             assert error == f'error: --output: file is "{alias}", the same as GRAPH, expected a file of its own'
         assert contents(tmp_path) == before
@@ -69,8 +74,11 @@ def test_converters_do_not_write_over_what_they_read_or_wrote(tmp_path):
 
 def test_what_is_printed_does_not_go_into_a_file_that_is_read(planned):
     before = planned.plan.read_bytes()
-    for command in [("show", planned.plan), ("check", *planned.inputs, planned.plan),
-                    ("diff", planned.plan, planned.plan)]:
+    for command in [
+        ("show", planned.plan),
+        ("check", *planned.inputs, planned.plan),
+        ("diff", planned.plan, planned.plan),
+    ]:
         with planned.plan.open("ab") as end:
             done = subprocess.run([OPWEAVE, *map(str, command)], stdout=end, stderr=subprocess.PIPE, text=True)
         assert done.returncode == 2 and "error: standard output: file is" in done.stderr
@@ -114,9 +122,16 @@ def test_an_empty_name_of_a_file_is_an_error(small, option):
 
 def test_empty_arguments_are_errors_too(planned):
     graph, cluster = planned.inputs
-    for arguments in [("plan", "", cluster), ("check", graph, cluster, ""), ("show", ""), ("diff", "", planned.plan),
-                      ("compare", graph, ""), ("convert", "fjs", "", "-o", "a", "--cluster", "b"),
-                      ("convert", "fjs", graph, "-o", "a", "--cluster", ""), ("bounds", graph, cluster, "-o", "")]:
+    for arguments in [
+        ("plan", "", cluster),
+        ("check", graph, cluster, ""),
+        ("show", ""),
+        ("diff", "", planned.plan),
+        ("compare", graph, ""),
+        ("convert", "fjs", "", "-o", "a", "--cluster", "b"),
+        ("convert", "fjs", graph, "-o", "a", "--cluster", ""),
+        ("bounds", graph, cluster, "-o", ""),
+    ]:
         assert fails(2, *arguments).endswith('value is "", expected the name of a file')
 
 
@@ -124,15 +139,27 @@ def test_the_command_in_a_plan_can_be_run_again_whatever_the_files_are_called(sm
     folder = tmp_path / "names"
     folder.mkdir()
     graph, cluster = small.inputs
-    for graph_name, cluster_name in [("-g.json", "--cluster.json"), ("-", "-o"), ("plan", "check"), ("a b", "#c"),
-                                     ("~", "$HOME"), ("line\nbreak", "'quoted'"), ("--", "=")]:
+    for graph_name, cluster_name in [
+        ("-g.json", "--cluster.json"),
+        ("-", "-o"),
+        ("plan", "check"),
+        ("a b", "#c"),
+        ("~", "$HOME"),
+        ("line\nbreak", "'quoted'"),
+        ("--", "="),
+    ]:
         shutil.copy(graph, folder / graph_name)
         shutil.copy(cluster, folder / cluster_name)
         succeeds("plan", *WORK, "-o", "../made.json", "--", graph_name, cluster_name, cwd=folder)
         made = (tmp_path / "made.json").read_text()
         command = json.loads(made)["provenance"]["command"]
-        again = subprocess.run(["bash", "-c", f'opweave() {{ "{OPWEAVE}" "$@"; }}; {command}'], cwd=folder, text=True,
-                               capture_output=True, timeout=60)
+        again = subprocess.run(
+            ["bash", "-c", f'opweave() {{ "{OPWEAVE}" "$@"; }}; {command}'],
+            cwd=folder,
+            text=True,
+            capture_output=True,
+            timeout=60,
+        )
         assert again.stdout == made, (command, again.stderr)
 
 
@@ -142,6 +169,12 @@ def test_a_warm_start_whose_name_begins_with_a_dash_is_named_so_that_it_is_found
     made = succeeds("plan", *planned.inputs, *WORK, "--warm-start=-w.json", cwd=folder)
     command = json.loads(made)["provenance"]["command"]
     assert command.endswith("--warm-start ./-w.json")
-    again = subprocess.run(["bash", "-c", f'opweave() {{ "{OPWEAVE}" "$@"; }}; {command}'], cwd=folder, text=True,
-                           capture_output=True, timeout=60, check=True)
+    again = subprocess.run(
+        ["bash", "-c", f'opweave() {{ "{OPWEAVE}" "$@"; }}; {command}'],
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
     assert again.stdout == made

@@ -1,8 +1,25 @@
 import pytest
 from conftest import fails, opweave, succeeds
 
-COMMANDS = ["plan", "check", "simulate", "bounds", "pareto", "compare", "convert", "partition", "stages", "report", "explain", "show",
-            "diff", "what-if", "completion", "manual", "worker"]
+COMMANDS = [
+    "plan",
+    "check",
+    "simulate",
+    "bounds",
+    "pareto",
+    "compare",
+    "convert",
+    "partition",
+    "stages",
+    "report",
+    "explain",
+    "show",
+    "diff",
+    "what-if",
+    "completion",
+    "manual",
+    "worker",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -35,15 +52,25 @@ def test_no_command_is_an_error_with_a_hint():
     assert "hint: see `opweave --help`" in opweave().stderr
 
 
-@pytest.mark.parametrize(("words", "error", "hint"), [
-    (["pln"], 'opweave: command "pln" is unknown', 'did you mean "plan"?'),
-    (["convert", "pipelin", "x.json"], 'opweave convert: command "pipelin" is unknown', 'did you mean "pipeline"?'),
-    (["xyzzy"], 'opweave: command "xyzzy" is unknown', "see `opweave --help`"),
-    (["convert"], "opweave convert: a command is missing", "see `opweave convert --help`"),
-    (["explain", "plan.json"], "CLUSTER is required", "opweave explain GRAPH CLUSTER PLAN; see `opweave explain --help`"),
-    (["diff", "a.json"], "FILES: At least 2 required but received 1",
-     "opweave diff A B, or GRAPH CLUSTER A B; see `opweave diff --help`"),
-])
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        (["pln"], 'opweave: command "pln" is unknown', 'did you mean "plan"?'),
+        (["convert", "pipelin", "x.json"], 'opweave convert: command "pipelin" is unknown', 'did you mean "pipeline"?'),
+        (["xyzzy"], 'opweave: command "xyzzy" is unknown', "see `opweave --help`"),
+        (["convert"], "opweave convert: a command is missing", "see `opweave convert --help`"),
+        (
+            ["explain", "plan.json"],
+            "CLUSTER is required",
+            "opweave explain GRAPH CLUSTER PLAN; see `opweave explain --help`",
+        ),
+        (
+            ["diff", "a.json"],
+            "FILES: At least 2 required but received 1",
+            "opweave diff A B, or GRAPH CLUSTER A B; see `opweave diff --help`",
+        ),
+    ],
+)
 def test_wrong_words_are_answered_with_the_right_ones(words, error, hint):
     assert opweave(*words).stderr == f"error: {error}\nhint: {hint}\n"
 
@@ -53,13 +80,19 @@ def test_unknown_option_is_an_error_that_names_it():
     assert "hint: see `opweave plan --help`" in opweave("plan", "a.json", "b.json", "--fast").stderr
 
 
-@pytest.mark.parametrize(("option", "value", "expected"), [
-    ("--seed", "soon", "an integer of 0 to 18446744073709551615"),
-    ("--seed", "-1", "an integer of 0 to 18446744073709551615"),
-    ("--threads", "0", "an integer of 1 to 4294967295"),
-    ("--microbatches", "5000000000", "an integer of 1 to 4294967295"),
-    ("--time-limit", "-1", "a number of at least 0"),
-    ("--time-limit", "nan", "a number of at least 0"),
-])
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--seed", "soon", "an integer of 0 to 18446744073709551615"),
+        ("--seed", "-1", "an integer of 0 to 18446744073709551615"),
+        ("--threads", "0", "an integer of 1 to 4294967295"),
+        ("--microbatches", "5000000000", "an integer of 1 to 4294967295"),
+        ("--time-limit", "-1", "a number of at least 0"),
+        ("--time-limit", "nan", "a number of at least 0"),
+    ],
+)
 def test_number_out_of_range_is_an_error_that_says_what_was_expected(option, value, expected):
-    assert fails(2, "plan", "a.json", "b.json", option, value) == f'error: {option}: value is "{value}", expected {expected}'
+    assert (
+        fails(2, "plan", "a.json", "b.json", option, value)
+        == f'error: {option}: value is "{value}", expected {expected}'
+    )

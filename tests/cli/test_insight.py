@@ -119,7 +119,8 @@ def test_diff_says_what_moved(planned, tmp_path):
     (tmp_path / "other.json").write_text(json.dumps(other))
     text = succeeds("diff", planned.plan, tmp_path / "other.json")
     assert [line.split() for line in text.splitlines() if line.startswith("gpu0  gpu1")] == [
-        ["gpu0", "gpu1", "1", first["operator"]]]
+        ["gpu0", "gpu1", "1", first["operator"]]
+    ]
 
 
 def test_diff_with_the_graph_splits_the_change_into_places_and_order(planned, tmp_path):
@@ -205,5 +206,7 @@ def test_manual_describes_every_command_without_a_warning_of_the_formatter():
     for command in ["plan", "explain", "what\\-if", "convert pipeline"]:
         assert f'.SS "opweave {command}"' in page
     if shutil.which("groff"):
-        done = subprocess.run(["groff", "-man", "-Tascii", "-ww"], input=page, text=True, capture_output=True, check=True)
+        done = subprocess.run(
+            ["groff", "-man", "-Tascii", "-ww"], input=page, text=True, capture_output=True, check=True
+        )
         assert "time-limit" in done.stdout

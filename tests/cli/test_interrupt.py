@@ -12,15 +12,19 @@ from conftest import OPWEAVE, succeeds
 
 SANITIZED = "default" not in OPWEAVE.parts
 # Time to the first plan, and from the signal to the end; sanitizers slow everything down.
-FIRST_PLAN_SECONDS = 20 if SANITIZED else 4
+FIRST_PLAN_SECONDS = 20 if SANITIZED else 2
 END_SECONDS = 10 if SANITIZED else 1
 ATTEMPTS = 3  # at a promise in seconds: another program may take the core once, the planner would miss it every time
 MOMENTS = int(os.environ.get("OPWEAVE_INTERRUPTS", "3"))
 
 
 def start(case, *options):
-    return subprocess.Popen([OPWEAVE, "plan", *case.inputs, "-o", case.plan, "--time-limit", "600", *options],
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [OPWEAVE, "plan", *case.inputs, "-o", case.plan, "--time-limit", "600", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def interrupt(process, kind):
@@ -98,12 +102,18 @@ def test_interrupt_before_the_first_plan_says_so(large):
     # in time.
     assert process.returncode in (130, -signal.SIGINT)
     if process.returncode == 130:
-        assert errors.startswith(("error: interrupted", "error: no plan found (interrupted)", "warning: interrupted: ")), errors
+        assert errors.startswith(
+            ("error: interrupted", "error: no plan found (interrupted)", "warning: interrupted: ")
+        ), errors
 
 
 def test_limit_reached_with_a_plan_in_hand_is_success(large):
-    process = subprocess.run([OPWEAVE, "plan", *large.inputs, "--time-limit", str(FIRST_PLAN_SECONDS), "-o", large.plan],
-                             capture_output=True, text=True, timeout=120)
+    process = subprocess.run(
+        [OPWEAVE, "plan", *large.inputs, "--time-limit", str(FIRST_PLAN_SECONDS), "-o", large.plan],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert process.returncode == 0
     assert process.stderr.startswith(f"warning: time limit {FIRST_PLAN_SECONDS} s reached: makespan ")
     assert f"(plan written to {large.plan})" in process.stderr

@@ -20,8 +20,14 @@ def shop(tmp_path):
 def solve(model, solution):
     """Solves an MPS or LP file with the program `highs` and writes its solution file."""
     highsbox = pytest.importorskip("highsbox")
-    subprocess.run([highsbox.highs_bin_path(), "--solution_file", solution, model], check=True, timeout=60,
-                   capture_output=True, cwd=solution.parent, env={**os.environ, "LD_LIBRARY_PATH": highsbox.highs_lib_dir()})
+    subprocess.run(
+        [highsbox.highs_bin_path(), "--solution_file", solution, model],
+        check=True,
+        timeout=60,
+        capture_output=True,
+        cwd=solution.parent,
+        env={**os.environ, "LD_LIBRARY_PATH": highsbox.highs_lib_dir()},
+    )
 
 
 @pytest.mark.parametrize("method", ["mip", "mip-time-indexed"])
@@ -40,7 +46,9 @@ def test_solution_of_another_solver_becomes_a_plan(shop, method, ending):
 
 def test_model_files_are_refused_where_there_is_none(shop, large):
     assert "--write-model" in fails(2, "plan", *shop.inputs, "--write-model", shop.folder / "model.txt")
-    assert "no integer program" in fails(2, "plan", *shop.inputs, "--method", "cp", "--write-model", shop.folder / "m.mps")
+    assert "no integer program" in fails(
+        2, "plan", *shop.inputs, "--method", "cp", "--write-model", shop.folder / "m.mps"
+    )
     line = fails(3, "plan", *large.inputs, "--method", "mip", "--write-model", large.folder / "m.mps")
     assert "nonzeros" in line
 

@@ -116,7 +116,9 @@ def test_what_long_names_begin_with_is_said_once(planned):
 
 
 def test_names_without_a_common_beginning_widen_their_column(planned):
-    lines, names = chart(planned, lambda number: f"{'abcdefgh'[number]}-very-long-name-of-a-device-without-anything-in-common")
+    lines, names = chart(
+        planned, lambda number: f"{'abcdefgh'[number]}-very-long-name-of-a-device-without-anything-in-common"
+    )
     bars = {line.index("|") for line in lines if "|" in line}
     assert len(bars) == 1
     for name in names:

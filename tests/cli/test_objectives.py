@@ -24,7 +24,9 @@ def test_less_memory_within_a_deadline_is_found_and_bounded(small):
 
 
 def test_objectives_are_printed_with_their_bounds(small):
-    text = succeeds("plan", *small.inputs, "--objective", "devices,communication", "--work-limit", 100, "-o", small.plan)
+    text = succeeds(
+        "plan", *small.inputs, "--objective", "devices,communication", "--work-limit", 100, "-o", small.plan
+    )
     assert "objective devices " in text and "objective communication " in text and ", bound " in text
 
 

@@ -19,8 +19,19 @@ def line_of_two(folder, **phases):
     spec = {"format": "opweave.pipeline", "version": 1, "training": {"microbatches": 2}, "layers": [layer]}
     (folder / "spec.json").write_text(json.dumps(spec))
     files = (folder / "graph.json", folder / "cluster.json")
-    succeeds("convert", "pipeline", folder / "spec.json", "--shape", "linear", "--devices", 2, "-o", files[0],
-             "--cluster", files[1])
+    succeeds(
+        "convert",
+        "pipeline",
+        folder / "spec.json",
+        "--shape",
+        "linear",
+        "--devices",
+        2,
+        "-o",
+        files[0],
+        "--cluster",
+        files[1],
+    )
     return files
 
 

@@ -14,8 +14,9 @@ from conftest import ROOT, succeeds
 sys.path.append(str(ROOT / "tests/report"))
 import trace_processor
 
-needs_perfetto = pytest.mark.skipif(trace_processor.what_is_missing() is not None,
-                                    reason=str(trace_processor.what_is_missing()))
+needs_perfetto = pytest.mark.skipif(
+    trace_processor.what_is_missing() is not None, reason=str(trace_processor.what_is_missing())
+)
 
 BUSY = """
 select process.name device, thread.name stream, count(*) slices, sum(slice.dur) busy, max(slice.depth) depth
@@ -77,7 +78,9 @@ def test_trace_gives_busy_time_flows_and_memory_of_the_plan_back(planned):
             lane = processes[event["pid"]], threads[event["pid"], event["tid"]]
             slices[lane].append((start, start + nanoseconds(event["dur"])))
     expected = spans_of(plan)
-    assert {lane: sorted(spans) for lane, spans in slices.items()} == {lane: sorted(spans) for lane, spans in expected.items()}
+    assert {lane: sorted(spans) for lane, spans in slices.items()} == {
+        lane: sorted(spans) for lane, spans in expected.items()
+    }
     for spans in slices.values():
         spans.sort()
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans)), "slices of one track overlap"
@@ -89,8 +92,11 @@ def test_trace_gives_busy_time_flows_and_memory_of_the_plan_back(planned):
     assert all(begins[i] <= ends[i] for i in begins)
 
     for device in plan["statistics"]["devices"]:
-        levels = [int(Decimal(next(iter(e["args"].values())))) for e in events
-                  if e["ph"] == "C" and e["name"] == "memory" and processes[e["pid"]] == device["device"]]
+        levels = [
+            int(Decimal(next(iter(e["args"].values()))))
+            for e in events
+            if e["ph"] == "C" and e["name"] == "memory" and processes[e["pid"]] == device["device"]
+        ]
         assert max(levels) == device["peak_memory_bytes"]
 
 
@@ -108,18 +114,29 @@ def test_trace_processor_of_perfetto_gives_the_plan_back_and_has_no_complaint(la
         assert processor.complaints() == []
         # Slices that overlap on a track would be drawn below each other: depth above 0.
         assert {(device, stream): rest for device, stream, *rest in processor.query(BUSY)} == {
-            lane: [len(spans), sum(end - start for start, end in spans), 0] for lane, spans in spans_of(plan).items()}
+            lane: [len(spans), sum(end - start for start, end in spans), 0] for lane, spans in spans_of(plan).items()
+        }
         flows = processor.query(FLOWS)
         assert len(flows) == len(plan["transfers"]) > 0
-        assert collections.Counter((producer, source, destination) for producer, source, _, destination in flows) == collections.Counter(
-            (f"{producers[t['tensor']]}#{t['microbatch']}", t["source"], t["destination"]) for t in plan["transfers"])
-        fed = {(f"{producers[t['tensor']]}#{t['microbatch']}", f"{consumer}#{t['microbatch']}")
-               for t in plan["transfers"] for consumer in consumers[t["tensor"]]}
+        assert collections.Counter(
+            (producer, source, destination) for producer, source, _, destination in flows
+        ) == collections.Counter(
+            (f"{producers[t['tensor']]}#{t['microbatch']}", t["source"], t["destination"]) for t in plan["transfers"]
+        )
+        fed = {
+            (f"{producers[t['tensor']]}#{t['microbatch']}", f"{consumer}#{t['microbatch']}")
+            for t in plan["transfers"]
+            for consumer in consumers[t["tensor"]]
+        }
         assert {(producer, consumer) for producer, _, consumer, _ in flows} <= fed
         peaks = {(device, counter): peak for device, counter, peak in processor.query(COUNTERS)}
         assert peaks == {
-            **{(device["device"], "memory bytes"): device["peak_memory_bytes"] for device in plan["statistics"]["devices"]},
-            **{(device, "memory limit bytes"): limit for device, limit in capacity.items()}}
+            **{
+                (device["device"], "memory bytes"): device["peak_memory_bytes"]
+                for device in plan["statistics"]["devices"]
+            },
+            **{(device, "memory limit bytes"): limit for device, limit in capacity.items()},
+        }
 
 
 def spoil(trace):

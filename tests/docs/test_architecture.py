@@ -78,3 +78,33 @@ def test_the_picture_follows_the_includes(copy):
     ]
     assert lines_of(copy, "--draw") == []
     assert lines_of(copy) == []
+
+
+def defined_twice(symbols):
+    """Functions and variables that two files of a library define, from the lines of `nm --print-file-name`."""
+    seen = {}
+    twice = set()
+    for line in symbols.splitlines():
+        place, _, rest = line.rpartition(":")
+        fields = rest.split()
+        if len(fields) == 3 and fields[1] in "TDBR":  # what is inline or a template may be in many
+            if seen.setdefault(fields[2], place) != place:
+                twice.add(fields[2])
+    return sorted(twice)
+
+
+def test_what_two_files_define_is_found():
+    assert defined_twice("lib.a:a.o:00 T _Z1fv\nlib.a:a.o:10 W _Z1gv\nlib.a:b.o:00 W _Z1gv\nlib.a:b.o:08 T _Z1hv") == []
+    assert defined_twice("lib.a:a.o:00 T _Z1fv\nlib.a:b.o:00 T _Z1fv\nlib.a:b.o:08 B x") == ["_Z1fv"]
+
+
+# A linker takes from a library the first definition that it needs and never looks at another one.
+def test_no_function_and_no_variable_of_the_library_is_defined_twice():
+    program = os.environ.get("OPWEAVE_BIN")
+    library = pathlib.Path(program).parent / "src/libopweave_core.a" if program else None
+    if library is None or not library.exists() or shutil.which("nm") is None:
+        pytest.skip("needs a build folder and nm")
+    nm = ["nm", "--print-file-name", "--defined-only", library]
+    done = subprocess.run(nm, capture_output=True, text=True, check=True)
+    assert " T " in done.stdout
+    assert defined_twice(done.stdout) == []

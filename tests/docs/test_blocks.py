@@ -3,7 +3,7 @@
 A block says by its language what happens to it:
 
 - sh       is run by bash; it must exit with 0. The blocks of a page share one folder. `opweave` is the program under
-           test, with a short limit for `plan` where the block gives none.
+           test, with a short limit of time for `plan`.
 - python   is run by this Python, with the package `opweave` of the build folder; left out where that was not built.
 - json     must be JSON. With "format": "opweave.<kind>" it is also read by opweave's own reader, as `check_json` says.
 - text     is an illustration: output, a picture, a pattern. Nothing is run.
@@ -31,10 +31,16 @@ PACKAGE = pathlib.Path(os.environ.get("OPWEAVE_PACKAGE", ROOT / "build/default/p
 # Tests of pages run side by side, one page each: OPWEAVE_PAGE names it. Without it all are run.
 CHOSEN = [page for page in PAGES if os.environ.get("OPWEAVE_PAGE", str(page)) == str(page)]
 
-# Stands before the program on PATH: a page that plans in earnest would take a minute.
+# Stands before the program on PATH: pages that plan in earnest would take minutes. Half a second is enough for a plan.
 SHIM = """#!/bin/bash
 if [ "$1" = plan ]; then
   case " $* " in *" --time-limit "* | *" --work-limit "* | *" --help "*) ;; *) set -- "$@" --time-limit 1 ;; esac
+  for word in "$@"; do
+    shift
+    [ "$last" != --time-limit ] || word=0.5
+    set -- "$@" "$word"
+    last=$word
+  done
 fi
 exec "{program}" "$@"
 """

@@ -29,13 +29,53 @@ def test_every_page_is_in_the_index():
 SENTENCE_END = re.compile(r"(?<=[.:;?!])\s+")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/tutorial.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        *(
+            f"docs/{name}.md"
+            for name in (
+                "index",
+                "tutorial",
+                "train-models",
+                "plan-capacity",
+                "research-schedules",
+                "faq",
+                "how-to",
+                "what-if",
+                "models",
+                "python",
+                "gallery",
+                "report",
+                "sweep",
+                "explain",
+                "export",
+            )
+        ),
+    ],
+)
 def test_no_sentence_of_a_first_page_is_long(page):
     text = COMMENT.sub("", BLOCK.sub("", (ROOT / page).read_text()))
     prose = [line for line in re.split(r"\n\s*\n|\n(?=[-#|] ?)", text) if not line.lstrip().startswith("|")]
     for paragraph in prose:
         for sentence in SENTENCE_END.split(re.sub(r"\]\([^)]*\)", "]", paragraph)):
             assert len(sentence.split()) <= 35, f"{page}: {sentence}"
+
+
+# Words that lead in, such as "1. **Streams** (`stream`).", belong to the sentence behind them.
+LEADING_WORDS = re.compile(r"^\s*(#+ )?(\d+\.|-)?\s*(\*{1,2}[^*]+\*{1,2})?\.?\s*(\([^)]*\)\.)?")
+QUOTED = re.compile(r"`[^`]*`|\"[^\"]*\"")
+ABBREVIATION = re.compile(r"\b(e\.g|i\.e|al|vs|cf|[A-Z])\.|\.\.\.|\([^ )]*\.\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_a_sentence_begins_a_line(page):
+    text = COMMENT.sub("", BLOCK.sub("", (ROOT / page).read_text()))
+    for line in text.splitlines():
+        prose = ABBREVIATION.sub("x", LEADING_WORDS.sub("", QUOTED.sub("x", line)))
+        is_table = line.lstrip().startswith(("|", "<!--")) or line.startswith("    ")
+        assert is_table or not re.search(r"[.?!]\)? +[A-Za-z`*\[]", prose), f"{page}: {line}"
 
 
 def test_the_version_is_the_same_everywhere():

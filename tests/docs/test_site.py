@@ -1,14 +1,21 @@
 """The pictures and the site are made as they are, from what is in the repository."""
 
+import functools
+import http.server
 import importlib.util
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 import xml.etree.ElementTree
 
 import pytest
 from pages import ROOT
+
+sys.path.insert(0, str(ROOT / "tests/report"))
+from chromium import Chromium, find_chromium
+from layout import expect_room
 
 OPWEAVE = pathlib.Path(os.environ.get("OPWEAVE_BIN", ROOT / "build/default/opweave")).resolve()
 
@@ -39,11 +46,24 @@ def test_the_gallery_shows_every_picture_with_its_report_and_can_be_drawn_again(
         assert "<html" in (tmp_path / f"{name}.html").read_text()
 
 
-def test_the_site_is_built_without_a_warning(tmp_path):
+@pytest.mark.skipif(find_chromium() is None, reason="no Chromium")
+def test_every_report_of_the_gallery_has_room_on_a_telephone_and_on_a_desk():
+    with Chromium() as browser:
+        for report in sorted((ROOT / "docs/gallery").glob("*.html")):
+            browser.open(report)
+            browser.wait_for("window.opweave?.firstDrawn")
+            expect_room(browser)
+        assert not browser.complaints, browser.complaints
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of the site, which is built without a warning."""
     if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("material") is None:
         pytest.skip("mkdocs-material is not installed (requirements-docs.txt)")
+    folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
         cwd=ROOT,
         text=True,
         capture_output=True,
@@ -51,4 +71,33 @@ def test_the_site_is_built_without_a_warning(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "tutorial/index.html").exists()
+    return folder
+
+
+def test_the_site_has_every_page(site):
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert all((site / page / "index.html").exists() for page in pages) and (site / "index.html").exists()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def address(site):
+    """Of a server of the site, as it behaves otherwise where it is opened as files."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.mark.skipif(find_chromium() is None, reason="no Chromium")
+def test_every_page_has_room_on_a_telephone_and_on_a_desk(site, address):
+    with Chromium(serves=address) as browser:
+        for page in sorted(site.rglob("index.html")):
+            browser.open(address + str(page.parent.relative_to(site)) + "/")
+            browser.wait_for("document.readyState === 'complete'")
+            expect_room(browser, ignored=".md-sidebar, .md-search")  # they wait beside a narrow window
+        assert not browser.complaints, browser.complaints

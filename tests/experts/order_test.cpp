@@ -11,7 +11,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-const StageCosts kTimes{Duration(10), Duration(12), Duration(8), Duration(0)};
+const StageCosts kTimesWithoutTransfer{Duration(10), Duration(12), Duration(8), Duration(0)};
 
 PipelineSchedule schedule_of(const std::vector<std::string>& rows, std::uint32_t stages, std::uint32_t microbatches) {
   PipelineSchedule schedule;
@@ -73,7 +73,7 @@ Problem problem_of(std::vector<Operator> operators, std::size_t tensors, std::si
 }
 
 TEST(ToOrder, actions_become_blocks_of_their_operators_in_sequence) {
-  const Problem problem = testing::stage_pipeline(PipelineShape::kLinear, 1, 1, 2, kTimes);
+  const Problem problem = testing::stage_pipeline(PipelineShape::kLinear, 1, 1, 2, kTimesWithoutTransfer);
   const ExecutionOrder order = to_order(problem, schedule_of({"0F0 0F1 0B0 0I1 0W1"}, 1, 2), PairMode::kAtomic);
   EXPECT_THAT(blocks_of(problem, order, 0),
               ElementsAre("stage0.all.F#0@0 = 10", "stage0.all.F#1@0 = 10", "stage0.all.I#0@0 stage0.all.W#0@12 = 20",
@@ -81,7 +81,7 @@ TEST(ToOrder, actions_become_blocks_of_their_operators_in_sequence) {
 }
 
 TEST(ToOrder, pair_is_one_block_or_two) {
-  const Problem problem = testing::stage_pipeline(PipelineShape::kV, 1, 2, 2, kTimes);
+  const Problem problem = testing::stage_pipeline(PipelineShape::kV, 1, 2, 2, kTimesWithoutTransfer);
   const PipelineSchedule schedule = schedule_of({"0F0 1F0 (0F1;1B0)OVERLAP_F_B (1F1;0B0)OVERLAP_F_B 1B1 0B1"}, 2, 2);
   const auto atomic = blocks_of(problem, to_order(problem, schedule, PairMode::kAtomic), 0);
   ASSERT_EQ(atomic.size(), 6U);
@@ -148,7 +148,7 @@ TEST(ToOrder, optimizer_comes_last_on_the_device_of_its_parameters) {
 }
 
 TEST(ToOrder, schedules_that_do_not_fit_the_problem_are_errors_with_the_action) {
-  const Problem linear = testing::stage_pipeline(PipelineShape::kLinear, 2, 2, 2, kTimes);
+  const Problem linear = testing::stage_pipeline(PipelineShape::kLinear, 2, 2, 2, kTimesWithoutTransfer);
   const std::string first = "0F0 0F1 0B0 0B1";
   EXPECT_THAT(error_of(linear, schedule_of({first, "1F0 1F1 1B0"}, 2, 2)),
               HasSubstr("schedule \"hand\": no action runs operator \"stage1.all.I#1\""));
@@ -168,7 +168,7 @@ TEST(ToOrder, schedules_that_do_not_fit_the_problem_are_errors_with_the_action) 
 }
 
 TEST(ToOrder, pair_of_a_forward_with_its_own_backward_is_an_error) {
-  const Problem problem = testing::stage_pipeline(PipelineShape::kLinear, 1, 1, 1, kTimes);
+  const Problem problem = testing::stage_pipeline(PipelineShape::kLinear, 1, 1, 1, kTimesWithoutTransfer);
   const PipelineSchedule schedule = schedule_of({"(0F0;0B0)OVERLAP_F_B"}, 1, 1);
   EXPECT_THAT(error_of(problem, schedule), HasSubstr("overlaps a forward with the backward that needs it"));
   EXPECT_EQ(error_of(problem, schedule, PairMode::kSplit), "no error");

@@ -15,10 +15,10 @@ namespace {
 using testing::Random;
 
 /// top, right and bottom on d0, left on d1; transfers of 3 ns: 10 + 30 + 5 = 45.
-struct Diamond {
+struct DiamondInLittleMemory {
   Problem problem = Problem::create(testing::tiny_diamond_graph(), testing::tiny_cluster(Bytes(300)));
   Schedule schedule;
-  Diamond() {
+  DiamondInLittleMemory() {
     schedule.tasks = {{0, Duration(0)}, {1, Duration(13)}, {0, Duration(10)}, {0, Duration(40)}};
     schedule.transfers = {{ValueId(0), DeviceId(0), DeviceId(1), Duration(10), Duration(13)},
                           {ValueId(1), DeviceId(1), DeviceId(0), Duration(33), Duration(36)}};
@@ -33,7 +33,7 @@ TEST(WhatIf, links_twice_as_fast_halve_latency_and_the_time_for_bytes) {
 }
 
 TEST(WhatIf, memory_scales_capacities_and_the_limit_of_the_settings) {
-  const Problem less = with_memory(Diamond().problem, 0.5);
+  const Problem less = with_memory(DiamondInLittleMemory().problem, 0.5);
   EXPECT_EQ(less.capacity(DeviceId(1)), Bytes(150));
   ProblemSettings settings = less.settings();
   settings.memory_limit = Bytes(80);
@@ -58,7 +58,7 @@ TEST(WhatIf, one_device_more_has_the_memory_streams_and_links_of_the_last) {
 
 // A plan of the smaller problem is one of the larger, whatever the search finds there.
 TEST(WhatIf, schedule_is_carried_over_to_one_device_more) {
-  const Diamond diamond;
+  const DiamondInLittleMemory diamond;
   const Problem more = Problem::create(diamond.problem.graph(), with_more_devices(diamond.problem.cluster(), 1),
                                        diamond.problem.settings());
   const auto carried = carried_over(more, diamond.schedule);
@@ -68,7 +68,7 @@ TEST(WhatIf, schedule_is_carried_over_to_one_device_more) {
 }
 
 TEST(WhatIf, faster_operators_shorten_the_replay_only_as_far_as_they_are_critical) {
-  const Diamond diamond;
+  const DiamondInLittleMemory diamond;
   EXPECT_EQ(replay(diamond.problem, diamond.schedule).makespan, Duration(45));
   const auto with = [&](ComputationGraph graph) {
     return replay(Problem::create(std::move(graph), diamond.problem.cluster()), diamond.schedule).makespan;
@@ -80,7 +80,7 @@ TEST(WhatIf, faster_operators_shorten_the_replay_only_as_far_as_they_are_critica
 }
 
 TEST(WhatIf, replay_says_where_memory_is_exceeded) {
-  const Diamond diamond;
+  const DiamondInLittleMemory diamond;
   // On d0 t, l, r and b are there while bottom runs: l, r, b, since t is gone. With 250 bytes that is too much.
   EXPECT_TRUE(replay(diamond.problem, diamond.schedule).fits_memory);
   EXPECT_FALSE(replay(with_memory(diamond.problem, 250.0 / 300), diamond.schedule).fits_memory);

@@ -120,7 +120,9 @@ def main():
             counts["golden"] += 1
             failures += [f"{path.name}: {error.message}" for error in validator.iter_errors(load(path))]
         malformed = sorted((ROOT / "tests" / "malformed" / kind).glob("*.json"))
-        failures += [f"{kind}/{name}: no such file" for name in BEYOND_SCHEMAS[kind] - {path.stem for path in malformed}]
+        failures += [
+            f"{kind}/{name}: no such file" for name in BEYOND_SCHEMAS[kind] - {path.stem for path in malformed}
+        ]
         for path in malformed:
             try:
                 is_valid = validator.is_valid(load(path))

@@ -15,14 +15,10 @@
 #include "support/random_problems.h"
 #include "support/random_training_pipelines.h"
 #include "support/tiny_diamond.h"
+#include "support/violation.h"
 
 namespace opweave {
 namespace {
-
-std::string violation(const Problem& problem, const Schedule& schedule) {
-  const auto violations = check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1);
-  return violations.empty() ? "" : violations.front().message;
-}
 
 /// Calls see(problem, placed) for placements of random problems that can be run serially.
 template <class See>
@@ -61,7 +57,7 @@ TEST(Justification, a_schedule_of_the_mirrored_problem_is_valid_when_read_backwa
     std::int64_t end = 0;
     for (ItemId item = 0; item < placed.item_count(); ++item) end = std::max(end, starts[item] + placed.duration(item));
     for (ItemId item = 0; item < placed.item_count(); ++item) starts[item] = end - starts[item] - placed.duration(item);
-    ASSERT_EQ(violation(problem, placed.schedule(starts)), "");
+    ASSERT_EQ(testing::violation(problem, placed.schedule(starts)), "");
     ++seen;
   });
   EXPECT_GT(seen, 80U);
@@ -75,7 +71,7 @@ TEST(Justification, gives_valid_schedules_that_are_never_longer) {
       const std::vector<std::int64_t> starts = list_schedule(placed, reference, rule.priority);
       const Duration before = placed.schedule(starts).makespan(problem);
       const Schedule after = placed.schedule(justify(placed, starts, Budget()));
-      ASSERT_EQ(violation(problem, after), "");
+      ASSERT_EQ(testing::violation(problem, after), "");
       ASSERT_LE(after.makespan(problem), before);
       shorter += after.makespan(problem) < before ? 1U : 0U;
     }
@@ -97,7 +93,7 @@ TEST(Justification, makes_a_pipeline_of_one_microbatch_after_the_other) {
     ASSERT_TRUE(reference.fits);
     const auto starts = list_schedule(*narrow, reference, priority_rules(*narrow, reference).front().priority);
     const Schedule after = placed->schedule(justify(*placed, starts, Budget()));
-    ASSERT_EQ(violation(problem, after), "") << random.name;
+    ASSERT_EQ(testing::violation(problem, after), "") << random.name;
     overlapped += after.makespan(problem) * 2 < placed->schedule(starts).makespan(problem) ? 1U : 0U;
   }
   EXPECT_GE(overlapped, 4U);

@@ -13,15 +13,10 @@
 #include "placement/placement.h"
 #include "support/random_problems.h"
 #include "support/tiny_diamond.h"
+#include "support/violation.h"
 
 namespace opweave {
 namespace {
-
-/// First violation of the plan that the schedule makes; empty if it is valid.
-std::string violation(const Problem& problem, const Schedule& schedule) {
-  const auto violations = check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1);
-  return violations.empty() ? "" : violations.front().message;
-}
 
 std::optional<Problem> feasible_input(const testing::RandomProblem& input) {
   try {
@@ -46,7 +41,8 @@ TEST(ListScheduler, completes_validly_wherever_the_reference_order_fits) {
       if (!reference.fits) continue;
       for (const PriorityRule& rule : priority_rules(*placed, reference)) {
         const Schedule schedule = placed->schedule(list_schedule(*placed, reference, rule.priority));
-        ASSERT_EQ(violation(*problem, schedule), "") << "seed " << seed << ", " << guess.method << ", " << rule.name;
+        ASSERT_EQ(testing::violation(*problem, schedule), "")
+            << "seed " << seed << ", " << guess.method << ", " << rule.name;
         ++schedules;
         for (std::size_t d = 0; d < problem->cluster().device_count(); ++d) {
           limited += problem->capacity(DeviceId(d)).has_value() ? 1U : 0U;
@@ -97,7 +93,7 @@ TEST(ListScheduler, finds_a_schedule_at_every_memory_limit_that_fits_one_microba
           ASSERT_TRUE(reference.fits);
           for (const PriorityRule& rule : priority_rules(*placed, reference)) {
             const Schedule schedule = placed->schedule(list_schedule(*placed, reference, rule.priority));
-            ASSERT_EQ(violation(problem, schedule), "")
+            ASSERT_EQ(testing::violation(problem, schedule), "")
                 << to_string(s.shape) << " limit " << limit << " " << rule.name << " window " << window;
           }
         }

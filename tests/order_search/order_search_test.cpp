@@ -18,11 +18,6 @@
 namespace opweave {
 namespace {
 
-std::string violation(const Problem& problem, const Schedule& schedule) {
-  const auto violations = check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1);
-  return violations.empty() ? "" : violations.front().message;
-}
-
 /// Schedules of one placement: everything one after the other, and by every priority rule; none if it does not fit.
 std::vector<Schedule> starts(const Problem& problem, const std::vector<ModeIndex>& modes) {
   std::vector<Schedule> result;
@@ -40,7 +35,7 @@ std::vector<Schedule> starts(const Problem& problem, const std::vector<ModeIndex
   for (const PriorityRule& rule : priority_rules(*placed, reference)) {
     result.push_back(placed->schedule(list_schedule(*placed, reference, rule.priority)));
   }
-  std::erase_if(result, [&](const Schedule& schedule) { return !violation(problem, schedule).empty(); });
+  std::erase_if(result, [&](const Schedule& schedule) { return !testing::violation(problem, schedule).empty(); });
   return result;
 }
 
@@ -139,12 +134,12 @@ TEST(OrderSearch, keeps_every_rule_and_is_never_worse_on_random_problems) {
     for (const Schedule& start : starts(problem, modes)) {
       Duration last = start.makespan(problem);
       const auto on_improvement = [&](const Schedule& better) {
-        ASSERT_EQ(violation(problem, better), "") << "seed " << seed;
+        ASSERT_EQ(testing::violation(problem, better), "") << "seed " << seed;
         ASSERT_LT(better.makespan(problem), last);
         last = better.makespan(problem);
       };
       const Schedule result = improve_order(problem, start, Budget(), {seed, 300}, on_improvement);
-      ASSERT_EQ(violation(problem, result), "") << "seed " << seed;
+      ASSERT_EQ(testing::violation(problem, result), "") << "seed " << seed;
       ASSERT_EQ(result.makespan(problem), last);
       for (std::size_t t = 0; t < problem.task_count(); ++t) ASSERT_EQ(result.tasks[t].mode, start.tasks[t].mode);
       ++searches;
@@ -208,7 +203,7 @@ TEST(OrderSearch, reaches_the_optimum_of_small_pipelines) {
                         Case{PipelineShape::kV, 4, 8, 16, 2550}}) {
     const Problem problem = pipeline(c.shape, c.devices, c.microbatches, c.limit, 100, 120, 80);
     const Schedule result = improve_order(problem, best_start(problem), Budget(), {1, 40'000}, {});
-    EXPECT_EQ(violation(problem, result), "");
+    EXPECT_EQ(testing::violation(problem, result), "");
     EXPECT_EQ(result.makespan(problem), Duration(c.optimum))
         << to_string(c.shape) << " " << c.devices << " " << c.microbatches << " " << c.limit;
   }
@@ -243,7 +238,7 @@ TEST(OrderSearch, stops_at_the_deadline_and_at_the_flag) {
   const Budget short_budget(0.3, std::nullopt);
   Schedule result;
   EXPECT_LT(seconds([&] { result = improve_order(problem, start, short_budget, {1}, {}); }), 2.0);
-  EXPECT_EQ(violation(problem, result), "");
+  EXPECT_EQ(testing::violation(problem, result), "");
   EXPECT_LT(result.makespan(problem), start.makespan(problem));
 
   std::atomic<bool> stop = true;

@@ -12,7 +12,7 @@ using partition::Assignment;
 using partition::CutModel;
 
 /// The first assignment that obeys the model, counting up; nothing if there is none.
-std::optional<Assignment> any_assignment(const CutModel& model) {
+std::optional<Assignment> first_assignment(const CutModel& model) {
   Assignment assignment(model.unit_count());
   while (partition::largest_load(model, assignment) == std::numeric_limits<double>::infinity()) {
     std::size_t digit = 0;
@@ -29,7 +29,7 @@ TEST(CutProgram, finds_and_proves_the_least_load) {
   int solved = 0;
   for (int round = 0; round < 60; ++round) {
     const CutModel model = random_model(random, 6, static_cast<std::uint32_t>(2 + round % 2), round % 2);
-    const auto start = any_assignment(model);
+    const auto start = first_assignment(model);
     if (!start) continue;
     const double least = least_load(model, [](const Assignment&) { return true; });
     double best = partition::largest_load(model, *start);
@@ -54,7 +54,7 @@ TEST(CutProgram, finds_and_proves_the_least_load) {
 TEST(CutProgram, gives_the_bound_back_where_no_time_is_left) {
   std::mt19937_64 random(5);
   const CutModel model = random_model(random, 6, 3, 1);
-  const auto start = any_assignment(model);
+  const auto start = first_assignment(model);
   ASSERT_TRUE(start.has_value());
   partition::CutProgramOptions options;
   options.bound = partition::largest_load(model, *start) / 2;

@@ -14,14 +14,9 @@
 #include "periodic/kernel.h"
 #include "placement/placement.h"
 #include "support/random_problems.h"
+#include "support/violation.h"
 
 namespace opweave::testing {
-
-/// First violation of the plan made of a schedule; empty if there is none.
-inline std::string violation(const Problem& problem, const Schedule& schedule) {
-  const auto violations = check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1);
-  return violations.empty() ? "" : violations.front().message;
-}
 
 /// List schedules of the first placement that fits.
 inline std::vector<Schedule> list_schedules(const Problem& problem) {

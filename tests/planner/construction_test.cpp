@@ -9,7 +9,7 @@ namespace opweave {
 namespace {
 
 /// Problems for which some plan is found.
-std::vector<Problem> problems() {
+std::vector<Problem> problems_to_construct() {
   std::vector<Problem> result;
   testing::RandomShape shape;
   shape.most_tasks = 24;
@@ -28,7 +28,7 @@ std::vector<Problem> problems() {
 
 TEST(Construction, comes_back_with_the_first_plan_and_goes_on_from_there) {
   int with_more = 0;
-  for (const Problem& problem : problems()) {
+  for (const Problem& problem : problems_to_construct()) {
     const Budget budget;
     IncumbentStore store(problem, budget, {});
     Construction construction(problem, store);
@@ -50,7 +50,7 @@ TEST(Construction, comes_back_with_the_first_plan_and_goes_on_from_there) {
 }
 
 TEST(Construction, has_a_plan_even_when_the_time_is_over) {
-  for (const Problem& problem : problems()) {
+  for (const Problem& problem : problems_to_construct()) {
     const Budget budget(0.0, std::nullopt);
     IncumbentStore store(problem, budget, {});
     Construction(problem, store).complete(budget);
@@ -59,7 +59,7 @@ TEST(Construction, has_a_plan_even_when_the_time_is_over) {
 }
 
 TEST(IncumbentStore, is_final_when_a_bound_that_is_stated_later_is_met) {
-  const Problem problem = problems().front();
+  const Problem problem = problems_to_construct().front();
   const Budget budget;
   IncumbentStore store(problem, budget, {});
   Construction(problem, store).complete(budget);

@@ -11,7 +11,7 @@ namespace opweave {
 namespace {
 
 /// Enough operators that one evaluation does not end at the best plan.
-std::vector<Problem> problems() {
+std::vector<Problem> problems_to_share() {
   testing::RandomShape shape;
   shape.most_tasks = 30;
   shape.memory_percent = 0;
@@ -33,7 +33,7 @@ PlannerOptions heuristic() {
 
 TEST(Exchange, a_search_takes_the_better_plan_and_the_greater_bound_of_others) {
   int helped = 0;
-  for (const Problem& problem : problems()) {
+  for (const Problem& problem : problems_to_share()) {
     const PlanResult best = plan(problem, Budget(std::nullopt, 5000), heuristic());
     if (!best.plan) continue;
     const PlanResult alone = plan(problem, Budget(std::nullopt, 1), heuristic());
@@ -52,7 +52,7 @@ TEST(Exchange, a_search_takes_the_better_plan_and_the_greater_bound_of_others) {
 }
 
 TEST(Exchange, what_others_claim_wrongly_is_dropped) {
-  for (const Problem& problem : problems()) {
+  for (const Problem& problem : problems_to_share()) {
     const PlanResult alone = plan(problem, Budget(std::nullopt, 50), heuristic());
     if (!alone.plan) continue;
     Schedule all_at_once = to_schedule(problem, *alone.plan);

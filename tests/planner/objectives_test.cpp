@@ -21,8 +21,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-Problem diamond() { return Problem::create(testing::tiny_diamond_graph(), testing::tiny_cluster()); }
-
 Plan planned(const Problem& problem, const std::string& objectives, std::optional<Duration> deadline = {},
              Method method = Method::kAuto) {
   PlannerOptions options;
@@ -46,7 +44,7 @@ void expect_figure(const Plan& plan, std::size_t i, Objective objective, std::in
 // The bottom operator has two inputs and an output of 100 bytes each on its device. With 300 bytes per device the
 // shortest plan is still possible: left on d1; on d0 top, right (from 10 to 40, with t and r), l arrives before 40.
 TEST(Objectives, peak_memory_then_makespan_of_the_diamond_are_proven_best) {
-  const Plan plan = planned(diamond(), "peak-memory,makespan");
+  const Plan plan = planned(testing::tiny_diamond(), "peak-memory,makespan");
   expect_figure(plan, 0, Objective::kPeakMemory, 300);
   expect_figure(plan, 1, Objective::kMakespan, 45);
   EXPECT_EQ(plan.status, PlanStatus::kOptimal);
@@ -54,9 +52,9 @@ TEST(Objectives, peak_memory_then_makespan_of_the_diamond_are_proven_best) {
 
 // All four one after the other take 10 + 20 + 30 + 5 = 65; 65 in 45 needs two devices.
 TEST(Objectives, fewest_devices_for_a_deadline_are_proven_best) {
-  expect_figure(planned(diamond(), "devices", Duration(65)), 0, Objective::kDevices, 1);
-  expect_figure(planned(diamond(), "devices", Duration(64)), 0, Objective::kDevices, 2);
-  const Plan plan = planned(diamond(), "devices,makespan");
+  expect_figure(planned(testing::tiny_diamond(), "devices", Duration(65)), 0, Objective::kDevices, 1);
+  expect_figure(planned(testing::tiny_diamond(), "devices", Duration(64)), 0, Objective::kDevices, 2);
+  const Plan plan = planned(testing::tiny_diamond(), "devices,makespan");
   expect_figure(plan, 0, Objective::kDevices, 1);
   expect_figure(plan, 1, Objective::kMakespan, 65);
 }
@@ -66,24 +64,25 @@ TEST(Objectives, fewest_devices_for_a_deadline_are_proven_best) {
 TEST(Objectives, least_communication_for_a_deadline_is_proven_best) {
   if (!exact::highs_engine()->unavailable_because().empty())
     GTEST_SKIP() << exact::highs_engine()->unavailable_because();
-  expect_figure(planned(diamond(), "communication", Duration(65)), 0, Objective::kCommunication, 0);
-  expect_figure(planned(diamond(), "communication,makespan", Duration(45)), 0, Objective::kCommunication, 200);
+  expect_figure(planned(testing::tiny_diamond(), "communication", Duration(65)), 0, Objective::kCommunication, 0);
+  expect_figure(planned(testing::tiny_diamond(), "communication,makespan", Duration(45)), 0, Objective::kCommunication,
+                200);
 }
 
 // 65 ns of work on two devices for 45 ns: 25 / 90 is idle.
 TEST(Objectives, utilisation_is_stated_as_idle_parts_per_billion) {
-  expect_figure(planned(diamond(), "utilisation"), 0, Objective::kUtilisation, 277'777'777);
+  expect_figure(planned(testing::tiny_diamond(), "utilisation"), 0, Objective::kUtilisation, 277'777'777);
 }
 
 // 65 ns of work in parts of 10, 20, 30 and 5 over two devices: 33 and 32 cannot be made of them, 35 and 30 can.
 TEST(Objectives, least_period_of_the_diamond_is_proven_best) {
-  expect_figure(planned(diamond(), "period"), 0, Objective::kPeriod, 35);
+  expect_figure(planned(testing::tiny_diamond(), "period"), 0, Objective::kPeriod, 35);
 }
 
 TEST(Objectives, a_deadline_below_a_bound_has_no_plan_and_says_why) {
   PlannerOptions options;
   options.deadline = Duration(44);  // the critical path is 45
-  const PlanResult result = plan(diamond(), Budget(std::nullopt, 100), options);
+  const PlanResult result = plan(testing::tiny_diamond(), Budget(std::nullopt, 100), options);
   EXPECT_EQ(result.reason, PlanResult::Reason::kInfeasible);
   EXPECT_THAT(result.detail, HasSubstr("critical-path"));
 }
@@ -91,9 +90,9 @@ TEST(Objectives, a_deadline_below_a_bound_has_no_plan_and_says_why) {
 TEST(Objectives, none_or_one_twice_is_an_input_error) {
   PlannerOptions options;
   options.objectives = {};
-  EXPECT_THROW((void)plan(diamond(), Budget(), options), InputError);
+  EXPECT_THROW((void)plan(testing::tiny_diamond(), Budget(), options), InputError);
   options.objectives = {Objective::kPeriod, Objective::kPeriod};
-  EXPECT_THROW((void)plan(diamond(), Budget(), options), InputError);
+  EXPECT_THROW((void)plan(testing::tiny_diamond(), Budget(), options), InputError);
   EXPECT_THROW((void)parse_objectives("makespan,"), InputError);
   EXPECT_THROW((void)parse_objectives("speed"), InputError);
 }
@@ -101,14 +100,14 @@ TEST(Objectives, none_or_one_twice_is_an_input_error) {
 TEST(WarmStart, of_another_problem_is_an_input_error) {
   PlannerOptions options;
   options.warm_start.emplace();
-  EXPECT_THROW((void)plan(diamond(), Budget(std::nullopt, 0), options), InputError);
+  EXPECT_THROW((void)plan(testing::tiny_diamond(), Budget(std::nullopt, 0), options), InputError);
   options.warm_start->tasks.resize(4);  // everything at 0
-  EXPECT_THROW((void)plan(diamond(), Budget(std::nullopt, 0), options), InputError);
+  EXPECT_THROW((void)plan(testing::tiny_diamond(), Budget(std::nullopt, 0), options), InputError);
 }
 
 // Each method alone, without any time or work: what is left is the warm start.
 TEST(WarmStart, is_never_given_up_for_a_worse_plan) {
-  const Problem problem = diamond();
+  const Problem problem = testing::tiny_diamond();
   const Plan best = planned(problem, "makespan");
   for (const Method method :
        {Method::kAuto, Method::kHeuristic, Method::kMipDisjunctive, Method::kMipTimeIndexed, Method::kCp}) {
@@ -122,7 +121,7 @@ TEST(WarmStart, is_never_given_up_for_a_worse_plan) {
 }
 
 TEST(Restriction, keeps_tasks_and_devices_and_translates_modes) {
-  const Problem problem = diamond();
+  const Problem problem = testing::tiny_diamond();
   Restriction only_second;
   only_second.devices = {DeviceId(1)};
   const auto restricted = RestrictedProblem::create(problem, only_second);

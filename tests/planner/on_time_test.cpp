@@ -23,8 +23,6 @@ PlanResult concluded(std::optional<Told> told) {
   return result;
 }
 
-Problem diamond() { return Problem::create(testing::tiny_diamond_graph(), testing::tiny_cluster()); }
-
 void tell(const PlannerOptions& options, const std::string& method) {
   const Schedule schedule;
   options.on_progress({0, Duration(65), Duration(), method, &schedule, {}});
@@ -51,7 +49,7 @@ TEST(OnTime, search_that_does_not_end_is_left_behind_with_what_it_has_told) {
   options.on_progress = [&calls](const Progress&) { ++calls; };
   const Budget budget(0.05, std::nullopt);
   const PlanResult result = on_time(
-      diamond(), budget, options,
+      testing::tiny_diamond(), budget, options,
       [hanging](const Problem&, const Budget&, const PlannerOptions& own) {
         tell(own, "first");
         tell(own, "second");
@@ -72,7 +70,7 @@ TEST(OnTime, search_that_has_told_of_nothing_gets_until_the_end_of_what_the_limi
   const Hanging hanging;
   const Budget budget(0.4, std::nullopt);
   const PlanResult result = on_time(
-      diamond(), budget, {},
+      testing::tiny_diamond(), budget, {},
       [hanging](const Problem&, const Budget&, const PlannerOptions&) {
         hanging.wait();
         *hanging.ended = true;
@@ -93,7 +91,7 @@ TEST(OnTime, interrupt_reaches_the_search) {
     stop = true;
   });
   const PlanResult result = on_time(
-      diamond(), budget, {},
+      testing::tiny_diamond(), budget, {},
       [](const Problem&, const Budget& own, const PlannerOptions& options) {
         tell(options, "before");
         while (!own.stopped()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -108,7 +106,7 @@ TEST(OnTime, interrupt_reaches_the_search) {
 
 TEST(OnTime, memory_that_runs_out_is_a_limit_and_keeps_the_plan) {
   const PlanResult result = on_time(
-      diamond(), Budget(), {},
+      testing::tiny_diamond(), Budget(), {},
       [](const Problem&, const Budget&, const PlannerOptions& options) -> PlanResult {
         tell(options, "before");
         throw std::bad_alloc();
@@ -123,14 +121,14 @@ TEST(OnTime, other_exceptions_are_thrown_on) {
     throw std::runtime_error("broken");
   };
   EXPECT_THROW((void)on_time(
-                   diamond(), Budget(), {}, search, [] {}, concluded),
+                   testing::tiny_diamond(), Budget(), {}, search, [] {}, concluded),
                std::runtime_error);
 }
 
 TEST(OnTime, what_the_answer_needs_besides_is_done_while_the_search_is_at_work) {
   std::atomic<bool> done = false;
   const PlanResult result = on_time(
-      diamond(), Budget(), {},
+      testing::tiny_diamond(), Budget(), {},
       [&](const Problem&, const Budget&, const PlannerOptions&) {
         while (!done) std::this_thread::sleep_for(std::chrono::milliseconds(1));
         PlanResult home;

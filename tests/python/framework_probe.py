@@ -23,6 +23,7 @@ os.environ["NVTE_CPU_OFFLOAD_V1"] = "1"
 ABSENT = (
     "triton wandb datasets tokenizers einops PIL torch_checkpointing tensorboard torch.utils.tensorboard omegaconf"
     " transformers.modeling_attn_mask_utils transformer_engine megatron.energon diffusers modelopt"
+    " cpuinfo hjson msgpack ninja pynvml psutil"
 ).split()
 
 
@@ -89,6 +90,7 @@ def answer(ask: str, **question: Any) -> dict[str, Any]:
         "bridge_settings": bridge_settings,
         "torchtitan_configuration": torchtitan_configuration,
         "torchtitan_stages": torchtitan_stages,
+        "deepspeed_configuration": deepspeed_configuration,
     }
     try:
         return questions[ask](**question)
@@ -162,14 +164,17 @@ def megatron_arguments(arguments: list[str], world: int, connections: str | None
     return shown
 
 
-def bridge_recipe(path: str, world: int, model: dict[str, Any]) -> dict[str, Any]:
+def bridge_recipe(path: str, world: int, model: dict[str, Any], connections: str | None = "1") -> dict[str, Any]:
     """What Megatron-Bridge makes of a recipe of ours on its own defaults, after its validation."""
     import importlib.util
 
     from megatron.bridge.models.gpt_provider import GPTModelProvider
     from megatron.bridge.recipes.common import _pretrain_common
 
-    os.environ.update(WORLD_SIZE=str(world), RANK="0", LOCAL_RANK="0", CUDA_DEVICE_MAX_CONNECTIONS="1")
+    os.environ.update(WORLD_SIZE=str(world), RANK="0", LOCAL_RANK="0")
+    os.environ.pop("CUDA_DEVICE_MAX_CONNECTIONS", None)
+    if connections:
+        os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] = connections
     spec = importlib.util.spec_from_file_location("recipe", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -235,6 +240,23 @@ def torchtitan_configuration(folder: str, function: str) -> dict[str, Any]:
         "parallelism": asdict(config.parallelism),
         "training": asdict(config.training),
         "activation_checkpoint": ac and type(ac).__qualname__,
+    }
+
+
+def deepspeed_configuration(path: str, world: int) -> dict[str, Any]:
+    """What DeepSpeed makes of its file."""
+    os.environ.update(DS_ACCELERATOR="cpu")
+    from deepspeed import comm
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    comm.get_rank, comm.get_world_size = lambda *_: 0, lambda *_: world  # what its processes would say
+    with open(path, encoding="utf-8") as file:
+        config = DeepSpeedConfig(json.load(file))  # given a path, it asks a reader of looser JSON
+    return {
+        "stage": config.zero_config.stage,
+        "micro_batch": config.train_micro_batch_size_per_gpu,
+        "accumulation": config.gradient_accumulation_steps,
+        "world": config.world_size,
     }
 
 

@@ -18,7 +18,7 @@ from opweave.run.parallel import (
     styles,
     tensor_plan,
 )
-from opweave.run.parallel.program import Compute
+from opweave.run.parallel.program import Compute, Copy
 from torch import nn
 from torch.nn import functional
 
@@ -174,6 +174,21 @@ def one_process(graph: dict[str, Any], segments: dict[str, nn.Module], case: Cas
 def compare(rank: int, case: Case) -> dict[str, Any]:
     """Runs a case on this process group and returns what is wrong, as numbers."""
     program, graph, plan = program_of(case)
+    found = held(rank, program, graph, case)
+    device = program.grid.device_of(rank)
+    planned = [
+        (task["operator"][-1], task["operator"][:-2], task["microbatch"])
+        for task in plan["tasks"]
+        if task["devices"] == [f"gpu{device}"]
+    ]
+    starts = {(t["operator"][-1], t["operator"][:-2], t["microbatch"]): t["start_ns"] for t in plan["tasks"]}
+    executed = found["executed"]
+    in_order = all(starts[a] <= starts[b] for a, b in itertools.pairwise(executed))
+    return {**found, "in order": in_order and sorted(executed) == sorted(planned)}
+
+
+def held(rank: int, program: ParallelProgram, graph: dict[str, Any], case: Case) -> dict[str, Any]:
+    """Runs a program and holds it against one process: differences, memory, and the actions in executed order."""
     segments, reference = (modules(graph, case.experts, case.causal) for _ in range(2))
     device = program.grid.device_of(rank)
     plans = tensor_plans(segments, case.tokens_split) if program.meshes[device].tensor > 1 else {}
@@ -194,20 +209,13 @@ def compare(rank: int, case: Case) -> dict[str, Any]:
         for path, value in values.items():
             right = parameters[path].detach() if case.optimizer else parameters[path].grad
             error = max(error, float((value - right).abs().max() / right.abs().max().clamp(min=0.05)))
-    executed = [step.action.key for step in (t.instruction for t in result.timings) if is_run(step)]
-    planned = [
-        (task["operator"][-1], task["operator"][:-2], task["microbatch"])
-        for task in plan["tasks"]
-        if task["devices"] == [f"gpu{device}"]
-    ]
-    starts = {(t["operator"][-1], t["operator"][:-2], t["microbatch"]): t["start_ns"] for t in plan["tasks"]}
     counted = [of_device for of_device, _ in result.saved_bytes]
     expected = [of_device for of_device, _ in planned_bytes(program, rank, executor.kept_bytes, executor.specs)]
     return {
         "gradients": error,
         "losses": max((abs(float(value) - losses[b]) for b, value in result.losses.items()), default=0.0),
-        "in order": sorted(executed) == sorted(planned)
-        and all(starts[a] <= starts[b] for a, b in itertools.pairwise(executed)),
+        "executed": [step.action.key for step in (t.instruction for t in result.timings) if is_run(step)],
+        "instructions": [str(t.instruction) for t in result.timings if isinstance(t.instruction, (Compute, Copy))],
         "memory": max(abs(a - b) / max(max(expected), 1) for a, b in zip(counted, expected, strict=True)),
         "peak": max(counted),
         "host": max(host for _, host in result.saved_bytes),

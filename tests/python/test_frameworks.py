@@ -51,7 +51,7 @@ def frameworks():
 
 def test_the_versions_are_those_whose_parsers_were_read(frameworks):
     # Another version here: read its parsers again, change exports and documents with it, then this line.
-    versions = {"megatron-core": "0.19.2", "megatron-bridge": "0.6.2", "torchtitan": "0.3.0"}
+    versions = {"megatron-core": "0.19.2", "megatron-bridge": "0.6.2", "torchtitan": "0.3.0", "deepspeed": "0.18.2"}
     assert frameworks.ask("versions", names=list(versions)) == versions
     for name, version in versions.items():
         assert f"{name}=={version}\n" in (ROOT / "requirements-frameworks.txt").read_text()

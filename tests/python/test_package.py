@@ -261,7 +261,12 @@ def test_pipeline_is_built_on_a_cluster():
     assert same is cluster
     stages = [op["stage"] for op in graph.to_dict()["operators"] if op["phase"] == "F"]
     assert stages == [0] * 6 + [1] * 2
-    for wrong in ({}, {"devices": 2, "on": cluster}, {"on": cluster, "memory": "1GiB"}, {"on": cluster, "latency_ns": 5}):
+    for wrong in (
+        {},
+        {"devices": 2, "on": cluster},
+        {"on": cluster, "memory": "1GiB"},
+        {"on": cluster, "latency_ns": 5},
+    ):
         with pytest.raises(opweave.InputError):
             pipeline.build(**wrong)
 

@@ -114,8 +114,26 @@ def test_strategies_and_plans_are_those_of_processes(cluster, tmp_path):
     found = [json.loads(opweave(*question, *where, RAY_ADDRESS=address)) for where in ((), on_ray)]
     assert found[0]["strategies"] == found[1]["strategies"] and found[0]["bound_ns"] == found[1]["bound_ns"]
     (tmp_path / "jobs.fjs").write_text("2 2 1.5\n2 2 1 3 2 4 1 2 2\n2 2 1 2 2 5 1 1 3\n")
-    opweave("convert", "fjs", tmp_path / "jobs.fjs", "-o", tmp_path / "graph.json", "--cluster", tmp_path / "cluster.json")
+    opweave(
+        "convert", "fjs", tmp_path / "jobs.fjs", "-o", tmp_path / "graph.json", "--cluster", tmp_path / "cluster.json"
+    )
     plan = ("plan", tmp_path / "graph.json", tmp_path / "cluster.json", "--work-limit", 100, "--searches", 2)
     places = (("--on", "processes"), on_ray)
     plans = [opweave(*plan, *where, RAY_ADDRESS=address) for where in places]
     assert plans[0] == plans[1]
+
+
+def test_python_asks_ray_as_the_command_does(table, cluster):
+    _, address = cluster
+    script = textwrap.dedent("""
+        import sys, opweave
+        lists = {"nodes": [1, 2], "global_batch": [3, 64], "sequence": [4096, 65536]}
+        found = opweave.sweep(sys.argv[1], ["h100", "a100"], **lists, on="ray", workers=2)
+        assert found == opweave.sweep(sys.argv[1], ["h100", "a100"], **lists)
+        print(len(found))
+    """)
+    environment = os.environ | {"PYTHONPATH": PACKAGE, "RAY_ADDRESS": address}
+    done = subprocess.run(
+        [PYTHON, "-c", script, MODEL], env=environment, text=True, capture_output=True, timeout=240, check=False
+    )
+    assert done.stdout == "16\n", done.stderr

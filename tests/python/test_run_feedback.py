@@ -55,3 +55,47 @@ def test_timings_that_are_not_all_are_refused(plan):
     for nothing in ([], [[]]):
         with pytest.raises(opweave.InputError, match="timings: no actions"):
             feed_back(plan, nothing)
+
+
+def on_ranks(plan, factor, copy_ns):
+    """The program of the plan on one rank per device, and a step in which an action lasts *factor* times as long as
+    planned, a copy *copy_ns* and all else nothing."""
+    from opweave.run.parallel import Mesh, Timing, predict, spread
+    from opweave.run.parallel.program import Communicate, Compute, Copy
+    from opweave.run.parallel.timings import Costs, cost_key
+
+    program = spread(compile_plan(plan), Mesh())
+    steps = {step for rank in program.ranks for step in rank}
+    durations = {cost_key(step): copy_ns for step in steps if isinstance(step, Copy)}
+    durations |= {
+        cost_key(step): factor * (step.action.end_ns - step.action.start_ns)
+        for step in steps
+        if isinstance(step, Compute) and step.kind == "run"
+    }
+    durations |= {cost_key(step): 300 for step in steps if isinstance(step, Communicate) and step.kind == "receive"}
+    timings = predict(program, Costs(durations))
+    assert all(isinstance(timing, Timing) for timing in timings)
+    return program, timings
+
+
+# Twice as long; a copy of 2000 bytes in 10 ns of latency and 1000 ns is 2 bytes per ns.
+def test_times_of_ranks_and_the_bandwidth_of_their_copies_go_back():
+    pytest.importorskip("torch", reason="torch is not installed")
+    from opweave.run import parallel
+
+    content = support.graph({"s0": [], "s1": ["s0"]}, 4)
+    for op in content["operators"]:
+        op["devices"] = [f"gpu{op['stage']}"]
+        op.setdefault("outputs" if op["phase"] == "F" else "inputs", []).append(f"{op['layer']}.saved")
+    content["tensors"] += [{"name": f"s{i}.saved", "bytes": 2000, "memory_modes": ["host"]} for i in range(2)]
+    link = {"latency_ns": 10, "bandwidth_bytes_per_s": 10**10}
+    devices = [{"name": f"gpu{i}", "type": "gpu", "memory_bytes": 4700} for i in range(2)]
+    cluster = opweave.Cluster.from_dict(
+        {"device_types": [{"name": "gpu", "host_link": link}], "devices": devices, "default_link": link}
+    )
+    plan = opweave.plan(opweave.Graph.from_dict(content), cluster, work_limit=20, threads=1, progress=False)
+    assert {mode["mode"] for mode in plan.to_dict()["memory_modes"]} == {"host"}
+    program, timings = on_ranks(plan, 2, 1010)
+    graph, found = parallel.feed_back(plan, program, [timings])
+    assert {op["duration_ns"] for op in graph.operators} == {2000}
+    assert found.to_dict()["device_types"][0]["host_link"] == {"latency_ns": 10, "bandwidth_bytes_per_s": 2 * 10**9}

@@ -232,10 +232,12 @@ def test_a_strategy_file_runs_and_its_times_and_memory_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"recompute": "attention"}, 'strategy: recompute is "attention"'),
+        ({"recompute": "half"}, 'strategy: recompute is "half"'),
+        ({"recompute": "selective", "recomputed_modules": ["mlp"]}, 'recomputed_modules has "mlp"'),
+        ({"optimizer_offload": 0.5}, "'optimizer_offload' is no key"),
         ({"expert_tensor": 2}, "expert_tensor is 2, expected 1"),
         ({"overlaps_tensor": True}, "overlaps_tensor is true"),
-        ({"schedule": "ZB1P"}, "schedule is 'ZB1P'"),
+        ({"schedule": "ZB-V"}, 'schedule is "ZB-V" with 1 chunks, expected 2'),
         ({"pipeline": 3}, "4 layers, expected a multiple of 3 stages"),
         ({"micro_batch": 3}, "16 rows a step, expected a multiple of micro_batch x data = 3 x 1"),
         ({"layers_per_stage": [3, 2]}, "layers_per_stage is [3, 2]"),
@@ -255,7 +257,7 @@ def test_what_cannot_be_run_is_refused_by_name_before_any_process_starts(change,
 def test_tokens_over_the_tensor_axis_need_an_embedding_and_a_head():
     x = torch.randn(16, models.TOKENS, models.WIDTH)
     model = torch.nn.Sequential(models.Block(0), models.Block(1))
-    with pytest.raises(ProgramError, match="block '0' has no embedding in its tensor plan"):
+    with pytest.raises(ProgramError, match="segment '0' has no embedding in its tensor plan"):
         verify_strategy(model, {"tensor": 2, "sequence_parallel": True}, x, x, torch.nn.functional.mse_loss)
 
 
@@ -328,13 +330,13 @@ def fails_on_one(rank, how):
     program, graph, _ = models.program_of(Case("", Mesh(tensor=2), TWO))
     segments = models.modules(graph)
     plans = models.tensor_plans(segments, False)
-    executor = ParallelExecutor(program, segments, tensor_plans=plans, timeout_s=4)
+    executor = ParallelExecutor(program, segments, tensor_plans=plans, timeout_s=2)
     x, target = models.batch(16)
     executor.step(x, target, models.loss)
     if rank == 1 and how == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
     if rank == 1 and how == "is late in an action":
-        segments["b0"].register_forward_pre_hook(lambda *_: time.sleep(20))
+        segments["b0"].register_forward_pre_hook(lambda *_: time.sleep(4))
     executor.step(x, target, models.loss)
 
 

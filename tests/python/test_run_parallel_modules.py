@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import opweave  # noqa: E402
+import parallel_models as words  # noqa: E402
 import run_modules as blocks  # noqa: E402
 import run_support as support  # noqa: E402
 from opweave.run import Executor, ProgramError, compile_plan, launch  # noqa: E402
@@ -108,6 +109,38 @@ def test_tensor_parallel_segments_have_the_gradients_of_one_process():
         cases.append((graph, support.plan(graph, placement, 2)))
     for errors in launch(tensor_parallel, 4, (cases,), timeout_s=180, start_method="fork"):
         assert len(errors) == 8
+        assert max(errors) < 1e-5
+
+
+def shared_vocabulary(rank):
+    """The largest error of an embedding whose rows two processes share, and of the head, after each of three steps."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor.parallel import parallelize_module
+
+    mesh = init_device_mesh("cpu", (1, 2), mesh_dim_names=("pipeline", "split"))
+    graph = support.graph({"embed": [], "head": ["embed"]}, 4)
+    segments, reference = words.modules(graph), words.modules(graph)
+    for name, plan in words.tensor_plans(segments, True).items():
+        parallelize_module(segments[name], mesh["split"], plan)
+    plan = support.plan(graph, {"embed": 0, "head": 0}, 1)
+    executor = Executor(compile_plan(plan, graph), segments, group=mesh["pipeline"].get_group())
+    x, target = words.batch(16)
+    errors = []
+    for _ in range(3):
+        executor.step(x, target, words.loss)
+        words.one_process(graph, reference, words.Case("", None, {}))
+        for name, module in segments.items():
+            for (path, mine), right in zip(module.named_parameters(), reference[name].parameters(), strict=True):
+                assert isinstance(mine, DTensor) and mine.grad.placements == mine.placements, path
+                error = (mine.grad.full_tensor() - right.grad).abs().max() / right.grad.abs().max()
+                errors.append(float(error))
+    return errors
+
+
+def test_the_rows_of_an_embedding_may_be_shared_out():
+    for errors in launch(shared_vocabulary, 2, timeout_s=60, start_method="fork"):
+        assert len(errors) == 3 * 4
         assert max(errors) < 1e-5
 
 

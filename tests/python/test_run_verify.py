@@ -162,7 +162,7 @@ def uneven(output):
 def test_gradients_are_those_of_the_model_itself(kind, granularity):
     model = KINDS[kind]()
     graph = opweave.capture(model, (rows(4),), loss=uneven, granularity=granularity, microbatches=3)
-    plan = spread(graph, 3, seed=None if granularity == "block" else 5)
+    plan = spread(graph, 2) if granularity == "block" else spread(graph, 3, seed=5)
     assert len(used_devices(plan)) > 1
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     found = verify(model, plan, (rows(12),))
@@ -248,7 +248,7 @@ def test_encoder_and_decoder_of_torch():
     graph = opweave.capture(
         model, {key: value[:2] for key, value in inputs.items()}, loss=uneven, granularity="block", microbatches=2
     )
-    assert verify(model, spread(graph, 4), inputs).largest < 1e-5
+    assert verify(model, spread(graph, 2), inputs).largest < 1e-5
 
 
 # Two sets of homes: each gradient is the sum of those that both have made.

@@ -45,7 +45,15 @@ def ours(name: str, devices: int, microbatches: int, chunks: int) -> list[list[s
 @pytest.mark.parametrize("name", ["ScheduleInterleaved1F1B", "ScheduleInterleavedZeroBubble", "ScheduleLoopedBFS"])
 def test_loops_run_in_pytorchs_order(name):
     # Sizes that PyTorch allows: as many microbatches as fill equal rounds.
-    for devices, microbatches, chunks in [(2, 4, 2), (4, 8, 4), (4, 12, 3), (4, 10, 2), (4, 3, 2), (3, 9, 1), (8, 16, 2)]:
+    for devices, microbatches, chunks in [
+        (2, 4, 2),
+        (4, 8, 4),
+        (4, 12, 3),
+        (4, 10, 2),
+        (4, 3, 2),
+        (3, 9, 1),
+        (8, 16, 2),
+    ]:
         assert ours(name, devices, microbatches, chunks) == theirs(name, devices, microbatches, chunks), (
             devices,
             microbatches,

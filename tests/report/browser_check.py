@@ -13,6 +13,7 @@ import xml.etree.ElementTree
 from pathlib import Path
 
 from chromium import Chromium, find_chromium
+from layout import expect_room
 
 SIZES = ((1280, 800), (1920, 1080))
 PHASES = ("none", "f", "i", "w", "b", "o")
@@ -71,8 +72,10 @@ class Reader:
         return tuple(self("[opweave.view.from, opweave.view.to]"))
 
     def lanes(self):
-        return self("(({left, top, width, height}) => ({left, top, width, height}))"
-                    "(document.getElementById('overlay').getBoundingClientRect())")
+        return self(
+            "(({left, top, width, height}) => ({left, top, width, height}))"
+            "(document.getElementById('overlay').getBoundingClientRect())"
+        )
 
     def selected_name(self):
         return self("document.querySelector('#selection b')?.textContent ?? null")
@@ -222,7 +225,10 @@ def check_search(reader):
         reader.browser.key("/")
         reader.browser.type(f"{names[ops[0]]}#{copies[0]}")
         reader.settle()
-        longer = sum(names[ops[0]].lower() in names[op].lower() and copy == copies[0] for op, copy in zip(ops, copies, strict=False))
+        longer = sum(
+            names[ops[0]].lower() in names[op].lower() and copy == copies[0]
+            for op, copy in zip(ops, copies, strict=False)
+        )
         assert reader.text("matches") == f"{longer:,} found", reader.text("matches")
         reader.browser.key("Escape")
     reader.browser.key("/")
@@ -270,12 +276,15 @@ def check_toggles(reader):
 def check_themes(reader):
     browser = reader.browser
     background = "getComputedStyle(document.documentElement).backgroundColor"
-    shades = {}
+    beside = "document.querySelector('#beside canvas')?.toDataURL() ?? null"
+    shades, pictures = {}, {}
     for scheme in ("light", "dark"):
         browser.prefer(scheme)
         reader.settle()
         shades[scheme] = (reader(background), tuple(reader(f"{COLOUR}('--panel')")))
+        pictures[scheme] = reader(beside)
     assert shades["light"] != shades["dark"], shades
+    assert pictures["light"] is None or pictures["light"] != pictures["dark"], "side by side keeps the other theme"
     browser.prefer("light")
     for _ in range(2):  # auto, light, dark
         reader("document.getElementById('theme-button').click()")
@@ -381,7 +390,9 @@ def check_names_are_whole(reader):
 def check_lanes(reader):
     """A lane for every stream on which something runs, and for the compute stream of each device."""
     held = set()
-    for op, devices in zip(reader("[...window.opweave.tasks.op]"), reader("[...window.opweave.tasks.devices]"), strict=True):
+    for op, devices in zip(
+        reader("[...window.opweave.tasks.op]"), reader("[...window.opweave.tasks.devices]"), strict=True
+    ):
         mask = reader.source["operators"]["streams"][op]
         held |= {
             (device, stream)
@@ -390,7 +401,9 @@ def check_lanes(reader):
             if mask >> stream & 1
         }
     held |= {(device, 0) for device in range(len(reader.source["devices"]))}
-    drawn = reader("window.opweave.view.rows.filter(row => row.kind === 'lane').map(row => [row.device.index, row.lane.stream])")
+    drawn = reader(
+        "window.opweave.view.rows.filter(row => row.kind === 'lane').map(row => [row.device.index, row.lane.stream])"
+    )
     assert sorted(held) == sorted(map(tuple, drawn)), drawn
 
 
@@ -427,13 +440,32 @@ def main():
         browser.prefer("light")
         reader = Reader(browser, page, limit)
         slowest = check_opening(reader)
-        for check in (check_names_are_text, check_names_are_whole, check_lanes, check_figures, check_explanation, check_parameters, check_cells, check_memory, check_navigation, check_search, check_toggles, check_themes,
-                      check_picture_export):
+        for check in (
+            check_names_are_text,
+            check_names_are_whole,
+            check_lanes,
+            check_figures,
+            check_explanation,
+            check_parameters,
+            check_cells,
+            check_memory,
+            check_navigation,
+            check_search,
+            check_toggles,
+            check_themes,
+            check_picture_export,
+        ):
             check(reader)
+        expect_room(browser)
+        browser.resize(*SIZES[0])
         assert not browser.complaints, browser.complaints
-        redraw = reader("(() => { const start = performance.now(); opweave.drawAll(); return performance.now() - start })()")
-        print(f"{page.name}: {page.stat().st_size:,} bytes, first picture after {slowest:.0f} ms, "
-              f"redrawn in {redraw:.0f} ms")
+        redraw = reader(
+            "(() => { const start = performance.now(); opweave.drawAll(); return performance.now() - start })()"
+        )
+        print(
+            f"{page.name}: {page.stat().st_size:,} bytes, first picture after {slowest:.0f} ms, "
+            f"redrawn in {redraw:.0f} ms"
+        )
         if len(sys.argv) > 3:
             take_screenshots(reader, Path(sys.argv[3]), page.stem)
 

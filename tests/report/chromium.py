@@ -30,12 +30,28 @@ class Chromium:
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
         # Through high numbers, so that neither descriptor overwrites the other on its way to 3 and 4.
-        plumbing = f"exec 8<&{to_browser} 9>&{from_browser}; exec 3<&8 4>&9; exec \"$@\""
+        plumbing = f'exec 8<&{to_browser} 9>&{from_browser}; exec 3<&8 4>&9; exec "$@"'
         self._process = subprocess.Popen(
-            ["bash", "-c", plumbing, "chromium", find_chromium(), "--headless", "--no-sandbox", "--disable-gpu",
-             "--remote-debugging-pipe", "--hide-scrollbars=false", "--no-first-run",
-             f"--user-data-dir={self._profile}", f"--window-size={width},{height}", "about:blank"],
-            pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [
+                "bash",
+                "-c",
+                plumbing,
+                "chromium",
+                find_chromium(),
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--remote-debugging-pipe",
+                "--hide-scrollbars=false",
+                "--no-first-run",
+                f"--user-data-dir={self._profile}",
+                f"--window-size={width},{height}",
+                "about:blank",
+            ],
+            pass_fds=(to_browser, from_browser),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(to_browser)
         os.close(from_browser)
         self._buffer = b""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from chromium import Chromium, find_chromium
+from layout import expect_room
 
 
 def check(browser, page, pictures):
@@ -45,6 +46,7 @@ def check(browser, page, pictures):
         evaluate("document.getElementById('theme-button').click()")
         assert evaluate("document.documentElement.dataset.theme") == theme
     assert not evaluate("document.getElementById('injected') !== null"), "a name became markup"
+    expect_room(browser)
     assert not browser.complaints, browser.complaints
 
 

@@ -162,7 +162,8 @@ class TraceProcessor:
     def _receive(self):
         """The next message: each comes as a stream of its own."""
         stream = self._protos.TraceProcessorRpcStream.FromString(
-            base64.b64decode(self._browser.wait_for(RECEIVE, seconds=60)))
+            base64.b64decode(self._browser.wait_for(RECEIVE, seconds=60))
+        )
         (message,) = stream.msg
         assert not message.fatal_error, message.fatal_error
         return message
@@ -180,7 +181,9 @@ def warnings_of_ui(trace, tracks, picture=None):
     """
     with served(trace) as address, Chromium(1600, 900, serves=address) as browser:
         browser.open(f"{address}/index.html")
-        browser.wait_for("document.querySelector('.pf-track, .pf-modal-dialog, .pf-topbar__error-box') !== null", seconds=60)
+        browser.wait_for(
+            "document.querySelector('.pf-track, .pf-modal-dialog, .pf-topbar__error-box') !== null", seconds=60
+        )
         if not browser.evaluate(WARNINGS):
             browser.evaluate("document.querySelector('button[title=\"Expand all\"]').click()")
             for name in tracks:
@@ -188,4 +191,6 @@ def warnings_of_ui(trace, tracks, picture=None):
             browser.wait_for("!document.querySelector('.pf-linear-progress--anim')", seconds=60)
         if picture:
             browser.screenshot(picture)
-        return browser.evaluate(WARNINGS) + [complaint for complaint in browser.complaints if complaint.startswith("exception")]
+        return browser.evaluate(WARNINGS) + [
+            complaint for complaint in browser.complaints if complaint.startswith("exception")
+        ]

@@ -7,6 +7,7 @@
 #include "opweave/simulate.h"
 #include "simulate/naive_simulation.h"
 #include "support/serial_plan.h"
+#include "support/violation.h"
 
 namespace opweave {
 namespace {
@@ -19,11 +20,6 @@ Problem with_contention(const Problem& problem, Contention contention) {
   ProblemSettings settings = problem.settings();
   settings.contention = contention;
   return Problem::create(problem.graph(), problem.cluster(), settings);
-}
-
-std::string first_violation(const Problem& problem, const Schedule& schedule) {
-  const auto violations = check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}));
-  return violations.empty() ? "" : violations.front().message;
 }
 
 void expect_equal(const SimulationResult& result, const SimulationResult& expected, std::uint64_t seed) {
@@ -53,7 +49,7 @@ TEST(SimulateRandom, simulated_orders_are_valid_plans_under_every_contention_mod
       const SimulationResult result = simulate(same, execution_order(same, *schedule), {contention, 1, {}});
       ASSERT_TRUE(result.deadlocked.empty()) << "seed " << seed << ": " << result.deadlock;
       EXPECT_EQ(result.makespan, result.schedule.makespan(same));
-      ASSERT_EQ(first_violation(same, result.schedule), "") << "seed " << seed << " " << to_string(contention);
+      ASSERT_EQ(testing::violation(same, result.schedule), "") << "seed " << seed << " " << to_string(contention);
       ++plans;
     }
     tasks += static_cast<int>(problem->task_count());
@@ -171,7 +167,7 @@ TEST(SimulateRandom, blocks_run_to_valid_plans_or_to_an_explained_deadlock) {
       continue;
     }
     ++ran;
-    ASSERT_EQ(first_violation(*problem, result.schedule), "") << "seed " << seed;
+    ASSERT_EQ(testing::violation(*problem, result.schedule), "") << "seed " << seed;
   }
   std::printf("%d ran, %d deadlocks, %d rejected\n", ran, deadlocks, rejected);
   EXPECT_GT(ran, 300);

@@ -39,9 +39,9 @@ LayerGraph random_graph(std::mt19937& random, std::uint32_t nodes) {
 }
 
 /// The least value over all stages of all nodes in all orders, by enumeration.
-class Enumeration {
+class CutEnumeration {
  public:
-  Enumeration(const LayerGraph& graph, const StageTask& task) : graph_(graph), task_(task) {}
+  CutEnumeration(const LayerGraph& graph, const StageTask& task) : graph_(graph), task_(task) {}
 
   double least() {
     std::vector<std::uint32_t> stage_of(graph_.nodes.size());
@@ -117,7 +117,7 @@ TEST(CutStages, equal_the_enumeration_of_all_stages) {
     const LayerGraph graph = random_graph(random, 2 + static_cast<std::uint32_t>(i) % 3);
     const StageTask task{1 + static_cast<std::uint32_t>(random() % 4), 6.0 + static_cast<double>(random() % 20), 4,
                          1 + static_cast<std::uint32_t>(random() % 6)};
-    const double expected = Enumeration(graph, task).least();
+    const double expected = CutEnumeration(graph, task).least();
     StageAnswer answer = cut_stages(graph, task);
     if (!std::isfinite(expected)) {
       ++without_any;

@@ -34,9 +34,9 @@ OperatorProfiles random_profiles(std::mt19937& random, std::uint32_t layers) {
 }
 
 /// The least value of all stages of one degree each, by enumeration.
-class Enumeration {
+class ProfileEnumeration {
  public:
-  Enumeration(const OperatorProfiles& profiles, const ProfileTask& task) : profiles_(profiles), task_(task) {}
+  ProfileEnumeration(const OperatorProfiles& profiles, const ProfileTask& task) : profiles_(profiles), task_(task) {}
 
   double least() {
     for (sequences_ = 1; sequences_ <= 8; sequences_ *= 2) {
@@ -83,7 +83,7 @@ TEST(CutProfiled, is_between_the_bound_and_the_best_of_all_stages) {
     const OperatorProfiles profiles = random_profiles(random, 1 + static_cast<std::uint32_t>(i) % 2);
     const std::uint32_t devices = 1 + static_cast<std::uint32_t>(random() % 2);
     const ProfileTask task{devices, 2, 16, 20.0 + static_cast<double>(random() % 60)};
-    const double expected = Enumeration(profiles, task).least();
+    const double expected = ProfileEnumeration(profiles, task).least();
     ProfiledAnswer answer = cut_profiled(profiles, task);
     if (!std::isfinite(expected)) {
       EXPECT_TRUE(answer.stages.empty()) << i;

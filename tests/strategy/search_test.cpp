@@ -52,10 +52,10 @@ void for_layouts(std::uint32_t sum, std::uint32_t stages, std::uint32_t least, s
 }
 
 /// The best over all strategies of the space, by nested loops that know nothing of the search.
-class Enumeration {
+class StrategyEnumeration {
  public:
-  Enumeration(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
-              const CalibrationProfile& profile, Target target, const HeldDecisions& held)
+  StrategyEnumeration(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+                      const CalibrationProfile& profile, Target target, const HeldDecisions& held)
       : model_(model), machines_(machines), run_(run), profile_(profile), target_(target), held_(held) {}
 
   std::optional<Duration> best() {
@@ -258,7 +258,7 @@ TEST(StrategySearch, equals_the_enumeration_of_everything_and_bounds_are_never_a
     EXPECT_TRUE(nothing_fits.ranked.empty());
     const std::int64_t least = nothing_fits.least_memory->value.memory.total().value();
     machines.device.memory = Bytes(least * static_cast<std::int64_t>(18 + random() % 14) / 20);
-    const auto expected = Enumeration(model, machines, run, profile, target, held).best();
+    const auto expected = StrategyEnumeration(model, machines, run, profile, target, held).best();
     const auto result = search_strategies(model, machines, run, profile, target, held, 1 + random() % 5);
     EXPECT_TRUE(result.is_complete);
     ASSERT_EQ(!result.ranked.empty(), expected.has_value()) << i;

@@ -30,9 +30,9 @@ struct Residence {
   std::vector<std::size_t> until;
 };
 
-class Search {
+class ScheduleEnumeration {
  public:
-  Search(const Problem& problem, std::uint64_t node_limit) : problem_(problem), nodes_left_(node_limit) {
+  ScheduleEnumeration(const Problem& problem, std::uint64_t node_limit) : problem_(problem), nodes_left_(node_limit) {
     modes_.resize(problem.task_count());
   }
 
@@ -395,11 +395,13 @@ class Search {
 
 }  // namespace
 
-ExactAnswer brute_force(const Problem& problem, std::uint64_t node_limit) { return Search(problem, node_limit).run(); }
+ExactAnswer brute_force(const Problem& problem, std::uint64_t node_limit) {
+  return ScheduleEnumeration(problem, node_limit).run();
+}
 
 bool for_each_choice(const Problem& problem, const std::function<void(const Schedule& shortest)>& visit,
                      std::uint64_t node_limit) {
-  return Search(problem, node_limit).visit_choices(visit);
+  return ScheduleEnumeration(problem, node_limit).visit_choices(visit);
 }
 
 }  // namespace opweave::testing

@@ -9,9 +9,9 @@
 namespace opweave::testing {
 namespace {
 
-class Search {
+class PipelineSearch {
  public:
-  Search(const LinearPipeline& pipeline, std::int64_t limit)
+  PipelineSearch(const LinearPipeline& pipeline, std::int64_t limit)
       : p_(pipeline),
         cost_{pipeline.forward, pipeline.input_gradient, pipeline.weight_gradient},
         best_(limit),
@@ -144,7 +144,7 @@ class Search {
 }  // namespace
 
 std::optional<std::int64_t> pipeline_optimum(const LinearPipeline& pipeline, std::int64_t limit) {
-  return Search(pipeline, limit).run();
+  return PipelineSearch(pipeline, limit).run();
 }
 
 }  // namespace opweave::testing

@@ -36,4 +36,6 @@ inline Cluster tiny_cluster(std::optional<Bytes> memory = std::nullopt) {
   return Cluster::create(std::move(parts));
 }
 
+inline Problem tiny_diamond() { return Problem::create(tiny_diamond_graph(), tiny_cluster()); }
+
 }  // namespace opweave::testing

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 from opweave import _core
 from opweave.arguments import expect, expect_count
 from opweave.models import Model, to_model
+from opweave.places import to_place
 from opweave.strategies import cluster_text
 from opweave.table import as_frame, as_html, as_text
 from opweave.work import run
@@ -135,6 +136,7 @@ def sweep(
     precision: str = "bf16",
     target: str = "any",
     time_limit: float = 60.0,
+    on: str | None = None,
     workers: int | None = None,
     journal: str | os.PathLike[str] | None = None,
 ) -> Sweep:
@@ -148,21 +150,23 @@ def sweep(
         nodes: Numbers of nodes; empty takes what each cluster says.
         precision, target: As for parallelize().
         time_limit: Seconds per combination.
-        workers: Combinations at a time; None takes all cores.
+        on: Where workers answer the combinations (docs/distributed.md): "processes", "ray" or "ray://HOST:PORT". None
+            takes threads of this process. The answer is the same.
+        workers: Combinations at a time; None takes all cores of the place.
         journal: A file to which every finished combination is appended; a sweep that was ended goes on where it stood.
 
     Times are integer nanoseconds, memory is integer bytes. Ctrl-C ends it with the combinations that are finished.
 
     Raises:
-        InputError: A wrong argument, an architecture that is not known, or a journal of another question.
+        InputError: A wrong argument, an architecture that is not known, a journal of another question, or no worker
+            that starts.
     """
     described = to_model(model)
     listed = [clusters] if isinstance(clusters, (str, os.PathLike, Mapping)) else list(clusters)
     expect(time_limit, (int, float), "time_limit", "a number from 0")
     if not time_limit >= 0:
         raise _core.InputError(f"time_limit: value is {time_limit}, expected a number from 0")
-    if workers is not None:
-        expect_count(workers, "workers")
+    place, worker_count = to_place(on, workers)
     work = _core.sweep(
         described._core,
         [cluster_text(cluster) for cluster in listed],
@@ -172,7 +176,8 @@ def sweep(
         precision,
         target,
         time_limit,
-        workers or 0,
+        place,
+        worker_count,
         "" if journal is None else os.fspath(journal),
     )
     text, interrupted = run(work.run, work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from opweave.run.errors import ProgramError
+from opweave.run.movements import refuse_movements
 from opweave.run.program import Placement, Program
 
 
@@ -15,6 +16,8 @@ def stages_of(program: Placement) -> list[str]:
     """
     names = list(program.segments)
     target = "torch.distributed.pipelining"
+    if isinstance(program, Program):
+        refuse_movements(program, target)
     for number, name in enumerate(names):
         segment = program.segments[name]
         if len(set(segment.homes)) > 1:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
+from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import Any
 
 from opweave.run.checker import check_program
 from opweave.run.errors import ProgramError
+from opweave.run.movements import movements_of
 from opweave.run.pairs import unwoven
 from opweave.run.pieces import place_of_piece
 from opweave.run.plan_files import device_names, document, training
@@ -43,7 +45,7 @@ def compile_plan(plan: Any, graph: Any = None, segments: SegmentRule = "operator
         orders = [sorted(order, key=lambda action: action.phase == "O") for order in orders]
     program = _Linker(plan.get("graph", ""), devices, microbatches, made, orders).link()
     check_program(program)
-    return program
+    return replace(program, movements=movements_of(plan, graph, segments, orders))
 
 
 def _orders(

@@ -18,6 +18,7 @@ from opweave.run.batch import Batch, in_microbatches, inputs_in_microbatches
 from opweave.run.compiler import compile_plan
 from opweave.run.errors import ProgramError
 from opweave.run.groups import process_group
+from opweave.run.movements import refuse_movements
 from opweave.run.program import ActionTiming, Program
 from opweave.run.segments import SegmentRule
 from opweave.run.step import LossFunction, StepResult, StepRun, TensorSpec
@@ -61,6 +62,7 @@ class Executor:
         size = dist.get_world_size(group)
         if size != program.processes:
             raise ProgramError(f"group has {size} processes, the plan has {program.processes} devices")
+        refuse_movements(program, "this executor")
         missing = [name for name in program.segments_on(self.rank) if name not in segments]
         if missing:
             raise ProgramError(f"rank {self.rank} has no module for segment {', '.join(map(repr, missing))}")

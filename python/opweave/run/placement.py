@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from opweave.run.errors import ProgramError
+from opweave.run.movements import refuse_modes
 from opweave.run.plan_files import device_names, document, training
 from opweave.run.program import Placement, Segment
 from opweave.run.segments import SegmentRule, phase_of, segments_of, wire
@@ -18,6 +19,7 @@ def compile_placement(plan: Any, graph: Any = None, segments: SegmentRule = "sta
     """
     graph = getattr(plan, "graph", None) if graph is None else graph
     graph, plan = document(graph, "graph"), document(plan, "plan")
+    refuse_modes(plan, "a placement")
     devices = device_names(plan)
     microbatches, _ = training(graph, plan)
     segment = segments_of(graph, segments)

@@ -84,6 +84,23 @@ class Message:
         return f"{what}, microbatch {self.microbatch}"
 
 
+MovementKind = Literal["again", "out", "in"]
+
+
+@dataclass(frozen=True)
+class Movement:
+    """Of what a forward keeps for its backward: it runs `again`, or that goes `out` to host memory and comes `in`."""
+
+    kind: MovementKind
+    segment: str
+    microbatch: int
+    before: tuple[str, str, int]  #: key of the action of the rank that comes next
+
+    def __str__(self) -> str:
+        what = {"again": "{} again", "out": "copy out {}", "in": "copy in {}"}[self.kind]
+        return what.format(f"{self.segment}#{self.microbatch}")
+
+
 @dataclass
 class Step:
     """One action with its messages, in the order in which things happen: `post` receives, wait for `receive`, run,
@@ -127,6 +144,7 @@ class Program(Placement):
     """A plan as what each rank does. Made by `compile_plan`, which also proves that it ends."""
 
     ranks: tuple[tuple[Step, ...], ...]
+    movements: tuple[tuple[Movement, ...], ...] = ()  #: of every rank; () where all values stay
 
     def actions(self) -> Iterator[tuple[int, Action]]:
         """Every action with its rank."""

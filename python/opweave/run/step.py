@@ -351,12 +351,14 @@ class StepRun:
     # Parameters with several homes
 
     def _set_aside_gradients(self) -> dict[nn.Parameter, Tensor | None]:
-        """Gradients from earlier steps of parameters that are about to be summed over homes."""
-        earlier = {}
-        for name, _ in self._shared():
-            for parameter in self.executor.modules[name].parameters():
-                earlier[parameter] = parameter.grad
-                parameter.grad = None
+        """Gradients from earlier steps of parameters whose gradients of this step are not complete before its end: of
+        segments with several homes, and of DTensors, to whose summands autograd would add what is summed already."""
+        modules = self.executor.modules
+        parameters = [p for name, _ in self._shared() for p in modules[name].parameters()]
+        parameters += [p for module in modules.values() for p in module.parameters() if isinstance(p, DTensor)]
+        earlier = {parameter: parameter.grad for parameter in parameters}
+        for parameter in parameters:
+            parameter.grad = None
         return earlier
 
     def _reduce_gradients(self, earlier: dict[nn.Parameter, Tensor | None]) -> None:
@@ -374,9 +376,9 @@ class StepRun:
                     # Of a DTensor, homes hold the same part each.
                     held = parameter.grad.to_local() if isinstance(parameter.grad, DTensor) else parameter.grad
                     dist.all_reduce(held, group=group)
-                before = earlier[parameter]
-                if before is not None:
-                    parameter.grad += before
+        for parameter, before in earlier.items():
+            if before is not None:
+                parameter.grad = before if parameter.grad is None else parameter.grad + before
 
     def _shared(self) -> Iterator[tuple[str, dist.ProcessGroup]]:
         for name in self.executor.modules:

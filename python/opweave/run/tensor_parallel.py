@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed._functional_collectives import wait_tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
@@ -49,7 +50,10 @@ def lay_out_gradients(modules: Mapping[str, nn.Module]) -> None:
     for _, _, parameter in _split_parameters(modules):
         gradient = parameter.grad
         if isinstance(gradient, DTensor) and gradient.placements != parameter.placements:
-            parameter.grad = gradient.redistribute(placements=parameter.placements)
+            laid = gradient.redistribute(placements=parameter.placements)
+            # The collective is over before anybody writes to its result.
+            laid._local_tensor = wait_tensor(laid._local_tensor)
+            parameter.grad = laid
 
 
 def require_equal_gradients(modules: Mapping[str, nn.Module]) -> None:

@@ -17,6 +17,7 @@ from opweave.run.compiler import compile_plan
 from opweave.run.errors import ProgramError
 from opweave.run.executor import Executor
 from opweave.run.microbatches import Microbatches, require_equal_integers, split
+from opweave.run.movements import refuse_modes
 from opweave.run.plan_files import document, training
 from opweave.run.segments import phase_of
 from opweave.run.step import StepResult, TensorSpec
@@ -62,6 +63,7 @@ class TracedModel:
         graph = getattr(plan, "graph", None) if graph is None else graph
         chosen = loss if loss is not None else getattr(graph, "loss", None)
         content, plan = document(graph, "graph"), document(plan, "plan")
+        refuse_modes(plan, "a captured model")
         captured = content.get("captured")
         if captured is None or "granularity" not in captured:
             raise ProgramError("graph: expected one that opweave.capture made")

@@ -232,6 +232,7 @@ function setTheme(theme) {
   byId('theme-button').textContent = `Theme: ${theme}`;
   try { localStorage.setItem('opweave-theme', theme); } catch { /* private mode: the choice lasts for this page */ }
   setColours(view.colourBy);
+  drawBeside();
 }
 function currentTheme() {
   return document.documentElement.dataset.theme ?? 'auto';

@@ -26,7 +26,7 @@ function resize() {
   const limit = parseFloat(getComputedStyle(lanesBox).maxHeight);
   view.height = Math.ceil(Math.min(view.rowsHeight, limit));
   lanesBox.style.height = `${view.height}px`;
-  view.width = lanesBox.clientWidth - view.gutter;
+  view.width = Math.max(1, lanesBox.clientWidth - view.gutter);  // no window is too narrow to be drawn
   canvases.axis.style.width = `${lanesBox.clientWidth}px`;
   drawLegend();
   drawBeside();

@@ -191,7 +191,8 @@ function showMesh() {
       return box;
     });
     const outside = axes.filter(axis => axis.degree > 1 && !isInside(axis)).map(axis => at(axis, first)).join(' ');
-    return element('div', {class: 'node'}, element('span', {class: 'name'}, `node ${formatCount(node)} ${outside}`), ...devices);
+    return element('div', {class: 'node'}, element('span', {class: 'name'}, `node ${formatCount(node)} ${outside}`),
+                   element('div', {class: 'devices'}, ...devices));
   });
   byId('mesh').replaceChildren(table, element('div', {class: 'nodes'}, ...nodes), element('p', {class: 'caption'},
     'Innermost first; colour: pipeline rank.'
@@ -244,9 +245,9 @@ function showFigures() {
            profile.steps === 0 ? 'uncalibrated' : `median, ${plural(profile.steps, 'step')}; 90 %: ${formatPercent(profile.ninetieth_error)}`),
     figure('Tokens/s/device', formatCount(Math.round(one.tokens_per_s / devices)), `MFU ${formatPercent(one.mfu)}`),
     figure('Memory', formatBytes(one.memory_bytes.total), `stage ${one.memory_bytes.stage} of ${formatBytes(limit)}`, one.fits ? 'good' : 'bad'),
-    figure('Bubble', formatPercent(time.bubble / one.step_ns), formatTime(time.bubble)),
+    figure('Bubble', formatPercent(time.bubble / one.step_ns), time.bubble === 0 ? 'no time' : formatTime(time.bubble)),
     figure('Communication', formatPercent(exposed / one.step_ns), `${formatTime(exposed)} exposed`),
-    figure('Made again', formatPercent(time.recompute / one.step_ns), formatTime(time.recompute)));
+    figure('Made again', formatPercent(time.recompute / one.step_ns), time.recompute === 0 ? 'no time' : formatTime(time.recompute)));
 }
 
 function showHeader() {

@@ -12,7 +12,9 @@ const MEASURES = [
   ['Memory of a device', row => row.memory_bytes, formatBytes]];
 const VARIABLES = [['devices', 'devices'], ['global_batch', 'global batch'], ['sequence', 'sequence length'], ['device', 'device type']];
 const SVG = 'http://www.w3.org/2000/svg';
-const SIZE = {width: 520, height: 230, left: 64, right: 14, top: 10, bottom: 34};
+// Letters of a drawing that a narrow window made smaller could not be read.
+const SIZE = {width: window.innerWidth < 600 ? 340 : 520, height: 230, left: 64, right: 14, top: 10, bottom: 34};
+const ROOM_FOR_PLACE = 44;  // of a number below the axis
 
 const distinct = key => [...new Set(rows.map(row => row[key]))];
 const varied = VARIABLES.filter(([key]) => distinct(key).length > 1);
@@ -51,8 +53,10 @@ function chart(title, value, format, place, placeName, placeFormat, joins = true
     svg.append(shape('line', {class: 'grid', x1: left, x2: width - right, y1: y(tick), y2: y(tick)}),
                shape('text', {x: left - 6, y: y(tick) + 4, 'text-anchor': 'end'}, format(tick)));
   }
-  const step = Math.ceil(places.length / 8);
-  for (const at of places.filter((_, i) => i % step === 0)) {
+  let free = -Infinity;
+  for (const at of places) {
+    if (x(at) < free) continue;
+    free = x(at) + ROOM_FOR_PLACE;
     svg.append(shape('text', {x: x(at), y: height - bottom + 15, 'text-anchor': 'middle'}, placeFormat(at)));
   }
   svg.append(shape('text', {x: (left + width - right) / 2, y: height - 4, 'text-anchor': 'middle'}, placeName));

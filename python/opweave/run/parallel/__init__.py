@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from opweave.run.parallel.check import check_parallel
     from opweave.run.parallel.executor import ParallelExecutor
     from opweave.run.parallel.experts import MixtureOfExperts
+    from opweave.run.parallel.feedback import feed_back
     from opweave.run.parallel.memory import planned_bytes
     from opweave.run.parallel.mesh import Mesh
     from opweave.run.parallel.prediction import predict, step_ns
@@ -42,6 +43,7 @@ _MODULES = {
     "check_parallel": "check",
     "device_timings": "timings",
     "drift": "timings",
+    "feed_back": "feedback",
     "gather_results": "timings",
     "measured_costs": "timings",
     "measured_step": "timings",
@@ -80,6 +82,7 @@ __all__ = [
     "check_parallel",
     "device_timings",
     "drift",
+    "feed_back",
     "gather_results",
     "measured_costs",
     "measured_step",

@@ -256,6 +256,8 @@ class _Data:
     def _copy(self, step: Copy) -> None:
         key = step.segment, step.microbatch
         if step.kind == "out":
+            if key not in self.open:
+                raise ProgramError(f"rank {self.rank}: {step}, but nothing is kept there")
             self.away.add(key)
         elif key not in self.away:
             raise ProgramError(f"rank {self.rank}: {step}, but it has not been copied out")

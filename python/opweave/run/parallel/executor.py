@@ -22,6 +22,7 @@ from opweave.run.parallel.parameters import Bucket
 from opweave.run.parallel.peers import Peers
 from opweave.run.parallel.program import Collective, ParallelProgram, Part
 from opweave.run.parallel.step import ParallelResult, ParallelStep, infer_shapes
+from opweave.run.parallel.tensor_words import require_ends
 from opweave.run.step import LossFunction, TensorSpec
 
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
@@ -86,7 +87,10 @@ class ParallelExecutor:
         self._over_experts(mine)
         grid = program.grid
         context = self.peers.groups.get(grid.context_peers(self.rank))
-        self.modules = {name: Module(program.base.segments[name], m, context, split) for name, m in mine.items()}
+        self.modules = {
+            name: Module(program.base.segments[name], module, context, split, name in program.attention_again)
+            for name, module in mine.items()
+        }
         self.buckets: dict[tuple[str, Part], list[Bucket]] = {}
         for name, module in mine.items():
             self._fill_buckets(name, module)
@@ -147,6 +151,7 @@ class ParallelExecutor:
         if not any(plans.get(name) for name in mine):
             device = self.peers.device(self.rank)
             raise ProgramError(f"device {device} has {len(peers)} tensor ranks, but none of its segments a tensor plan")
+        require_ends({name: self.program.splits[name] for name in mine}, plans)
         mesh = DeviceMesh.from_group(self.peers.groups[peers], self.device.type, mesh_dim_names=("tensor",))
         for name, module in mine.items():
             for path in plans.get(name, {}):

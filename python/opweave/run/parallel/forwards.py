@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from opweave.run.backward import BackwardSplit, SegmentBackward, boundary
 from opweave.run.errors import ProgramError
-from opweave.run.parallel.context import ContextAttention
+from opweave.run.parallel.context import AttentionAgain, ContextAttention
 from opweave.run.parallel.program import Mode
 from opweave.run.parallel.saved import SavedTensors, plain
 from opweave.run.program import Segment
@@ -40,17 +41,28 @@ class Module:
     """A segment's module on this rank, as it runs: with the groups that it talks to inside."""
 
     def __init__(
-        self, segment: Segment, module: nn.Module, context: dist.ProcessGroup | None, split: BackwardSplit
+        self,
+        segment: Segment,
+        module: nn.Module,
+        context: dist.ProcessGroup | None,
+        split: BackwardSplit,
+        attention_again: bool = False,
     ) -> None:
         self.segment = segment
         self.module = module
         self.context = context
         self.split: BackwardSplit = split
+        self.attention_again = attention_again
+
+    def _attention(self) -> AbstractContextManager[Any]:
+        if self.attention_again:
+            return AttentionAgain(self.context)
+        return ContextAttention(self.context) if self.context else contextlib.nullcontext()
 
     def outputs(self, arguments: Sequence[Any], loss: Loss | None, *, fixes_buffers: bool = False) -> list[Tensor]:
         """Results, or the loss of a sink; with *fixes_buffers*, buffers stay as they are."""
         buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()} if fixes_buffers else {}
-        with ContextAttention(self.context) if self.context else contextlib.nullcontext():
+        with self._attention():
             if buffers:
                 made = torch.func.functional_call(self.module, buffers, tuple(arguments))
             else:

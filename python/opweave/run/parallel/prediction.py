@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from opweave.run.errors import ProgramError
 from opweave.run.parallel.check import groups_of
+from opweave.run.parallel.cores import on_cores
 from opweave.run.parallel.program import Communicate, Group, Instruction, ParallelProgram, Piece
 from opweave.run.parallel.step import Timing
 from opweave.run.parallel.timings import Costs
 
 
-def predict(program: ParallelProgram, costs: Costs) -> list[Timing]:
+def predict(program: ParallelProgram, costs: Costs, *, cores: int | None = None) -> list[Timing]:
     """The step of a program: every rank goes through its instructions, one after the other.
 
     What ranks do together begins when the last of them has come. A receive ends when its message, which takes what
     messages take from the start of the send, is there. O(instructions x members of a group).
+
+    With *cores*, the ranks are threads of one machine with fewer of them than ranks: instructions last until their
+    processor time (`Costs.busy_ns`) is done, and ranks that compute at a time share the cores evenly.
     """
-    return _Prediction(program, costs).run()
+    return _Prediction(program, costs).run() if cores is None else on_cores(program, costs, cores)
 
 
 def step_ns(timings: list[Timing]) -> int:

@@ -117,6 +117,8 @@ class ParallelProgram:
     experts: frozenset[str]
     """Segments with experts that the expert axis shares out."""
     ranks: tuple[tuple[Instruction, ...], ...]
+    attention_again: frozenset[str] = frozenset()
+    """Segments that keep the arguments of attention alone, and make it again in their backward."""
 
     @property
     def processes(self) -> int:

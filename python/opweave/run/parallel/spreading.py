@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from opweave.run.errors import ProgramError
@@ -22,7 +23,7 @@ from opweave.run.parallel.program import (
     Piece,
     Sharding,
 )
-from opweave.run.program import Action, Message, Program
+from opweave.run.program import Action, Message, Movement, Program, Step
 
 _SHARDINGS = ("none", "optimizer", "gradients", "weights")
 _MODES = ("keep", "drop", "host")
@@ -45,6 +46,7 @@ def spread(
     sharding: Sharding | Mapping[str, Sharding] = "none",
     memory: Mode | Mapping[str | tuple[str, int], Mode] = "keep",
     experts: Collection[str] = (),
+    attention_again: Collection[str] = (),
 ) -> ParallelProgram:
     """The program of all ranks where every device of *program* is a group of them.
 
@@ -56,13 +58,18 @@ def spread(
         sharding: Of optimizer states, gradients and weights over ranks with the same parameters (ZeRO 1, 2, 3); by
             segment, or of all.
         memory: What happens to what a forward keeps for its backward: "keep" it, "drop" it and run the forward again,
-            or copy it to "host" memory and back; by segment, by (segment, microbatch), or for all.
+            or copy it to "host" memory and back; by segment, by (segment, microbatch), or for all. Plans with memory
+            modes say it themselves, and where.
         experts: Segments whose experts the expert axis shares out.
+        attention_again: Segments that keep the arguments of `scaled_dot_product_attention` alone, and make it again in
+            their backward (selective recomputation).
 
     Every rank runs the actions of its device in their order; a message becomes the pieces that rank by rank make up
     what the receiver holds. Raises ProgramError, by name, for what cannot be said, and where ranks would wait forever.
     """
-    return _Spreader(program, meshes, splits or {}, sharding, memory, experts).spread()
+    _known("attention_again", attention_again, program.segments)
+    made = _Spreader(program, meshes, splits or {}, sharding, memory, experts).spread()
+    return replace(made, attention_again=frozenset(attention_again))
 
 
 class _Spreader:
@@ -87,11 +94,15 @@ class _Spreader:
             _known("sharding", sharding, names)
         if isinstance(memory, Mapping):
             _known("memory", {key if isinstance(key, str) else key[0] for key in memory}, names)
+        if any(program.movements) and memory not in ("keep", {}):
+            raise ProgramError("memory: the plan has memory modes of its own, expected none beside them")
         self.modes = {
             (name, b): _mode(memory, name, b) if segment.has_backward else "keep"
             for name, segment in names.items()
             for b in range(program.microbatches)
         }
+        for movement in (movement for on_rank in program.movements for movement in on_rank):
+            self.modes[movement.segment, movement.microbatch] = "drop" if movement.kind == "again" else "host"
         self.experts = frozenset(experts)
         self.devices = {name: sorted(set(segment.homes)) for name, segment in names.items()}
         self._refuse()
@@ -188,17 +199,17 @@ class _Spreader:
         steps = [step for step in self.program.ranks[device] if step.action.phase != "O"]
         last = {(s.action.segment, s.action.microbatch): i for i, s in enumerate(steps) if s.action.phase in "IBW"}
         last_of = {s.action.segment: i for i, s in enumerate(steps) if s.action.phase in "IBW"}
-        first: set[tuple[str, int]] = set()  # backwards that have begun
+        movements: dict[tuple[str, str, int], list[Movement]] = {}
+        for movement in self.program.movements[device] if any(self.program.movements) else self._default(steps):
+            movements.setdefault(movement.before, []).append(movement)
         result: list[Instruction] = []
         for i, step in enumerate(steps):
             key = step.action.segment, step.action.microbatch
-            result += self._moves("post", step.post, rank) + self._moves("receive", step.receive, rank)
-            if step.action.phase != "F" and key not in first:
-                first.add(key)
-                result += self._bring_back(step.action, rank)
+            result += self._moves("post", step.post, rank)
+            # Before the wait for messages, which may be as long as a repetition.
+            result += [self._movement(movement, rank) for movement in movements.get(step.action.key, ())]
+            result += self._moves("receive", step.receive, rank)
             result.append(Compute("run", step.action, self._groups(step.action.segment, rank)))
-            if step.action.phase == "F" and self.modes[key] == "host":
-                result.append(Copy("out", *key))
             result += self._moves("send", step.send, rank)
             result += self._moves("release", [m for m in step.release if self._is_one_to_one(m)], rank)
             if last.get(key) == i and self.sharding[key[0]] in ("gradients", "weights"):
@@ -209,13 +220,23 @@ class _Spreader:
         result += self._moves("release", [m for step in steps for m in step.send if m not in known], rank)
         return self._with_gathers(result, rank) + self._end(rank)
 
-    def _bring_back(self, action: Action, rank: int) -> list[Instruction]:
-        """What a backward needs that its forward has not kept."""
-        mode = self.modes[action.segment, action.microbatch]
-        if mode == "drop":
-            forward = Action("F", action.segment, action.microbatch, (), (), action.start_ns, action.start_ns)
-            return [Compute("again", forward, self._groups(action.segment, rank))]
-        return [Copy("in", action.segment, action.microbatch)] if mode == "host" else []
+    def _default(self, steps: list[Step]) -> Iterator[Movement]:
+        """What is let go of goes right after the forward, and comes back just before the first backward."""
+        back: set[tuple[str, int]] = set()
+        for before, step in zip([None, *steps], steps, strict=False):
+            forward = before and before.action
+            if forward and forward.phase == "F" and self.modes[forward.segment, forward.microbatch] == "host":
+                yield Movement("out", forward.segment, forward.microbatch, step.action.key)
+            key = step.action.segment, step.action.microbatch
+            if step.action.phase != "F" and key not in back and self.modes[key] != "keep":
+                back.add(key)
+                yield Movement("again" if self.modes[key] == "drop" else "in", *key, step.action.key)
+
+    def _movement(self, movement: Movement, rank: int) -> Instruction:
+        if movement.kind != "again":
+            return Copy(movement.kind, movement.segment, movement.microbatch)
+        forward = Action("F", movement.segment, movement.microbatch, (), (), 0, 0)
+        return Compute("again", forward, self._groups(movement.segment, rank))
 
     def _moves(self, kind: str, messages: list[Message], rank: int) -> list[Instruction]:
         return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class Timing:
     instruction: Instruction | Within  #: or a collective inside of the one that it lies in
     start_ns: int
     end_ns: int
+    busy_ns: int = 0  #: processor time of the rank's process in it; 0 where that was not measured
 
 
 @dataclass
@@ -80,6 +82,8 @@ class ParallelStep:
                 self.consumers.setdefault(entry.tensor, []).append(segment)
         steps = [s for s in self.program.ranks[self.rank] if isinstance(s, Communicate)]
         self.sends = Counter(_key(s.piece) for s in steps if s.kind == "send")
+        actions = [step.action for step in self.program.computes(self.rank)]
+        self.splits = {(a.segment, a.microbatch) for a in actions if a.phase == "W"}
         self.pieces = Counter(_key(s.piece) for s in steps if s.kind == "receive")
         for name in executor.modules:
             if self.base.segments[name].has_backward and not self.base.segments[name].outputs:
@@ -92,15 +96,22 @@ class ParallelStep:
             for bucket in buckets:
                 bucket.begin()
         marks: list[tuple[Instruction | Within, Any, Any]] = []
+        busy: list[int] = []
         recorder = CollectiveRecorder(clock.mark) if self.executor.records_collectives else None
         for step in self.program.ranks[self.rank]:
-            start = clock.mark()
+            start, used = clock.mark(), time.process_time_ns()
             with recorder if recorder and isinstance(step, Compute) else contextlib.nullcontext():
                 self._do(step)
             marks.append((step, start, clock.mark()))
+            busy.append(0 if clock.on_gpu else time.process_time_ns() - used)
         clock.finish()
-        marks += recorder.marks if recorder else []
-        timings = [Timing(self.rank, step, clock.ns(start), clock.ns(end)) for step, start, end in marks]
+        if recorder:
+            marks += recorder.marks
+            busy += [0] * len(recorder.marks)
+        timings = [
+            Timing(self.rank, step, clock.ns(start), clock.ns(end), used)
+            for (step, start, end), used in zip(marks, busy, strict=True)
+        ]
         losses: dict[int, Tensor] = {}
         for (_, b), loss in sorted(self.losses.items()):
             losses[b] = losses[b] + loss if b in losses else loss
@@ -174,7 +185,8 @@ class ParallelStep:
         forward = self.forwards[segment.name, b]
         assert forward.backward is not None
         if phase == "W" and forward.gradients:
-            forward.backward.weight_gradients(forward.gradients)
+            if forward.backward.parameters:
+                forward.backward.weight_gradients(forward.gradients)
             del self.forwards[segment.name, b]
             return
         forward.gradients = [self._gradient_of(tensor, b) for tensor in segment.outputs] or [None]
@@ -182,7 +194,7 @@ class ParallelStep:
             found = forward.backward.input_gradients(forward.gradients)
         else:
             found = forward.backward.whole(forward.gradients)
-        if phase != "I" or not forward.backward.parameters:
+        if phase != "I" or (segment.name, b) not in self.splits:
             del self.forwards[segment.name, b]
         taken = [entry for entry in segment.inputs if entry.producer]
         for entry, gradient in zip(taken, found, strict=True):
@@ -345,7 +357,7 @@ def infer_shapes(run: ParallelStep) -> None:
     )
     for segment in run.base.segments.values():
         home = segment.homes[0]
-        specs: list[Any] = [None]
+        told: list[Any] = [None]
         if home == run.here:
             buckets = executor.buckets.get((segment.name, "shared"), []) + executor.buckets.get(
                 (segment.name, "experts"), []
@@ -363,13 +375,17 @@ def infer_shapes(run: ParallelStep) -> None:
             for bucket in buckets:
                 if bucket.sharding == "weights":
                     bucket.free()
-            specs = [{}]
-            for tensor, value in zip(segment.outputs, outputs, strict=False):
-                specs[0][tensor] = TensorSpec(_whole_shape(value, run.box((tensor, 0, None))), value.dtype)
+            specs = {
+                tensor: TensorSpec(_whole_shape(value, run.box((tensor, 0, None))), value.dtype)
+                for tensor, value in zip(segment.outputs, outputs, strict=False)
+            }
+            told = [(specs, executor.kept_bytes.get(segment.name))]
         with peers.doing(f"shapes of segment {segment.name}", range(program.processes)):
             first = peers.global_ranks[grid.of_device(home)[0]]
-            dist.broadcast_object_list(specs, first, group=peers.world, device=executor.device)
-        executor.specs.update(specs[0])
+            dist.broadcast_object_list(told, first, group=peers.world, device=executor.device)
+        executor.specs.update(told[0][0])
+        if executor.counts_memory and segment.has_backward:
+            executor.kept_bytes.setdefault(segment.name, told[0][1])  # of a segment with a home here beside the first
         if home == run.here:
             for tensor, value in zip(segment.outputs, outputs, strict=False):
                 here = sum(consumer.homes[0] == run.here for consumer in run.consumers[tensor])

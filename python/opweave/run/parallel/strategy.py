@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opweave.run.compiler import compile_plan
 from opweave.run.errors import ProgramError
 from opweave.run.parallel.mesh import Mesh
 from opweave.run.parallel.program import Mode, ParallelProgram
-from opweave.run.parallel.schedules import scheduled
+from opweave.run.parallel.schedules import published, scheduled
 from opweave.run.parallel.spreading import spread
+from opweave.run.program import Program
 
 # Keys of the file (docs/formats.md) that decide what ranks do.
 _DEGREES = ("tensor", "context", "data", "pipeline", "expert", "chunks", "micro_batch")
-_OTHERS = ("sequence_parallel", "sharding", "recompute", "recomputed_layers", "recomputed_per_stage", "schedule",
-           "layers_per_stage", "expert_tensor", "overlaps_tensor", "overlaps_data",
+_OTHERS = ("sequence_parallel", "sharding", "recompute", "recomputed_layers", "recomputed_per_stage",
+           "recomputed_modules", "schedule", "layers_per_stage", "expert_tensor", "overlaps_tensor", "overlaps_data",
            "format", "version", "for")  # fmt: skip
+# What a strategy may say as long as it says nothing.
+_NOT_YET = ("activation_offload", "offload_per_stage", "optimizer_offload", "modules_per_stage")
 
 
 def strategy_program(
@@ -52,11 +55,13 @@ def strategy_program(
             f"{degree['data']}"
         )
     mesh = Mesh(degree["data"], degree["context"], degree["tensor"], degree["expert"])
-    stages = _stages(strategy, degree["pipeline"], degree["chunks"], blocks, layers)
+    ranks, chunks = degree["pipeline"], degree["chunks"]
     if plan is None:
-        graph = chain_graph(blocks, global_batch // per_step)
-        default = "Interleaved-1F1B" if degree["chunks"] > 1 else "1F1B"
-        plan = scheduled(graph, stages, degree["pipeline"], strategy.get("schedule", default))
+        default = "Interleaved-1F1B" if chunks > 1 else "1F1B"
+        order = published(strategy.get("schedule", default), ranks, chunks, global_batch // per_step)
+        stages = _stages(strategy, order.homes, chunks, blocks, layers)
+        graph = chain_graph(blocks, global_batch // per_step, splits_backward=order.splits_backward)
+        plan = scheduled(graph, stages, order)
     program = compile_plan(plan, graph)
     if len(program.devices) != degree["pipeline"]:
         raise ProgramError(
@@ -65,36 +70,41 @@ def strategy_program(
     splits = {}
     if strategy.get("sequence_parallel", False) and degree["tensor"] > 1:
         splits = {name: (i > 0, i < len(blocks) - 1) for i, name in enumerate(blocks)}
-    modes: dict[str | tuple[str, int], Mode] = {**_dropped(strategy, stages, degree["pipeline"], layers)}
-    modes.update(memory or {})
-    sharding = strategy.get("sharding", "none")
-    return spread(program, mesh, splits=splits, sharding=sharding, memory=modes, experts=experts)
+    modes: dict[str | tuple[str, int], Mode] = {**_dropped(strategy, program, layers), **(memory or {})}
+    is_selective = strategy.get("recompute") == "attention" or bool(strategy.get("recomputed_modules"))
+    return spread(
+        program,
+        mesh,
+        splits=splits,
+        sharding=strategy.get("sharding", "none"),
+        memory=modes,
+        experts=experts,
+        attention_again=[name for name in layers if is_selective and modes.get(name) != "drop"],
+    )
 
 
-def chain_graph(blocks: list[str], microbatches: int) -> dict[str, Any]:
-    """The graph of a chain: F and B of every block."""
+def chain_graph(blocks: list[str], microbatches: int, *, splits_backward: bool = False) -> dict[str, Any]:
+    """The graph of a chain: F and B of every block, or F, I and W."""
     operators: list[dict[str, Any]] = []
     for number, name in enumerate(blocks):
-        before, behind = number > 0, number < len(blocks) - 1
-        operators.append(
-            {
-                "name": f"{name}.F",
-                "phase": "F",
-                "inputs": [f"{blocks[number - 1]}:0"] if before else ["input"],
-                "outputs": [f"{name}:0"] if behind else [],
-                "duration_ns": 1000,
-            }
-        )
-        operators.append(
-            {
-                "name": f"{name}.B",
-                "phase": "B",
-                "inputs": [f"d{name}:0"] if behind else [],
-                "outputs": [f"d{blocks[number - 1]}:0"] if before else [],
-                "after": [f"{name}.F"],
-                "duration_ns": 2000,
-            }
-        )
+        before = [blocks[number - 1]] if number else []
+        behind = [name] if number < len(blocks) - 1 else []
+
+        def operator(phase: str, duration_ns: int, **wiring: list[str]) -> dict[str, Any]:
+            return {"name": f"{name}.{phase}", "phase": phase, "duration_ns": duration_ns, **wiring}  # noqa: B023
+
+        forward = {"inputs": [f"{b}:0" for b in before] or ["input"], "outputs": [f"{b}:0" for b in behind]}
+        backward = {
+            "inputs": [f"d{b}:0" for b in behind],
+            "outputs": [f"d{b}:0" for b in before],
+            "after": [f"{name}.F"],
+        }
+        operators.append(operator("F", 1000, **forward))
+        if splits_backward:
+            operators.append(operator("I", 1000, **backward))
+            operators.append(operator("W", 1000, inputs=[], outputs=[], after=[f"{name}.I"]))
+        else:
+            operators.append(operator("B", 2000, **backward))
     tensors = list(dict.fromkeys(t for op in operators for t in op["inputs"] + op["outputs"]))
     return {
         "format": "opweave.graph",
@@ -114,16 +124,24 @@ def _count(strategy: Mapping[str, Any], key: str) -> int:
 
 
 def _refuse(strategy: Mapping[str, Any], degree: dict[str, int]) -> None:
-    unknown = [key for key in strategy if key not in (*_DEGREES, *_OTHERS)]
+    unknown = [
+        key for key, value in strategy.items() if key not in (*_DEGREES, *_OTHERS, *(_NOT_YET if not value else ()))
+    ]
     if unknown:
         raise ProgramError(f"strategy: {unknown[0]!r} is no key of a strategy that can be run")
     if strategy.get("expert_tensor", 1) != 1:
         raise ProgramError(f"strategy: expert_tensor is {strategy['expert_tensor']}, expected 1: experts run whole")
     if strategy.get("overlaps_tensor"):
         raise ProgramError("strategy: overlaps_tensor is true; collectives of the tensor axis run between the products")
-    if strategy.get("recompute", "none") not in ("none", "full"):
+    if strategy.get("recompute", "none") not in ("none", "full", "selective", "attention"):
         raise ProgramError(
-            f'strategy: recompute is "{strategy["recompute"]}", expected "none" or "full": whole layers are made again'
+            f'strategy: recompute is "{strategy["recompute"]}", expected "none", "selective", "attention" or "full"'
+        )
+    others = [name for name in strategy.get("recomputed_modules", ()) if name != "core_attn"]
+    if others:
+        raise ProgramError(
+            f'strategy: recomputed_modules has "{others[0]}", expected "core_attn" alone: attention is made again, or '
+            "whole layers are"
         )
     if degree["data"] % degree["expert"]:
         raise ProgramError(
@@ -133,9 +151,10 @@ def _refuse(strategy: Mapping[str, Any], degree: dict[str, int]) -> None:
 
 
 def _stages(
-    strategy: Mapping[str, Any], ranks: int, chunks: int, blocks: list[str], layers: tuple[str, ...]
+    strategy: Mapping[str, Any], homes: Sequence[int], chunks: int, blocks: list[str], layers: tuple[str, ...]
 ) -> list[list[str]]:
-    """Blocks of each stage; stage s lives on rank s modulo ranks."""
+    """Blocks of each stage, of which *homes* has the rank: each of the chunks of a rank as many."""
+    ranks = len(homes) // chunks
     counts = strategy.get("layers_per_stage")
     if counts is None:
         if len(layers) % (ranks * chunks):
@@ -150,10 +169,9 @@ def _stages(
         )
     stages: list[list[str]] = []
     left = list(layers)
-    for _ in range(chunks):
-        for count in counts:
-            stages.append(left[: count // chunks])
-            left = left[count // chunks :]
+    for home in homes:
+        stages.append(left[: counts[home] // chunks])
+        left = left[counts[home] // chunks :]
     first = blocks.index(layers[0])
     stages[0] = blocks[:first] + stages[0]
     stages[-1] = stages[-1] + blocks[first + len(layers) :]
@@ -163,16 +181,17 @@ def _stages(
 
 
 def _dropped(
-    strategy: Mapping[str, Any], stages: list[list[str]], ranks: int, layers: tuple[str, ...]
+    strategy: Mapping[str, Any], program: Program, layers: tuple[str, ...]
 ) -> dict[str | tuple[str, int], Mode]:
     """Layers that are made again: the first ones of each rank."""
-    if strategy.get("recompute", "none") == "none":
+    if strategy.get("recompute") != "full":
         return {}
+    ranks = len(program.devices)
     result: dict[str | tuple[str, int], Mode] = {}
     limits = strategy.get("recomputed_per_stage") or [strategy.get("recomputed_layers", len(layers))] * ranks
     if len(limits) != ranks:
         raise ProgramError(f"strategy: recomputed_per_stage has {len(limits)} numbers, expected {ranks}")
     for rank, limit in enumerate(limits):
-        mine = [name for stage in stages[rank::ranks] for name in stage if name in layers]
+        mine = [name for name, segment in program.segments.items() if segment.homes[0] == rank and name in layers]
         result.update(dict.fromkeys(mine[:limit], "drop"))
     return result

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from torch import nn
-from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor import Placement, Replicate, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, SequenceParallel
 
 from opweave.run.errors import ProgramError
@@ -85,3 +85,23 @@ def parallelize_plan(plan: Mapping[str, Word], *, tokens_split: bool) -> str:
             "",
         ]
     )
+
+
+def require_ends(splits: Mapping[str, tuple[bool, bool]], plans: Mapping[str, Mapping[str, ParallelStyle]]) -> None:
+    """Raises ProgramError for a segment that takes whole tokens and makes shares of them, or the reverse (*splits*, as
+    `spread` has them), without a style that does so: as behind an embedding, or before a head."""
+    for name, (takes, makes) in splits.items():
+        given, made = (Replicate(), Shard(1)) if makes else (Shard(1), Replicate())
+        if takes == makes or any(_changes(style, given, made) for style in plans.get(name, {}).values()):
+            continue
+        raise ProgramError(
+            f"segment {name!r} has no {'embedding' if makes else 'head'} in its tensor plan, behind which tokens "
+            + ("lie over the tensor axis" if makes else "are whole again")
+        )
+
+
+def _changes(style: ParallelStyle, given: Placement, made: Placement) -> bool:
+    """Whether a style takes tensors in one layout and hands them on in the other."""
+    sides = [("input_layouts", "output_layouts"), ("input_layouts", "desired_input_layouts"),
+             ("output_layouts", "desired_output_layouts")]  # fmt: skip
+    return any(given in (getattr(style, a, None) or ()) and made in (getattr(style, b, None) or ()) for a, b in sides)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch.distributed as dist
@@ -26,7 +26,7 @@ def gather_results(result: ParallelResult, group: dist.ProcessGroup | None = Non
     for (host, start), _ in everything:
         zero[host] = min(zero.get(host, start), start)
     timings = [
-        Timing(t.rank, t.instruction, t.start_ns + start - zero[host], t.end_ns + start - zero[host])
+        replace(t, start_ns=t.start_ns + start - zero[host], end_ns=t.end_ns + start - zero[host])
         for (host, start), on_rank in everything
         for t in on_rank
     ]
@@ -71,6 +71,8 @@ class Costs:
 
     durations_ns: dict[CostKey, int] = field(default_factory=dict)
     """By cost_key; of `receive`, what passes from the start of a send to the end of the receive."""
+    busy_ns: dict[CostKey, int] = field(default_factory=dict)
+    """Processor time in them, likewise: what several ranks on one core have to share."""
 
     def of(self, step: Instruction) -> int:
         """0 for what was not measured."""
@@ -84,6 +86,7 @@ def measured_costs(steps: Sequence[Sequence[Timing]]) -> Costs:
     microbatches and steps. What a message takes is seen where the receiver has waited for it.
     """
     samples: dict[CostKey, list[int]] = defaultdict(list)
+    busy: dict[CostKey, list[int]] = defaultdict(list)
     for timings in steps[1:] if len(steps) > 1 else steps:
         sent: dict[Any, Timing] = {
             t.instruction.piece: t
@@ -95,6 +98,7 @@ def measured_costs(steps: Sequence[Sequence[Timing]]) -> Costs:
             step = timing.instruction
             if isinstance(step, Within):
                 continue
+            busy[cost_key(step)].append(timing.busy_ns)
             if isinstance(step, Communicate) and step.kind == "receive":
                 if timing.start_ns <= sent[step.piece].start_ns:
                     samples[cost_key(step)].append(timing.end_ns - sent[step.piece].start_ns)
@@ -104,7 +108,11 @@ def measured_costs(steps: Sequence[Sequence[Timing]]) -> Costs:
                 samples[cost_key(step)].append(timing.end_ns - timing.start_ns)
         for (key, _, _), together in meetings.items():
             samples[key].append(max(t.end_ns for t in together) - max(t.start_ns for t in together))
-    return Costs({key: round(statistics.median(values)) for key, values in samples.items()})
+    return Costs(_medians(samples), _medians(busy))
+
+
+def _medians(samples: Mapping[CostKey, Sequence[int]]) -> dict[CostKey, int]:
+    return {key: round(statistics.median(values)) for key, values in samples.items()}
 
 
 def drift(predicted_ns: int, measured_ns: Sequence[int], *, tolerance: float = 0.1) -> str | None:

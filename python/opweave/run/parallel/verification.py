@@ -20,7 +20,7 @@ from opweave.run.parallel.memory import planned_bytes
 from opweave.run.parallel.program import Mode, ParallelProgram
 from opweave.run.parallel.step import Timing
 from opweave.run.parallel.strategy import strategy_program
-from opweave.run.parallel.tensor_words import Word, styles, tensor_plan
+from opweave.run.parallel.tensor_words import Word, require_ends, styles, tensor_plan
 from opweave.run.parallel.timings import gather_results
 from opweave.run.verification import compare_gradients, compare_losses, default_tolerance
 
@@ -102,8 +102,8 @@ def verify_strategy(
     )
     tensor_split = bool(strategy.get("sequence_parallel")) and strategy.get("tensor", 1) > 1
     words = tensor_plans or {n: tensor_plan(block, tokens_split=tensor_split) for n, block in chain.blocks.items()}
-    _require_ends(program, words)
     plans = {name: styles(plan, tokens_split=tensor_split) for name, plan in words.items()}
+    require_ends(program.splits, plans)
     tolerance = default_tolerance(model) if tolerance is None else tolerance
 
     def run(rank: int) -> tuple[dict[int, Tensor], dict[str, Tensor], list[tuple[int, int]], Any]:
@@ -139,17 +139,6 @@ def verify_strategy(
     saved = tuple(max((device for device, _ in counted), default=0) for _, _, counted, _ in ranks)
     by_microbatch = tuple(losses[b] for b in range(program.base.microbatches))
     return ParallelVerification(program, tolerance, by_microbatch, differences, saved, planned, ranks[0][3][2])
-
-
-def _require_ends(program: ParallelProgram, words: Mapping[str, Mapping[str, Word]]) -> None:
-    """Tokens come to lie over the tensor axis behind an embedding, and are whole again behind a head."""
-    for name, (takes, makes) in program.splits.items():
-        word: Word = "vocabulary" if makes else "head"
-        if takes != makes and word not in words.get(name, {}).values():
-            raise ProgramError(
-                f"strategy: sequence_parallel is true, but block {name!r} has no {'embedding' if makes else 'head'} in "
-                f"its tensor plan, behind which tokens {'lie over the tensor axis' if makes else 'are whole again'}"
-            )
 
 
 def _step(model: nn.Module, program: ParallelProgram, inputs: Tensor, target: Any, loss: Any) -> list[float]:
