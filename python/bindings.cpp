@@ -40,6 +40,17 @@ Blocks parse_blocks(const std::string& text) {
   throw InputError("blocks: value is \"" + text + "\", expected stage or layer");
 }
 
+MemoryModes parse_memory_modes(const std::vector<std::string>& names) {
+  MemoryModes modes;
+  for (const std::string& name : names) {
+    const auto mode = memory_mode_from_string(name);
+    if (!mode) throw InputError("memory_modes: value is \"" + name + "\", expected keep, drop or host");
+    modes.drop = modes.drop || *mode == MemoryMode::kDrop;
+    modes.host = modes.host || *mode == MemoryMode::kHost;
+  }
+  return modes;
+}
+
 }  // namespace
 
 Problem make_problem(const ComputationGraph& graph, const Cluster& cluster, const Settings& replacements) {
@@ -47,6 +58,7 @@ Problem make_problem(const ComputationGraph& graph, const Cluster& cluster, cons
   if (replacements.contention) by.contention = parse_contention(*replacements.contention);
   if (replacements.memory_limit_bytes) by.memory_limit = Bytes(*replacements.memory_limit_bytes);
   if (replacements.blocks) by.blocks = parse_blocks(*replacements.blocks);
+  if (replacements.memory_modes) by.memory_modes = parse_memory_modes(*replacements.memory_modes);
   return Problem::create(graph, cluster, overridden(default_settings(graph, cluster), by));
 }
 
@@ -287,11 +299,12 @@ NB_MODULE(_core, m) {
           "__init__",
           [](Settings* self, std::optional<std::uint32_t> microbatches, std::optional<std::uint32_t> replicas,
              std::optional<std::string> contention, std::optional<std::int64_t> memory_limit_bytes,
-             std::optional<std::string> blocks) {
-            new (self) Settings{microbatches, replicas, std::move(contention), memory_limit_bytes, std::move(blocks)};
+             std::optional<std::string> blocks, std::optional<std::vector<std::string>> memory_modes) {
+            new (self) Settings{microbatches,       replicas,          std::move(contention),
+                                memory_limit_bytes, std::move(blocks), std::move(memory_modes)};
           },
           "microbatches"_a = nb::none(), "replicas"_a = nb::none(), "contention"_a = nb::none(),
-          "memory_limit_bytes"_a = nb::none(), "blocks"_a = nb::none());
+          "memory_limit_bytes"_a = nb::none(), "blocks"_a = nb::none(), "memory_modes"_a = nb::none());
 
   m.def(
       "parse_graph", [](const std::string& json, const std::string& source) { return parse_graph(json, source); },
@@ -368,8 +381,7 @@ NB_MODULE(_core, m) {
       "lower_bounds",
       [](const ComputationGraph& graph, const Cluster& cluster, const Settings& settings) {
         const Problem problem = make_problem(graph, cluster, settings);
-        if (may_choose_modes(problem)) throw InputError("tensors have memory modes: their bounds come with a plan");
-        return bounds_of(lower_bounds(problem));
+        return bounds_of(may_choose_modes(problem) ? lower_bounds_with_modes(problem) : lower_bounds(problem));
       },
       no_gil);
   m.def("simulate", &simulate_plan, "graph"_a, "cluster"_a, "plan"_a, "contention"_a.none(), "compute_slowdown"_a,

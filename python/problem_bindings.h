@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "opweave/opweave.h"
 
@@ -16,6 +17,7 @@ struct Settings {
   std::optional<std::string> contention;
   std::optional<std::int64_t> memory_limit_bytes;
   std::optional<std::string> blocks;
+  std::optional<std::vector<std::string>> memory_modes = {};
 };
 
 [[nodiscard]] Problem make_problem(const ComputationGraph& graph, const Cluster& cluster, const Settings& replacements);

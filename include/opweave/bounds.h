@@ -18,4 +18,10 @@ namespace opweave {
 /// that fits no device, ...). Empty = none was found, which proves nothing.
 [[nodiscard]] std::vector<std::string> infeasibility_proofs(const Problem& problem);
 
+/// The same for problems whose values may have memory modes: no valid plan with any modes is shorter.
+[[nodiscard]] std::vector<LowerBound> lower_bounds_with_modes(const Problem& problem, const Budget& budget = {});
+
+/// Reasons why no choice of memory modes has a valid plan. Empty = none was found, which proves nothing.
+[[nodiscard]] std::vector<std::string> infeasibility_proofs_with_modes(const Problem& problem);
+
 }  // namespace opweave

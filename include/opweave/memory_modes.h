@@ -16,6 +16,13 @@ namespace opweave {
 /// The memory mode of every value, by ValueId.
 using MemoryChoice = std::vector<MemoryMode>;
 
+/// When what was let go may come back.
+enum class Return : std::uint8_t {
+  kAnyTime,     ///< as the rules say
+  kJustInTime,  ///< no earlier than some operators before its first reader in the backward pass: fewer schedules, but
+                ///< those of schedulers that never let a stream wait are far better
+};
+
 namespace detail {
 struct MovementData;
 }
@@ -32,7 +39,8 @@ class ProblemWithMovements {
   /// \throws InputError where a value has a mode that it may not have or that needs a host where there is none, where
   ///   units that run again need each other, or where the modes of microbatches differ and their operators are anti-
   ///   colocated or their replicas may share a device.
-  static ProblemWithMovements create(const Problem& original, MemoryChoice choice);
+  /// With kJustInTime the schedules are some of those of the original problem.
+  static ProblemWithMovements create(const Problem& original, MemoryChoice choice, Return when = Return::kAnyTime);
 
   [[nodiscard]] const Problem& original() const;
   [[nodiscard]] const MemoryChoice& choice() const;
@@ -71,11 +79,19 @@ struct OrdinaryPlan {
 /// The settings allow other modes than kKeep, or some tensor does.
 [[nodiscard]] bool may_choose_modes(const Problem& problem);
 
+/// What a choice of memory modes is for.
+struct ModeOptions {
+  /// Plans that training frameworks can be told: all microbatches alike, and of every stage the first units, as many of
+  /// each. Fewer choices, so plans may be longer; the bounds are those of all plans.
+  bool is_uniform = false;
+};
+
 /// plan() for problems whose values may have memory modes: chooses modes, placement and order. Where few choices exist
 /// all of them are planned, and the plan is optimal if each of them is settled; else modes change by unit, first for
 /// all microbatches alike, then for a few. Every plan has passed `check`. The same problem, options and work limit give
-/// the same plan. \throws InputError for objectives other than the makespan, a deadline, or blocks
+/// the same plan. Answers when the budget ends, as plan() does. \throws InputError for objectives other than the
+/// makespan, a deadline, or blocks, and for more tasks than it is made for
 [[nodiscard]] PlanResult plan_with_memory_modes(const Problem& problem, const Budget& budget,
-                                                const PlannerOptions& options = {});
+                                                const PlannerOptions& options = {}, const ModeOptions& modes = {});
 
 }  // namespace opweave

@@ -40,6 +40,7 @@ class Settings:
         contention: str | None = None,
         memory_limit_bytes: int | None = None,
         blocks: str | None = None,
+        memory_modes: list[str] | None = None,
     ) -> None: ...
 
 class Progress:

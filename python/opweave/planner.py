@@ -38,6 +38,7 @@ def settings(
     contention: str | None,
     memory_limit: Amount | None,
     blocks: str | None = None,
+    memory_modes: Sequence[str] | None = None,
 ) -> _core.Settings:
     """Replacements for what graph and cluster say; None keeps that. Raises InputError for values of the wrong kind."""
     for name, count in (("microbatches", microbatches), ("replicas", replicas)):
@@ -47,7 +48,12 @@ def settings(
         expect(text, (str, type(None)), name, "a text")
     largest = max((device.get("memory_bytes", 0) for device in cluster.to_dict()["devices"]), default=0)
     limit = None if memory_limit is None else to_memory(memory_limit, "memory_limit", largest)
-    return _core.Settings(microbatches, replicas, contention, limit, blocks)
+    modes = None
+    if memory_modes is not None:
+        modes = list(memory_modes)
+        for mode in modes if not isinstance(memory_modes, str) else [None]:
+            expect(mode, str, "memory_modes", 'a list of texts such as ["drop", "host"]')
+    return _core.Settings(microbatches, replicas, contention, limit, blocks, modes)
 
 
 def plan(
@@ -63,6 +69,7 @@ def plan(
     contention: str | None = None,
     memory_limit: Amount | None = None,
     blocks: str | None = None,
+    memory_modes: Sequence[str] | None = None,
     method: str = "auto",
     objectives: str | Sequence[str] = "makespan",
     deadline_ns: int | None = None,
@@ -88,6 +95,8 @@ def plan(
             capacity of every device in bytes or as a text such as "80GiB".
         blocks: "stage" or "layer": F, I and W of each run in one piece per microbatch, on one device, as the exports of
             `opweave.export` need it (docs/blocks.md). None lets every operator run for itself.
+        memory_modes: What values of the forward pass may do beside staying, where their tensor does not say: "drop"
+            (and be made again), "host" (be copied there and back) (docs/memory-modes.md).
         method: "auto" puts everything to work; "heuristic" no solver; "mip-disjunctive", "mip-time-indexed" and "cp"
             one complete formulation alone.
         objectives: In order of importance, as a list or separated by commas: "makespan", "period", "peak-memory",
@@ -128,7 +137,7 @@ def plan(
     expect_count(searches, "searches")
     if place is not None and (names != "makespan" or deadline_ns is not None):
         raise _core.InputError("on: workers share the makespan alone, expected no other objectives and no deadline_ns")
-    replacements = settings(cluster, microbatches, replicas, contention, memory_limit, blocks)
+    replacements = settings(cluster, microbatches, replicas, contention, memory_limit, blocks, memory_modes)
     graph = with_default_durations(graph, cluster)
     search = _core.Search(
         graph._core,
@@ -192,9 +201,10 @@ def lower_bounds(
     replicas: int | None = None,
     contention: str | None = None,
     memory_limit: Amount | None = None,
+    memory_modes: Sequence[str] | None = None,
 ) -> tuple[Bound, ...]:
     """Bounds on the makespan that need no search, largest first; arguments as for plan(). Raises InputError."""
     _expect_problem(graph, cluster)
-    replacements = settings(cluster, microbatches, replicas, contention, memory_limit)
+    replacements = settings(cluster, microbatches, replicas, contention, memory_limit, memory_modes=memory_modes)
     graph = with_default_durations(graph, cluster)
     return tuple(Bound(*bound) for bound in _core.lower_bounds(graph._core, cluster._core, replacements))

@@ -7,6 +7,7 @@
 
 #include "bounds/earliest.h"
 #include "bounds/memory_rooms.h"
+#include "bounds/mode_rules.h"
 #include "bounds/relaxation.h"
 #include "opweave/budget.h"
 #include "opweave/plan.h"
@@ -18,7 +19,8 @@ struct BoundContext {
   const MemoryRooms& rooms;
   const Ends& ends;
   const Budget& budget;
-  Nanoseconds known = 0;  ///< the largest bound so far
+  Nanoseconds known = 0;             ///< the largest bound so far
+  const ModeRules* modes = nullptr;  ///< values may leave their device for a while; for memory-ramp alone
 };
 
 /// "device \"gpu3\", stream \"compute\"", or the number of devices.

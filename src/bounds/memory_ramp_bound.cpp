@@ -59,11 +59,12 @@ std::optional<LowerBound> memory_ramp_bound(const BoundContext& context) {
   std::optional<LowerBound> best;
   for (const Room& room : context.rooms.rooms()) {
     if (!room.capacity || room.kind == RoomKind::kUnknown) continue;
+    if (context.modes != nullptr && room.kind != RoomKind::kDevice) continue;
     for (std::size_t s = 0; s < problem.cluster().stream_names().size(); ++s) {
       const StreamId stream(s);
-      const WindowWork head(relaxation, room, stream, Direction::kForward, context.ends.head);
+      const WindowWork head(relaxation, room, stream, Direction::kForward, context.ends.head, context.modes);
       if (head.total() == 0) continue;
-      const WindowWork tail(relaxation, room, stream, Direction::kBackward, context.ends.tail);
+      const WindowWork tail(relaxation, room, stream, Direction::kBackward, context.ends.tail, context.modes);
       const Ramp ramp =
           best_ramp(head.samples(context.budget), tail.samples(context.budget), head.total(), head.machines());
       if (!best || ramp.value > best->value.value()) {

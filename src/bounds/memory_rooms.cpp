@@ -172,7 +172,7 @@ class RoomBuilder {
 
   void add_value(Room& room, const ValueClass& value) const {
     if (!room.capacity) return;
-    HeldValue held{value.bytes, value.count, {}, {}, 0, 0};
+    HeldValue held{value.bytes, value.count, {}, {}, 0, 0, problem_.tensor_of(value.example), true};
     for (const Index consumer : value.consumers) {
       if (is_member(room, consumer)) held.last.push_back(consumer);
     }
@@ -182,6 +182,7 @@ class RoomBuilder {
       if (held.last.size() != value.consumers.size() || !in_one_group(held.last)) return;
       made_here = made_here && group(*value.producer) == group(held.last.front());
     }
+    held.is_made_here = made_here;
     if (made_here) {
       held.first = {*value.producer};
       if (held.last.empty()) held.last = held.first;

@@ -22,6 +22,8 @@ struct HeldValue {
   Nanoseconds lead = 0;
   /// The value stays this much beyond the end of its producer (a transfer from the room).
   Nanoseconds trail = 0;
+  std::optional<TensorId> tensor = {};  ///< none for a workspace
+  bool is_made_here = true;
 };
 
 /// What a room stands for.

@@ -9,6 +9,9 @@ namespace {
 
 __extension__ using Wide = __int128;  // nanoseconds x bytes exceed 64 bits
 
+/// Work is counted in parts of it, so that a price of time beside it stays an integer.
+constexpr std::int64_t kWhole = 48;
+
 /// Values of a room as a forest: a copy can only be taken together with those on its path to the root.
 struct ValueForest {
   std::vector<Index> order;         ///< parents first
@@ -82,8 +85,10 @@ std::vector<Nanoseconds> member_releases(const Relaxation& relaxation, const Roo
 }
 
 WindowWork::WindowWork(const Relaxation& relaxation, const Room& room, StreamId stream, Direction direction,
-                       const Earliest& earliest)
-    : capacity_(room.capacity) {
+                       const Earliest& earliest, const ModeRules* modes)
+    : modes_(modes), relaxation_(relaxation), device_(room.devices.front()), capacity_(room.capacity) {
+  // What is dropped may come back within the last window, where nothing says what that costs.
+  if (modes_ != nullptr && modes_->may_drop() && direction == Direction::kBackward) capacity_.reset();
   for (const DeviceId device : room.devices) {
     machines_ += relaxation.problem().cluster().stream_mask(device) >> stream.index() & 1U;
   }
@@ -96,19 +101,31 @@ WindowWork::WindowWork(const Relaxation& relaxation, const Room& room, StreamId 
 void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room, Direction direction,
                                   const Earliest& earliest) {
   const ValueForest forest = plant(room, direction);
+  const auto modes_of = [&](Index v) { return modes_ == nullptr ? MemoryModes() : modes_->modes(room.values[v]); };
 
+  first_copy_ = std::numeric_limits<Nanoseconds>::max();
   first_holding_.assign(room.values.size(), 0);
   for (const Index v : forest.order) {
     const HeldValue& value = room.values[v];
     first_holding_[v] = static_cast<Index>(holdings_.size());
+    const MemoryModes may = modes_of(v);
+    if (may.host) {
+      for (const Index taker : takers(value, direction)) {
+        for (const Index t : relaxation.classes()[taker].tasks) first_copy_ = std::min(first_copy_, earliest[t]);
+      }
+    }
     for (Index rank = 0; rank < value.count; ++rank) {
       Index parent = detail::kNoIndex;
-      if (forest.parent[v] != detail::kNoIndex) {
+      // What may have left the device says nothing of what is there with it.
+      if (forest.parent[v] != detail::kNoIndex && !modes_of(forest.parent[v]).any()) {
         const Index parents = room.values[forest.parent[v]].count;
         // The only copy of a value comes after all copies of one that has many.
         parent = first_holding_[forest.parent[v]] + (parents == value.count ? rank : parents - 1);
       }
-      holdings_.push_back({value.bytes, earliest_release(relaxation, value, rank, direction, earliest), parent});
+      Holding holding{value.bytes, earliest_release(relaxation, value, rank, direction, earliest), parent};
+      if (may.drop) holding.dropped = value.tensor;
+      if (may.any() && !value.is_made_here) holding.release = 0;  // it is sent once more: nothing holds it here
+      holdings_.push_back(holding);
     }
   }
 
@@ -149,7 +166,13 @@ void WindowWork::collect_jobs(const Relaxation& relaxation, const Room& room, St
     if ((relaxation.problem().streams(TaskId(tasks.front())) >> stream.index() & 1U) == 0) continue;
     for (Index i = 0; i < tasks.size(); ++i) {
       const Index task = tasks[i];
-      Job job{earliest[task], relaxation.duration(task), 0, 1, static_cast<Index>(charges_.size()), releases[m]};
+      Job job{earliest[task],
+              relaxation.duration(task),
+              0,
+              1,
+              static_cast<Index>(charges_.size()),
+              relaxation.problem().task(TaskId(task)).op,
+              releases[m]};
       job.work = one_device ? job.duration : relaxation.work(task);
       if (!one_device) job.widest = relaxation.widest(task);
       if (job.work == 0) continue;
@@ -202,12 +225,35 @@ Nanoseconds WindowWork::fluid(Nanoseconds h) const {
 Nanoseconds WindowWork::most(Nanoseconds h) const {
   Nanoseconds least = fluid(h);
   if (!capacity_) return least;
-  for (const Charging charging : {kDeepest, kMostSpecific}) least = std::min(least, most_in_memory(h, charging));
+  for (const std::int64_t price : prices()) {
+    for (const Charging charging : {kDeepest, kMostSpecific}) {
+      least = std::min(least, most_in_memory(h, charging, price));
+    }
+  }
   return least;
 }
 
-Nanoseconds WindowWork::most_in_memory(Nanoseconds h, Charging charging) const {
+/// Parts of kWhole at which time of the window is counted beside work, where values may be dropped: any gives a bound.
+/// Free: best where what is dropped cannot come back early. A half: nothing is gained by running at once what must run
+/// again. Between: what lies between.
+std::vector<std::int64_t> WindowWork::prices() const {
+  if (modes_ == nullptr || !modes_->may_drop()) return {0};
+  return {0, kWhole / 6, kWhole / 4, kWhole / 3, 3 * kWhole / 8, kWhole / 2};
+}
+
+/// What a job adds, in parts of kWhole, although the value that it is charged to is dropped. Who makes the value runs
+/// again behind the window; others of its unit do so within the window, which takes their time once more, or behind
+/// it.
+std::int64_t WindowWork::gain_of_dropped(const Job& job, const Holding& holding, std::int64_t price) const {
+  if (!modes_->runs_again_with(job.op, *holding.dropped)) return kWhole - price;
+  const bool makes_it = *relaxation_.problem().graph().at(*holding.dropped).producer == job.op;
+  return makes_it ? -price : kWhole - 2 * price;
+}
+
+Nanoseconds WindowWork::most_in_memory(Nanoseconds h, Charging charging, std::int64_t price) const {
+  const std::int64_t worth = kWhole - price;  // of work that need not be done again
   std::vector<Nanoseconds> work(holdings_.size(), 0);
+  std::vector<Nanoseconds> dropped(modes_ == nullptr ? 0 : holdings_.size(), 0);
   std::vector<Nanoseconds> unfinished;  // jobs that cannot end within the window: one per machine at most
   Nanoseconds unheld = 0;
   for (const Job& job : jobs_) {
@@ -222,12 +268,24 @@ Nanoseconds WindowWork::most_in_memory(Nanoseconds h, Charging charging) const {
       const Index candidate = charges_[job.first_charge + charging * kCharges + k];
       if (candidate != detail::kNoIndex && holdings_[candidate].release >= h) charged = candidate;
     }
-    (charged == detail::kNoIndex ? unheld : work[charged]) += job.work;
+    (charged == detail::kNoIndex ? unheld : work[charged]) += job.work * worth;
+    if (charged != detail::kNoIndex && holdings_[charged].dropped) {
+      dropped[charged] += job.work * gain_of_dropped(job, holdings_[charged], price);
+    }
+  }
+  for (std::size_t i = 0; i < dropped.size(); ++i) {
+    const Nanoseconds anyway = std::max<Nanoseconds>(0, dropped[i]);
+    unheld += anyway;
+    work[i] -= anyway;
   }
   const auto running =
       static_cast<std::ptrdiff_t>(std::min<std::size_t>(unfinished.size(), static_cast<std::size_t>(machines_)));
   std::partial_sort(unfinished.begin(), unfinished.begin() + running, unfinished.end(), std::greater<>());
-  return std::accumulate(unfinished.begin(), unfinished.begin() + running, unheld) + held_work(work, h);
+  Nanoseconds most = unheld + held_work(work, h);
+  for (auto i = unfinished.begin(); i != unfinished.begin() + running; ++i) most += *i * worth;
+  // The stream is idle before the first job may start.
+  if (price > 0) most += price * machines_ * (h - std::min(h, jobs_.front().earliest));
+  return most / kWhole;
 }
 
 /// Most work whose holdings fit into the capacity, fractions of holdings allowed, by Lagrangian
@@ -238,7 +296,10 @@ Nanoseconds WindowWork::held_work(const std::vector<Nanoseconds>& work, Nanoseco
     Nanoseconds work = 0;
     std::int64_t bytes = 0;
   };
-  const std::int64_t capacity = std::max<std::int64_t>(*capacity_, 0);
+  // What is on the host at the end of the window has been copied there within it.
+  const std::int64_t on_host =
+      modes_ == nullptr || first_copy_ >= h ? 0 : modes_->bytes_copied(device_, h - first_copy_);
+  const std::int64_t capacity = std::max<std::int64_t>(*capacity_, 0) + on_host;
   std::vector<Wide> gain(holdings_.size());
   std::vector<Choice> subtree(holdings_.size());
   // The best set of holdings closed under parents at the price numerator / denominator.

@@ -6,6 +6,7 @@
 
 #include "bounds/earliest.h"
 #include "bounds/memory_rooms.h"
+#include "bounds/mode_rules.h"
 #include "bounds/relaxation.h"
 #include "opweave/budget.h"
 
@@ -16,8 +17,10 @@ namespace opweave::bounds {
 class WindowWork {
  public:
   /// \param earliest  heads forward, tails backward.
+  /// \param modes  where values may leave the device for a while: work counts less what must be done once more behind
+  ///   the window (docs/bounds.md, "memory-modes"). \pre the room is one device
   WindowWork(const Relaxation& relaxation, const Room& room, StreamId stream, Direction direction,
-             const Earliest& earliest);
+             const Earliest& earliest, const ModeRules* modes = nullptr);
 
   /// Work that the members certainly have on the stream: time x devices.
   [[nodiscard]] Nanoseconds total() const { return total_; }
@@ -41,13 +44,15 @@ class WindowWork {
     Nanoseconds work;
     std::int64_t widest;
     Index first_charge;  ///< in charges_: kCharges candidates for each way of charging
+    OperatorId op;
     Nanoseconds release = std::numeric_limits<Nanoseconds>::max();  ///< of its group, in a room of unknown place
   };
   /// Copy of a value; a job can only run after it has been taken, together with its ancestors.
   struct Holding {
     std::int64_t bytes;
-    Nanoseconds release;  ///< earliest
-    Index parent;         ///< always earlier in the array
+    Nanoseconds release;                   ///< earliest
+    Index parent;                          ///< always earlier in the array
+    std::optional<TensorId> dropped = {};  ///< what may be dropped and made again, here
   };
   struct FluidStep {
     Nanoseconds from;
@@ -67,8 +72,14 @@ class WindowWork {
   void pour();
   [[nodiscard]] Nanoseconds fluid(Nanoseconds h) const;
   [[nodiscard]] Nanoseconds held_work(const std::vector<Nanoseconds>& work, Nanoseconds h) const;
-  [[nodiscard]] Nanoseconds most_in_memory(Nanoseconds h, Charging charging) const;
+  [[nodiscard]] Nanoseconds most_in_memory(Nanoseconds h, Charging charging, std::int64_t price) const;
+  [[nodiscard]] std::vector<std::int64_t> prices() const;
+  [[nodiscard]] std::int64_t gain_of_dropped(const Job& job, const Holding& holding, std::int64_t price) const;
 
+  const ModeRules* modes_ = nullptr;
+  const Relaxation& relaxation_;
+  DeviceId device_;             ///< with modes: the room
+  Nanoseconds first_copy_ = 0;  ///< no copy to or from a host begins earlier
   std::int64_t machines_ = 0;
   Nanoseconds total_ = 0;
   std::optional<std::int64_t> capacity_;

@@ -7,6 +7,7 @@
 #include "cli/inputs.h"
 #include "cli/output.h"
 #include "opweave/bounds.h"
+#include "opweave/memory_modes.h"
 #include "report/format.h"
 
 namespace opweave::cli {
@@ -21,13 +22,15 @@ struct BoundsOptions {
 
 ExitCode run_bounds(const BoundsOptions& options) {
   expect_files({{"--output", options.output}}, options.files.with({}));
-  const Problem problem = load_problem(options.files, options.settings);
-  if (const auto proofs = infeasibility_proofs(problem); !proofs.empty()) {
+  const Problem problem = load_problem(options.files, options.settings, Modes::kTake);
+  const bool has_modes = may_choose_modes(problem);
+  if (const auto proofs = has_modes ? infeasibility_proofs_with_modes(problem) : infeasibility_proofs(problem);
+      !proofs.empty()) {
     complain("error", "no plan exists: " + proofs.front());
     return ExitCode::kNoPlan;
   }
 
-  const auto bounds = lower_bounds(problem);
+  const auto bounds = has_modes ? lower_bounds_with_modes(problem) : lower_bounds(problem);
   if (options.json || !options.output.empty()) {
     auto list = nlohmann::ordered_json::array();
     for (const LowerBound& bound : bounds) {
@@ -51,9 +54,11 @@ void add_bounds(CLI::App& app, Action& action) {
       "Exit code 3: it is proven that no plan exists.\n\n"
       "Examples:\n"
       "  opweave bounds graph.json cluster.json\n"
-      "  opweave bounds graph.json cluster.json --memory-limit 40GiB --json");
+      "  opweave bounds graph.json cluster.json --memory-limit 40GiB --json\n"
+      "  opweave bounds graph.json cluster.json --memory-modes drop,host");
   options->files.add_to(*command);
   options->settings.add_to(*command);
+  options->settings.add_memory_modes_to(*command);
   command->add_option("-o,--output", options->output, "write JSON here")->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
   command->callback([options, &action] { action = [options] { return run_bounds(*options); }; });

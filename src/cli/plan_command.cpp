@@ -35,6 +35,7 @@ struct PlanOptions {
   PlaceOptions place;
   std::size_t searches = 4;
   std::string method = "auto";
+  bool uniform = false;
   std::filesystem::path warm_start;
   std::string objective = "makespan";
   std::string deadline;
@@ -80,13 +81,14 @@ void print_objectives(const Plan& plan) {
 void write(const PlanOptions& options, const Problem& problem, Plan plan) {
   plan.provenance.command = options.command;
   deliver(options.output, plan_to_json(plan, problem.graph(), problem.cluster()));
-  if (!plan.modes.empty()) {
+  const bool is_shown = !options.report.empty() || !options.trace.empty();
+  if (is_shown && !plan.modes.empty()) {
     const OrdinaryPlan ordinary = with_movements(problem, plan);
     if (!options.report.empty()) {
       write_file(options.report, report_html(ordinary.movements.problem(), ordinary.plan, {}));
     }
     if (!options.trace.empty()) write_file(options.trace, perfetto_trace(ordinary.movements.problem(), ordinary.plan));
-  } else {
+  } else if (is_shown) {
     if (!options.report.empty()) {
       write_file(options.report, report_html(problem, plan, rows_of(compare_schedules(problem, &plan))));
     }
@@ -160,6 +162,9 @@ ExitCode run_plan(const PlanOptions& options) {
     throw InputError(
         "memory modes: the integer program of a file knows none, expected no --write-model and no --read-solution");
   }
+  if (options.uniform && !chooses_modes) {
+    throw InputError("--uniform: no value may have a memory mode, expected --memory-modes beside it");
+  }
   if (chooses_modes && place) {
     throw InputError("memory modes: workers know none, expected no --on");
   }
@@ -184,7 +189,7 @@ ExitCode run_plan(const PlanOptions& options) {
     ProgressLine progress;
     planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
     const auto search = [&] {
-      if (chooses_modes) return plan_with_memory_modes(problem, budget.keeping(keep), planner);
+      if (chooses_modes) return plan_with_memory_modes(problem, budget.keeping(keep), planner, {options.uniform});
       return place ? distribute::plan_on(*place, options.place.workers, options.searches, problem, budget.keeping(keep),
                                          planner)
                    : plan(problem, budget.keeping(keep), planner);
@@ -266,6 +271,9 @@ void add_plan(CLI::App& app, Action& action) {
   options->settings.add_to(*command);
   options->settings.add_blocks_to(*command);
   options->settings.add_memory_modes_to(*command);
+  command->add_flag("--uniform", options->uniform,
+                    "with --memory-modes: all microbatches alike and as many units of each stage, as training "
+                    "frameworks can be told");
   command->callback([options, command, &action] {
     // What the plan does not depend on. Threads matter where the clock ends the search.
     std::vector<std::string> unsaid = {"--output", "--report", "--trace", "--on", "--workers"};

@@ -8,6 +8,7 @@
 #include "list_scheduling/list_scheduler.h"
 #include "list_scheduling/placed_problem.h"
 #include "list_scheduling/reference_order.h"
+#include "order_search/schedule_in_order.h"
 
 namespace opweave {
 namespace {
@@ -85,6 +86,7 @@ std::optional<Schedule> carry(const ProblemWithMovements& from, const Schedule& 
     for (const ItemId reader : placed->successors(item)) due = std::min(due, starts[reader]);
     starts[item] = due;
   }
+  if (std::optional<Schedule> in_order = schedule_in_order(*placed, starts)) return in_order;
   ReferenceOrder reference = reference_order(*placed, starts);
   if (!reference.fits) reference = reference_order(*placed);
   if (!reference.fits) return std::nullopt;

@@ -3,9 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <string_view>
 
+#include "core/units.h"
+#include "memory_modes/due_times.h"
 #include "opweave/error.h"
 
 namespace opweave {
@@ -25,8 +26,9 @@ void merge_into(std::vector<Id>& list, const std::vector<Id>& more) {
 
 class Derivation {
  public:
-  Derivation(const ComputationGraph& graph, const Cluster& cluster, const std::vector<MemoryMode>& modes)
-      : graph_(graph),
+  Derivation(const ComputationGraph& graph, const Cluster& cluster, const std::vector<MemoryMode>& modes, Return when)
+      : when_(when),
+        graph_(graph),
         cluster_(cluster),
         modes_(modes),
         operators_(graph.operators()),
@@ -49,6 +51,7 @@ class Derivation {
       operators_[i].unit.clear();
       if (is_late(operators_[i].phase)) read_what_came_back(OperatorId(i));
     }
+    if (when_ == Return::kJustInTime) delay_returns();
     result_.graph = ComputationGraph::create(graph_.name(), std::move(operators_), std::move(tensors_),
                                              graph_.parameters(), graph_.training());
     return std::move(result_);
@@ -171,6 +174,21 @@ class Derivation {
     result_.come_back[tensor.index()] = static_cast<std::uint32_t>(back.index());
   }
 
+  /// What comes back does so no earlier than some operators before the backward pass needs it: a scheduler that never
+  /// lets a stream wait would have it back as soon as it has gone.
+  void delay_returns() {
+    const std::vector<std::vector<OperatorId>> due = DueTimes(graph_, unit_of_, modes_, result_).releases();
+    const auto wait = [&](std::uint32_t movement, std::size_t unit) {
+      merge_into(operators_[movement].after, due[unit]);
+    };
+    for (std::size_t i = 0; i < result_.again.size(); ++i) {
+      if (result_.again[i] != kNone) wait(result_.again[i], unit_of_[i]);
+    }
+    for (std::size_t t = 0; t < result_.copy_in.size(); ++t) {
+      if (result_.copy_in[t] != kNone) wait(result_.copy_in[t], unit_of_[graph_.tensors()[t].producer->index()]);
+    }
+  }
+
   [[noreturn]] void refuse_host(TensorId tensor) const {
     throw InputError(
         fmt::format("tensor \"{}\" cannot be copied to a host: operator \"{}\" may run on no device that has one",
@@ -219,6 +237,7 @@ class Derivation {
     if (copy.durations.empty()) refuse_host(tensor);
   }
 
+  const Return when_;
   const ComputationGraph& graph_;
   const Cluster& cluster_;
   const std::vector<MemoryMode>& modes_;
@@ -249,24 +268,9 @@ Cluster with_copy_streams(const Cluster& cluster) {
   return Cluster::create(std::move(parts));
 }
 
-std::vector<std::uint32_t> units_of(const ComputationGraph& graph) {
-  std::map<std::pair<bool, std::string_view>, std::uint32_t> named;  // by unit, or else by layer
-  std::uint32_t count = 0;
-  std::vector<std::uint32_t> result;
-  for (const Operator& op : graph.operators()) {
-    if (op.unit.empty() && op.layer.empty()) {
-      result.push_back(count++);
-      continue;
-    }
-    const auto [entry, is_new] = named.try_emplace({op.unit.empty(), op.unit.empty() ? op.layer : op.unit}, count);
-    if (is_new) ++count;
-    result.push_back(entry->second);
-  }
-  return result;
-}
-
-GraphWithMovements derive(const ComputationGraph& graph, const Cluster& cluster, const std::vector<MemoryMode>& modes) {
-  return Derivation(graph, cluster, modes).derive();
+GraphWithMovements derive(const ComputationGraph& graph, const Cluster& cluster, const std::vector<MemoryMode>& modes,
+                          Return when) {
+  return Derivation(graph, cluster, modes, when).derive();
 }
 
 }  // namespace opweave

@@ -7,6 +7,7 @@
 
 #include "opweave/cluster.h"
 #include "opweave/graph.h"
+#include "opweave/memory_modes.h"
 
 namespace opweave {
 
@@ -25,7 +26,7 @@ struct GraphWithMovements {
 /// The graph of `graph` under a mode per tensor. O(operators + edges)
 /// \throws InputError as ProblemWithMovements::create
 [[nodiscard]] GraphWithMovements derive(const ComputationGraph& graph, const Cluster& cluster,
-                                        const std::vector<MemoryMode>& modes);
+                                        const std::vector<MemoryMode>& modes, Return when);
 
 /// Each copy of an operator that runs again or whose output is copied goes where its movements go, without more being
 /// said: its devices follow from a parameter, a colocation group or a single choice. Else the copies of the operator
@@ -34,8 +35,5 @@ struct GraphWithMovements {
 
 /// The cluster with streams for copies on every device that has a host.
 [[nodiscard]] Cluster with_copy_streams(const Cluster& cluster);
-
-/// The unit of each operator as a number.
-[[nodiscard]] std::vector<std::uint32_t> units_of(const ComputationGraph& graph);
 
 }  // namespace opweave

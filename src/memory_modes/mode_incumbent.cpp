@@ -7,6 +7,23 @@
 
 namespace opweave {
 
+ModeFindings::Copy ModeFindings::copy() const {
+  const std::lock_guard lock(mutex_);
+  return found_;
+}
+
+void ModeFindings::add_bounds(std::vector<LowerBound> bounds) {
+  const std::lock_guard lock(mutex_);
+  found_.bounds.insert(found_.bounds.end(), bounds.begin(), bounds.end());
+  std::ranges::stable_sort(found_.bounds, std::ranges::greater(), &LowerBound::value);
+}
+
+void ModeFindings::replace(Best best, double seconds) {
+  const std::lock_guard lock(mutex_);
+  found_.trajectory.push_back({seconds, best.makespan, best.method});
+  found_.best = std::move(best);
+}
+
 bool ModeIncumbent::offer(const ProblemWithMovements& derived, const Schedule& schedule, const std::string& method) {
   const Duration makespan = schedule.makespan(derived.problem());
   if (best_ && makespan >= best_->makespan) return false;
@@ -18,8 +35,10 @@ bool ModeIncumbent::offer(const ProblemWithMovements& derived, const Schedule& s
   }
   if (!violations.empty()) return false;
   best_ = {derived, schedule, makespan, method};
-  trajectory_.push_back({budget_.elapsed(), makespan, method});
-  tell(makespan, method);
+  findings_->replace(*best_, budget_.elapsed());
+  if (options_.on_progress) {
+    options_.on_progress({budget_.elapsed(), makespan, lower_bound_, method, &best_->schedule, {}});
+  }
   return true;
 }
 

@@ -1,6 +1,8 @@
 /// The best plan with memory modes that is known.
 #pragma once
 
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,19 +11,43 @@
 
 namespace opweave {
 
-/// Holds the shortest schedule of any choice that `check` accepts from the original problem and the plan alone, and
-/// tells of every better one.
-class ModeIncumbent {
+/// What a search has found, for whoever waits for it, and may stop waiting.
+class ModeFindings {
  public:
-  ModeIncumbent(const Problem& problem, const Budget& budget, const PlannerOptions& options, Duration lower_bound)
-      : problem_(problem), budget_(budget), options_(options), lower_bound_(lower_bound) {}
-
   struct Best {
     ProblemWithMovements derived;
     Schedule schedule;
     Duration makespan;
     std::string method;
   };
+  struct Copy {
+    std::optional<Best> best;
+    std::vector<Incumbent> trajectory;
+    std::vector<LowerBound> bounds;  ///< largest first
+  };
+
+  [[nodiscard]] Copy copy() const;
+  void add_bounds(std::vector<LowerBound> bounds);
+  void replace(Best best, double seconds);
+
+ private:
+  mutable std::mutex mutex_;
+  Copy found_;
+};
+
+/// Holds the shortest schedule of any choice that `check` accepts from the original problem and the plan alone, and
+/// tells of every better one.
+class ModeIncumbent {
+ public:
+  using Best = ModeFindings::Best;
+
+  ModeIncumbent(const Problem& problem, const Budget& budget, const PlannerOptions& options, Duration lower_bound,
+                std::shared_ptr<ModeFindings> findings)
+      : problem_(problem),
+        budget_(budget),
+        options_(options),
+        lower_bound_(lower_bound),
+        findings_(std::move(findings)) {}
 
   /// True if the schedule is the best now. One that holds more on a host than it may is no plan.
   /// \throws InternalError if `check` rejects it for another reason
@@ -31,15 +57,14 @@ class ModeIncumbent {
 
   [[nodiscard]] const std::optional<Best>& best() const { return best_; }
   [[nodiscard]] bool is_optimal() const { return best_ && best_->makespan <= lower_bound_; }
-  [[nodiscard]] const std::vector<Incumbent>& trajectory() const { return trajectory_; }
 
  private:
   const Problem& problem_;
   const Budget& budget_;
   const PlannerOptions& options_;
   const Duration lower_bound_;
+  const std::shared_ptr<ModeFindings> findings_;
   std::optional<Best> best_;
-  std::vector<Incumbent> trajectory_;
 };
 
 }  // namespace opweave

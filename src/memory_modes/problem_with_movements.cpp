@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "core/units.h"
 #include "memory_modes/derive.h"
 #include "memory_modes/unfold.h"
 #include "opweave/error.h"
@@ -91,20 +92,20 @@ ProblemSettings ordinary(ProblemSettings settings) {
 
 }  // namespace
 
-ProblemWithMovements ProblemWithMovements::create(const Problem& original, MemoryChoice choice) {
+ProblemWithMovements ProblemWithMovements::create(const Problem& original, MemoryChoice choice, Return when) {
   require_allowed(original, choice);
   auto data = std::make_shared<MovementData>();
   data->original = original;
   const Cluster cluster = with_copy_streams(original.cluster());
   ProblemSettings settings = ordinary(original.settings());
   if (const auto modes = mode_per_tensor(original, choice)) {
-    data->derived = derive(original.graph(), cluster, *modes);
+    data->derived = derive(original.graph(), cluster, *modes, when);
     data->old_operators = original.graph().operators().size();
   } else {
     const ComputationGraph graph = unfold(original);
     data->is_unfolded = true;
     settings.training = graph.training();
-    data->derived = derive(graph, cluster, choice);
+    data->derived = derive(graph, cluster, choice, when);
     data->old_operators = graph.operators().size();
   }
   data->choice = std::move(choice);

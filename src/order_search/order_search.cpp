@@ -173,7 +173,7 @@ class Search {
     progress_.emplace(budget_, options_.max_evaluations, placed->item_count());
     const double mean = mean_duration(*placed);
     double done = 0;
-    whole_ = build_network(*placed);
+    whole_ = build_network(*placed, 1, options_.likeness);
     if (budget_.expired()) return best_;
     parts_ = equal_parts(whole_, starts_of(*placed, whole_, best_));
     Network& network = parts_ ? parts_->part : whole_;

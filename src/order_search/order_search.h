@@ -4,12 +4,20 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <vector>
 
 #include "opweave/budget.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
 
 namespace opweave {
+
+/// What a task is once more, in a problem whose graph does not say it.
+struct Likeness {
+  std::uint32_t copy = 0;    ///< microbatch
+  std::uint32_t kind = 0;    ///< the same for tasks that differ in their microbatch alone
+  bool brings_back = false;  ///< it is moved apart from the backward pass that it serves
+};
 
 struct OrderSearchOptions {
   std::uint64_t seed = 1;
@@ -18,6 +26,8 @@ struct OrderSearchOptions {
   std::uint64_t max_evaluations = std::numeric_limits<std::uint64_t>::max();
   /// Temperature at the beginning, in mean durations of a task: how much of the start may be given up.
   double initial_temperature = 4;
+  /// By task, where microbatches were unfolded: moves are by microbatch all the same. Empty = as the problem says.
+  std::vector<Likeness> likeness = {};
 };
 
 /// Searches for a shorter schedule with the modes of `start` (docs/order-search.md): simulated annealing over

@@ -9,8 +9,8 @@ namespace {
 
 class Builder {
  public:
-  Builder(const PlacedProblem& placed, std::size_t repeats)
-      : placed_(placed), problem_(placed.problem()), repeats_(repeats) {}
+  Builder(const PlacedProblem& placed, std::size_t repeats, std::span<const Likeness> likeness)
+      : placed_(placed), problem_(placed.problem()), repeats_(repeats), likeness_(likeness) {}
 
   Network build() {
     network_.device_count = problem_.cluster().device_count();
@@ -251,6 +251,7 @@ class Builder {
     };
     std::uint32_t copies = 1;
     constexpr std::uint32_t kTransferPhase = 255;
+    constexpr std::uint32_t kBringingBack = 254;
     for (Node node = 0; node < network_.node_count; ++node) {
       const ItemId item = network_.item_of_node[node];
       Label label;
@@ -261,16 +262,20 @@ class Builder {
         const TaskId task(item);
         const Operator& op = problem_.op(task);
         label.device = static_cast<std::uint32_t>(placed_.devices(item).front().index());
-        label.copy = problem_.task(task).copy;
-        phase = static_cast<std::uint32_t>(op.phase);
+        const Likeness like = likeness_of(task);
+        label.copy = like.copy;
+        phase = like.brings_back ? kBringingBack : static_cast<std::uint32_t>(op.phase);
         stage = op.stage ? op.stage->index() + 1 : 0;
-        what = problem_.task(task).op.index();
+        what = like.kind;
       } else {
         const NecessaryTransfer& transfer = placed_.transfer(item);
         label.device = static_cast<std::uint32_t>(transfer.destination.index());
         label.copy = problem_.copy_of(transfer.value);
         stage = transfer.source.index() + 1;
         what = problem_.graph().operators().size() + problem_.tensor_of(transfer.value).index();
+        if (const auto producer = problem_.producer(transfer.value); producer && !likeness_.empty()) {
+          label.copy = likeness_of(*producer).copy;
+        }
       }
       label.chunk = number(chunks, std::tuple(label.device, label.copy, phase, stage));
       label.kind = number(kinds, std::tuple(label.device, phase));
@@ -281,6 +286,11 @@ class Builder {
     network_.copy_count = copies;
     network_.chunk_count = chunks.size();
     network_.twins_count = twins.size();
+  }
+
+  [[nodiscard]] Likeness likeness_of(TaskId task) const {
+    if (!likeness_.empty()) return likeness_[task.index()];
+    return {problem_.task(task).copy, static_cast<std::uint32_t>(problem_.task(task).op.index()), false};
   }
 
   void mark_fillers() {
@@ -300,6 +310,7 @@ class Builder {
   const PlacedProblem& placed_;
   const Problem& problem_;
   const std::size_t repeats_;
+  const std::span<const Likeness> likeness_;
   Network network_;
   std::map<std::tuple<int, std::size_t, std::size_t>, std::uint32_t> resources_;
   std::vector<std::uint32_t> pool_of_device_;
@@ -307,7 +318,9 @@ class Builder {
 
 }  // namespace
 
-Network build_network(const PlacedProblem& placed, std::size_t repeats) { return Builder(placed, repeats).build(); }
+Network build_network(const PlacedProblem& placed, std::size_t repeats, std::span<const Likeness> likeness) {
+  return Builder(placed, repeats, likeness).build();
+}
 
 std::vector<std::int64_t> item_starts(const PlacedProblem& placed, const Network& network, std::span<const Time> ends) {
   std::vector<std::int64_t> starts(placed.item_count(), 0);

@@ -9,6 +9,7 @@
 
 #include "core/problem_data.h"
 #include "list_scheduling/placed_problem.h"
+#include "order_search/order_search.h"
 
 namespace opweave::order_search {
 
@@ -87,7 +88,9 @@ struct Network {
 };
 
 /// \param repeats  memory is followed where so many times everything at once could exceed it.
-[[nodiscard]] Network build_network(const PlacedProblem& placed, std::size_t repeats = 1);
+/// \param likeness  by task, or empty: as the problem says
+[[nodiscard]] Network build_network(const PlacedProblem& placed, std::size_t repeats = 1,
+                                    std::span<const Likeness> likeness = {});
 
 /// Starts of all items of the placed problem from the ends of the nodes.
 [[nodiscard]] std::vector<std::int64_t> item_starts(const PlacedProblem& placed, const Network& network,

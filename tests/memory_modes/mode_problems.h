@@ -16,6 +16,9 @@ struct ModeChain {
     std::int64_t backward = 1;
     std::int64_t kept = 10;
     std::string device = "d0";
+    std::int64_t second_forward = 0;  ///< of a second operator of the same unit; 0 = none
+    std::int64_t second_kept = 0;     ///< bytes that it keeps
+    bool has_weight_gradient = false;
   };
   std::vector<Layer> layers;
   std::uint32_t microbatches = 1;
@@ -24,6 +27,7 @@ struct ModeChain {
   std::int64_t host_bandwidth = 10'000'000'000;  ///< 10 bytes per ns
   MemoryModes modes = {true, true};
   bool has_optimizer = false;
+  std::int64_t link_latency = 0;
 
   [[nodiscard]] Problem problem() const {
     std::vector<Operator> operators;
@@ -44,18 +48,39 @@ struct ModeChain {
       return operators.size() - 1;
     };
     std::vector<TensorId> kept;
+    std::vector<std::optional<TensorId>> second_kept;
     std::optional<TensorId> handed;
     for (std::size_t l = 0; l < layers.size(); ++l) {
       parameters.push_back({"w" + std::to_string(l), Bytes(0)});
       const std::size_t op = add("F" + std::to_string(l), Phase::kForward, layers[l], layers[l].forward, l);
       if (handed) operators[op].inputs.push_back(*handed);
-      handed = add_tensor("x" + std::to_string(l), 1);
       kept.push_back(add_tensor("a" + std::to_string(l), layers[l].kept));
-      operators[op].outputs = {*handed, kept.back()};
+      if (layers[l].second_forward == 0) {
+        handed = add_tensor("x" + std::to_string(l), 1);
+        operators[op].outputs = {*handed, kept.back()};
+        second_kept.emplace_back();
+        continue;
+      }
+      const TensorId inner = add_tensor("y" + std::to_string(l), 0);
+      operators[op].outputs = {inner, kept.back()};
+      const std::size_t second = add("G" + std::to_string(l), Phase::kForward, layers[l], layers[l].second_forward, l);
+      operators[op].layer = operators[second].layer = "layer " + std::to_string(l);
+      handed = add_tensor("x" + std::to_string(l), 1);
+      second_kept.emplace_back(add_tensor("b" + std::to_string(l), layers[l].second_kept));
+      operators[second].inputs = {inner};
+      operators[second].outputs = {*handed, *second_kept.back()};
     }
     for (std::size_t l = layers.size(); l-- > 0;) {
       const std::size_t op = add("B" + std::to_string(l), Phase::kBackward, layers[l], layers[l].backward, l);
       operators[op].inputs = {*handed, kept[l]};
+      if (second_kept[l]) operators[op].inputs.push_back(*second_kept[l]);
+      if (layers[l].has_weight_gradient) {
+        const std::size_t weight =
+            add("W" + std::to_string(l), Phase::kWeightGradient, layers[l], layers[l].backward, l);
+        operators[op].phase = Phase::kInputGradient;
+        operators[weight].inputs = {kept[l]};
+        operators[weight].after = {OperatorId(op)};
+      }
       if (l > 0) {
         handed = add_tensor("g" + std::to_string(l), 1);
         operators[op].outputs = {*handed};
@@ -77,7 +102,7 @@ struct ModeChain {
                                {"compute"},
                                host_memory ? std::optional(Bytes(*host_memory)) : std::nullopt});
     }
-    parts.default_link = Link{"", "", "", Duration(0), std::nullopt, true};
+    parts.default_link = Link{"", "", "", Duration(link_latency), std::nullopt, true};
     auto graph =
         ComputationGraph::create("chain", std::move(operators), std::move(tensors), std::move(parameters), training);
     Cluster cluster = Cluster::create(std::move(parts));
@@ -86,6 +111,31 @@ struct ModeChain {
     return Problem::create(std::move(graph), std::move(cluster), std::move(settings));
   }
 };
+
+/// A random chain of at most 7 tasks: units of one or two operators, one or two microbatches, little memory.
+inline ModeChain random_chain(Random& random) {
+  const auto below = [&](std::size_t count) { return static_cast<std::int64_t>(random.below(count)); };
+  ModeChain chain;
+  const std::size_t layers = 1 + random.below(2);
+  std::size_t operators = 0;
+  for (std::size_t l = 0; l < layers; ++l) {
+    ModeChain::Layer layer{1 + below(6), 1 + below(6), 10 * below(4), random.chance(50) ? "d0" : "d1"};
+    if (random.chance(40)) {
+      layer.second_forward = 1 + below(6);
+      layer.second_kept = 10 * below(3);
+    }
+    layer.has_weight_gradient = layers == 1 && random.chance(30);
+    operators += 2 + (layer.second_forward > 0 ? 1 : 0) + (layer.has_weight_gradient ? 1 : 0);
+    chain.layers.push_back(layer);
+  }
+  const std::size_t most = std::max<std::size_t>(1, 7 / operators);
+  chain.microbatches = 1 + static_cast<std::uint32_t>(random.below(most));
+  chain.modes = {random.chance(70), random.chance(70)};
+  chain.host_bandwidth = 1'000'000'000 * static_cast<std::int64_t>(3 + random.below(20));
+  chain.memory = 5 + static_cast<std::int64_t>(random.below(70));
+  if (random.chance(20)) chain.host_memory = 10 * below(5);
+  return chain;
+}
 
 /// The value of a tensor of a microbatch, by name.
 inline ValueId value_named(const Problem& problem, const std::string& name, std::uint32_t copy = 0) {

@@ -1,0 +1,37 @@
+#include "bounds/mode_rules.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/units.h"
+
+namespace opweave::bounds {
+
+ModeRules::ModeRules(const Problem& problem) : problem_(problem), units_(units_of(problem.graph())) {
+  const ComputationGraph& graph = problem.graph();
+  for (std::size_t t = 0; t < graph.tensors().size(); ++t) {
+    const auto& producer = graph.tensors()[t].producer;
+    const bool is_forward = producer && graph.at(*producer).phase == Phase::kForward;
+    modes_.push_back(is_forward ? graph.memory_modes(TensorId(t), problem.settings().memory_modes) : MemoryModes());
+    may_drop_ = may_drop_ || modes_.back().drop;
+  }
+}
+
+bool ModeRules::runs_again_with(OperatorId op, TensorId tensor) const {
+  const OperatorId maker = *problem_.graph().at(tensor).producer;
+  return problem_.graph().at(op).phase == Phase::kForward && units_[op.index()] == units_[maker.index()];
+}
+
+std::int64_t ModeRules::bytes_copied(DeviceId device, Nanoseconds time) const {
+  __extension__ using Wide = __int128;
+  const DeviceType* type = problem_.cluster().type_of(device);
+  if (type == nullptr || !type->host_link || time <= 0) return 0;
+  constexpr Wide kMost = std::numeric_limits<std::int64_t>::max() / 4;
+  const std::optional<Bytes> host = problem_.cluster().at(device).host_memory;
+  const Wide room = host ? Wide{host->value()} : kMost;
+  if (!type->host_link->bandwidth_bytes_per_s) return static_cast<std::int64_t>(std::min(room, kMost));
+  const Wide moved = Wide{*type->host_link->bandwidth_bytes_per_s} * time / 1'000'000'000;
+  return static_cast<std::int64_t>(std::min({room, moved, kMost}));
+}
+
+}  // namespace opweave::bounds

@@ -1,0 +1,323 @@
+#include "memory_modes/mode_search.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <set>
+#include <utility>
+
+#include "memory_modes/carry.h"
+#include "memory_modes/memory_slack.h"
+#include "opweave/error.h"
+#include "order_search/order_search.h"
+
+namespace opweave {
+namespace {
+
+/// Shares of the units with levers that are tried first, in this order, and steps to others from the best of them.
+constexpr std::array kShares = {1.0, 0.5, 0.25, 0.75};
+constexpr std::array kFinerSteps = {0.125, 0.0625};
+/// Shares of the time and work: for choices in which all microbatches are alike, and for the best of them alone. The
+/// rest is for changes.
+constexpr double kShareOfAlike = 0.3;
+constexpr double kShareOfBest = 0.1;
+/// Candidate orders for each change of modes.
+constexpr std::uint64_t kEvaluationsPerChange = 400;
+/// One change of so many keeps all that fits, and takes this share of what is left.
+constexpr std::uint64_t kChangesPerKeeping = 16;
+constexpr double kShareOfKeeping = 0.3;
+/// A change is given up that makes the plan so much longer at first.
+constexpr double kLongestBegin = 1.02;
+/// Candidate orders where nothing limits the search.
+constexpr std::uint64_t kMostWork = 400'000;
+
+/// By task of the ordinary problem, what it is in which microbatch; empty where the problem says so itself.
+std::vector<Likeness> likeness_of(const ProblemWithMovements& derived) {
+  const Problem& original = derived.original();
+  if (derived.problem().settings().training == original.settings().training) return {};
+  const std::size_t operators = original.graph().operators().size();
+  const std::size_t tensors = original.graph().tensors().size();
+  std::vector<Likeness> result;
+  for (std::size_t t = 0; t < derived.problem().task_count(); ++t) {
+    const ProblemWithMovements::Origin origin = derived.origin(TaskId(t));
+    const Task& task = original.task(origin.task);
+    std::size_t kind = task.op.index();
+    if (origin.is_movement && origin.kind == MovementKind::kRecompute) kind += operators;
+    if (origin.is_movement && origin.kind != MovementKind::kRecompute) {
+      kind = 2 * operators + original.tensor_of(origin.value).index();
+      if (origin.kind == MovementKind::kCopyIn) kind += tensors;
+    }
+    result.push_back({task.copy, static_cast<std::uint32_t>(kind), origin.is_movement});
+  }
+  return result;
+}
+
+Budget budget_of(const Slice& slice) {
+  return slice.evaluations ? slice.budget.with_work(std::max<std::uint64_t>(1, *slice.evaluations)) : slice.budget;
+}
+
+}  // namespace
+
+ModeSearch::ModeSearch(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                       const ModeOptions& modes, ModeIncumbent& incumbent)
+    : problem_(problem),
+      budget_(budget),
+      options_(options),
+      is_uniform_(modes.is_uniform),
+      incumbent_(incumbent),
+      units_(levers_of(problem)),
+      microbatches_(problem.settings().training.microbatches),
+      state_(units_.size() * microbatches_, 0),
+      random_(options.seed) {}
+
+void ModeSearch::run() {
+  try_shares();
+  if (!incumbent_.best()) return;
+  if (!is_over()) improve_best();
+  if (!is_over() && !units_.empty() && !is_uniform_) change_modes();
+}
+
+Slice ModeSearch::part(double of_time_left, double of_all_work) const {
+  Slice slice{budget_.share(of_time_left), budget_.work_limit(), options_.threads};
+  if (slice.evaluations) {
+    slice.evaluations = static_cast<std::uint64_t>(static_cast<double>(*slice.evaluations) * of_all_work);
+  }
+  return slice;
+}
+
+MemoryChoice ModeSearch::choice_of(const State& state) const {
+  MemoryChoice choice(problem_.value_count(), MemoryMode::kKeep);
+  for (std::size_t u = 0; u < units_.size(); ++u) {
+    for (std::uint32_t m = 0; m < microbatches_; ++m) {
+      const std::uint32_t way = state[u * microbatches_ + m];
+      if (way == 0) continue;
+      const Lever& lever = units_[u].levers[way - 1];
+      for (const TensorId tensor : lever.tensors) choice[problem_.value_of(tensor, m).index()] = lever.mode;
+    }
+  }
+  return choice;
+}
+
+/// Gives the first units a mode. The last lever of a mode is the one that gives most memory back.
+ModeSearch::State ModeSearch::state_of(const Share& share) const {
+  State state(units_.size() * microbatches_, 0);
+  std::vector<std::size_t> order(units_.size());
+  std::iota(order.begin(), order.end(), 0U);
+  if (share.by_stage) std::ranges::stable_sort(order, {}, [&](std::size_t u) { return units_[u].rank_in_stage; });
+  auto count = static_cast<std::ptrdiff_t>(std::ceil(share.of_units * static_cast<double>(units_.size())));
+  if (is_uniform_ && !order.empty()) {  // as many of each stage
+    const auto rank_at = [&](std::size_t u) { return units_[u].rank_in_stage; };
+    const double ranks = 1.0 + rank_at(order.back());
+    count = std::ranges::lower_bound(order, share.of_units * ranks, {}, rank_at) - order.begin();
+  }
+  order.resize(static_cast<std::size_t>(count));
+  for (const std::size_t u : order) {
+    const std::vector<Lever>& levers = units_[u].levers;
+    const auto last =
+        std::find_if(levers.rbegin(), levers.rend(), [&](const Lever& l) { return l.mode == share.mode; });
+    const auto way = static_cast<std::uint32_t>(levers.rend() - last);
+    std::fill_n(state.begin() + static_cast<std::ptrdiff_t>(u * microbatches_), microbatches_, way);
+  }
+  return state;
+}
+
+void ModeSearch::offer(const Candidate& candidate, const char* method) {
+  if (incumbent_.offer(candidate.derived, candidate.schedule, method)) state_ = candidate.state;
+}
+
+/// All microbatches alike: everything kept; all, a half, a quarter and three quarters of the units dropped, or on
+/// hosts; then shares between, around the best.
+void ModeSearch::try_shares() {
+  const std::vector<MemoryMode> modes = modes_of_units();
+  std::vector<Share> shares = {{MemoryMode::kKeep, 0, false}};
+  for (const double share : kShares) {
+    for (const MemoryMode mode : modes) {
+      if (!is_uniform_) shares.push_back({mode, share, false});
+      if (is_uniform_ || share < 1) shares.push_back({mode, share, true});
+    }
+  }
+  const double each = kShareOfAlike / static_cast<double>(shares.size() + 2 * kFinerSteps.size());
+  double time_left = 1;
+  std::set<State> tried;
+  Share best = shares.front();
+  const auto attempt = [&](const Share& share) {
+    const State state = state_of(share);
+    if (!tried.insert(state).second) return;
+    if (incumbent_.is_optimal() || (budget_.expired() && incumbent_.best())) return;
+    plan_modes(state, part(each / time_left, each));
+    time_left -= each;
+    if (state_ == state) best = share;
+  };
+  for (const Share& share : shares) attempt(share);
+  for (const double step : kFinerSteps) {
+    const Share middle = best;
+    if (middle.mode == MemoryMode::kKeep) return;
+    attempt({middle.mode, middle.of_units - step, middle.by_stage});
+    attempt({middle.mode, std::min(1.0, middle.of_units + step), middle.by_stage});
+  }
+}
+
+/// The modes beside keeping that some unit may have.
+std::vector<MemoryMode> ModeSearch::modes_of_units() const {
+  std::vector<MemoryMode> result;
+  for (const MemoryMode mode : {MemoryMode::kHost, MemoryMode::kDrop}) {
+    const bool is_there = std::ranges::any_of(units_, [&](const UnitLevers& unit) {
+      return std::ranges::find(unit.levers, mode, &Lever::mode) != unit.levers.end();
+    });
+    if (is_there) result.push_back(mode);
+  }
+  return result;
+}
+
+void ModeSearch::plan_modes(const State& state, const Slice& slice) {
+  try {
+    const auto derived = ProblemWithMovements::create(problem_, choice_of(state), Return::kJustInTime);
+    PlannerOptions inner = options_;
+    inner.warm_start.reset();
+    inner.on_progress = nullptr;
+    PlanResult result = opweave::plan(derived.problem(), budget_of(slice), inner);
+    if (!result.plan) return;
+    Schedule schedule = to_schedule(derived.problem(), *result.plan);
+    const Candidate candidate{state, derived, std::move(schedule), result.plan->statistics.makespan};
+    offer(candidate, result.plan->provenance.method.c_str());
+  } catch (const InputError&) {
+    // Units that need each other, a device without a host: other choices are left.
+  }
+}
+
+/// The schedule of another state, with the modes of a few values changed, in the order of this one; improved.
+std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, State state, std::uint64_t seed,
+                                                         const Slice& slice) const {
+  try {
+    auto derived = ProblemWithMovements::create(problem_, choice_of(state), Return::kAnyTime);
+    const std::optional<Schedule> begin = carry(from.derived, from.schedule, derived);
+    if (!begin) return std::nullopt;
+    const Duration first = begin->makespan(derived.problem());
+    if (static_cast<double>(first.value()) > kLongestBegin * static_cast<double>(from.makespan.value())) {
+      return std::nullopt;
+    }
+    OrderSearchOptions how;
+    how.seed = seed;
+    how.initial_temperature = 0.5;
+    how.max_evaluations = slice.most_evaluations();
+    how.likeness = likeness_of(derived);
+    Schedule better = improve_order(derived.problem(), *begin, slice.budget, how, {});
+    const Duration makespan = better.makespan(derived.problem());
+    return Candidate{std::move(state), std::move(derived), std::move(better), makespan};
+  } catch (const InputError&) {
+    return std::nullopt;  // as in plan_modes
+  }
+}
+
+/// All methods of the planner on the modes that promise most.
+void ModeSearch::improve_best() {
+  const double share = is_uniform_ ? 1 - kShareOfAlike : kShareOfBest;
+  const Slice slice = part(share / (1 - kShareOfAlike), share);
+  const ModeIncumbent::Best best = *incumbent_.best();
+  PlannerOptions inner = options_;
+  inner.warm_start = best.schedule;
+  inner.on_progress = [this](const Progress& progress) {
+    if (progress.makespan) incumbent_.tell(*progress.makespan, progress.method);
+  };
+  PlanResult result = opweave::plan(best.derived.problem(), budget_of(slice), inner);
+  if (!result.plan) return;
+  Schedule schedule = to_schedule(best.derived.problem(), *result.plan);
+  offer({state_, best.derived, std::move(schedule), result.plan->statistics.makespan},
+        result.plan->provenance.method.c_str());
+}
+
+/// In turns: all that memory has room for is kept and the order is searched for long, since what need not be made again
+/// gives way; then modes of single microbatches change, the order carried over and searched for a moment, as many
+/// changes at once as there are lanes. What costs nothing is taken too.
+void ModeSearch::change_modes() {
+  const Slice all = part(1, 1 - kShareOfAlike - kShareOfBest);
+  const std::size_t lanes = all.lanes();
+  std::uint64_t left = all.evaluations.value_or(kMostWork);
+  const bool has_end = all.is_repeatable() || !budget_.time_limit_seconds();
+  const ModeIncumbent::Best& best = *incumbent_.best();
+  Candidate current{state_, best.derived, best.schedule, best.makespan};
+  for (std::uint64_t round = 0; !is_over(); ++round) {
+    const bool keeps = round % kChangesPerKeeping == 0;
+    Slice own = all;
+    if (keeps) own.budget = all.budget.share(kShareOfKeeping);
+    if (!keeps || has_end) {
+      const auto part_of_left = static_cast<std::uint64_t>(kShareOfKeeping * static_cast<double>(left));
+      own.evaluations = std::max(keeps ? part_of_left : 0, kEvaluationsPerChange * lanes);
+      if (has_end && *own.evaluations > left) return;
+      if (has_end) left -= *own.evaluations;
+    }
+    const State kept = keeps ? kept_where_it_fits(current) : State();
+    const std::uint64_t seed = random_.next();
+    std::vector<std::optional<Candidate>> found(lanes);
+    own.each(lanes, [&](std::size_t lane, const Slice& slice) {
+      Random random(seed + lane);
+      State state = keeps ? kept : changed(current.state, random);
+      found[lane] = carried(current, std::move(state), random.next(), slice);
+    });
+    for (std::optional<Candidate>& candidate : found) {
+      if (!candidate || candidate->makespan > current.makespan) continue;
+      offer(*candidate, "change of modes");
+      current = std::move(*candidate);
+    }
+  }
+}
+
+/// Values stay, with the unit of their microbatch, where memory has room for them until they are back: what frees least
+/// memory goes first.
+ModeSearch::State ModeSearch::kept_where_it_fits(const Candidate& candidate) const {
+  MemorySlack slack(candidate.derived, candidate.schedule);
+  struct Stay {
+    double cost;  ///< bytes x time
+    std::size_t at;
+    std::vector<MemorySlack::Gap> gaps;
+  };
+  std::vector<Stay> stays;
+  for (std::size_t u = 0; u < units_.size(); ++u) {
+    for (std::uint32_t m = 0; m < microbatches_; ++m) {
+      const std::size_t at = u * microbatches_ + m;
+      if (candidate.state[at] == 0) continue;
+      Stay stay{0, at, {}};
+      for (const TensorId tensor : units_[u].levers[candidate.state[at] - 1].tensors) {
+        for (const MemorySlack::Gap& gap : slack.gaps(problem_.value_of(tensor, m))) {
+          stay.cost += static_cast<double>(gap.bytes) * static_cast<double>(gap.to - gap.from);
+          stay.gaps.push_back(gap);
+        }
+      }
+      stays.push_back(std::move(stay));
+    }
+  }
+  std::ranges::stable_sort(stays, {}, &Stay::cost);
+  State state = candidate.state;
+  for (const Stay& stay : stays) {
+    if (slack.take(stay.gaps)) state[stay.at] = 0;
+  }
+  return state;
+}
+
+/// Another way for one unit in one to four neighbouring microbatches, or for some units in one microbatch; or two
+/// microbatches change places.
+ModeSearch::State ModeSearch::changed(State state, Random& random) const {
+  const auto at = [&](std::size_t unit, std::uint32_t m) -> std::uint32_t& { return state[unit * microbatches_ + m]; };
+  const std::uint32_t first = random.below(microbatches_);
+  const std::size_t unit = random.below(units_.size());
+  const auto ways = static_cast<std::uint32_t>(units_[unit].levers.size() + 1);
+  const std::uint32_t way = (at(unit, first) + 1 + random.below(ways - 1)) % ways;
+  const std::uint32_t draw = random.below(10);
+  if (draw < 5) {
+    const std::uint32_t count = 1 + random.below(std::min(4U, microbatches_));
+    for (std::uint32_t m = first; m < std::min(microbatches_, first + count); ++m) at(unit, m) = way;
+  } else if (draw < 8) {
+    const std::size_t count = 1 + random.below(units_.size());
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t other = (unit + i) % units_.size();
+      at(other, first) = std::min(way, static_cast<std::uint32_t>(units_[other].levers.size()));
+    }
+  } else {
+    const std::uint32_t second = random.below(microbatches_);
+    for (std::size_t u = 0; u < units_.size(); ++u) std::swap(at(u, first), at(u, second));
+  }
+  return state;
+}
+
+}  // namespace opweave

@@ -1,0 +1,69 @@
+/// The search over memory modes of problems with too many choices to plan them all.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "core/random.h"
+#include "memory_modes/levers.h"
+#include "memory_modes/mode_incumbent.h"
+#include "planner/slice.h"
+
+namespace opweave {
+
+/// Finds better choices of modes, by unit and microbatch, and offers their plans (docs/memory-modes.md, "Search").
+class ModeSearch {
+ public:
+  ModeSearch(const Problem& problem, const Budget& budget, const PlannerOptions& options, const ModeOptions& modes,
+             ModeIncumbent& incumbent);
+
+  /// Comes back when the budget has ended or the incumbent is optimal.
+  void run();
+
+ private:
+  /// By unit and microbatch: 0 = keep, else one more than the lever.
+  using State = std::vector<std::uint32_t>;
+  /// The first units have a mode, in all microbatches: of each place, or of each stage.
+  struct Share {
+    MemoryMode mode;
+    double of_units;
+    bool by_stage;
+  };
+  /// A plan of a state.
+  struct Candidate {
+    State state;
+    ProblemWithMovements derived;
+    Schedule schedule;
+    Duration makespan;
+  };
+
+  void try_shares();
+  void improve_best();
+  void change_modes();
+  [[nodiscard]] State kept_where_it_fits(const Candidate& candidate) const;
+  [[nodiscard]] State changed(State state, Random& random) const;
+
+  [[nodiscard]] MemoryChoice choice_of(const State& state) const;
+  [[nodiscard]] std::vector<MemoryMode> modes_of_units() const;
+  [[nodiscard]] State state_of(const Share& share) const;
+  void plan_modes(const State& state, const Slice& slice);
+  [[nodiscard]] std::optional<Candidate> carried(const Candidate& from, State state, std::uint64_t seed,
+                                                 const Slice& slice) const;
+  void offer(const Candidate& candidate, const char* method);
+  /// The next part of the time, as a share of what is left, and of the work, as a share of all of it.
+  [[nodiscard]] Slice part(double of_time_left, double of_all_work) const;
+  [[nodiscard]] bool is_over() const { return incumbent_.is_optimal() || budget_.expired(); }
+
+  const Problem& problem_;
+  const Budget& budget_;
+  const PlannerOptions& options_;
+  const bool is_uniform_;
+  ModeIncumbent& incumbent_;
+  const std::vector<UnitLevers> units_;
+  const std::uint32_t microbatches_;
+  State state_;  ///< of the incumbent; a warm start keeps everything
+  Random random_;
+};
+
+}  // namespace opweave
