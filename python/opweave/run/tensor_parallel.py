@@ -52,7 +52,7 @@ def lay_out_gradients(modules: Mapping[str, nn.Module]) -> None:
         if isinstance(gradient, DTensor) and gradient.placements != parameter.placements:
             laid = gradient.redistribute(placements=parameter.placements)
             # The collective is over before anybody writes to its result.
-            laid._local_tensor = wait_tensor(laid._local_tensor)
+            laid._local_tensor = wait_tensor(laid._local_tensor)  # type: ignore[no-untyped-call]
             parameter.grad = laid
 
 
