@@ -2,8 +2,9 @@
 
 import time
 
-WINDOWS = ((390, 844), (1440, 900))
-SCHEMES = ("light", "dark")
+# Width and height of a window, and what the system asks for.
+LOOKS = tuple((*window, scheme) for window in ((390, 844), (1440, 900)) for scheme in ("light", "dark"))
+SECONDS_TO_FOLLOW = 5  # scripts of a page may follow a new size later than the browser
 
 # Elements that stand out of their parent or of the window, and texts that are cut off without a sign of it. What a
 # reader can scroll to is no fault.
@@ -33,17 +34,16 @@ FAULTS = """(ignored => {
 SETTLED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
 
 
-def expect_room(browser, pictures=None, ignored=None):
+def expect_room(browser, pictures=None, ignored=None, looks=LOOKS):
     """Of the page that is open. Pictures are written to PATH-WIDTH-SCHEME.png; `ignored` is a selector."""
     faults = f"{FAULTS}({repr(ignored) if ignored else 'null'})"
-    for width, height in WINDOWS:
-        for scheme in SCHEMES:
-            browser.resize(width, height)
-            browser.prefer(scheme)
-            browser.evaluate(SETTLED)
-            if browser.evaluate(faults):
-                time.sleep(0.5)  # scripts of a page may follow a new size later
-            found = browser.evaluate(faults)
-            assert not found, f"{width} x {height}, {scheme}: " + "\n".join(found[:10])
-            if pictures:
-                browser.screenshot(f"{pictures}-{width}-{scheme}.png")
+    for width, height, scheme in looks:
+        browser.resize(width, height)
+        browser.prefer(scheme)
+        browser.evaluate(SETTLED)
+        deadline = time.monotonic() + SECONDS_TO_FOLLOW
+        while (found := browser.evaluate(faults)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not found, f"{width} x {height}, {scheme}: " + "\n".join(found[:10])
+        if pictures:
+            browser.screenshot(f"{pictures}-{width}-{scheme}.png")
