@@ -71,9 +71,7 @@ std::string io::run_to_json(const TrainingRun& run) {
 }
 
 CalibrationProfile StrategyRecord::profile() const {
-  const auto is_mixture = [](const LayerRun& layers) { return layers.experts.has_value(); };
-  const bool has_experts = std::ranges::any_of(model.layers, is_mixture);
-  return profile_for(machines, run.precision, has_experts, target);
+  return profile_for(model, machines, run.precision, target);
 }
 
 StrategyValue StrategyRecord::value() const { return evaluate(model, machines, run, strategy, profile()); }

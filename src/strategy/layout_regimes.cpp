@@ -120,7 +120,12 @@ double LayoutProgram::least_of(const Regime& regime) const {
   const auto of = [](const LayerTime& time) { return time.forward.total(); };
   const double fastest = of(*std::ranges::min_element(layer_times_, {}, of));
   std::size_t others = 0;
-  for (std::uint32_t stage = 1; stage < mesh_.pipeline; ++stage) others += least_layers(stage);
+  std::uint32_t most_at_least = 0;
+  for (std::uint32_t stage = 0; stage < mesh_.pipeline; ++stage) {
+    others += least_layers(stage);
+    most_at_least = std::max(most_at_least, least_layers(stage));
+  }
+  others -= most_at_least;
   const auto most = static_cast<double>(run_of_.size() - others);
   return fastest * static_cast<double>(run_of_.size()) * std::min(1.0, static_cast<double>(*regime.count) / most);
 }
