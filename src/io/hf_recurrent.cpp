@@ -271,6 +271,8 @@ ModelDescription read_hf_nemotron_h(const HfConfig& config) {
                              .shared_width = shared.width};
     sparse.other_parameters += sparse.experts->count * hidden + perceptron_biases(config, shared, hidden);
   }
+  // Sizes of kinds that no layer is of.
+  config.ignore({"ssm_state_size", "n_groups", "conv_kernel", "use_conv_bias", "use_bias", "mlp_bias"});
   config.ignore({"moe_shared_expert_intermediate_size", "n_routed_experts", "num_experts_per_tok",
                  "moe_intermediate_size", "num_local_experts", "num_experts"});
   for (const char kind : pattern) {
