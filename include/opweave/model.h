@@ -47,17 +47,17 @@ enum class StateUpdate : std::uint8_t {
 /// softmax. In words of attention: a state space's C are queries, its B are keys, its x are values.
 struct Recurrence {
   StateUpdate update = StateUpdate::kDecay;
-  std::int64_t heads = 0;        ///< of values; each has a state of key_dim x value_dim
-  std::int64_t key_heads = 0;    ///< of queries, and of keys ("groups" of a state space); divides `heads`
-  std::int64_t key_dim = 0;      ///< of a head of queries and keys
-  std::int64_t value_dim = 0;    ///< of a head
-  std::int64_t decays = 0;       ///< numbers per head and token, made from the hidden state: decays, strengths of writing
+  std::int64_t heads = 0;      ///< of values; each has a state of key_dim x value_dim
+  std::int64_t key_heads = 0;  ///< of queries, and of keys ("groups" of a state space); divides `heads`
+  std::int64_t key_dim = 0;    ///< of a head of queries and keys
+  std::int64_t value_dim = 0;  ///< of a head
+  std::int64_t decays = 0;     ///< numbers per head and token, made from the hidden state: decays, strengths of writing
   std::int64_t decay_rank = 0;   ///< kScan: decays, queries and keys are made from the values, decays by this rank
   std::int64_t convolution = 0;  ///< tokens that a convolution over queries, keys and values sees; 0 = none
   bool has_gate = false;         ///< results are scaled by a gate per column
   bool operator==(const Recurrence&) const = default;
 
-  [[nodiscard]] std::int64_t values() const { return heads * value_dim; }      ///< columns
+  [[nodiscard]] std::int64_t values() const { return heads * value_dim; }     ///< columns
   [[nodiscard]] std::int64_t queries() const { return key_heads * key_dim; }  ///< columns, as many as of keys
 };
 
@@ -97,8 +97,8 @@ struct CrossAttention {
   bool operator==(const CrossAttention&) const = default;
 };
 
-/// `count` equal layers in a row: a mixer of tokens (attention, a recurrence, or both beside each other), a perceptron or
-/// experts, or one of these alone.
+/// `count` equal layers in a row: a mixer of tokens (attention, a recurrence, or both beside each other), a perceptron
+/// or experts, or one of these alone.
 struct LayerRun {
   std::int64_t count = 1;
   std::optional<std::size_t> component;  ///< index in ModelDescription::components; the main chain without it
@@ -137,8 +137,9 @@ struct ModelDescription {
   [[nodiscard]] std::int64_t tokens_in(const LayerRun& layer, std::int64_t sequence) const;
 };
 
-/// Weights of the matrices of attention, of a recurrence and of one perceptron in layers of width `hidden`, of attention
-/// to a component of width `source`, of one layer with all its experts, and those of its matrices that each token meets.
+/// Weights of the matrices of attention, of a recurrence and of one perceptron in layers of width `hidden`, of
+/// attention to a component of width `source`, of one layer with all its experts, and those of its matrices that each
+/// token meets.
 [[nodiscard]] std::int64_t attention_parameters(std::int64_t hidden, const Attention& attention);
 [[nodiscard]] std::int64_t recurrence_parameters(std::int64_t hidden, const Recurrence& recurrence);
 [[nodiscard]] std::int64_t cross_attention_parameters(std::int64_t hidden, std::int64_t source, const Attention& cross);

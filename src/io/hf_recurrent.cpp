@@ -110,11 +110,17 @@ ModelDescription read_outside(const HfConfig& config, std::string_view type) {
   model.vocabulary = config.required({"vocab_size"});
   model.has_tied_embeddings = config.truth("tie_word_embeddings", false);
   model.other_parameters = model.hidden;
-  config.ignore({"max_position_embeddings", "num_logits_to_keep", "residual_in_fp32", "rescale_prenorm_residual",
-                 "use_mamba_kernels", "use_mambapy", "use_associative_scan", "time_step_limit", "time_step_min",
-                 "time_step_max", "time_step_floor", "time_step_rank", "mamba_chunk_size", "chunk_size",
-                 "mamba_hidden_act", "mlp_hidden_act", "mamba_ssm_cache_dtype", "num_nextn_predict_layers",
-                 "mtp_layers_block_type", "mtp_hybrid_override_pattern", "z_loss_coefficient"});
+  config.ignore({"max_position_embeddings", "num_logits_to_keep",
+                 "residual_in_fp32",        "rescale_prenorm_residual",
+                 "use_mamba_kernels",       "use_mambapy",
+                 "use_associative_scan",    "time_step_limit",
+                 "time_step_min",           "time_step_max",
+                 "time_step_floor",         "time_step_rank",
+                 "mamba_chunk_size",        "chunk_size",
+                 "mamba_hidden_act",        "mlp_hidden_act",
+                 "mamba_ssm_cache_dtype",   "num_nextn_predict_layers",
+                 "mtp_layers_block_type",   "mtp_hybrid_override_pattern",
+                 "z_loss_coefficient"});
   const auto architectures = config.texts("architectures");
   if (architectures && !architectures->empty() && !architectures->front().ends_with("ForCausalLM")) {
     config.reject("architectures", "a model that predicts tokens (...ForCausalLM)");
@@ -244,8 +250,8 @@ std::string nemotron_pattern(const HfConfig& config) {
 ModelDescription read_hf_nemotron_h(const HfConfig& config) {
   ModelDescription model = read_outside(config, "nemotron_h");
   const std::int64_t hidden = model.hidden;
-  const Mamba2Keys keys{"mamba_num_heads", "n_groups", "ssm_state_size", "conv_kernel", "use_conv_bias", "use_bias",
-                        "use_bias"};
+  const Mamba2Keys keys{"mamba_num_heads", "n_groups", "ssm_state_size", "conv_kernel",
+                        "use_conv_bias",   "use_bias", "use_bias"};
   const std::int64_t values = config.required({"mamba_num_heads"}) * config.required({"mamba_head_dim"});
   if (config.has("moe_latent_size")) config.reject("moe_latent_size", "null: experts of the hidden width");
   config.ignore({"expand", "mamba_proj_bias", "moe_shared_expert_overlap", "attention_bias", "n_shared_experts"});

@@ -58,16 +58,15 @@ Attention read_attention(const JsonValue& value) {
 Recurrence read_recurrence(const JsonValue& value) {
   Recurrence recurrence;
   std::int64_t key_heads = 0;
-  read_object(value,
-              required("update", word_into(recurrence.update, state_update_from_string,
-                                           "\"decay\", \"delta\" or \"scan\"")),
-              required("heads", count_into(recurrence.heads)), optional("key_heads", count_into(key_heads)),
-              required("key_dim", count_into(recurrence.key_dim)),
-              required("value_dim", count_into(recurrence.value_dim)),
-              optional("decays", count_into(recurrence.decays, 0)),
-              optional("decay_rank", count_into(recurrence.decay_rank, 0)),
-              optional("convolution", count_into(recurrence.convolution, 0)),
-              optional("gate", truth_into(recurrence.has_gate)));
+  read_object(
+      value,
+      required("update", word_into(recurrence.update, state_update_from_string, "\"decay\", \"delta\" or \"scan\"")),
+      required("heads", count_into(recurrence.heads)), optional("key_heads", count_into(key_heads)),
+      required("key_dim", count_into(recurrence.key_dim)), required("value_dim", count_into(recurrence.value_dim)),
+      optional("decays", count_into(recurrence.decays, 0)),
+      optional("decay_rank", count_into(recurrence.decay_rank, 0)),
+      optional("convolution", count_into(recurrence.convolution, 0)),
+      optional("gate", truth_into(recurrence.has_gate)));
   recurrence.key_heads = key_heads > 0 ? key_heads : recurrence.heads;
   return recurrence;
 }

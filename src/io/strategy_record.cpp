@@ -70,9 +70,7 @@ std::string io::run_to_json(const TrainingRun& run) {
   return std::move(json).finish();
 }
 
-CalibrationProfile StrategyRecord::profile() const {
-  return profile_for(model, machines, run.precision, target);
-}
+CalibrationProfile StrategyRecord::profile() const { return profile_for(model, machines, run.precision, target); }
 
 StrategyValue StrategyRecord::value() const { return evaluate(model, machines, run, strategy, profile()); }
 

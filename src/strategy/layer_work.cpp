@@ -71,7 +71,8 @@ void add_traffic(const Setting& s, const LayerRun& layer, LayerTime& time) {
   if (attention.has_gate) bytes += 3 * static_cast<double>(attention.heads * attention.value_dim()) / s.strategy.tensor;
   if (const auto& recurrence = layer.recurrence) {
     const auto values = static_cast<double>(recurrence->values());
-    if (recurrence->convolution > 0) bytes += 2 * (values + 2 * static_cast<double>(recurrence->queries())) / s.strategy.tensor;
+    if (recurrence->convolution > 0)
+      bytes += 2 * (values + 2 * static_cast<double>(recurrence->queries())) / s.strategy.tensor;
     bytes += (recurrence->has_gate ? 5 : 2) * values / s.strategy.tensor;  // norm, and gate
   }
   const double forward = s.profile.traffic * kWord * s.tokens() * bytes / s.machines.device.memory_bandwidth;

@@ -89,7 +89,8 @@ CalibrationProfile profile_of(const Machines& machines, Precision precision, boo
 
 CalibrationProfile profile_for(const ModelDescription& model, const Machines& machines, Precision precision,
                                Target target) {
-  const bool has_experts = std::ranges::any_of(model.layers, [](const LayerRun& run) { return run.experts.has_value(); });
+  const bool has_experts =
+      std::ranges::any_of(model.layers, [](const LayerRun& run) { return run.experts.has_value(); });
   CalibrationProfile profile = profile_of(machines, precision, has_experts, target);
   if (model.has_recurrences() && profile.steps > 0) {
     profile.name += ", recurrences uncalibrated";

@@ -98,7 +98,8 @@ double recurrence_bytes(const Setting& s, const Recurrence& recurrence, double p
                       static_cast<double>(recurrence.decays) * columns.heads +
                       static_cast<double>(recurrence.decay_rank);
   // What the products make, what the convolution makes of it, the core's result, and that after gate and norm.
-  return kWord * (made + (recurrence.convolution > 0 ? convolved : 0) + columns.values) + product_input * columns.values;
+  return kWord * (made + (recurrence.convolution > 0 ? convolved : 0) + columns.values) +
+         product_input * columns.values;
 }
 
 }  // namespace opweave::strategy

@@ -94,15 +94,15 @@ TEST(Recurrence, core_takes_its_flops_and_bytes) {
   CalibrationProfile profile;
   profile.attention_forward = profile.attention_backward = 0.5;
   const Machines machines = one_node();
-  const StrategyValue value = evaluate(of_runs({recurrent(StateUpdate::kDecay)}), machines,
-                                       {8, 8192, Precision::kBf16}, degrees(1, 1, 8), profile);
+  const StrategyValue value = evaluate(of_runs({recurrent(StateUpdate::kDecay)}), machines, {8, 8192, Precision::kBf16},
+                                       degrees(1, 1, 8), profile);
   // Per token: scores of 8 groups and values of 128 heads in chunks of 128, a state of 128 x 8192 in and out.
   const double flops = 2 * 128 * (1024.0 + 8192) + 4 * 128 * 8192.0;
   // Queries, keys, values and results in two bytes, states in four, written and read once per chunk.
   const double bytes = 2 * 2 * (1024.0 + 8192) + 2 * 4 * 128 * 8192.0 / 128;
-  const double seconds = 8192.0 * 8 *
-                         ((1 + 2.5) * flops / (machines.device.bf16_flops * 0.5) +
-                          (1 + 2) * bytes / machines.device.memory_bandwidth);
+  const double seconds =
+      8192.0 * 8 *
+      ((1 + 2.5) * flops / (machines.device.bf16_flops * 0.5) + (1 + 2) * bytes / machines.device.memory_bandwidth);
   EXPECT_NEAR(static_cast<double>(value.time.attention.value()) * 1e-9, seconds, 1e-8);
 }
 
@@ -179,9 +179,9 @@ TEST(Recurrence, reading_what_was_written_is_the_identity) {
 TEST(Recurrence, a_layer_says_what_it_does_not_have) {
   const auto refusal = [](const std::string& layer) -> std::string {
     try {
-      parse_model(R"({"format": "opweave.model", "version": 1, "hidden": 64, "vocabulary": 9, "layers": [)" + layer +
-                      "]}",
-                  "model.json");
+      parse_model(
+          R"({"format": "opweave.model", "version": 1, "hidden": 64, "vocabulary": 9, "layers": [)" + layer + "]}",
+          "model.json");
     } catch (const InputError& error) {
       return error.what();
     }
