@@ -1,7 +1,5 @@
 #include "opweave/strategy_record.h"
 
-#include <algorithm>
-
 #include "io/formats.h"
 #include "io/json_writer.h"
 #include "io/strategy_json.h"
