@@ -249,6 +249,7 @@ std::string nemotron_pattern(const HfConfig& config) {
 
 ModelDescription read_hf_nemotron_h(const HfConfig& config) {
   ModelDescription model = read_outside(config, "nemotron_h");
+  model.has_tied_embeddings = false;  // its class in transformers ties nothing, whatever `tie_word_embeddings`
   const std::int64_t hidden = model.hidden;
   const Mamba2Keys keys{"mamba_num_heads", "n_groups", "ssm_state_size", "conv_kernel",
                         "use_conv_bias",   "use_bias", "use_bias"};
