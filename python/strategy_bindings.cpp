@@ -75,9 +75,7 @@ class StrategySearch {
     }
     run_ = {global_batch,       sequence,         word("precision", precision, precision_from_string, "bf16 or fp8"),
             has_bf16_gradients, has_bf16_moments, has_fused_loss};
-    const bool has_experts =
-        std::ranges::any_of(model_.layers, [](const LayerRun& run) { return run.experts.has_value(); });
-    profile_ = profile_for(machines_, run_.precision, has_experts, target_);
+    profile_ = profile_for(model_, machines_, run_.precision, target_);
   }
 
   void run() {

@@ -22,17 +22,43 @@ struct LatentAttention {
 
 /// Self-attention of one layer.
 struct Attention {
-  std::int64_t heads = 0;
+  std::int64_t heads = 0;     ///< 0 = the layer has none
   std::int64_t kv_heads = 0;  ///< divides `heads`
   std::int64_t head_dim = 0;  ///< with `latent`: the part without positions
   std::optional<LatentAttention> latent;
   std::optional<std::int64_t> window;  ///< tokens that one looks back at; all without it
   bool is_causal = true;
+  bool has_gate = false;  ///< results are scaled by a gate per column, made from the hidden state (Qwen3-Next)
   bool operator==(const Attention&) const = default;
 
   /// Width of a head of queries and keys, and of values.
   [[nodiscard]] std::int64_t query_key_dim() const;
   [[nodiscard]] std::int64_t value_dim() const;
+};
+
+/// How a state of fixed size takes in a token.
+enum class StateUpdate : std::uint8_t {
+  kDecay,  ///< it decays by head, then key x value is added: Mamba-2 (arXiv 2405.21060), linear attention
+  kDelta,  ///< what the key already recalls is taken off first: gated delta nets (arXiv 2412.06464)
+  kScan,   ///< it decays by column, so no matrix products: Mamba (arXiv 2312.00752)
+};
+
+/// A mixer of tokens whose state has the same size however long the sequence is: a state space, or attention without a
+/// softmax. In words of attention: a state space's C are queries, its B are keys, its x are values.
+struct Recurrence {
+  StateUpdate update = StateUpdate::kDecay;
+  std::int64_t heads = 0;      ///< of values; each has a state of key_dim x value_dim
+  std::int64_t key_heads = 0;  ///< of queries, and of keys ("groups" of a state space); divides `heads`
+  std::int64_t key_dim = 0;    ///< of a head of queries and keys
+  std::int64_t value_dim = 0;  ///< of a head
+  std::int64_t decays = 0;     ///< numbers per head and token, made from the hidden state: decays, strengths of writing
+  std::int64_t decay_rank = 0;   ///< kScan: decays, queries and keys are made from the values, decays by this rank
+  std::int64_t convolution = 0;  ///< tokens that a convolution over queries, keys and values sees; 0 = none
+  bool has_gate = false;         ///< results are scaled by a gate per column
+  bool operator==(const Recurrence&) const = default;
+
+  [[nodiscard]] std::int64_t values() const { return heads * value_dim; }     ///< columns
+  [[nodiscard]] std::int64_t queries() const { return key_heads * key_dim; }  ///< columns, as many as of keys
 };
 
 /// Two-layer perceptron, or three matrices where gated.
@@ -71,19 +97,26 @@ struct CrossAttention {
   bool operator==(const CrossAttention&) const = default;
 };
 
-/// `count` equal layers in a row.
+/// `count` equal layers in a row: a mixer of tokens (attention, a recurrence, or both beside each other), a perceptron
+/// or experts, or one of these alone.
 struct LayerRun {
   std::int64_t count = 1;
   std::optional<std::size_t> component;  ///< index in ModelDescription::components; the main chain without it
   Attention attention;
+  std::optional<Recurrence> recurrence;
   std::optional<CrossAttention> cross;
-  Mlp mlp;                            ///< without experts
+  Mlp mlp;                            ///< without experts; width 0 = none
   std::optional<Experts> experts;     ///< instead of `mlp`
   std::int64_t other_parameters = 0;  ///< of one layer: norms, biases, a router
   /// A module that predicts the token after the next one (DeepSeek-V3, arXiv 2412.19437, section 2.2): beside the
   /// layer a projection of 2 x hidden to hidden with three norms, and the model's head once more.
   bool predicts_ahead = false;
   bool operator==(const LayerRun&) const = default;
+
+  [[nodiscard]] bool has_mixer() const { return attention.heads > 0 || recurrence.has_value(); }
+  [[nodiscard]] bool has_perceptron() const { return experts.has_value() || mlp.width > 0; }
+  /// Parts with a norm before and a sum behind: 1 or 2.
+  [[nodiscard]] int parts() const { return (has_mixer() ? 1 : 0) + (has_perceptron() ? 1 : 0); }
 };
 
 /// A decoder or encoder: embedding, layers, head.
@@ -98,14 +131,17 @@ struct ModelDescription {
   bool operator==(const ModelDescription&) const = default;
 
   [[nodiscard]] std::int64_t layer_count() const;
+  [[nodiscard]] bool has_recurrences() const;
   /// Width of the hidden state in a layer, and its tokens where the sequence has `sequence`.
   [[nodiscard]] std::int64_t hidden_in(const LayerRun& layer) const;
   [[nodiscard]] std::int64_t tokens_in(const LayerRun& layer, std::int64_t sequence) const;
 };
 
-/// Weights of the matrices of attention and of one perceptron in layers of width `hidden`, of attention to a component
-/// of width `source`, of one layer with all its experts, and those of its matrices that each token meets.
+/// Weights of the matrices of attention, of a recurrence and of one perceptron in layers of width `hidden`, of
+/// attention to a component of width `source`, of one layer with all its experts, and those of its matrices that each
+/// token meets.
 [[nodiscard]] std::int64_t attention_parameters(std::int64_t hidden, const Attention& attention);
+[[nodiscard]] std::int64_t recurrence_parameters(std::int64_t hidden, const Recurrence& recurrence);
 [[nodiscard]] std::int64_t cross_attention_parameters(std::int64_t hidden, std::int64_t source, const Attention& cross);
 [[nodiscard]] std::int64_t mlp_parameters(std::int64_t hidden, const Mlp& mlp);
 [[nodiscard]] std::int64_t layer_parameters(const ModelDescription& model, const LayerRun& layer);
@@ -113,8 +149,12 @@ struct ModelDescription {
 /// All parameters, as a framework counts them: tied ones once.
 [[nodiscard]] std::int64_t parameters(const ModelDescription& model);
 
+// "decay", "delta", "scan"; from_string: nothing for any other text.
+[[nodiscard]] std::string_view to_string(StateUpdate update);
+[[nodiscard]] std::optional<StateUpdate> state_update_from_string(std::string_view text);
+
 /// \throws InputError naming the first field that no model can have: a size that is not positive, key-value heads that
-///   do not divide the heads, more active experts than there are, no layers.
+///   do not divide the heads, more active experts than there are, a layer of nothing, no layers.
 void validate(const ModelDescription& model);
 
 /// `opweave.model` (docs/formats.md), and a `config.json` of Hugging Face transformers (docs/models.md), whose modules

@@ -18,10 +18,10 @@ enum class Target : std::uint8_t { kAny, kMegatron, kTorchtitan };
 [[nodiscard]] std::string_view to_string(Target target);
 [[nodiscard]] std::optional<Target> target_from_string(std::string_view text);
 
-/// The built-in profile of a device type, precision and kind of model; "uncalibrated" (steps = 0) where no published
-/// step speaks of it.
-[[nodiscard]] CalibrationProfile profile_for(const Machines& machines, Precision precision, bool has_experts,
-                                             Target target);
+/// The built-in profile of a device type, precision and kind of model (dense, or with experts); "uncalibrated" (steps =
+/// 0) where no published step speaks of it, and for models with recurrences, of which none does.
+[[nodiscard]] CalibrationProfile profile_for(const ModelDescription& model, const Machines& machines,
+                                             Precision precision, Target target);
 
 /// Decisions that are held; the rest is searched.
 struct HeldDecisions {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -87,4 +88,15 @@ def _config_text(config: Mapping[str, Any] | str | os.PathLike[str] | Any) -> tu
             f"config: value is a {type(config).__name__}, expected a path, a dictionary, a configuration of "
             "transformers or a module that has one"
         )
-    return json.dumps(config, default=str), "config"
+    return json.dumps(_finite(config), default=str), "config"
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for numbers that JSON cannot say: open ends of ranges, such as those of a step's length."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

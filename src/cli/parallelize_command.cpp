@@ -82,7 +82,8 @@ std::string heading(const ModelDescription& model, const Machines& machines, con
                         readable(component.name), component.hidden, component.tokens.value_or(options.run.sequence));
   }
   text += profile.steps == 0
-              ? fmt::format("profile: uncalibrated, no published step of {} is known\n", readable(machines.device.name))
+              ? fmt::format("profile: {}, no published step of {}{} is known\n", profile.name,
+                            readable(machines.device.name), model.has_recurrences() ? " with recurrences" : "")
               : fmt::format("profile: {} (median error {} on {} published steps, 90th percentile {})\n", profile.name,
                             percent(profile.median_error), profile.steps, percent(profile.ninetieth_error));
   if (result.meshes > 0) text += space_text(result);
@@ -175,9 +176,7 @@ ExitCode run_parallelize(ParallelizeOptions options) {
     throw InputError(
         fmt::format("--target: value is {}, expected any, megatron or torchtitan", io::text_in_quotes(options.target)));
   }
-  const bool has_experts =
-      std::ranges::any_of(model.layers, [](const LayerRun& run) { return run.experts.has_value(); });
-  const CalibrationProfile profile = profile_for(machines, options.run.precision, has_experts, *target);
+  const CalibrationProfile profile = profile_for(model, machines, options.run.precision, *target);
   const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
   StrategySearchResult result;

@@ -16,10 +16,6 @@ Json claim_of(const RankedStrategy& ranked) {
   return {{"mesh", ranked.mesh}, {"strategy", Json::parse(strategy_to_json(ranked.strategy))}};
 }
 
-bool has_experts(const ModelDescription& model) {
-  return std::ranges::any_of(model.layers, [](const LayerRun& layers) { return layers.experts.has_value(); });
-}
-
 Json question_of(const ModelDescription& model, const Machines& machines, const TrainingRun& run, Target target,
                  const HeldDecisions& held, std::size_t most) {
   return {{"kind", "strategies"}, {"model", to_json(model)},     {"machines", to_json(machines)},
@@ -52,7 +48,7 @@ class SharedSearch final : public Question {
     share.parts = task.at("parts").get<std::size_t>();
     share.cutoff = &cutoff_;
     share.on_found = [&](const RankedStrategy& ranked) { found(claim_of(ranked)); };
-    const CalibrationProfile profile = profile_for(machines_, run_.precision, has_experts(model_), target_);
+    const CalibrationProfile profile = profile_for(model_, machines_, run_.precision, target_);
     const StrategySearchResult result =
         search_strategies(model_, machines_, run_, profile, target_, held_, most_, budget, {}, share);
     Json answer = {{"meshes", result.meshes},

@@ -16,9 +16,22 @@ using Reader = ModelDescription (*)(const io::HfConfig& config);
 
 const std::map<std::string_view, Reader>& own_readers() {
   static const std::map<std::string_view, Reader> readers = {
-      {"bart", io::read_hf_bart},     {"dbrx", io::read_hf_dbrx},   {"gemma3", io::read_hf_gemma3},
-      {"llama4", io::read_hf_llama4}, {"llava", io::read_hf_llava}, {"qwen2_vl", io::read_hf_qwen2_vl},
-      {"t5", io::read_hf_t5},         {"vit", io::read_hf_vit},     {"whisper", io::read_hf_whisper},
+      {"bamba", io::read_hf_bamba},
+      {"bart", io::read_hf_bart},
+      {"dbrx", io::read_hf_dbrx},
+      {"falcon_h1", io::read_hf_falcon_h1},
+      {"gemma3", io::read_hf_gemma3},
+      {"jamba", io::read_hf_jamba},
+      {"llama4", io::read_hf_llama4},
+      {"llava", io::read_hf_llava},
+      {"mamba2", io::read_hf_mamba2},
+      {"minimax", io::read_hf_minimax},
+      {"nemotron_h", io::read_hf_nemotron_h},
+      {"qwen2_vl", io::read_hf_qwen2_vl},
+      {"qwen3_next", io::read_hf_qwen3_next},
+      {"t5", io::read_hf_t5},
+      {"vit", io::read_hf_vit},
+      {"whisper", io::read_hf_whisper},
   };
   return readers;
 }

@@ -29,6 +29,16 @@ struct HfOptions {
 [[nodiscard]] ModelDescription read_hf_qwen2_vl(const HfConfig& config);
 [[nodiscard]] ModelDescription read_hf_llama4(const HfConfig& config);
 
+/// State spaces, linear attention, and hybrids with attention: "mamba2", "bamba", "falcon_h1", "nemotron_h", "jamba",
+/// "qwen3_next", "minimax".
+[[nodiscard]] ModelDescription read_hf_mamba2(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_bamba(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_falcon_h1(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_nemotron_h(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_jamba(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_qwen3_next(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_minimax(const HfConfig& config);
+
 /// Which layers have experts, and the experts of one; nothing where none has any.
 struct HfExperts {
   Experts experts;

@@ -106,6 +106,11 @@ void JsonWriter::value(bool truth) {
   out_ += truth ? "true" : "false";
 }
 
+void JsonWriter::null() {
+  begin_item();
+  out_ += "null";
+}
+
 std::string JsonWriter::finish() && {
   out_ += '\n';
   return std::move(out_);

@@ -33,6 +33,7 @@ class JsonWriter {
   /// \pre finite
   void value(double number);
   void value(bool truth);
+  void null();
 
   template <class Value>
   void member(std::string_view name, const Value& content) {

@@ -10,13 +10,13 @@ using io::JsonWriter;
 using Layout = JsonWriter::Layout;
 
 void write(JsonWriter& json, const Attention& attention) {
-  json.key("attention");
   json.open_object(Layout::kLine);
   json.member("heads", attention.heads);
   if (attention.kv_heads != attention.heads) json.member("kv_heads", attention.kv_heads);
   json.member("head_dim", attention.head_dim);
   if (attention.window) json.member("window", *attention.window);
   if (!attention.is_causal) json.member("causal", false);
+  if (attention.has_gate) json.member("gate", true);
   if (attention.latent) {
     json.key("latent");
     json.open_object(Layout::kLine);
@@ -26,6 +26,20 @@ void write(JsonWriter& json, const Attention& attention) {
     json.member("value_dim", attention.latent->value_dim);
     json.close_object();
   }
+  json.close_object();
+}
+
+void write(JsonWriter& json, const Recurrence& recurrence) {
+  json.open_object(Layout::kLine);
+  json.member("update", to_string(recurrence.update));
+  json.member("heads", recurrence.heads);
+  if (recurrence.key_heads != recurrence.heads) json.member("key_heads", recurrence.key_heads);
+  json.member("key_dim", recurrence.key_dim);
+  json.member("value_dim", recurrence.value_dim);
+  if (recurrence.decays > 0) json.member("decays", recurrence.decays);
+  if (recurrence.decay_rank > 0) json.member("decay_rank", recurrence.decay_rank);
+  if (recurrence.convolution > 0) json.member("convolution", recurrence.convolution);
+  if (recurrence.has_gate) json.member("gate", true);
   json.close_object();
 }
 
@@ -42,7 +56,17 @@ void write(JsonWriter& json, const ModelDescription& model, const LayerRun& run)
   json.open_object(Layout::kBlock);
   json.member("count", run.count);
   if (run.component) json.member("component", model.components[*run.component].name);
-  write(json, run.attention);
+  if (run.attention.heads > 0) {
+    json.key("attention");
+    write(json, run.attention);
+  } else if (!run.recurrence) {
+    json.key("attention");
+    json.null();
+  }
+  if (run.recurrence) {
+    json.key("recurrence");
+    write(json, *run.recurrence);
+  }
   if (run.cross) {
     json.key("cross_attention");
     json.open_object(Layout::kLine);
@@ -63,6 +87,9 @@ void write(JsonWriter& json, const ModelDescription& model, const LayerRun& run)
     json.member("gated", run.experts->expert.is_gated);
     if (run.experts->shared_width > 0) json.member("shared_width", run.experts->shared_width);
     json.close_object();
+  } else if (run.mlp.width == 0) {
+    json.key("mlp");
+    json.null();
   } else {
     json.key("mlp");
     json.open_object(Layout::kLine);

@@ -48,11 +48,27 @@ Attention read_attention(const JsonValue& value) {
   std::int64_t window = 0;
   read_object(value, required("heads", count_into(attention.heads)), optional("kv_heads", count_into(kv_heads)),
               required("head_dim", count_into(attention.head_dim)), optional("window", count_into(window)),
-              optional("causal", truth_into(attention.is_causal)),
+              optional("causal", truth_into(attention.is_causal)), optional("gate", truth_into(attention.has_gate)),
               optional("latent", [&](const JsonValue& part) { attention.latent = read_latent(part); }));
   attention.kv_heads = kv_heads > 0 ? kv_heads : attention.heads;
   if (window > 0) attention.window = window;
   return attention;
+}
+
+Recurrence read_recurrence(const JsonValue& value) {
+  Recurrence recurrence;
+  std::int64_t key_heads = 0;
+  read_object(
+      value,
+      required("update", word_into(recurrence.update, state_update_from_string, "\"decay\", \"delta\" or \"scan\"")),
+      required("heads", count_into(recurrence.heads)), optional("key_heads", count_into(key_heads)),
+      required("key_dim", count_into(recurrence.key_dim)), required("value_dim", count_into(recurrence.value_dim)),
+      optional("decays", count_into(recurrence.decays, 0)),
+      optional("decay_rank", count_into(recurrence.decay_rank, 0)),
+      optional("convolution", count_into(recurrence.convolution, 0)),
+      optional("gate", truth_into(recurrence.has_gate)));
+  recurrence.key_heads = key_heads > 0 ? key_heads : recurrence.heads;
+  return recurrence;
 }
 
 Experts read_experts(const JsonValue& value) {
@@ -93,19 +109,32 @@ CrossAttention read_cross(const ModelDescription& model, const JsonValue& value)
 
 LayerRun read_layers(const ModelDescription& model, const JsonValue& value) {
   LayerRun run;
-  bool has_mlp = false;
+  // What a layer does not have is said, so that nothing is left out by mistake.
+  bool says_attention = false;
+  bool says_mlp = false;
+  const auto read_own_attention = [&](const JsonValue& part) {
+    if (!part.element().is_null()) run.attention = read_attention(part);
+    says_attention = true;
+  };
   const auto read_mlp = [&](const JsonValue& part) {
+    says_mlp = true;
+    if (part.element().is_null()) return;
     read_object(part, required("width", count_into(run.mlp.width)), optional("gated", truth_into(run.mlp.is_gated)));
-    has_mlp = true;
   };
   read_object(value, optional("count", count_into(run.count)),
               optional("component", [&](const JsonValue& part) { run.component = component_named(model, part); }),
-              required("attention", [&](const JsonValue& part) { run.attention = read_attention(part); }),
+              optional("attention", read_own_attention),
+              optional("recurrence", [&](const JsonValue& part) { run.recurrence = read_recurrence(part); }),
               optional("cross_attention", [&](const JsonValue& part) { run.cross = read_cross(model, part); }),
               optional("predicts_ahead", truth_into(run.predicts_ahead)), optional("mlp", read_mlp),
               optional("experts", [&](const JsonValue& part) { run.experts = read_experts(part); }),
               optional("other_parameters", count_into(run.other_parameters, 0)));
-  if (has_mlp == run.experts.has_value()) value.fail("expected either \"mlp\" or \"experts\"");
+  if (!says_attention && !run.recurrence) {
+    value.fail("expected \"attention\" (null in a layer without) or \"recurrence\"");
+  }
+  if (says_mlp == run.experts.has_value()) {
+    value.fail("expected either \"mlp\" (null in a layer without) or \"experts\"");
+  }
   return run;
 }
 

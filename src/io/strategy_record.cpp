@@ -1,7 +1,5 @@
 #include "opweave/strategy_record.h"
 
-#include <algorithm>
-
 #include "io/formats.h"
 #include "io/json_writer.h"
 #include "io/strategy_json.h"
@@ -70,11 +68,7 @@ std::string io::run_to_json(const TrainingRun& run) {
   return std::move(json).finish();
 }
 
-CalibrationProfile StrategyRecord::profile() const {
-  const auto is_mixture = [](const LayerRun& layers) { return layers.experts.has_value(); };
-  const bool has_experts = std::ranges::any_of(model.layers, is_mixture);
-  return profile_for(machines, run.precision, has_experts, target);
-}
+CalibrationProfile StrategyRecord::profile() const { return profile_for(model, machines, run.precision, target); }
 
 StrategyValue StrategyRecord::value() const { return evaluate(model, machines, run, strategy, profile()); }
 

@@ -48,9 +48,7 @@ std::optional<SweepRow> answer_point(const SweepQuestion& question, std::size_t 
   const Machines& machines = question.machines_of(point);
   SweepRow row = question.asked(point);
   const TrainingRun run{row.global_batch, row.sequence, question.precision};
-  const bool has_experts =
-      std::ranges::any_of(question.model.layers, [](const LayerRun& layer) { return layer.experts.has_value(); });
-  const CalibrationProfile profile = profile_for(machines, run.precision, has_experts, question.target);
+  const CalibrationProfile profile = profile_for(question.model, machines, run.precision, question.target);
   Budget budget(question.seconds_per_point, std::nullopt);
   budget.watch(stop);
   try {

@@ -91,6 +91,9 @@ double model_flops(const ModelDescription& model, std::int64_t sequence) {
   for (const LayerRun& run : model.layers) {
     const auto tokens = static_cast<double>(model.tokens_in(run, sequence));
     double layer = static_cast<double>(active_parameters(model, run)) + scores(run.attention) * tokens;
+    if (run.recurrence) {  // into the state, and out of it
+      layer += 2 * static_cast<double>(run.recurrence->key_dim) * static_cast<double>(run.recurrence->values());
+    }
     if (run.cross) {
       const ModelComponent& source = model.components[run.cross->from];
       layer += scores(run.cross->attention) * static_cast<double>(source.tokens.value_or(sequence));

@@ -1,17 +1,15 @@
 #include "strategy/layer_memory.h"
 
 #include "strategy/products.h"
+#include "strategy/recurrences.h"
 
 namespace opweave::strategy {
 namespace {
 
-/// Norms of a layer.
-constexpr double kNorms = 2;
-
 /// Bytes per token of a layer on one rank, by what keeps them. Sums up to the 34 h of a GPT layer (arXiv 2205.05198,
 /// equation 1, without the scores).
 struct Kept {
-  double inputs = 0;           ///< of both norms: the residual stream
+  double inputs = 0;           ///< of its norms: the residual stream
   double attention_norm = 0;   ///< its result
   double latents = 0;          ///< and their norms
   double queries = 0;          ///< queries
@@ -27,10 +25,11 @@ struct Kept {
   double routed_active = 0;
   double routed_out = 0;  ///< results of experts
   double cross = 0;       ///< of attention to a component, and its norm
+  double recurrence = 0;
 
   [[nodiscard]] double sum() const {
     return inputs + attention_norm + latents + queries + keys + values + scores + attention + perceptron_norm + wide +
-           active + routed + routed_wide + routed_active + routed_out + cross;
+           active + routed + routed_wide + routed_active + routed_out + cross + recurrence;
   }
 };
 
@@ -85,14 +84,18 @@ Kept kept_by(const Setting& s, const LayerRun& layer) {
   const double product_input = s.run.precision == Precision::kFp8 && s.profile.keeps_fp8 ? 1 : kWord;
   const double norm_split = s.profile.gathers_again ? split : 1;
   Kept kept;
-  kept.inputs = 2 * kWord * hidden / split;
-  if (!s.profile.has_fused_norms) kept.inputs += kNorms * 2 * 4 * hidden / split;
-  kept.attention_norm = kept.perceptron_norm = product_input * hidden / norm_split;
-  add_attention(s, layer, kept);
+  kept.inputs = layer.parts() * kWord * hidden / split;
+  if (!s.profile.has_fused_norms) kept.inputs += layer.parts() * 2 * 4 * hidden / split;
+  if (layer.has_mixer()) kept.attention_norm = product_input * hidden / norm_split;
+  if (layer.has_perceptron()) kept.perceptron_norm = product_input * hidden / norm_split;
+  if (layer.attention.heads > 0) add_attention(s, layer, kept);
+  if (layer.recurrence) kept.recurrence = recurrence_bytes(s, *layer.recurrence, product_input);
   // Attention keeps its result for itself; a product in fp8 has one of its own.
   kept.attention = (kWord + (product_input < kWord ? product_input : 0)) *
                    static_cast<double>(layer.attention.heads * layer.attention.value_dim()) / s.strategy.tensor;
-  add_perceptrons(s, layer, product_input, kept);
+  // A gate keeps itself, and what it makes of the result.
+  if (layer.attention.has_gate) kept.attention *= 2;
+  if (layer.has_perceptron()) add_perceptrons(s, layer, product_input, kept);
   return kept;
 }
 
@@ -120,8 +123,9 @@ void leave_out(const Setting& s, const LayerRun& layer, Kept& kept) {
   if (modules.has(LayerModule::kAlternateProducts)) {
     // Kept are the layer's input, every other product from the first on (queries, values, one of those that widen, the
     // last), attention, and what came by messages.
-    kept.inputs = 2 * kWord * hidden / s.sequence_split();
-    kept.attention_norm = kept.perceptron_norm = kept.latents = kept.keys = 0;
+    kept.inputs = layer.parts() * kWord * hidden / s.sequence_split();
+    kept.perceptron_norm = kept.latents = kept.keys = 0;
+    if (!layer.recurrence) kept.attention_norm = 0;  // a recurrence is kept as it is
     kept.active = kept.routed_active = kept.routed_out = 0;
     kept.wide /= static_cast<double>(common_mlp(layer).inner());
     if (layer.experts) kept.routed_wide /= static_cast<double>(layer.experts->expert.inner());

@@ -8,12 +8,14 @@
 #include "strategy/axes.h"
 #include "strategy/modules.h"
 #include "strategy/products.h"
+#include "strategy/recurrences.h"
 
 namespace opweave::strategy {
 namespace {
 
-/// Tensors of hidden width that norms, residual additions and dropout of a layer read and write in the forward pass.
-constexpr double kResidualTensors = 10;
+/// Tensors of hidden width that norm, residual addition and dropout of one part of a layer (mixer, perceptron) read and
+/// write in the forward pass.
+constexpr double kResidualTensors = 5;
 /// A backward pass over memory-bound operators moves this many times the bytes of the forward pass.
 constexpr double kBackwardTraffic = 1.7;
 /// Bytes per score that unfused attention moves: write, mask and softmax, dropout, read.
@@ -53,7 +55,7 @@ void add_traffic(const Setting& s, const LayerRun& layer, LayerTime& time) {
   const Attention& attention = layer.attention;
   const auto hidden = static_cast<double>(s.model.hidden);
   const double split = s.sequence_split();
-  double bytes = kResidualTensors * hidden / split;
+  double bytes = kResidualTensors * layer.parts() * hidden / split;
   double width = static_cast<double>(layer.mlp.width);
   double inner = static_cast<double>(layer.mlp.inner());
   if (layer.experts) {
@@ -66,14 +68,23 @@ void add_traffic(const Setting& s, const LayerRun& layer, LayerTime& time) {
   bytes += (inner + 1) * width / s.strategy.tensor;
   const double heads = static_cast<double>(attention.heads + 2 * attention.kv_heads);
   bytes += 2 * heads * static_cast<double>(attention.head_dim) / s.strategy.tensor;
+  if (attention.has_gate) bytes += 3 * static_cast<double>(attention.heads * attention.value_dim()) / s.strategy.tensor;
+  if (const auto& recurrence = layer.recurrence) {
+    const auto values = static_cast<double>(recurrence->values());
+    if (recurrence->convolution > 0)
+      bytes += 2 * (values + 2 * static_cast<double>(recurrence->queries())) / s.strategy.tensor;
+    bytes += (recurrence->has_gate ? 5 : 2) * values / s.strategy.tensor;  // norm, and gate
+  }
   const double forward = s.profile.traffic * kWord * s.tokens() * bytes / s.machines.device.memory_bandwidth;
   time.forward.traffic += forward;
   time.backward.traffic += kBackwardTraffic * forward;
 }
 
-void add_tensor_collectives(const Setting& s, const Attention& attention, LayerTime& time) {
+void add_tensor_collectives(const Setting& s, const LayerRun& layer, LayerTime& time) {
+  const Attention& attention = layer.attention;
   const double activation = kWord * s.tokens() * static_cast<double>(s.model.hidden);
-  double reduce = 2 * all_reduce_seconds(tensor_ring(s.machines, s.strategy), activation) * s.profile.communication;
+  double reduce =
+      layer.parts() * all_reduce_seconds(tensor_ring(s.machines, s.strategy), activation) * s.profile.communication;
   if (s.strategy.overlaps_tensor) reduce *= kOverlappedTensorShare;
   time.forward.tensor += reduce;
   time.backward.tensor += reduce * (s.strategy.has_sequence_parallelism ? 1 : kHiddenBackwardReduce);
@@ -147,10 +158,11 @@ LayerTime layer_time(const Setting& setting, const LayerRun& layer) {
       add_attention(s, layer.cross->attention, seen, time);
     }
     add_traffic(s, layer, time);
-    add_tensor_collectives(s, layer.attention, time);
+    if (layer.recurrence) add_recurrence(s, *layer.recurrence, time);
+    add_tensor_collectives(s, layer, time);
     if (layer.experts) add_expert_collectives(s, *layer.experts, time);
     time.modules = module_times(s, layer, time.forward);
-    const double launches = static_cast<double>(s.profile.launches.value()) * 1e-9;
+    const double launches = static_cast<double>(s.profile.launches.value()) * 1e-9 * layer.parts() / 2;
     expect_launches(time.forward, launches);
     expect_launches(time.backward, 2 * launches);
     if (layer.predicts_ahead) {

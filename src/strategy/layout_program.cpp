@@ -92,8 +92,9 @@ double LayoutProgram::bound() const {
 }
 
 std::uint32_t LayoutProgram::least_layers(std::uint32_t stage) const {
-  // The head may be a chunk of its own.
-  return stage + 1 == mesh_.pipeline && mesh_.pipeline > 1 ? mesh_.chunks - 1 : mesh_.chunks;
+  // Embedding and head may be chunks of their own.
+  const bool has_table = mesh_.pipeline > 1 && (stage == 0 || stage + 1 == mesh_.pipeline);
+  return has_table ? mesh_.chunks - 1 : mesh_.chunks;
 }
 
 std::vector<StageLayers> LayoutProgram::parts(std::uint32_t begin, std::uint32_t end) const {
@@ -269,7 +270,9 @@ void LayoutProgram::look_through(const Regime& regime, Layout& best) {
 std::optional<LayoutProgram::Layout> LayoutProgram::fastest(double below) {
   Layout best;
   best.seconds = below;
-  if (run_of_.size() + 1 < std::size_t{mesh_.pipeline} * mesh_.chunks) return std::nullopt;
+  std::size_t least = 0;
+  for (std::uint32_t stage = 0; stage < mesh_.pipeline; ++stage) least += least_layers(stage);
+  if (run_of_.size() < least) return std::nullopt;
   for (const Regime& regime : regimes()) {
     // Those that follow promise no more.
     if (seconds(least_longest(regime.least_again), regime.least_again) + regime.least_end >= best.seconds) break;

@@ -114,7 +114,12 @@ double LayoutProgram::least_of(const Regime& regime) const {
   const auto of = [](const LayerTime& time) { return time.forward.total(); };
   const double fastest = of(*std::ranges::min_element(layer_times_, {}, of));
   std::size_t others = 0;
-  for (std::uint32_t stage = 1; stage < mesh_.pipeline; ++stage) others += least_layers(stage);
+  std::uint32_t most_at_least = 0;
+  for (std::uint32_t stage = 0; stage < mesh_.pipeline; ++stage) {
+    others += least_layers(stage);
+    most_at_least = std::max(most_at_least, least_layers(stage));
+  }
+  others -= most_at_least;
   const auto most = static_cast<double>(run_of_.size() - others);
   return fastest * static_cast<double>(run_of_.size()) * std::min(1.0, static_cast<double>(*regime.count) / most);
 }
@@ -131,19 +136,25 @@ Strategy LayoutProgram::own_of(const Regime& regime) const {
 
 /// Could all stages together hold the layers, if each held the leanest kind of them?
 bool LayoutProgram::may_fit(const Regime& regime) const {
-  if (regime.is_free) return true;
   const Strategy own = own_of(regime);
   const Setting setting{model_, machines_, run_, own, profile_};
   const auto set = std::ranges::find(sets_, regime.part.modules, &SetKept::modules);
+  double offload = regime.part.offload;
+  if (regime.is_free) {
+    for (const KeptPart& part : choice_.parts) offload = std::max(offload, part.offload);
+  }
   double states = kInfinity;
   double kept = kInfinity;
   double input = kInfinity;
+  double lean = kInfinity;  // under any set, or whole
   for (std::size_t i = 0; i < model_.layers.size(); ++i) {
     const StepMemory memory = stage_memory(setting, 0, {}, layer_weights(setting, model_.layers[i]));
     states = std::min(states, static_cast<double>((memory.weights + memory.gradients + memory.optimizer).value()));
-    kept = std::min(kept, regime.recompute == Recompute::kFull ? memory_[i].all : set->kinds[i].kept);
+    kept = std::min(kept, regime.is_free || regime.recompute == Recompute::kFull ? memory_[i].all : set->kinds[i].kept);
     input = std::min(input, memory_[i].input);
+    for (const SetKept& any : sets_) lean = std::min(lean, any.kinds[i].kept);
   }
+  lean = std::min(lean, input);
   double layers = 0;
   for (std::uint32_t stage = 0; stage < mesh_.pipeline; ++stage) {
     LayerWeights held;
@@ -151,9 +162,9 @@ bool LayoutProgram::may_fit(const Regime& regime) const {
     if (stage + 1 == mesh_.pipeline) held = held + last_;
     const double empty = static_cast<double>(stage_memory(setting, stage, {}, held).total().value());
     const double room = static_cast<double>(machines_.device.memory.value()) - empty + kRoundedBytes;
-    const double flights = in_flight(setting, stage) * (1 + kFragmentation) * (1 - regime.part.offload);
-    double most = room / (states + flights * kept);
-    if (regime.recompute == Recompute::kFull) {
+    const double flights = in_flight(setting, stage) * (1 + kFragmentation) * (1 - offload);
+    double most = room / (states + flights * (regime.is_free ? lean : kept));
+    if (!regime.is_free && regime.recompute == Recompute::kFull) {
       const double whole = regime.count ? static_cast<double>(*regime.count) : kInfinity;
       most = room / (states + flights * input);
       if (most > whole) most = whole + (room - whole * (states + flights * input)) / (states + flights * kept);

@@ -13,8 +13,11 @@ namespace {
 constexpr double kWeightBytes = 2;
 /// Weights in fp32; where weights are shared out, those are the only ones, and what is gathered is rounded.
 constexpr double kMasterBytes = 4;
-/// Logits that no kernel joins with the loss: bf16, fp32, their gradients, and the softmax.
-constexpr double kGatheredLogitBytes = 14;
+/// Logits that no kernel joins with the loss: bf16, fp32, the softmax and its gradient.
+constexpr double kWholeLogitBytes = 14;
+/// Where they are gathered over the tensor axis: the pieces beside what they are put together to, and the gradient that
+/// is split again.
+constexpr double kGatheredLogitBytes = 4;
 /// Logits and their gradient in bf16.
 constexpr double kFusedLogitBytes = 4;
 /// Inputs of the tensor axis that are there whole at a time: one, or those of four products that run beside their
@@ -45,8 +48,8 @@ double buffer_bytes(const Setting& s, std::uint32_t stage, const std::vector<Sta
   const double logits = heads * s.tokens() * vocabulary;
   const auto stated = static_cast<double>(s.profile.logit_bytes.value());
   const double logit_bytes = s.run.has_fused_loss ? std::min(kFusedLogitBytes, stated) : stated;
-  // Gathered logits: those of all ranks beside one's own, and fp32 copies of all.
-  return buffers + (s.profile.has_split_loss ? logit_bytes * logits / s.strategy.tensor : kGatheredLogitBytes * logits);
+  if (s.profile.has_split_loss) return buffers + logit_bytes * logits / s.strategy.tensor;
+  return buffers + (kWholeLogitBytes + (s.strategy.tensor > 1 ? kGatheredLogitBytes : 0)) * logits;
 }
 
 }  // namespace

@@ -92,6 +92,16 @@ std::string why_impossible(const ModelDescription& model, const Machines& machin
     if (layers.attention.heads % strategy.tensor != 0) {
       return indivisible("heads", layers.attention.heads, "tensor", strategy.tensor);
     }
+    if (const auto& recurrence = layers.recurrence) {
+      const std::int64_t ranks = std::int64_t{strategy.tensor} * strategy.context;
+      if (recurrence->heads % ranks != 0) {
+        return indivisible("heads of a recurrence", recurrence->heads, "tensor x context",
+                           static_cast<std::uint32_t>(ranks));
+      }
+      if (recurrence->key_heads % strategy.tensor != 0 && strategy.tensor % recurrence->key_heads != 0) {
+        return indivisible("key heads of a recurrence", recurrence->key_heads, "tensor", strategy.tensor);
+      }
+    }
     if (!layers.experts && layers.mlp.width % strategy.tensor != 0) {
       return indivisible("columns of the perceptron", layers.mlp.width, "tensor", strategy.tensor);
     }

@@ -2,10 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+
 #include "opweave/error.h"
 
 namespace opweave {
 namespace {
+
+constexpr std::array<std::string_view, 3> kUpdates = {"decay", "delta", "scan"};
 
 void expect_positive(std::int64_t value, std::string_view field) {
   if (value < 1) throw InputError(fmt::format("{} is {}, expected at least 1", field, value));
@@ -25,6 +30,22 @@ void validate(const Attention& attention) {
   expect_positive(attention.latent->value_dim, "value_dim");
 }
 
+void validate(const Recurrence& recurrence) {
+  expect_positive(recurrence.heads, "heads of a recurrence");
+  expect_positive(recurrence.key_heads, "key_heads");
+  expect_positive(recurrence.key_dim, "key_dim");
+  expect_positive(recurrence.value_dim, "value_dim");
+  if (recurrence.heads % recurrence.key_heads != 0) {
+    throw InputError(
+        fmt::format("key_heads is {}, expected a divisor of the {} heads", recurrence.key_heads, recurrence.heads));
+  }
+  const bool is_scan = recurrence.update == StateUpdate::kScan;
+  if (is_scan != (recurrence.decay_rank > 0)) {
+    throw InputError(fmt::format("decay_rank is {} with update \"{}\", expected {}", recurrence.decay_rank,
+                                 to_string(recurrence.update), is_scan ? "at least 1" : "0"));
+  }
+}
+
 void validate(const Experts& experts) {
   expect_positive(experts.count, "experts");
   expect_positive(experts.active, "active experts");
@@ -37,6 +58,14 @@ void validate(const Experts& experts) {
 
 }  // namespace
 
+std::string_view to_string(StateUpdate update) { return kUpdates.at(static_cast<std::size_t>(update)); }
+
+std::optional<StateUpdate> state_update_from_string(std::string_view text) {
+  const auto found = std::ranges::find(kUpdates, text);
+  if (found == kUpdates.end()) return std::nullopt;
+  return static_cast<StateUpdate>(found - kUpdates.begin());
+}
+
 std::int64_t Attention::query_key_dim() const { return head_dim + (latent ? latent->position_dim : 0); }
 std::int64_t Attention::value_dim() const { return latent ? latent->value_dim : head_dim; }
 
@@ -44,6 +73,10 @@ std::int64_t ModelDescription::layer_count() const {
   std::int64_t count = 0;
   for (const LayerRun& run : layers) count += run.count;
   return count;
+}
+
+bool ModelDescription::has_recurrences() const {
+  return std::ranges::any_of(layers, [](const LayerRun& run) { return run.recurrence.has_value(); });
 }
 
 std::int64_t ModelDescription::hidden_in(const LayerRun& layer) const {
@@ -55,7 +88,7 @@ std::int64_t ModelDescription::tokens_in(const LayerRun& layer, std::int64_t seq
 }
 
 std::int64_t attention_parameters(std::int64_t hidden, const Attention& attention) {
-  const std::int64_t out = attention.heads * attention.value_dim() * hidden;
+  const std::int64_t out = attention.heads * attention.value_dim() * hidden * (attention.has_gate ? 2 : 1);
   if (!attention.latent) return hidden * (attention.heads + 2 * attention.kv_heads) * attention.head_dim + out;
   const LatentAttention& latent = *attention.latent;
   const std::int64_t queries = attention.heads * attention.query_key_dim();
@@ -63,6 +96,15 @@ std::int64_t attention_parameters(std::int64_t hidden, const Attention& attentio
   const std::int64_t to_latent = hidden * (latent.key_value_rank + latent.position_dim);
   const std::int64_t from_latent = latent.key_value_rank * attention.heads * (attention.head_dim + latent.value_dim);
   return to_queries + to_latent + from_latent + out;
+}
+
+std::int64_t recurrence_parameters(std::int64_t hidden, const Recurrence& r) {
+  const std::int64_t gated = r.values() * (r.has_gate ? 2 : 1);
+  const std::int64_t out = r.values() * hidden;
+  if (r.update == StateUpdate::kScan) {
+    return hidden * gated + r.values() * (r.decay_rank + 2 * r.queries()) + r.decay_rank * r.values() + out;
+  }
+  return hidden * (gated + 2 * r.queries() + r.decays * r.heads) + out;
 }
 
 std::int64_t cross_attention_parameters(std::int64_t hidden, std::int64_t source, const Attention& cross) {
@@ -77,6 +119,7 @@ namespace {
 std::int64_t matrix_parameters(const ModelDescription& model, const LayerRun& layer, std::int64_t experts) {
   const std::int64_t hidden = model.hidden_in(layer);
   std::int64_t sum = attention_parameters(hidden, layer.attention);
+  if (layer.recurrence) sum += recurrence_parameters(hidden, *layer.recurrence);
   if (layer.cross) {
     const std::int64_t source = model.components[layer.cross->from].hidden;
     sum += cross_attention_parameters(hidden, source, layer.cross->attention);
@@ -117,18 +160,17 @@ void validate(const ModelDescription& model) {
   bool has_main = false;
   for (const LayerRun& run : model.layers) {
     expect_positive(run.count, "count of layers");
-    validate(run.attention);
+    if (run.attention.heads != 0) validate(run.attention);
+    if (run.parts() == 0) throw InputError("a layer has neither attention, recurrence, mlp nor experts, expected one");
+    if (run.cross && !run.has_mixer()) throw InputError("a layer has cross_attention alone, expected attention beside");
+    if (run.recurrence) validate(*run.recurrence);
     if (run.cross) validate(run.cross->attention);
     if (run.component && has_main) {
       throw InputError(fmt::format("a layer of component {} stands after layers of the main chain, expected before",
                                    model.components[*run.component].name));
     }
     has_main = has_main || !run.component;
-    if (run.experts) {
-      validate(*run.experts);
-    } else {
-      expect_positive(run.mlp.width, "mlp width");
-    }
+    if (run.experts) validate(*run.experts);
   }
   if (!has_main) throw InputError("all layers belong to components, expected at least 1 of the main chain");
 }

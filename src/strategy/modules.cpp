@@ -28,8 +28,9 @@ double perceptron_seconds(const Setting& s, const Mlp& mlp) {
 }
 
 void add_perceptrons(const Setting& s, const LayerRun& layer, const PassTime& forward, ModuleTimes& times) {
-  // Of the two reductions of a layer one is the perceptron's.
-  const double reduction = forward.tensor / 2;
+  if (!layer.has_perceptron()) return;
+  // Each part of a layer has a reduction.
+  const double reduction = forward.tensor / layer.parts();
   const Mlp mlp = common_mlp(layer);
   if (!layer.experts) {
     if (mlp.width > 0) at(times, LayerModule::kPerceptron) = norm_seconds(s) + perceptron_seconds(s, mlp) + reduction;

@@ -1,5 +1,7 @@
 #include "strategy/products.h"
 
+#include "strategy/recurrences.h"
+
 namespace opweave::strategy {
 namespace {
 
@@ -11,6 +13,7 @@ constexpr double kKernelFloor = 4e-6;
 }  // namespace
 
 double Product::seconds(const Setting& s, double flops_per_second) const {
+  if (inner == 0 || columns == 0) return 0;
   const double bytes = kWord * (rows * inner + inner * columns + rows * columns);
   return count * (2 * rows * inner * columns / (flops_per_second * s.profile.matrix) +
                   bytes / (s.machines.device.memory_bandwidth * kStreamShare) + kKernelFloor);
@@ -34,7 +37,9 @@ double weights(const std::vector<Product>& products) {
   return sum;
 }
 
-std::vector<Product> attention_products(const Setting& s, const Attention& attention) {
+namespace {
+
+std::vector<Product> ungated_products(const Setting& s, const Attention& attention) {
   const double tokens = s.tokens();
   const double tensor = s.strategy.tensor;
   const auto hidden = static_cast<double>(s.model.hidden);
@@ -54,6 +59,18 @@ std::vector<Product> attention_products(const Setting& s, const Attention& atten
   products.push_back({tokens, query_rank > 0 ? query_rank : hidden, queries});
   products.push_back({tokens, rank, from_latent});
   products.push_back(out);
+  return products;
+}
+
+}  // namespace
+
+std::vector<Product> attention_products(const Setting& s, const Attention& attention) {
+  if (attention.heads == 0) return {};
+  std::vector<Product> products = ungated_products(s, attention);
+  if (attention.has_gate) {
+    const double columns = static_cast<double>(attention.heads * attention.value_dim()) / s.strategy.tensor;
+    products.push_back({s.tokens(), static_cast<double>(s.model.hidden), columns});
+  }
   return products;
 }
 
@@ -80,6 +97,7 @@ Mlp common_mlp(const LayerRun& layer) {
 std::vector<Product> common_products(const Setting& s, const LayerRun& layer) {
   std::vector<Product> products = attention_products(s, layer.attention);
   const auto add = [&](const std::vector<Product>& more) { products.insert(products.end(), more.begin(), more.end()); };
+  if (layer.recurrence) add(recurrence_products(s, *layer.recurrence));
   if (layer.cross) add(cross_products(s, *layer.cross));
   if (layer.predicts_ahead) {
     const auto hidden = static_cast<double>(s.model.hidden);

@@ -68,7 +68,9 @@ const std::vector<BuiltIn>& built_in() {
 
 }  // namespace
 
-CalibrationProfile profile_for(const Machines& machines, Precision precision, bool has_experts, Target target) {
+namespace {
+
+CalibrationProfile profile_of(const Machines& machines, Precision precision, bool has_experts, Target target) {
   const bool is_torch = target == Target::kTorchtitan;
   const auto fits = [&](const BuiltIn& known) {
     return known.device == machines.device.name && known.precision == precision && known.has_experts == has_experts &&
@@ -81,6 +83,21 @@ CalibrationProfile profile_for(const Machines& machines, Precision precision, bo
   const bool is_a100 = machines.device.name == "A100";
   CalibrationProfile usual = profile("uncalibrated", 0.65, 1.5, 1.0, is_a100 ? kOnA100 : kCudnnOnH100, 0, 0, 0);
   return is_torch ? native(std::move(usual)) : usual;
+}
+
+}  // namespace
+
+CalibrationProfile profile_for(const ModelDescription& model, const Machines& machines, Precision precision,
+                               Target target) {
+  const bool has_experts =
+      std::ranges::any_of(model.layers, [](const LayerRun& run) { return run.experts.has_value(); });
+  CalibrationProfile profile = profile_of(machines, precision, has_experts, target);
+  if (model.has_recurrences() && profile.steps > 0) {
+    profile.name += ", recurrences uncalibrated";
+    profile.steps = profile.peaks = 0;
+    profile.median_error = profile.ninetieth_error = 0;
+  }
+  return profile;
 }
 
 }  // namespace opweave

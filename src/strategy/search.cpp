@@ -92,6 +92,7 @@ class Search {
   StrategySearchResult finish(std::size_t most, const std::function<void(const StrategyProgress&)>& tell) {
     std::ranges::stable_sort(meshes_, {}, &Mesh::bound);
     result_.meshes = meshes_.size();
+    value_even_layouts(most);
     double least_left = kInfinity;
     for (std::size_t i = share_.part; i < meshes_.size(); i += share_.parts) {
       const Mesh& mesh = meshes_[i];
@@ -239,6 +240,26 @@ class Search {
   void add_mesh(const Strategy& strategy) {
     LayoutProgram program(model_, machines_, run_, profile_, strategy, choice_);
     meshes_.push_back({strategy, program.bound()});
+  }
+
+  /// Values meshes with layers shared out evenly, of which all are kept or all made again: within moments there is an
+  /// answer no worse than the usual ones, whatever time is left for better ones.
+  void value_even_layouts(std::size_t most) {
+    for (std::size_t i = share_.part; i < meshes_.size() && !budget_.expired(); i += share_.parts) {
+      if (meshes_[i].bound >= std::min(worst_of_best(most), outside())) return;
+      for (const Recompute recompute : {Recompute::kNone, Recompute::kFull}) {
+        if ((held_.recompute && *held_.recompute != recompute) || held_.modules || held_.activation_offload) continue;
+        Strategy even = meshes_[i].strategy;
+        even.recompute = recompute;
+        even.optimizer_offload = choice_.optimizer_offloads.front();
+        even.layers_per_stage.assign(even.pipeline, 0);
+        const std::vector<std::uint32_t> by_stage = layers_of_stages(model_, meshes_[i].strategy);
+        for (std::size_t s = 0; s < by_stage.size(); ++s) even.layers_per_stage[s % even.pipeline] += by_stage[s];
+        const RankedStrategy ranked{even, evaluate(model_, machines_, run_, even, profile_), i};
+        if (!ranked.value.fits || seconds_of(ranked.value.time.step) >= worst_of_best(most)) continue;
+        if (best_.offer(ranked) && share_.on_found) share_.on_found(ranked);
+      }
+    }
   }
 
   void look_into(std::size_t i, double below) {

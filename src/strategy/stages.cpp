@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "opweave/strategy_targets.h"
 #include "strategy/axes.h"
 #include "strategy/memory.h"
 #include "strategy/modules.h"
@@ -12,19 +13,13 @@ namespace {
 
 /// Share of the transfers between stages that an interleaved schedule leaves exposed: it has other chunks to run.
 constexpr double kInterleavedHopShare = 0.6;
-/// What every stage's layers sum up to; `even` = each stage gets the same.
+/// Layers of every device.
 std::vector<double> shares(const Setting& s) {
   const std::uint32_t pipeline = s.strategy.pipeline;
-  if (!s.strategy.layers_per_stage.empty()) {
-    return {s.strategy.layers_per_stage.begin(), s.strategy.layers_per_stage.end()};
-  }
-  const std::int64_t layers = s.model.layer_count();
-  if (s.strategy.chunks > 1) return std::vector<double>(pipeline, static_cast<double>(layers) / pipeline);
   std::vector<double> counts(pipeline);
   // The last stages, with the head among them, get the fewer.
-  for (std::uint32_t i = 0; i < pipeline; ++i) {
-    counts[i] = static_cast<double>(layers / pipeline + (static_cast<std::int64_t>(i) < layers % pipeline ? 1 : 0));
-  }
+  const std::vector<std::uint32_t> by_stage = layers_of_stages(s.model, s.strategy);
+  for (std::size_t stage = 0; stage < by_stage.size(); ++stage) counts[stage % pipeline] += by_stage[stage];
   return counts;
 }
 

@@ -73,6 +73,15 @@ std::string why_not_megatron(const ModelDescription& model, const TrainingRun& r
     return "Megatron-LM overlaps the tensor axis with sequence parallelism only";
   }
   for (const LayerRun& layers : model.layers) {
+    if (layers.recurrence) {
+      if (layers.recurrence->update == StateUpdate::kScan) {
+        return "Megatron-LM has Mamba-2 and gated delta nets, not Mamba's scan (update \"scan\")";
+      }
+      if (layers.recurrence->key_heads % s.tensor != 0) {
+        return fmt::format("{} key heads of a recurrence and tensor {}: Megatron-LM needs a multiple",
+                           layers.recurrence->key_heads, s.tensor);
+      }
+    }
     const std::int64_t groups = layers.attention.latent ? layers.attention.heads : layers.attention.kv_heads;
     if (groups % s.tensor != 0 && s.tensor % groups != 0) {
       return fmt::format("{} key-value heads and tensor {}: Megatron-LM needs one to divide the other", groups,
@@ -110,6 +119,7 @@ std::string why_not_torchtitan(const ModelDescription& model, const TrainingRun&
   if (std::ranges::any_of(model.layers, &LayerRun::predicts_ahead)) {
     return "torchtitan's decoders have no module that predicts further ahead";
   }
+  if (model.has_recurrences()) return "torchtitan's decoders have no recurrences (state spaces, linear attention)";
   if (s.schedule == PipelineKind::kDualPipe) return "torchtitan has one rank per stage, DualPipe has two";
   if (s.sharding == Sharding::kOptimizer) {
     return "torchtitan shares out weights and gradients with the optimizer's states (FSDP), not the states alone";
@@ -175,12 +185,22 @@ std::vector<std::uint32_t> layers_of_stages(const ModelDescription& model, const
     return whole / parts + (index < whole % parts ? 1 : 0);
   };
   std::vector<std::uint32_t> result;
+  const auto layers = static_cast<std::uint32_t>(model.layer_count());
   for (std::uint32_t stage = 0; stage < stages; ++stage) {
     if (s.layers_per_stage.empty()) {
-      result.push_back(part(static_cast<std::uint32_t>(model.layer_count()), stages, stage));
-    } else {
-      result.push_back(part(s.layers_per_stage[stage % s.pipeline], s.chunks, stage / s.pipeline));
+      result.push_back(part(layers, stages, stage));
+      continue;
     }
+    const std::uint32_t own = s.layers_per_stage[stage % s.pipeline];
+    const std::uint32_t chunk = stage / s.pipeline;
+    // A chunk of the first device that has no layer is the one with the embedding.
+    const bool is_alone = stage % s.pipeline == 0 && own < s.chunks;
+    result.push_back(part(own, s.chunks, is_alone ? s.chunks - 1 - chunk : chunk));
+  }
+  // Where the last two stages would have fewer, the embedding's has and the head's.
+  if (s.layers_per_stage.empty() && stages > 2 && layers % stages == stages - 2) {
+    --result.front();
+    ++result[stages - 2];
   }
   return result;
 }

@@ -137,14 +137,14 @@ def test_published_recipes_are_predicted_and_found_or_beaten_in_seconds():
     assert set(rows) == {"llama3-8b", "llama3-70b", "llama3-405b", "deepseek-v3", "mixtral-8x22b", "llava-1.5-13b"}
     for name, row in rows.items():
         assert row["source"]
-        # What the profiles are known to miss (docs/strategies.md): mixtures of experts 20 %, others 5 %. LLaVA is predicted
-        # for sequences of the greatest length, so above what was measured, and below twice it.
+        # What the profiles are known to miss (docs/strategies.md): mixtures of experts 20 %, 16,384 devices 10 %, others
+        # 5 %. LLaVA is predicted for sequences of the greatest length, so above what was measured, and below twice it.
         error = row["recipe_s"] / row["measured_s"] - 1
-        assert 0 < error < 1 if name == "llava-1.5-13b" else abs(error) < (0.2 if name == "mixtral-8x22b" else 0.05)
-        # Recipes that fit are in the space that was searched, but for overlap of the tensor axis (70B), which hides at most
-        # what communication takes there, 12 % of the step.
+        missed = {"mixtral-8x22b": 0.2, "llama3-405b": 0.1}.get(name, 0.05)
+        assert 0 < error < 1 if name == "llava-1.5-13b" else abs(error) < missed
+        # Recipes that fit are in the space that was searched.
         if row["recipe_fits"]:
-            assert row["found_s"] <= row["recipe_s"] * (1.12 if name == "llama3-70b" else 1)
+            assert row["found_s"] <= row["recipe_s"]
     assert rows["deepseek-v3"]["seconds"] < 60 and rows["llama3-405b"]["seconds"] < 120
     assert rows["llama3-70b"]["seconds"] < 10
 

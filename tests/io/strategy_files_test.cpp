@@ -63,8 +63,10 @@ Strategy pipeline(std::uint32_t ranks, std::uint32_t chunks) {
 }
 
 TEST(StrategyFiles, layers_of_a_rank_are_shared_out_among_its_chunks) {
-  // 10 layers on 2 x 2 stages: 3, 3, 2, 2, the earlier the more; ranks of 7 and 3 layers: 4 and 2, then 3 and 1.
-  EXPECT_THAT(layers_of_stages(small_model(), pipeline(2, 2)), ElementsAre(3, 3, 2, 2));
+  // 10 layers on 2 x 2 stages: one less beside the embedding and the head; on 4 x 2 the earlier have the more.
+  EXPECT_THAT(layers_of_stages(small_model(), pipeline(2, 2)), ElementsAre(2, 3, 3, 2));
+  EXPECT_THAT(layers_of_stages(small_model(), pipeline(4, 2)), ElementsAre(2, 2, 1, 1, 1, 1, 1, 1));
+  // Ranks of 7 and 3 layers: 4 and 2, then 3 and 1.
   Strategy uneven = pipeline(2, 2);
   uneven.layers_per_stage = {7, 3};
   EXPECT_THAT(layers_of_stages(small_model(), uneven), ElementsAre(4, 2, 3, 1));

@@ -78,6 +78,32 @@ OTHERS = {
     "gemma3": "Gemma3ForConditionalGeneration",
     "llama4": "Llama4ForConditionalGeneration",
 }
+# Mixers with a state of fixed size, beside attention or instead of it, and small sizes with what they may vary.
+MAMBA = {"mamba_d_conv": 4, "mamba_expand": 2}
+MAMBA2 = MAMBA | {"mamba_n_heads": 12, "mamba_d_head": "auto", "mamba_n_groups": (1, 3), "mamba_d_state": (16, 24)}
+MAMBA_BIAS = {"mamba_conv_bias": (True, False), "mamba_proj_bias": (True, False)}
+BIAS = {"attention_bias": (True, False), "mlp_bias": (True, False)}
+SPARSE = {"num_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 72}
+DELTA = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": (8, 16)}
+DELTA |= {"linear_value_head_dim": (16, 24), "linear_conv_kernel_dim": (3, 4), "decoder_sparse_step": (1, 2)}
+KINDS = ["linear_attention", "moe", "full_attention", "mlp"]
+NEMOTRON = {"layers_block_type": (["linear_attention", "mlp"] * 3, KINDS, KINDS[:1], KINDS[1:] * 2)}
+NEMOTRON |= {"mamba_num_heads": 6, "mamba_head_dim": 8, "n_groups": 3, "ssm_state_size": 16, "n_routed_experts": 6}
+NEMOTRON |= {"moe_intermediate_size": 24, "moe_shared_expert_intermediate_size": 40, "num_experts_per_tok": 2}
+RECURRENT = {
+    "mamba2": {"num_heads": 12, "head_dim": 16, "n_groups": (1, 3), "state_size": (16, 24), "expand": 2,
+               "conv_kernel": (3, 4), "use_bias": (True, False), "use_conv_bias": (True, False)},
+    "bamba": MAMBA2 | MAMBA_BIAS | BIAS | {"attn_layer_indices": (None, [1], [0, 2]), "intermediate_size": 72},
+    "falcon_h1": MAMBA2 | MAMBA_BIAS | BIAS | {"mamba_d_ssm": (None, 96), "mamba_rms_norm": (True, False),
+                                               "projectors_bias": (True, False), "intermediate_size": 72},
+    "jamba": MAMBA | SPARSE | MAMBA_BIAS | {"mamba_d_state": (8, 16), "mamba_dt_rank": (5, "auto"),
+                                            "num_experts": (1, 6), "attn_layer_period": 2, "attn_layer_offset": 1},
+    "nemotron_h": NEMOTRON | {"use_bias": (True, False), "use_conv_bias": (True, False), "mlp_bias": (True, False),
+                              "intermediate_size": 72},
+    "qwen3_next": DELTA | SPARSE | {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 40, "head_dim": 16,
+                                    "mlp_only_layers": ([], [0]), "attention_bias": (True, False)},
+    "minimax": {"num_local_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 72, "head_dim": (None, 24)},
+}  # fmt: skip
 # Without these the class of transformers has no model.
 NEEDED = {
     "dots1": {"n_routed_experts": 8, "n_shared_experts": 2, "num_experts_per_tok": 2},
@@ -132,6 +158,40 @@ def test_parameters_of_a_decoder_are_those_of_transformers(name):
         assert opweave.Model.from_transformers(config).parameters == parameters_of(config), config
 
 
+@pytest.mark.parametrize("name", RECURRENT)
+def test_parameters_of_state_spaces_linear_attention_and_hybrids_are_those_of_transformers(name):
+    chance = random.Random(name)
+    sizes = {"hidden_size": 96, "vocab_size": 301, "tie_word_embeddings": (True, False)}
+    if name != "nemotron_h":
+        sizes["num_hidden_layers"] = (2, 5)
+    if name != "mamba2":
+        sizes |= {"num_attention_heads": 6, "num_key_value_heads": (2, 6)}
+    for _ in range(8):
+        members = sizes | RECURRENT[name]
+        members = {key: chance.choice(value) if isinstance(value, tuple) else value for key, value in members.items()}
+        config = configuration(name, **members)
+        model = opweave.Model.from_transformers(config)
+        assert model.parameters == parameters_of(config), config
+        assert opweave.Model.from_dict(model.to_dict()) == model
+    usual = configuration(name)
+    assert opweave.Model.from_transformers(usual).parameters == parameters_of(usual)
+
+
+def test_layers_of_a_hybrid_have_the_mixer_that_the_configuration_says():
+    config = configuration("nemotron_h", layers_block_type=[*KINDS, "linear_attention"])
+    layers = opweave.Model.from_transformers(config).layers
+    kinds = [{kind for kind in ("attention", "recurrence", "mlp", "experts") if layer.get(kind)} for layer in layers]
+    assert kinds == [{"recurrence"}, {"experts"}, {"attention"}, {"mlp"}, {"recurrence"}]
+    assert layers[0]["recurrence"]["update"] == "decay"
+    old = config.to_dict() | {"hybrid_override_pattern": "ME*-M", "layers_block_type": None}
+    assert opweave.Model.from_transformers(old).layers == layers
+    both = opweave.Model.from_transformers(configuration("falcon_h1")).layers[0]
+    assert both["attention"]["heads"] == 32 and both["recurrence"]["heads"] == 128
+    delta = opweave.Model.from_transformers(configuration("qwen3_next")).layers
+    assert [("recurrence" in run, run["count"]) for run in delta[:2]] == [(True, 3), (False, 1)]
+    assert delta[0]["recurrence"]["update"] == "delta" and delta[1]["attention"]["gate"] is True
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_parameters_of_encoders_and_of_two_chains_are_those_of_transformers(name):
     config = configuration(name)
@@ -173,7 +233,7 @@ def test_dbrx_is_counted():
 
 
 def test_at_least_thirty_architectures_are_compared():
-    compared = {*CAUSAL, *OTHERS, "dbrx"}
+    compared = {*CAUSAL, *OTHERS, *RECURRENT, "dbrx"}
     assert len(compared) > 60
     assert compared | {"qwen2_vl_text"} == set(opweave.Model.known_architectures())
 
@@ -239,7 +299,7 @@ def test_nested_configurations_may_leave_out_what_their_class_says():
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"model_type": "mamba2"}, 'model_type "mamba2" is not known yet, expected one of apertus, '),
+        ({"model_type": "rwkv"}, 'model_type "rwkv" is not known yet, expected one of apertus, '),
         ({"model_type": "grok-1"}, 'model_type "grok-1" is not known yet'),
         ({"num_experts": 8}, 'key "num_experts" is not known for this model_type'),
         ({"layer_scale_init_value": 0.1}, 'key "layer_scale_init_value" is not known for this model_type'),
@@ -279,5 +339,5 @@ def test_models_come_from_files_dictionaries_and_modules(tmp_path):
 
 def test_the_documents_list_what_is_known():
     text = (pathlib.Path(__file__).parents[2] / "docs/models.md").read_text()
-    rows = re.findall(r"^\| (?:dense|mixtures|encoders?|vision)[^|]*\| ([^|]*) \|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| (?:dense|mixtures|recurrences|encoders?|vision)[^|]*\| ([^|]*) \|$", text, re.MULTILINE)
     assert sorted(", ".join(rows).split(", ")) == opweave.Model.known_architectures()

@@ -39,7 +39,7 @@ struct Searched {
 
   explicit Searched(const std::string& name) : model(small_mixture(name)) {
     machines.nodes = 4;
-    profile = profile_for(machines, run.precision, true, Target::kMegatron);
+    profile = profile_for(model, machines, run.precision, Target::kMegatron);
     HeldDecisions held;
     held.pipeline = 4;
     result = search_strategies(model, machines, run, profile, Target::kMegatron, held, 8);

@@ -76,7 +76,7 @@ TEST(Model, wrong_descriptions_name_place_and_value) {
       message(head + R"([{"attention": {"heads": 4, "kv_heads": 3, "head_dim": 16}, "mlp": {"width": 8}}]})", false),
       HasSubstr("kv_heads is 3, expected a divisor of the 4 heads"));
   EXPECT_THAT(message(head + R"([{"attention": {"heads": 4, "head_dim": 16}}]})", false),
-              HasSubstr("expected either \"mlp\" or \"experts\""));
+              HasSubstr("expected either \"mlp\" (null in a layer without) or \"experts\""));
   const std::string layer = R"("attention": {"heads": 4, "head_dim": 16}, "mlp": {"width": 8}})";
   const std::string tower = R"([{"component": "eye", )" + layer + "]";
   EXPECT_THAT(message(head + tower + "}", false), HasSubstr("value is \"eye\", expected the name of a component"));

@@ -107,12 +107,17 @@ class StrategyEnumeration {
 
   void layouts(Strategy s) {
     std::vector<std::uint32_t> layout;
-    const std::uint32_t last = s.pipeline > 1 ? s.chunks - 1 : s.chunks;
     const auto sum = static_cast<std::uint32_t>(model_.layer_count());
-    for_layouts(sum, s.pipeline, s.chunks, last, layout, [&] {
+    const auto visit = [&] {
       s.layers_per_stage = layout;
       recomputation(s);
-    });
+    };
+    if (s.pipeline == 1) return for_layouts(sum, 1, 1, s.chunks, layout, visit);
+    // Embedding and head may be chunks of their own.
+    for (std::uint32_t first = s.chunks - 1; first <= sum; ++first) {
+      layout = {first};
+      for_layouts(sum - first, s.pipeline - 1, s.chunks, s.chunks - 1, layout, visit);
+    }
   }
 
   /// All subsets of the modules that Megatron-Core has words for, whether they change anything or not.

@@ -1,0 +1,203 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "opweave/error.h"
+#include "opweave/strategy_search.h"
+#include "opweave/strategy_targets.h"
+
+namespace opweave {
+namespace {
+
+using ::testing::HasSubstr;
+
+/// Mamba-2 of 2.7 billion parameters and larger: 128 heads of 64, 8 groups, a state of 128 per column.
+Recurrence state_space() {
+  Recurrence recurrence;
+  recurrence.heads = 128;
+  recurrence.key_heads = 8;
+  recurrence.key_dim = 128;
+  recurrence.value_dim = 64;
+  recurrence.decays = 1;
+  recurrence.convolution = 4;
+  recurrence.has_gate = true;
+  return recurrence;
+}
+
+ModelDescription of_runs(std::vector<LayerRun> runs) {
+  ModelDescription model;
+  model.hidden = 4096;
+  model.vocabulary = 1000;
+  model.layers = std::move(runs);
+  return model;
+}
+
+LayerRun recurrent(StateUpdate update) {
+  LayerRun run;
+  run.count = 8;
+  run.recurrence = state_space();
+  run.recurrence->update = update;
+  if (update == StateUpdate::kScan) run.recurrence->decay_rank = 256;
+  return run;
+}
+
+LayerRun attention_alone() {
+  LayerRun run;
+  run.attention.heads = 32;
+  run.attention.kv_heads = 8;
+  run.attention.head_dim = 128;
+  return run;
+}
+
+LayerRun perceptron_alone() {
+  LayerRun run;
+  run.mlp.width = 14336;
+  return run;
+}
+
+Machines one_node() { return machines_named("h100"); }
+
+Strategy degrees(std::uint32_t tensor, std::uint32_t context, std::uint32_t data) {
+  Strategy strategy;
+  strategy.tensor = tensor;
+  strategy.has_sequence_parallelism = tensor > 1;
+  strategy.context = context;
+  strategy.data = data;
+  return strategy;
+}
+
+StrategyValue value_of(const ModelDescription& model, const Strategy& strategy, std::int64_t sequence = 8192) {
+  return evaluate(model, one_node(), {8, sequence, Precision::kBf16}, strategy, {});
+}
+
+TEST(Recurrence, has_the_parameters_of_its_matrices) {
+  // Into 2 x 8192 values and gates, 2 x 1024 queries and keys, 128 decays; and out of 8192.
+  EXPECT_EQ(recurrence_parameters(4096, state_space()), 4096 * (16384 + 2048 + 128) + 8192 * 4096);
+  Recurrence scan = state_space();
+  scan.update = StateUpdate::kScan;
+  scan.decay_rank = 256;
+  // Decays by rank 256, queries and keys are made from the values.
+  EXPECT_EQ(recurrence_parameters(4096, scan), 4096 * 16384 + 8192 * (256 + 2048) + 256 * 8192 + 8192 * 4096);
+}
+
+TEST(Recurrence, takes_twice_as_long_for_twice_the_tokens_where_attention_takes_four_times) {
+  const auto core = [](const LayerRun& run, std::int64_t sequence) {
+    const std::int64_t time = value_of(of_runs({run}), degrees(1, 1, 8), sequence).time.attention.value();
+    return static_cast<double>(time);
+  };
+  for (const StateUpdate update : {StateUpdate::kDecay, StateUpdate::kDelta, StateUpdate::kScan}) {
+    EXPECT_NEAR(core(recurrent(update), 16384) / core(recurrent(update), 8192), 2, 1e-6);
+  }
+  EXPECT_NEAR(core(attention_alone(), 16384) / core(attention_alone(), 8192), 4, 1e-6);
+}
+
+TEST(Recurrence, core_takes_its_flops_and_bytes) {
+  CalibrationProfile profile;
+  profile.attention_forward = profile.attention_backward = 0.5;
+  const Machines machines = one_node();
+  const StrategyValue value = evaluate(of_runs({recurrent(StateUpdate::kDecay)}), machines, {8, 8192, Precision::kBf16},
+                                       degrees(1, 1, 8), profile);
+  // Per token: scores of 8 groups and values of 128 heads in chunks of 128, a state of 128 x 8192 in and out.
+  const double flops = 2 * 128 * (1024.0 + 8192) + 4 * 128 * 8192.0;
+  // Queries, keys, values and results in two bytes, states in four, written and read once per chunk.
+  const double bytes = 2 * 2 * (1024.0 + 8192) + 2 * 4 * 128 * 8192.0 / 128;
+  const double seconds =
+      8192.0 * 8 *
+      ((1 + 2.5) * flops / (machines.device.bf16_flops * 0.5) + (1 + 2) * bytes / machines.device.memory_bandwidth);
+  EXPECT_NEAR(static_cast<double>(value.time.attention.value()) * 1e-9, seconds, 1e-8);
+}
+
+TEST(Recurrence, splits_its_heads_and_keeps_a_head_of_keys_on_each_rank) {
+  const ModelDescription model = of_runs({recurrent(StateUpdate::kDecay)});
+  const auto weights = [&](std::uint32_t tensor) {
+    return value_of(model, degrees(tensor, 1, 8 / tensor)).memory.weights.value();
+  };
+  EXPECT_EQ(weights(1), 8 * weights(8));  // 8 groups over 8 ranks; embedding and head split as well
+  LayerRun one_group = recurrent(StateUpdate::kDecay);
+  one_group.recurrence->key_heads = 1;
+  const ModelDescription shared = of_runs({one_group});
+  const auto of_shared = [&](std::uint32_t tensor) {
+    return value_of(shared, degrees(tensor, 1, 8 / tensor)).memory.weights.value();
+  };
+  // Two bytes of each of 4096 x (128 + 128) weights of queries and keys in 8 layers, on all of 2 ranks.
+  EXPECT_EQ(2 * of_shared(2) - of_shared(1), 2 * 8 * 4096 * 256);
+}
+
+TEST(Recurrence, parts_alone_are_worth_the_layer_of_both) {
+  LayerRun both = attention_alone();
+  both.mlp = perceptron_alone().mlp;
+  both.count = 2;
+  const ModelDescription whole = of_runs({both});
+  const ModelDescription parts =
+      of_runs({attention_alone(), perceptron_alone(), attention_alone(), perceptron_alone()});
+  EXPECT_EQ(parameters(whole), parameters(parts));
+  for (const Strategy& strategy : {degrees(1, 1, 8), degrees(4, 2, 1)}) {
+    const StrategyValue a = value_of(whole, strategy);
+    const StrategyValue b = value_of(parts, strategy);
+    EXPECT_NEAR(static_cast<double>(a.time.step.value()), static_cast<double>(b.time.step.value()), 20);
+    EXPECT_NEAR(static_cast<double>(a.memory.total().value()), static_cast<double>(b.memory.total().value()), 20);
+  }
+}
+
+TEST(Recurrence, exchanges_tokens_for_heads_over_the_context_axis) {
+  const ModelDescription model = of_runs({recurrent(StateUpdate::kDelta)});
+  EXPECT_EQ(value_of(model, degrees(1, 1, 8)).time.tensor.value(), 0);
+  EXPECT_GT(value_of(model, degrees(1, 4, 2)).time.tensor.value(), 0);
+  LayerRun few = recurrent(StateUpdate::kDelta);
+  few.recurrence->heads = few.recurrence->key_heads = 4;
+  EXPECT_THAT(why_impossible(of_runs({few}), one_node(), {8, 8192}, degrees(4, 2, 1)),
+              HasSubstr("4 heads of a recurrence cannot be split by tensor x context 8"));
+}
+
+TEST(Recurrence, is_refused_by_targets_that_have_none) {
+  const TrainingRun run{8, 8192};
+  const Strategy strategy = degrees(1, 1, 8);
+  const auto why = [&](Target target, StateUpdate update) {
+    return why_inexpressible(target, of_runs({recurrent(update)}), run, strategy);
+  };
+  EXPECT_EQ(why(Target::kMegatron, StateUpdate::kDelta), "");
+  EXPECT_THAT(why(Target::kMegatron, StateUpdate::kScan), HasSubstr("not Mamba's scan"));
+  EXPECT_THAT(why(Target::kTorchtitan, StateUpdate::kDecay), HasSubstr("no recurrences"));
+}
+
+TEST(Recurrence, makes_a_profile_uncalibrated) {
+  const auto profile = [](const LayerRun& run) {
+    return profile_for(of_runs({run}), one_node(), Precision::kBf16, Target::kMegatron);
+  };
+  EXPECT_GT(profile(attention_alone()).steps, 0);
+  EXPECT_EQ(profile(recurrent(StateUpdate::kDecay)).steps, 0);
+}
+
+TEST(Recurrence, reading_what_was_written_is_the_identity) {
+  LayerRun beside = recurrent(StateUpdate::kDelta);
+  beside.attention = attention_alone().attention;
+  beside.attention.has_gate = true;
+  const ModelDescription model =
+      of_runs({recurrent(StateUpdate::kScan), attention_alone(), perceptron_alone(), beside});
+  EXPECT_EQ(parse_model(model_to_json(model), "model.json"), model);
+}
+
+TEST(Recurrence, a_layer_says_what_it_does_not_have) {
+  const auto refusal = [](const std::string& layer) -> std::string {
+    try {
+      parse_model(
+          R"({"format": "opweave.model", "version": 1, "hidden": 64, "vocabulary": 9, "layers": [)" + layer + "]}",
+          "model.json");
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(refusal(R"({"attention": null, "mlp": {"width": 8}})"), "");
+  EXPECT_THAT(refusal(R"({"mlp": {"width": 8}})"), HasSubstr("expected \"attention\" (null in a layer without)"));
+  EXPECT_THAT(refusal(R"({"attention": {"heads": 1, "head_dim": 64}})"), HasSubstr("\"mlp\" (null"));
+  EXPECT_THAT(refusal(R"({"attention": null, "mlp": null})"), HasSubstr("neither attention, recurrence, mlp"));
+  const std::string recurrence = R"({"recurrence": {"update": "UPDATE", "heads": 4, "key_heads": 3, "key_dim": 8,
+      "value_dim": 8}, "mlp": null})";
+  EXPECT_THAT(refusal(recurrence), HasSubstr("\"decay\", \"delta\" or \"scan\""));
+  std::string three = recurrence;
+  three.replace(three.find("UPDATE"), 6, "decay");
+  EXPECT_THAT(refusal(three), HasSubstr("key_heads is 3, expected a divisor of the 4 heads"));
+}
+
+}  // namespace
+}  // namespace opweave
