@@ -7,6 +7,7 @@
 #include "cli/command_text.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
+#include "cli/layout_inputs.h"
 #include "cli/model_files.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
@@ -121,6 +122,56 @@ void expect_makespan_alone(const Options& options) {
   throw InputError("--on: workers share the makespan alone, expected no other --objective, no --deadline and no model");
 }
 
+void expect_nothing_beside_layouts(const Options& options) {
+  const std::pair<const char*, bool> refused[] = {{"--on", !options.place.on.empty()},
+                                                  {"--warm-start", !options.warm_start.empty()},
+                                                  {"--write-model", !options.write_model.empty()},
+                                                  {"--read-solution", !options.read_solution.empty()}};
+  for (const auto& [name, is_given] : refused) {
+    if (is_given) throw InputError(fmt::format("{}: not for graphs whose operators have options with layouts", name));
+  }
+}
+
+void write(const Options& options, const LayoutInputs& inputs, const DerivedProblem& derived, LayoutPlan plan) {
+  plan.plan.provenance.command = options.command;
+  deliver(options.output, layout_plan_to_json(plan, inputs.graph, inputs.cluster));
+  if (!options.report.empty() || !options.trace.empty()) {
+    const PlannedProblem shown = as_ordinary(derived, plan);
+    if (!options.report.empty()) write_file(options.report, report_html(shown.problem, shown.plan, {}));
+    if (!options.trace.empty()) write_file(options.trace, perfetto_trace(shown.problem, shown.plan));
+  }
+  if (options.output.empty()) return;
+  print(fmt::format("{} plan: {}\n", to_string(plan.plan.status), figures(plan.plan)));
+  print(fmt::format("options: {} movements between layouts\n", plan.movements.size()));
+}
+
+/// A graph whose operators have options with layouts.
+ExitCode run_with_layouts(const Options& options, const std::string& graph, Budget budget, PlannerOptions planner) {
+  expect_nothing_beside_layouts(options);
+  const LayoutInputs inputs = load_layout_inputs(graph, options.files);
+  const ProblemSettings settings = options.settings.apply(default_settings(inputs.graph.graph, inputs.cluster));
+  const LayoutProblem problem = naming(options.files.graph.string(), [&] {
+    return LayoutProblem::create(inputs.graph, inputs.cluster, settings);
+  });
+  const double seconds_to_load = budget.elapsed();
+  const std::atomic<bool>& interrupted = catch_interrupts();
+  budget.watch(&interrupted);
+  LayoutPlanResult result;
+  {
+    ProgressLine progress;
+    planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
+    result = plan_with_layouts(problem, budget.keeping(seconds_to_load), planner);
+  }
+  if (!result.plan) return refuse(result.result);
+  const Plan& best = result.plan->plan;
+  write(options, inputs, DerivedProblem::create(problem, problem.selection_of(*result.plan)), *result.plan);
+  if (!result.result.limit.empty() && best.status != PlanStatus::kOptimal) {
+    const std::string where = options.output.empty() ? "standard output" : options.output.string();
+    complain("warning", fmt::format("{}: {} (plan written to {})", ending(result.result.limit), figures(best), where));
+  }
+  return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
+}
+
 ExitCode run(const Options& options) {
   const std::optional<distribute::Place> place = options.place.place();
   if (place) expect_makespan_alone(options);
@@ -141,7 +192,10 @@ ExitCode run(const Options& options) {
                 {"--trace", options.trace},
                 {"--write-model", options.write_model}},
                options.files.with({{"--warm-start", options.warm_start}, {"--read-solution", options.read_solution}}));
-  const Problem problem = load_problem(options.files, options.settings, Modes::kTake);
+  const std::string graph = read_file(options.files.graph);
+  if (has_layout_options(graph, options.files.graph.string())) return run_with_layouts(options, graph, budget, planner);
+  const Problem problem = load_problem(parse_graph(graph, options.files.graph.string()), options.files,
+                                       options.settings, Modes::kTake);
   const bool chooses_modes = may_choose_modes(problem);
   const double seconds_to_load = budget.elapsed();
   if (!options.warm_start.empty()) planner.warm_start = load_warm_start(options.warm_start, problem);
