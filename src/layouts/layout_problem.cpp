@@ -28,7 +28,9 @@ std::vector<LayoutAlternative> common_alternatives(const LayoutGraph& graph, con
   for (const OperatorId op : operators) {
     std::map<std::pair<std::string_view, std::vector<DeviceId>>, std::uint32_t> own;
     const std::vector<LayoutOption>& options = graph.options[op.index()];
-    for (std::uint32_t i = 0; i < options.size(); ++i) own.emplace(std::pair(options[i].name, options[i].devices), i);
+    for (std::uint32_t i = 0; i < options.size(); ++i) {
+      own.emplace(std::pair(std::string_view(options[i].name), options[i].devices), i);
+    }
     std::erase_if(result, [&](LayoutAlternative& alternative) {
       const auto found = own.find({alternative.option, alternative.devices});
       if (found == own.end()) return true;
