@@ -50,9 +50,9 @@ struct LayoutOption {
   std::string name;
   std::vector<DeviceId> devices;  ///< ascending; one device, or a gang
   Duration duration;
-  Bytes workspace;                                         ///< on each device, while it runs
-  std::vector<TensorLayout> inputs;                              ///< by position in Operator::inputs
-  std::vector<TensorLayout> outputs;                             ///< by position in Operator::outputs
+  Bytes workspace;                                        ///< on each device, while it runs
+  std::vector<TensorLayout> inputs;                       ///< by position in Operator::inputs
+  std::vector<TensorLayout> outputs;                      ///< by position in Operator::outputs
   std::vector<std::optional<ParameterParts>> parameters;  ///< by position; nothing = what other operators say
 };
 
@@ -88,12 +88,12 @@ enum class Moved : std::uint8_t {
 /// What is moved, and for whom: no two movements of a plan have the same.
 struct MovementKey {
   Moved moved = Moved::kTensor;
-  TensorId tensor;                  ///< of kTensor
-  ParameterId parameter;            ///< of all others
-  std::optional<OperatorId> op;     ///< of gradients that are reduced behind each operator: that operator
-  std::uint32_t copy = 0;           ///< microbatch; 0 of what happens once in an iteration
-  std::vector<DeviceId> target;     ///< of kTensor: where it is wanted, ascending
-  TensorLayout layout;                    ///< of kTensor: in which layout
+  TensorId tensor;               ///< of kTensor
+  ParameterId parameter;         ///< of all others
+  std::optional<OperatorId> op;  ///< of gradients that are reduced behind each operator: that operator
+  std::uint32_t copy = 0;        ///< microbatch; 0 of what happens once in an iteration
+  std::vector<DeviceId> target;  ///< of kTensor: where it is wanted, ascending
+  TensorLayout layout;           ///< of kTensor: in which layout
   auto operator<=>(const MovementKey&) const = default;
 };
 

@@ -60,7 +60,7 @@ class LayoutProblem {
     Cluster cluster;
     ProblemSettings settings;
     std::vector<LayoutChoice> choices;
-    std::vector<std::uint32_t> choice_of;            // by operator
+    std::vector<std::uint32_t> choice_of;             // by operator
     std::vector<std::vector<OperatorId>> readers_of;  // by parameter
   };
   void join_choices(Data& data) const;

@@ -92,9 +92,10 @@ void LayoutFacts::choose_together(Findings& findings) const {
       const OperatorId other = first.emplace(std::pair(kind, text), id).first->second;
       if (option(other).name == option(id).name && option(other).devices == option(id).devices) return;
       findings.add(Rule::kOption, [&] {
-        return fmt::format("operators \"{}\" and \"{}\" choose together, but run in option \"{}\" on {} and \"{}\" on {}",
-                           graph_.graph.at(other).name, op.name, option(other).name, names(option(other).devices),
-                           option(id).name, names(option(id).devices));
+        return fmt::format(
+            "operators \"{}\" and \"{}\" choose together, but run in option \"{}\" on {} and \"{}\" on {}",
+            graph_.graph.at(other).name, op.name, option(other).name, names(option(other).devices), option(id).name,
+            names(option(id).devices));
       });
     };
     join(0, graph_.choices[i]);

@@ -115,10 +115,10 @@ class LayoutFacts {
   std::vector<const LayoutOption*> chosen_;
   std::map<std::pair<OperatorId, std::uint32_t>, const PlannedTask*> runs_;
   std::map<MovementKey, const LayoutMovement*> movements_;
-  std::vector<std::vector<Form>> forms_;                             // by tensor
-  std::vector<std::vector<std::optional<std::size_t>>> read_;        // by operator and input
-  std::vector<ParameterUse> uses_;                                   // by parameter
-  std::vector<std::vector<ParameterForm>> parameter_forms_;          // by parameter
+  std::vector<std::vector<Form>> forms_;                       // by tensor
+  std::vector<std::vector<std::optional<std::size_t>>> read_;  // by operator and input
+  std::vector<ParameterUse> uses_;                             // by parameter
+  std::vector<std::vector<ParameterForm>> parameter_forms_;    // by parameter
 };
 
 /// ceil(a / b) of what is not negative.

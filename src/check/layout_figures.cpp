@@ -93,7 +93,7 @@ class LayoutMemory {
         if (movement == nullptr) continue;
         Stay stay{movement->start, movement->end};
         const bool is_gradient = form.moved == Moved::kGradient;
-        const std::vector<OperatorId> own = is_gradient ? std::vector{*form.op}
+        const std::vector<OperatorId> own = is_gradient                            ? std::vector{*form.op}
                                             : form.moved == Moved::kForwardWeights ? use.forward
                                                                                    : use.backward;
         for (const OperatorId op : own) {
@@ -346,8 +346,8 @@ void check_layout_streams(const LayoutFacts& facts, Findings& findings) {
   find_overlaps(std::move(occupations), [&](const Occupation& earlier, const Occupation& later) {
     findings.add(Rule::kStream, [&] {
       return fmt::format("{} runs until {} ns, but {} starts at {} ns on the same stream of device {}",
-                         holders[earlier.user].name, earlier.end.value(), holders[later.user].name,
-                         later.start.value(), facts.name(DeviceId(later.resource % count)));
+                         holders[earlier.user].name, earlier.end.value(), holders[later.user].name, later.start.value(),
+                         facts.name(DeviceId(later.resource % count)));
     });
   });
 }

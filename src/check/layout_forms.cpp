@@ -130,17 +130,15 @@ std::optional<std::size_t> LayoutFacts::form_for(TensorId tensor, std::vector<De
     const Devices at = forms[0].devices;
     const bool in_parts = layout.kind == TensorLayout::Kind::kSharded && at.size() == devices.size();
     const TensorLayout summed = in_parts ? layout : TensorLayout{};
-    const auto known = std::ranges::find_if(forms, [&](const Form& form) {
-      return form.devices == at && form.layout == summed;
-    });
+    const auto known =
+        std::ranges::find_if(forms, [&](const Form& form) { return form.devices == at && form.layout == summed; });
     base = known != forms.end() ? static_cast<std::size_t>(known - forms.begin()) : add_form(tensor, 0, at, summed);
     if (at == devices && summed == layout) return base;
   }
   if (is_whole(forms[base])) {
     const Devices& at = forms[base].devices;
-    const bool is_there = std::ranges::all_of(devices, [&](DeviceId device) {
-      return std::ranges::find(at, device) != at.end();
-    });
+    const bool is_there =
+        std::ranges::all_of(devices, [&](DeviceId device) { return std::ranges::find(at, device) != at.end(); });
     if (is_there || layout.kind == TensorLayout::Kind::kReplicated) return base;
   }
   return add_form(tensor, base, std::move(devices), layout);

@@ -41,9 +41,8 @@ class Parts {
     }
     for (const LayoutMovement& movement : facts_.plan().movements) {
       if (expected_.contains(movement.key)) continue;
-      findings_.add(rule_of(movement.key), [&] {
-        return facts_.name(movement.key) + " is in the plan, but no option asks for it";
-      });
+      findings_.add(rule_of(movement.key),
+                    [&] { return facts_.name(movement.key) + " is in the plan, but no option asks for it"; });
     }
     check_wanted();
   }
@@ -233,9 +232,8 @@ class Order {
       if (!number || !facts_.graph().at(op.inputs[k]).producer) continue;
       const Form& form = facts_.forms(op.inputs[k])[*number];
       facts_.for_each_read_copy(id, op.inputs[k], copy, [&](std::uint32_t read) {
-        when_made(op.inputs[k], form, read, [&](const std::string& whom, Duration end) {
-          wait(Rule::kPresence, who, run.start, whom, end);
-        });
+        when_made(op.inputs[k], form, read,
+                  [&](const std::string& whom, Duration end) { wait(Rule::kPresence, who, run.start, whom, end); });
         for (const DeviceId device : facts_.option(id).devices) {
           const std::vector<DeviceId>& there = form.devices;
           if (std::ranges::find(there, device) == there.end()) check_sent(op.inputs[k], read, device, who, run.start);
@@ -267,9 +265,8 @@ class Order {
     for (std::size_t i = 0; i < facts_.graph().operators().size(); ++i) {
       const Operator& other = facts_.graph().operators()[i];
       if (other.phase != Phase::kWeightGradient && other.phase != Phase::kBackward) continue;
-      const bool is_own = own.empty() || std::ranges::any_of(other.parameters, [&](ParameterId p) {
-        return own.contains(p);
-      });
+      const bool is_own =
+          own.empty() || std::ranges::any_of(other.parameters, [&](ParameterId p) { return own.contains(p); });
       if (!is_own) continue;
       for (std::uint32_t copy = 0; copy < facts_.microbatches(); ++copy) {
         if (const PlannedTask* run = facts_.run(OperatorId(i), copy)) {

@@ -21,8 +21,7 @@ PlannedProblem as_ordinary(const DerivedProblem& derived, const LayoutPlan& plan
           make_plan(derived.problem(), derived.schedule(plan), plan.plan.bounds, plan.plan.provenance), std::nullopt};
 }
 
-PlannedProblem load_layout_plan(const std::string& graph, const InputFiles& files,
-                                const std::filesystem::path& path) {
+PlannedProblem load_layout_plan(const std::string& graph, const InputFiles& files, const std::filesystem::path& path) {
   LayoutInputs inputs = load_layout_inputs(graph, files);
   const LayoutPlan plan = parse_layout_plan(read_file(path), path.string(), inputs.graph, inputs.cluster);
   const auto violations = check(inputs.graph, inputs.cluster, plan, 1);
@@ -32,8 +31,7 @@ PlannedProblem load_layout_plan(const std::string& graph, const InputFiles& file
         "see all violations with `opweave check`");
   }
   return naming(path.string(), [&] {
-    const auto problem =
-        LayoutProblem::create(std::move(inputs.graph), std::move(inputs.cluster), plan.plan.settings);
+    const auto problem = LayoutProblem::create(std::move(inputs.graph), std::move(inputs.cluster), plan.plan.settings);
     return as_ordinary(DerivedProblem::create(problem, problem.selection_of(plan)), plan);
   });
 }

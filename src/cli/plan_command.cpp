@@ -150,9 +150,8 @@ ExitCode run_with_layouts(const Options& options, const std::string& graph, Budg
   expect_nothing_beside_layouts(options);
   const LayoutInputs inputs = load_layout_inputs(graph, options.files);
   const ProblemSettings settings = options.settings.apply(default_settings(inputs.graph.graph, inputs.cluster));
-  const LayoutProblem problem = naming(options.files.graph.string(), [&] {
-    return LayoutProblem::create(inputs.graph, inputs.cluster, settings);
-  });
+  const LayoutProblem problem = naming(options.files.graph.string(),
+                                       [&] { return LayoutProblem::create(inputs.graph, inputs.cluster, settings); });
   const double seconds_to_load = budget.elapsed();
   const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
@@ -194,8 +193,8 @@ ExitCode run(const Options& options) {
                options.files.with({{"--warm-start", options.warm_start}, {"--read-solution", options.read_solution}}));
   const std::string graph = read_file(options.files.graph);
   if (has_layout_options(graph, options.files.graph.string())) return run_with_layouts(options, graph, budget, planner);
-  const Problem problem = load_problem(parse_graph(graph, options.files.graph.string()), options.files,
-                                       options.settings, Modes::kTake);
+  const Problem problem =
+      load_problem(parse_graph(graph, options.files.graph.string()), options.files, options.settings, Modes::kTake);
   const bool chooses_modes = may_choose_modes(problem);
   const double seconds_to_load = budget.elapsed();
   if (!options.warm_start.empty()) planner.warm_start = load_warm_start(options.warm_start, problem);

@@ -44,8 +44,7 @@ std::vector<DeviceId> read_device_set(const JsonValue& list, const Cluster& clus
 }
 
 void GraphOptions::read(const JsonValue& value, Operator& op, const std::optional<JsonValue>& options,
-                        const std::optional<JsonValue>& choice, const NameIndex& tensors,
-                        const NameIndex& parameters) {
+                        const std::optional<JsonValue>& choice, const NameIndex& tensors, const NameIndex& parameters) {
   if (!options) value.fail_missing_key("options");
   const bool says_more = !op.durations.empty() || op.flops || op.bytes_accessed || !op.devices.empty() ||
                          !op.modes.empty() || op.workspace != Bytes();
@@ -79,9 +78,8 @@ void GraphOptions::read_option(const JsonValue& value, const Operator& op, const
     option.devices = std::move(place);
     if (layouts) read_layouts(*layouts, op, tensors, option);
     if (parts) read_parameters(*parts, op, parameters, option.devices.size(), option);
-    const bool is_known = std::ranges::any_of(all, [&](const LayoutOption& other) {
-      return other.name == option.name && other.devices == option.devices;
-    });
+    const bool is_known = std::ranges::any_of(
+        all, [&](const LayoutOption& other) { return other.name == option.name && other.devices == option.devices; });
     if (is_known) value.fail(fmt::format("option {} is there twice on the same devices", io::quoted(option.name)));
     all.push_back(option);
   }

@@ -73,25 +73,26 @@ class LayoutPlanReader {
     std::optional<JsonValue> target;
     std::optional<JsonValue> parameter;
     std::optional<JsonValue> op;
-    read_object(
-        value, required("kind",
-                        [&](const JsonValue& v) {
-                          const auto kind = layout_movement_kind_from_string(v.text());
-                          if (!kind) v.reject("send, all_gather, reduce_scatter, all_reduce or all_to_all");
-                          movement.kind = *kind;
-                        }),
-        required("of",
-                 [&](const JsonValue& v) {
-                   const auto moved = moved_from_string(v.text());
-                   if (!moved) v.reject("tensor, gradient, update, forward-weights or backward-weights");
-                   key.moved = *moved;
-                 }),
-        optional("tensor", io::keep(tensor)), optional("layout", io::keep(layout)), optional("to", io::keep(target)),
-        optional("parameter", io::keep(parameter)), optional("operator", io::keep(op)),
-        required("microbatch", [&](const JsonValue& v) { key.copy = v.index(); }),
-        required("devices", [&](const JsonValue& v) { movement.devices = io::read_device_set(v, cluster_); }),
-        required("start_ns", io::amount_into(movement.start, kMaxTotal)),
-        required("end_ns", io::amount_into(movement.end, kMaxTotal)));
+    read_object(value,
+                required("kind",
+                         [&](const JsonValue& v) {
+                           const auto kind = layout_movement_kind_from_string(v.text());
+                           if (!kind) v.reject("send, all_gather, reduce_scatter, all_reduce or all_to_all");
+                           movement.kind = *kind;
+                         }),
+                required("of",
+                         [&](const JsonValue& v) {
+                           const auto moved = moved_from_string(v.text());
+                           if (!moved) v.reject("tensor, gradient, update, forward-weights or backward-weights");
+                           key.moved = *moved;
+                         }),
+                optional("tensor", io::keep(tensor)), optional("layout", io::keep(layout)),
+                optional("to", io::keep(target)), optional("parameter", io::keep(parameter)),
+                optional("operator", io::keep(op)),
+                required("microbatch", [&](const JsonValue& v) { key.copy = v.index(); }),
+                required("devices", [&](const JsonValue& v) { movement.devices = io::read_device_set(v, cluster_); }),
+                required("start_ns", io::amount_into(movement.start, kMaxTotal)),
+                required("end_ns", io::amount_into(movement.end, kMaxTotal)));
     const bool is_tensor = key.moved == Moved::kTensor;
     if (is_tensor != (tensor && layout && target) || (!is_tensor && (tensor || layout || target)) ||
         is_tensor == parameter.has_value() || (op && key.moved != Moved::kGradient)) {
@@ -126,8 +127,9 @@ LayoutPlan parse_layout_plan(std::string_view json, const std::string& source, c
   const io::JsonDocument document(json, source);
   const JsonValue root = document.root(io::kPlanFormat, io::kPlanVersionWithOptions);
   if (io::version_of(root) != io::kPlanVersionWithOptions) {
-    throw InputError(fmt::format("{}: a plan of version {}, but operators of the graph have options, expected version {}",
-                                 source, io::version_of(root), io::kPlanVersionWithOptions));
+    throw InputError(
+        fmt::format("{}: a plan of version {}, but operators of the graph have options, expected version {}", source,
+                    io::version_of(root), io::kPlanVersionWithOptions));
   }
   return LayoutPlanReader(graph, cluster).read(root);
 }

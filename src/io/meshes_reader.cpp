@@ -35,8 +35,7 @@ void read_mesh(const JsonValue& value, const Cluster& cluster, Meshes& meshes) {
   std::optional<JsonValue> of;
   std::optional<std::int64_t> any;
   read_object(value, io::required("name", io::keep(name)), io::optional("devices", io::keep(devices)),
-              io::optional("any", [&](const JsonValue& v) { any = v.integer(1); }),
-              io::optional("of", io::keep(of)));
+              io::optional("any", [&](const JsonValue& v) { any = v.integer(1); }), io::optional("of", io::keep(of)));
   if (devices.has_value() == of.has_value() || any.has_value() != of.has_value()) {
     value.fail("expected either \"devices\", or \"any\" with \"of\"");
   }

@@ -40,8 +40,7 @@ class LayoutDerivation {
       op.phase = operators_[release.movement.index()].phase;
       op.inputs = {release.tensor};
       op.after = {release.movement};
-      result_.released_by.push_back(
-          static_cast<std::uint32_t>(release.movement.index() - graph_.operators().size()));
+      result_.released_by.push_back(static_cast<std::uint32_t>(release.movement.index() - graph_.operators().size()));
       operators_.push_back(std::move(op));
     }
     Training training = problem_.settings().training;

@@ -16,10 +16,9 @@ DerivedProblem DerivedProblem::create(const LayoutProblem& original, LayoutSelec
   Cluster cluster = releases ? with_release_stream(original.cluster()) : original.cluster();
   ProblemSettings settings = original.settings();
   settings.training = derived.graph.training();
-  auto data = std::make_shared<Data>(Data{original, std::move(selection),
-                                          Problem::create(std::move(derived.graph), std::move(cluster), settings),
-                                          std::move(derived.movements), std::move(derived.tensor_of),
-                                          std::move(derived.released_by)});
+  auto data = std::make_shared<Data>(
+      Data{original, std::move(selection), Problem::create(std::move(derived.graph), std::move(cluster), settings),
+           std::move(derived.movements), std::move(derived.tensor_of), std::move(derived.released_by)});
   DerivedProblem result;
   result.data_ = std::move(data);
   return result;
@@ -61,8 +60,8 @@ LayoutPlan DerivedProblem::plan(const Schedule& given, std::vector<LowerBound> b
     const Mode mode = problem.mode(TaskId(t), 0);
     const Duration start = schedule.tasks[t].start;
     if (task.op.index() < first) {
-      result.plan.tasks.push_back({task.op, task.copy, {mode.devices.begin(), mode.devices.end()}, start,
-                                   start + mode.duration});
+      result.plan.tasks.push_back(
+          {task.op, task.copy, {mode.devices.begin(), mode.devices.end()}, start, start + mode.duration});
     } else if (const auto number = movement_of(task.op)) {
       LayoutMovement movement = data_->movements[*number];
       movement.key.copy = task.copy;
@@ -73,9 +72,8 @@ LayoutPlan DerivedProblem::plan(const Schedule& given, std::vector<LowerBound> b
   }
   for (PlannedTransfer& transfer : result.plan.transfers) transfer.tensor = data_->tensor_of[transfer.tensor.index()];
   std::ranges::sort(result.plan.tasks, {}, [](const PlannedTask& a) { return std::tuple(a.start, a.op, a.copy); });
-  std::ranges::sort(result.plan.transfers, {}, [](const PlannedTransfer& a) {
-    return std::tuple(a.start, a.tensor, a.copy, a.destination);
-  });
+  std::ranges::sort(result.plan.transfers, {},
+                    [](const PlannedTransfer& a) { return std::tuple(a.start, a.tensor, a.copy, a.destination); });
   std::ranges::sort(result.movements, [](const LayoutMovement& a, const LayoutMovement& b) {
     return std::tie(a.start, a.key) < std::tie(b.start, b.key);
   });
@@ -94,8 +92,8 @@ Schedule DerivedProblem::schedule(const LayoutPlan& plan) const {
   const auto place = [&](OperatorId op, std::uint32_t copy, Duration start) {
     const bool is_once = problem.graph().at(op).phase == Phase::kOptimizer;
     if (copy >= (is_once ? 1 : problem.settings().training.microbatches)) {
-      throw InputError(fmt::format("plan has copy {} of \"{}\", which does not exist", copy,
-                                   problem.graph().at(op).name));
+      throw InputError(
+          fmt::format("plan has copy {} of \"{}\", which does not exist", copy, problem.graph().at(op).name));
     }
     const TaskId task = problem.task_of(op, copy);
     if (seen[task.index()]) throw InputError(fmt::format("plan runs \"{}\" twice", problem.task_name(task)));
@@ -132,8 +130,8 @@ Schedule DerivedProblem::schedule(const LayoutPlan& plan) const {
   for (const PlannedTransfer& transfer : plan.plan.transfers) {
     const std::optional<TensorId> tensor = sent[transfer.tensor.index()];
     if (!tensor) {
-      throw InputError(fmt::format("plan sends tensor \"{}\", which its readers do not ask for",
-                                   graph.at(transfer.tensor).name));
+      throw InputError(
+          fmt::format("plan sends tensor \"{}\", which its readers do not ask for", graph.at(transfer.tensor).name));
     }
     schedule.transfers.push_back({problem.value_of(*tensor, transfer.copy), transfer.source, transfer.destination,
                                   transfer.start, transfer.end});

@@ -145,15 +145,14 @@ LayoutSelection LayoutProblem::selection_of(const LayoutPlan& plan) const {
     const std::uint32_t number = choice_of(task.op);
     const std::string& name = plan.options[task.op.index()];
     const std::vector<LayoutAlternative>& alternatives = choices()[number].alternatives;
-    const auto found = std::ranges::find_if(alternatives, [&](const LayoutAlternative& one) {
-      return one.option == name && one.devices == task.devices;
-    });
+    const auto found = std::ranges::find_if(
+        alternatives, [&](const LayoutAlternative& one) { return one.option == name && one.devices == task.devices; });
     const auto index = static_cast<std::uint32_t>(found - alternatives.begin());
     if (found == alternatives.end() || (selection[number] != kNone && selection[number] != index)) {
-      throw InputError(fmt::format("operator \"{}\" runs in option {}, which {}", graph().graph.at(task.op).name,
-                                   describe({name, task.devices, {}}, cluster()),
-                                   found == alternatives.end() ? "it does not have"
-                                                               : "operators that choose with it do not"));
+      throw InputError(
+          fmt::format("operator \"{}\" runs in option {}, which {}", graph().graph.at(task.op).name,
+                      describe({name, task.devices, {}}, cluster()),
+                      found == alternatives.end() ? "it does not have" : "operators that choose with it do not"));
     }
     selection[number] = index;
   }

@@ -18,6 +18,8 @@ namespace {
 /// So many selections of problems with so few tasks are all planned.
 constexpr std::uint64_t kMostSelections = 243;
 constexpr std::size_t kMostTasks = 40;
+/// Share of time or work in which each of them is planned once.
+constexpr double kShareOfFirstRound = 0.25;
 /// Share of the time for choosing by quick values, and of the time or work for the selections that came out best of it.
 constexpr double kShareOfQuick = 0.2;
 constexpr double kShareOfFirst = 0.3;
@@ -57,22 +59,25 @@ class LayoutSearch {
     return count;
   }
 
-  /// Plans all selections. \return the least of their bounds, if all are settled; nothing else
+  /// Plans all selections: for a part of the budget first, then those longer that may still be better.
+  /// \return the least of their bounds, if each has a plan or is known to have none; nothing else
   std::optional<Duration> every(std::uint64_t count) {
-    std::optional<Duration> least;
-    bool is_complete = true;
-    for (std::uint64_t number = 0; number < count && !incumbent_.is_optimal(); ++number) {
+    std::vector<Settled> settled;
+    for (std::uint64_t number = 0; number < count; ++number) {
       LayoutSelection selection;
       std::uint64_t rest = number;
       for (const LayoutChoice& choice : problem_.choices()) {
         selection.push_back(static_cast<std::uint32_t>(rest % choice.alternatives.size()));
         rest /= choice.alternatives.size();
       }
-      Budget part = budget_.share(1.0 / static_cast<double>(count - number));
-      if (const auto work = budget_.work_limit()) part = part.with_work(std::max<std::uint64_t>(1, *work / count));
-      const std::optional<Duration> bound = plan_selection(selection, part);
-      if (bound) least = least ? std::min(*least, *bound) : *bound;
-      is_complete = is_complete && (bound || is_impossible_);
+      settled.push_back({std::move(selection), {}, false});
+    }
+    for (const double share : {kShareOfFirstRound, 1.0}) plan_open(settled, share);
+    std::optional<Duration> least;
+    bool is_complete = true;
+    for (const Settled& one : settled) {
+      is_complete = is_complete && (one.bound || one.is_impossible);
+      if (one.bound) least = std::min(least.value_or(*one.bound), *one.bound);
     }
     has_no_plan_ = is_complete && !least;
     return is_complete ? least : std::nullopt;
@@ -88,6 +93,36 @@ class LayoutSearch {
   }
 
  private:
+  struct Settled {
+    LayoutSelection selection;
+    std::optional<Duration> bound;  ///< nothing: no plan was found
+    bool is_impossible;             ///< there is none
+  };
+
+  /// Plans the selections that may have a better plan than the best, each for an equal part of a share of the budget.
+  void plan_open(std::vector<Settled>& settled, double share) {
+    const auto is_open = [&](const Settled& one) {
+      const std::optional<LayoutIncumbent::Best>& best = incumbent_.best();
+      return !one.is_impossible && (!best || !one.bound || *one.bound < best->makespan);
+    };
+    auto open = static_cast<std::uint64_t>(std::ranges::count_if(settled, is_open));
+    const std::uint64_t all = open;
+    const Budget round = budget_.share(share);
+    for (Settled& one : settled) {
+      if (incumbent_.is_optimal()) return;
+      if (!is_open(one)) continue;
+      Budget part = round.share(1 / static_cast<double>(std::max<std::uint64_t>(1, open)));
+      if (open > 0) --open;
+      if (budget_.work_limit()) {
+        const double rest = share < 1 ? share : 1 - kShareOfFirstRound;
+        part = part.with_work(std::max<std::uint64_t>(1, of_work(rest) / all));
+      }
+      const std::optional<Duration> bound = plan_selection(one.selection, part);
+      if (bound) one.bound = std::max(one.bound.value_or(*bound), *bound);
+      one.is_impossible = is_impossible_;
+    }
+  }
+
   /// Plans one selection. \return its bound if a plan came out; nothing and is_impossible_ where there is none
   std::optional<Duration> plan_selection(const LayoutSelection& selection, const Budget& budget) {
     is_impossible_ = true;

@@ -27,7 +27,8 @@ MovementStep within(const Cluster& cluster, const Tensor& tensor, const Holding&
   if (held.layout.kind == Kind::kPartial) {
     const bool is_sum_split = wanted.layout.kind == Kind::kSharded;
     step.kind = is_sum_split ? LayoutMovementKind::kReduceScatter : LayoutMovementKind::kAllReduce;
-    step.duration = is_sum_split ? gather_time(ring(), count, tensor.size) : all_reduce_time(ring(), count, tensor.size);
+    step.duration =
+        is_sum_split ? gather_time(ring(), count, tensor.size) : all_reduce_time(ring(), count, tensor.size);
   } else if (wanted.layout.kind == Kind::kReplicated) {
     step.kind = LayoutMovementKind::kAllGather;
     step.duration = gather_time(ring(), count, tensor.size);
@@ -83,9 +84,10 @@ MovementStep next_step(const Cluster& cluster, const Tensor& tensor, const Holdi
   free.is_free = true;
   if (held == wanted) return free;
   if (wanted.layout.kind == Kind::kPartial) {
-    throw InputError(fmt::format("tensor \"{}\" is wanted in layout P, but made in {} or elsewhere: no movement makes "
-                                 "partial sums",
-                                 tensor.name, to_string(held.layout)));
+    throw InputError(
+        fmt::format("tensor \"{}\" is wanted in layout P, but made in {} or elsewhere: no movement makes "
+                    "partial sums",
+                    tensor.name, to_string(held.layout)));
   }
   if (held.layout.kind == Kind::kPartial) {
     // Sums leave their gang as sums: in the parts that are wanted where these fit, else whole.

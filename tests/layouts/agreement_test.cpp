@@ -14,7 +14,7 @@ namespace {
 /// More problems than every run can afford: OPWEAVE_TEST_PROBLEMS=500.
 std::uint64_t problem_count() {
   const char* text = std::getenv("OPWEAVE_TEST_PROBLEMS");
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : 60;
+  return text != nullptr ? std::strtoull(text, nullptr, 10) : 150;
 }
 
 struct Optimum {
@@ -66,7 +66,7 @@ void expect_spoiled_plans_rejected(const LayoutProblem& problem, const LayoutPla
     expect_rejected(problem, spoiled, rule, "a movement too long");
     spoiled = plan;
     spoiled.movements[i].kind = plan.movements[i].kind == LayoutMovementKind::kSend ? LayoutMovementKind::kAllReduce
-                                                                                   : LayoutMovementKind::kSend;
+                                                                                    : LayoutMovementKind::kSend;
     expect_rejected(problem, spoiled, rule, "a movement of another kind");
     spoiled = plan;
     spoiled.movements[i].devices.pop_back();
@@ -91,7 +91,7 @@ TEST(LayoutAgreement, the_search_finds_the_optimum_of_all_selections_and_no_boun
     SCOPED_TRACE(seed);
     const LayoutProblem problem = testing::RandomLayoutProblem(seed).problem();
     const Optimum optimum = optimum_of(problem);
-    const LayoutPlanResult found = plan_with_layouts(problem, Budget({}, 3000));
+    const LayoutPlanResult found = plan_with_layouts(problem, Budget({}, 20000));
     if (found.plan) {
       const auto violations = check(problem.graph(), problem.cluster(), *found.plan);
       ASSERT_TRUE(violations.empty()) << to_string(violations.front().rule) << ": " << violations.front().message;

@@ -111,7 +111,8 @@ std::vector<LayoutSpoiler> layout_spoilers() {
   return {
       {Rule::kOption, "no option", [](LayoutPlan& p) { p.options[1] = "other"; }},
       {Rule::kOption, "no option", [](LayoutPlan& p) { p.options.clear(); }},
-      {Rule::kOption, "others of its operator", [](LayoutPlan& p) {
+      {Rule::kOption, "others of its operator",
+       [](LayoutPlan& p) {
          std::size_t seen = 0;
          for (PlannedTask& one : p.plan.tasks) {
            if (one.op == OperatorId(1) && seen++ == 1) one.devices = {DeviceId(0)};
@@ -119,9 +120,10 @@ std::vector<LayoutSpoiler> layout_spoilers() {
        }},
       {Rule::kOption, "replicas", [](LayoutPlan& p) { p.plan.settings.training.replicas = 2; }},
       {Rule::kOption, "contention", [](LayoutPlan& p) { p.plan.settings.contention = Contention::kLink; }},
-      {Rule::kOnce, "does not run", [](LayoutPlan& p) { std::erase_if(p.plan.tasks, [](const PlannedTask& one) {
-                                                          return one.op == OperatorId(1) && one.copy == 1;
-                                                        }); }},
+      {Rule::kOnce, "does not run",
+       [](LayoutPlan& p) {
+         std::erase_if(p.plan.tasks, [](const PlannedTask& one) { return one.op == OperatorId(1) && one.copy == 1; });
+       }},
       {Rule::kOnce, "runs twice", [](LayoutPlan& p) { p.plan.tasks.push_back(task(p, 2)); }},
       {Rule::kOnce, "lasts", [](LayoutPlan& p) { task(p, 2).end += Duration(1); }},
       {Rule::kMovement, "is missing",
@@ -133,11 +135,15 @@ std::vector<LayoutSpoiler> layout_spoilers() {
       {Rule::kMovement, "no option asks",
        [](LayoutPlan& p) { movement(p, Moved::kTensor, Kind::kSend).key.layout.dim = 3; }},
       {Rule::kMovement, "no option asks",
-       [](LayoutPlan& p) { movement(p, Moved::kTensor, Kind::kSend).key.target = {DeviceId(1), DeviceId(2)}; }},
+       [](LayoutPlan& p) {
+         movement(p, Moved::kTensor, Kind::kSend).key.target = {DeviceId(1), DeviceId(2)};
+       }},
       {Rule::kMovement, "expected \"reduce_scatter\"",
        [](LayoutPlan& p) { movement(p, Moved::kTensor, Kind::kReduceScatter).kind = Kind::kAllReduce; }},
       {Rule::kMovement, "is on",
-       [](LayoutPlan& p) { movement(p, Moved::kTensor, Kind::kAllToAll).devices = {DeviceId(2), DeviceId(3)}; }},
+       [](LayoutPlan& p) {
+         movement(p, Moved::kTensor, Kind::kAllToAll).devices = {DeviceId(2), DeviceId(3)};
+       }},
       {Rule::kMovement, "lasts", [](LayoutPlan& p) { movement(p, Moved::kTensor, Kind::kSend).end += Duration(1); }},
       {Rule::kReduction, "is missing",
        [](LayoutPlan& p) {
@@ -155,21 +161,26 @@ std::vector<LayoutSpoiler> layout_spoilers() {
        [](LayoutPlan& p) { shift(movement(p, Moved::kGradient, Kind::kReduceScatter), 0); }},
       {Rule::kReduction, "task \"a.O",
        [](LayoutPlan& p) { shift(movement(p, Moved::kGradient, Kind::kAllReduce), kLate); }},
-      {Rule::kReduction, "but task \"a.O", [](LayoutPlan& p) { shift(movement(p, Moved::kUpdate, Kind::kAllGather), 0); }},
+      {Rule::kReduction, "but task \"a.O",
+       [](LayoutPlan& p) { shift(movement(p, Moved::kUpdate, Kind::kAllGather), 0); }},
       {Rule::kReduction, "task \"a.F",
        [](LayoutPlan& p) { shift(movement(p, Moved::kForwardWeights, Kind::kAllGather), kLate); }},
       {Rule::kReduction, "task \"a.B",
        [](LayoutPlan& p) { shift(movement(p, Moved::kBackwardWeights, Kind::kAllGather), kLate); }},
-      {Rule::kPresence, "movement of \"x", [](LayoutPlan& p) { shift(movement(p, Moved::kTensor, Kind::kAllGather), kLate); }},
-      {Rule::kPresence, "but task \"a.F", [](LayoutPlan& p) { shift(movement(p, Moved::kTensor, Kind::kAllGather), 0); }},
-      {Rule::kPresence, "but task \"c.F", [](LayoutPlan& p) { shift(movement(p, Moved::kTensor, Kind::kAllToAll), 0); }},
+      {Rule::kPresence, "movement of \"x",
+       [](LayoutPlan& p) { shift(movement(p, Moved::kTensor, Kind::kAllGather), kLate); }},
+      {Rule::kPresence, "but task \"a.F",
+       [](LayoutPlan& p) { shift(movement(p, Moved::kTensor, Kind::kAllGather), 0); }},
+      {Rule::kPresence, "but task \"c.F",
+       [](LayoutPlan& p) { shift(movement(p, Moved::kTensor, Kind::kAllToAll), 0); }},
       {Rule::kPresence, "is not on", [](LayoutPlan& p) { p.plan.transfers.clear(); }},
       {Rule::kPresence, "second", [](LayoutPlan& p) { p.plan.transfers.push_back(p.plan.transfers.front()); }},
       {Rule::kPresence, "task \"a.O", [](LayoutPlan& p) { shift(task(p, 6), 0); }},
       {Rule::kTransfer, "lasts", [](LayoutPlan& p) { p.plan.transfers.front().end += Duration(1); }},
       {Rule::kTransfer, "but task", [](LayoutPlan& p) { shift(p.plan.transfers.front(), 0); }},
       {Rule::kTransfer, "no such whole value", [](LayoutPlan& p) { p.plan.transfers.front().tensor = TensorId(1); }},
-      {Rule::kTransfer, "nobody there", [](LayoutPlan& p) {
+      {Rule::kTransfer, "nobody there",
+       [](LayoutPlan& p) {
          for (PlannedTransfer& one : p.plan.transfers) {
            if (one.tensor == TensorId(5)) one.destination = DeviceId(2);
          }
@@ -186,7 +197,9 @@ std::vector<LayoutSpoiler> layout_spoilers() {
       {Rule::kFigures, "persistent_memory",
        [](LayoutPlan& p) { p.plan.statistics.devices[1].persistent_memory += Bytes(1); }},
       {Rule::kFigures, "above the makespan",
-       [](LayoutPlan& p) { p.plan.bounds.push_back({"false", p.plan.statistics.makespan + Duration(1), ""}); }},
+       [](LayoutPlan& p) {
+         p.plan.bounds.push_back({"false", p.plan.statistics.makespan + Duration(1), ""});
+       }},
       {Rule::kFigures, "period_ns", [](LayoutPlan& p) { p.plan.statistics.period += Duration(1); }},
   };
 }
@@ -251,8 +264,8 @@ void expect_refused(const std::string& graph, const char* text) {
 
 std::string with_option(const std::string& option, const std::string& more = "") {
   return R"json({"format": "opweave.graph", "version": 2, "parameters": [{"name": "w", "bytes": 8}],
-    "tensors": [{"name": "y", "bytes": 8}], "operators": [{"name": "a", "outputs": ["y"], "parameters": ["w"])json" + more +
-         R"json(, "options": [{"name": "o", "duration_ns": 1, )json" + option + "}]}]}";
+    "tensors": [{"name": "y", "bytes": 8}], "operators": [{"name": "a", "outputs": ["y"], "parameters": ["w"])json" +
+         more + R"json(, "options": [{"name": "o", "duration_ns": 1, )json" + option + "}]}]}";
 }
 
 TEST(Layouts, files_that_say_nothing_sensible_are_refused_by_place) {
@@ -260,7 +273,8 @@ TEST(Layouts, files_that_say_nothing_sensible_are_refused_by_place) {
   expect_refused(with_option(R"json("workspace_bytes": 0)json"), "\"mesh\" and \"devices\", expected one of them");
   expect_refused(with_option(R"json("devices": ["d0", "d0"])json"), "not in the list yet");
   expect_refused(with_option(R"json("mesh": "left", "layouts": {"z": "R"})json"), "\"z\" is no tensor of the operator");
-  expect_refused(with_option(R"json("mesh": "left", "layouts": {"y": "S"})json"), "expected \"R\", \"P\", or \"S(dim)\"");
+  expect_refused(with_option(R"json("mesh": "left", "layouts": {"y": "S"})json"),
+                 "expected \"R\", \"P\", or \"S(dim)\"");
   expect_refused(with_option(R"json("mesh": "left", "parameters": {"w": {"split": 3}})json"), "expected a divisor");
   expect_refused(with_option(R"json("mesh": "all", "parameters": {"w": {"weights": 4, "gradients": 1}})json"),
                  "gradients in 1 parts");
@@ -309,9 +323,10 @@ TEST(Layouts, equal_layers_choose_alike_and_the_same_work_gives_the_same_plan) {
              {{"name": "one", "mesh": "one", "duration_ns": 400}}, {{"name": "four", "mesh": "all", "duration_ns": 100}}]}})json",
         i > 0 ? ", " : "", i, in, i);
   }
-  const LayoutProblem problem = testing::layout_problem(
-      R"json({"format": "opweave.graph", "version": 2, "tensors": [)json" + tensors + R"json(], "operators": [)json" + operators + "]}",
-      testing::four_devices());
+  const LayoutProblem problem =
+      testing::layout_problem(R"json({"format": "opweave.graph", "version": 2, "tensors": [)json" + tensors +
+                                  R"json(], "operators": [)json" + operators + "]}",
+                              testing::four_devices());
   const LayoutPlan plan = planned(problem);
   EXPECT_EQ(plan.plan.statistics.makespan, Duration(2000));
   EXPECT_EQ(plan.plan.status, PlanStatus::kOptimal);
