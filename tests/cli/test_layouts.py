@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, fails, succeeds
+from conftest import ROOT, fails, opweave, succeeds
 
 EXAMPLE = ROOT / "examples/layouts"
 WORK = ("--work-limit", 2000, "--threads", 1)
@@ -99,6 +99,8 @@ def test_a_plan_without_a_movement_is_rejected_by_its_rule(tmp_path):
     plan["movements"] = [m for m in plan["movements"] if m["of"] != "gradient"]
     path = tmp_path / "spoiled.json"
     path.write_text(json.dumps(plan))
-    said = fails(2, "check", EXAMPLE / "experts.json", EXAMPLE / "cluster.json", path)
-    assert "reduction: " in said
-    assert "is missing" in said
+    done = opweave("check", EXAMPLE / "experts.json", EXAMPLE / "cluster.json", path)
+    assert done.returncode == 2
+    missing = [line for line in done.stderr.splitlines() if ": reduction: " in line]
+    assert missing
+    assert all(line.endswith("is missing") for line in missing)
