@@ -23,7 +23,10 @@ constexpr double kShareOfFirstRound = 0.25;
 /// Share of the time for choosing by quick values, and of the time or work for the selections that came out best of it.
 constexpr double kShareOfQuick = 0.2;
 constexpr double kShareOfFirst = 0.3;
+/// Share for the selection that everything begins with, so that there is a plan to come back with.
+constexpr double kShareOfStart = 0.05;
 /// Share of what is then left for changes; the rest is for the best selection alone.
+constexpr double kShareOfRest = 1 - kShareOfStart - kShareOfFirst;
 constexpr double kShareOfChanges = 0.5;
 constexpr std::size_t kFirst = 3;
 /// Quick values, where the work is limited: so many for each evaluation of the limit.
@@ -85,6 +88,7 @@ class LayoutSearch {
   [[nodiscard]] bool has_no_plan() const { return has_no_plan_; }
 
   void run() {
+    plan_start();
     choose_quickly();
     plan_first();
     if (!incumbent_.best() || incumbent_.is_optimal()) return;
@@ -139,6 +143,16 @@ class LayoutSearch {
     if (!result.plan) return std::nullopt;
     incumbent_.offer(*derived, to_schedule(derived->problem(), *result.plan), result.plan->provenance.method);
     return result.plan->lower_bound();
+  }
+
+  /// The first alternatives or the fastest ones, whichever are worth more.
+  void plan_start() {
+    note(LayoutSelection(problem_.choices().size(), 0));
+    note(fastest());
+    if (best_.empty()) return;
+    Budget part = budget_.share(kShareOfStart);
+    if (budget_.work_limit()) part = part.with_work(of_work(kShareOfStart));
+    plan_selection(LayoutSelection(best_.front().second), part);
   }
 
   /// Descent by quick values from the first alternatives and from the fastest ones; the best selections are kept.
@@ -212,7 +226,7 @@ class LayoutSearch {
     const Budget part = budget_.share(kShareOfChanges);
     std::uint64_t work = UINT64_MAX;
     if (budget_.work_limit()) {
-      work = of_work((1 - kShareOfFirst) * kShareOfChanges);
+      work = of_work(kShareOfRest * kShareOfChanges);
     } else if (!budget_.time_limit_seconds()) {
       work = moves_.count() * kEvaluationsPerChange;
     }
@@ -232,7 +246,7 @@ class LayoutSearch {
     inner.warm_start = best.schedule;
     inner.on_progress = nullptr;
     Budget part = budget_;
-    if (budget_.work_limit()) part = part.with_work(of_work((1 - kShareOfFirst) * (1 - kShareOfChanges)));
+    if (budget_.work_limit()) part = part.with_work(of_work(kShareOfRest * (1 - kShareOfChanges)));
     const PlanResult result = opweave::plan(best.derived.problem(), part, inner);
     if (!result.plan) return;
     incumbent_.offer(best.derived, to_schedule(best.derived.problem(), *result.plan), result.plan->provenance.method);
