@@ -4,14 +4,12 @@
 #include <map>
 
 #include "core/union_find.h"
+#include "layouts/derive.h"
 #include "opweave/error.h"
 #include "opweave/layouts.h"
 
 namespace opweave {
 namespace {
-
-/// Alternatives of one operator: its options, by name and devices.
-LayoutAlternative alternative_of(const LayoutOption& option) { return {option.name, option.devices, {}}; }
 
 std::string describe(const LayoutAlternative& alternative, const Cluster& cluster) {
   std::string devices;
@@ -24,7 +22,9 @@ std::string describe(const LayoutAlternative& alternative, const Cluster& cluste
 /// What all operators have, in the order of the first of them.
 std::vector<LayoutAlternative> common_alternatives(const LayoutGraph& graph, const std::vector<OperatorId>& operators) {
   std::vector<LayoutAlternative> result;
-  for (const LayoutOption& option : graph.options[operators.front().index()]) result.push_back(alternative_of(option));
+  for (const LayoutOption& option : graph.options[operators.front().index()]) {
+    result.push_back({option.name, option.devices, {}});
+  }
   for (const OperatorId op : operators) {
     std::map<std::pair<std::string_view, std::vector<DeviceId>>, std::uint32_t> own;
     const std::vector<LayoutOption>& options = graph.options[op.index()];
@@ -112,6 +112,7 @@ LayoutProblem LayoutProblem::create(LayoutGraph graph, Cluster cluster, ProblemS
       }
     }
   }
+  (void)with_release_stream(data->cluster);  // says here why there can be none
   for (const Device& device : data->cluster.devices()) {
     if (std::ranges::find(device.streams, data->graph.movement_stream) != device.streams.end()) continue;
     throw InputError(fmt::format("device \"{}\" has no stream \"{}\", which movements between layouts hold",

@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <map>
+#include <string>
 
 #include "core/random.h"
 #include "layouts/layout_bounds.h"
@@ -86,6 +86,8 @@ class LayoutSearch {
     return is_complete ? least : std::nullopt;
   }
   [[nodiscard]] bool has_no_plan() const { return has_no_plan_; }
+  /// Why the last selection that has no plan has none; empty if that is not known.
+  [[nodiscard]] const std::string& why_not() const { return why_not_; }
 
   void run() {
     plan_start();
@@ -133,14 +135,18 @@ class LayoutSearch {
     std::optional<DerivedProblem> derived;
     try {
       derived = DerivedProblem::create(problem_, selection);
-    } catch (const InputError&) {
-      return std::nullopt;  // no movement makes a layout, or devices that are apart coincide
+    } catch (const InputError& error) {
+      why_not_ = error.what();  // no movement makes a layout, or devices that are apart coincide
+      return std::nullopt;
     }
     PlannerOptions inner = options_;
     inner.on_progress = nullptr;
     const PlanResult result = opweave::plan(derived->problem(), budget, inner);
     is_impossible_ = result.reason == PlanResult::Reason::kInfeasible;
-    if (!result.plan) return std::nullopt;
+    if (!result.plan) {
+      if (!result.detail.empty()) why_not_ = result.detail;
+      return std::nullopt;
+    }
     incumbent_.offer(*derived, to_schedule(derived->problem(), *result.plan), result.plan->provenance.method);
     return result.plan->lower_bound();
   }
@@ -149,10 +155,9 @@ class LayoutSearch {
   void plan_start() {
     note(LayoutSelection(problem_.choices().size(), 0));
     note(fastest());
-    if (best_.empty()) return;
     Budget part = budget_.share(kShareOfStart);
     if (budget_.work_limit()) part = part.with_work(of_work(kShareOfStart));
-    plan_selection(LayoutSelection(best_.front().second), part);
+    plan_selection(best_.empty() ? fastest() : LayoutSelection(best_.front().second), part);
   }
 
   /// Descent by quick values from the first alternatives and from the fastest ones; the best selections are kept.
@@ -260,6 +265,7 @@ class LayoutSearch {
   std::vector<std::pair<QuickValue, LayoutSelection>> best_;  // ascending
   bool is_impossible_ = false;
   bool has_no_plan_ = false;
+  std::string why_not_;
 };
 
 }  // namespace
@@ -277,6 +283,7 @@ LayoutPlanResult plan_with_layouts(const LayoutProblem& problem, const Budget& b
     if (search.has_no_plan()) {
       result.reason = PlanResult::Reason::kInfeasible;
       result.detail = "no selection of options has a valid plan";
+      if (!search.why_not().empty()) result.detail += ": " + search.why_not();
       return answer;
     }
     if (bound && *bound > result.bounds.front().value) {
@@ -287,7 +294,10 @@ LayoutPlanResult plan_with_layouts(const LayoutProblem& problem, const Budget& b
   }
   const bool is_optimal = incumbent.best() && incumbent.best()->makespan == result.bounds.front().value;
   result.limit = reached_limit(budget, is_optimal);
-  if (!incumbent.best()) return answer;
+  if (!incumbent.best()) {
+    result.detail = search.why_not();
+    return answer;
+  }
   result.reason = PlanResult::Reason::kPlanned;
   const LayoutIncumbent::Best& best = *incumbent.best();
   Provenance provenance = provenance_of(budget, options, best.method, incumbent.trajectory());

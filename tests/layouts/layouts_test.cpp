@@ -309,6 +309,7 @@ TEST(Layouts, a_choice_without_a_movement_that_makes_it_is_no_plan) {
   const LayoutPlanResult result = plan_with_layouts(problem, Budget({}, 100));
   EXPECT_FALSE(result.plan);
   EXPECT_EQ(result.result.reason, PlanResult::Reason::kInfeasible);
+  EXPECT_THAT(result.result.detail, HasSubstr("no movement makes partial sums"));
 }
 
 TEST(Layouts, equal_layers_choose_alike_and_the_same_work_gives_the_same_plan) {
