@@ -122,5 +122,26 @@ TEST(LayoutAgreement, the_search_finds_the_optimum_of_all_selections_and_no_boun
   EXPECT_GE(movements, problem_count() / 2);
 }
 
+TEST(LayoutAgreement, the_complete_programs_find_the_same_optimum) {
+  int proven = 0;
+  for (std::uint64_t seed = 1; seed <= problem_count() / 10; ++seed) {
+    SCOPED_TRACE(seed);
+    const LayoutProblem problem = testing::RandomLayoutProblem(seed).problem();
+    const Optimum optimum = optimum_of(problem);
+    if (!optimum.is_complete || !optimum.makespan) continue;
+    for (const Method method : {Method::kCp, Method::kMipDisjunctive, Method::kMipTimeIndexed}) {
+      PlannerOptions options;
+      options.method = method;
+      const LayoutPlanResult found = plan_with_layouts(problem, Budget({}, 200'000), options);
+      ASSERT_TRUE(found.plan) << to_string(method) << ": " << found.result.detail;
+      EXPECT_GE(found.plan->plan.statistics.makespan, *optimum.makespan) << to_string(method);
+      if (found.plan->plan.status != PlanStatus::kOptimal) continue;
+      EXPECT_EQ(found.plan->plan.statistics.makespan, *optimum.makespan) << to_string(method);
+      ++proven;
+    }
+  }
+  EXPECT_GE(proven, static_cast<int>(problem_count() / 10 * 2));
+}
+
 }  // namespace
 }  // namespace opweave
