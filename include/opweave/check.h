@@ -28,9 +28,13 @@ enum class Rule : std::uint8_t {
   kRecompute = 11,   ///< what runs again does so where and after it ran, and ends before what needs it
   kCopy = 12,        ///< copies to and from hosts: where, after what, for how long
   kHostMemory = 13,  ///< hosts never above capacity
+  // Rules of options with layouts (docs/layouts.md).
+  kOption = 14,     ///< operators run in an option of theirs, those that choose together in the same
+  kMovement = 15,   ///< tensors are moved exactly as their layouts ask for, on the right devices, for the right time
+  kReduction = 16,  ///< likewise gradients and weights, as the parts of parameters ask for, in the right order
 };
 /// "once", "stream", "presence", "transfer", "memory", "placement", "figures", "blocks", "modes",
-/// "recompute", "copy", "host-memory".
+/// "recompute", "copy", "host-memory", "option", "movement", "reduction".
 [[nodiscard]] std::string_view to_string(Rule rule);
 
 /// One broken rule, with the values.

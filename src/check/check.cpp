@@ -33,6 +33,12 @@ std::string_view to_string(Rule rule) {
       return "copy";
     case Rule::kHostMemory:
       return "host-memory";
+    case Rule::kOption:
+      return "option";
+    case Rule::kMovement:
+      return "movement";
+    case Rule::kReduction:
+      return "reduction";
   }
   throw InternalError("unknown rule");
 }

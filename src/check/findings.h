@@ -26,7 +26,7 @@ class Findings {
   [[nodiscard]] std::vector<Violation> take();
 
  private:
-  static constexpr std::size_t kRules = static_cast<std::size_t>(Rule::kHostMemory) + 1;
+  static constexpr std::size_t kRules = static_cast<std::size_t>(Rule::kReduction) + 1;
 
   std::size_t limit_;
   std::array<std::vector<std::string>, kRules> lists_;

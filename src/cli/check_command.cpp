@@ -4,8 +4,10 @@
 
 #include "cli/command.h"
 #include "cli/inputs.h"
+#include "cli/layout_inputs.h"
 #include "cli/output.h"
 #include "opweave/check.h"
+#include "opweave/check_layouts.h"
 #include "opweave/io.h"
 #include "report/format.h"
 
@@ -17,12 +19,8 @@ struct CheckOptions {
   std::filesystem::path plan;
 };
 
-ExitCode run_check(const CheckOptions& options) {
-  expect_files({}, options.files.with({{"PLAN", options.plan}}));
-  const ComputationGraph graph = load_graph(options.files.graph);
-  const Cluster cluster = load_cluster(options.files.cluster);
-  const Plan plan = parse_plan(read_file(options.plan), options.plan.string(), graph, cluster);
-  const auto violations = check(graph, cluster, plan);
+ExitCode report(const CheckOptions& options, const ComputationGraph& graph, const Cluster& cluster, const Plan& plan,
+                const std::vector<Violation>& violations) {
   for (const Violation& violation : violations) {
     complain("error", fmt::format("{}: {}: {}", options.plan.string(), to_string(violation.rule), violation.message));
   }
@@ -33,6 +31,21 @@ ExitCode run_check(const CheckOptions& options) {
   print(fmt::format("valid: makespan {}, lower bound {}, gap {}\n", human(plan.statistics.makespan),
                     human(plan.lower_bound()), percent(plan.gap())));
   return ExitCode::kDone;
+}
+
+ExitCode run(const CheckOptions& options) {
+  expect_files({}, options.files.with({{"PLAN", options.plan}}));
+  const std::string text = read_file(options.files.graph);
+  if (has_layout_options(text, options.files.graph.string())) {
+    const LayoutInputs inputs = load_layout_inputs(text, options.files);
+    const LayoutPlan plan =
+        parse_layout_plan(read_file(options.plan), options.plan.string(), inputs.graph, inputs.cluster);
+    return report(options, inputs.graph.graph, inputs.cluster, plan.plan, check(inputs.graph, inputs.cluster, plan));
+  }
+  const ComputationGraph graph = parse_graph(text, options.files.graph.string());
+  const Cluster cluster = load_cluster(options.files.cluster);
+  const Plan plan = parse_plan(read_file(options.plan), options.plan.string(), graph, cluster);
+  return report(options, graph, cluster, plan, check(graph, cluster, plan));
 }
 
 }  // namespace

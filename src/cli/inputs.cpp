@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cli/layout_inputs.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
 #include "core/in_time.h"
@@ -148,7 +149,10 @@ void require_valid(const std::filesystem::path& path, const Problem& problem, co
 }
 
 Problem load_problem(const InputFiles& files, const SettingOptions& options, Modes modes) {
-  ComputationGraph graph = load_graph(files.graph);
+  return load_problem(load_graph(files.graph), files, options, modes);
+}
+
+Problem load_problem(ComputationGraph graph, const InputFiles& files, const SettingOptions& options, Modes modes) {
   Cluster cluster = load_cluster(files.cluster);
   ProblemSettings settings = options.apply(default_settings(graph, cluster));
   Problem problem = Problem::create(std::move(graph), std::move(cluster), std::move(settings));
@@ -159,10 +163,8 @@ Problem load_problem(const InputFiles& files, const SettingOptions& options, Mod
   return problem;
 }
 
-std::optional<Problem> load_problem_in_time(const Budget& budget, const InputFiles& files,
-                                            const SettingOptions& options, Modes modes) {
-  // By value: where the clock ends it, this goes on while the command returns.
-  std::optional<Problem> problem = in_time(budget, [=] { return load_problem(files, options, modes); });
+std::optional<Problem> load_in_time(const Budget& budget, const InputFiles& files, std::function<Problem()> load) {
+  std::optional<Problem> problem = in_time(budget, std::move(load));
   if (!problem) {
     complain("error",
              fmt::format("no plan found (time limit {:g} s reached): reading {} and building its tasks took all "
@@ -198,7 +200,9 @@ PlannedProblem load_valid_plan(const InputFiles& files, const std::filesystem::p
   };
   if (modes == Modes::kTake) {
     // The rules speak of the plan as it is written, not of the operators that show its movements.
-    const ComputationGraph graph = load_graph(files.graph);
+    const std::string text = read_file(files.graph);
+    if (has_layout_options(text, files.graph.string())) return load_layout_plan(text, files, plan_path);
+    const ComputationGraph graph = parse_graph(text, files.graph.string());
     const Cluster cluster = parse_cluster(read_file(files.cluster), files.cluster.string());
     const Plan plan = parse_plan(read_file(plan_path), plan_path.string(), graph, cluster);
     if (!plan.modes.empty() || !plan.movements.empty()) {

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -98,10 +99,10 @@ enum class Modes : std::uint8_t { kRefuse, kTake };
 /// \throws InputError where values may have memory modes and they are refused
 [[nodiscard]] Problem load_problem(const InputFiles& files, const SettingOptions& options = {},
                                    Modes modes = Modes::kRefuse);
-/// The same, or nothing where that takes longer than the budget allows in all (core/in_time.h); says so on stderr.
-/// \throws InputError as above
-[[nodiscard]] std::optional<Problem> load_problem_in_time(const Budget& budget, const InputFiles& files,
-                                                          const SettingOptions& options, Modes modes = Modes::kRefuse);
+/// What `load` returns, or nothing where that takes longer than the budget allows in all (core/in_time.h); says so on
+/// stderr. It owns all it uses: where the clock ends it, it goes on while the command returns.
+[[nodiscard]] std::optional<Problem> load_in_time(const Budget& budget, const InputFiles& files,
+                                                  std::function<Problem()> load);
 
 /// A plan together with the problem that it is for (its own settings).
 struct PlannedProblem {

@@ -40,7 +40,9 @@ std::string curve_table(const std::vector<ParetoPoint>& points) {
 ExitCode run_pareto(const ParetoOptions& options) {
   Budget budget(options.time_limit, std::nullopt);
   expect_files({{"--csv", options.csv}, {"--json", options.json}}, options.files.with({}));
-  const std::optional<Problem> loaded = load_problem_in_time(budget, options.files, options.settings);
+  const std::optional<Problem> loaded =
+      load_in_time(budget, options.files,
+                   [files = options.files, settings = options.settings] { return load_problem(files, settings); });
   if (!loaded) return ExitCode::kNoPlan;
   const Problem& problem = *loaded;
   const std::atomic<bool>& interrupted = catch_interrupts();

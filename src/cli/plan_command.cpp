@@ -7,6 +7,7 @@
 #include "cli/command_text.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
+#include "cli/layout_inputs.h"
 #include "cli/model_files.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
@@ -42,6 +43,9 @@ struct PlanOptions {
   std::filesystem::path write_model;
   std::filesystem::path read_solution;
   std::string command;  ///< as the plan states it
+
+  /// Whether there is something to search; else an integer program is written or its solution read.
+  [[nodiscard]] bool plans() const { return write_model.empty() && read_solution.empty(); }
 };
 
 /// "time limit 60 s reached", "interrupted".
@@ -123,13 +127,57 @@ void expect_makespan_alone(const PlanOptions& options) {
   throw InputError("--on: workers share the makespan alone, expected no other --objective, no --deadline and no model");
 }
 
-ExitCode run_plan(const PlanOptions& options) {
-  const std::optional<distribute::Place> place = options.place.place();
-  if (place) expect_makespan_alone(options);
-  // Where the user limits the work alone, the result must not depend on the clock.
-  const std::optional<double> seconds =
-      options.time_limit || options.work_limit ? options.time_limit : std::optional<double>(60);
-  Budget budget(seconds, options.work_limit);
+void expect_nothing_beside_layouts(const PlanOptions& options) {
+  const std::pair<const char*, bool> refused[] = {{"--on", !options.place.on.empty()},
+                                                  {"--warm-start", !options.warm_start.empty()},
+                                                  {"--uniform", options.uniform},
+                                                  {"--write-model", !options.write_model.empty()},
+                                                  {"--read-solution", !options.read_solution.empty()}};
+  for (const auto& [name, is_given] : refused) {
+    if (is_given) throw InputError(fmt::format("{}: not for graphs whose operators have options with layouts", name));
+  }
+}
+
+void write(const PlanOptions& options, const LayoutInputs& inputs, const DerivedProblem& derived, LayoutPlan plan) {
+  plan.plan.provenance.command = options.command;
+  deliver(options.output, layout_plan_to_json(plan, inputs.graph, inputs.cluster));
+  if (!options.report.empty() || !options.trace.empty()) {
+    const PlannedProblem shown = as_ordinary(derived, plan);
+    if (!options.report.empty()) write_file(options.report, report_html(shown.problem, shown.plan, {}));
+    if (!options.trace.empty()) write_file(options.trace, perfetto_trace(shown.problem, shown.plan));
+  }
+  if (options.output.empty()) return;
+  print(fmt::format("{} plan: {}\n", to_string(plan.plan.status), figures(plan.plan)));
+  print(fmt::format("options: {} movements between layouts\n", plan.movements.size()));
+}
+
+/// A graph whose operators have options with layouts.
+ExitCode run_with_layouts(const PlanOptions& options, const std::string& graph, Budget budget, PlannerOptions planner) {
+  expect_nothing_beside_layouts(options);
+  const LayoutInputs inputs = load_layout_inputs(graph, options.files);
+  const ProblemSettings settings = options.settings.apply(default_settings(inputs.graph.graph, inputs.cluster));
+  const LayoutProblem problem = naming(options.files.graph.string(),
+                                       [&] { return LayoutProblem::create(inputs.graph, inputs.cluster, settings); });
+  const double seconds_to_load = budget.elapsed();
+  const std::atomic<bool>& interrupted = catch_interrupts();
+  budget.watch(&interrupted);
+  LayoutPlanResult result;
+  {
+    ProgressLine progress;
+    planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
+    result = plan_with_layouts(problem, budget.keeping(seconds_to_load), planner);
+  }
+  if (!result.plan) return refuse(result.result);
+  const Plan& best = result.plan->plan;
+  write(options, inputs, DerivedProblem::create(problem, problem.selection_of(*result.plan)), *result.plan);
+  if (!result.result.limit.empty() && best.status != PlanStatus::kOptimal) {
+    const std::string where = options.output.empty() ? "standard output" : options.output.string();
+    complain("warning", fmt::format("{}: {} (plan written to {})", ending(result.result.limit), figures(best), where));
+  }
+  return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
+}
+
+PlannerOptions planner_options(const PlanOptions& options) {
   PlannerOptions planner;
   planner.method = parse_method(options.method);
   planner.seed = options.seed;
@@ -138,12 +186,47 @@ ExitCode run_plan(const PlanOptions& options) {
   if (!options.deadline.empty()) {
     planner.deadline = naming("--deadline", [&] { return parse_duration(options.deadline); });
   }
+  return planner;
+}
+
+/// \param chooses_modes  values may have memory modes
+void expect_combination(const PlanOptions& options, bool chooses_modes) {
+  if (options.settings.blocks && !options.plans()) {
+    throw InputError(
+        "--blocks: the integer program of a file has no pieces, expected no --write-model and no "
+        "--read-solution beside it");
+  }
+  if (chooses_modes && !options.plans()) {
+    throw InputError(
+        "memory modes: the integer program of a file knows none, expected no --write-model and no --read-solution");
+  }
+  if (options.uniform && !chooses_modes) {
+    throw InputError("--uniform: no value may have a memory mode, expected --memory-modes beside it");
+  }
+  if (chooses_modes && !options.place.on.empty()) {
+    throw InputError("memory modes: workers know none, expected no --on");
+  }
+}
+
+ExitCode run_plan(const PlanOptions& options) {
+  const std::optional<distribute::Place> place = options.place.place();
+  if (place) expect_makespan_alone(options);
+  // Where the user limits the work alone, the result must not depend on the clock.
+  const std::optional<double> seconds =
+      options.time_limit || options.work_limit ? options.time_limit : std::optional<double>(60);
+  Budget budget(seconds, options.work_limit);
+  PlannerOptions planner = planner_options(options);
   expect_files({{"--output", options.output},
                 {"--report", options.report},
                 {"--trace", options.trace},
                 {"--write-model", options.write_model}},
                options.files.with({{"--warm-start", options.warm_start}, {"--read-solution", options.read_solution}}));
-  const std::optional<Problem> loaded = load_problem_in_time(budget, options.files, options.settings, Modes::kTake);
+  const std::string graph = read_file(options.files.graph);
+  if (has_layout_options(graph, options.files.graph.string())) return run_with_layouts(options, graph, budget, planner);
+  const std::optional<Problem> loaded =
+      load_in_time(budget, options.files, [graph, files = options.files, settings = options.settings] {
+        return load_problem(parse_graph(graph, files.graph.string()), files, settings, Modes::kTake);
+      });
   if (!loaded) return ExitCode::kNoPlan;
   const Problem& problem = *loaded;
   const bool chooses_modes = may_choose_modes(problem);
@@ -152,23 +235,8 @@ ExitCode run_plan(const PlanOptions& options) {
   const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
 
-  const bool plans = options.write_model.empty() && options.read_solution.empty();
-  if (options.settings.blocks && !plans) {
-    throw InputError(
-        "--blocks: the integer program of a file has no pieces, expected no --write-model and no "
-        "--read-solution beside it");
-  }
-  if (chooses_modes && !plans) {
-    throw InputError(
-        "memory modes: the integer program of a file knows none, expected no --write-model and no --read-solution");
-  }
-  if (options.uniform && !chooses_modes) {
-    throw InputError("--uniform: no value may have a memory mode, expected --memory-modes beside it");
-  }
-  if (chooses_modes && place) {
-    throw InputError("memory modes: workers know none, expected no --on");
-  }
-  if (!plans && planner.warm_start) require_valid(options.warm_start, problem, *planner.warm_start);
+  expect_combination(options, chooses_modes);
+  if (!options.plans() && planner.warm_start) require_valid(options.warm_start, problem, *planner.warm_start);
   if (!options.write_model.empty()) {
     const std::string refusal = write_model_file(problem, planner, options.write_model);
     if (refusal.empty()) return ExitCode::kDone;

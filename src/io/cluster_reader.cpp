@@ -26,7 +26,8 @@ class ClusterReader {
                 optional("contention", [&](const JsonValue& v) { parts_.contention = io::read_contention(v); }),
                 optional("device_types", io::keep(types)), required("devices", io::keep(devices)),
                 optional("switches", io::keep(switches)), optional("links", io::keep(links)),
-                optional("default_link", [&](const JsonValue& v) { parts_.default_link = read_link<false>(v); }));
+                optional("default_link", [&](const JsonValue& v) { parts_.default_link = read_link<false>(v); }),
+                optional("meshes", [](const JsonValue& v) { (void)v.array(); }));  // parse_meshes
     if (types) types->each([&](const JsonValue& value) { read_type(value); });
     devices->each([&](const JsonValue& value) { read_device(value); });
     if (switches) switches->each([&](const JsonValue& value) { read_switch(value); });

@@ -19,5 +19,8 @@ inline constexpr std::string_view kSweepFormat = "opweave.sweep";
 inline constexpr std::uint32_t kFormatVersion = 1;
 /// Version of plans with memory modes: whoever does not know movements would take the tasks for all that runs.
 inline constexpr std::uint32_t kPlanVersionWithMovements = 2;
+/// Version of graphs whose operators have options with layouts, and of plans that choose among them.
+inline constexpr std::uint32_t kGraphVersionWithOptions = 2;
+inline constexpr std::uint32_t kPlanVersionWithOptions = 3;
 
 }  // namespace opweave::io

@@ -1,10 +1,12 @@
 #include <fmt/format.h>
 
 #include "io/formats.h"
+#include "io/graph_options.h"
 #include "io/json_reader.h"
 #include "io/message.h"
 #include "io/settings_json.h"
 #include "opweave/io.h"
+#include "opweave/layout_files.h"
 
 namespace opweave {
 namespace {
@@ -27,6 +29,9 @@ auto references_into(std::vector<IdType>& target, const NameIndex& names, const 
 
 class GraphReader {
  public:
+  /// \param options  reads what operators of version 2 have beside those of version 1; null = version 1
+  explicit GraphReader(io::GraphOptions* options) : options_(options) {}
+
   ComputationGraph read(const JsonValue& root) {
     std::string name;
     Training training;
@@ -37,7 +42,11 @@ class GraphReader {
                 optional("name", text_into(name)),
                 optional("training", [&](const JsonValue& value) { training = io::read_training(value); }),
                 optional("parameters", io::keep(parameters)), optional("tensors", io::keep(tensors)),
-                required("operators", io::keep(operators)), optional("captured", read_past));
+                required("operators", io::keep(operators)), optional("captured", read_past),
+                optional("movement_stream", [&](const JsonValue& value) {
+                  if (options_ == nullptr) root.fail_unknown_key("movement_stream", {});
+                  options_->read_stream(value);
+                }));
     const auto make_room = [](const JsonValue& list, auto& items, NameIndex& names) {
       items.reserve(list.count());
       names.reserve(list.count());
@@ -82,6 +91,8 @@ class GraphReader {
 
   void read_operator(const JsonValue& value) {
     Operator& op = operators_.emplace_back();
+    std::optional<JsonValue> options;
+    std::optional<JsonValue> choice;
     read_object(
         value, required("name", text_into(op.name)), optional("kind", text_into(op.kind)),
         optional("phase", [&](const JsonValue& v) { op.phase = read_phase(v); }),
@@ -101,7 +112,14 @@ class GraphReader {
             [&](const JsonValue& v) { v.each([&](const JsonValue& mode) { op.modes.push_back(read_mode(mode)); }); }),
         optional("colocation", text_into(op.colocation)), optional("anti_colocation", names_into(op.anti_colocation)),
         optional("stage", [&](const JsonValue& v) { op.stage = StageId(v.index()); }),
-        optional("layer", text_into(op.layer)), optional("unit", text_into(op.unit)));
+        optional("layer", text_into(op.layer)), optional("unit", text_into(op.unit)),
+        optional("options", io::keep(options)), optional("choice", io::keep(choice)));
+    if (options_ != nullptr) {
+      options_->read(value, op, options, choice, tensor_names_, parameter_names_);
+    } else if (options || choice) {
+      value.fail(fmt::format("key \"{}\" in a graph of version 1, expected version {}", options ? "options" : "choice",
+                             io::kGraphVersionWithOptions));
+    }
   }
 
   static Phase read_phase(const JsonValue& value) {
@@ -136,6 +154,7 @@ class GraphReader {
     return mode;
   }
 
+  io::GraphOptions* options_;
   std::vector<Parameter> parameters_;
   std::vector<Tensor> tensors_;
   std::vector<Operator> operators_;
@@ -148,7 +167,27 @@ class GraphReader {
 
 ComputationGraph parse_graph(std::string_view json, const std::string& source) {
   const io::JsonDocument document(json, source);
-  return GraphReader().read(document.root(io::kGraphFormat, io::kFormatVersion));
+  const JsonValue root = document.root(io::kGraphFormat, io::kGraphVersionWithOptions);
+  if (io::version_of(root) != io::kFormatVersion) {
+    throw io::error_in(source, "operators have options with layouts, which this command does not know",
+                       "opweave plan, check, explain, report and show know them");
+  }
+  return GraphReader(nullptr).read(root);
+}
+
+bool has_layout_options(std::string_view json, const std::string& source) {
+  if (json.find("\"options\"") == std::string_view::npos) return false;  // most graphs need not be parsed for it
+  const io::JsonDocument document(json, source);
+  return io::version_of(document.root(io::kGraphFormat, io::kGraphVersionWithOptions)) != io::kFormatVersion;
+}
+
+LayoutGraph parse_layout_graph(std::string_view json, const std::string& source, const Cluster& cluster,
+                               const Meshes& meshes) {
+  const io::JsonDocument document(json, source);
+  LayoutGraph result;
+  io::GraphOptions options(cluster, meshes, result);
+  result.graph = GraphReader(&options).read(document.root(io::kGraphFormat, io::kGraphVersionWithOptions));
+  return result;
 }
 
 }  // namespace opweave

@@ -203,4 +203,9 @@ std::uint32_t NameIndex::resolve(const JsonValue& value, std::string_view what) 
   return found->second.number;
 }
 
+std::optional<std::uint32_t> NameIndex::find(std::string_view name) const {
+  const auto found = owners_.find(name);
+  return found == owners_.end() ? std::nullopt : std::optional(found->second.number);
+}
+
 }  // namespace opweave::io

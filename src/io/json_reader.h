@@ -218,6 +218,8 @@ class NameIndex {
   }
   /// Number of the name that `value` holds. \throws InputError "... expected the name of <what>" if there is none.
   [[nodiscard]] std::uint32_t resolve(const JsonValue& value, std::string_view what) const;
+  /// Number of a name; nothing if there is none.
+  [[nodiscard]] std::optional<std::uint32_t> find(std::string_view name) const;
 
  private:
   struct Owner {

@@ -1,0 +1,114 @@
+/// Which option every operator runs in: the ordinary problem of a choice, and the search over choices
+/// (docs/layouts.md).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "opweave/budget.h"
+#include "opweave/layout_graph.h"
+#include "opweave/plan.h"
+#include "opweave/planner.h"
+#include "opweave/problem.h"
+#include "opweave/schedule.h"
+
+namespace opweave {
+
+/// What operators of one choice may choose together.
+struct LayoutAlternative {
+  std::string option;
+  std::vector<DeviceId> devices;            ///< ascending
+  std::vector<std::uint32_t> option_index;  ///< by position in LayoutChoice::operators, among LayoutGraph::options
+};
+
+/// Operators that run in options of one name on the same devices: those of one `choice` of the file, of one colocation
+/// group, and those that read a parameter in common.
+struct LayoutChoice {
+  std::vector<OperatorId> operators;  ///< ascending
+  std::vector<LayoutAlternative> alternatives;
+};
+
+/// An alternative for every choice, by position.
+using LayoutSelection = std::vector<std::uint32_t>;
+
+/// A graph with options on a cluster. Immutable; cheap to copy.
+class LayoutProblem {
+ public:
+  /// \throws InputError where operators of one choice have no alternative in common, state different parts of a
+  ///   parameter, a device lacks the stream of movements, or the settings are not supported
+  static LayoutProblem create(LayoutGraph graph, Cluster cluster, ProblemSettings settings);
+
+  [[nodiscard]] const LayoutGraph& graph() const { return data_->graph; }
+  [[nodiscard]] const Cluster& cluster() const { return data_->cluster; }
+  [[nodiscard]] const ProblemSettings& settings() const { return data_->settings; }
+  [[nodiscard]] const std::vector<LayoutChoice>& choices() const { return data_->choices; }
+  /// Position of the operator's choice.
+  [[nodiscard]] std::uint32_t choice_of(OperatorId op) const { return data_->choice_of[op.index()]; }
+  /// The option of an operator under a selection.
+  [[nodiscard]] const LayoutOption& option(OperatorId op, const LayoutSelection& selection) const;
+  /// The parts of a parameter under a selection, as an operator that reads it and states them says; else one part.
+  [[nodiscard]] ParameterParts parts(ParameterId parameter, const LayoutSelection& selection) const;
+  /// What a plan's options and devices select. \throws InputError where it names none of the alternatives
+  [[nodiscard]] LayoutSelection selection_of(const LayoutPlan& plan) const;
+
+ private:
+  struct Data {
+    LayoutGraph graph;
+    Cluster cluster;
+    ProblemSettings settings;
+    std::vector<LayoutChoice> choices;
+    std::vector<std::uint32_t> choice_of;             // by operator
+    std::vector<std::vector<OperatorId>> readers_of;  // by parameter
+  };
+  void join_choices(Data& data) const;
+
+  std::shared_ptr<const Data> data_;
+};
+
+/// A selection as an ordinary problem: movements are operators, what they make are tensors of their own. Its schedules
+/// are the plans of the selection, with the same times and the same memory. Immutable; cheap to copy.
+class DerivedProblem {
+ public:
+  /// O(tasks + edges). \throws InputError where no movement makes the layout that an operator wants, or no route joins
+  ///   devices of a movement
+  static DerivedProblem create(const LayoutProblem& original, LayoutSelection selection);
+
+  [[nodiscard]] const LayoutProblem& original() const { return data_->original; }
+  [[nodiscard]] const LayoutSelection& selection() const { return data_->selection; }
+  [[nodiscard]] const Problem& problem() const { return data_->problem; }
+
+  /// The plan that a schedule of problem() is.
+  [[nodiscard]] LayoutPlan plan(const Schedule& schedule, std::vector<LowerBound> bounds, Provenance provenance) const;
+  /// Inverse of plan(). \throws InputError where the plan lacks something or has something that is not asked for
+  [[nodiscard]] Schedule schedule(const LayoutPlan& plan) const;
+
+ private:
+  struct Data {
+    LayoutProblem original;
+    LayoutSelection selection;
+    Problem problem;
+    std::vector<LayoutMovement> movements;   // by operator behind those of the graph; copy 0, no times
+    std::vector<TensorId> tensor_of;         // of the graph, by tensor
+    std::vector<std::uint32_t> released_by;  // by operator behind the movements, which lets go what one has read
+  };
+  [[nodiscard]] std::optional<std::size_t> movement_of(OperatorId op) const;
+  [[nodiscard]] bool needs_transfers(TensorId tensor) const;
+  /// The schedule with every release at the end of its movement: where it may always be, and where memory is least.
+  [[nodiscard]] Schedule released(Schedule schedule) const;
+
+  std::shared_ptr<const Data> data_;
+};
+
+/// Searches selections, and plans of them, within a budget, like plan(). Few selections are all planned.
+/// \throws InputError for options that layouts do not know (other objectives, a deadline)
+struct LayoutPlanResult {
+  PlanResult result;  ///< `result.plan` has the figures; tasks and transfers as in `plan`
+  std::optional<LayoutPlan> plan;
+};
+[[nodiscard]] LayoutPlanResult plan_with_layouts(const LayoutProblem& problem, const Budget& budget,
+                                                 const PlannerOptions& options = {});
+
+}  // namespace opweave

@@ -1,0 +1,137 @@
+/// What a plan with options says, and which movements its options ask for, found from the files alone.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "check/findings.h"
+#include "check/reading.h"
+#include "opweave/layout_graph.h"
+
+namespace opweave::checking {
+
+/// A tensor as it is after a movement, or as it was made.
+struct Form {
+  std::vector<DeviceId> devices;
+  TensorLayout layout;
+  std::optional<std::size_t> from;  ///< the form that the movement reads; nothing = as it was made
+  LayoutMovementKind kind = LayoutMovementKind::kSend;
+  std::vector<DeviceId> parties;  ///< devices of the movement, or of the maker
+  std::optional<Wide> lasts;      ///< of the movement; nothing = no route
+};
+
+/// A reduction or gather of a parameter.
+struct ParameterForm {
+  Moved moved = Moved::kGradient;
+  std::optional<OperatorId> op;
+  LayoutMovementKind kind = LayoutMovementKind::kAllReduce;
+  bool is_per_microbatch = false;
+  std::vector<DeviceId> devices;
+  Wide bytes = 0;  ///< on each device, of what it reads or makes beside the parts that are kept
+  std::optional<Wide> lasts;
+};
+
+/// The roles of the operators that read a parameter.
+struct ParameterUse {
+  std::vector<OperatorId> forward;
+  std::vector<OperatorId> backward;
+  std::vector<OperatorId> updates;
+  std::vector<OperatorId> optimizer;
+  std::vector<DeviceId> devices;  ///< on which all of them run; empty if none reads it
+  ParameterParts parts;
+};
+
+class LayoutFacts {
+ public:
+  LayoutFacts(const LayoutGraph& graph, const Cluster& cluster, const LayoutPlan& plan, Findings& findings);
+
+  /// Every operator runs in an option of its own: everything below may be asked.
+  [[nodiscard]] bool usable() const { return usable_; }
+  [[nodiscard]] const ComputationGraph& graph() const { return graph_.graph; }
+  [[nodiscard]] const LayoutGraph& options() const { return graph_; }
+  [[nodiscard]] const Cluster& cluster() const { return cluster_; }
+  [[nodiscard]] const LayoutPlan& plan() const { return plan_; }
+  [[nodiscard]] std::uint32_t microbatches() const { return plan_.plan.settings.training.microbatches; }
+  [[nodiscard]] bool is_once(OperatorId op) const { return graph_.graph.at(op).phase == Phase::kOptimizer; }
+  [[nodiscard]] std::uint32_t copies(OperatorId op) const { return is_once(op) ? 1 : microbatches(); }
+  [[nodiscard]] bool is_made_once(TensorId tensor) const {
+    const auto& maker = graph_.graph.at(tensor).producer;
+    return maker && is_once(*maker);
+  }
+
+  [[nodiscard]] const LayoutOption& option(OperatorId op) const { return *chosen_[op.index()]; }
+  /// Null where the plan has none.
+  [[nodiscard]] const PlannedTask* run(OperatorId op, std::uint32_t copy) const;
+  [[nodiscard]] const std::vector<Form>& forms(TensorId tensor) const { return forms_[tensor.index()]; }
+  /// The form that an operator reads its input of this position in.
+  [[nodiscard]] const std::optional<std::size_t>& read_form(OperatorId op, std::size_t position) const {
+    return read_[op.index()][position];
+  }
+  [[nodiscard]] const ParameterUse& use(ParameterId parameter) const { return uses_[parameter.index()]; }
+  [[nodiscard]] const std::vector<ParameterForm>& forms(ParameterId parameter) const {
+    return parameter_forms_[parameter.index()];
+  }
+  /// The movement of the plan; null where it has none.
+  [[nodiscard]] const LayoutMovement* movement(const MovementKey& key) const;
+  [[nodiscard]] MovementKey key(TensorId tensor, const Form& form, std::uint32_t copy) const;
+  [[nodiscard]] MovementKey key(ParameterId parameter, const ParameterForm& form, std::uint32_t copy) const;
+
+  /// Copies of a value that a copy of an operator reads.
+  template <class Visit>
+  void for_each_read_copy(OperatorId reader, TensorId tensor, std::uint32_t copy, Visit visit) const {
+    if (!is_once(reader) || is_made_once(tensor)) return visit(copy);
+    for (std::uint32_t each = 0; each < microbatches(); ++each) visit(each);
+  }
+
+  /// Copies of an operator that a copy of a later one waits for.
+  template <class Visit>
+  void for_each_copy(OperatorId earlier, OperatorId later, std::uint32_t copy, Visit visit) const {
+    if (!is_once(later) || is_once(earlier)) return visit(copy);
+    for (std::uint32_t each = 0; each < microbatches(); ++each) visit(each);
+  }
+
+  [[nodiscard]] std::string name(DeviceId device) const { return "\"" + cluster_.at(device).name + "\""; }
+  [[nodiscard]] std::string names(const std::vector<DeviceId>& devices) const;
+  [[nodiscard]] std::string name(OperatorId op, std::uint32_t copy) const;
+  [[nodiscard]] std::string name(const MovementKey& key) const;
+
+ private:
+  bool settings_are_usable(Findings& findings) const;
+  bool choose(Findings& findings);
+  void choose_together(Findings& findings) const;
+  void find_forms();
+  std::optional<std::size_t> form_for(TensorId tensor, std::vector<DeviceId> devices, TensorLayout layout);
+  std::size_t add_form(TensorId tensor, std::size_t from, std::vector<DeviceId> devices, TensorLayout layout);
+  void find_uses(Findings& findings);
+  void find_parameter_forms(ParameterId parameter);
+
+  const LayoutGraph& graph_;
+  const Cluster& cluster_;
+  const LayoutPlan& plan_;
+  bool usable_ = false;
+  std::vector<const LayoutOption*> chosen_;
+  std::map<std::pair<OperatorId, std::uint32_t>, const PlannedTask*> runs_;
+  std::map<MovementKey, const LayoutMovement*> movements_;
+  std::vector<std::vector<Form>> forms_;                       // by tensor
+  std::vector<std::vector<std::optional<std::size_t>>> read_;  // by operator and input
+  std::vector<ParameterUse> uses_;                             // by parameter
+  std::vector<std::vector<ParameterForm>> parameter_forms_;    // by parameter
+};
+
+/// ceil(a / b) of what is not negative.
+[[nodiscard]] inline Wide rounded_up(Wide a, Wide b) { return (a + b - 1) / b; }
+
+// One function per concern; rules as in docs/layouts.md.
+/// Which runs and movements there are, and how long they last: "option", "once", "movement", "reduction".
+void check_layout_presence_of_parts(const LayoutFacts& facts, Findings& findings);
+/// What waits for what: "presence", "transfer", "reduction".
+void check_layout_order(const LayoutFacts& facts, Findings& findings);
+/// "stream".
+void check_layout_streams(const LayoutFacts& facts, Findings& findings);
+/// "memory" and "figures".
+void check_layout_figures(const LayoutFacts& facts, Findings& findings);
+
+}  // namespace opweave::checking

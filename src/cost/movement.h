@@ -1,0 +1,35 @@
+/// How long movements between layouts take, in whole nanoseconds (docs/layouts.md#durations).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "opweave/cluster.h"
+#include "opweave/quantity.h"
+
+namespace opweave {
+
+/// The slowest of several ways: their largest latency, their smallest bandwidth. Nothing where one does not exist.
+[[nodiscard]] std::optional<Rate> slowest_rate(const Cluster& cluster,
+                                               const std::vector<std::pair<DeviceId, DeviceId>>& pairs);
+/// From each device to the next, and from the last to the first.
+[[nodiscard]] std::vector<std::pair<DeviceId, DeviceId>> ring_pairs(const std::vector<DeviceId>& devices);
+/// From each device of the first list to each other one of the second.
+[[nodiscard]] std::vector<std::pair<DeviceId, DeviceId>> all_pairs(const std::vector<DeviceId>& from,
+                                                                   const std::vector<DeviceId>& to);
+
+/// steps x latency + bytes x share / (parts x bandwidth), rounded up; at most kMaxInputValue.
+[[nodiscard]] Duration stepwise_time(const Rate& rate, std::int64_t steps, Bytes bytes, std::int64_t share,
+                                     std::int64_t parts);
+
+// On a ring of n devices, of a tensor of `bytes` in all (Chan, Heimlich, Purkayastha, van de Geijn 2007).
+/// all_gather, and reduce_scatter: n - 1 steps of a part each.
+[[nodiscard]] Duration gather_time(const Rate& rate, std::int64_t devices, Bytes bytes);
+/// A reduce_scatter and an all_gather.
+[[nodiscard]] Duration all_reduce_time(const Rate& rate, std::int64_t devices, Bytes bytes);
+/// Each device keeps one n-th of its part and sends the others away, to one device after the other.
+[[nodiscard]] Duration all_to_all_time(const Rate& rate, std::int64_t devices, Bytes bytes);
+
+}  // namespace opweave

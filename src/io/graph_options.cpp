@@ -1,0 +1,158 @@
+#include "io/graph_options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "io/message.h"
+
+namespace opweave::io {
+namespace {
+
+/// Position of the member's name in a list of ids.
+template <class Id>
+std::size_t position_of(std::string_view key, const JsonValue& member, const std::vector<Id>& ids,
+                        const NameIndex& names, std::string_view what) {
+  const std::optional<std::uint32_t> number = names.find(key);
+  const auto found = number ? std::ranges::find(ids, Id(*number)) : ids.end();
+  if (found == ids.end()) member.fail(fmt::format("{} is no {}", io::quoted(key), what));
+  return static_cast<std::size_t>(found - ids.begin());
+}
+
+std::uint32_t parts_of(const JsonValue& value) { return static_cast<std::uint32_t>(value.integer(1, 1'000'000)); }
+
+}  // namespace
+
+std::int64_t version_of(const JsonValue& root) {
+  std::int64_t version = 0;
+  read_object<OtherKeys::kIgnore>(root, required("version", [&](const JsonValue& v) { version = v.integer(); }));
+  return version;
+}
+
+std::vector<DeviceId> read_device_set(const JsonValue& list, const Cluster& cluster) {
+  std::vector<DeviceId> devices;
+  list.each([&](const JsonValue& item) {
+    const std::optional<DeviceId> device = cluster.find_device(item.text());
+    if (!device) item.reject("the name of a device of the cluster");
+    if (std::ranges::find(devices, *device) != devices.end()) item.reject("a device that is not in the list yet");
+    devices.push_back(*device);
+  });
+  if (devices.empty()) list.fail("no device, expected at least one");
+  std::ranges::sort(devices);
+  return devices;
+}
+
+void GraphOptions::read(const JsonValue& value, Operator& op, const std::optional<JsonValue>& options,
+                        const std::optional<JsonValue>& choice, const NameIndex& tensors, const NameIndex& parameters) {
+  if (!options) value.fail_missing_key("options");
+  const bool says_more = !op.durations.empty() || op.flops || op.bytes_accessed || !op.devices.empty() ||
+                         !op.modes.empty() || op.workspace != Bytes();
+  if (says_more) {
+    value.fail("duration, devices, modes or workspace beside \"options\", expected them in the options alone");
+  }
+  graph_.choices.emplace_back(choice ? choice->name() : std::string_view());
+  graph_.options.emplace_back();
+  options->each([&](const JsonValue& item) { read_option(item, op, tensors, parameters); });
+  if (graph_.options.back().empty()) options->fail("no option, expected at least one");
+  add_modes(op);
+}
+
+void GraphOptions::read_option(const JsonValue& value, const Operator& op, const NameIndex& tensors,
+                               const NameIndex& parameters) {
+  LayoutOption option;
+  std::optional<JsonValue> mesh;
+  std::optional<JsonValue> devices;
+  std::optional<JsonValue> layouts;
+  std::optional<JsonValue> parts;
+  read_object(value, required("name", [&](const JsonValue& v) { option.name = v.name(); }),
+              optional("mesh", keep(mesh)), optional("devices", keep(devices)),
+              required("duration_ns", amount_into(option.duration)),
+              optional("workspace_bytes", amount_into(option.workspace)), optional("layouts", keep(layouts)),
+              optional("parameters", keep(parts)));
+  option.inputs.resize(op.inputs.size());
+  option.outputs.resize(op.outputs.size());
+  option.parameters.resize(op.parameters.size());
+  std::vector<LayoutOption>& all = graph_.options.back();
+  for (std::vector<DeviceId>& place : read_places(value, mesh, devices)) {
+    option.devices = std::move(place);
+    if (layouts) read_layouts(*layouts, op, tensors, option);
+    if (parts) read_parameters(*parts, op, parameters, option.devices.size(), option);
+    const bool is_known = std::ranges::any_of(
+        all, [&](const LayoutOption& other) { return other.name == option.name && other.devices == option.devices; });
+    if (is_known) value.fail(fmt::format("option {} is there twice on the same devices", io::quoted(option.name)));
+    all.push_back(option);
+  }
+}
+
+std::vector<std::vector<DeviceId>> GraphOptions::read_places(const JsonValue& value,
+                                                             const std::optional<JsonValue>& mesh,
+                                                             const std::optional<JsonValue>& devices) const {
+  if (mesh.has_value() == devices.has_value()) {
+    value.fail(fmt::format("{} of the keys \"mesh\" and \"devices\", expected one of them", mesh ? "both" : "none"));
+  }
+  if (devices) return {read_device_set(*devices, cluster_)};
+  const auto found = meshes_.find(mesh->text());
+  if (found == meshes_.end()) mesh->reject("the name of a mesh of the cluster");
+  return found->second;
+}
+
+void GraphOptions::read_layouts(const JsonValue& value, const Operator& op, const NameIndex& tensors,
+                                LayoutOption& option) {
+  std::vector<TensorId> both = op.inputs;
+  both.insert(both.end(), op.outputs.begin(), op.outputs.end());
+  value.each_member([&](std::string_view key, const JsonValue& member) {
+    const std::size_t position = position_of(key, member, both, tensors, "tensor of the operator");
+    const auto layout = layout_from_string(member.text());
+    if (!layout) member.reject("\"R\", \"P\", or \"S(dim)\" as in \"S(0)\"");
+    const std::size_t inputs = op.inputs.size();
+    (position < inputs ? option.inputs[position] : option.outputs[position - inputs]) = *layout;
+  });
+}
+
+void GraphOptions::read_parameters(const JsonValue& value, const Operator& op, const NameIndex& parameters,
+                                   std::size_t devices, LayoutOption& option) {
+  value.each_member([&](std::string_view key, const JsonValue& member) {
+    const std::size_t position = position_of(key, member, op.parameters, parameters, "parameter of the operator");
+    ParameterParts parts;
+    std::optional<std::uint32_t> weights;
+    std::optional<std::uint32_t> gradients;
+    std::optional<std::uint32_t> optimizer;
+    read_object(member, optional("split", [&](const JsonValue& v) { parts.split = parts_of(v); }),
+                optional("weights", [&](const JsonValue& v) { weights = parts_of(v); }),
+                optional("gradients", [&](const JsonValue& v) { gradients = parts_of(v); }),
+                optional("optimizer", [&](const JsonValue& v) { optimizer = parts_of(v); }));
+    parts.weights = weights.value_or(parts.split);
+    parts.gradients = gradients.value_or(parts.weights);
+    parts.optimizer = optimizer.value_or(parts.gradients);
+    if (devices % parts.split != 0) {
+      member.fail(fmt::format("split is {}, expected a divisor of the {} devices", parts.split, devices));
+    }
+    std::uint32_t least = parts.split;
+    for (const auto& [name, count] : {std::pair("weights", parts.weights), std::pair("gradients", parts.gradients),
+                                      std::pair("optimizer", parts.optimizer)}) {
+      if (count < least || (count != parts.split && count != devices)) {
+        member.fail(fmt::format("{} in {} parts, expected {} (split) or {} (devices), and no fewer than what is before",
+                                name, count, parts.split, devices));
+      }
+      least = count;
+    }
+    option.parameters[position] = parts;
+  });
+}
+
+void GraphOptions::add_modes(Operator& op) const {
+  std::map<std::vector<DeviceId>, ModeSpec> modes;
+  for (const LayoutOption& option : graph_.options.back()) {
+    const auto [entry, is_new] = modes.try_emplace(option.devices, ModeSpec{{}, option.duration, option.workspace});
+    ModeSpec& mode = entry->second;
+    if (is_new) {
+      for (const DeviceId device : option.devices) mode.devices.push_back(cluster_.at(device).name);
+    }
+    mode.duration = std::min(mode.duration, option.duration);
+    mode.workspace = std::min(mode.workspace, option.workspace);
+  }
+  for (auto& [devices, mode] : modes) op.modes.push_back(std::move(mode));
+}
+
+}  // namespace opweave::io

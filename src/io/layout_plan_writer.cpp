@@ -1,0 +1,80 @@
+#include "io/formats.h"
+#include "io/json_writer.h"
+#include "opweave/io.h"
+#include "opweave/layout_files.h"
+
+namespace opweave {
+namespace {
+
+using io::JsonWriter;
+using Set = JsonWriter::Layout;  // how items are set
+
+void write_devices(JsonWriter& json, std::string_view key, const std::vector<DeviceId>& devices,
+                   const Cluster& cluster) {
+  json.key(key);
+  json.open_array(Set::kLine);
+  for (const DeviceId device : devices) json.value(cluster.at(device).name);
+  json.close_array();
+}
+
+void write_movement(JsonWriter& json, const LayoutMovement& movement, const ComputationGraph& graph,
+                    const Cluster& cluster) {
+  const MovementKey& key = movement.key;
+  json.open_object(Set::kLine);
+  json.member("kind", to_string(movement.kind));
+  json.member("of", to_string(key.moved));
+  if (key.moved == Moved::kTensor) {
+    json.member("tensor", graph.at(key.tensor).name);
+    json.member("layout", to_string(key.layout));
+    write_devices(json, "to", key.target, cluster);
+  } else {
+    json.member("parameter", graph.at(key.parameter).name);
+    if (key.op) json.member("operator", graph.at(*key.op).name);
+  }
+  json.member("microbatch", key.copy);
+  write_devices(json, "devices", movement.devices, cluster);
+  json.member("start_ns", movement.start.value());
+  json.member("end_ns", movement.end.value());
+  json.close_object();
+}
+
+/// A text of several lines, each but the first two characters further in.
+std::string indented(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    result.push_back(c);
+    if (c == '\n') result += "  ";
+  }
+  return result;
+}
+
+}  // namespace
+
+std::string layout_plan_to_json(const LayoutPlan& plan, const LayoutGraph& graph, const Cluster& cluster) {
+  JsonWriter json;
+  json.open_object(Set::kBlock);
+  json.member("format", io::kPlanFormat);
+  json.member("version", io::kPlanVersionWithOptions);
+  json.key("options");
+  json.open_array(Set::kBlock);
+  for (std::size_t i = 0; i < plan.options.size(); ++i) {
+    json.open_object(Set::kLine);
+    json.member("operator", graph.graph.at(OperatorId(i)).name);
+    json.member("option", plan.options[i]);
+    json.close_object();
+  }
+  json.close_array();
+  json.key("movements");
+  json.open_array(Set::kBlock);
+  for (const LayoutMovement& movement : plan.movements) write_movement(json, movement, graph.graph, cluster);
+  json.close_array();
+  json.close_object();
+  std::string text = std::move(json).finish();
+  // The rest is a plan like others, as its writer sets it.
+  std::string rest = plan_to_json(plan.plan, graph.graph, cluster);
+  text.resize(text.rfind('\n', text.size() - 2));
+  rest.pop_back();
+  return text + ",\n  \"plan\": " + indented(rest) + "\n}\n";
+}
+
+}  // namespace opweave

@@ -1,0 +1,310 @@
+#include <algorithm>
+#include <string>
+
+#include "core/random.h"
+#include "layouts/layout_bounds.h"
+#include "layouts/layout_incumbent.h"
+#include "layouts/quick_value.h"
+#include "layouts/selection_moves.h"
+#include "opweave/bounds.h"
+#include "opweave/error.h"
+#include "opweave/io.h"
+#include "opweave/layouts.h"
+#include "planner/provenance.h"
+
+namespace opweave {
+namespace {
+
+/// So many selections of problems with so few tasks are all planned.
+constexpr std::uint64_t kMostSelections = 243;
+constexpr std::size_t kMostTasks = 40;
+/// Share of time or work in which each of them is planned once.
+constexpr double kShareOfFirstRound = 0.25;
+/// Share of the time for choosing by quick values, and of the time or work for the selections that came out best of it.
+constexpr double kShareOfQuick = 0.2;
+constexpr double kShareOfFirst = 0.3;
+/// Share for the selection that everything begins with, so that there is a plan to come back with.
+constexpr double kShareOfStart = 0.05;
+/// Share of what is then left for changes; the rest is for the best selection alone.
+constexpr double kShareOfRest = 1 - kShareOfStart - kShareOfFirst;
+constexpr double kShareOfChanges = 0.5;
+constexpr std::size_t kFirst = 3;
+/// Quick values, where the work is limited: so many for each evaluation of the limit.
+constexpr std::uint64_t kQuickPerEvaluation = 1;
+/// Candidate plans for each change of a selection.
+constexpr std::uint64_t kEvaluationsPerChange = 400;
+
+void require_supported(const PlannerOptions& options) {
+  if (options.objectives != std::vector{Objective::kMakespan}) {
+    throw InputError("options with layouts are planned for the makespan alone, expected no other objective");
+  }
+  if (options.deadline) throw InputError("options with layouts are planned without a deadline, expected none");
+  if (options.warm_start) throw InputError("options with layouts know no warm start, expected none");
+}
+
+class LayoutSearch {
+ public:
+  LayoutSearch(const LayoutProblem& problem, const Budget& budget, const PlannerOptions& options,
+               LayoutIncumbent& incumbent)
+      : problem_(problem), budget_(budget), options_(options), incumbent_(incumbent), moves_(problem) {}
+
+  /// Number of selections; nothing where they are too many to plan them all.
+  [[nodiscard]] std::optional<std::uint64_t> few() const {
+    std::size_t tasks = 0;
+    for (const Operator& op : problem_.graph().graph.operators()) {
+      tasks += op.phase == Phase::kOptimizer ? 1 : problem_.settings().training.microbatches;
+    }
+    std::uint64_t count = tasks <= kMostTasks ? 1 : kMostSelections + 1;
+    for (const LayoutChoice& choice : problem_.choices()) {
+      count *= choice.alternatives.size();
+      if (count > kMostSelections) return std::nullopt;
+    }
+    return count;
+  }
+
+  /// Plans all selections: for a part of the budget first, then those longer that may still be better.
+  /// \return the least of their bounds, if each has a plan or is known to have none; nothing else
+  std::optional<Duration> every(std::uint64_t count) {
+    std::vector<Settled> settled;
+    for (std::uint64_t number = 0; number < count; ++number) {
+      LayoutSelection selection;
+      std::uint64_t rest = number;
+      for (const LayoutChoice& choice : problem_.choices()) {
+        selection.push_back(static_cast<std::uint32_t>(rest % choice.alternatives.size()));
+        rest /= choice.alternatives.size();
+      }
+      settled.push_back({std::move(selection), {}, false});
+    }
+    for (const double share : {kShareOfFirstRound, 1.0}) plan_open(settled, share);
+    std::optional<Duration> least;
+    bool is_complete = true;
+    for (const Settled& one : settled) {
+      is_complete = is_complete && (one.bound || one.is_impossible);
+      if (one.bound) least = std::min(least.value_or(*one.bound), *one.bound);
+    }
+    has_no_plan_ = is_complete && !least;
+    return is_complete ? least : std::nullopt;
+  }
+  [[nodiscard]] bool has_no_plan() const { return has_no_plan_; }
+  /// Why the last selection that has no plan has none; empty if that is not known.
+  [[nodiscard]] const std::string& why_not() const { return why_not_; }
+
+  void run() {
+    plan_start();
+    choose_quickly();
+    plan_first();
+    if (!incumbent_.best() || incumbent_.is_optimal()) return;
+    change();
+    plan_best();
+  }
+
+ private:
+  struct Settled {
+    LayoutSelection selection;
+    std::optional<Duration> bound;  ///< nothing: no plan was found
+    bool is_impossible;             ///< there is none
+  };
+
+  /// Plans the selections that may have a better plan than the best, each for an equal part of a share of the budget.
+  void plan_open(std::vector<Settled>& settled, double share) {
+    const auto is_open = [&](const Settled& one) {
+      const std::optional<LayoutIncumbent::Best>& best = incumbent_.best();
+      return !one.is_impossible && (!best || !one.bound || *one.bound < best->makespan);
+    };
+    auto open = static_cast<std::uint64_t>(std::ranges::count_if(settled, is_open));
+    const std::uint64_t all = open;
+    const Budget round = budget_.share(share);
+    for (Settled& one : settled) {
+      if (incumbent_.is_optimal()) return;
+      if (!is_open(one)) continue;
+      Budget part = round.share(1 / static_cast<double>(std::max<std::uint64_t>(1, open)));
+      if (open > 0) --open;
+      if (budget_.work_limit()) {
+        const double rest = share < 1 ? share : 1 - kShareOfFirstRound;
+        part = part.with_work(std::max<std::uint64_t>(1, of_work(rest) / all));
+      }
+      const std::optional<Duration> bound = plan_selection(one.selection, part);
+      if (bound) one.bound = std::max(one.bound.value_or(*bound), *bound);
+      one.is_impossible = is_impossible_;
+    }
+  }
+
+  /// Plans one selection. \return its bound if a plan came out; nothing and is_impossible_ where there is none
+  std::optional<Duration> plan_selection(const LayoutSelection& selection, const Budget& budget) {
+    is_impossible_ = true;
+    std::optional<DerivedProblem> derived;
+    try {
+      derived = DerivedProblem::create(problem_, selection);
+    } catch (const InputError& error) {
+      why_not_ = error.what();  // no movement makes a layout, or devices that are apart coincide
+      return std::nullopt;
+    }
+    PlannerOptions inner = options_;
+    inner.on_progress = nullptr;
+    const PlanResult result = opweave::plan(derived->problem(), budget, inner);
+    is_impossible_ = result.reason == PlanResult::Reason::kInfeasible;
+    if (!result.plan) {
+      if (!result.detail.empty()) why_not_ = result.detail;
+      return std::nullopt;
+    }
+    incumbent_.offer(*derived, to_schedule(derived->problem(), *result.plan), result.plan->provenance.method);
+    return result.plan->lower_bound();
+  }
+
+  /// The first alternatives or the fastest ones, whichever are worth more.
+  void plan_start() {
+    note(LayoutSelection(problem_.choices().size(), 0));
+    note(fastest());
+    Budget part = budget_.share(kShareOfStart);
+    if (budget_.work_limit()) part = part.with_work(of_work(kShareOfStart));
+    plan_selection(best_.empty() ? fastest() : LayoutSelection(best_.front().second), part);
+  }
+
+  /// Descent by quick values from the first alternatives and from the fastest ones; the best selections are kept.
+  void choose_quickly() {
+    const Budget part = budget_.share(kShareOfQuick);
+    std::uint64_t left = UINT64_MAX;
+    if (const auto work = budget_.work_limit()) left = std::max<std::uint64_t>(1, *work * kQuickPerEvaluation);
+    for (LayoutSelection selection : {LayoutSelection(problem_.choices().size(), 0), fastest()}) {
+      std::optional<QuickValue> value = note(selection);
+      bool is_better = true;
+      while (is_better) {
+        is_better = false;
+        for (std::size_t move = 0; move < moves_.count(); ++move) {
+          if (left-- == 0 || part.expired()) return;
+          LayoutSelection next = moves_.after(move, selection);
+          if (next == selection) continue;
+          const std::optional<QuickValue> other = note(next);
+          if (!other || (value && *other >= *value)) continue;
+          selection = std::move(next);
+          value = other;
+          is_better = true;
+        }
+      }
+    }
+  }
+
+  [[nodiscard]] LayoutSelection fastest() const {
+    LayoutSelection selection;
+    for (const LayoutChoice& choice : problem_.choices()) {
+      const auto time = [&](const LayoutAlternative& alternative) {
+        Duration sum;
+        for (std::size_t i = 0; i < choice.operators.size(); ++i) {
+          sum += problem_.graph().options[choice.operators[i].index()][alternative.option_index[i]].duration;
+        }
+        return sum;
+      };
+      const auto least = std::ranges::min_element(choice.alternatives, {}, time);
+      selection.push_back(static_cast<std::uint32_t>(least - choice.alternatives.begin()));
+    }
+    return selection;
+  }
+
+  std::optional<QuickValue> note(const LayoutSelection& selection) {
+    const std::optional<QuickValue> value = quick_value(problem_, selection);
+    if (!value) return value;
+    const auto place = std::ranges::lower_bound(best_, std::pair(*value, selection));
+    if (place != best_.end() && place->second == selection) return value;
+    best_.emplace(place, *value, selection);
+    if (best_.size() > kFirst) best_.pop_back();
+    return value;
+  }
+
+  void plan_first() {
+    for (std::size_t i = 0; i < best_.size(); ++i) {
+      if (incumbent_.is_optimal() || (budget_.expired() && incumbent_.best())) return;
+      const double share = kShareOfFirst / static_cast<double>(best_.size());
+      // Where no plan is known the search for one may take what it takes.
+      Budget part = i + 1 == best_.size() && !incumbent_.best() ? budget_ : budget_.share(share);
+      if (const auto work = budget_.work_limit()) part = part.with_work(of_work(share));
+      plan_selection(best_[i].second, part);
+    }
+  }
+
+  [[nodiscard]] std::uint64_t of_work(double share) const {
+    return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(static_cast<double>(*budget_.work_limit()) * share));
+  }
+
+  /// Changes of the best selection, valued by the plans that they lead to.
+  void change() {
+    if (moves_.count() == 0) return;
+    const Budget part = budget_.share(kShareOfChanges);
+    std::uint64_t work = UINT64_MAX;
+    if (budget_.work_limit()) {
+      work = of_work(kShareOfRest * kShareOfChanges);
+    } else if (!budget_.time_limit_seconds()) {
+      work = moves_.count() * kEvaluationsPerChange;
+    }
+    Random random(options_.seed);
+    while (!part.expired() && !incumbent_.is_optimal() && work >= kEvaluationsPerChange) {
+      work -= kEvaluationsPerChange;
+      const LayoutSelection next = moves_.after(random.below(moves_.count()), incumbent_.best()->derived.selection());
+      if (next == incumbent_.best()->derived.selection() || !quick_value(problem_, next)) continue;
+      plan_selection(next, part.with_work(kEvaluationsPerChange));
+    }
+  }
+
+  void plan_best() {
+    if (incumbent_.is_optimal()) return;
+    const LayoutIncumbent::Best best = *incumbent_.best();
+    PlannerOptions inner = options_;
+    inner.warm_start = best.schedule;
+    inner.on_progress = nullptr;
+    Budget part = budget_;
+    if (budget_.work_limit()) part = part.with_work(of_work(kShareOfRest * (1 - kShareOfChanges)));
+    const PlanResult result = opweave::plan(best.derived.problem(), part, inner);
+    if (!result.plan) return;
+    incumbent_.offer(best.derived, to_schedule(best.derived.problem(), *result.plan), result.plan->provenance.method);
+  }
+
+  const LayoutProblem& problem_;
+  const Budget& budget_;
+  const PlannerOptions& options_;
+  LayoutIncumbent& incumbent_;
+  const SelectionMoves moves_;
+  std::vector<std::pair<QuickValue, LayoutSelection>> best_;  // ascending
+  bool is_impossible_ = false;
+  bool has_no_plan_ = false;
+  std::string why_not_;
+};
+
+}  // namespace
+
+LayoutPlanResult plan_with_layouts(const LayoutProblem& problem, const Budget& budget, const PlannerOptions& options) {
+  require_supported(options);
+  LayoutPlanResult answer;
+  PlanResult& result = answer.result;
+  constexpr double kShareOfBounds = 0.05;
+  result.bounds = layout_bounds(problem, budget.share(kShareOfBounds));
+  LayoutIncumbent incumbent(problem, budget, options, result.bounds.front().value);
+  LayoutSearch search(problem, budget, options, incumbent);
+  if (const auto count = search.few()) {
+    const std::optional<Duration> bound = search.every(*count);
+    if (search.has_no_plan()) {
+      result.reason = PlanResult::Reason::kInfeasible;
+      result.detail = "no selection of options has a valid plan";
+      if (!search.why_not().empty()) result.detail += ": " + search.why_not();
+      return answer;
+    }
+    if (bound && *bound > result.bounds.front().value) {
+      result.bounds.insert(result.bounds.begin(), {"options", *bound, "least over all selections of options"});
+    }
+  } else {
+    search.run();
+  }
+  const bool is_optimal = incumbent.best() && incumbent.best()->makespan == result.bounds.front().value;
+  result.limit = reached_limit(budget, is_optimal);
+  if (!incumbent.best()) {
+    result.detail = search.why_not();
+    return answer;
+  }
+  result.reason = PlanResult::Reason::kPlanned;
+  const LayoutIncumbent::Best& best = *incumbent.best();
+  Provenance provenance = provenance_of(budget, options, best.method, incumbent.trajectory());
+  provenance.cluster_hash = content_hash(problem.cluster());
+  answer.plan = best.derived.plan(best.schedule, result.bounds, std::move(provenance));
+  result.plan = answer.plan->plan;
+  return answer;
+}
+
+}  // namespace opweave
