@@ -28,15 +28,6 @@ Enumerator word(const std::string& name, const std::string& text,
   throw InputError(name + ": value is \"" + text + "\", expected " + expected);
 }
 
-std::uint32_t count(const std::string& name, nb::handle value) {
-  std::uint32_t number = 0;
-  if (!nb::try_cast(value, number) || number == 0) {
-    throw InputError("fix: " + name + " is " + nb::cast<std::string>(nb::str(value)) +
-                     ", expected a whole number from 1");
-  }
-  return number;
-}
-
 HeldDecisions held_decisions(const nb::dict& fix) {
   HeldDecisions held;
   for (const auto& [key, value] : fix) {

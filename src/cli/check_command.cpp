@@ -33,7 +33,7 @@ ExitCode report(const CheckOptions& options, const ComputationGraph& graph, cons
   return ExitCode::kDone;
 }
 
-ExitCode run(const CheckOptions& options) {
+ExitCode run_check(const CheckOptions& options) {
   expect_files({}, options.files.with({{"PLAN", options.plan}}));
   const std::string text = read_file(options.files.graph);
   if (has_layout_options(text, options.files.graph.string())) {

@@ -16,7 +16,7 @@ std::size_t position_of(std::string_view key, const JsonValue& member, const std
                         const NameIndex& names, std::string_view what) {
   const std::optional<std::uint32_t> number = names.find(key);
   const auto found = number ? std::ranges::find(ids, Id(*number)) : ids.end();
-  if (found == ids.end()) member.fail(fmt::format("{} is no {}", io::quoted(key), what));
+  if (found == ids.end()) member.fail(fmt::format("{} is no {}", io::text_in_quotes(key), what));
   return static_cast<std::size_t>(found - ids.begin());
 }
 
@@ -80,7 +80,7 @@ void GraphOptions::read_option(const JsonValue& value, const Operator& op, const
     if (parts) read_parameters(*parts, op, parameters, option.devices.size(), option);
     const bool is_known = std::ranges::any_of(
         all, [&](const LayoutOption& other) { return other.name == option.name && other.devices == option.devices; });
-    if (is_known) value.fail(fmt::format("option {} is there twice on the same devices", io::quoted(option.name)));
+    if (is_known) value.fail(fmt::format("option {} is there twice on the same devices", io::text_in_quotes(option.name)));
     all.push_back(option);
   }
 }

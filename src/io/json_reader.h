@@ -19,6 +19,9 @@
 
 namespace opweave::io {
 
+/// Sums of input values may exceed what one input value may be.
+inline constexpr std::int64_t kMaxTotal = std::numeric_limits<std::int64_t>::max();
+
 class JsonDocument;
 
 /// A value in a document, with the way to it. Refers to its parents and to the document: a value must

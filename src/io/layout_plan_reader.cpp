@@ -16,8 +16,6 @@ using io::JsonValue;
 using io::optional;
 using io::required;
 
-constexpr std::int64_t kMaxTotal = std::numeric_limits<std::int64_t>::max();
-
 class LayoutPlanReader {
  public:
   LayoutPlanReader(const LayoutGraph& graph, const Cluster& cluster) : graph_(graph.graph), cluster_(cluster) {
@@ -91,8 +89,8 @@ class LayoutPlanReader {
                 optional("operator", io::keep(op)),
                 required("microbatch", [&](const JsonValue& v) { key.copy = v.index(); }),
                 required("devices", [&](const JsonValue& v) { movement.devices = io::read_device_set(v, cluster_); }),
-                required("start_ns", io::amount_into(movement.start, kMaxTotal)),
-                required("end_ns", io::amount_into(movement.end, kMaxTotal)));
+                required("start_ns", io::amount_into(movement.start, io::kMaxTotal)),
+                required("end_ns", io::amount_into(movement.end, io::kMaxTotal)));
     const bool is_tensor = key.moved == Moved::kTensor;
     if (is_tensor != (tensor && layout && target) || (!is_tensor && (tensor || layout || target)) ||
         is_tensor == parameter.has_value() || (op && key.moved != Moved::kGradient)) {

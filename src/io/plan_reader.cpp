@@ -21,12 +21,9 @@ using io::optional;
 using io::required;
 using io::text_into;
 
-/// Sums of input values may exceed what one input value may be.
-constexpr std::int64_t kMaxTotal = std::numeric_limits<std::int64_t>::max();
-
 template <class Amount>
 auto total_into(Amount& target) {
-  return io::amount_into(target, kMaxTotal);
+  return io::amount_into(target, io::kMaxTotal);
 }
 
 class PlanReader {
@@ -78,7 +75,7 @@ class PlanReader {
     plan.statistics.makespan = makespan;
     // Written for people and scripts; a plan that contradicts itself here has been edited by hand.
     const std::int64_t best = plan.lower_bound().value();
-    if (lower_bound->integer(0, kMaxTotal) != best)
+    if (lower_bound->integer(0, io::kMaxTotal) != best)
       lower_bound->reject(fmt::format("{}, the largest of /bounds", best));
     constexpr double kRounding = 1e-9;
     const double largest = std::numeric_limits<double>::max();
@@ -138,8 +135,8 @@ class PlanReader {
                            figure.objective = *objective;
                          }),
                 required("unit", io::keep(unit)),
-                required("value", [&](const JsonValue& v) { figure.value = v.integer(0, kMaxTotal); }),
-                required("bound", [&](const JsonValue& v) { figure.bound = v.integer(0, kMaxTotal); }),
+                required("value", [&](const JsonValue& v) { figure.value = v.integer(0, io::kMaxTotal); }),
+                required("bound", [&](const JsonValue& v) { figure.bound = v.integer(0, io::kMaxTotal); }),
                 optional("proof", text_into(figure.proof)));
     if (unit->text() != unit_of(figure.objective)) unit->reject(io::text_in_quotes(unit_of(figure.objective)));
     return figure;

@@ -95,7 +95,7 @@ class RandomInputs {
           {TensorId(below(graph.tensors().size())), count(), device(), device(), moment(), moment()});
     }
     PlanStatistics& statistics = plan.statistics;
-    statistics = {moment(), moment(), positive(), positive(), Bytes(total()), count(), {}};
+    statistics = {moment(), moment(), positive(), positive(), Bytes(total()), count(), {}, {}, {}};
     for (std::size_t i = 0; i < cluster.device_count(); ++i) {
       statistics.devices.push_back(
           {moment(), moment(), moment(), Bytes(total()), Bytes(total()), Bytes(total()), Bytes(total())});

@@ -56,7 +56,7 @@ LayerRun perceptron_alone() {
 
 Machines one_node() { return machines_named("h100"); }
 
-Strategy degrees(std::uint32_t tensor, std::uint32_t context, std::uint32_t data) {
+Strategy degrees_in_node(std::uint32_t tensor, std::uint32_t context, std::uint32_t data) {
   Strategy strategy;
   strategy.tensor = tensor;
   strategy.has_sequence_parallelism = tensor > 1;
@@ -81,7 +81,7 @@ TEST(Recurrence, has_the_parameters_of_its_matrices) {
 
 TEST(Recurrence, takes_twice_as_long_for_twice_the_tokens_where_attention_takes_four_times) {
   const auto core = [](const LayerRun& run, std::int64_t sequence) {
-    const std::int64_t time = value_of(of_runs({run}), degrees(1, 1, 8), sequence).time.attention.value();
+    const std::int64_t time = value_of(of_runs({run}), degrees_in_node(1, 1, 8), sequence).time.attention.value();
     return static_cast<double>(time);
   };
   for (const StateUpdate update : {StateUpdate::kDecay, StateUpdate::kDelta, StateUpdate::kScan}) {
@@ -95,7 +95,7 @@ TEST(Recurrence, core_takes_its_flops_and_bytes) {
   profile.attention_forward = profile.attention_backward = 0.5;
   const Machines machines = one_node();
   const StrategyValue value = evaluate(of_runs({recurrent(StateUpdate::kDecay)}), machines, {8, 8192, Precision::kBf16},
-                                       degrees(1, 1, 8), profile);
+                                       degrees_in_node(1, 1, 8), profile);
   // Per token: scores of 8 groups and values of 128 heads in chunks of 128, a state of 128 x 8192 in and out.
   const double flops = 2 * 128 * (1024.0 + 8192) + 4 * 128 * 8192.0;
   // Queries, keys, values and results in two bytes, states in four, written and read once per chunk.
@@ -109,14 +109,14 @@ TEST(Recurrence, core_takes_its_flops_and_bytes) {
 TEST(Recurrence, splits_its_heads_and_keeps_a_head_of_keys_on_each_rank) {
   const ModelDescription model = of_runs({recurrent(StateUpdate::kDecay)});
   const auto weights = [&](std::uint32_t tensor) {
-    return value_of(model, degrees(tensor, 1, 8 / tensor)).memory.weights.value();
+    return value_of(model, degrees_in_node(tensor, 1, 8 / tensor)).memory.weights.value();
   };
   EXPECT_EQ(weights(1), 8 * weights(8));  // 8 groups over 8 ranks; embedding and head split as well
   LayerRun one_group = recurrent(StateUpdate::kDecay);
   one_group.recurrence->key_heads = 1;
   const ModelDescription shared = of_runs({one_group});
   const auto of_shared = [&](std::uint32_t tensor) {
-    return value_of(shared, degrees(tensor, 1, 8 / tensor)).memory.weights.value();
+    return value_of(shared, degrees_in_node(tensor, 1, 8 / tensor)).memory.weights.value();
   };
   // Two bytes of each of 4096 x (128 + 128) weights of queries and keys in 8 layers, on all of 2 ranks.
   EXPECT_EQ(2 * of_shared(2) - of_shared(1), 2 * 8 * 4096 * 256);
@@ -130,7 +130,7 @@ TEST(Recurrence, parts_alone_are_worth_the_layer_of_both) {
   const ModelDescription parts =
       of_runs({attention_alone(), perceptron_alone(), attention_alone(), perceptron_alone()});
   EXPECT_EQ(parameters(whole), parameters(parts));
-  for (const Strategy& strategy : {degrees(1, 1, 8), degrees(4, 2, 1)}) {
+  for (const Strategy& strategy : {degrees_in_node(1, 1, 8), degrees_in_node(4, 2, 1)}) {
     const StrategyValue a = value_of(whole, strategy);
     const StrategyValue b = value_of(parts, strategy);
     EXPECT_NEAR(static_cast<double>(a.time.step.value()), static_cast<double>(b.time.step.value()), 20);
@@ -140,17 +140,17 @@ TEST(Recurrence, parts_alone_are_worth_the_layer_of_both) {
 
 TEST(Recurrence, exchanges_tokens_for_heads_over_the_context_axis) {
   const ModelDescription model = of_runs({recurrent(StateUpdate::kDelta)});
-  EXPECT_EQ(value_of(model, degrees(1, 1, 8)).time.tensor.value(), 0);
-  EXPECT_GT(value_of(model, degrees(1, 4, 2)).time.tensor.value(), 0);
+  EXPECT_EQ(value_of(model, degrees_in_node(1, 1, 8)).time.tensor.value(), 0);
+  EXPECT_GT(value_of(model, degrees_in_node(1, 4, 2)).time.tensor.value(), 0);
   LayerRun few = recurrent(StateUpdate::kDelta);
   few.recurrence->heads = few.recurrence->key_heads = 4;
-  EXPECT_THAT(why_impossible(of_runs({few}), one_node(), {8, 8192}, degrees(4, 2, 1)),
+  EXPECT_THAT(why_impossible(of_runs({few}), one_node(), {8, 8192}, degrees_in_node(4, 2, 1)),
               HasSubstr("4 heads of a recurrence cannot be split by tensor x context 8"));
 }
 
 TEST(Recurrence, is_refused_by_targets_that_have_none) {
   const TrainingRun run{8, 8192};
-  const Strategy strategy = degrees(1, 1, 8);
+  const Strategy strategy = degrees_in_node(1, 1, 8);
   const auto why = [&](Target target, StateUpdate update) {
     return why_inexpressible(target, of_runs({recurrent(update)}), run, strategy);
   };
@@ -179,7 +179,7 @@ TEST(Recurrence, reading_what_was_written_is_the_identity) {
 TEST(Recurrence, a_layer_says_what_it_does_not_have) {
   const auto refusal = [](const std::string& layer) -> std::string {
     try {
-      parse_model(
+      (void)parse_model(
           R"({"format": "opweave.model", "version": 1, "hidden": 64, "vocabulary": 9, "layers": [)" + layer + "]}",
           "model.json");
     } catch (const InputError& error) {
