@@ -163,6 +163,17 @@ class GraphReader {
   NameIndex operator_names_;
 };
 
+/// Whether some key "version" has another value than 1: needs no parser, and finds those of inner objects too.
+bool mentions_another_version(std::string_view json) {
+  constexpr std::string_view kKey = "\"version\"";
+  for (std::size_t at = json.find(kKey); at != std::string_view::npos; at = json.find(kKey, at + 1)) {
+    const std::size_t value = json.find_first_not_of(" \t\r\n:", at + kKey.size());
+    const std::size_t end = json.find_first_of(" \t\r\n,}", value);
+    if (value != std::string_view::npos && json.substr(value, end - value) != "1") return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 ComputationGraph parse_graph(std::string_view json, const std::string& source) {
@@ -176,7 +187,7 @@ ComputationGraph parse_graph(std::string_view json, const std::string& source) {
 }
 
 bool has_layout_options(std::string_view json, const std::string& source) {
-  if (json.find("\"options\"") == std::string_view::npos) return false;  // most graphs need not be parsed for it
+  if (!mentions_another_version(json)) return false;  // most graphs need not be parsed for it
   const io::JsonDocument document(json, source);
   return io::version_of(document.root(io::kGraphFormat, io::kGraphVersionWithOptions)) != io::kFormatVersion;
 }

@@ -87,11 +87,22 @@ def test_the_same_work_gives_the_same_bytes(tmp_path):
         (["plan", "GRAPH", "CLUSTER", "--objective", "peak-memory"], "expected no other objective"),
         (["plan", "GRAPH", "CLUSTER", "--on", "processes"], "--on: not for graphs"),
         (["plan", "GRAPH", "CLUSTER", "--write-model", "m.mps"], "--write-model: not for graphs"),
+        (["plan", "GRAPH", "CLUSTER", "--uniform"], "--uniform: not for graphs"),
     ],
 )
 def test_what_does_not_know_options_says_so(command, said):
     names = {"GRAPH": EXAMPLE / "sequence.json", "CLUSTER": EXAMPLE / "cluster.json"}
     assert said in fails(2, *(names.get(word, word) for word in command))
+
+
+def test_every_operator_of_a_graph_of_version_2_has_options(tmp_path):
+    graph = json.loads((EXAMPLE / "sequence.json").read_text())
+    for operator in graph["operators"]:
+        del operator["options"]
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps(graph))
+    line = fails(2, "plan", path, EXAMPLE / "cluster.json")
+    assert line == f'error: {path}: /operators/0: key "options" is missing'
 
 
 def test_a_plan_without_a_movement_is_rejected_by_its_rule(tmp_path):
