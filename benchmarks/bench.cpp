@@ -54,12 +54,12 @@ Row planned_row(const std::string& instance, const Problem& problem, const Optio
   }
   row.ours = static_cast<double>(result.plan->statistics.makespan.value()) / unit;
   row.method = result.plan->provenance.method;
-  const std::vector<Incumbent>& trajectory = result.plan->provenance.trajectory;
+  const std::vector<Improvement>& trajectory = result.plan->provenance.trajectory;
   if (!trajectory.empty()) row.first_plan_s = trajectory.front().seconds;
-  for (const Incumbent& incumbent : trajectory) {
+  for (const Improvement& improvement : trajectory) {
     if (baseline && row.beats_baseline_s < 0 &&
-        static_cast<double>(incumbent.makespan.value()) / unit <= *baseline + 1e-9) {
-      row.beats_baseline_s = incumbent.seconds;
+        static_cast<double>(improvement.makespan.value()) / unit <= *baseline + 1e-9) {
+      row.beats_baseline_s = improvement.seconds;
     }
   }
   row.plan = result.plan;

@@ -107,9 +107,9 @@ void run_microbatches(const Options& options, const Emit& emit) {
       const Row row = plan_row(name, problem, options, kMillisecond, "", std::nullopt);
       if (!row.plan) continue;
       double near = row.wall_s;
-      for (const Incumbent& incumbent : row.plan->provenance.trajectory) {
-        if (static_cast<double>(incumbent.makespan.value()) / kMillisecond <= *row.ours * (1 + kNear)) {
-          near = incumbent.seconds;
+      for (const Improvement& improvement : row.plan->provenance.trajectory) {
+        if (static_cast<double>(improvement.makespan.value()) / kMillisecond <= *row.ours * (1 + kNear)) {
+          near = improvement.seconds;
           break;
         }
       }

@@ -113,8 +113,8 @@ void emit_progress(const Emit& emit, const std::vector<Row>& rows, double second
     std::string text = fmt::format("| {} |", row.instance);
     for (const double moment : moments) {
       std::optional<Duration> best;
-      for (const Incumbent& incumbent : row.plan->provenance.trajectory) {
-        if (incumbent.seconds <= moment) best = incumbent.makespan;
+      for (const Improvement& improvement : row.plan->provenance.trajectory) {
+        if (improvement.seconds <= moment) best = improvement.makespan;
       }
       text += best ? fmt::format(" {:.2f} |", static_cast<double>(best->value()) / kMillisecond) : " - |";
     }

@@ -112,10 +112,10 @@ constexpr std::size_t kLayers[] = {1, 8, 61};
 constexpr double kNearly = 0.01;
 
 /// When the first plan was there that is nearly as good as the last.
-double nearly_final_s(const std::vector<Incumbent>& trajectory) {
-  for (const Incumbent& incumbent : trajectory) {
+double nearly_final_s(const std::vector<Improvement>& trajectory) {
+  for (const Improvement& improvement : trajectory) {
     const double last = static_cast<double>(trajectory.back().makespan.value());
-    if (static_cast<double>(incumbent.makespan.value()) <= last * (1 + kNearly)) return incumbent.seconds;
+    if (static_cast<double>(improvement.makespan.value()) <= last * (1 + kNearly)) return improvement.seconds;
   }
   return 0;
 }

@@ -94,7 +94,7 @@ struct PlanStatistics {
 };
 
 /// An improvement seen while planning.
-struct Incumbent {
+struct Improvement {
   double seconds = 0;  ///< since planning began
   Duration makespan;
   std::string method;
@@ -111,7 +111,7 @@ struct Provenance {
   std::string cluster_hash;
   std::string command;  ///< the command line, without what the plan does not depend on; empty for library calls
   std::optional<double> seconds;
-  std::vector<Incumbent> trajectory;
+  std::vector<Improvement> trajectory;
 };
 
 /// The product.
@@ -157,7 +157,7 @@ struct Plan {
 /// Bytes of the parameters that live on each device, with gradients and optimizer state: once per parameter and device.
 [[nodiscard]] std::vector<Bytes> persistent_memory(const Problem& problem, const Schedule& schedule);
 
-/// One piece of a memory curve.
+/// One step of a memory curve.
 struct MemoryStep {
   Duration time;
   Bytes bytes;  ///< from `time` until the next step

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from opweave import capture, costs
 from opweave._core import __version__
+from opweave.bound import Bound
 from opweave.capture import capture_onnx
 from opweave.cluster import Cluster
 from opweave.comparison import Comparison, compare
@@ -39,7 +40,7 @@ from opweave.insight import (
 from opweave.models import Model
 from opweave.pipeline import Pipeline
 from opweave.planner import check, lower_bounds, plan
-from opweave.plans import Bound, Plan, Violation
+from opweave.plans import Plan, Violation
 from opweave.simulation import Simulation, simulate
 from opweave.strategies import Calibration, RankedStrategy, Strategies, calibrate, parallelize
 

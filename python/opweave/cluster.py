@@ -78,7 +78,7 @@ class Cluster(Input[_core.Cluster]):
 
         Raises InputError.
         """
-        from opweave.costs.nodes import cluster_content, node_named
+        from opweave.hardware.nodes import cluster_content, node_named
 
         node = node_named(name)
         expect_count(nodes, "nodes")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opweave._core import InputError, InternalError
-
-if TYPE_CHECKING:
-    from opweave.plans import Bound
+from opweave.bound import Bound
 
 __all__ = ["CaptureError", "InputError", "InternalError", "NoPlanError"]
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from opweave import _core
 from opweave.amounts import Amount, to_memory
 from opweave.arguments import expect, expect_count
+from opweave.bound import Bound
 from opweave.cluster import Cluster
 from opweave.costs.analytic import with_default_durations
 from opweave.errors import NoPlanError
 from opweave.graph import Graph
 from opweave.places import to_place
-from opweave.plans import Bound, Plan, Violation
+from opweave.plans import Plan, Violation
 from opweave.progress import ProgressBar
 from opweave.work import run
 

@@ -8,21 +8,11 @@ from typing import Any
 
 from opweave import _core
 from opweave.arguments import expect
+from opweave.bound import Bound
 from opweave.cluster import Cluster
 from opweave.costs.analytic import as_planned
 from opweave.document import Document, read_text
 from opweave.graph import Graph
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A value that no valid plan can go below."""
-
-    name: str
-    """The argument that proves it, as in docs/bounds.md."""
-    value_ns: int
-    detail: str
-    """Where it binds; may be empty."""
 
 
 @dataclass(frozen=True)

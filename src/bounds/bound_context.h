@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "bounds/earliest.h"
-#include "bounds/memory_rooms.h"
+#include "bounds/memory_pools.h"
 #include "bounds/mode_rules.h"
 #include "bounds/relaxation.h"
 #include "opweave/budget.h"
@@ -16,7 +16,7 @@ namespace opweave::bounds {
 
 struct BoundContext {
   const Relaxation& relaxation;
-  const MemoryRooms& rooms;
+  const MemoryPools& pools;
   const Ends& ends;
   const Budget& budget;
   Nanoseconds known = 0;             ///< the largest bound so far

@@ -53,8 +53,9 @@ DeviceOrder::DeviceOrder(DeviceWork work) : work_(std::move(work)), by_tail_(wor
     for (Index rank = 0; rank < o.heads.size(); ++rank) by_tail_[o.stream].push_back({o.tails[rank], op, rank});
     copies_ += o.heads.size();
   }
-  for (std::vector<Piece>& pieces : by_tail_) {
-    std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) { return a.tail > b.tail; });
+  for (std::vector<OperatorCopy>& copies : by_tail_) {
+    std::stable_sort(copies.begin(), copies.end(),
+                     [](const OperatorCopy& a, const OperatorCopy& b) { return a.tail > b.tail; });
   }
 }
 
@@ -106,16 +107,16 @@ bool DeviceOrder::is_next(const Counts& counts, Index op) const {
 /// What has not begun takes its time on its stream, the longest tails first, and not too much of it at the end.
 /// Amortised over the states on a path, and as far as the longest tail that still decides.
 void DeviceOrder::find_rest(State& state, Index stream) const {
-  const std::vector<Piece>& pieces = by_tail_[stream];
+  const std::vector<OperatorCopy>& copies = by_tail_[stream];
   State::Left& left = state.left[stream];
-  const auto has_begun = [&](const Piece& piece) { return piece.rank < state.counts[piece.op]; };
-  while (left.pieces < pieces.size() && has_begun(pieces[left.pieces])) ++left.pieces;
+  const auto has_begun = [&](const OperatorCopy& copy) { return copy.rank < state.counts[copy.op]; };
+  while (left.copies < copies.size() && has_begun(copies[left.copies])) ++left.copies;
   left.rest = 0;
   Nanoseconds load = 0;
-  for (std::size_t i = left.pieces; i < pieces.size() && left.load + pieces[i].tail > left.rest; ++i) {
-    if (has_begun(pieces[i])) continue;
-    load += work_.operators[pieces[i].op].duration;
-    left.rest = std::max(left.rest, load + pieces[i].tail);
+  for (std::size_t i = left.copies; i < copies.size() && left.load + copies[i].tail > left.rest; ++i) {
+    if (has_begun(copies[i])) continue;
+    load += work_.operators[copies[i].op].duration;
+    left.rest = std::max(left.rest, load + copies[i].tail);
   }
 }
 

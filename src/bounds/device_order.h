@@ -81,7 +81,7 @@ class DeviceOrder {
     Counts counts;
     struct Left {
       Nanoseconds load = 0;    ///< of what has not begun
-      std::size_t pieces = 0;  ///< of the copies by tail, so many of the first have begun
+      std::size_t copies = 0;  ///< of the copies by tail, so many of the first have begun
       Nanoseconds rest = 0;    ///< least time from the stream being free to the end of the plan
     };
     std::vector<Left> left;  ///< by stream
@@ -108,7 +108,7 @@ class DeviceOrder {
     std::vector<Column> columns;
   };
   /// One copy of an operator.
-  struct Piece {
+  struct OperatorCopy {
     Nanoseconds tail;
     Index op;
     Index rank;
@@ -127,9 +127,9 @@ class DeviceOrder {
   bool is_late(Nanoseconds makespan);
 
   DeviceWork work_;
-  std::vector<bool> waits_;                  ///< by operator: for other streams, or for time to pass elsewhere
-  std::vector<std::vector<Piece>> by_tail_;  ///< by stream, longest tail first
-  std::size_t copies_ = 0;                   ///< of all operators
+  std::vector<bool> waits_;                         ///< by operator: for other streams, or for time to pass elsewhere
+  std::vector<std::vector<OperatorCopy>> by_tail_;  ///< by stream, longest tail first
+  std::size_t copies_ = 0;                          ///< of all operators
   std::vector<Nanoseconds> row_;
   Nanoseconds limit_ = 0;
   Nanoseconds least_ = 0;

@@ -28,7 +28,7 @@ constexpr std::size_t kEdgesPerStep = 100;
 
 /// A stream of a device with limited memory.
 struct Place {
-  const Room* room;
+  const MemoryPool* pool;
   StreamId stream;
   std::vector<Index> classes;  ///< that take time there
 };
@@ -38,12 +38,12 @@ std::vector<Place> find_places(const BoundContext& context) {
   const Relaxation& relaxation = context.relaxation;
   const Problem& problem = relaxation.problem();
   std::vector<Place> places;
-  for (const Room& room : context.rooms.rooms()) {
-    if (room.kind != RoomKind::kDevice || !room.capacity) continue;
+  for (const MemoryPool& pool : context.pools.pools()) {
+    if (pool.kind != MemoryPoolKind::kDevice || !pool.capacity) continue;
     for (std::size_t s = 0; s < problem.cluster().stream_names().size(); ++s) {
-      Place place{&room, StreamId(s), {}};
+      Place place{&pool, StreamId(s), {}};
       std::size_t most_copies = 0;
-      for (const Index member : room.members) {
+      for (const Index member : pool.members) {
         const std::vector<Index>& tasks = relaxation.classes()[member].tasks;
         const bool is_here = (problem.streams(TaskId(tasks.front())) >> s & 1U) != 0;
         if (!is_here || relaxation.duration(tasks.front()) == 0) continue;  // occupies nothing
@@ -72,7 +72,7 @@ class WorkBuilder {
     work_.streams = static_cast<Index>(places.size());
     add_operators(places);
     for (Index from = 0; from < classes_.size(); ++from) add_lags(from);
-    for (Index p = 0; p < places.size(); ++p) add_values(*places[p]->room, p);
+    for (Index p = 0; p < places.size(); ++p) add_values(*places[p]->pool, p);
     for (const Index c : classes_) operator_of_[c] = detail::kNoIndex;
     return std::move(work_);
   }
@@ -130,15 +130,15 @@ class WorkBuilder {
     for (const Index task : reached) distance_[task] = kUnreached;
   }
 
-  void add_values(const Room& room, Index place) {
-    work_.capacities.push_back(*room.capacity);
-    for (std::size_t v = 0; v < room.values.size(); ++v) {
-      DeviceWork::Value value{place, room.values[v].bytes, {}, {}};
+  void add_values(const MemoryPool& pool, Index place) {
+    work_.capacities.push_back(*pool.capacity);
+    for (std::size_t v = 0; v < pool.values.size(); ++v) {
+      DeviceWork::Value value{place, pool.values[v].bytes, {}, {}};
       for (Index op = 0; op < classes_.size(); ++op) {
-        if (work_.operators[op].stream != place || tasks(op).size() != room.values[v].count) continue;
-        const std::size_t member = room.member(classes_[op]);
-        if (room.taken_by(member, v)) value.takers.push_back(op);
-        if (room.kept_by(member, v)) value.keepers.push_back(op);
+        if (work_.operators[op].stream != place || tasks(op).size() != pool.values[v].count) continue;
+        const std::size_t member = pool.member(classes_[op]);
+        if (pool.taken_by(member, v)) value.takers.push_back(op);
+        if (pool.kept_by(member, v)) value.keepers.push_back(op);
       }
       if (!value.takers.empty() && !value.keepers.empty()) work_.values.push_back(std::move(value));
     }
@@ -299,7 +299,7 @@ class Climb {
     std::string result;
     for (const Place* place : places) {
       result +=
-          (result.empty() ? "" : "; ") + describe(context_.relaxation.problem(), place->room->devices, place->stream);
+          (result.empty() ? "" : "; ") + describe(context_.relaxation.problem(), place->pool->devices, place->stream);
     }
     return result;
   }

@@ -48,13 +48,13 @@ void for_each_in_order(const Relaxation& r, Direction direction, Visit visit) {
   for (Index i = 0; i < count; ++i) visit(direction == Direction::kForward ? i : count - 1 - i);
 }
 
-/// Earliest moments at which the copies of a room's values can be released, kept up to date while
+/// Earliest moments at which the copies of a pool's values can be released, kept up to date while
 /// tasks get their final earliest times. Before that, longest paths count, which are never too late.
 class Releases {
  public:
-  Releases(const Relaxation& r, const MemoryRooms& rooms, Direction direction, const Earliest& paths)
+  Releases(const Relaxation& r, const MemoryPools& pools, Direction direction, const Earliest& paths)
       : r_(r), direction_(direction), closed_by_(r.classes().size()) {
-    const std::vector<Room>& all = rooms.rooms();
+    const std::vector<MemoryPool>& all = pools.pools();
     first_.resize(all.size());
     for (Index i = 0; i < all.size(); ++i) {
       for (Index v = 0; v < all[i].values.size(); ++v) {
@@ -72,7 +72,7 @@ class Releases {
   }
 
   /// Of the first copy of a value; those of later ranks follow.
-  [[nodiscard]] const Nanoseconds* of(Index room, Index value) const { return &moments_[first_[room][value]]; }
+  [[nodiscard]] const Nanoseconds* of(Index pool, Index value) const { return &moments_[first_[pool][value]]; }
 
   void settle(Index task, Nanoseconds end) {
     const Index c = r_.class_of(task);
@@ -96,31 +96,31 @@ class Releases {
   const Relaxation& r_;
   const Direction direction_;
   std::vector<Nanoseconds> moments_;
-  std::vector<std::vector<Index>> first_;        // by room, value
+  std::vector<std::vector<Index>> first_;        // by pool, value
   std::vector<std::vector<Closing>> closed_by_;  // by class
 };
 
-/// The memory that one member of a room waits for, asked for its copies in order.
+/// The memory that one member of a pool waits for, asked for its copies in order.
 class Waiting {
  public:
   /// Prepares for a member; keeps its storage.
-  void begin(const Relaxation& r, const Releases& releases, const Room& room, Index room_index, std::size_t member,
-             Direction direction) {
-    capacity_ = *room.capacity;
-    copies_ = static_cast<Index>(r.classes()[room.members[member]].tasks.size());
+  void begin(const Relaxation& r, const Releases& releases, const MemoryPool& pool, Index pool_index,
+             std::size_t member, Direction direction) {
+    capacity_ = *pool.capacity;
+    copies_ = static_cast<Index>(r.classes()[pool.members[member]].tasks.size());
     states_.clear();
     total_ = single_ = per_copy_ = released_ = 0;
     const bool forward = direction == Direction::kForward;
-    const auto* takes = (forward ? room.taken : room.kept).data() + member * room.words;
-    const auto* keeps = (forward ? room.kept : room.taken).data() + member * room.words;
-    for (std::size_t w = 0; w < room.words; ++w) {
+    const auto* takes = (forward ? pool.taken : pool.kept).data() + member * pool.words;
+    const auto* keeps = (forward ? pool.kept : pool.taken).data() + member * pool.words;
+    for (std::size_t w = 0; w < pool.words; ++w) {
       for (std::uint64_t bits = takes[w]; bits != 0; bits &= bits - 1) {
         const auto v = static_cast<Index>(64 * w + static_cast<std::size_t>(__builtin_ctzll(bits)));
-        const HeldValue& value = room.values[v];
+        const HeldValue& value = pool.values[v];
         const bool kept = (keeps[w] & bits & ~(bits - 1)) != 0;
         // The member's own copy cannot be released before it has run; one that runs once follows all copies.
         const Index kept_copies = !kept ? 0 : (copies_ == 1 ? value.count : 1);
-        states_.push_back({releases.of(room_index, v), value.bytes, value.count, kept_copies, 0});
+        states_.push_back({releases.of(pool_index, v), value.bytes, value.count, kept_copies, 0});
         total_ += value.bytes * value.count;
         (value.count == 1 ? single_ : per_copy_) += value.bytes;
       }
@@ -184,14 +184,15 @@ class Waiting {
   std::vector<std::pair<Nanoseconds, Index>> queue_;
 };
 
-std::string too_much(const Problem& problem, Index task, const Room& room) {
-  const std::string where =
-      room.devices.size() == 1          ? fmt::format("device \"{}\"", problem.cluster().at(room.devices.front()).name)
-      : room.kind == RoomKind::kUnknown ? fmt::format("any of its {} devices", room.devices.size())
-                                        : fmt::format("the {} devices that it is confined to", room.devices.size());
+std::string too_much(const Problem& problem, Index task, const MemoryPool& pool) {
+  const std::string where = pool.devices.size() == 1
+                                ? fmt::format("device \"{}\"", problem.cluster().at(pool.devices.front()).name)
+                            : pool.kind == MemoryPoolKind::kUnknown
+                                ? fmt::format("any of its {} devices", pool.devices.size())
+                                : fmt::format("the {} devices that it is confined to", pool.devices.size());
   return fmt::format(
       "while operator \"{}\" runs, tensors that cannot be released exceed the {} bytes that parameters leave on {}",
-      problem.op(TaskId(task)).name, *room.capacity, where);
+      problem.op(TaskId(task)).name, *pool.capacity, where);
 }
 
 }  // namespace
@@ -245,12 +246,12 @@ double latest_start(const Problem& problem) {
 }
 
 /// One visit of every task. True if some task became later.
-bool raise_earliest(const Relaxation& relaxation, const MemoryRooms& rooms, Direction direction, Earliest& earliest,
+bool raise_earliest(const Relaxation& relaxation, const MemoryPools& pools, Direction direction, Earliest& earliest,
                     std::vector<std::string>* proofs) {
-  Releases releases(relaxation, rooms, direction, earliest);
+  Releases releases(relaxation, pools, direction, earliest);
   // Classes with several copies keep their state from copy to copy.
-  std::vector<std::vector<std::unique_ptr<Waiting>>> states(rooms.rooms().size());
-  for (std::size_t i = 0; i < states.size(); ++i) states[i].resize(rooms.rooms()[i].members.size());
+  std::vector<std::vector<std::unique_ptr<Waiting>>> states(pools.pools().size());
+  for (std::size_t i = 0; i < states.size(); ++i) states[i].resize(pools.pools()[i].members.size());
   Waiting scratch;
   std::vector<bool> reported(relaxation.classes().size(), false);
   bool raised = false;
@@ -260,20 +261,20 @@ bool raise_earliest(const Relaxation& relaxation, const MemoryRooms& rooms, Dire
     const Index c = relaxation.class_of(task);
     const auto copies = static_cast<Index>(relaxation.classes()[c].tasks.size());
     const Index rank = direction == Direction::kForward ? relaxation.rank(task) : copies - 1 - relaxation.rank(task);
-    for (const auto& [room_index, member] : rooms.memberships(c)) {
+    for (const auto& [pool_index, member] : pools.memberships(c)) {
       if (relaxation.duration(task) == 0) break;  // may hold what it takes for no time
-      const Room& room = rooms.rooms()[room_index];
-      if (!room.capacity) continue;
-      std::unique_ptr<Waiting>& kept = states[room_index][member];
+      const MemoryPool& pool = pools.pools()[pool_index];
+      if (!pool.capacity) continue;
+      std::unique_ptr<Waiting>& kept = states[pool_index][member];
       if (copies > 1 && !kept) kept = std::make_unique<Waiting>();
       Waiting& waiting = copies > 1 ? *kept : scratch;
-      if (rank == 0) waiting.begin(relaxation, releases, room, room_index, member, direction);
+      if (rank == 0) waiting.begin(relaxation, releases, pool, pool_index, member, direction);
       const auto moment = waiting.earliest(rank, earliest[task]);
       if (moment) {
         earliest[task] = *moment;
       } else if (proofs != nullptr && !reported[c]) {
         reported[c] = true;
-        proofs->push_back(too_much(relaxation.problem(), task, room));
+        proofs->push_back(too_much(relaxation.problem(), task, pool));
       }
     }
     raised = raised || earliest[task] > before;
@@ -284,7 +285,7 @@ bool raise_earliest(const Relaxation& relaxation, const MemoryRooms& rooms, Dire
 
 }  // namespace
 
-Earliest memory_path_lengths(const Relaxation& relaxation, const MemoryRooms& rooms, Direction direction,
+Earliest memory_path_lengths(const Relaxation& relaxation, const MemoryPools& pools, Direction direction,
                              std::vector<std::string>* proofs) {
   // A task may wait for releases by tasks that are visited after it; until then these count with what
   // is known of them, which is never too late. Mostly one repetition confirms the first visit; where
@@ -293,7 +294,7 @@ Earliest memory_path_lengths(const Relaxation& relaxation, const MemoryRooms& ro
   std::optional<double> latest;
   Earliest earliest = path_lengths(relaxation, direction);
   for (std::size_t visit = 0; visit < most_visits; ++visit) {
-    if (!raise_earliest(relaxation, rooms, direction, earliest, visit == 0 ? proofs : nullptr)) break;
+    if (!raise_earliest(relaxation, pools, direction, earliest, visit == 0 ? proofs : nullptr)) break;
     if (visit < 2) continue;
     if (!latest) latest = latest_start(relaxation.problem());
     const auto last = std::max_element(earliest.begin(), earliest.end());

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "bounds/memory_rooms.h"
+#include "bounds/memory_pools.h"
 #include "bounds/relaxation.h"
 
 namespace opweave::bounds {
@@ -24,7 +24,7 @@ using Earliest = std::vector<Nanoseconds>;
 /// Longest paths in which a task waits, besides, for the memory that is taken before it
 /// ("memory-path" in docs/bounds.md).
 /// \param proofs  if not null, gets a sentence for each operator that can never have the memory it needs.
-[[nodiscard]] Earliest memory_path_lengths(const Relaxation& relaxation, const MemoryRooms& rooms, Direction direction,
+[[nodiscard]] Earliest memory_path_lengths(const Relaxation& relaxation, const MemoryPools& pools, Direction direction,
                                            std::vector<std::string>* proofs = nullptr);
 
 /// Heads and tails together.
@@ -34,7 +34,7 @@ struct Ends {
 };
 
 /// Moment, in the direction's time, before which the copy of `rank` (in that time: 0 is the first
-/// forward, the last backward) cannot have been released from the room.
+/// forward, the last backward) cannot have been released from the pool.
 [[nodiscard]] Nanoseconds earliest_release(const Relaxation& relaxation, const HeldValue& value, Index rank,
                                            Direction direction, const Earliest& earliest);
 

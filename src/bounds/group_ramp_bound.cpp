@@ -5,7 +5,7 @@
 
 #include "bounds/bound_context.h"
 #include "bounds/device_loads.h"
-#include "bounds/window_work.h"
+#include "bounds/interval_work.h"
 
 namespace opweave::bounds {
 namespace {
@@ -13,30 +13,30 @@ namespace {
 __extension__ using Wide = __int128;
 
 /// One end of the plan, as seen by whichever device a group is on: for each group the least time for which a device
-/// is idle in its window if that group starts (or gives memory back) first of those on the device.
+/// is idle in its interval if that group starts (or gives memory back) first of those on the device.
 class End {
  public:
-  End(const BoundContext& context, const Room& room, StreamId stream, Direction direction, Nanoseconds cap,
+  End(const BoundContext& context, const MemoryPool& pool, StreamId stream, Direction direction, Nanoseconds cap,
       const std::vector<GroupId>& groups, std::size_t machines)
       : cap_(cap) {
     const Earliest& earliest = direction == Direction::kForward ? context.ends.head : context.ends.tail;
     const Relaxation& relaxation = context.relaxation;
     const Problem& problem = relaxation.problem();
-    const WindowWork window(relaxation, room, stream, direction, earliest);
-    const std::vector<Nanoseconds> releases = member_releases(relaxation, room, direction, earliest);
+    const IntervalWork interval(relaxation, pool, stream, direction, earliest);
+    const std::vector<Nanoseconds> releases = member_releases(relaxation, pool, direction, earliest);
     std::unordered_map<GroupId, std::size_t> position;
     for (const GroupId group : groups) position.emplace(group, position.size());
     std::vector<Nanoseconds> first_release(groups.size(), std::numeric_limits<Nanoseconds>::max());
     by_start_.assign(groups.size(), std::numeric_limits<Nanoseconds>::max());
-    for (std::size_t m = 0; m < room.members.size(); ++m) {
-      for (const Index task : relaxation.classes()[room.members[m]].tasks) {
+    for (std::size_t m = 0; m < pool.members.size(); ++m) {
+      for (const Index task : relaxation.classes()[pool.members[m]].tasks) {
         const auto group = position.find(problem.group_of(TaskId(task)));
         if (group == position.end() || (problem.streams(TaskId(task)) >> stream.index() & 1U) == 0) continue;
         by_start_[group->second] = std::min({by_start_[group->second], earliest[task], cap});
         first_release[group->second] = std::min(first_release[group->second], releases[m]);
       }
     }
-    by_release_ = idle_until(window, first_release, 2 * machines, context.budget);
+    by_release_ = idle_until(interval, first_release, 2 * machines, context.budget);
   }
 
   /// By position in the list of groups.
@@ -44,28 +44,29 @@ class End {
   [[nodiscard]] const std::vector<Nanoseconds>& by_release() const { return by_release_; }
 
  private:
-  /// Idle time of a device on which nothing is given back within a window: it grows with the window.
-  [[nodiscard]] std::vector<Nanoseconds> idle_until(const WindowWork& window, const std::vector<Nanoseconds>& releases,
-                                                    std::size_t exact, const Budget& budget) const {
-    std::vector<WindowWork::Sample> samples = window.samples(budget);
+  /// Idle time of a device on which nothing is given back within an interval: it grows with the interval.
+  [[nodiscard]] std::vector<Nanoseconds> idle_until(const IntervalWork& interval,
+                                                    const std::vector<Nanoseconds>& releases, std::size_t exact,
+                                                    const Budget& budget) const {
+    std::vector<IntervalWork::Sample> samples = interval.samples(budget);
     std::vector<Nanoseconds> lengths;
     for (const Nanoseconds release : releases) lengths.push_back(std::min(release, cap_));
     std::sort(lengths.begin(), lengths.end());
     lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
     // Only the groups that release first can be the first ones of their devices in the bound.
     for (std::size_t i = 0; i < std::min(exact, lengths.size()) && !budget.expired(); ++i) {
-      samples.push_back({lengths[i], window.most(lengths[i])});
+      samples.push_back({lengths[i], interval.most(lengths[i])});
     }
     std::sort(samples.begin(), samples.end(),
-              [](const WindowWork::Sample& a, const WindowWork::Sample& b) { return a.length < b.length; });
+              [](const IntervalWork::Sample& a, const IntervalWork::Sample& b) { return a.length < b.length; });
     std::vector<Nanoseconds> most_idle;
-    for (const WindowWork::Sample& sample : samples) {
+    for (const IntervalWork::Sample& sample : samples) {
       most_idle.push_back(std::max(sample.length - sample.most, most_idle.empty() ? 0 : most_idle.back()));
     }
     std::vector<Nanoseconds> result;
     for (const Nanoseconds release : releases) {
       const auto after = std::upper_bound(samples.begin(), samples.end(), std::min(release, cap_),
-                                          [](Nanoseconds x, const WindowWork::Sample& s) { return x < s.length; });
+                                          [](Nanoseconds x, const IntervalWork::Sample& s) { return x < s.length; });
       result.push_back(after == samples.begin() ? 0 : most_idle[static_cast<std::size_t>(after - samples.begin()) - 1]);
     }
     return result;
@@ -103,12 +104,13 @@ std::vector<Nanoseconds> least_idle(const std::vector<Nanoseconds>& head, const 
   return result;
 }
 
-/// Groups of the room with their work on the stream, and what a device keeps of parameters for it.
-DeviceLoads loads_of(const BoundContext& context, const Room& room, StreamId stream, std::vector<GroupId>& groups) {
+/// Groups of the pool with their work on the stream, and what a device keeps of parameters for it.
+DeviceLoads loads_of(const BoundContext& context, const MemoryPool& pool, StreamId stream,
+                     std::vector<GroupId>& groups) {
   const Relaxation& relaxation = context.relaxation;
   const Problem& problem = relaxation.problem();
   std::map<GroupId, Nanoseconds> work;
-  for (const Index member : room.members) {
+  for (const Index member : pool.members) {
     for (const Index task : relaxation.classes()[member].tasks) {
       if ((problem.streams(TaskId(task)) >> stream.index() & 1U) == 0) continue;
       if (relaxation.duration(task) > 0) work[problem.group_of(TaskId(task))] += relaxation.duration(task);
@@ -139,21 +141,21 @@ DeviceLoads loads_of(const BoundContext& context, const Room& room, StreamId str
 
 class GroupRamp {
  public:
-  GroupRamp(const BoundContext& context, const Room& room, StreamId stream)
-      : context_(context), loads_(loads_of(context, room, stream, groups_)) {
-    for (const DeviceId device : room.devices) {
+  GroupRamp(const BoundContext& context, const MemoryPool& pool, StreamId stream)
+      : context_(context), loads_(loads_of(context, pool, stream, groups_)) {
+    for (const DeviceId device : pool.devices) {
       machines_ += context.relaxation.problem().cluster().stream_mask(device) >> stream.index() & 1U;
     }
     if (groups_.empty() || machines_ == 0) return;
     // A device with little to do keeps few parameters; around the mean load it pays to count them.
     const Nanoseconds mean = loads_.total() / static_cast<Nanoseconds>(machines_);
     std::vector<Nanoseconds> from = {0};
-    if (room.capacity && loads_.bytes_for(loads_.total()) > 0) {
+    if (pool.capacity && loads_.bytes_for(loads_.total()) > 0) {
       from.push_back(loads_.most_within(mean));
       from.push_back(mean + 1);
     }
     for (const Nanoseconds load : from) {
-      Room reduced = room;
+      MemoryPool reduced = pool;
       if (reduced.capacity) *reduced.capacity = std::max<std::int64_t>(0, *reduced.capacity - loads_.bytes_for(load));
       levels_.push_back({load, idle(reduced, stream)});
     }
@@ -182,11 +184,11 @@ class GroupRamp {
     std::vector<Nanoseconds> idle;  ///< k-th least over the devices
   };
 
-  [[nodiscard]] std::vector<Nanoseconds> idle(const Room& room, StreamId stream) const {
-    // Windows that together are no longer than any plan do not overlap.
+  [[nodiscard]] std::vector<Nanoseconds> idle(const MemoryPool& pool, StreamId stream) const {
+    // Intervals that together are no longer than any plan do not overlap.
     const Nanoseconds half = context_.known / 2;
-    const End head(context_, room, stream, Direction::kForward, half, groups_, machines_);
-    const End tail(context_, room, stream, Direction::kBackward, context_.known - half, groups_, machines_);
+    const End head(context_, pool, stream, Direction::kForward, half, groups_, machines_);
+    const End tail(context_, pool, stream, Direction::kBackward, context_.known - half, groups_, machines_);
     std::vector<Nanoseconds> most(machines_, 0);
     for (const auto* at_head : {&head.by_start(), &head.by_release()}) {
       for (const auto* at_tail : {&tail.by_start(), &tail.by_release()}) {
@@ -223,13 +225,13 @@ class GroupRamp {
 std::optional<LowerBound> group_ramp_bound(const BoundContext& context) {
   const Problem& problem = context.relaxation.problem();
   std::optional<LowerBound> best;
-  for (const Room& room : context.rooms.rooms()) {
-    if (room.kind != RoomKind::kUnknown) continue;
+  for (const MemoryPool& pool : context.pools.pools()) {
+    if (pool.kind != MemoryPoolKind::kUnknown) continue;
     for (std::size_t s = 0; s < problem.cluster().stream_names().size(); ++s) {
       const StreamId stream(s);
-      const Duration value(GroupRamp(context, room, stream).value());
+      const Duration value(GroupRamp(context, pool, stream).value());
       if (value > Duration() && (!best || value > best->value)) {
-        best = {"group-ramp", value, describe(problem, room.devices, stream)};
+        best = {"group-ramp", value, describe(problem, pool.devices, stream)};
       }
     }
     if (context.budget.expired()) break;

@@ -16,15 +16,15 @@ std::vector<LowerBound> lower_bounds(const Problem& problem, const Budget& budge
   add(path_bound(relaxation, ends, "critical-path"));
   if (result.empty()) return {{"critical-path", Duration(), "no operators"}};
   if (!budget.expired()) {
-    const MemoryRooms rooms(relaxation);
-    const bool limited = std::any_of(rooms.rooms().begin(), rooms.rooms().end(),
-                                     [](const Room& room) { return room.capacity.has_value(); });
+    const MemoryPools pools(relaxation);
+    const bool limited = std::any_of(pools.pools().begin(), pools.pools().end(),
+                                     [](const MemoryPool& pool) { return pool.capacity.has_value(); });
     if (limited && !budget.expired()) {
-      ends = {memory_path_lengths(relaxation, rooms, Direction::kForward),
-              memory_path_lengths(relaxation, rooms, Direction::kBackward)};
+      ends = {memory_path_lengths(relaxation, pools, Direction::kForward),
+              memory_path_lengths(relaxation, pools, Direction::kBackward)};
       add(path_bound(relaxation, ends, "memory-path"));
     }
-    BoundContext context{relaxation, rooms, ends, budget, 0};
+    BoundContext context{relaxation, pools, ends, budget, 0};
     for (const auto bound :
          {load_bound, one_machine_bound, parallel_machine_bound, transfer_load_bound, memory_ramp_bound,
           memory_energy_bound, group_ramp_bound, subset_load_bound, packing_bound, device_order_bound}) {

@@ -10,7 +10,7 @@ namespace {
 
 __extension__ using Wide = __int128;  // nanoseconds x bytes exceed 64 bits
 
-/// Edges looked at before the bound gives up on a room: paths from every value are many in large graphs.
+/// Edges looked at before the bound gives up on a pool: paths from every value are many in large graphs.
 constexpr std::size_t kMostSteps = 50'000'000;
 
 /// Least time for which a copy of each value is held: the longest path from a task that takes it to one that uses it.
@@ -64,26 +64,26 @@ class Residence {
   std::size_t steps_ = 0;
 };
 
-/// Bytes that can be held from a moment of the window on; the moments of all copies.
+/// Bytes that can be held from a moment of the interval on; the moments of all copies.
 struct Arrival {
   Nanoseconds time;
   std::int64_t bytes;
 };
 
-/// Bytes x time that stay empty in a window because not enough has arrived.
-Wide unfilled(std::vector<Arrival> arrivals, std::int64_t capacity, Nanoseconds window) {
+/// Bytes x time that stay empty in an interval because not enough has arrived.
+Wide unfilled(std::vector<Arrival> arrivals, std::int64_t capacity, Nanoseconds interval) {
   std::sort(arrivals.begin(), arrivals.end(), [](const Arrival& a, const Arrival& b) { return a.time < b.time; });
   Wide empty = 0;
   std::int64_t missing = capacity;
   Nanoseconds now = 0;
   for (const Arrival& arrival : arrivals) {
-    const Nanoseconds until = std::clamp(arrival.time, now, window);
+    const Nanoseconds until = std::clamp(arrival.time, now, interval);
     empty += Wide{missing} * (until - now);
     now = until;
     missing -= std::min(missing, arrival.bytes);
     if (missing == 0) return empty;
   }
-  return empty + Wide{missing} * (window - now);
+  return empty + Wide{missing} * (interval - now);
 }
 
 }  // namespace
@@ -92,12 +92,12 @@ std::optional<LowerBound> memory_energy_bound(const BoundContext& context) {
   const Relaxation& relaxation = context.relaxation;
   std::optional<LowerBound> best;
   Residence residence(relaxation);
-  for (const Room& room : context.rooms.rooms()) {
-    if (!room.capacity || *room.capacity <= 0 || room.kind == RoomKind::kUnknown || room.values.empty()) continue;
+  for (const MemoryPool& pool : context.pools.pools()) {
+    if (!pool.capacity || *pool.capacity <= 0 || pool.kind == MemoryPoolKind::kUnknown || pool.values.empty()) continue;
     Wide energy = 0;
     std::vector<Arrival> at_head;
     std::vector<Arrival> at_tail;
-    for (const HeldValue& value : room.values) {
+    for (const HeldValue& value : pool.values) {
       if (residence.steps() > kMostSteps || context.budget.expired()) return best;
       energy += Wide{value.bytes} * residence.of(value) * value.count;
       for (Index rank = 0; rank < value.count; ++rank) {
@@ -115,19 +115,19 @@ std::optional<LowerBound> memory_energy_bound(const BoundContext& context) {
         at_tail.push_back({std::max<Nanoseconds>(0, tail), value.bytes});
       }
     }
-    // Windows that together are no longer than any plan do not overlap.
+    // Intervals that together are no longer than any plan do not overlap.
     const Nanoseconds half = context.known / 2;
-    const Wide empty = unfilled(std::move(at_head), *room.capacity, half) +
-                       unfilled(std::move(at_tail), *room.capacity, context.known - half);
-    const auto value = static_cast<Nanoseconds>((energy + empty + *room.capacity - 1) / *room.capacity);
+    const Wide empty = unfilled(std::move(at_head), *pool.capacity, half) +
+                       unfilled(std::move(at_tail), *pool.capacity, context.known - half);
+    const auto value = static_cast<Nanoseconds>((energy + empty + *pool.capacity - 1) / *pool.capacity);
     if (best && best->value.value() >= value) continue;
-    std::string where = fmt::format("{} devices", room.devices.size());
-    if (room.devices.size() == 1) {
-      where = fmt::format("device \"{}\"", relaxation.problem().cluster().at(room.devices.front()).name);
+    std::string where = fmt::format("{} devices", pool.devices.size());
+    if (pool.devices.size() == 1) {
+      where = fmt::format("device \"{}\"", relaxation.problem().cluster().at(pool.devices.front()).name);
     }
     best = {"memory-energy", Duration(value),
-            fmt::format("{}: what is kept needs {} bytes for at least {} ns", where, *room.capacity,
-                        static_cast<Nanoseconds>(energy / *room.capacity))};
+            fmt::format("{}: what is kept needs {} bytes for at least {} ns", where, *pool.capacity,
+                        static_cast<Nanoseconds>(energy / *pool.capacity))};
   }
   return best;
 }

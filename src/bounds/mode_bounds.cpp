@@ -26,9 +26,9 @@ std::vector<LowerBound> lower_bounds_with_modes(const Problem& problem, const Bu
   const Relaxation relaxation(problem);
   // Heads and tails of memory-path do not hold: what waits for memory may have it earlier.
   const Ends ends{path_lengths(relaxation, Direction::kForward), path_lengths(relaxation, Direction::kBackward)};
-  const MemoryRooms rooms(relaxation);
+  const MemoryPools pools(relaxation);
   const ModeRules rules(problem);
-  const BoundContext context{relaxation, rooms, ends, budget, 0, &rules};
+  const BoundContext context{relaxation, pools, ends, budget, 0, &rules};
   if (std::optional<LowerBound> ramp = memory_ramp_bound(context)) {
     ramp->name = "memory-ramp (modes)";
     result.push_back(std::move(*ramp));

@@ -28,10 +28,10 @@ std::int64_t ModeRules::bytes_copied(DeviceId device, Nanoseconds time) const {
   if (type == nullptr || !type->host_link || time <= 0) return 0;
   constexpr Wide kMost = std::numeric_limits<std::int64_t>::max() / 4;
   const std::optional<Bytes> host = problem_.cluster().at(device).host_memory;
-  const Wide room = host ? Wide{host->value()} : kMost;
-  if (!type->host_link->bandwidth_bytes_per_s) return static_cast<std::int64_t>(std::min(room, kMost));
+  const Wide pool = host ? Wide{host->value()} : kMost;
+  if (!type->host_link->bandwidth_bytes_per_s) return static_cast<std::int64_t>(std::min(pool, kMost));
   const Wide moved = Wide{*type->host_link->bandwidth_bytes_per_s} * time / 1'000'000'000;
-  return static_cast<std::int64_t>(std::min({room, moved, kMost}));
+  return static_cast<std::int64_t>(std::min({pool, moved, kMost}));
 }
 
 }  // namespace opweave::bounds

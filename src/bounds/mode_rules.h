@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "bounds/memory_rooms.h"
+#include "bounds/memory_pools.h"
 #include "opweave/problem.h"
 
 namespace opweave::bounds {

@@ -60,13 +60,13 @@ std::optional<LowerBound> parallel_machine_bound(const BoundContext& context) {
   const Relaxation& relaxation = context.relaxation;
   const Problem& problem = relaxation.problem();
   std::optional<LowerBound> best;
-  for (const Room& room : context.rooms.rooms()) {
-    if (room.kind != RoomKind::kShared) continue;
+  for (const MemoryPool& pool : context.pools.pools()) {
+    if (pool.kind != MemoryPoolKind::kShared) continue;
     for (std::size_t s = 0; s < problem.cluster().stream_names().size(); ++s) {
       std::int64_t machines = 0;
-      for (const DeviceId device : room.devices) machines += problem.cluster().stream_mask(device) >> s & 1U;
+      for (const DeviceId device : pool.devices) machines += problem.cluster().stream_mask(device) >> s & 1U;
       std::vector<ParallelJob> jobs;
-      for (const Index member : room.members) {
+      for (const Index member : pool.members) {
         for (const Index task : relaxation.classes()[member].tasks) {
           if ((problem.streams(TaskId(task)) >> s & 1U) == 0 || relaxation.work(task) == 0) continue;
           jobs.push_back({context.ends.head[task], context.ends.tail[task], relaxation.work(task),
@@ -86,7 +86,7 @@ std::optional<LowerBound> parallel_machine_bound(const BoundContext& context) {
           if (chosen.empty()) continue;
           const Duration value(bound_of(chosen, machines));
           if (!best || value > best->value) {
-            best = {"parallel-machine", value, describe(problem, room.devices, StreamId(s))};
+            best = {"parallel-machine", value, describe(problem, pool.devices, StreamId(s))};
           }
         }
         if (context.budget.expired()) return best;

@@ -25,7 +25,7 @@ struct PieceRun {
 
 class BlocksCheck {
  public:
-  BlocksCheck(const Reading& reading, Findings& findings) : reading_(reading), findings_(findings) {}
+  BlocksCheck(const Reading& reading, ViolationList& violations) : reading_(reading), violations_(violations) {}
 
   void check() {
     if (!number_pieces()) return;
@@ -73,7 +73,7 @@ class BlocksCheck {
       const Operator& op = operators[i];
       const std::string block = label(op);
       if (block.empty() && op.phase != Phase::kOptimizer) {
-        findings_.add(Rule::kBlocks, [&] {
+        violations_.add(Rule::kBlocks, [&] {
           return fmt::format("operator \"{}\" has no {}, by which its settings ask for blocks", op.name,
                              to_string(blocks()));
         });
@@ -99,7 +99,7 @@ class BlocksCheck {
     for (const Run& run : reading_.runs()) {
       if (!run.present) continue;
       if (run.devices.size() != 1) {
-        findings_.add(Rule::kBlocks, [&] {
+        violations_.add(Rule::kBlocks, [&] {
           return fmt::format("task {} runs on {} devices, expected one for a part of a block", reading_.name(run),
                              run.devices.size());
         });
@@ -125,7 +125,7 @@ class BlocksCheck {
       if (block.empty()) continue;
       const Run* example = home.try_emplace({block, run.replica}, &run).first->second;
       if (example->devices.front() == run.devices.front()) continue;
-      findings_.add(Rule::kBlocks, [&] {
+      violations_.add(Rule::kBlocks, [&] {
         return fmt::format("task {} runs on {}, but {} on {}: both are of {} {}", reading_.name(run),
                            reading_.names(run.devices), reading_.name(*example), reading_.names(example->devices),
                            to_string(blocks()), block);
@@ -142,7 +142,7 @@ class BlocksCheck {
       }
     }
     find_overlaps(std::move(occupations), [&](const Occupation& earlier, const Occupation& later) {
-      findings_.add(Rule::kBlocks, [&] {
+      violations_.add(Rule::kBlocks, [&] {
         return fmt::format("{} runs on {} until {} ns, but {} starts at {} ns", name(pieces_[earlier.user]),
                            reading_.name(DeviceId(later.resource)), earlier.end.value(), name(pieces_[later.user]),
                            later.start.value());
@@ -157,7 +157,7 @@ class BlocksCheck {
 
   void require_before(const PieceRun& earlier, const PieceRun& later) {
     if (earlier.first == nullptr || later.first == nullptr || earlier.end <= later.start) return;
-    findings_.add(Rule::kBlocks, [&] {
+    violations_.add(Rule::kBlocks, [&] {
       return fmt::format("{} starts at {} ns, but {}, which comes before it, ends at {} ns", name(later),
                          later.start.value(), name(earlier), earlier.end.value());
     });
@@ -224,39 +224,39 @@ class BlocksCheck {
 
   /// What a piece makes leaves at its end or later; what is sent to a piece is there when it starts.
   void check_transfers() {
-    for (const Shipment& shipment : reading_.shipments()) {
-      const Run* maker = reading_.maker(shipment.tensor, shipment.copy);
+    for (const KnownTransfer& transfer : reading_.transfers()) {
+      const Run* maker = reading_.maker(transfer.tensor, transfer.copy);
       const PieceRun* from = maker != nullptr ? &pieces_[piece(*maker)] : nullptr;
-      if (from != nullptr && from->first != nullptr && shipment.start < from->end) {
-        findings_.add(Rule::kBlocks, [&] {
+      if (from != nullptr && from->first != nullptr && transfer.start < from->end) {
+        violations_.add(Rule::kBlocks, [&] {
           return fmt::format("transfer of {} to {} starts at {} ns, but {} ends at {} ns",
-                             reading_.name(shipment.tensor, shipment.copy), reading_.name(shipment.destination),
-                             shipment.start.value(), name(*from), from->end.value());
+                             reading_.name(transfer.tensor, transfer.copy), reading_.name(transfer.destination),
+                             transfer.start.value(), name(*from), from->end.value());
         });
       }
-      for (const OperatorId consumer : reading_.graph().at(shipment.tensor).consumers) {
+      for (const OperatorId consumer : reading_.graph().at(transfer.tensor).consumers) {
         const bool reads_all = reading_.per_replica(consumer) && !(maker != nullptr && reading_.per_replica(maker->op));
         if (!reads_all) {
-          check_arrival(shipment, reading_.run(consumer, shipment.copy));
+          check_arrival(transfer, reading_.run(consumer, transfer.copy));
           continue;
         }
-        for (const Run& run : reading_.runs_of(consumer)) check_arrival(shipment, run);
+        for (const Run& run : reading_.runs_of(consumer)) check_arrival(transfer, run);
       }
     }
   }
 
-  void check_arrival(const Shipment& shipment, const Run& run) {
-    if (!run.present || run.devices.size() != 1 || run.devices.front() != shipment.destination) return;
+  void check_arrival(const KnownTransfer& transfer, const Run& run) {
+    if (!run.present || run.devices.size() != 1 || run.devices.front() != transfer.destination) return;
     const PieceRun& whole = pieces_[piece(run)];
-    if (whole.start >= shipment.end) return;
-    findings_.add(Rule::kBlocks, [&] {
+    if (whole.start >= transfer.end) return;
+    violations_.add(Rule::kBlocks, [&] {
       return fmt::format("{} starts at {} ns, but the transfer of {} to it ends at {} ns", name(whole),
-                         whole.start.value(), reading_.name(shipment.tensor, shipment.copy), shipment.end.value());
+                         whole.start.value(), reading_.name(transfer.tensor, transfer.copy), transfer.end.value());
     });
   }
 
   const Reading& reading_;
-  Findings& findings_;
+  ViolationList& violations_;
   std::map<std::pair<std::string, Part>, std::size_t> numbers_;
   std::vector<std::size_t> first_;     // of pieces_, by number
   std::vector<bool> is_update_;        // by number
@@ -266,8 +266,8 @@ class BlocksCheck {
 
 }  // namespace
 
-void check_blocks(const Reading& reading, Findings& findings) {
-  if (reading.plan().settings.blocks != Blocks::kNone) BlocksCheck(reading, findings).check();
+void check_blocks(const Reading& reading, ViolationList& violations) {
+  if (reading.plan().settings.blocks != Blocks::kNone) BlocksCheck(reading, violations).check();
 }
 
 }  // namespace opweave::checking

@@ -1,8 +1,8 @@
 #include "opweave/check.h"
 
-#include "check/findings.h"
 #include "check/reading.h"
 #include "check/rules.h"
+#include "check/violation_list.h"
 #include "opweave/error.h"
 
 namespace opweave {
@@ -45,23 +45,23 @@ std::string_view to_string(Rule rule) {
 
 std::vector<Violation> check(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan,
                              std::size_t limit) {
-  checking::Findings findings(limit);
-  const checking::Reading reading(graph, cluster, plan, findings);
+  checking::ViolationList violations(limit);
+  const checking::Reading reading(graph, cluster, plan, violations);
   if (reading.usable()) {
     const checking::Routes routes(reading);
-    std::vector<checking::Hold> holds = checking::check_once(reading, findings);
-    checking::check_streams(reading, findings);
-    const std::vector<checking::Hold> live = checking::check_presence(reading, findings);
+    std::vector<checking::Hold> holds = checking::check_once(reading, violations);
+    checking::check_streams(reading, violations);
+    const std::vector<checking::Hold> live = checking::check_presence(reading, violations);
     holds.insert(holds.end(), live.begin(), live.end());
-    checking::check_transfers(reading, routes, findings);
-    const std::vector<checking::MemoryUse> memory = checking::check_memory(reading, holds, findings);
-    checking::check_placement(reading, findings);
-    checking::check_modes(reading, findings);
-    const std::vector<checking::Wide> host_peaks = checking::check_host_memory(reading, findings);
-    checking::check_figures(reading, routes, memory, host_peaks, findings);
-    checking::check_blocks(reading, findings);
+    checking::check_transfers(reading, routes, violations);
+    const std::vector<checking::MemoryUse> memory = checking::check_memory(reading, holds, violations);
+    checking::check_placement(reading, violations);
+    checking::check_modes(reading, violations);
+    const std::vector<checking::Wide> host_peaks = checking::check_host_memory(reading, violations);
+    checking::check_figures(reading, routes, memory, host_peaks, violations);
+    checking::check_blocks(reading, violations);
   }
-  return findings.take();
+  return violations.take();
 }
 
 }  // namespace opweave

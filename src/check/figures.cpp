@@ -20,8 +20,8 @@ struct DeviceFigures {
 class FiguresCheck {
  public:
   FiguresCheck(const Reading& reading, const Routes& routes, const std::vector<MemoryUse>& memory,
-               const std::vector<Wide>& host_peaks, Findings& findings)
-      : reading_(reading), routes_(routes), memory_(memory), host_peaks_(host_peaks), findings_(findings) {}
+               const std::vector<Wide>& host_peaks, ViolationList& violations)
+      : reading_(reading), routes_(routes), memory_(memory), host_peaks_(host_peaks), violations_(violations) {}
 
   void check() {
     check_names();
@@ -41,20 +41,20 @@ class FiguresCheck {
   template <class Value>
   void require(const std::string& what, Value stated, Wide expected) {
     if (Wide{stated} == expected) return;
-    findings_.add(Rule::kFigures, [&] { return fmt::format("{} is {}, expected {}", what, stated, expected); });
+    violations_.add(Rule::kFigures, [&] { return fmt::format("{} is {}, expected {}", what, stated, expected); });
   }
 
   void require_near(const std::string& what, double stated, double expected) {
     constexpr double kTolerance = 1e-9;  // the order of floating-point sums is free
     if (std::abs(stated - expected) <= kTolerance) return;
-    findings_.add(Rule::kFigures, [&] { return fmt::format("{} is {}, expected {}", what, stated, expected); });
+    violations_.add(Rule::kFigures, [&] { return fmt::format("{} is {}, expected {}", what, stated, expected); });
   }
 
   void check_names() {
     const auto require_name = [&](const char* what, const std::string& stated, const std::string& given) {
       if (stated == given) return;
-      findings_.add(Rule::kFigures,
-                    [&] { return fmt::format("plan is for {} \"{}\", checked with \"{}\"", what, stated, given); });
+      violations_.add(Rule::kFigures,
+                      [&] { return fmt::format("plan is for {} \"{}\", checked with \"{}\"", what, stated, given); });
     };
     require_name("graph", reading_.plan().graph_name, reading_.graph().name());
     require_name("cluster", reading_.plan().cluster_name, reading_.cluster().name());
@@ -67,13 +67,13 @@ class FiguresCheck {
     for (const LowerBound& bound : reading_.plan().bounds) {
       best = std::max(best, bound.value.value());
       if (bound.value.value() <= makespan_) continue;
-      findings_.add(Rule::kFigures, [&] {
+      violations_.add(Rule::kFigures, [&] {
         return fmt::format("lower bound \"{}\" is {} ns, above the makespan {} ns", bound.name, bound.value.value(),
                            makespan_);
       });
     }
     if (reading_.plan().status == PlanStatus::kOptimal && reading_.plan().objectives.empty() && best != makespan_) {
-      findings_.add(Rule::kFigures, [&] {
+      violations_.add(Rule::kFigures, [&] {
         return fmt::format("status is \"optimal\", but the lower bound {} ns is not the makespan {} ns", best,
                            makespan_);
       });
@@ -89,7 +89,7 @@ class FiguresCheck {
   void check_goal() {
     const Plan& plan = reading_.plan();
     if (plan.deadline && makespan_ > plan.deadline->value()) {
-      findings_.add(Rule::kFigures, [&] {
+      violations_.add(Rule::kFigures, [&] {
         return fmt::format("makespan {} ns is above the deadline {} ns", makespan_, plan.deadline->value());
       });
     }
@@ -98,19 +98,19 @@ class FiguresCheck {
       const std::string name(to_string(figure.objective));
       require("objective \"" + name + "\"", figure.value, value_of(figure.objective));
       if (figure.bound > figure.value) {
-        findings_.add(Rule::kFigures, [&] {
+        violations_.add(Rule::kFigures, [&] {
           return fmt::format("bound of objective \"{}\" is {}, above its value {}", name, figure.bound, figure.value);
         });
       }
       if (figure.bound != figure.value && plan.status == PlanStatus::kOptimal) {
-        findings_.add(Rule::kFigures, [&] {
+        violations_.add(Rule::kFigures, [&] {
           return fmt::format("status is \"optimal\", but objective \"{}\" is {} and its bound {}", name, figure.value,
                              figure.bound);
         });
       }
       for (std::size_t k = 0; k < i; ++k) {
         if (plan.objectives[k].objective != figure.objective) continue;
-        findings_.add(Rule::kFigures, [&] { return fmt::format("objective \"{}\" is stated twice", name); });
+        violations_.add(Rule::kFigures, [&] { return fmt::format("objective \"{}\" is stated twice", name); });
       }
     }
   }
@@ -147,7 +147,7 @@ class FiguresCheck {
 
   Wide moved() const {
     Wide sum = 0;
-    for (const Shipment& shipment : reading_.shipments()) sum += size(shipment);
+    for (const KnownTransfer& transfer : reading_.transfers()) sum += size(transfer);
     return sum;
   }
 
@@ -198,13 +198,13 @@ class FiguresCheck {
 
     const Contention contention = reading_.plan().settings.contention;
     std::unordered_map<std::uint64_t, Wide> channels;
-    for (const Shipment& shipment : reading_.shipments()) {
-      const Wide lasts = Wide{shipment.end.value()} - shipment.start.value();
+    for (const KnownTransfer& transfer : reading_.transfers()) {
+      const Wide lasts = Wide{transfer.end.value()} - transfer.start.value();
       if (contention == Contention::kEndpoint) {
-        channels[2 * shipment.source.index()] += lasts;
-        channels[2 * shipment.destination.index() + 1] += lasts;
+        channels[2 * transfer.source.index()] += lasts;
+        channels[2 * transfer.destination.index() + 1] += lasts;
       } else if (contention == Contention::kLink) {
-        const Passage* passage = routes_.of(shipment);
+        const Passage* passage = routes_.of(transfer);
         if (passage == nullptr) continue;
         for (const std::uint64_t key : passage->links) channels[key] += lasts;
       }
@@ -244,9 +244,9 @@ class FiguresCheck {
       }
       figures.span_idle = Wide{reached.value()} - first.value() - figures.compute_busy;
     }
-    for (const Shipment& shipment : reading_.shipments()) {
-      result[shipment.source.index()].sent += size(shipment);
-      result[shipment.destination.index()].received += size(shipment);
+    for (const KnownTransfer& transfer : reading_.transfers()) {
+      result[transfer.source.index()].sent += size(transfer);
+      result[transfer.destination.index()].received += size(transfer);
     }
     return result;
   }
@@ -265,7 +265,7 @@ class FiguresCheck {
     require_near("utilisation", stated().utilisation, utilisation);
 
     if (stated().devices.size() != expected.size()) {
-      findings_.add(Rule::kFigures, [&] {
+      violations_.add(Rule::kFigures, [&] {
         return fmt::format("statistics cover {} devices, but the cluster has {}", stated().devices.size(),
                            expected.size());
       });
@@ -288,21 +288,21 @@ class FiguresCheck {
   }
 
   [[nodiscard]] std::int64_t size(TensorId tensor) const { return reading_.graph().at(tensor).size.value(); }
-  [[nodiscard]] Wide size(const Shipment& shipment) const { return size(shipment.tensor); }
+  [[nodiscard]] Wide size(const KnownTransfer& transfer) const { return size(transfer.tensor); }
 
   const Reading& reading_;
   const Routes& routes_;
   const std::vector<MemoryUse>& memory_;
   const std::vector<Wide>& host_peaks_;
-  Findings& findings_;
+  ViolationList& violations_;
   std::int64_t makespan_ = 0;
 };
 
 }  // namespace
 
 void check_figures(const Reading& reading, const Routes& routes, const std::vector<MemoryUse>& memory,
-                   const std::vector<Wide>& host_peaks, Findings& findings) {
-  FiguresCheck(reading, routes, memory, host_peaks, findings).check();
+                   const std::vector<Wide>& host_peaks, ViolationList& violations) {
+  FiguresCheck(reading, routes, memory, host_peaks, violations).check();
 }
 
 }  // namespace opweave::checking

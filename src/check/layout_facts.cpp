@@ -9,35 +9,36 @@
 
 namespace opweave::checking {
 
-LayoutFacts::LayoutFacts(const LayoutGraph& graph, const Cluster& cluster, const LayoutPlan& plan, Findings& findings)
+LayoutFacts::LayoutFacts(const LayoutGraph& graph, const Cluster& cluster, const LayoutPlan& plan,
+                         ViolationList& violations)
     : graph_(graph), cluster_(cluster), plan_(plan) {
-  if (!settings_are_usable(findings) || !choose(findings)) return;
-  choose_together(findings);
+  if (!settings_are_usable(violations) || !choose(violations)) return;
+  choose_together(violations);
   for (const LayoutMovement& movement : plan.movements) {
     if (movement.end < movement.start) {
-      findings.add(Rule::kMovement, [&] { return name(movement.key) + " ends before it starts"; });
+      violations.add(Rule::kMovement, [&] { return name(movement.key) + " ends before it starts"; });
       return;
     }
     movements_.emplace(movement.key, &movement);
   }
   usable_ = true;
   find_forms();
-  find_uses(findings);
+  find_uses(violations);
 }
 
-bool LayoutFacts::settings_are_usable(Findings& findings) const {
+bool LayoutFacts::settings_are_usable(ViolationList& violations) const {
   try {
     validate(plan_.plan.settings.training);
     require_layout_settings(plan_.plan.settings);
   } catch (const InputError& error) {
-    findings.add(Rule::kOption, [&] { return std::string("settings: ") + error.what(); });
+    violations.add(Rule::kOption, [&] { return std::string("settings: ") + error.what(); });
     return false;
   }
   // A hostile plan may claim four billion microbatches.
   constexpr Wide kAlwaysFine = 1'000'000;
   const Wide expected = Wide{microbatches()} * static_cast<std::int64_t>(graph_.graph.operators().size());
   if (expected <= kAlwaysFine + 4 * Wide{plan_.plan.tasks.size()}) return true;
-  findings.add(Rule::kOnce, [&] {
+  violations.add(Rule::kOnce, [&] {
     return fmt::format("plan has {} tasks, but its settings ({} microbatches) ask for about {}",
                        plan_.plan.tasks.size(), microbatches(), expected);
   });
@@ -45,17 +46,18 @@ bool LayoutFacts::settings_are_usable(Findings& findings) const {
 }
 
 /// Each operator in the option that the plan names, on the devices of its first task.
-bool LayoutFacts::choose(Findings& findings) {
+bool LayoutFacts::choose(ViolationList& violations) {
   const std::size_t count = graph_.graph.operators().size();
   chosen_.assign(count, nullptr);
   for (const PlannedTask& task : plan_.plan.tasks) {
     if (task.end < task.start) {
-      findings.add(Rule::kOnce, [&] { return fmt::format("task {} ends before it starts", name(task.op, task.copy)); });
+      violations.add(Rule::kOnce,
+                     [&] { return fmt::format("task {} ends before it starts", name(task.op, task.copy)); });
       return false;
     }
     const bool exists = task.copy < copies(task.op);
     if (!exists || !runs_.emplace(std::pair(task.op, task.copy), &task).second) {
-      findings.add(Rule::kOnce, [&] {
+      violations.add(Rule::kOnce, [&] {
         return fmt::format("task {} {}", name(task.op, task.copy), exists ? "runs twice" : "does not exist");
       });
     }
@@ -70,7 +72,7 @@ bool LayoutFacts::choose(Findings& findings) {
     if (chosen_[i] != nullptr) continue;
     all = false;
     const bool runs = runs_.lower_bound({OperatorId(i), 0}) != runs_.lower_bound({OperatorId(i + 1), 0});
-    findings.add(runs ? Rule::kOption : Rule::kOnce, [&] {
+    violations.add(runs ? Rule::kOption : Rule::kOnce, [&] {
       if (!runs) return fmt::format("operator \"{}\" does not run", graph_.graph.operators()[i].name);
       const std::string stated = i < plan_.options.size() ? plan_.options[i] : std::string();
       return fmt::format("operator \"{}\" has no option \"{}\" on the devices of its task",
@@ -81,7 +83,7 @@ bool LayoutFacts::choose(Findings& findings) {
 }
 
 /// Operators of one choice, of one colocation group and of one parameter; anti-colocated ones share no device.
-void LayoutFacts::choose_together(Findings& findings) const {
+void LayoutFacts::choose_together(ViolationList& violations) const {
   std::map<std::pair<int, std::string>, OperatorId> first;
   std::map<std::string, std::vector<OperatorId>> apart;
   for (std::size_t i = 0; i < chosen_.size(); ++i) {
@@ -91,7 +93,7 @@ void LayoutFacts::choose_together(Findings& findings) const {
       if (text.empty()) return;
       const OperatorId other = first.emplace(std::pair(kind, text), id).first->second;
       if (option(other).name == option(id).name && option(other).devices == option(id).devices) return;
-      findings.add(Rule::kOption, [&] {
+      violations.add(Rule::kOption, [&] {
         return fmt::format(
             "operators \"{}\" and \"{}\" choose together, but run in option \"{}\" on {} and \"{}\" on {}",
             graph_.graph.at(other).name, op.name, option(other).name, names(option(other).devices), option(id).name,
@@ -109,7 +111,7 @@ void LayoutFacts::choose_together(Findings& findings) const {
       for (const DeviceId device : option(op).devices) {
         const auto [place, is_new] = user.emplace(device, op);
         if (is_new) continue;
-        findings.add(Rule::kPlacement, [&] {
+        violations.add(Rule::kPlacement, [&] {
           return fmt::format("operators \"{}\" and \"{}\" share device {}, but are anti-colocated",
                              graph_.graph.at(place->second).name, graph_.graph.at(op).name, name(device));
         });
@@ -118,7 +120,7 @@ void LayoutFacts::choose_together(Findings& findings) const {
   }
 }
 
-void LayoutFacts::find_uses(Findings& findings) {
+void LayoutFacts::find_uses(ViolationList& violations) {
   uses_.resize(graph_.graph.parameters().size());
   std::vector<std::optional<ParameterParts>> stated(uses_.size());
   for (std::size_t i = 0; i < chosen_.size(); ++i) {
@@ -136,7 +138,7 @@ void LayoutFacts::find_uses(Findings& findings) {
       const auto& parts = chosen_[i]->parameters[k];
       std::optional<ParameterParts>& known = stated[op.parameters[k].index()];
       if (parts && known && *parts != *known) {
-        findings.add(Rule::kOption, [&] {
+        violations.add(Rule::kOption, [&] {
           return fmt::format("parameter \"{}\" has different parts in the options of its operators",
                              graph_.graph.at(op.parameters[k]).name);
         });

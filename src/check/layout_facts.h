@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "check/findings.h"
 #include "check/reading.h"
+#include "check/violation_list.h"
 #include "opweave/layout_graph.h"
 
 namespace opweave::checking {
@@ -46,7 +46,7 @@ struct ParameterUse {
 
 class LayoutFacts {
  public:
-  LayoutFacts(const LayoutGraph& graph, const Cluster& cluster, const LayoutPlan& plan, Findings& findings);
+  LayoutFacts(const LayoutGraph& graph, const Cluster& cluster, const LayoutPlan& plan, ViolationList& violations);
 
   /// Every operator runs in an option of its own: everything below may be asked.
   [[nodiscard]] bool usable() const { return usable_; }
@@ -99,13 +99,13 @@ class LayoutFacts {
   [[nodiscard]] std::string name(const MovementKey& key) const;
 
  private:
-  bool settings_are_usable(Findings& findings) const;
-  bool choose(Findings& findings);
-  void choose_together(Findings& findings) const;
+  bool settings_are_usable(ViolationList& violations) const;
+  bool choose(ViolationList& violations);
+  void choose_together(ViolationList& violations) const;
   void find_forms();
   std::optional<std::size_t> form_for(TensorId tensor, std::vector<DeviceId> devices, TensorLayout layout);
   std::size_t add_form(TensorId tensor, std::size_t from, std::vector<DeviceId> devices, TensorLayout layout);
-  void find_uses(Findings& findings);
+  void find_uses(ViolationList& violations);
   void find_parameter_forms(ParameterId parameter);
 
   const LayoutGraph& graph_;
@@ -126,12 +126,12 @@ class LayoutFacts {
 
 // One function per concern; rules as in docs/layouts.md.
 /// Which runs and movements there are, and how long they last: "option", "once", "movement", "reduction".
-void check_layout_presence_of_parts(const LayoutFacts& facts, Findings& findings);
+void check_layout_presence_of_parts(const LayoutFacts& facts, ViolationList& violations);
 /// What waits for what: "presence", "transfer", "reduction".
-void check_layout_order(const LayoutFacts& facts, Findings& findings);
+void check_layout_order(const LayoutFacts& facts, ViolationList& violations);
 /// "stream".
-void check_layout_streams(const LayoutFacts& facts, Findings& findings);
+void check_layout_streams(const LayoutFacts& facts, ViolationList& violations);
 /// "memory" and "figures".
-void check_layout_figures(const LayoutFacts& facts, Findings& findings);
+void check_layout_figures(const LayoutFacts& facts, ViolationList& violations);
 
 }  // namespace opweave::checking

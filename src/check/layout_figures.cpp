@@ -178,8 +178,8 @@ class LayoutMemory {
 
 class LayoutFigures {
  public:
-  LayoutFigures(const LayoutFacts& facts, Findings& findings)
-      : facts_(facts), findings_(findings), streams_{facts.options().movement_stream}, memory_(facts) {}
+  LayoutFigures(const LayoutFacts& facts, ViolationList& violations)
+      : facts_(facts), violations_(violations), streams_{facts.options().movement_stream}, memory_(facts) {}
 
   void check() {
     check_memory();
@@ -193,13 +193,13 @@ class LayoutFigures {
   template <class Value>
   void require(const std::string& what, Value stated, Wide expected) {
     if (Wide{stated} == expected) return;
-    findings_.add(Rule::kFigures, [&] { return fmt::format("{} is {}, expected {}", what, stated, expected); });
+    violations_.add(Rule::kFigures, [&] { return fmt::format("{} is {}, expected {}", what, stated, expected); });
   }
 
   void require_near(const std::string& what, double stated, double expected) {
     constexpr double kTolerance = 1e-9;
     if (std::abs(stated - expected) <= kTolerance) return;
-    findings_.add(Rule::kFigures, [&] { return fmt::format("{} is {}, expected {}", what, stated, expected); });
+    violations_.add(Rule::kFigures, [&] { return fmt::format("{} is {}, expected {}", what, stated, expected); });
   }
 
   void check_memory() {
@@ -207,7 +207,7 @@ class LayoutFigures {
       const std::optional<Bytes> limit = plan().settings.memory_limit;
       const std::optional<Bytes> capacity = limit ? limit : facts_.cluster().devices()[d].memory;
       if (!capacity || memory_.peaks()[d] <= capacity->value()) continue;
-      findings_.add(Rule::kMemory, [&] {
+      violations_.add(Rule::kMemory, [&] {
         return fmt::format("memory of device {} reaches {} bytes ({} of them parameters), expected at most {}",
                            facts_.name(DeviceId(d)), memory_.peaks()[d], memory_.persistent()[d], capacity->value());
       });
@@ -217,8 +217,8 @@ class LayoutFigures {
   void check_claims() {
     const auto require_name = [&](const char* what, const std::string& stated, const std::string& given) {
       if (stated == given) return;
-      findings_.add(Rule::kFigures,
-                    [&] { return fmt::format("plan is for {} \"{}\", checked with \"{}\"", what, stated, given); });
+      violations_.add(Rule::kFigures,
+                      [&] { return fmt::format("plan is for {} \"{}\", checked with \"{}\"", what, stated, given); });
     };
     require_name("graph", plan().graph_name, facts_.graph().name());
     require_name("cluster", plan().cluster_name, facts_.cluster().name());
@@ -229,19 +229,19 @@ class LayoutFigures {
     for (const LowerBound& bound : plan().bounds) {
       best = std::max(best, Wide{bound.value.value()});
       if (bound.value.value() <= makespan_) continue;
-      findings_.add(Rule::kFigures, [&] {
+      violations_.add(Rule::kFigures, [&] {
         return fmt::format("lower bound \"{}\" is {} ns, above the makespan {} ns", bound.name, bound.value.value(),
                            makespan_);
       });
     }
     if (plan().status == PlanStatus::kOptimal && best != makespan_) {
-      findings_.add(Rule::kFigures, [&] {
+      violations_.add(Rule::kFigures, [&] {
         return fmt::format("status is \"optimal\", but the lower bound {} ns is not the makespan {} ns", best,
                            makespan_);
       });
     }
     if (!plan().objectives.empty() || plan().deadline || !plan().modes.empty() || !plan().movements.empty()) {
-      findings_.add(Rule::kFigures, [] { return std::string("plan has a goal or memory modes, expected neither"); });
+      violations_.add(Rule::kFigures, [] { return std::string("plan has a goal or memory modes, expected neither"); });
     }
     std::map<std::pair<std::string_view, DeviceId>, Wide> loads;
     for (const Holder& holder : holders) {
@@ -314,7 +314,7 @@ class LayoutFigures {
   }
 
   const LayoutFacts& facts_;
-  Findings& findings_;
+  ViolationList& violations_;
   const std::vector<std::string> streams_;
   const LayoutMemory memory_;
   Wide makespan_ = 0;
@@ -322,7 +322,7 @@ class LayoutFigures {
 
 }  // namespace
 
-void check_layout_streams(const LayoutFacts& facts, Findings& findings) {
+void check_layout_streams(const LayoutFacts& facts, ViolationList& violations) {
   const std::vector<std::string> movement_streams = {facts.options().movement_stream};
   const std::vector<Holder> holders = holders_of(facts, movement_streams);
   std::map<std::string_view, std::uint64_t> numbers;
@@ -334,7 +334,7 @@ void check_layout_streams(const LayoutFacts& facts, Findings& findings) {
       for (const DeviceId device : *holders[i].devices) {
         const std::vector<std::string>& own = facts.cluster().at(device).streams;
         if (std::ranges::find(own, stream) == own.end()) {
-          findings.add(Rule::kStream, [&] {
+          violations.add(Rule::kStream, [&] {
             return fmt::format("{} holds stream \"{}\" of device {}, which has none", holders[i].name, stream,
                                facts.name(device));
           });
@@ -344,7 +344,7 @@ void check_layout_streams(const LayoutFacts& facts, Findings& findings) {
     }
   }
   find_overlaps(std::move(occupations), [&](const Occupation& earlier, const Occupation& later) {
-    findings.add(Rule::kStream, [&] {
+    violations.add(Rule::kStream, [&] {
       return fmt::format("{} runs until {} ns, but {} starts at {} ns on the same stream of device {}",
                          holders[earlier.user].name, earlier.end.value(), holders[later.user].name, later.start.value(),
                          facts.name(DeviceId(later.resource % count)));
@@ -352,6 +352,8 @@ void check_layout_streams(const LayoutFacts& facts, Findings& findings) {
   });
 }
 
-void check_layout_figures(const LayoutFacts& facts, Findings& findings) { LayoutFigures(facts, findings).check(); }
+void check_layout_figures(const LayoutFacts& facts, ViolationList& violations) {
+  LayoutFigures(facts, violations).check();
+}
 
 }  // namespace opweave::checking

@@ -11,14 +11,14 @@ namespace {
 /// Which runs and movements there have to be.
 class Parts {
  public:
-  Parts(const LayoutFacts& facts, Findings& findings) : facts_(facts), findings_(findings) {}
+  Parts(const LayoutFacts& facts, ViolationList& violations) : facts_(facts), violations_(violations) {}
 
   void check() {
     for (std::size_t i = 0; i < facts_.graph().operators().size(); ++i) check_runs(OperatorId(i));
     std::map<MovementKey, std::size_t> count;
     for (const LayoutMovement& movement : facts_.plan().movements) {
       if (++count[movement.key] < 2) continue;
-      findings_.add(rule_of(movement.key), [&] { return facts_.name(movement.key) + " happens twice"; });
+      violations_.add(rule_of(movement.key), [&] { return facts_.name(movement.key) + " happens twice"; });
     }
     for (std::size_t t = 0; t < facts_.graph().tensors().size(); ++t) {
       const TensorId tensor(t);
@@ -41,8 +41,8 @@ class Parts {
     }
     for (const LayoutMovement& movement : facts_.plan().movements) {
       if (expected_.contains(movement.key)) continue;
-      findings_.add(rule_of(movement.key),
-                    [&] { return facts_.name(movement.key) + " is in the plan, but no option asks for it"; });
+      violations_.add(rule_of(movement.key),
+                      [&] { return facts_.name(movement.key) + " is in the plan, but no option asks for it"; });
     }
     check_wanted();
   }
@@ -57,18 +57,18 @@ class Parts {
     for (std::uint32_t copy = 0; copy < facts_.copies(op); ++copy) {
       const PlannedTask* run = facts_.run(op, copy);
       if (run == nullptr) {
-        findings_.add(Rule::kOnce, [&] { return fmt::format("task {} does not run", facts_.name(op, copy)); });
+        violations_.add(Rule::kOnce, [&] { return fmt::format("task {} does not run", facts_.name(op, copy)); });
         continue;
       }
       if (run->devices != option.devices) {
-        findings_.add(Rule::kOption, [&] {
+        violations_.add(Rule::kOption, [&] {
           return fmt::format("task {} runs on {}, but others of its operator on {}", facts_.name(op, copy),
                              facts_.names(run->devices), facts_.names(option.devices));
         });
       }
       const Wide lasts = Wide{run->end.value()} - run->start.value();
       if (lasts == option.duration.value()) continue;
-      findings_.add(Rule::kOnce, [&] {
+      violations_.add(Rule::kOnce, [&] {
         return fmt::format("task {} lasts {} ns, expected {} ns", facts_.name(op, copy), lasts,
                            option.duration.value());
       });
@@ -80,7 +80,7 @@ class Parts {
     expected_.insert(key);
     const LayoutMovement* movement = facts_.movement(key);
     const auto add = [&](const std::string& what) {
-      findings_.add(rule_of(key), [&] { return facts_.name(key) + " " + what; });
+      violations_.add(rule_of(key), [&] { return facts_.name(key) + " " + what; });
     };
     if (movement == nullptr) return add("is missing");
     if (movement->kind != kind) {
@@ -99,7 +99,7 @@ class Parts {
       const Operator& op = facts_.graph().operators()[i];
       for (std::size_t k = 0; k < op.inputs.size(); ++k) {
         if (facts_.read_form(OperatorId(i), k)) continue;
-        findings_.add(Rule::kMovement, [&] {
+        violations_.add(Rule::kMovement, [&] {
           return fmt::format("operator \"{}\" reads partial sums of \"{}\", which no movement makes", op.name,
                              facts_.graph().at(op.inputs[k]).name);
         });
@@ -108,18 +108,18 @@ class Parts {
   }
 
   const LayoutFacts& facts_;
-  Findings& findings_;
+  ViolationList& violations_;
   std::set<MovementKey> expected_;
 };
 
 /// What waits for what. A thing that is missing is reported elsewhere.
 class Order {
  public:
-  Order(const LayoutFacts& facts, Findings& findings) : facts_(facts), findings_(findings) {
+  Order(const LayoutFacts& facts, ViolationList& violations) : facts_(facts), violations_(violations) {
     for (const PlannedTransfer& transfer : facts.plan().plan.transfers) {
       auto& there = sent_[{transfer.tensor, transfer.copy, transfer.destination}];
       if (there != nullptr) {
-        findings_.add(Rule::kPresence, [&] { return describe(transfer) + " is the second to this device"; });
+        violations_.add(Rule::kPresence, [&] { return describe(transfer) + " is the second to this device"; });
       }
       there = &transfer;
     }
@@ -140,7 +140,7 @@ class Order {
  private:
   void wait(Rule rule, const std::string& who, Duration start, const std::string& whom, Duration end) {
     if (start >= end) return;
-    findings_.add(rule, [&] {
+    violations_.add(rule, [&] {
       return fmt::format("{} starts at {} ns, but {} ends at {} ns", who, start.value(), whom, end.value());
     });
   }
@@ -188,11 +188,11 @@ class Order {
     const std::uint32_t copies = facts_.is_made_once(transfer.tensor) ? 1 : facts_.microbatches();
     if (!facts_.graph().at(transfer.tensor).producer || whole == forms.end() || transfer.copy >= copies ||
         !std::ranges::binary_search(whole->devices, transfer.source)) {
-      findings_.add(Rule::kTransfer, [&] { return describe(transfer) + ": there is no such whole value to send"; });
+      violations_.add(Rule::kTransfer, [&] { return describe(transfer) + ": there is no such whole value to send"; });
       return;
     }
     if (!is_read_on(transfer, static_cast<std::size_t>(whole - forms.begin()))) {
-      findings_.add(Rule::kTransfer, [&] { return describe(transfer) + ": nobody there reads it so"; });
+      violations_.add(Rule::kTransfer, [&] { return describe(transfer) + ": nobody there reads it so"; });
     }
     when_made(transfer.tensor, *whole, transfer.copy, [&](const std::string& whom, Duration end) {
       wait(Rule::kTransfer, describe(transfer), transfer.start, whom, end);
@@ -205,7 +205,7 @@ class Order {
                              *route->bandwidth_bytes_per_s);
     }
     if (route && lasts == expected) return;
-    findings_.add(Rule::kTransfer, [&] {
+    violations_.add(Rule::kTransfer, [&] {
       return route ? fmt::format("{} lasts {} ns, expected {} ns", describe(transfer), lasts, expected)
                    : describe(transfer) + ": no route joins them";
     });
@@ -253,7 +253,7 @@ class Order {
   void check_sent(TensorId tensor, std::uint32_t copy, DeviceId device, const std::string& who, Duration start) {
     const auto found = sent_.find({tensor, copy, device});
     if (found != sent_.end()) return wait(Rule::kPresence, who, start, describe(*found->second), found->second->end);
-    findings_.add(Rule::kPresence, [&] {
+    violations_.add(Rule::kPresence, [&] {
       return fmt::format("{} reads \"{}#{}\", which is not on {}", who, facts_.graph().at(tensor).name, copy,
                          facts_.name(device));
     });
@@ -322,14 +322,16 @@ class Order {
   }
 
   const LayoutFacts& facts_;
-  Findings& findings_;
+  ViolationList& violations_;
   std::map<std::tuple<TensorId, std::uint32_t, DeviceId>, const PlannedTransfer*> sent_;
 };
 
 }  // namespace
 
-void check_layout_presence_of_parts(const LayoutFacts& facts, Findings& findings) { Parts(facts, findings).check(); }
+void check_layout_presence_of_parts(const LayoutFacts& facts, ViolationList& violations) {
+  Parts(facts, violations).check();
+}
 
-void check_layout_order(const LayoutFacts& facts, Findings& findings) { Order(facts, findings).check(); }
+void check_layout_order(const LayoutFacts& facts, ViolationList& violations) { Order(facts, violations).check(); }
 
 }  // namespace opweave::checking

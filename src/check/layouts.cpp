@@ -5,15 +5,15 @@ namespace opweave {
 
 std::vector<Violation> check(const LayoutGraph& graph, const Cluster& cluster, const LayoutPlan& plan,
                              std::size_t limit) {
-  checking::Findings findings(limit);
-  const checking::LayoutFacts facts(graph, cluster, plan, findings);
+  checking::ViolationList violations(limit);
+  const checking::LayoutFacts facts(graph, cluster, plan, violations);
   if (facts.usable()) {
-    checking::check_layout_presence_of_parts(facts, findings);
-    checking::check_layout_order(facts, findings);
-    checking::check_layout_streams(facts, findings);
-    checking::check_layout_figures(facts, findings);
+    checking::check_layout_presence_of_parts(facts, violations);
+    checking::check_layout_order(facts, violations);
+    checking::check_layout_streams(facts, violations);
+    checking::check_layout_figures(facts, violations);
   }
-  return findings.take();
+  return violations.take();
 }
 
 }  // namespace opweave

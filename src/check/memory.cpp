@@ -37,7 +37,7 @@ std::vector<Home> homes(const Reading& reading) {
   return result;
 }
 
-std::vector<MemoryUse> check_memory(const Reading& reading, const std::vector<Hold>& holds, Findings& findings) {
+std::vector<MemoryUse> check_memory(const Reading& reading, const std::vector<Hold>& holds, ViolationList& violations) {
   struct Change {
     DeviceId device;
     Duration time;
@@ -75,7 +75,7 @@ std::vector<MemoryUse> check_memory(const Reading& reading, const std::vector<Ho
     const std::optional<Bytes> limit = reading.plan().settings.memory_limit;
     const std::optional<Bytes> capacity = limit ? limit : reading.cluster().devices()[d].memory;
     if (!capacity || use[d].peak <= capacity->value()) continue;
-    findings.add(Rule::kMemory, [&] {
+    violations.add(Rule::kMemory, [&] {
       return fmt::format("memory of device {} reaches {} bytes{} ({} of them parameters), expected at most {}",
                          reading.name(DeviceId(d)), use[d].peak,
                          when ? fmt::format(" at {} ns", when->value()) : std::string(), use[d].persistent,

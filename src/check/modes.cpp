@@ -26,9 +26,9 @@ std::optional<Wide> copy_lasts(const Reading& reading, const HostCopy& copy) {
 
 class ModesCheck {
  public:
-  ModesCheck(const Reading& reading, Findings& findings)
+  ModesCheck(const Reading& reading, ViolationList& violations)
       : reading_(reading),
-        findings_(findings),
+        violations_(violations),
         is_dropped_(reading.unit_count(), false),
         unit_end_(reading.unit_count()),
         out_(reading.value_count(), nullptr),
@@ -38,7 +38,8 @@ class ModesCheck {
     const Plan& plan = reading_.plan();
     if (plan.modes.empty() && plan.movements.empty()) return;
     if (plan.settings.blocks != Blocks::kNone) {
-      findings_.add(Rule::kModes, [] { return std::string("plan has memory modes and blocks, expected one of them"); });
+      violations_.add(Rule::kModes,
+                      [] { return std::string("plan has memory modes and blocks, expected one of them"); });
     }
     for (const PlannedMode& mode : plan.modes) {
       if (mode.tensor.index() < reading_.graph().tensors().size() && mode.copy < reading_.copies(mode.tensor)) {
@@ -56,7 +57,7 @@ class ModesCheck {
   void check_mode(const PlannedMode& planned) {
     const MemoryModes allowed = reading_.graph().memory_modes(planned.tensor, reading_.plan().settings.memory_modes);
     if (!allowed.allows(planned.mode)) {
-      findings_.add(Rule::kModes, [&] {
+      violations_.add(Rule::kModes, [&] {
         return fmt::format("tensor {} has mode \"{}\", which it may not have",
                            reading_.name(planned.tensor, planned.copy), to_string(planned.mode));
       });
@@ -75,7 +76,7 @@ class ModesCheck {
         const Run* again = reading_.again(run);
         const bool expected = op.phase == Phase::kForward && is_dropped_[reading_.unit(run)];
         if (expected != (again != nullptr)) {
-          findings_.add(Rule::kModes, [&] {
+          violations_.add(Rule::kModes, [&] {
             return fmt::format("task {} {}", reading_.name(run),
                                expected ? "does not run again, but a value of its unit is dropped"
                                         : "runs again, but no value of its unit is dropped");
@@ -92,13 +93,13 @@ class ModesCheck {
     end = std::max(end, again.end);
     if (!run.present) return;
     if (!std::ranges::equal(run.devices, again.devices)) {
-      findings_.add(Rule::kRecompute, [&] {
+      violations_.add(Rule::kRecompute, [&] {
         return fmt::format("task {} runs again on {}, expected {}", reading_.name(run), reading_.names(again.devices),
                            reading_.names(run.devices));
       });
     }
     if (again.start < run.end) {
-      findings_.add(Rule::kRecompute, [&] {
+      violations_.add(Rule::kRecompute, [&] {
         return fmt::format("task {} starts again at {} ns, but first ends at {} ns", reading_.name(run),
                            again.start.value(), run.end.value());
       });
@@ -114,7 +115,7 @@ class ModesCheck {
 
   void require_after(Rule rule, const Run& run, const Run& earlier) {
     if (run.start >= earlier.end) return;
-    findings_.add(rule, [&] {
+    violations_.add(rule, [&] {
       return fmt::format("task {}{} starts at {} ns, but {} again ends at {} ns", reading_.name(run),
                          run.again ? " again" : "", run.start.value(), reading_.name(earlier), earlier.end.value());
     });
@@ -133,7 +134,7 @@ class ModesCheck {
           const std::size_t unit = reading_.unit(*maker);
           if (run.again && reading_.unit(run) == unit) return;
           if (run.start >= unit_end_[unit]) return;
-          findings_.add(Rule::kRecompute, [&] {
+          violations_.add(Rule::kRecompute, [&] {
             return fmt::format("task {}{} starts at {} ns, but the unit that makes its input {} again ends at {} ns",
                                reading_.name(run), run.again ? " again" : "", run.start.value(),
                                reading_.name(input, copy), unit_end_[unit].value());
@@ -175,7 +176,7 @@ class ModesCheck {
   void check_copy(const HostCopy& copy) {
     const HostCopy*& known = (copy.is_out ? out_ : in_)[copy.value];
     if (reading_.mode(copy.value) != MemoryMode::kHost || known != nullptr) {
-      findings_.add(Rule::kModes, [&] {
+      violations_.add(Rule::kModes, [&] {
         return fmt::format("{} at {} ns, but {}", describe(copy), copy.start.value(),
                            known != nullptr ? "it is copied twice" : "its mode is not \"host\"");
       });
@@ -185,13 +186,13 @@ class ModesCheck {
     const Run* maker = reading_.maker(copy.tensor, copy.copy);
     if (maker == nullptr || !maker->present) return;
     if (!std::ranges::equal(maker->devices, copy.devices)) {
-      findings_.add(Rule::kCopy, [&] {
+      violations_.add(Rule::kCopy, [&] {
         return fmt::format("{} is on {}, expected {}", describe(copy), reading_.names(copy.devices),
                            reading_.names(maker->devices));
       });
     }
     if (copy.is_out && copy.start < maker->end) {
-      findings_.add(Rule::kCopy, [&] {
+      violations_.add(Rule::kCopy, [&] {
         return fmt::format("{} starts at {} ns, but {} makes it at {} ns", describe(copy), copy.start.value(),
                            reading_.name(*maker), maker->end.value());
       });
@@ -199,7 +200,7 @@ class ModesCheck {
     const std::optional<Wide> expected = copy_lasts(reading_, copy);
     const Wide lasts = Wide{copy.end.value()} - copy.start.value();
     if (expected && lasts == *expected) return;
-    findings_.add(Rule::kCopy, [&] {
+    violations_.add(Rule::kCopy, [&] {
       return expected ? fmt::format("{} lasts {} ns, expected {} ns", describe(copy), lasts, *expected)
                       : fmt::format("{}: {} has no host", describe(copy), reading_.names(copy.devices));
     });
@@ -213,14 +214,14 @@ class ModesCheck {
       }
       const std::size_t value = reading_.value(planned.tensor, planned.copy);
       if (out_[value] == nullptr || in_[value] == nullptr) {
-        findings_.add(Rule::kModes, [&] {
+        violations_.add(Rule::kModes, [&] {
           return fmt::format("tensor {} has mode \"host\", but is not copied {}",
                              reading_.name(planned.tensor, planned.copy), out_[value] == nullptr ? "out" : "in");
         });
         continue;
       }
       if (in_[value]->start >= out_[value]->end) continue;
-      findings_.add(Rule::kCopy, [&] {
+      violations_.add(Rule::kCopy, [&] {
         return fmt::format("{} starts at {} ns, but it is out at {} ns", describe(*in_[value]),
                            in_[value]->start.value(), out_[value]->end.value());
       });
@@ -228,7 +229,7 @@ class ModesCheck {
   }
 
   const Reading& reading_;
-  Findings& findings_;
+  ViolationList& violations_;
   std::vector<bool> is_dropped_;      // by unit
   std::vector<Duration> unit_end_;    // by unit: when all of it has run again
   std::vector<const HostCopy*> out_;  // by value
@@ -237,9 +238,9 @@ class ModesCheck {
 
 }  // namespace
 
-void check_modes(const Reading& reading, Findings& findings) { ModesCheck(reading, findings).check(); }
+void check_modes(const Reading& reading, ViolationList& violations) { ModesCheck(reading, violations).check(); }
 
-std::vector<Wide> check_host_memory(const Reading& reading, Findings& findings) {
+std::vector<Wide> check_host_memory(const Reading& reading, ViolationList& violations) {
   struct Change {
     DeviceId device;
     Duration time;
@@ -265,7 +266,7 @@ std::vector<Wide> check_host_memory(const Reading& reading, Findings& findings) 
   for (std::size_t d = 0; d < peaks.size(); ++d) {
     const std::optional<Bytes> capacity = reading.cluster().devices()[d].host_memory;
     if (!capacity || peaks[d] <= capacity->value()) continue;
-    findings.add(Rule::kHostMemory, [&] {
+    violations.add(Rule::kHostMemory, [&] {
       return fmt::format("host of device {} holds {} bytes, expected at most {}", reading.name(DeviceId(d)), peaks[d],
                          capacity->value());
     });

@@ -90,26 +90,26 @@ std::optional<AllowedMode> mode_of(const Reading& reading, const Run& run, std::
   return AllowedMode{*duration, op.workspace};
 }
 
-std::vector<Hold> check_once(const Reading& reading, Findings& findings) {
+std::vector<Hold> check_once(const Reading& reading, ViolationList& violations) {
   std::vector<Hold> workspaces;
   for (const Run& run : reading.runs()) {
     if (!run.present) continue;
     if (run.start < Duration()) {
-      findings.add(Rule::kOnce, [&] {
+      violations.add(Rule::kOnce, [&] {
         return fmt::format("task {} starts at {} ns, expected at least 0", reading.name(run), run.start.value());
       });
     }
     std::string why_not;
     const std::optional<AllowedMode> mode = mode_of(reading, run, &why_not);
     if (!mode) {
-      findings.add(Rule::kOnce, [&] {
+      violations.add(Rule::kOnce, [&] {
         return fmt::format("task {} runs on {}: {}", reading.name(run), reading.names(run.devices), why_not);
       });
       continue;
     }
     const Wide lasts = Wide{run.end.value()} - run.start.value();
     if (lasts != mode->duration.value()) {
-      findings.add(Rule::kOnce, [&] {
+      violations.add(Rule::kOnce, [&] {
         return fmt::format("task {} on {} runs from {} to {} ns, which is {} ns, expected {} ns", reading.name(run),
                            reading.names(run.devices), run.start.value(), run.end.value(), lasts,
                            mode->duration.value());

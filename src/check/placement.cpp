@@ -10,12 +10,12 @@
 namespace opweave::checking {
 namespace {
 
-void check_pins(const Reading& reading, Findings& findings) {
+void check_pins(const Reading& reading, ViolationList& violations) {
   for (std::size_t i = 0; i < reading.graph().operators().size(); ++i) {
     const Operator& op = reading.graph().operators()[i];
     if (op.devices.empty()) continue;
     if (op.devices.size() != 1 && op.devices.size() != reading.training().replicas) {
-      findings.add(Rule::kPlacement, [&] {
+      violations.add(Rule::kPlacement, [&] {
         return fmt::format("operator \"{}\" lists devices for {} replicas, but the plan has {}", op.name,
                            op.devices.size(), reading.training().replicas);
       });
@@ -34,7 +34,7 @@ void check_pins(const Reading& reading, Findings& findings) {
           last_answer = std::find(allowed.begin(), allowed.end(), reading.cluster().at(device).name) != allowed.end();
         }
         if (last_answer) continue;
-        findings.add(Rule::kPlacement, [&] {
+        violations.add(Rule::kPlacement, [&] {
           return fmt::format("task {} runs on {}, expected {}", reading.name(run), reading.name(device),
                              allowed.size() == 1 ? fmt::format("\"{}\"", allowed.front())
                                                  : fmt::format("one of its {} allowed devices", allowed.size()));
@@ -47,17 +47,17 @@ void check_pins(const Reading& reading, Findings& findings) {
 /// Runs that share something must share their devices: the first seen of each replica sets the example.
 template <class MakeReason>
 void require_same_devices(const Reading& reading, std::vector<const Run*>& example, const Run& run,
-                          MakeReason make_reason, Findings& findings) {
+                          MakeReason make_reason, ViolationList& violations) {
   const Run*& first = example[run.replica];
   if (first == nullptr) first = &run;
   if (std::ranges::equal(first->devices, run.devices)) return;
-  findings.add(Rule::kPlacement, [&] {
+  violations.add(Rule::kPlacement, [&] {
     return fmt::format("task {} runs on {}, but {} on {}: {}", reading.name(run), reading.names(run.devices),
                        reading.name(*first), reading.names(first->devices), make_reason());
   });
 }
 
-void check_colocation(const Reading& reading, Findings& findings) {
+void check_colocation(const Reading& reading, ViolationList& violations) {
   const ComputationGraph& graph = reading.graph();
   const std::uint32_t replicas = reading.training().replicas;
   std::unordered_map<std::string_view, std::vector<const Run*>> by_group;
@@ -74,19 +74,19 @@ void check_colocation(const Reading& reading, Findings& findings) {
       if (!run.present) continue;
       if (group != nullptr) {
         require_same_devices(
-            reading, *group, run, [&] { return fmt::format("colocation group \"{}\"", op.colocation); }, findings);
+            reading, *group, run, [&] { return fmt::format("colocation group \"{}\"", op.colocation); }, violations);
       }
       for (const ParameterId parameter : op.parameters) {
         require_same_devices(
             reading, by_parameter[parameter.index()], run,
             [&] { return fmt::format("both read parameter \"{}\" of one replica", graph.at(parameter).name); },
-            findings);
+            violations);
       }
     }
   }
 }
 
-void check_anti_colocation(const Reading& reading, Findings& findings) {
+void check_anti_colocation(const Reading& reading, ViolationList& violations) {
   struct Member {
     std::size_t group;
     DeviceId device;
@@ -111,7 +111,7 @@ void check_anti_colocation(const Reading& reading, Findings& findings) {
     const Member& a = members[i - 1];
     const Member& b = members[i];
     if (a.group != b.group || a.device != b.device || a.run->op == b.run->op) continue;
-    findings.add(Rule::kPlacement, [&] {
+    violations.add(Rule::kPlacement, [&] {
       return fmt::format("tasks {} and {} both run on {}, which anti-colocation group \"{}\" forbids",
                          reading.name(*a.run), reading.name(*b.run), reading.name(a.device), names[a.group]);
     });
@@ -120,10 +120,10 @@ void check_anti_colocation(const Reading& reading, Findings& findings) {
 
 }  // namespace
 
-void check_placement(const Reading& reading, Findings& findings) {
-  check_pins(reading, findings);
-  check_colocation(reading, findings);
-  check_anti_colocation(reading, findings);
+void check_placement(const Reading& reading, ViolationList& violations) {
+  check_pins(reading, violations);
+  check_colocation(reading, violations);
+  check_anti_colocation(reading, violations);
 }
 
 }  // namespace opweave::checking

@@ -17,14 +17,14 @@ struct Residence {
   Duration from;
   Duration available;
   Duration until;
-  std::size_t shipment = 0;
+  std::size_t transfer = 0;
   bool used = false;
   bool repeated = false;  // an earlier residence of the same copy on the same device counts instead
 };
 
 class PresenceCheck {
  public:
-  PresenceCheck(const Reading& reading, Findings& findings) : reading_(reading), findings_(findings) {}
+  PresenceCheck(const Reading& reading, ViolationList& violations) : reading_(reading), violations_(violations) {}
 
   std::vector<Hold> check() {
     settle();
@@ -36,14 +36,14 @@ class PresenceCheck {
         if (source != nullptr) source->until = std::max(source->until, copy.end);
       }
     }
-    for (const Shipment& shipment : reading_.shipments()) {
-      Residence* source = find(carried(shipment), shipment.source);
-      if (source != nullptr && !source->sent) source->until = std::max(source->until, shipment.end);
+    for (const KnownTransfer& transfer : reading_.transfers()) {
+      Residence* source = find(carried(transfer), transfer.source);
+      if (source != nullptr && !source->sent) source->until = std::max(source->until, transfer.end);
     }
     for (const Run& run : reading_.runs()) {
       if (run.present) consume_inputs(run);
     }
-    find_idle_shipments();
+    find_idle_transfers();
     check_order();
     collect_holds();
     return std::move(holds_);
@@ -51,8 +51,8 @@ class PresenceCheck {
 
  private:
   /// The value that a transfer carries: as it was made first, or as it came back.
-  [[nodiscard]] std::size_t carried(const Shipment& shipment) const {
-    return shipment.again ? reading_.come_back(shipment.value) : shipment.value;
+  [[nodiscard]] std::size_t carried(const KnownTransfer& transfer) const {
+    return transfer.again ? reading_.come_back(transfer.value) : transfer.value;
   }
 
   void settle() {
@@ -79,21 +79,21 @@ class PresenceCheck {
         residences_.push_back({value, copy.tensor, device, false, copy.start, copy.end, copy.end, 0, false, false});
       }
     }
-    for (std::size_t i = 0; i < reading_.shipments().size(); ++i) {
-      const Shipment& shipment = reading_.shipments()[i];
-      if (!reading_.graph().at(shipment.tensor).producer) {
-        findings_.add(Rule::kPresence, [&] {
+    for (std::size_t i = 0; i < reading_.transfers().size(); ++i) {
+      const KnownTransfer& transfer = reading_.transfers()[i];
+      if (!reading_.graph().at(transfer.tensor).producer) {
+        violations_.add(Rule::kPresence, [&] {
           return fmt::format("tensor {} is sent to {}, but it is an input of the graph and present everywhere",
-                             reading_.name(shipment.tensor, shipment.copy), reading_.name(shipment.destination));
+                             reading_.name(transfer.tensor, transfer.copy), reading_.name(transfer.destination));
         });
         continue;
       }
-      residences_.push_back({carried(shipment), shipment.tensor, shipment.destination, true, shipment.start,
-                             shipment.end, shipment.end, i, false, false});
+      residences_.push_back({carried(transfer), transfer.tensor, transfer.destination, true, transfer.start,
+                             transfer.end, transfer.end, i, false, false});
     }
     std::sort(residences_.begin(), residences_.end(), [](const Residence& a, const Residence& b) {
-      return std::tie(a.value, a.device, a.sent, a.from, a.shipment) <
-             std::tie(b.value, b.device, b.sent, b.from, b.shipment);
+      return std::tie(a.value, a.device, a.sent, a.from, a.transfer) <
+             std::tie(b.value, b.device, b.sent, b.from, b.transfer);
     });
     first_.assign(reading_.come_back(reading_.value_count()) + 1, 0);
     for (const Residence& residence : residences_) ++first_[residence.value + 1];
@@ -107,10 +107,10 @@ class PresenceCheck {
       if (residence.value != before.value || residence.device != before.device) continue;
       residence.repeated = true;
       if (!residence.sent) continue;  // copied back twice, of which rule "modes" speaks
-      const Shipment& shipment = reading_.shipments()[residence.shipment];
-      findings_.add(Rule::kPresence, [&] {
-        return fmt::format("tensor {} is sent to {} at {} ns, but {}", reading_.name(shipment.tensor, shipment.copy),
-                           reading_.name(residence.device), shipment.start.value(),
+      const KnownTransfer& transfer = reading_.transfers()[residence.transfer];
+      violations_.add(Rule::kPresence, [&] {
+        return fmt::format("tensor {} is sent to {} at {} ns, but {}", reading_.name(transfer.tensor, transfer.copy),
+                           reading_.name(residence.device), transfer.start.value(),
                            before.sent ? "it is already sent there at " + std::to_string(before.from.value()) + " ns"
                                        : std::string("it is made there"));
       });
@@ -148,7 +148,7 @@ class PresenceCheck {
       if (residence == nullptr) {
         // Of a producer that never runs, rule 1 has spoken.
         if (!maker->present || !may_come) continue;
-        findings_.add(Rule::kPresence, [&] {
+        violations_.add(Rule::kPresence, [&] {
           return fmt::format("task {} on {} lacks its input {}, which {} makes on {} and nobody sends",  //
                              reading_.name(run), reading_.name(device), reading_.name(input, copy),
                              reading_.name(*maker), reading_.names(maker->devices));
@@ -158,7 +158,7 @@ class PresenceCheck {
       residence->used = true;
       residence->until = std::max(residence->until, run.end);
       if (run.start < residence->available) {
-        findings_.add(Rule::kPresence, [&] {
+        violations_.add(Rule::kPresence, [&] {
           return fmt::format("task {} on {} starts at {} ns, but its input {} {} at {} ns", reading_.name(run),
                              reading_.name(device), run.start.value(), reading_.name(input, copy),
                              residence->sent ? "arrives" : "is made", residence->available.value());
@@ -167,14 +167,14 @@ class PresenceCheck {
     }
   }
 
-  void find_idle_shipments() {
+  void find_idle_transfers() {
     for (const Residence& residence : residences_) {
       if (!residence.sent || residence.used || residence.repeated) continue;
-      const Shipment& shipment = reading_.shipments()[residence.shipment];
-      findings_.add(Rule::kPresence, [&] {
+      const KnownTransfer& transfer = reading_.transfers()[residence.transfer];
+      violations_.add(Rule::kPresence, [&] {
         return fmt::format("tensor {} is sent to {} at {} ns, but nothing consumes it there",
-                           reading_.name(shipment.tensor, shipment.copy), reading_.name(residence.device),
-                           shipment.start.value());
+                           reading_.name(transfer.tensor, transfer.copy), reading_.name(residence.device),
+                           transfer.start.value());
       });
     }
   }
@@ -195,7 +195,7 @@ class PresenceCheck {
 
   void require_before(const Run* earlier, const Run& run) {
     if (earlier == nullptr || !earlier->present || !run.present || earlier->end <= run.start) return;
-    findings_.add(Rule::kPresence, [&] {
+    violations_.add(Rule::kPresence, [&] {
       return fmt::format("task {} starts at {} ns, but {}, which must come before it, ends at {} ns",
                          reading_.name(run), run.start.value(), reading_.name(*earlier), earlier->end.value());
     });
@@ -263,7 +263,7 @@ class PresenceCheck {
   };
 
   const Reading& reading_;
-  Findings& findings_;
+  ViolationList& violations_;
   std::vector<Residence> residences_;  // by value, device
   std::vector<std::size_t> first_;     // of each value in residences_
   std::vector<Use> graph_inputs_;
@@ -272,8 +272,8 @@ class PresenceCheck {
 
 }  // namespace
 
-std::vector<Hold> check_presence(const Reading& reading, Findings& findings) {
-  return PresenceCheck(reading, findings).check();
+std::vector<Hold> check_presence(const Reading& reading, ViolationList& violations) {
+  return PresenceCheck(reading, violations).check();
 }
 
 }  // namespace opweave::checking

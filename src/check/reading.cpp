@@ -8,23 +8,23 @@
 
 namespace opweave::checking {
 
-Reading::Reading(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan, Findings& findings)
+Reading::Reading(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan, ViolationList& violations)
     : graph_(graph), cluster_(cluster), plan_(plan) {
-  usable_ = settings_are_usable(findings);
+  usable_ = settings_are_usable(violations);
   if (!usable_) return;
   number_everything();
-  file_tasks(findings);
-  file_transfers(findings);
+  file_tasks(violations);
+  file_transfers(violations);
   number_units();
-  file_modes(findings);
-  file_movements(findings);
+  file_modes(violations);
+  file_movements(violations);
 }
 
-bool Reading::settings_are_usable(Findings& findings) const {
+bool Reading::settings_are_usable(ViolationList& violations) const {
   try {
     validate(training());
   } catch (const InputError& error) {
-    findings.add(Rule::kFigures, [&] { return fmt::format("settings of the plan: {}", error.what()); });
+    violations.add(Rule::kFigures, [&] { return fmt::format("settings of the plan: {}", error.what()); });
     return false;
   }
   Wide expected = 0;
@@ -32,7 +32,7 @@ bool Reading::settings_are_usable(Findings& findings) const {
   // A hostile plan may claim four billion microbatches: do not make room for what is not there.
   constexpr std::size_t kAlwaysFine = 1'000'000;
   if (expected > kAlwaysFine + 4 * Wide{plan_.tasks.size()}) {
-    findings.add(Rule::kOnce, [&] {
+    violations.add(Rule::kOnce, [&] {
       return fmt::format("plan has {} tasks, but its settings ({} microbatches, {} replicas) ask for {}",
                          plan_.tasks.size(), training().microbatches, training().replicas, expected);
     });
@@ -79,7 +79,7 @@ void Reading::number_everything() {
   first_value_.push_back(count);
 }
 
-void Reading::file_tasks(Findings& findings) {
+void Reading::file_tasks(ViolationList& violations) {
   struct Slice {
     std::size_t run;
     std::size_t first;
@@ -90,13 +90,13 @@ void Reading::file_tasks(Findings& findings) {
   devices_.reserve(plan_.tasks.size());
   for (const PlannedTask& task : plan_.tasks) {
     if (task.op.index() >= graph_.operators().size()) {
-      findings.add(Rule::kOnce, [&] {
+      violations.add(Rule::kOnce, [&] {
         return fmt::format("plan runs operator {}, but the graph has {}", task.op.index(), graph_.operators().size());
       });
       continue;
     }
     if (task.copy >= copies(task.op)) {
-      findings.add(Rule::kOnce, [&] {
+      violations.add(Rule::kOnce, [&] {
         return fmt::format("plan runs copy {} of operator \"{}\", but there are {}", task.copy, graph_.at(task.op).name,
                            copies(task.op));
       });
@@ -105,7 +105,7 @@ void Reading::file_tasks(Findings& findings) {
     const std::size_t index = first_run_[task.op.index()] + task.copy;
     Run& run = runs_[index];
     if (run.present) {
-      findings.add(Rule::kOnce, [&] {
+      violations.add(Rule::kOnce, [&] {
         return fmt::format("task {} runs twice, at {} ns and at {} ns", name(run), run.start.value(),
                            task.start.value());
       });
@@ -119,7 +119,7 @@ void Reading::file_tasks(Findings& findings) {
       if (device.index() < cluster_.device_count()) {
         devices_.push_back(device);
       } else {
-        findings.add(Rule::kOnce, [&] {
+        violations.add(Rule::kOnce, [&] {
           return fmt::format("task {} runs on device {}, but the cluster has {}", name(run), device.index(),
                              cluster_.device_count());
         });
@@ -129,7 +129,7 @@ void Reading::file_tasks(Findings& findings) {
     std::sort(begin, devices_.end());
     const auto unique_end = std::unique(begin, devices_.end());
     if (unique_end != devices_.end()) {
-      findings.add(Rule::kOnce, [&] { return fmt::format("task {} names one device twice", name(run)); });
+      violations.add(Rule::kOnce, [&] { return fmt::format("task {} names one device twice", name(run)); });
       devices_.erase(unique_end, devices_.end());
     }
     slices.push_back({index, first, devices_.size() - first});
@@ -137,22 +137,22 @@ void Reading::file_tasks(Findings& findings) {
   for (const Slice& slice : slices) runs_[slice.run].devices = std::span(devices_).subspan(slice.first, slice.count);
   first_again_ = runs_.size();
   for (const Run& run : runs_) {
-    if (!run.present) findings.add(Rule::kOnce, [&] { return fmt::format("task {} is missing", name(run)); });
+    if (!run.present) violations.add(Rule::kOnce, [&] { return fmt::format("task {} is missing", name(run)); });
   }
 }
 
-void Reading::file_transfers(Findings& findings) {
-  shipments_.reserve(plan_.transfers.size());
+void Reading::file_transfers(ViolationList& violations) {
+  transfers_.reserve(plan_.transfers.size());
   for (const PlannedTransfer& transfer : plan_.transfers) {
     if (transfer.tensor.index() >= graph_.tensors().size()) {
-      findings.add(Rule::kTransfer, [&] {
+      violations.add(Rule::kTransfer, [&] {
         return fmt::format("plan moves tensor {}, but the graph has {}", transfer.tensor.index(),
                            graph_.tensors().size());
       });
       continue;
     }
     if (transfer.copy >= copies(transfer.tensor)) {
-      findings.add(Rule::kTransfer, [&] {
+      violations.add(Rule::kTransfer, [&] {
         return fmt::format("plan moves copy {} of tensor \"{}\", but there are {}", transfer.copy,
                            graph_.at(transfer.tensor).name, copies(transfer.tensor));
       });
@@ -160,13 +160,13 @@ void Reading::file_transfers(Findings& findings) {
     }
     const DeviceId worst = std::max(transfer.source, transfer.destination);
     if (worst.index() >= cluster_.device_count()) {
-      findings.add(Rule::kTransfer, [&] {
+      violations.add(Rule::kTransfer, [&] {
         return fmt::format("transfer of {} names device {}, but the cluster has {}",
                            name(transfer.tensor, transfer.copy), worst.index(), cluster_.device_count());
       });
       continue;
     }
-    shipments_.push_back({transfer.tensor, transfer.copy, value(transfer.tensor, transfer.copy), transfer.source,
+    transfers_.push_back({transfer.tensor, transfer.copy, value(transfer.tensor, transfer.copy), transfer.source,
                           transfer.destination, transfer.start, transfer.end, transfer.again});
   }
 }

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "check/findings.h"
+#include "check/violation_list.h"
 #include "opweave/cluster.h"
 #include "opweave/graph.h"
 #include "opweave/plan.h"
@@ -42,7 +42,7 @@ struct HostCopy {
 };
 
 /// One transfer whose tensor, copy and devices exist.
-struct Shipment {
+struct KnownTransfer {
   TensorId tensor;
   std::uint32_t copy = 0;
   std::size_t value = 0;  ///< Reading::value(tensor, copy)
@@ -58,7 +58,7 @@ struct Shipment {
 /// unknown things (rule 4).
 class Reading {
  public:
-  Reading(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan, Findings& findings);
+  Reading(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan, ViolationList& violations);
 
   /// False if the settings make no sense or ask for far more tasks than the plan has: then nothing
   /// else can be said.
@@ -123,7 +123,7 @@ class Reading {
   }
 
   /// In the order of the plan.
-  [[nodiscard]] const std::vector<Shipment>& shipments() const { return shipments_; }
+  [[nodiscard]] const std::vector<KnownTransfer>& transfers() const { return transfers_; }
 
   // Names for messages, quoted: "attention.F#3", or "attention.F" if everything runs once.
   [[nodiscard]] std::string name(OperatorId op, std::uint32_t copy) const;
@@ -134,12 +134,12 @@ class Reading {
   [[nodiscard]] std::string names(std::span<const DeviceId> devices) const;
 
  private:
-  [[nodiscard]] bool settings_are_usable(Findings& findings) const;
+  [[nodiscard]] bool settings_are_usable(ViolationList& violations) const;
   void number_everything();
-  void file_tasks(Findings& findings);
-  void file_transfers(Findings& findings);
-  void file_modes(Findings& findings);
-  void file_movements(Findings& findings);
+  void file_tasks(ViolationList& violations);
+  void file_transfers(ViolationList& violations);
+  void file_modes(ViolationList& violations);
+  void file_movements(ViolationList& violations);
   void number_units();
   [[nodiscard]] std::string with_copy(const std::string& what, std::uint32_t copy) const;
 
@@ -151,7 +151,7 @@ class Reading {
   std::vector<std::size_t> first_value_;
   std::vector<Run> runs_;
   std::vector<DeviceId> devices_;  // of all runs
-  std::vector<Shipment> shipments_;
+  std::vector<KnownTransfer> transfers_;
   std::size_t first_again_ = 0;
   std::vector<std::size_t> again_;  // by run, the run that is it once more; 0 = none
   std::vector<MemoryMode> modes_;   // by value; empty = all kept

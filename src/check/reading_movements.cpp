@@ -33,12 +33,12 @@ bool Reading::reads_again(const Run& run, std::size_t value) const {
   return run.again || (phase != Phase::kForward && phase != Phase::kNone);
 }
 
-void Reading::file_modes(Findings& findings) {
+void Reading::file_modes(ViolationList& violations) {
   if (plan_.modes.empty()) return;
   modes_.resize(value_count(), MemoryMode::kKeep);
   for (const PlannedMode& planned : plan_.modes) {
     if (planned.tensor.index() >= graph_.tensors().size() || planned.copy >= copies(planned.tensor)) {
-      findings.add(Rule::kModes, [&] {
+      violations.add(Rule::kModes, [&] {
         return fmt::format("plan gives a mode to copy {} of tensor {}, which does not exist", planned.copy,
                            planned.tensor.index());
       });
@@ -46,14 +46,14 @@ void Reading::file_modes(Findings& findings) {
     }
     MemoryMode& mode = modes_[value(planned.tensor, planned.copy)];
     if (mode != MemoryMode::kKeep) {
-      findings.add(Rule::kModes,
-                   [&] { return fmt::format("tensor {} has two modes", name(planned.tensor, planned.copy)); });
+      violations.add(Rule::kModes,
+                     [&] { return fmt::format("tensor {} has two modes", name(planned.tensor, planned.copy)); });
     }
     mode = planned.mode;
   }
 }
 
-void Reading::file_movements(Findings& findings) {
+void Reading::file_movements(ViolationList& violations) {
   if (plan_.movements.empty()) return;
   // Places of the devices are taken once all are there.
   std::vector<std::size_t> first_device;
@@ -75,7 +75,7 @@ void Reading::file_movements(Findings& findings) {
                 : movement.op.index() < graph_.operators().size() && movement.copy < copies(movement.op);
     const bool exists = has_copy && devices.size() == movement.devices.size();
     if (!exists) {
-      findings.add(Rule::kModes, [&] {
+      violations.add(Rule::kModes, [&] {
         return fmt::format("movement {} ({}) names an operator, a tensor, a copy or a device that does not exist", i,
                            to_string(movement.kind));
       });
@@ -88,8 +88,8 @@ void Reading::file_movements(Findings& findings) {
     }
     std::size_t& entry = again_[first_run_[movement.op.index()] + movement.copy];
     if (entry != 0) {
-      findings.add(Rule::kModes,
-                   [&] { return fmt::format("task {} runs again twice", name(movement.op, movement.copy)); });
+      violations.add(Rule::kModes,
+                     [&] { return fmt::format("task {} runs again twice", name(movement.op, movement.copy)); });
       continue;
     }
     entry = runs_.size();

@@ -104,7 +104,7 @@ Wide Passage::lasts(Bytes size) const {
 
 Routes::Routes(const Reading& reading) : cluster_(reading.cluster()) {
   std::vector<std::pair<DeviceId, DeviceId>> pairs;  // destination, source
-  for (const Shipment& shipment : reading.shipments()) pairs.emplace_back(shipment.destination, shipment.source);
+  for (const KnownTransfer& transfer : reading.transfers()) pairs.emplace_back(transfer.destination, transfer.source);
   std::ranges::sort(pairs);
   const auto repeated = std::ranges::unique(pairs);
   pairs.erase(repeated.begin(), repeated.end());
@@ -126,8 +126,8 @@ Routes::Routes(const Reading& reading) : cluster_(reading.cluster()) {
   }
 }
 
-const Passage* Routes::of(const Shipment& shipment) const {
-  const auto found = passages_.find(pair(shipment.source, shipment.destination));
+const Passage* Routes::of(const KnownTransfer& transfer) const {
+  const auto found = passages_.find(pair(transfer.source, transfer.destination));
   return found == passages_.end() ? nullptr : &found->second;
 }
 

@@ -30,7 +30,7 @@ class Routes {
   explicit Routes(const Reading& reading);
 
   /// nullptr where the cluster does not join the two.
-  [[nodiscard]] const Passage* of(const Shipment& shipment) const;
+  [[nodiscard]] const Passage* of(const KnownTransfer& transfer) const;
   /// Name of a key in Passage::links, for messages.
   [[nodiscard]] std::string link_name(std::uint64_t key) const;
 

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "check/findings.h"
 #include "check/reading.h"
 #include "check/routes.h"
+#include "check/violation_list.h"
 
 namespace opweave::checking {
 
@@ -36,28 +36,28 @@ struct MemoryUse {
 };
 
 /// Rule 1. \return workspaces of the runs.
-[[nodiscard]] std::vector<Hold> check_once(const Reading& reading, Findings& findings);
+[[nodiscard]] std::vector<Hold> check_once(const Reading& reading, ViolationList& violations);
 /// Rule 2.
-void check_streams(const Reading& reading, Findings& findings);
+void check_streams(const Reading& reading, ViolationList& violations);
 /// Rule 3. \return where and how long each tensor is live.
-[[nodiscard]] std::vector<Hold> check_presence(const Reading& reading, Findings& findings);
+[[nodiscard]] std::vector<Hold> check_presence(const Reading& reading, ViolationList& violations);
 /// Rule 4.
-void check_transfers(const Reading& reading, const Routes& routes, Findings& findings);
+void check_transfers(const Reading& reading, const Routes& routes, ViolationList& violations);
 /// Modes of values, what runs again, copies to and from hosts: rules "modes", "recompute" and "copy".
-void check_modes(const Reading& reading, Findings& findings);
+void check_modes(const Reading& reading, ViolationList& violations);
 /// Rule "host-memory". \return peak of the host of each device.
-[[nodiscard]] std::vector<Wide> check_host_memory(const Reading& reading, Findings& findings);
+[[nodiscard]] std::vector<Wide> check_host_memory(const Reading& reading, ViolationList& violations);
 /// Rule 5. \return by device.
 [[nodiscard]] std::vector<MemoryUse> check_memory(const Reading& reading, const std::vector<Hold>& holds,
-                                                  Findings& findings);
+                                                  ViolationList& violations);
 /// Rule 6.
-void check_placement(const Reading& reading, Findings& findings);
+void check_placement(const Reading& reading, ViolationList& violations);
 /// The plan's statements about itself.
 void check_figures(const Reading& reading, const Routes& routes, const std::vector<MemoryUse>& memory,
-                   const std::vector<Wide>& host_peaks, Findings& findings);
+                   const std::vector<Wide>& host_peaks, ViolationList& violations);
 
 /// Pieces of blocks, where the plan's settings ask for them.
-void check_blocks(const Reading& reading, Findings& findings);
+void check_blocks(const Reading& reading, ViolationList& violations);
 
 /// Each pair of a parameter and a device on which an operator runs that reads it, once, by parameter.
 struct Home {

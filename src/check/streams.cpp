@@ -27,7 +27,7 @@ std::string_view name_of(const Cluster& cluster, std::size_t number) {
 
 }  // namespace
 
-void check_streams(const Reading& reading, Findings& findings) {
+void check_streams(const Reading& reading, ViolationList& violations) {
   const Cluster& cluster = reading.cluster();
   const std::size_t stream_count = cluster.stream_names().size() + kCopyStreams;
   std::vector<Occupation> occupations;
@@ -68,7 +68,7 @@ void check_streams(const Reading& reading, Findings& findings) {
     return fmt::format("a copy of {}", reading.name(copy.tensor, copy.copy));
   };
   find_overlaps(std::move(occupations), [&](const Occupation& earlier, const Occupation& later) {
-    findings.add(Rule::kStream, [&] {
+    violations.add(Rule::kStream, [&] {
       return fmt::format("stream \"{}\" of device {} runs {} until {} ns, but {} starts at {} ns",
                          name_of(cluster, later.resource % stream_count),
                          reading.name(DeviceId(later.resource / stream_count)), what(earlier.user), earlier.end.value(),

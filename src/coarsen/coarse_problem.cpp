@@ -76,11 +76,36 @@ CoarseProblem::CoarseProblem(const Problem& fine, const Merging& merging) : fine
 }
 
 void CoarseProblem::build(const Merging& merging) {
-  const std::vector<std::uint32_t>& cluster_of = merging.cluster_of;
   std::vector<Operator> operators(merging.cluster_count);
   std::vector<Tensor> tensors;
+  const std::vector<std::uint32_t> last_use = connect(merging, operators, tensors);
 
-  // Position of the last use among the members, for values that nobody else uses.
+  // Groups that have members in one cluster must share their devices.
+  std::vector<std::uint32_t> parent(fine_.group_count());
+  std::iota(parent.begin(), parent.end(), 0U);
+  const auto find = [&](std::size_t g) {
+    auto group = static_cast<std::uint32_t>(g);
+    while (parent[group] != group) group = parent[group] = parent[parent[group]];
+    return group;
+  };
+  for (const auto& members : members_) {
+    for (const TaskId task : members) {
+      parent[find(fine_.group_of(task).index())] = find(fine_.group_of(members.front()).index());
+    }
+  }
+  for (std::uint32_t c = 0; c < merging.cluster_count; ++c) {
+    operators[c].colocation = fmt::format("g{}", find(fine_.group_of(members_[c].front()).index()));
+    merge(c, merging, last_use, operators[c]);
+  }
+  ProblemSettings settings = fine_.settings();
+  coarse_ = Problem::create(ComputationGraph::create(fine_.graph().name(), std::move(operators), std::move(tensors),
+                                                     fine_.graph().parameters(), settings.training),
+                            fine_.cluster(), settings);
+}
+
+std::vector<std::uint32_t> CoarseProblem::connect(const Merging& merging, std::vector<Operator>& operators,
+                                                  std::vector<Tensor>& tensors) {
+  const std::vector<std::uint32_t>& cluster_of = merging.cluster_of;
   std::vector<std::uint32_t> last_use(fine_.value_count(), kNone);
   std::vector<std::uint32_t> position(fine_.task_count());
   for (const auto& members : members_) {
@@ -111,54 +136,37 @@ void CoarseProblem::build(const Merging& merging) {
       if (reader != maker) operators[reader].inputs.push_back(tensor);
     }
   }
+  return last_use;
+}
 
-  // Groups that have members in one cluster must share their devices.
-  std::vector<std::uint32_t> parent(fine_.group_count());
-  std::iota(parent.begin(), parent.end(), 0U);
-  const auto find = [&](std::size_t g) {
-    auto group = static_cast<std::uint32_t>(g);
-    while (parent[group] != group) group = parent[group] = parent[parent[group]];
-    return group;
-  };
-  for (const auto& members : members_) {
-    for (const TaskId task : members) {
-      parent[find(fine_.group_of(task).index())] = find(fine_.group_of(members.front()).index());
+void CoarseProblem::merge(std::uint32_t cluster, const Merging& merging, const std::vector<std::uint32_t>& last_use,
+                          Operator& op) const {
+  const std::vector<TaskId>& members = members_[cluster];
+  op.name = fmt::format("c{}", cluster);
+  op.streams = fine_.op(members.front()).streams;
+  if (std::ranges::any_of(members, [&](TaskId task) { return !fine_.op(task).devices.empty(); })) {
+    op.devices.emplace_back();
+    for (const DeviceId device : fine_.devices_of(fine_.group_of(members.front()))) {
+      op.devices.front().push_back(fine_.cluster().at(device).name);
     }
   }
-
-  for (std::uint32_t c = 0; c < merging.cluster_count; ++c) {
-    Operator& op = operators[c];
-    const std::vector<TaskId>& members = members_[c];
-    op.name = fmt::format("c{}", c);
-    op.streams = fine_.op(members.front()).streams;
-    if (std::ranges::any_of(members, [&](TaskId task) { return !fine_.op(task).devices.empty(); })) {
-      op.devices.emplace_back();
-      for (const DeviceId device : fine_.devices_of(fine_.group_of(members.front()))) {
-        op.devices.front().push_back(fine_.cluster().at(device).name);
-      }
+  op.anti_colocation = fine_.op(members.front()).anti_colocation;
+  op.workspace = internal_peak(fine_, members, last_use);
+  Durations durations(fine_.cluster());
+  for (const TaskId task : members) {
+    durations.add(fine_.op(task));
+    const auto& parameters = fine_.op(task).parameters;
+    op.parameters.insert(op.parameters.end(), parameters.begin(), parameters.end());
+    for (const TaskId earlier : fine_.control_predecessors(task)) {
+      const std::uint32_t before = merging.cluster_of[earlier.index()];
+      if (before != cluster) op.after.emplace_back(before);
     }
-    op.anti_colocation = fine_.op(members.front()).anti_colocation;
-    op.workspace = internal_peak(fine_, members, last_use);
-    op.colocation = fmt::format("g{}", find(fine_.group_of(members.front()).index()));
-    Durations durations(fine_.cluster());
-    for (const TaskId task : members) {
-      durations.add(fine_.op(task));
-      const auto& parameters = fine_.op(task).parameters;
-      op.parameters.insert(op.parameters.end(), parameters.begin(), parameters.end());
-      for (const TaskId earlier : fine_.control_predecessors(task)) {
-        if (cluster_of[earlier.index()] != c) op.after.emplace_back(cluster_of[earlier.index()]);
-      }
-    }
-    op.durations = durations.list();
-    std::ranges::sort(op.parameters);
-    op.parameters.erase(std::unique(op.parameters.begin(), op.parameters.end()), op.parameters.end());
-    std::ranges::sort(op.after);
-    op.after.erase(std::unique(op.after.begin(), op.after.end()), op.after.end());
   }
-  ProblemSettings settings = fine_.settings();
-  coarse_ = Problem::create(ComputationGraph::create(fine_.graph().name(), std::move(operators), std::move(tensors),
-                                                     fine_.graph().parameters(), settings.training),
-                            fine_.cluster(), settings);
+  op.durations = durations.list();
+  std::ranges::sort(op.parameters);
+  op.parameters.erase(std::unique(op.parameters.begin(), op.parameters.end()), op.parameters.end());
+  std::ranges::sort(op.after);
+  op.after.erase(std::unique(op.after.begin(), op.after.end()), op.after.end());
 }
 
 Schedule CoarseProblem::expand(const Schedule& schedule) const {

@@ -24,6 +24,13 @@ class CoarseProblem {
 
  private:
   void build(const Merging& merging);
+  /// Makes the tensors between clusters. \return position of the last use among the members, by value, for values that
+  /// nobody else uses; kNone for others
+  std::vector<std::uint32_t> connect(const Merging& merging, std::vector<Operator>& operators,
+                                     std::vector<Tensor>& tensors);
+  /// The operator of a cluster, but for its tensors and whom it must share its devices with.
+  void merge(std::uint32_t cluster, const Merging& merging, const std::vector<std::uint32_t>& last_use,
+             Operator& op) const;
 
   Problem fine_;
   std::optional<Problem> coarse_;

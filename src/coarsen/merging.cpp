@@ -10,8 +10,8 @@
 namespace opweave::coarsen {
 namespace {
 
-/// Levels of the graph in one window.
-constexpr std::uint32_t kWindow = 2;
+/// Levels of the graph in one span.
+constexpr std::uint32_t kLevelSpan = 2;
 /// Clusters of one level of the graph that a device can take turns with: fewer than that are not merged further.
 constexpr std::size_t kClustersPerDevice = 2;
 
@@ -156,15 +156,15 @@ class Merger {
   /// too.
   [[nodiscard]] bool delays_others(std::uint32_t task) const {
     return std::ranges::any_of(before(task), [&](TaskId other) {
-      return level_[other.index()] / kWindow == level_[task] / kWindow && after(other).size() > 1;
+      return level_[other.index()] / kLevelSpan == level_[task] / kLevelSpan && after(other).size() > 1;
     });
   }
 
-  /// Puts the task into the cluster of all its predecessors within the window, if there is such a one with room.
+  /// Puts the task into the cluster of all its predecessors within the span, if there is such a one with room.
   bool joins(std::uint32_t task) {
     std::uint32_t cluster = kNone;
     for (const TaskId other : before(task)) {
-      if (level_[other.index()] / kWindow != level_[task] / kWindow) continue;
+      if (level_[other.index()] / kLevelSpan != level_[task] / kLevelSpan) continue;
       const std::uint32_t found = cluster_of_[other.index()];
       if (cluster != kNone && cluster != found) return false;
       cluster = found;

@@ -35,7 +35,7 @@ struct MergeOptions {
 [[nodiscard]] bool can_merge(const Problem& problem);
 
 /// One level of merging (docs/coarsening.md): a task joins the cluster that holds all of its predecessors within a
-/// window of two levels of the graph; tasks of one level that share their largest input are taken together in pairs.
+/// span of two levels of the graph; tasks of one level that share their largest input are taken together in pairs.
 /// Members of a cluster have the same streams and may run on the same devices; their groups become one.
 /// O((tasks + edges) log tasks).
 /// \pre can_merge(problem)

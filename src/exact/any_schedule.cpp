@@ -41,14 +41,14 @@ Goal bytes_sent(const ScheduleSpace& space, const CpFormulation& formulation) {
   Goal goal;
   std::int64_t total = 0;
   std::int64_t divisor = 0;
-  for (const ScheduleSpace::Shipment& shipment : space.shipments()) {
-    const std::int64_t bytes = space.problem().size(shipment.value).value();
+  for (const ScheduleSpace::Delivery& delivery : space.deliveries()) {
+    const std::int64_t bytes = space.problem().size(delivery.value).value();
     divisor = std::gcd(divisor, bytes);
     total += bytes;
   }
   goal.unit = std::max({std::int64_t{1}, divisor, total / kLargestSum});
-  for (std::size_t s = 0; s < space.shipments().size(); ++s) {
-    goal.add(formulation.sent(s), space.problem().size(space.shipments()[s].value).value() / goal.unit);
+  for (std::size_t s = 0; s < space.deliveries().size(); ++s) {
+    goal.add(formulation.sent(s), space.problem().size(space.deliveries()[s].value).value() / goal.unit);
   }
   return goal;
 }

@@ -21,8 +21,8 @@ constexpr std::size_t kMostNonzeros = 2'000'000;
 std::size_t nonzeros(const ScheduleSpace& space) {
   const Problem& problem = space.problem();
   std::size_t count = 0;
-  for (const ScheduleSpace::Shipment& shipment : space.shipments()) {
-    count += 4 * shipment.sources.size() + (2 + shipment.sources.size()) * problem.consumers(shipment.value).size();
+  for (const ScheduleSpace::Delivery& delivery : space.deliveries()) {
+    count += 4 * delivery.sources.size() + (2 + delivery.sources.size()) * problem.consumers(delivery.value).size();
   }
   for (std::size_t t = 0; t < problem.task_count(); ++t) count += space.options(problem.group_of(TaskId(t))).size();
   return count;
@@ -87,18 +87,18 @@ LeastCommunication least_communication(const Problem& problem, std::optional<Dur
   // Bytes in a unit that keeps the numbers small; what is rounded down makes a relaxation.
   std::int64_t total = 0;
   std::int64_t divisor = 0;
-  for (const ScheduleSpace::Shipment& shipment : space.shipments()) {
-    total += problem.size(shipment.value).value();
-    divisor = std::gcd(divisor, problem.size(shipment.value).value());
+  for (const ScheduleSpace::Delivery& delivery : space.deliveries()) {
+    total += problem.size(delivery.value).value();
+    divisor = std::gcd(divisor, problem.size(delivery.value).value());
   }
   const std::int64_t unit = std::max({std::int64_t{1}, divisor, total / 100'000'000});
 
   const auto program = std::make_shared<Program>(space);
   if (largest_load) limit_loads(space, largest_load->value() / space.unit().length.value(), *program);
   limit_parameters(space, *program);
-  for (std::size_t s = 0; s < space.shipments().size(); ++s) {
-    const double cost = static_cast<double>(problem.size(space.shipments()[s].value).value() / unit);
-    for (std::size_t k = 0; k < space.shipments()[s].sources.size(); ++k) {
+  for (std::size_t s = 0; s < space.deliveries().size(); ++s) {
+    const double cost = static_cast<double>(problem.size(space.deliveries()[s].value).value() / unit);
+    for (std::size_t k = 0; k < space.deliveries()[s].sources.size(); ++k) {
       const MipModel::Expression& sent = program->placement.sent(s, k);
       program->model.set_cost(sent.terms().front().column, cost);
     }

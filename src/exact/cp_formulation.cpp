@@ -14,7 +14,7 @@ Frame whole(const ScheduleSpace& space, std::int64_t upper_bound, std::int64_t f
   const Problem& problem = space.problem();
   Frame frame;
   frame.tasks.assign(problem.task_count(), Frame::Role::kFree);
-  frame.shipments.assign(space.shipments().size(), Frame::Role::kFree);
+  frame.deliveries.assign(space.deliveries().size(), Frame::Role::kFree);
   frame.stream_tails.assign(problem.cluster().device_count() * problem.cluster().stream_names().size(), 0);
   frame.end = upper_bound;
   frame.later_from = upper_bound;
@@ -33,9 +33,9 @@ CpSize cp_size(const ScheduleSpace& space) {
     size.intervals += space.options(problem.group_of(TaskId(t))).size();
     size.constraints += 1 + problem.inputs(TaskId(t)).size() + problem.control_predecessors(TaskId(t)).size();
   }
-  for (const ScheduleSpace::Shipment& shipment : space.shipments()) {
-    size.intervals += shipment.sources.size();
-    size.constraints += 4 + 2 * shipment.sources.size() + 2 * problem.consumers(shipment.value).size();
+  for (const ScheduleSpace::Delivery& delivery : space.deliveries()) {
+    size.intervals += delivery.sources.size();
+    size.constraints += 4 + 2 * delivery.sources.size() + 2 * problem.consumers(delivery.value).size();
   }
   for (std::size_t v = 0; v < problem.value_count(); ++v) {
     const std::size_t places =
@@ -68,7 +68,7 @@ CpFormulation::CpFormulation(std::shared_ptr<const ScheduleSpace> space, Frame f
 
 void CpFormulation::build() {
   add_tasks();
-  add_shipments();
+  add_deliveries();
   add_precedence();
   add_streams();
   add_channels();
@@ -142,97 +142,44 @@ CpModel::Interval CpFormulation::interval_of(TaskId task, std::uint32_t option) 
   return *interval;
 }
 
-CpModel::Interval CpFormulation::interval_of_shipment(std::size_t shipment, std::size_t source) {
-  std::optional<CpModel::Interval>& interval = shipment_intervals_[shipment][source];
+CpModel::Interval CpFormulation::interval_of_delivery(std::size_t delivery, std::size_t source) {
+  std::optional<CpModel::Interval>& interval = delivery_intervals_[delivery][source];
   if (!interval) {
-    const ShipmentParts& parts = shipments_[shipment];
-    interval = model_.add_interval(parts.start, constant(space_->shipments()[shipment].sources[source].duration),
+    const DeliveryParts& parts = deliveries_[delivery];
+    interval = model_.add_interval(parts.start, constant(space_->deliveries()[delivery].sources[source].duration),
                                    parts.end, parts.from[source].literal);
   }
   return *interval;
 }
 
-void CpFormulation::add_shipments() {
-  shipments_.resize(space_->shipments().size());
-  shipment_intervals_.resize(shipments_.size());
-  for (std::size_t s = 0; s < shipments_.size(); ++s) {
-    shipment_intervals_[s].resize(space_->shipments()[s].sources.size());
-    if (frame_.shipments[s] != Role::kLater) add_shipment(s);
+void CpFormulation::add_deliveries() {
+  deliveries_.resize(space_->deliveries().size());
+  delivery_intervals_.resize(deliveries_.size());
+  for (std::size_t s = 0; s < deliveries_.size(); ++s) {
+    delivery_intervals_[s].resize(space_->deliveries()[s].sources.size());
+    if (frame_.deliveries[s] != Role::kLater) add_delivery(s);
   }
 }
 
-void CpFormulation::add_shipment(std::size_t index) {
-  const ScheduleSpace::Shipment& shipment = space_->shipments()[index];
-  ShipmentParts& parts = shipments_[index];
-  const TaskId producer = *problem_.producer(shipment.value);
-  parts.from.resize(shipment.sources.size());
-
-  if (frame_.shipments[index] != Role::kFree) {
-    const std::uint32_t source = frame_.shipment_sources[index];
-    const std::int64_t duration = shipment.sources[source].duration;
-    parts.present = parts.from[source] = {true, std::nullopt};
-    parts.start = frame_.shipments[index] == Role::kFrozen
-                      ? constant(frame_.shipment_starts[index])
-                      : Affine{add_variable(frame_.begin, frame_.end - duration), 0};
-    parts.end = plus(parts.start, duration);
-    if (frame_.shipments[index] == Role::kOrdered) model_.add_order(tasks_[producer.index()].end, parts.start);
-    return;
-  }
-
-  // u = some consumer is here, and the producer is not.
-  const Truth made_here = placed_on(producer, shipment.destination);
-  bool is_needed_anyway = false;
-  std::vector<Literal> needed;
-  for (const TaskId consumer : problem_.consumers(shipment.value)) {
-    const Truth used = placed_on(consumer, shipment.destination);
-    is_needed_anyway = is_needed_anyway || used.is_always();
-    if (used.literal) needed.push_back(*used.literal);
-  }
-  std::sort(needed.begin(), needed.end());
-  needed.erase(std::unique(needed.begin(), needed.end()), needed.end());
-  if (is_needed_anyway && !made_here.can_hold) {
-    parts.present = {true, std::nullopt};
-  } else if (is_needed_anyway) {
-    parts.present = {true, made_here.literal->negated()};
-  } else if (needed.size() == 1 && !made_here.can_hold) {
-    parts.present = {true, needed.front()};
-  } else {
-    const Literal present = model_.add_literal();
-    parts.present = {true, present};
-    if (made_here.can_hold) model_.add_implication({present}, made_here.literal->negated());
-    std::vector<Literal> any = {present.negated()};
-    for (const Literal used : needed) {
-      std::vector<Literal> when = {used};
-      if (made_here.can_hold) when.push_back(made_here.literal->negated());
-      model_.add_implication(std::move(when), present);
-      any.push_back(used);
-    }
-    model_.add_choice(CpModel::Choice::Kind::kAtLeastOne, std::move(any));
-  }
-  if (shipment.sources.empty()) {
+void CpFormulation::add_delivery(std::size_t index) {
+  if (frame_.deliveries[index] != Role::kFree) return add_kept_delivery(index);
+  const ScheduleSpace::Delivery& delivery = space_->deliveries()[index];
+  DeliveryParts& parts = deliveries_[index];
+  const TaskId producer = *problem_.producer(delivery.value);
+  parts.from.resize(delivery.sources.size());
+  parts.present = need_of(delivery);
+  if (delivery.sources.empty()) {
     forbid(parts.present);
     parts.present = {};
     return;
   }
-
-  if (shipment.sources.size() == 1) {
-    parts.from[0] = parts.present;
-  } else {
-    std::vector<Literal> choice = {literal_of(parts.present).negated()};
-    for (Truth& from : parts.from) {
-      from = {true, model_.add_literal()};
-      choice.push_back(*from.literal);
-    }
-    model_.add_choice(CpModel::Choice::Kind::kExactlyOne, std::move(choice));
-  }
-  std::int64_t shortest = std::numeric_limits<std::int64_t>::max();
-  std::int64_t longest = 0;
-  for (std::size_t k = 0; k < parts.from.size(); ++k) {
-    const Truth home = placed_on(producer, shipment.sources[k].device);
-    if (!home.is_always()) model_.add_implication({literal_of(parts.from[k])}, literal_of(home));
-    shortest = std::min(shortest, shipment.sources[k].duration);
-    longest = std::max(longest, shipment.sources[k].duration);
-  }
+  choose_source(delivery, parts);
+  const auto by_duration = [](const ScheduleSpace::Source& a, const ScheduleSpace::Source& b) {
+    return a.duration < b.duration;
+  };
+  const auto [least, most] = std::ranges::minmax_element(delivery.sources, by_duration);
+  const std::int64_t shortest = least->duration;
+  const std::int64_t longest = most->duration;
   const std::int64_t earliest = std::max(frame_.begin, space_->head(producer) + space_->shortest(producer));
   if (earliest + shortest > frame_.end) {
     forbid(parts.present);
@@ -243,16 +190,75 @@ void CpFormulation::add_shipment(std::size_t index) {
   const Affine made = tasks_[producer.index()].end;
   // Without contention, and where the destination has room for everything, sending at once costs nothing.
   const bool at_once = problem_.settings().contention == Contention::kNone && role(producer) != Role::kFrozen &&
-                       !space_->binding_capacity(shipment.destination);
+                       !space_->binding_capacity(delivery.destination);
   parts.start = at_once ? made : Affine{model_.add_variable(earliest, frame_.end - shortest), 0};
   if (shortest == longest) {
     parts.end = plus(parts.start, shortest);
   } else {
     parts.end = {model_.add_variable(earliest + shortest, frame_.end + longest), 0};
-    for (std::size_t k = 0; k < parts.from.size(); ++k) static_cast<void>(interval_of_shipment(index, k));
+    for (std::size_t k = 0; k < parts.from.size(); ++k) static_cast<void>(interval_of_delivery(index, k));
   }
   std::vector<Literal> when;
   if (!at_once && add_condition(when, parts.present)) model_.add_order(made, parts.start, 0, when);
+}
+
+void CpFormulation::add_kept_delivery(std::size_t index) {
+  const ScheduleSpace::Delivery& delivery = space_->deliveries()[index];
+  DeliveryParts& parts = deliveries_[index];
+  const std::uint32_t source = frame_.delivery_sources[index];
+  const std::int64_t duration = delivery.sources[source].duration;
+  parts.from.resize(delivery.sources.size());
+  parts.present = parts.from[source] = {true, std::nullopt};
+  parts.start = frame_.deliveries[index] == Role::kFrozen
+                    ? constant(frame_.delivery_starts[index])
+                    : Affine{add_variable(frame_.begin, frame_.end - duration), 0};
+  parts.end = plus(parts.start, duration);
+  const TaskId producer = *problem_.producer(delivery.value);
+  if (frame_.deliveries[index] == Role::kOrdered) model_.add_order(tasks_[producer.index()].end, parts.start);
+}
+
+CpFormulation::Truth CpFormulation::need_of(const ScheduleSpace::Delivery& delivery) {
+  const Truth made_here = placed_on(*problem_.producer(delivery.value), delivery.destination);
+  bool is_needed_anyway = false;
+  std::vector<Literal> needed;
+  for (const TaskId consumer : problem_.consumers(delivery.value)) {
+    const Truth used = placed_on(consumer, delivery.destination);
+    is_needed_anyway = is_needed_anyway || used.is_always();
+    if (used.literal) needed.push_back(*used.literal);
+  }
+  std::sort(needed.begin(), needed.end());
+  needed.erase(std::unique(needed.begin(), needed.end()), needed.end());
+  if (is_needed_anyway && !made_here.can_hold) return {true, std::nullopt};
+  if (is_needed_anyway) return {true, made_here.literal->negated()};
+  if (needed.size() == 1 && !made_here.can_hold) return {true, needed.front()};
+  const Literal present = model_.add_literal();
+  if (made_here.can_hold) model_.add_implication({present}, made_here.literal->negated());
+  std::vector<Literal> any = {present.negated()};
+  for (const Literal used : needed) {
+    std::vector<Literal> when = {used};
+    if (made_here.can_hold) when.push_back(made_here.literal->negated());
+    model_.add_implication(std::move(when), present);
+    any.push_back(used);
+  }
+  model_.add_choice(CpModel::Choice::Kind::kAtLeastOne, std::move(any));
+  return {true, present};
+}
+
+void CpFormulation::choose_source(const ScheduleSpace::Delivery& delivery, DeliveryParts& parts) {
+  if (delivery.sources.size() == 1) {
+    parts.from[0] = parts.present;
+  } else {
+    std::vector<Literal> choice = {literal_of(parts.present).negated()};
+    for (Truth& from : parts.from) {
+      from = {true, model_.add_literal()};
+      choice.push_back(*from.literal);
+    }
+    model_.add_choice(CpModel::Choice::Kind::kExactlyOne, std::move(choice));
+  }
+  for (std::size_t k = 0; k < parts.from.size(); ++k) {
+    const Truth home = placed_on(*problem_.producer(delivery.value), delivery.sources[k].device);
+    if (!home.is_always()) model_.add_implication({literal_of(parts.from[k])}, literal_of(home));
+  }
 }
 
 void CpFormulation::add_precedence() {
@@ -262,11 +268,11 @@ void CpFormulation::add_precedence() {
     const TaskParts& parts = tasks_[t];
     for (const TaskId before : problem_.predecessors(task)) model_.add_order(tasks_[before.index()].end, parts.start);
     for (const ValueId value : problem_.inputs(task)) {
-      for (std::size_t s = space_->first_shipment(value); s < space_->end_of_shipments(value); ++s) {
-        const Truth used = placed_on(task, space_->shipments()[s].destination);
+      for (std::size_t s = space_->first_delivery(value); s < space_->end_of_deliveries(value); ++s) {
+        const Truth used = placed_on(task, space_->deliveries()[s].destination);
         std::vector<Literal> when;
-        if (!add_condition(when, used) || !add_condition(when, shipments_[s].present)) continue;
-        model_.add_order(shipments_[s].end, parts.start, 0, std::move(when));
+        if (!add_condition(when, used) || !add_condition(when, deliveries_[s].present)) continue;
+        model_.add_order(deliveries_[s].end, parts.start, 0, std::move(when));
       }
     }
   }
@@ -307,17 +313,17 @@ void CpFormulation::add_streams() {
 void CpFormulation::add_channels() {
   std::map<std::uint64_t, std::vector<CpModel::Interval>> intervals;
   std::map<std::uint64_t, std::vector<Ordered>> ordered;
-  for (std::size_t s = 0; s < shipments_.size(); ++s) {
-    if (frame_.shipments[s] == Role::kLater) continue;
-    const ShipmentParts& parts = shipments_[s];
-    if (frame_.shipments[s] == Role::kFrozen && parts.end.offset <= frame_.begin) continue;
-    const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
+  for (std::size_t s = 0; s < deliveries_.size(); ++s) {
+    if (frame_.deliveries[s] == Role::kLater) continue;
+    const DeliveryParts& parts = deliveries_[s];
+    if (frame_.deliveries[s] == Role::kFrozen && parts.end.offset <= frame_.begin) continue;
+    const ScheduleSpace::Delivery& delivery = space_->deliveries()[s];
     for (std::size_t k = 0; k < parts.from.size(); ++k) {
-      if (!parts.from[k].can_hold || shipment.sources[k].duration == 0) continue;
-      for (const Cluster::Channel key : problem_.channels(shipment.sources[k].device, shipment.destination)) {
-        intervals[key].push_back(interval_of_shipment(s, k));
-        if (frame_.shipments[s] == Role::kOrdered) {
-          ordered[key].push_back({frame_.shipment_starts[s], parts.start, parts.end});
+      if (!parts.from[k].can_hold || delivery.sources[k].duration == 0) continue;
+      for (const Cluster::Channel key : problem_.channels(delivery.sources[k].device, delivery.destination)) {
+        intervals[key].push_back(interval_of_delivery(s, k));
+        if (frame_.deliveries[s] == Role::kOrdered) {
+          ordered[key].push_back({frame_.delivery_starts[s], parts.start, parts.end});
         }
       }
     }
@@ -342,21 +348,21 @@ void CpFormulation::add_objective() {
       if (is_later(after)) tail = std::max(tail, frame_.task_tails[after.index()]);
     }
     for (const ValueId value : problem_.outputs(task)) {
-      for (std::size_t s = space_->first_shipment(value); s < space_->end_of_shipments(value); ++s) {
-        const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
-        if (frame_.shipments[s] == Role::kLater) {
-          tail = std::max(tail, frame_.shipment_tails[s]);
+      for (std::size_t s = space_->first_delivery(value); s < space_->end_of_deliveries(value); ++s) {
+        const ScheduleSpace::Delivery& delivery = space_->deliveries()[s];
+        if (frame_.deliveries[s] == Role::kLater) {
+          tail = std::max(tail, frame_.delivery_tails[s]);
           continue;
         }
         std::int64_t after_arrival = 0;
         for (const TaskId consumer : problem_.consumers(value)) {
-          if (is_later(consumer) && placed_on(consumer, shipment.destination).can_hold) {
+          if (is_later(consumer) && placed_on(consumer, delivery.destination).can_hold) {
             after_arrival = std::max(after_arrival, frame_.task_tails[consumer.index()]);
           }
         }
         std::vector<Literal> when;
-        if (after_arrival > 0 && add_condition(when, shipments_[s].present)) {
-          model_.add_order(shipments_[s].end, makespan, after_arrival, std::move(when));
+        if (after_arrival > 0 && add_condition(when, deliveries_[s].present)) {
+          model_.add_order(deliveries_[s].end, makespan, after_arrival, std::move(when));
         }
       }
     }

@@ -25,12 +25,12 @@ struct Frame {
     kLater,    ///< comes after the frame: only its longest path to the end counts
   };
   std::vector<Role> tasks;                      ///< by TaskId
-  std::vector<Role> shipments;                  ///< by index in the space
+  std::vector<Role> deliveries;                 ///< by index in the space
   std::vector<std::int64_t> task_starts;        ///< by TaskId, in the reference
-  std::vector<std::int64_t> shipment_starts;    ///< by index in the space; of what is not free, in the reference
-  std::vector<std::uint32_t> shipment_sources;  ///< by index in the space; of what is not free, in the reference
+  std::vector<std::int64_t> delivery_starts;    ///< by index in the space; of what is not free, in the reference
+  std::vector<std::uint32_t> delivery_sources;  ///< by index in the space; of what is not free, in the reference
   std::vector<std::int64_t> task_tails;         ///< of later tasks: ticks from the start to the end of the schedule
-  std::vector<std::int64_t> shipment_tails;     ///< the same of later shipments
+  std::vector<std::int64_t> delivery_tails;     ///< the same of later deliveries
   std::vector<std::int64_t> stream_tails;       ///< by device * streams + stream: of the first later task there
   std::int64_t begin = 0;                       ///< free and ordered things start here or later
   std::int64_t later_from = 0;                  ///< later things start here or later
@@ -58,7 +58,7 @@ class CpFormulation {
 
   [[nodiscard]] const CpModel& model() const { return model_; }
   /// When the value is sent to the device; u in the formulas.
-  [[nodiscard]] const CpPlacement::Truth& sent(std::size_t shipment) const { return shipments_[shipment].present; }
+  [[nodiscard]] const CpPlacement::Truth& sent(std::size_t delivery) const { return deliveries_[delivery].present; }
   /// Which option each group takes.
   [[nodiscard]] const CpPlacement& placement() const { return placement_; }
   /// Lets the solver begin with a schedule. No effect on what is valid.
@@ -83,7 +83,7 @@ class CpFormulation {
     Affine start;
     Affine end;
   };
-  struct ShipmentParts {
+  struct DeliveryParts {
     Truth present;
     std::vector<Truth> from;  ///< by source
     Affine start;
@@ -109,8 +109,14 @@ class CpFormulation {
 
   void build();
   void add_tasks();
-  void add_shipments();
-  void add_shipment(std::size_t index);
+  void add_deliveries();
+  void add_delivery(std::size_t index);
+  /// One that the frame does not decide anew.
+  void add_kept_delivery(std::size_t index);
+  /// u of the formulas: some consumer is at the destination, and the producer is not.
+  [[nodiscard]] Truth need_of(const ScheduleSpace::Delivery& delivery);
+  /// One source if it happens, and that where the producer is.
+  void choose_source(const ScheduleSpace::Delivery& delivery, DeliveryParts& parts);
   void add_precedence();
   void add_streams();
   void add_channels();
@@ -140,12 +146,18 @@ class CpFormulation {
   [[nodiscard]] bool is_later(TaskId task) const { return role(task) == Role::kLater; }
   [[nodiscard]] Truth placed_on(TaskId task, DeviceId device) const;
   [[nodiscard]] CpModel::Interval interval_of(TaskId task, std::uint32_t option);
-  [[nodiscard]] CpModel::Interval interval_of_shipment(std::size_t shipment, std::size_t source);
+  [[nodiscard]] CpModel::Interval interval_of_delivery(std::size_t delivery, std::size_t source);
   [[nodiscard]] static Affine constant(std::int64_t value) { return {std::nullopt, value}; }
   /// False if the condition never holds.
   static bool add_condition(std::vector<Literal>& when, const Truth& truth);
   [[nodiscard]] Literal literal_of(const Truth& truth);
   [[nodiscard]] static std::int64_t value_of(const Affine& affine, std::span<const std::int64_t> values);
+  static void set(const Affine& affine, std::int64_t value, std::vector<std::int64_t>& values);
+  /// Parts of values_of(), each from what those before it have set.
+  void set_deliveries(const Schedule& schedule, std::vector<std::int64_t>& values) const;
+  void set_memory(std::vector<std::int64_t>& values) const;
+  /// The makespan of the model, which sees what comes later through longest paths.
+  [[nodiscard]] std::int64_t least_makespan(std::span<const std::int64_t> values) const;
 
   std::shared_ptr<const ScheduleSpace> space_;
   const Problem& problem_;
@@ -154,9 +166,9 @@ class CpFormulation {
   CpModel model_;
   CpPlacement placement_;
   std::vector<TaskParts> tasks_;
-  std::vector<ShipmentParts> shipments_;
+  std::vector<DeliveryParts> deliveries_;
   std::vector<std::vector<std::optional<CpModel::Interval>>> task_intervals_;
-  std::vector<std::vector<std::optional<CpModel::Interval>>> shipment_intervals_;
+  std::vector<std::vector<std::optional<CpModel::Interval>>> delivery_intervals_;
   std::vector<ResidenceParts> residences_;
   std::vector<PersistentParts> persistent_;
   std::vector<CpModel::Interval> sized_;  ///< intervals whose size is a variable of their own

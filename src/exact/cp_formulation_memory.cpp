@@ -140,9 +140,9 @@ void CpFormulation::add_value_lifetime(ValueId value, DeviceId device, std::vect
   const TaskId producer = *problem_.producer(value);
   if (is_later(producer)) return;
   const Truth made = placed_on(producer, device);
-  const std::optional<std::size_t> arrival = space_->shipment(value, device);
+  const std::optional<std::size_t> arrival = space_->delivery(value, device);
   const bool may_arrive =
-      arrival && frame_.shipments[*arrival] != Role::kLater && shipments_[*arrival].present.can_hold;
+      arrival && frame_.deliveries[*arrival] != Role::kLater && deliveries_[*arrival].present.can_hold;
   if (!made.can_hold && !may_arrive) return;
 
   // Uses on this device; those that come later keep the value beyond the frame.
@@ -154,26 +154,26 @@ void CpFormulation::add_value_lifetime(ValueId value, DeviceId device, std::vect
     has_certain_reader = has_certain_reader || used.is_always();
     ends.emplace_back(is_later(consumer) ? constant(frame_.end) : tasks_[consumer.index()].end, used);
   }
-  for (std::size_t s = space_->first_shipment(value); made.can_hold && s < space_->end_of_shipments(value); ++s) {
-    const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
-    for (std::size_t k = 0; k < shipment.sources.size(); ++k) {
-      if (shipment.sources[k].device != device) continue;
-      if (frame_.shipments[s] == Role::kLater) {
-        if (frame_.shipment_sources[s] == k) ends.emplace_back(constant(frame_.end), Truth{true, std::nullopt});
+  for (std::size_t s = space_->first_delivery(value); made.can_hold && s < space_->end_of_deliveries(value); ++s) {
+    const ScheduleSpace::Delivery& delivery = space_->deliveries()[s];
+    for (std::size_t k = 0; k < delivery.sources.size(); ++k) {
+      if (delivery.sources[k].device != device) continue;
+      if (frame_.deliveries[s] == Role::kLater) {
+        if (frame_.delivery_sources[s] == k) ends.emplace_back(constant(frame_.end), Truth{true, std::nullopt});
       } else {
-        ends.emplace_back(shipments_[s].end, shipments_[s].from[k]);
+        ends.emplace_back(deliveries_[s].end, deliveries_[s].from[k]);
       }
     }
   }
   // A reader ends after the value is made and has arrived; without a certain one that must be said.
   if (!has_certain_reader) {
     ends.emplace_back(tasks_[producer.index()].end, made);
-    if (may_arrive) ends.emplace_back(shipments_[*arrival].end, shipments_[*arrival].present);
+    if (may_arrive) ends.emplace_back(deliveries_[*arrival].end, deliveries_[*arrival].present);
   }
   const Affine end = last_of(std::move(ends));
   const std::int64_t bytes = problem_.size(value).value();
   add_lifetime(tasks_[producer.index()].start, end, made, bytes, demands);
-  if (may_arrive) add_lifetime(shipments_[*arrival].start, end, shipments_[*arrival].present, bytes, demands);
+  if (may_arrive) add_lifetime(deliveries_[*arrival].start, end, deliveries_[*arrival].present, bytes, demands);
 }
 
 void CpFormulation::add_input_lifetime(ValueId value, DeviceId device, std::vector<Demand>& demands) {

@@ -9,33 +9,44 @@ std::int64_t CpFormulation::value_of(const Affine& affine, std::span<const std::
   return affine.offset + (affine.variable ? values[static_cast<std::size_t>(*affine.variable)] : 0);
 }
 
-std::vector<std::int64_t> CpFormulation::values_of(const Schedule& schedule) const {
-  const auto& domains = model_.domains();
-  std::vector<std::int64_t> values;
-  for (const CpModel::Domain& domain : domains) values.push_back(domain.lower);
-  const auto set = [&](const Affine& affine, std::int64_t value) {
-    if (affine.variable) values[static_cast<std::size_t>(*affine.variable)] = value - affine.offset;
-  };
-  const std::int64_t unit = space_->unit().length.value();
-  const auto ticks = [&](Duration time) { return time.value() / unit; };
+void CpFormulation::set(const Affine& affine, std::int64_t value, std::vector<std::int64_t>& values) {
+  if (affine.variable) values[static_cast<std::size_t>(*affine.variable)] = value - affine.offset;
+}
 
+std::vector<std::int64_t> CpFormulation::values_of(const Schedule& schedule) const {
+  std::vector<std::int64_t> values;
+  for (const CpModel::Domain& domain : model_.domains()) values.push_back(domain.lower);
+  const std::int64_t unit = space_->unit().length.value();
   const std::vector<std::uint32_t> option_of = placement_.express(*space_, schedule, values);
   std::int64_t makespan = frame_.floor;
   for (std::size_t t = 0; t < problem_.task_count(); ++t) {
     if (is_later(TaskId(t))) continue;
-    const std::int64_t start = ticks(schedule.tasks[t].start);
+    const std::int64_t start = schedule.tasks[t].start.value() / unit;
     const std::int64_t end = start + space_->duration(TaskId(t), option_of[problem_.group_of(TaskId(t)).index()]);
-    set(tasks_[t].start, start);
-    set(tasks_[t].end, end);
+    set(tasks_[t].start, start, values);
+    set(tasks_[t].end, end, values);
     makespan = std::max(makespan, end);
   }
-  std::vector<const Transfer*> transfer_of(shipments_.size(), nullptr);
-  for (const Transfer& transfer : schedule.transfers) {
-    if (const auto s = space_->shipment(transfer.value, transfer.destination)) transfer_of[*s] = &transfer;
+  set_deliveries(schedule, values);
+  set_memory(values);
+  for (const CpModel::Interval interval : sized_) {
+    const CpModel::IntervalParts& parts = model_.intervals()[static_cast<std::size_t>(interval)];
+    const std::int64_t size = value_of(parts.end, values) - value_of(parts.start, values);
+    set(parts.size, std::max<std::int64_t>(0, size), values);
   }
-  for (std::size_t s = 0; s < shipments_.size(); ++s) {
-    const ShipmentParts& parts = shipments_[s];
-    if (frame_.shipments[s] == Role::kLater) continue;
+  values[static_cast<std::size_t>(makespan_)] = std::max(makespan, least_makespan(values));
+  return values;
+}
+
+void CpFormulation::set_deliveries(const Schedule& schedule, std::vector<std::int64_t>& values) const {
+  const std::int64_t unit = space_->unit().length.value();
+  std::vector<const Transfer*> transfer_of(deliveries_.size(), nullptr);
+  for (const Transfer& transfer : schedule.transfers) {
+    if (const auto s = space_->delivery(transfer.value, transfer.destination)) transfer_of[*s] = &transfer;
+  }
+  for (std::size_t s = 0; s < deliveries_.size(); ++s) {
+    const DeliveryParts& parts = deliveries_[s];
+    if (frame_.deliveries[s] == Role::kLater) continue;
     const Transfer* transfer = transfer_of[s];
     parts.present.decide(transfer != nullptr, values);
     if (transfer == nullptr) {
@@ -44,18 +55,21 @@ std::vector<std::int64_t> CpFormulation::values_of(const Schedule& schedule) con
       }
       continue;
     }
-    const auto& sources = space_->shipments()[s].sources;
+    const auto& sources = space_->deliveries()[s].sources;
     for (std::size_t k = 0; k < sources.size(); ++k) {
       if (parts.from.size() > 1) parts.from[k].decide(sources[k].device == transfer->source, values);
       if (sources[k].device != transfer->source) continue;
       // A transfer that starts with its producer's end in the model has no start of its own.
       const bool has_own_start =
           parts.start.variable != tasks_[problem_.producer(transfer->value)->index()].end.variable;
-      if (has_own_start) set(parts.start, ticks(transfer->start));
+      if (has_own_start) set(parts.start, transfer->start.value() / unit, values);
       const std::int64_t end = value_of(parts.start, values) + sources[k].duration;
-      if (parts.end.variable != parts.start.variable) set(parts.end, end);
+      if (parts.end.variable != parts.start.variable) set(parts.end, end, values);
     }
   }
+}
+
+void CpFormulation::set_memory(std::vector<std::int64_t>& values) const {
   for (const PersistentParts& persistent : persistent_) {
     const bool lives = std::any_of(persistent.groups.begin(), persistent.groups.end(), [&](GroupId group) {
       return placement_.on(group, persistent.device).holds(values);
@@ -80,12 +94,10 @@ std::vector<std::int64_t> CpFormulation::values_of(const Schedule& schedule) con
       value = std::max(value, last);
     }
   }
-  for (const CpModel::Interval interval : sized_) {
-    const CpModel::IntervalParts& parts = model_.intervals()[static_cast<std::size_t>(interval)];
-    const std::int64_t size = value_of(parts.end, values) - value_of(parts.start, values);
-    set(parts.size, std::max<std::int64_t>(0, size));
-  }
-  // The makespan of the model, which sees what comes later through longest paths.
+}
+
+std::int64_t CpFormulation::least_makespan(std::span<const std::int64_t> values) const {
+  std::int64_t makespan = 0;
   for (const CpModel::Linear& linear : model_.linears()) {
     if (linear.terms.empty() || linear.terms.front().variable != makespan_) continue;
     const bool counts = std::all_of(linear.when.begin(), linear.when.end(), [&](Literal l) {
@@ -97,8 +109,7 @@ std::vector<std::int64_t> CpFormulation::values_of(const Schedule& schedule) con
     }
     if (counts) makespan = std::max(makespan, least);
   }
-  values[static_cast<std::size_t>(makespan_)] = makespan;
-  return values;
+  return makespan;
 }
 
 void CpFormulation::hint(const Schedule& schedule) {
@@ -122,13 +133,13 @@ RoughSchedule CpFormulation::read(std::span<const std::int64_t> values) const {
     rough.starts[t] = nanoseconds(value_of(tasks_[t].start, values));
     frame_end = std::max(frame_end, value_of(tasks_[t].end, values));
   }
-  for (std::size_t s = 0; s < shipments_.size(); ++s) {
-    const ShipmentParts& parts = shipments_[s];
-    if (frame_.shipments[s] == Role::kLater || !parts.present.holds(values)) continue;
-    const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
+  for (std::size_t s = 0; s < deliveries_.size(); ++s) {
+    const DeliveryParts& parts = deliveries_[s];
+    if (frame_.deliveries[s] == Role::kLater || !parts.present.holds(values)) continue;
+    const ScheduleSpace::Delivery& delivery = space_->deliveries()[s];
     for (std::size_t k = 0; k < parts.from.size(); ++k) {
       if (!parts.from[k].holds(values)) continue;
-      rough.transfers.push_back({shipment.value, shipment.sources[k].device, shipment.destination,
+      rough.transfers.push_back({delivery.value, delivery.sources[k].device, delivery.destination,
                                  nanoseconds(value_of(parts.start, values))});
     }
     frame_end = std::max(frame_end, value_of(parts.end, values));
@@ -137,11 +148,11 @@ RoughSchedule CpFormulation::read(std::span<const std::int64_t> values) const {
   for (std::size_t t = 0; t < problem_.task_count(); ++t) {
     if (is_later(TaskId(t))) rough.starts[t] = nanoseconds(frame_.task_starts[t] + shift);
   }
-  for (std::size_t s = 0; s < shipments_.size(); ++s) {
-    if (frame_.shipments[s] != Role::kLater) continue;
-    const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
-    rough.transfers.push_back({shipment.value, shipment.sources[frame_.shipment_sources[s]].device,
-                               shipment.destination, nanoseconds(frame_.shipment_starts[s] + shift)});
+  for (std::size_t s = 0; s < deliveries_.size(); ++s) {
+    if (frame_.deliveries[s] != Role::kLater) continue;
+    const ScheduleSpace::Delivery& delivery = space_->deliveries()[s];
+    rough.transfers.push_back({delivery.value, delivery.sources[frame_.delivery_sources[s]].device,
+                               delivery.destination, nanoseconds(frame_.delivery_starts[s] + shift)});
   }
   return rough;
 }

@@ -46,7 +46,7 @@ Wide peak(const CpModel& model, const std::vector<CpModel::Interval>& intervals,
   std::vector<Change> changes;
   for (std::size_t i = 0; i < intervals.size(); ++i) {
     const CpModel::IntervalParts& parts = model.intervals()[static_cast<std::size_t>(intervals[i])];
-    if (parts.presence && !holds(*parts.presence, values)) continue;
+    if (parts.is_present && !holds(*parts.is_present, values)) continue;
     const Wide start = value_of(parts.start, values);
     const Wide end = value_of(parts.end, values);
     if (start >= end) continue;
@@ -90,7 +90,7 @@ class Inspection {
       for (const CpModel::Affine* affine : {&interval.start, &interval.size, &interval.end}) {
         if (affine->variable) inspect(*affine->variable);
       }
-      if (interval.presence) inspect(*interval.presence);
+      if (interval.is_present) inspect(*interval.is_present);
     }
     for (const CpModel::NoOverlap& constraint : model_.no_overlaps()) inspect_intervals(constraint.intervals);
     for (const CpModel::Cumulative& constraint : model_.cumulatives()) inspect(constraint);
@@ -179,8 +179,8 @@ CpModel::Literal CpModel::always() {
   return *always_;
 }
 
-CpModel::Interval CpModel::add_interval(Affine start, Affine size, Affine end, std::optional<Literal> presence) {
-  intervals_.push_back({start, size, end, presence});
+CpModel::Interval CpModel::add_interval(Affine start, Affine size, Affine end, std::optional<Literal> is_present) {
+  intervals_.push_back({start, size, end, is_present});
   return static_cast<Interval>(intervals_.size() - 1);
 }
 
@@ -257,7 +257,7 @@ std::string CpModel::violation(std::span<const std::int64_t> values) const {
   }
   for (std::size_t i = 0; i < intervals_.size(); ++i) {
     const IntervalParts& parts = intervals_[i];
-    if (parts.presence && !holds(*parts.presence, values)) continue;
+    if (parts.is_present && !holds(*parts.is_present, values)) continue;
     const Wide size = value_of(parts.size, values);
     if (size < 0 || value_of(parts.start, values) + size != value_of(parts.end, values)) {
       return fmt::format("interval {} does not end its size after its start", i);

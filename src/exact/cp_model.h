@@ -65,12 +65,12 @@ class CpModel {
     Kind kind;
     std::vector<Literal> literals;
   };
-  /// [start, end) with start + size = end >= start, wherever `presence` holds.
+  /// [start, end) with start + size = end >= start, wherever `is_present` holds.
   struct IntervalParts {
     Affine start;
     Affine size;
     Affine end;
-    std::optional<Literal> presence;
+    std::optional<Literal> is_present;
   };
   /// Present intervals of positive size do not overlap.
   struct NoOverlap {
@@ -87,7 +87,7 @@ class CpModel {
   Literal add_literal() { return Literal(add_variable(0, 1)); }
   /// A literal that always holds; one per model.
   Literal always();
-  Interval add_interval(Affine start, Affine size, Affine end, std::optional<Literal> presence);
+  Interval add_interval(Affine start, Affine size, Affine end, std::optional<Literal> is_present);
   void add_linear(std::vector<Term> terms, std::int64_t lower, std::int64_t upper, std::vector<Literal> when = {});
   void add_choice(Choice::Kind kind, std::vector<Literal> literals);
   /// All of `when` implies `then`.

@@ -126,8 +126,8 @@ class ModelWriter {
  private:
   void write(const CpModel::IntervalParts& parts) {
     protozero::pbf_writer message(root_, model_field::kConstraints);
-    if (parts.presence) {
-      const std::int32_t literal = parts.presence->code();
+    if (parts.is_present) {
+      const std::int32_t literal = parts.is_present->code();
       message.add_packed_int32(constraint_field::kEnforcementLiteral, &literal, &literal + 1);
     }
     protozero::pbf_writer body(message, constraint_field::kInterval);

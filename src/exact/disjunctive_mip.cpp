@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <set>
 
 namespace opweave::exact {
 
@@ -27,7 +26,7 @@ DisjunctiveMip::DisjunctiveMip(std::shared_ptr<const ScheduleSpace> space, std::
 
 std::size_t DisjunctiveMip::size(const ScheduleSpace& space) {
   const Problem& problem = space.problem();
-  const std::size_t nodes = problem.task_count() + space.shipments().size();
+  const std::size_t nodes = problem.task_count() + space.deliveries().size();
   const std::size_t device_count = problem.cluster().device_count();
   std::size_t nonzeros = 2 * nodes * nodes;
   std::size_t uses = 0;
@@ -59,19 +58,19 @@ void DisjunctiveMip::add_nodes() {
     latest_end_.push_back(last);
     model_.add_at_most(end(t), last);
   }
-  for (std::size_t s = 0; s < space_->shipments().size(); ++s) {
-    const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
-    const TaskId producer = *problem_.producer(shipment.value);
+  for (std::size_t s = 0; s < space_->deliveries().size(); ++s) {
+    const ScheduleSpace::Delivery& delivery = space_->deliveries()[s];
+    const TaskId producer = *problem_.producer(delivery.value);
     // A transfer that does not happen has a start all the same, and lasts no time.
     Expression duration;
-    for (std::size_t k = 0; k < shipment.sources.size(); ++k) {
-      duration += static_cast<double>(shipment.sources[k].duration) * placement_.sent(s, k);
+    for (std::size_t k = 0; k < delivery.sources.size(); ++k) {
+      duration += static_cast<double>(delivery.sources[k].duration) * placement_.sent(s, k);
     }
     add_start(static_cast<double>(space_->head(producer) + space_->shortest(producer)), upper_bound_,
               [&] { return fmt::format("t_s{}", s); });
     durations_.push_back(duration);
     latest_end_.push_back(upper_bound_);
-    model_.add_at_most(end(node_of_shipment(s)), upper_bound_);
+    model_.add_at_most(end(node_of_delivery(s)), upper_bound_);
   }
 }
 
@@ -80,9 +79,9 @@ void DisjunctiveMip::add_precedence() {
     const TaskId task(t);
     for (const TaskId before : problem_.predecessors(task)) model_.add_at_most(end(before.index()), start(t));
     for (const ValueId value : problem_.inputs(task)) {
-      for (std::size_t s = space_->first_shipment(value); s < space_->end_of_shipments(value); ++s) {
-        const Node node = node_of_shipment(s);
-        const Expression used = placement_.on(task, space_->shipments()[s].destination);
+      for (std::size_t s = space_->first_delivery(value); s < space_->end_of_deliveries(value); ++s) {
+        const Node node = node_of_delivery(s);
+        const Expression used = placement_.on(task, space_->deliveries()[s].destination);
         if (used.is_constant() && used.constant() == 0) continue;
         // A start is free where the consumer is elsewhere or the transfer does not happen.
         const double slack = latest_end(node) - earliest_start(t);
@@ -93,9 +92,9 @@ void DisjunctiveMip::add_precedence() {
       }
     }
   }
-  for (std::size_t s = 0; s < space_->shipments().size(); ++s) {
-    const Node producer = problem_.producer(space_->shipments()[s].value)->index();
-    model_.add_at_most(end(producer), start(node_of_shipment(s)));
+  for (std::size_t s = 0; s < space_->deliveries().size(); ++s) {
+    const Node producer = problem_.producer(space_->deliveries()[s].value)->index();
+    model_.add_at_most(end(producer), start(node_of_delivery(s)));
   }
 }
 
@@ -111,11 +110,11 @@ void DisjunctiveMip::find_closure() {
       }
     }
   }
-  for (std::size_t s = 0; s < space_->shipments().size(); ++s) {
+  for (std::size_t s = 0; s < space_->deliveries().size(); ++s) {
     // The start of a transfer comes after its producer even if it does not happen.
-    const Node producer = problem_.producer(space_->shipments()[s].value)->index();
+    const Node producer = problem_.producer(space_->deliveries()[s].value)->index();
     for (Node before = 0; before < problem_.task_count(); ++before) {
-      if (before == producer || closure_[before][producer]) closure_[before][node_of_shipment(s)] = true;
+      if (before == producer || closure_[before][producer]) closure_[before][node_of_delivery(s)] = true;
     }
   }
 }
@@ -161,21 +160,21 @@ void DisjunctiveMip::add_disjunctions() {
       add_disjunction(a, b, meetings);
     }
   }
-  const auto& shipments = space_->shipments();
-  for (std::size_t a = 0; a < shipments.size(); ++a) {
-    for (std::size_t b = a + 1; b < shipments.size(); ++b) {
+  const auto& deliveries = space_->deliveries();
+  for (std::size_t a = 0; a < deliveries.size(); ++a) {
+    for (std::size_t b = a + 1; b < deliveries.size(); ++b) {
       std::vector<std::pair<Expression, Expression>> meetings;
-      for (std::size_t i = 0; i < shipments[a].sources.size(); ++i) {
-        const auto channels = problem_.channels(shipments[a].sources[i].device, shipments[a].destination);
+      for (std::size_t i = 0; i < deliveries[a].sources.size(); ++i) {
+        const auto channels = problem_.channels(deliveries[a].sources[i].device, deliveries[a].destination);
         const std::set<std::uint64_t> mine(channels.begin(), channels.end());
-        for (std::size_t k = 0; k < shipments[b].sources.size(); ++k) {
-          if (shipments[a].sources[i].duration == 0 || shipments[b].sources[k].duration == 0) continue;
-          const auto others = problem_.channels(shipments[b].sources[k].device, shipments[b].destination);
+        for (std::size_t k = 0; k < deliveries[b].sources.size(); ++k) {
+          if (deliveries[a].sources[i].duration == 0 || deliveries[b].sources[k].duration == 0) continue;
+          const auto others = problem_.channels(deliveries[b].sources[k].device, deliveries[b].destination);
           const bool meet = std::any_of(others.begin(), others.end(), [&](auto key) { return mine.contains(key); });
           if (meet) meetings.emplace_back(placement_.sent(a, i), placement_.sent(b, k));
         }
       }
-      add_disjunction(node_of_shipment(a), node_of_shipment(b), meetings);
+      add_disjunction(node_of_delivery(a), node_of_delivery(b), meetings);
     }
   }
 }
@@ -213,12 +212,8 @@ MipModel::Expression DisjunctiveMip::starts_before(Node earlier, Node later) {
 
 void DisjunctiveMip::add_memory(DeviceId device) {
   // Memory grows only when something starts that brings bytes, so it is enough to look at these moments.
-  struct Residence {
-    double units;
-    std::vector<Use> uses;
-  };
-  std::vector<Residence> residences;
   std::set<Node> arrivals;
+  std::vector<Residence> residences;
   for (std::size_t t = 0; t < problem_.task_count(); ++t) {
     const TaskId task(t);
     for (const std::uint32_t o : space_->options_on(problem_.group_of(task), device)) {
@@ -230,75 +225,78 @@ void DisjunctiveMip::add_memory(DeviceId device) {
     }
   }
   for (std::size_t v = 0; v < problem_.value_count(); ++v) {
-    const ValueId value(v);
-    if (problem_.size(value) == Bytes()) continue;
-    Residence residence{placement_.units(device, problem_.size(value)), {}};
-    std::vector<std::pair<TaskId, Expression>> readers;
-    for (const TaskId consumer : problem_.consumers(value)) {
-      if (!space_->options_on(problem_.group_of(consumer), device).empty()) {
-        readers.emplace_back(consumer, placement_.on(consumer, device));
-      }
-    }
-    const std::optional<TaskId> producer = problem_.producer(value);
-    if (!producer) {
-      for (const auto& [first, first_there] : readers) {
-        arrivals.insert(first.index());
-        for (const auto& [last, last_there] : readers) {
-          const Expression both = first == last ? first_there : first_there + last_there - 1;
-          residence.uses.push_back({first.index(), last.index(), both});
-        }
-      }
-    }
-    if (producer && !space_->options_on(problem_.group_of(*producer), device).empty()) {
-      const Expression made = placement_.on(*producer, device);
-      const Node node = producer->index();
-      arrivals.insert(node);
-      residence.uses.push_back({node, node, made});
-      for (const auto& [reader, there] : readers) residence.uses.push_back({node, reader.index(), made + there - 1});
-      for (std::size_t s = space_->first_shipment(value); s < space_->end_of_shipments(value); ++s) {
-        const auto& sources = space_->shipments()[s].sources;
-        for (std::size_t k = 0; k < sources.size(); ++k) {
-          // Sent from here implies made here.
-          if (sources[k].device == device) {
-            residence.uses.push_back({node, node_of_shipment(s), placement_.sent(s, k)});
-          }
-        }
-      }
-    }
-    if (const auto arrival = producer ? space_->shipment(value, device) : std::nullopt) {
-      const Expression sent = placement_.sent(*arrival);
-      const Node node = node_of_shipment(*arrival);
-      arrivals.insert(node);
-      residence.uses.push_back({node, node, sent});
-      for (const auto& [reader, there] : readers) residence.uses.push_back({node, reader.index(), sent + there - 1});
-    }
+    if (problem_.size(ValueId(v)) == Bytes()) continue;
+    Residence residence = residence_of(ValueId(v), device, arrivals);
     if (!residence.uses.empty()) residences.push_back(std::move(residence));
   }
+  model_.add_at_most(placement_.persistent(device), placement_.units(device, *space_->binding_capacity(device)));
+  for (const Node now : arrivals) add_level(now, device, residences);
+}
 
-  const double capacity = placement_.units(device, *space_->binding_capacity(device));
-  model_.add_at_most(placement_.persistent(device), capacity);
-  for (const Node now : arrivals) {
-    Expression level = placement_.persistent(device);
-    for (const Residence& residence : residences) {
-      Live live{0, {}};
-      for (const Use& use : residence.uses) {
-        if (precedes(now, use.first)) continue;  // not there yet, or the same moment, where its own row counts it
-        if (use.last != now && precedes(use.last, now)) continue;  // over
-        // There now: not begun after now, and not over by now.
-        live.at_least.push_back(use.condition - starts_before(now, use.first) - ends_before(use.last, now));
-      }
-      std::erase_if(live.at_least, [](const Expression& e) { return e.is_constant() && e.constant() <= 0; });
-      if (live.at_least.empty()) continue;
-      live.column = model_.add_column(0, 1, 0, false,
-                                      [&] { return fmt::format("live_{}_{}_d{}", live_.size(), now, device.index()); });
-      for (const Expression& expression : live.at_least) {
-        model_.add_at_most(expression, Expression::column(live.column));
-      }
-      level += residence.units * Expression::column(live.column);
-      live_.push_back(std::move(live));
+DisjunctiveMip::Residence DisjunctiveMip::residence_of(ValueId value, DeviceId device, std::set<Node>& arrivals) const {
+  Residence residence{placement_.units(device, problem_.size(value)), {}};
+  std::vector<std::pair<TaskId, Expression>> readers;
+  for (const TaskId consumer : problem_.consumers(value)) {
+    if (!space_->options_on(problem_.group_of(consumer), device).empty()) {
+      readers.emplace_back(consumer, placement_.on(consumer, device));
     }
-    model_.add_at_most(level, capacity);
   }
+  const std::optional<TaskId> producer = problem_.producer(value);
+  if (!producer) {
+    for (const auto& [first, first_there] : readers) {
+      arrivals.insert(first.index());
+      for (const auto& [last, last_there] : readers) {
+        const Expression both = first == last ? first_there : first_there + last_there - 1;
+        residence.uses.push_back({first.index(), last.index(), both});
+      }
+    }
+    return residence;
+  }
+  if (!space_->options_on(problem_.group_of(*producer), device).empty()) {
+    const Expression made = placement_.on(*producer, device);
+    const Node node = producer->index();
+    arrivals.insert(node);
+    residence.uses.push_back({node, node, made});
+    for (const auto& [reader, there] : readers) residence.uses.push_back({node, reader.index(), made + there - 1});
+    for (std::size_t s = space_->first_delivery(value); s < space_->end_of_deliveries(value); ++s) {
+      const auto& sources = space_->deliveries()[s].sources;
+      for (std::size_t k = 0; k < sources.size(); ++k) {
+        // Sent from here implies made here.
+        if (sources[k].device == device) residence.uses.push_back({node, node_of_delivery(s), placement_.sent(s, k)});
+      }
+    }
+  }
+  if (const auto arrival = space_->delivery(value, device)) {
+    const Expression sent = placement_.sent(*arrival);
+    const Node node = node_of_delivery(*arrival);
+    arrivals.insert(node);
+    residence.uses.push_back({node, node, sent});
+    for (const auto& [reader, there] : readers) residence.uses.push_back({node, reader.index(), sent + there - 1});
+  }
+  return residence;
+}
+
+void DisjunctiveMip::add_level(Node now, DeviceId device, const std::vector<Residence>& residences) {
+  Expression level = placement_.persistent(device);
+  for (const Residence& residence : residences) {
+    Live live{0, {}};
+    for (const Use& use : residence.uses) {
+      if (precedes(now, use.first)) continue;  // not there yet, or the same moment, where its own row counts it
+      if (use.last != now && precedes(use.last, now)) continue;  // over
+      // There now: not begun after now, and not over by now.
+      live.at_least.push_back(use.condition - starts_before(now, use.first) - ends_before(use.last, now));
+    }
+    std::erase_if(live.at_least, [](const Expression& e) { return e.is_constant() && e.constant() <= 0; });
+    if (live.at_least.empty()) continue;
+    live.column = model_.add_column(0, 1, 0, false,
+                                    [&] { return fmt::format("live_{}_{}_d{}", live_.size(), now, device.index()); });
+    for (const Expression& expression : live.at_least) {
+      model_.add_at_most(expression, Expression::column(live.column));
+    }
+    level += residence.units * Expression::column(live.column);
+    live_.push_back(std::move(live));
+  }
+  model_.add_at_most(level, placement_.units(device, *space_->binding_capacity(device)));
 }
 
 void DisjunctiveMip::add_makespan() {
@@ -344,16 +342,16 @@ void DisjunctiveMip::add_load_cuts() {
       }
     }
   }
-  for (std::size_t s = 0; s < space_->shipments().size(); ++s) {
-    const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
-    const TaskId producer = *problem_.producer(shipment.value);
+  for (std::size_t s = 0; s < space_->deliveries().size(); ++s) {
+    const ScheduleSpace::Delivery& delivery = space_->deliveries()[s];
+    const TaskId producer = *problem_.producer(delivery.value);
     std::int64_t after = std::numeric_limits<std::int64_t>::max();
-    for (const TaskId consumer : problem_.consumers(shipment.value)) {
+    for (const TaskId consumer : problem_.consumers(delivery.value)) {
       after = std::min(after, space_->shortest(consumer) + space_->tail(consumer));
     }
-    for (std::size_t k = 0; k < shipment.sources.size(); ++k) {
-      const Expression work = static_cast<double>(shipment.sources[k].duration) * placement_.sent(s, k);
-      for (const Cluster::Channel key : problem_.channels(shipment.sources[k].device, shipment.destination)) {
+    for (std::size_t k = 0; k < delivery.sources.size(); ++k) {
+      const Expression work = static_cast<double>(delivery.sources[k].duration) * placement_.sent(s, k);
+      for (const Cluster::Channel key : problem_.channels(delivery.sources[k].device, delivery.destination)) {
         channels[key].add(work, space_->head(producer) + space_->shortest(producer), after);
       }
     }
@@ -371,12 +369,12 @@ RoughSchedule DisjunctiveMip::read(std::span<const double> values) const {
   rough.tolerance = 0.25 * unit;
   rough.modes = placement_.modes(values);
   for (std::size_t t = 0; t < problem_.task_count(); ++t) rough.starts.push_back(values[starts_[t]] * unit);
-  for (std::size_t s = 0; s < space_->shipments().size(); ++s) {
-    const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
-    for (std::size_t k = 0; k < shipment.sources.size(); ++k) {
+  for (std::size_t s = 0; s < space_->deliveries().size(); ++s) {
+    const ScheduleSpace::Delivery& delivery = space_->deliveries()[s];
+    for (std::size_t k = 0; k < delivery.sources.size(); ++k) {
       if (placement_.sent(s, k).value(values) < 0.5) continue;
-      rough.transfers.push_back({shipment.value, shipment.sources[k].device, shipment.destination,
-                                 values[starts_[node_of_shipment(s)]] * unit});
+      rough.transfers.push_back({delivery.value, delivery.sources[k].device, delivery.destination,
+                                 values[starts_[node_of_delivery(s)]] * unit});
     }
   }
   return rough;
@@ -390,10 +388,10 @@ std::vector<double> DisjunctiveMip::values_of(const Schedule& schedule) const {
     values[starts_[t]] = static_cast<double>(schedule.tasks[t].start.value()) / unit;
   }
   // Transfers that do not happen: at the end, where they are in nobody's way.
-  for (std::size_t s = 0; s < space_->shipments().size(); ++s) values[starts_[node_of_shipment(s)]] = upper_bound_;
+  for (std::size_t s = 0; s < space_->deliveries().size(); ++s) values[starts_[node_of_delivery(s)]] = upper_bound_;
   for (const Transfer& transfer : schedule.transfers) {
-    const auto s = space_->shipment(transfer.value, transfer.destination);
-    if (s) values[starts_[node_of_shipment(*s)]] = static_cast<double>(transfer.start.value()) / unit;
+    const auto s = space_->delivery(transfer.value, transfer.destination);
+    if (s) values[starts_[node_of_delivery(*s)]] = static_cast<double>(transfer.start.value()) / unit;
   }
   for (const OrderColumn& order : orders_) {
     const bool holds =

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -39,7 +40,7 @@ class DisjunctiveMip {
 
  private:
   using Expression = MipModel::Expression;
-  /// A task or a shipment: tasks first, in order of id.
+  /// A task or a delivery: tasks first, in order of id.
   using Node = std::size_t;
 
   void add_nodes();
@@ -51,7 +52,7 @@ class DisjunctiveMip {
   void add_makespan();
   void add_load_cuts();
 
-  [[nodiscard]] Node node_of_shipment(std::size_t shipment) const { return problem_.task_count() + shipment; }
+  [[nodiscard]] Node node_of_delivery(std::size_t delivery) const { return problem_.task_count() + delivery; }
   [[nodiscard]] Expression start(Node node) const { return Expression::column(starts_[node]); }
   [[nodiscard]] Expression end(Node node) const { return start(node) + durations_[node]; }
   [[nodiscard]] double latest_end(Node node) const { return latest_end_[node]; }
@@ -81,6 +82,14 @@ class DisjunctiveMip {
     Node last;             ///< to its end
     Expression condition;  ///< 1 if both are there, at most 0 otherwise
   };
+  struct Residence {
+    double units;  ///< of the device's memory
+    std::vector<Use> uses;
+  };
+  /// The value on the device; `arrivals` gets the nodes that bring it there.
+  [[nodiscard]] Residence residence_of(ValueId value, DeviceId device, std::set<Node>& arrivals) const;
+  /// What lies on the device when the node starts is at most its memory.
+  void add_level(Node now, DeviceId device, const std::vector<Residence>& residences);
 
   std::shared_ptr<const ScheduleSpace> space_;
   const Problem& problem_;

@@ -8,7 +8,7 @@ namespace opweave::exact {
 
 MipPlacement::MipPlacement(const ScheduleSpace& space, MipModel& model) : space_(space), model_(model) {
   add_options();
-  add_shipments();
+  add_deliveries();
   add_persistent();
 }
 
@@ -20,9 +20,9 @@ MipModel::Expression MipPlacement::on(GroupId group, DeviceId device) const {
   return sum;
 }
 
-MipModel::Expression MipPlacement::sent(std::size_t shipment) const {
+MipModel::Expression MipPlacement::sent(std::size_t delivery) const {
   Expression sum;
-  for (const Expression& from : sent_[shipment]) sum += from;
+  for (const Expression& from : sent_[delivery]) sum += from;
   return sum;
 }
 
@@ -87,30 +87,30 @@ void MipPlacement::add_options() {
   }
 }
 
-void MipPlacement::add_shipments() {
+void MipPlacement::add_deliveries() {
   const Problem& problem = space_.problem();
-  for (std::size_t s = 0; s < space_.shipments().size(); ++s) {
-    const ScheduleSpace::Shipment& shipment = space_.shipments()[s];
-    const TaskId producer = *problem.producer(shipment.value);
+  for (std::size_t s = 0; s < space_.deliveries().size(); ++s) {
+    const ScheduleSpace::Delivery& delivery = space_.deliveries()[s];
+    const TaskId producer = *problem.producer(delivery.value);
     std::vector<Expression>& from = sent_.emplace_back();
-    for (const ScheduleSpace::Source& source : shipment.sources) {
+    for (const ScheduleSpace::Source& source : delivery.sources) {
       const auto column = model_.add_binary([&] {
-        return fmt::format("u_v{}_d{}_d{}", shipment.value.index(), source.device.index(),
-                           shipment.destination.index());
+        return fmt::format("u_v{}_d{}_d{}", delivery.value.index(), source.device.index(),
+                           delivery.destination.index());
       });
       from.push_back(Expression::column(column));
       model_.add_at_most(from.back(), on(producer, source.device));
     }
     // Never where it is made, always where it is used and not made.
-    const Expression made_here = on(producer, shipment.destination);
+    const Expression made_here = on(producer, delivery.destination);
     model_.add_at_most(sent(s), 1 - made_here);
     std::vector<GroupId> groups;
-    for (const TaskId consumer : problem.consumers(shipment.value)) groups.push_back(problem.group_of(consumer));
+    for (const TaskId consumer : problem.consumers(delivery.value)) groups.push_back(problem.group_of(consumer));
     std::sort(groups.begin(), groups.end());
     groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
     for (const GroupId group : groups) {
       if (group == problem.group_of(producer)) continue;
-      model_.add_at_most(on(group, shipment.destination) - made_here, sent(s));
+      model_.add_at_most(on(group, delivery.destination) - made_here, sent(s));
     }
   }
 }
@@ -151,9 +151,9 @@ void MipPlacement::express(const Schedule& schedule, std::vector<double>& values
     for (const Expression& from : sent_[s]) set(from, false);
   }
   for (const Transfer& transfer : schedule.transfers) {
-    const auto s = space_.shipment(transfer.value, transfer.destination);
+    const auto s = space_.delivery(transfer.value, transfer.destination);
     if (!s) continue;
-    const auto& sources = space_.shipments()[*s].sources;
+    const auto& sources = space_.deliveries()[*s].sources;
     for (std::size_t k = 0; k < sources.size(); ++k) set(sent_[*s][k], sources[k].device == transfer.source);
   }
   for (const Home& home : homes_) {

@@ -30,12 +30,12 @@ class MipPlacement {
   [[nodiscard]] Expression on(TaskId task, DeviceId device) const {
     return on(space_.problem().group_of(task), device);
   }
-  /// 1 if the shipment happens from its source of this index; u in the formulas.
-  [[nodiscard]] const Expression& sent(std::size_t shipment, std::size_t source) const {
-    return sent_[shipment][source];
+  /// 1 if the delivery happens from its source of this index; u in the formulas.
+  [[nodiscard]] const Expression& sent(std::size_t delivery, std::size_t source) const {
+    return sent_[delivery][source];
   }
-  /// 1 if the shipment happens.
-  [[nodiscard]] Expression sent(std::size_t shipment) const;
+  /// 1 if the delivery happens.
+  [[nodiscard]] Expression sent(std::size_t delivery) const;
   /// Ticks that the task takes.
   [[nodiscard]] Expression duration(TaskId task) const;
   /// Units of memory that parameters take on the device.
@@ -53,7 +53,7 @@ class MipPlacement {
 
  private:
   void add_options();
-  void add_shipments();
+  void add_deliveries();
   void add_persistent();
 
   struct Home {

@@ -58,7 +58,7 @@ std::size_t choice_count(const Problem& problem) {
 
 ScheduleSpace::ScheduleSpace(Problem problem, TimeUnit unit) : problem_(std::move(problem)), unit_(unit) {
   list_options(nullptr, nullptr);
-  list_shipments();
+  list_deliveries();
   find_binding_capacities();
   find_heads_and_tails();
 }
@@ -67,7 +67,7 @@ ScheduleSpace::ScheduleSpace(Problem problem, TimeUnit unit, const Schedule& ref
                              const std::vector<bool>& free_groups)
     : problem_(std::move(problem)), unit_(unit) {
   list_options(&reference, &free_groups);
-  list_shipments();
+  list_deliveries();
   find_binding_capacities();
   find_heads_and_tails();
 }
@@ -131,12 +131,12 @@ std::int64_t ScheduleSpace::longest(TaskId task) const {
   return most;
 }
 
-void ScheduleSpace::list_shipments() {
-  first_shipment_.reserve(problem_.value_count() + 1);
+void ScheduleSpace::list_deliveries() {
+  first_delivery_.reserve(problem_.value_count() + 1);
   std::vector<DeviceId> destinations;
   for (std::size_t v = 0; v < problem_.value_count(); ++v) {
     const ValueId value(v);
-    first_shipment_.push_back(shipments_.size());
+    first_delivery_.push_back(deliveries_.size());
     const std::optional<TaskId> producer = problem_.producer(value);
     if (!producer) continue;
     const GroupId home = problem_.group_of(*producer);
@@ -151,7 +151,7 @@ void ScheduleSpace::list_shipments() {
     std::sort(destinations.begin(), destinations.end());
     destinations.erase(std::unique(destinations.begin(), destinations.end()), destinations.end());
     for (const DeviceId destination : destinations) {
-      Shipment shipment{value, destination, {}};
+      Delivery delivery{value, destination, {}};
       bool may_be_elsewhere = false;
       std::vector<DeviceId> sources;
       for (const Option& option : options(home)) {
@@ -164,17 +164,17 @@ void ScheduleSpace::list_shipments() {
       sources.erase(std::unique(sources.begin(), sources.end()), sources.end());
       for (const DeviceId source : sources) {
         const auto time = problem_.transfer_time(value, source, destination);
-        if (time) shipment.sources.push_back({source, unit_.ticks(*time)});
+        if (time) delivery.sources.push_back({source, unit_.ticks(*time)});
       }
-      shipments_.push_back(std::move(shipment));
+      deliveries_.push_back(std::move(delivery));
     }
   }
-  first_shipment_.push_back(shipments_.size());
+  first_delivery_.push_back(deliveries_.size());
 }
 
-std::optional<std::size_t> ScheduleSpace::shipment(ValueId value, DeviceId destination) const {
-  for (std::size_t s = first_shipment(value); s < end_of_shipments(value); ++s) {
-    if (shipments_[s].destination == destination) return s;
+std::optional<std::size_t> ScheduleSpace::delivery(ValueId value, DeviceId destination) const {
+  for (std::size_t s = first_delivery(value); s < end_of_deliveries(value); ++s) {
+    if (deliveries_[s].destination == destination) return s;
   }
   return std::nullopt;
 }
@@ -278,9 +278,9 @@ void ScheduleSpace::find_heads_and_tails() {
     least[t] = shortest(TaskId(t));
     horizon_ += longest(TaskId(t));
   }
-  for (const Shipment& shipment : shipments_) {
+  for (const Delivery& delivery : deliveries_) {
     std::int64_t most = 0;
-    for (const Source& source : shipment.sources) most = std::max(most, source.duration);
+    for (const Source& source : delivery.sources) most = std::max(most, source.duration);
     horizon_ += most;
   }
   // Ascending ids are a topological order.

@@ -42,8 +42,8 @@ struct TimeUnit {
 /// The exact unit, where `time` is at most so many ticks of it; else the finest coarser multiple.
 [[nodiscard]] TimeUnit relaxed_unit(const Problem& problem, Duration time, std::int64_t most_ticks);
 
-/// Options of tasks and sources of shipments that a ScheduleSpace would list, up to a small factor, before it is built:
-/// each is a column or an interval of a model. O(tasks + edges).
+/// Options of tasks and sources of deliveries that a ScheduleSpace would list, up to a small factor, before it is
+/// built: each is a column or an interval of a model. O(tasks + edges).
 [[nodiscard]] std::size_t choice_count(const Problem& problem);
 
 /// The choices of a problem, with the hopeless ones left out.
@@ -54,7 +54,7 @@ class ScheduleSpace {
     std::int64_t duration;  ///< of the transfer from there, in ticks
   };
   /// A value that may have to be sent to a device. v, l in the formulas.
-  struct Shipment {
+  struct Delivery {
     ValueId value;
     DeviceId destination;
     std::vector<Source> sources;  ///< devices where the value may be made, with a route; may be empty
@@ -89,10 +89,10 @@ class ScheduleSpace {
   [[nodiscard]] std::int64_t longest(TaskId task) const;
 
   /// By value, then destination.
-  [[nodiscard]] const std::vector<Shipment>& shipments() const { return shipments_; }
-  [[nodiscard]] std::size_t first_shipment(ValueId value) const { return first_shipment_[value.index()]; }
-  [[nodiscard]] std::size_t end_of_shipments(ValueId value) const { return first_shipment_[value.index() + 1]; }
-  [[nodiscard]] std::optional<std::size_t> shipment(ValueId value, DeviceId destination) const;
+  [[nodiscard]] const std::vector<Delivery>& deliveries() const { return deliveries_; }
+  [[nodiscard]] std::size_t first_delivery(ValueId value) const { return first_delivery_[value.index()]; }
+  [[nodiscard]] std::size_t end_of_deliveries(ValueId value) const { return first_delivery_[value.index() + 1]; }
+  [[nodiscard]] std::optional<std::size_t> delivery(ValueId value, DeviceId destination) const;
 
   /// Capacity of a device whose memory may run out; nothing where everything fits at once.
   [[nodiscard]] std::optional<Bytes> binding_capacity(DeviceId device) const {
@@ -113,7 +113,7 @@ class ScheduleSpace {
 
  private:
   void list_options(const Schedule* reference, const std::vector<bool>* free_groups);
-  void list_shipments();
+  void list_deliveries();
   void find_binding_capacities();
   void find_heads_and_tails();
   [[nodiscard]] std::int64_t least_lag(ValueId value, TaskId producer, TaskId consumer) const;
@@ -123,8 +123,8 @@ class ScheduleSpace {
   std::vector<std::vector<Option>> options_;
   std::vector<std::size_t> first_mode_;
   std::vector<ModeIndex> modes_;
-  std::vector<Shipment> shipments_;
-  std::vector<std::size_t> first_shipment_;
+  std::vector<Delivery> deliveries_;
+  std::vector<std::size_t> first_delivery_;
   std::vector<std::optional<Bytes>> binding_capacity_;
   std::vector<Bytes> byte_unit_;
   std::vector<std::int64_t> head_;

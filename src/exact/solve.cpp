@@ -19,7 +19,7 @@ namespace {
 using Status = ExactAnswer::Status;
 
 /// What a solver says of a model, in the terms of the problem.
-struct Finding {
+struct SolverAnswer {
   EngineStatus status = EngineStatus::kUnknown;
   bool is_too_large = false;
   bool proves = true;                 ///< optimum and infeasibility of the model are those of the problem
@@ -29,17 +29,17 @@ struct Finding {
   bool abandoned = false;
 };
 
-Finding refusal(EngineStatus status, std::string message) {
-  Finding finding;
-  finding.status = status;
-  finding.message = std::move(message);
-  return finding;
+SolverAnswer refusal(EngineStatus status, std::string message) {
+  SolverAnswer found;
+  found.status = status;
+  found.message = std::move(message);
+  return found;
 }
 
-Finding too_large(std::size_t size, const char* what, std::size_t most) {
-  Finding finding = refusal(EngineStatus::kUnknown, fmt::format("{} {}, expected at most {}", size, what, most));
-  finding.is_too_large = true;
-  return finding;
+SolverAnswer too_large(std::size_t size, const char* what, std::size_t most) {
+  SolverAnswer found = refusal(EngineStatus::kUnknown, fmt::format("{} {}, expected at most {}", size, what, most));
+  found.is_too_large = true;
+  return found;
 }
 
 /// One model of one problem, built, solved and read.
@@ -68,8 +68,8 @@ struct Question {
 
 /// Solves a model that a formulation holds, and reads the answer with it.
 template <class Model, class Formulation>
-Finding solve_formulation(const Question& question, const std::shared_ptr<const Engine<Model>>& engine,
-                          const std::shared_ptr<const Formulation>& formulation) {
+SolverAnswer solve_formulation(const Question& question, const std::shared_ptr<const Engine<Model>>& engine,
+                               const std::shared_ptr<const Formulation>& formulation) {
   // The alias keeps the formulation alive as long as a worker that was left behind reads the model.
   const std::shared_ptr<const Model> model(formulation, &formulation->model());
   const Claim<Model> claim = run<Model>(
@@ -77,20 +77,20 @@ Finding solve_formulation(const Question& question, const std::shared_ptr<const 
       [&](const auto& values, auto) {
         if (question.on_solution) question.on_solution(formulation->read(values));
       });
-  Finding finding;
-  finding.status = claim.status;
-  finding.message = claim.message;
-  finding.abandoned = claim.abandoned;
-  if (claim.has_solution()) finding.best = formulation->read(claim.values);
+  SolverAnswer found;
+  found.status = claim.status;
+  found.message = claim.message;
+  found.abandoned = claim.abandoned;
+  if (claim.has_solution()) found.best = formulation->read(claim.values);
   if (claim.bound) {
     // Makespans are whole ticks; what the solver's tolerance may have taken is given back first.
-    finding.bound = static_cast<std::int64_t>(std::ceil(static_cast<double>(*claim.bound) * (1 - 1e-9) - 1e-5));
-    if constexpr (std::is_same_v<Model, CpModel>) finding.bound = *claim.bound;
+    found.bound = static_cast<std::int64_t>(std::ceil(static_cast<double>(*claim.bound) * (1 - 1e-9) - 1e-5));
+    if constexpr (std::is_same_v<Model, CpModel>) found.bound = *claim.bound;
   }
-  return finding;
+  return found;
 }
 
-Finding by_constraint_program(const Question& question) {
+SolverAnswer by_constraint_program(const Question& question) {
   const auto engine = question.options->engine ? question.options->engine : cp_sat_engine();
   if (std::string reason = engine->unavailable_because(); !reason.empty()) {
     return refusal(EngineStatus::kUnavailable, reason);
@@ -101,9 +101,9 @@ Finding by_constraint_program(const Question& question) {
   }
   const auto formulation = std::make_shared<CpFormulation>(question.space, question.upper_bound, question.floor);
   if (question.start != nullptr) formulation->hint(*question.start);
-  Finding finding = solve_formulation<CpModel, CpFormulation>(question, engine, formulation);
-  finding.proves = formulation->memory_is_exact();
-  return finding;
+  SolverAnswer found = solve_formulation<CpModel, CpFormulation>(question, engine, formulation);
+  found.proves = formulation->memory_is_exact();
+  return found;
 }
 
 /// Nonzeros of the largest time-indexed program that is solved. Before its first node the solver takes far longer than
@@ -118,7 +118,7 @@ std::size_t most_nonzeros_of(const ExactOptions& options) {
 
 /// The model grows with the horizon. Without a schedule that limits it, short horizons are tried first: that they
 /// are too short is proven fast.
-Finding by_time_indexed(const Question& question, const std::shared_ptr<const MipEngine>& engine) {
+SolverAnswer by_time_indexed(const Question& question, const std::shared_ptr<const MipEngine>& engine) {
   const ScheduleSpace& space = *question.space;
   const std::int64_t last = question.upper_bound.value_or(space.horizon());
   std::int64_t least = 0;
@@ -130,30 +130,30 @@ Finding by_time_indexed(const Question& question, const std::shared_ptr<const Mi
   for (;;) {
     const std::int64_t horizon = question.upper_bound ? last : std::min(last, least + room);
     const MipSize size = TimeIndexedMip::size(space, horizon);
-    Finding finding;
+    SolverAnswer found;
     if (const std::size_t most = most_nonzeros_of(*question.options); size.nonzeros > most) {
-      finding = too_large(size.nonzeros, "nonzeros", most);
+      found = too_large(size.nonzeros, "nonzeros", most);
     } else {
       const auto formulation =
           std::make_shared<TimeIndexedMip>(question.space, horizon, false, [&] { return question.should_stop(); });
       if (!formulation->is_complete()) {
-        finding = refusal(EngineStatus::kUnknown, "the program was not built in time");
-        finding.bound = bound;
-        return finding;
+        found = refusal(EngineStatus::kUnknown, "the program was not built in time");
+        found.bound = bound;
+        return found;
       }
       if (question.start != nullptr) formulation->start_from(*question.start);
-      finding = solve_formulation<MipModel, TimeIndexedMip>(question, engine, formulation);
+      found = solve_formulation<MipModel, TimeIndexedMip>(question, engine, formulation);
     }
-    if (finding.status != EngineStatus::kInfeasible || horizon == last) {
-      finding.bound = std::max(finding.bound, bound);
-      return finding;
+    if (found.status != EngineStatus::kInfeasible || horizon == last) {
+      found.bound = std::max(found.bound, bound);
+      return found;
     }
     bound = horizon + 1;
     room *= 2;
   }
 }
 
-Finding by_integer_program(const Question& question) {
+SolverAnswer by_integer_program(const Question& question) {
   const auto engine = highs_engine();
   if (std::string reason = engine->unavailable_because(); !reason.empty()) {
     return refusal(EngineStatus::kUnavailable, reason);
@@ -169,20 +169,20 @@ Finding by_integer_program(const Question& question) {
   return by_time_indexed(question, engine);
 }
 
-Finding ask(const Question& question) {
+SolverAnswer ask(const Question& question) {
   return question.options->method == ExactMethod::kConstraintProgram ? by_constraint_program(question)
                                                                      : by_integer_program(question);
 }
 
-Status status_of(const Finding& finding) {
-  if (finding.is_too_large) return Status::kTooLarge;
-  switch (finding.status) {
+Status status_of(const SolverAnswer& found) {
+  if (found.is_too_large) return Status::kTooLarge;
+  switch (found.status) {
     case EngineStatus::kOptimal:
       return Status::kOptimal;
     case EngineStatus::kFeasible:
       return Status::kFeasible;
     case EngineStatus::kInfeasible:
-      return finding.proves ? Status::kInfeasible : Status::kUnknown;
+      return found.proves ? Status::kInfeasible : Status::kUnknown;
     case EngineStatus::kUnknown:
       return Status::kUnknown;
     case EngineStatus::kUnavailable:
@@ -193,9 +193,9 @@ Status status_of(const Finding& finding) {
 }
 
 /// The best schedule known while a solver works.
-class Incumbent {
+class BestSchedule {
  public:
-  Incumbent(const Problem& problem, const Schedule* warm_start, const OnSchedule& on_schedule)
+  BestSchedule(const Problem& problem, const Schedule* warm_start, const OnSchedule& on_schedule)
       : problem_(problem), on_schedule_(on_schedule) {
     if (warm_start == nullptr) return;
     schedule_ = left_shift(problem, *warm_start);
@@ -223,20 +223,20 @@ class Incumbent {
 };
 
 /// What a solver found, confronted with the schedule that is known.
-ExactAnswer conclude(const Finding& finding, const TimeUnit& unit, const Incumbent& incumbent) {
+ExactAnswer conclude(const SolverAnswer& found, const TimeUnit& unit, const BestSchedule& best) {
   ExactAnswer answer;
-  answer.status = status_of(finding);
-  answer.message = finding.message;
-  answer.abandoned = finding.abandoned;
-  answer.schedule = incumbent.schedule();
-  if (finding.proves && finding.bound > 0) answer.bound = unit.length * finding.bound;
+  answer.status = status_of(found);
+  answer.message = found.message;
+  answer.abandoned = found.abandoned;
+  answer.schedule = best.schedule();
+  if (found.proves && found.bound > 0) answer.bound = unit.length * found.bound;
   const auto fail = [&](std::string message) {
     answer.status = Status::kFailed;
     answer.message = std::move(message);
     answer.bound = Duration();
     return answer;
   };
-  if (!incumbent.schedule()) {
+  if (!best.schedule()) {
     const bool claims_one = answer.status == Status::kOptimal || answer.status == Status::kFeasible;
     if (!claims_one) return answer;
     if (!unit.is_rounded) return fail("the solver's solution is no schedule");
@@ -245,11 +245,11 @@ ExactAnswer conclude(const Finding& finding, const TimeUnit& unit, const Incumbe
     return answer;
   }
   if (answer.status == Status::kInfeasible) return fail("the solver sees no schedule where there is one");
-  if (answer.bound > incumbent.makespan()) {
-    return fail(fmt::format("bound {} above a schedule of {}", answer.bound.value(), incumbent.makespan().value()));
+  if (answer.bound > best.makespan()) {
+    return fail(fmt::format("bound {} above a schedule of {}", answer.bound.value(), best.makespan().value()));
   }
   const bool has_solved = answer.status == Status::kOptimal || answer.status == Status::kFeasible;
-  if (has_solved) answer.status = answer.bound == incumbent.makespan() ? Status::kOptimal : Status::kFeasible;
+  if (has_solved) answer.status = answer.bound == best.makespan() ? Status::kOptimal : Status::kFeasible;
   return answer;
 }
 
@@ -323,13 +323,13 @@ std::string_view to_string(ExactAnswer::Status status) {
 
 ExactAnswer solve_exactly(const Problem& problem, const Schedule* warm_start, const Budget& budget,
                           const ExactOptions& options, const OnSchedule& on_schedule) {
-  Incumbent incumbent(problem, warm_start, on_schedule);
+  BestSchedule best(problem, warm_start, on_schedule);
   Question question;
   question.space = std::make_shared<const ScheduleSpace>(problem, exact_unit(problem));
   question.budget = &budget;
   question.options = &options;
-  question.on_solution = [&](const RoughSchedule& rough) { incumbent.take(rough); };
-  const std::optional<Duration> known = incumbent.schedule() ? std::optional(incumbent.makespan()) : std::nullopt;
+  question.on_solution = [&](const RoughSchedule& rough) { best.take(rough); };
+  const std::optional<Duration> known = best.schedule() ? std::optional(best.makespan()) : std::nullopt;
   if (options.method != ExactMethod::kConstraintProgram) {
     question.space = space_for_integers(question.space, known, options);
   }
@@ -338,11 +338,11 @@ ExactAnswer solve_exactly(const Problem& problem, const Schedule* warm_start, co
   if (!unit.is_rounded) {
     // All makespans of interest are whole ticks.
     question.floor = (options.known_bound.value() + unit.length.value() - 1) / unit.length.value();
-    if (known) question.start = &*incumbent.schedule();
+    if (known) question.start = &*best.schedule();
   }
-  const Finding finding = ask(question);
-  if (finding.best) incumbent.take(*finding.best);
-  return conclude(finding, unit, incumbent);
+  const SolverAnswer found = ask(question);
+  if (found.best) best.take(*found.best);
+  return conclude(found, unit, best);
 }
 
 std::string write_integer_program(const Problem& problem, const Schedule* upper_bound, const std::string& path,

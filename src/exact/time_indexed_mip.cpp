@@ -16,7 +16,7 @@ TimeIndexedMip::TimeIndexedMip(std::shared_ptr<const ScheduleSpace> space, std::
       model_(named),
       placement_(*space_, model_) {
   add_tasks();
-  add_shipments();
+  add_deliveries();
   add_precedence();
   add_resources();
   for (std::size_t d = 0; d < problem_.cluster().device_count(); ++d) {
@@ -41,9 +41,9 @@ MipSize TimeIndexedMip::size(const ScheduleSpace& space, std::int64_t horizon) {
     size.columns += options * ticks;
     size.nonzeros += options * ticks * (4 + problem.predecessors(TaskId(t)).size() + problem.inputs(TaskId(t)).size());
   }
-  for (const ScheduleSpace::Shipment& shipment : space.shipments()) {
-    size.columns += shipment.sources.size() * ticks;
-    size.nonzeros += shipment.sources.size() * ticks * (6 + problem.consumers(shipment.value).size());
+  for (const ScheduleSpace::Delivery& delivery : space.deliveries()) {
+    size.columns += delivery.sources.size() * ticks;
+    size.nonzeros += delivery.sources.size() * ticks * (6 + problem.consumers(delivery.value).size());
   }
   for (std::size_t d = 0; d < problem.cluster().device_count(); ++d) {
     if (!space.binding_capacity(DeviceId(d))) continue;
@@ -122,21 +122,21 @@ void TimeIndexedMip::add_tasks() {
   }
 }
 
-void TimeIndexedMip::add_shipments() {
-  for (std::size_t s = 0; s < space_->shipments().size() && goes_on(); ++s) {
-    const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
-    const TaskId producer = *problem_.producer(shipment.value);
-    std::vector<Steps>& all = shipments_.emplace_back();
+void TimeIndexedMip::add_deliveries() {
+  for (std::size_t s = 0; s < space_->deliveries().size() && goes_on(); ++s) {
+    const ScheduleSpace::Delivery& delivery = space_->deliveries()[s];
+    const TaskId producer = *problem_.producer(delivery.value);
+    std::vector<Steps>& all = deliveries_.emplace_back();
     std::int64_t after = horizon_;
-    for (const TaskId consumer : problem_.consumers(shipment.value)) {
+    for (const TaskId consumer : problem_.consumers(delivery.value)) {
       after = std::min(after, space_->shortest(consumer) + space_->tail(consumer));
     }
-    for (std::size_t k = 0; k < shipment.sources.size(); ++k) {
-      const std::int64_t duration = shipment.sources[k].duration;
+    for (std::size_t k = 0; k < delivery.sources.size(); ++k) {
+      const std::int64_t duration = delivery.sources[k].duration;
       all.push_back(add_steps(space_->head(producer) + space_->shortest(producer), horizon_ - after - duration,
                               placement_.sent(s, k), duration, [&] { return fmt::format("r_s{}_k{}", s, k); }));
       for (std::int64_t tick = 0; tick < horizon_; ++tick) {
-        model_.add_at_most(started(all.back(), tick), task_ended_on(producer, shipment.sources[k].device, tick));
+        model_.add_at_most(started(all.back(), tick), task_ended_on(producer, delivery.sources[k].device, tick));
       }
     }
   }
@@ -151,12 +151,12 @@ void TimeIndexedMip::add_precedence() {
         model_.add_at_most(task_started(task, tick), task_ended(before, tick));
       }
       for (const ValueId value : problem_.inputs(task)) {
-        for (std::size_t s = space_->first_shipment(value); s < space_->end_of_shipments(value); ++s) {
-          const DeviceId device = space_->shipments()[s].destination;
+        for (std::size_t s = space_->first_delivery(value); s < space_->end_of_deliveries(value); ++s) {
+          const DeviceId device = space_->deliveries()[s].destination;
           const Expression here = task_started_on(task, device, tick);
           if (here.is_constant() && here.constant() == 0) continue;
           Expression present = task_ended_on(*problem_.producer(value), device, tick);
-          for (const Steps& steps : shipments_[s]) present += ended(steps, tick);
+          for (const Steps& steps : deliveries_[s]) present += ended(steps, tick);
           model_.add_at_most(here, present);
         }
       }
@@ -190,12 +190,12 @@ void TimeIndexedMip::add_resources() {
     }
   }
   std::map<std::uint64_t, std::vector<const Steps*>> channels;
-  for (std::size_t s = 0; s < shipments_.size(); ++s) {
-    const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
-    for (std::size_t k = 0; k < shipments_[s].size(); ++k) {
-      if (shipments_[s][k].duration == 0) continue;
-      for (const Cluster::Channel key : problem_.channels(shipment.sources[k].device, shipment.destination)) {
-        channels[key].push_back(&shipments_[s][k]);
+  for (std::size_t s = 0; s < deliveries_.size(); ++s) {
+    const ScheduleSpace::Delivery& delivery = space_->deliveries()[s];
+    for (std::size_t k = 0; k < deliveries_[s].size(); ++k) {
+      if (deliveries_[s][k].duration == 0) continue;
+      for (const Cluster::Channel key : problem_.channels(delivery.sources[k].device, delivery.destination)) {
+        channels[key].push_back(&deliveries_[s][k]);
       }
     }
   }
@@ -234,20 +234,20 @@ void TimeIndexedMip::add_memory(DeviceId device) {
         const Expression made = task_started_on(*producer, device, tick);
         at_least.push_back(made - task_ended_on(*producer, device, tick));
         Expression begun = made;
-        if (const auto arrival = space_->shipment(value, device)) {
+        if (const auto arrival = space_->delivery(value, device)) {
           Expression arriving;
-          for (const Steps& steps : shipments_[*arrival]) {
+          for (const Steps& steps : deliveries_[*arrival]) {
             begun += started(steps, tick);
             arriving += started(steps, tick) - ended(steps, tick);
           }
           at_least.push_back(arriving);
         }
         for (const TaskId consumer : problem_.consumers(value)) used_until(begun, consumer);
-        for (std::size_t s = space_->first_shipment(value); s < space_->end_of_shipments(value); ++s) {
-          const auto& sources = space_->shipments()[s].sources;
+        for (std::size_t s = space_->first_delivery(value); s < space_->end_of_deliveries(value); ++s) {
+          const auto& sources = space_->deliveries()[s].sources;
           for (std::size_t k = 0; k < sources.size(); ++k) {
             if (sources[k].device != device) continue;
-            at_least.push_back(made + placement_.sent(s, k) - ended(shipments_[s][k], tick) - 1);
+            at_least.push_back(made + placement_.sent(s, k) - ended(deliveries_[s][k], tick) - 1);
           }
         }
       }
@@ -302,12 +302,12 @@ RoughSchedule TimeIndexedMip::read(std::span<const double> values) const {
     while (space_->mode(TaskId(t), static_cast<std::uint32_t>(option)) != rough.modes[t]) ++option;
     rough.starts.push_back(static_cast<double>(start_of(tasks_[t][option], values)) * unit);
   }
-  for (std::size_t s = 0; s < shipments_.size(); ++s) {
-    const ScheduleSpace::Shipment& shipment = space_->shipments()[s];
-    for (std::size_t k = 0; k < shipment.sources.size(); ++k) {
+  for (std::size_t s = 0; s < deliveries_.size(); ++s) {
+    const ScheduleSpace::Delivery& delivery = space_->deliveries()[s];
+    for (std::size_t k = 0; k < delivery.sources.size(); ++k) {
       if (placement_.sent(s, k).value(values) < 0.5) continue;
-      rough.transfers.push_back({shipment.value, shipment.sources[k].device, shipment.destination,
-                                 static_cast<double>(start_of(shipments_[s][k], values)) * unit});
+      rough.transfers.push_back({delivery.value, delivery.sources[k].device, delivery.destination,
+                                 static_cast<double>(start_of(deliveries_[s][k], values)) * unit});
     }
   }
   return rough;
@@ -333,11 +333,11 @@ std::vector<double> TimeIndexedMip::values_of(const Schedule& schedule) const {
     }
   }
   for (const Transfer& transfer : schedule.transfers) {
-    const auto s = space_->shipment(transfer.value, transfer.destination);
+    const auto s = space_->delivery(transfer.value, transfer.destination);
     if (!s) continue;
-    const auto& sources = space_->shipments()[*s].sources;
+    const auto& sources = space_->deliveries()[*s].sources;
     for (std::size_t k = 0; k < sources.size(); ++k) {
-      set(shipments_[*s][k], sources[k].device == transfer.source, transfer.start);
+      set(deliveries_[*s][k], sources[k].device == transfer.source, transfer.start);
     }
   }
   for (std::size_t i = 0; i < finished_.size(); ++i) {

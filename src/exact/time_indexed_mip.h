@@ -71,7 +71,7 @@ class TimeIndexedMip {
   [[nodiscard]] static std::int64_t start_of(const Steps& steps, std::span<const double> values);
 
   void add_tasks();
-  void add_shipments();
+  void add_deliveries();
   void add_precedence();
   void add_resources();
   void add_resource(const std::vector<const Steps*>& users);
@@ -91,8 +91,8 @@ class TimeIndexedMip {
   bool is_complete_ = true;
   MipModel model_;
   MipPlacement placement_;
-  std::vector<std::vector<Steps>> tasks_;      ///< by TaskId and option
-  std::vector<std::vector<Steps>> shipments_;  ///< by index and source
+  std::vector<std::vector<Steps>> tasks_;       ///< by TaskId and option
+  std::vector<std::vector<Steps>> deliveries_;  ///< by index and source
   std::vector<Live> live_;
   std::int64_t first_finish_ = 0;           ///< no makespan is below
   std::vector<MipModel::Column> finished_;  ///< by tick from first_finish_ on: everything has ended

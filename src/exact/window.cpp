@@ -36,13 +36,13 @@ class FrameBuilder {
     space_ = std::make_shared<const ScheduleSpace>(problem_, unit_, schedule_, free_groups);
     find_span();
     set_task_roles();
-    set_shipment_roles(free_groups);
+    set_delivery_roles(free_groups);
     set_tails();
     Window result{space_, std::move(frame_), 0};
     const auto moves = [](Role role) { return role == Role::kFree || role == Role::kOrdered; };
     result.moving =
         static_cast<std::size_t>(std::count_if(result.frame.tasks.begin(), result.frame.tasks.end(), moves) +
-                                 std::count_if(result.frame.shipments.begin(), result.frame.shipments.end(), moves));
+                                 std::count_if(result.frame.deliveries.begin(), result.frame.deliveries.end(), moves));
     return result;
   }
 
@@ -81,41 +81,41 @@ class FrameBuilder {
     }
   }
 
-  void set_shipment_roles(const std::vector<bool>& free_groups) {
-    const std::vector<ScheduleSpace::Shipment>& shipments = space_->shipments();
-    node_of_shipment_.assign(shipments.size(), OrderGraph::kNone);
-    frame_.shipment_starts.assign(shipments.size(), 0);
-    frame_.shipment_sources.assign(shipments.size(), 0);
-    for (std::size_t s = 0; s < shipments.size(); ++s) {
-      const TaskId producer = *problem_.producer(shipments[s].value);
+  void set_delivery_roles(const std::vector<bool>& free_groups) {
+    const std::vector<ScheduleSpace::Delivery>& deliveries = space_->deliveries();
+    node_of_delivery_.assign(deliveries.size(), OrderGraph::kNone);
+    frame_.delivery_starts.assign(deliveries.size(), 0);
+    frame_.delivery_sources.assign(deliveries.size(), 0);
+    for (std::size_t s = 0; s < deliveries.size(); ++s) {
+      const TaskId producer = *problem_.producer(deliveries[s].value);
       bool may_be_read_elsewhere = free_groups[problem_.group_of(producer).index()];
       bool touches_window = in_window_[producer.index()];
       bool is_read_in_frame = false;
-      for (const TaskId consumer : problem_.consumers(shipments[s].value)) {
+      for (const TaskId consumer : problem_.consumers(deliveries[s].value)) {
         const GroupId group = problem_.group_of(consumer);
-        if (space_->options_on(group, shipments[s].destination).empty()) continue;
+        if (space_->options_on(group, deliveries[s].destination).empty()) continue;
         may_be_read_elsewhere = may_be_read_elsewhere || free_groups[group.index()];
         touches_window = touches_window || in_window_[consumer.index()];
         is_read_in_frame = is_read_in_frame || frame_.tasks[consumer.index()] != Role::kLater;
       }
-      const OrderGraph::Node node = graph_.transfer_node(shipments[s].value, shipments[s].destination);
+      const OrderGraph::Node node = graph_.transfer_node(deliveries[s].value, deliveries[s].destination);
       Role role = Role::kFree;
       if (node != OrderGraph::kNone) {
         const RoughSchedule::Transfer& transfer = graph_.transfers()[node - problem_.task_count()];
         const std::int64_t begun = ticks(Duration(static_cast<std::int64_t>(transfer.start)));
-        const auto& sources = shipments[s].sources;
+        const auto& sources = deliveries[s].sources;
         for (std::uint32_t k = 0; k < sources.size(); ++k) {
-          if (sources[k].device == transfer.source) frame_.shipment_sources[s] = k;
+          if (sources[k].device == transfer.source) frame_.delivery_sources[s] = k;
         }
-        node_of_shipment_[s] = node;
-        frame_.shipment_starts[s] = begun;
+        node_of_delivery_[s] = node;
+        frame_.delivery_starts[s] = begun;
         role = role_at(begun);
         if (role == Role::kLater && (is_read_in_frame || may_be_read_elsewhere)) role = Role::kFree;
         if (role == Role::kOrdered && (touches_window || may_be_read_elsewhere)) role = Role::kFree;
         // What was sent from a place that is to be decided anew is to be sent anew.
         if (free_groups[problem_.group_of(producer).index()]) role = Role::kFree;
       }
-      frame_.shipments.push_back(role);
+      frame_.deliveries.push_back(role);
     }
   }
 
@@ -123,9 +123,9 @@ class FrameBuilder {
     const std::size_t tasks = problem_.task_count();
     std::vector<bool> is_later(graph_.node_count(), false);
     for (std::size_t t = 0; t < tasks; ++t) is_later[t] = frame_.tasks[t] == Role::kLater;
-    for (std::size_t s = 0; s < node_of_shipment_.size(); ++s) {
-      if (node_of_shipment_[s] != OrderGraph::kNone) {
-        is_later[node_of_shipment_[s]] = frame_.shipments[s] == Role::kLater;
+    for (std::size_t s = 0; s < node_of_delivery_.size(); ++s) {
+      if (node_of_delivery_[s] != OrderGraph::kNone) {
+        is_later[node_of_delivery_[s]] = frame_.deliveries[s] == Role::kLater;
       }
     }
     std::vector<std::vector<OrderGraph::Arc>> arcs_from(graph_.node_count());
@@ -152,11 +152,11 @@ class FrameBuilder {
         frame_.floor = std::max(frame_.floor, ticks(schedule_.end(problem_, TaskId(t))));
       }
     }
-    for (std::size_t s = 0; s < node_of_shipment_.size(); ++s) {
-      const OrderGraph::Node node = node_of_shipment_[s];
-      frame_.shipment_tails.push_back(node == OrderGraph::kNone ? 0 : in_ticks(tail[node]));
-      if (frame_.shipments[s] == Role::kLater) {
-        frame_.later_from = std::min(frame_.later_from, frame_.shipment_starts[s]);
+    for (std::size_t s = 0; s < node_of_delivery_.size(); ++s) {
+      const OrderGraph::Node node = node_of_delivery_[s];
+      frame_.delivery_tails.push_back(node == OrderGraph::kNone ? 0 : in_ticks(tail[node]));
+      if (frame_.deliveries[s] == Role::kLater) {
+        frame_.later_from = std::min(frame_.later_from, frame_.delivery_starts[s]);
       }
     }
     for (const std::vector<OrderGraph::Node>& stream : graph_.streams()) {
@@ -182,7 +182,7 @@ class FrameBuilder {
   std::shared_ptr<const ScheduleSpace> space_;
   Frame frame_;
   std::int64_t window_end_ = 0;
-  std::vector<OrderGraph::Node> node_of_shipment_;
+  std::vector<OrderGraph::Node> node_of_delivery_;
 };
 
 bool is_multiple(const Schedule& schedule, Duration unit) {

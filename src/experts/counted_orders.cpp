@@ -46,14 +46,14 @@ std::vector<std::uint32_t> rounds_of_microbatches(const LoopSize& loop) {
 /// Megatron's order: microbatches go through the chunks of a device in rounds; a device runs ahead by one round for
 /// each further chunk it holds and by some forwards for each device after it, then alternates.
 DeviceActions in_rounds(const LoopSize& loop, const Lead& lead) {
-  struct Piece {
+  struct Pass {
     std::uint32_t chunk;
     std::uint32_t microbatch;
   };
   const std::uint32_t devices = loop.size.devices;
   const std::vector<std::uint32_t> rounds = rounds_of_microbatches(loop);
-  std::vector<Piece> forward;
-  std::vector<Piece> backward;
+  std::vector<Pass> forward;
+  std::vector<Pass> backward;
   std::uint32_t begin = 0;
   for (const std::uint32_t round : rounds) {
     for (std::uint32_t chunk = 0; chunk < loop.chunks; ++chunk) {
@@ -67,8 +67,8 @@ DeviceActions in_rounds(const LoopSize& loop, const Lead& lead) {
 
   DeviceActions result(devices);
   for (std::uint32_t device = 0; device < devices; ++device) {
-    const auto run = [&](ActionKind kind, const Piece& piece) {
-      result[device].push_back(action(kind, piece.chunk * devices + device, piece.microbatch));
+    const auto run = [&](ActionKind kind, const Pass& pass) {
+      result[device].push_back(action(kind, pass.chunk * devices + device, pass.microbatch));
     };
     const std::size_t total = forward.size();
     const std::size_t ahead = std::min<std::size_t>(

@@ -16,7 +16,7 @@ inline constexpr Switch kAlways{true};
 inline constexpr Switch kNever{false};
 
 /// How many layers look back over a window, and which.
-enum class WindowRule : std::uint8_t {
+enum class AttentionWindowRule : std::uint8_t {
   kNone,         ///< full attention
   kAll,          ///< `sliding_window` in all layers
   kAllIfUsed,    ///< the same where `use_sliding_window`
@@ -60,7 +60,7 @@ struct Habits {
   std::int64_t kv_heads = 0;   ///< without the key; 0 = heads
   bool reads_head_dim = true;
   bool reads_kv_heads = true;
-  WindowRule window = WindowRule::kNone;
+  AttentionWindowRule window = AttentionWindowRule::kNone;
   std::int64_t window_pattern = 0;
   ExpertRule experts = ExpertRule::kNone;
   bool experts_have_bias = false;    ///< router and experts

@@ -192,7 +192,7 @@ ModelDescription read_hf_language_model(const HfConfig& config, std::string_view
   const auto experts = read_hf_experts(config, habits, type, model.hidden, layers);
   dense.mlp.width = perceptron_width(config, habits, type, model.hidden, experts.has_value());
   if (is_on(config, habits.mlp_bias)) dense.other_parameters += dense.mlp.inner() * dense.mlp.width + model.hidden;
-  const auto windows = read_hf_windows(config, habits, layers);
+  const auto windows = read_hf_attention_windows(config, habits, layers);
   for (std::size_t i = 0; i < windows.size(); ++i) {
     LayerRun layer = dense;
     layer.attention.window = windows[i];

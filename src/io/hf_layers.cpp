@@ -8,15 +8,16 @@
 namespace opweave::io {
 namespace {
 
-using Windows = std::vector<std::optional<std::int64_t>>;
+using AttentionWindows = std::vector<std::optional<std::int64_t>>;
 
 /// `layer_types`, one text per layer.
-Windows listed_windows(const HfConfig& config, const std::vector<std::string>& types, std::int64_t layers) {
+AttentionWindows listed_attention_windows(const HfConfig& config, const std::vector<std::string>& types,
+                                          std::int64_t layers) {
   if (static_cast<std::int64_t>(types.size()) != layers) {
     config.fail(
         fmt::format("layer_types has {} entries, expected one for each of the {} layers", types.size(), layers));
   }
-  Windows windows;
+  AttentionWindows windows;
   for (const std::string& type : types) {
     if (type == "sliding_attention" || type == "local") {
       windows.emplace_back(config.required({"sliding_window", "window_size"}));
@@ -40,34 +41,34 @@ std::vector<bool> windowed_layers(const HfConfig& config, const Habits& habits, 
   };
   const auto is_used = [&] { return config.truth("use_sliding_window", false); };
   switch (habits.window) {
-    case WindowRule::kNone:
+    case AttentionWindowRule::kNone:
       break;
-    case WindowRule::kAll:
+    case AttentionWindowRule::kAll:
       choose([](std::int64_t) { return true; });
       break;
-    case WindowRule::kAllIfUsed:
+    case AttentionWindowRule::kAllIfUsed:
       choose([used = is_used()](std::int64_t) { return used; });
       break;
-    case WindowRule::kPattern: {
+    case AttentionWindowRule::kPattern: {
       const auto given = config.integer({"sliding_window_pattern", "_sliding_window_pattern"});
       const std::int64_t pattern = std::max<std::int64_t>(1, given.value_or(habits.window_pattern));
       choose([pattern](std::int64_t i) { return (i + 1) % pattern != 0; });
       break;
     }
-    case WindowRule::kLast:
-    case WindowRule::kLastAlways: {
-      const bool used = is_used() || habits.window == WindowRule::kLastAlways;
+    case AttentionWindowRule::kLast:
+    case AttentionWindowRule::kLastAlways: {
+      const bool used = is_used() || habits.window == AttentionWindowRule::kLastAlways;
       const std::int64_t first = config.integer({"max_window_layers"}).value_or(layers);
       choose([=](std::int64_t i) { return used && i >= first; });
       break;
     }
-    case WindowRule::kFirstAndOdd: {
+    case AttentionWindowRule::kFirstAndOdd: {
       const bool used = is_used();
       const std::int64_t end = config.integer({"max_window_layers"}).value_or(0);
       choose([=](std::int64_t i) { return used && i < end && i % 2 == 0; });
       break;
     }
-    case WindowRule::kChunks: {
+    case AttentionWindowRule::kChunks: {
       const auto flags = config.integers("no_rope_layers");
       const std::int64_t interval = std::max<std::int64_t>(1, config.integer({"no_rope_layer_interval"}).value_or(4));
       choose([&](std::int64_t i) {
@@ -76,7 +77,7 @@ std::vector<bool> windowed_layers(const HfConfig& config, const Habits& habits, 
       });
       break;
     }
-    case WindowRule::kListed:
+    case AttentionWindowRule::kListed:
       if (is_used() || config.integer({"window_size"})) {
         config.fail("key \"layer_types\" or \"attention_layers\" is missing, expected an entry per layer for windows");
       }
@@ -87,20 +88,21 @@ std::vector<bool> windowed_layers(const HfConfig& config, const Habits& habits, 
 
 }  // namespace
 
-std::vector<std::optional<std::int64_t>> read_hf_windows(const HfConfig& config, const Habits& habits,
-                                                         std::int64_t layers) {
-  Windows windows(static_cast<std::size_t>(layers));
-  if (habits.window == WindowRule::kNone) return windows;
+std::vector<std::optional<std::int64_t>> read_hf_attention_windows(const HfConfig& config, const Habits& habits,
+                                                                   std::int64_t layers) {
+  AttentionWindows windows(static_cast<std::size_t>(layers));
+  if (habits.window == AttentionWindowRule::kNone) return windows;
   config.ignore({"max_window_layers", "use_sliding_window", "no_rope_layers", "no_rope_layer_interval",
                  "sliding_window_pattern", "attention_types"});
-  const auto width = habits.window == WindowRule::kChunks ? config.integer({"attention_chunk_size"})
-                                                          : config.integer({"sliding_window", "window_size"});
+  const auto width = habits.window == AttentionWindowRule::kChunks ? config.integer({"attention_chunk_size"})
+                                                                   : config.integer({"sliding_window", "window_size"});
   auto types = config.texts("layer_types");
   if (!types) types = config.texts("attention_layers");
-  if (types && !types->empty()) return listed_windows(config, *types, layers);
+  if (types && !types->empty()) return listed_attention_windows(config, *types, layers);
   const std::vector<bool> windowed = windowed_layers(config, habits, layers);
   if (!width || *width == 0) return windows;
-  const std::int64_t seen = habits.window == WindowRule::kChunks ? std::max<std::int64_t>(1, *width / 2) : *width;
+  const std::int64_t seen =
+      habits.window == AttentionWindowRule::kChunks ? std::max<std::int64_t>(1, *width / 2) : *width;
   for (std::size_t i = 0; i < windows.size(); ++i) {
     if (windowed[i]) windows[i] = seen;
   }

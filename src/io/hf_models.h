@@ -48,8 +48,9 @@ struct HfExperts {
 [[nodiscard]] std::optional<HfExperts> read_hf_experts(const HfConfig& config, const Habits& habits,
                                                        std::string_view type, std::int64_t hidden, std::int64_t layers);
 /// Tokens that each layer looks back at.
-[[nodiscard]] std::vector<std::optional<std::int64_t>> read_hf_windows(const HfConfig& config, const Habits& habits,
-                                                                       std::int64_t layers);
+[[nodiscard]] std::vector<std::optional<std::int64_t>> read_hf_attention_windows(const HfConfig& config,
+                                                                                 const Habits& habits,
+                                                                                 std::int64_t layers);
 
 /// Adds a layer to the last run where it is the same, else as a run of its own.
 void add_layer(std::vector<LayerRun>& runs, const LayerRun& layer);

@@ -87,53 +87,53 @@ double msr_max_load(const MsrInstance& instance, const MsrPlacement& placement) 
 }
 
 std::optional<double> msr_latency(const MsrInstance& instance, const MsrPlacement& placement) {
-  // Units are what starts and ends as one: first the subgraphs of the accelerators, then the nodes on CPUs.
+  // Vertices are what starts and ends as one: first the subgraphs of the accelerators, then the nodes on CPUs.
   const std::size_t accelerators = instance.accelerators;
-  const auto unit_of = [&](std::size_t node) {
+  const auto vertex_of = [&](std::size_t node) {
     return placement[node] < accelerators ? placement[node] : accelerators + node;
   };
-  const std::size_t unit_count = accelerators + instance.nodes.size();
-  std::vector<double> length(unit_count);
-  std::vector<std::vector<std::size_t>> successors(unit_count);
-  std::vector<std::size_t> waiting_for(unit_count);
+  const std::size_t vertex_count = accelerators + instance.nodes.size();
+  std::vector<double> length(vertex_count);
+  std::vector<std::vector<std::size_t>> successors(vertex_count);
+  std::vector<std::size_t> waiting_for(vertex_count);
   for (std::size_t i = 0; i < placement.size(); ++i) {
     const MsrInstance::Node& node = instance.nodes[i];
-    const std::size_t unit = unit_of(i);
-    const bool on_accelerator = unit < accelerators;
-    length[unit] += on_accelerator ? node.accelerator_ms : node.cpu_ms;
+    const std::size_t vertex = vertex_of(i);
+    const bool on_accelerator = vertex < accelerators;
+    length[vertex] += on_accelerator ? node.accelerator_ms : node.cpu_ms;
     // All CPUs are one place here: a number of a CPU says nothing.
     std::vector<std::size_t> readers;
     for (const std::uint32_t next : instance.successors[i]) {
-      if (unit_of(next) != unit) readers.push_back(unit_of(next));
+      if (vertex_of(next) != vertex) readers.push_back(vertex_of(next));
     }
     std::sort(readers.begin(), readers.end());
     readers.erase(std::unique(readers.begin(), readers.end()), readers.end());
-    if (!readers.empty() && on_accelerator) length[unit] += node.output_ms;
+    if (!readers.empty() && on_accelerator) length[vertex] += node.output_ms;
     for (const std::size_t reader : readers) {
       if (reader < accelerators) length[reader] += node.output_ms;
-      successors[unit].push_back(reader);
+      successors[vertex].push_back(reader);
       ++waiting_for[reader];
     }
   }
   std::vector<std::size_t> ready;
-  for (std::size_t unit = 0; unit < unit_count; ++unit) {
-    if (waiting_for[unit] == 0) ready.push_back(unit);
+  for (std::size_t vertex = 0; vertex < vertex_count; ++vertex) {
+    if (waiting_for[vertex] == 0) ready.push_back(vertex);
   }
-  std::vector<double> start(unit_count);
+  std::vector<double> start(vertex_count);
   double latest = 0;
   std::size_t finished = 0;
   while (!ready.empty()) {
-    const std::size_t unit = ready.back();
+    const std::size_t vertex = ready.back();
     ready.pop_back();
     ++finished;
-    const double end = start[unit] + length[unit];
+    const double end = start[vertex] + length[vertex];
     latest = std::max(latest, end);
-    for (const std::size_t reader : successors[unit]) {
+    for (const std::size_t reader : successors[vertex]) {
       start[reader] = std::max(start[reader], end);
       if (--waiting_for[reader] == 0) ready.push_back(reader);
     }
   }
-  if (finished != unit_count) return std::nullopt;  // a subgraph waits for what waits for it
+  if (finished != vertex_count) return std::nullopt;  // a subgraph waits for what waits for it
   return latest;
 }
 

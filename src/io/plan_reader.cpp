@@ -194,17 +194,17 @@ class PlanReader {
         optional("command", text_into(provenance.command)),
         optional("seconds", [&](const JsonValue& v) { provenance.seconds = v.number(); }),
         optional("trajectory", [&](const JsonValue& list) {
-          list.each([&](const JsonValue& v) { provenance.trajectory.push_back(read_incumbent(v)); });
+          list.each([&](const JsonValue& v) { provenance.trajectory.push_back(read_improvement(v)); });
         }));
     return provenance;
   }
 
-  static Incumbent read_incumbent(const JsonValue& value) {
-    Incumbent incumbent;
-    read_object(value, required("seconds", number_into(incumbent.seconds)),
-                required("makespan_ns", total_into(incumbent.makespan)),
-                required("method", text_into(incumbent.method)));
-    return incumbent;
+  static Improvement read_improvement(const JsonValue& value) {
+    Improvement improvement;
+    read_object(value, required("seconds", number_into(improvement.seconds)),
+                required("makespan_ns", total_into(improvement.makespan)),
+                required("method", text_into(improvement.method)));
+    return improvement;
   }
 
   PlannedTask read_task(const JsonValue& value) const {

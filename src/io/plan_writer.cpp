@@ -139,11 +139,11 @@ class PlanWriter {
     if (!provenance.trajectory.empty()) {
       json_.key("trajectory");
       json_.open_array(Layout::kBlock);
-      for (const Incumbent& incumbent : provenance.trajectory) {
+      for (const Improvement& improvement : provenance.trajectory) {
         json_.open_object(Layout::kLine);
-        json_.member("seconds", incumbent.seconds);
-        json_.member("makespan_ns", incumbent.makespan.value());
-        json_.member("method", incumbent.method);
+        json_.member("seconds", improvement.seconds);
+        json_.member("makespan_ns", improvement.makespan.value());
+        json_.member("method", improvement.method);
         json_.close_object();
       }
       json_.close_array();

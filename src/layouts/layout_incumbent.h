@@ -28,7 +28,7 @@ class LayoutIncumbent {
 
   [[nodiscard]] const std::optional<Best>& best() const { return best_; }
   [[nodiscard]] bool is_optimal() const { return best_ && best_->makespan <= lower_bound_; }
-  [[nodiscard]] const std::vector<Incumbent>& trajectory() const { return trajectory_; }
+  [[nodiscard]] const std::vector<Improvement>& trajectory() const { return trajectory_; }
 
  private:
   const LayoutProblem& problem_;
@@ -36,7 +36,7 @@ class LayoutIncumbent {
   const PlannerOptions& options_;
   const Duration lower_bound_;
   std::optional<Best> best_;
-  std::vector<Incumbent> trajectory_;
+  std::vector<Improvement> trajectory_;
 };
 
 }  // namespace opweave

@@ -13,7 +13,8 @@ namespace {
 std::vector<std::int64_t> reversed(const PlacedProblem& placed, const std::vector<std::int64_t>& starts) {
   const std::int64_t end = length(placed, starts);
   std::vector<std::int64_t> result(starts.size());
-  for (ItemId item = 0; item < placed.item_count(); ++item) result[item] = end - starts[item] - placed.duration(item);
+  for (ActivityId activity = 0; activity < placed.activity_count(); ++activity)
+    result[activity] = end - starts[activity] - placed.duration(activity);
   return result;
 }
 
@@ -28,7 +29,8 @@ std::vector<std::int64_t> tightened(const PlacedProblem& placed, std::vector<std
 
 std::int64_t length(const PlacedProblem& placed, const std::vector<std::int64_t>& starts) {
   std::int64_t end = 0;
-  for (ItemId item = 0; item < placed.item_count(); ++item) end = std::max(end, starts[item] + placed.duration(item));
+  for (ActivityId activity = 0; activity < placed.activity_count(); ++activity)
+    end = std::max(end, starts[activity] + placed.duration(activity));
   return end;
 }
 

@@ -25,26 +25,26 @@ class ListScheduler {
         reference_(reference),
         priority_(priority),
         guard_(placed, reference),
-        starts_(placed.item_count(), -1),
-        waiting_(placed.item_count()) {
+        starts_(placed.activity_count(), -1),
+        waiting_(placed.activity_count()) {
     find_resources();
     make_queues();
   }
 
   std::vector<std::int64_t> run() {
-    for (ItemId item = 0; item < placed_.item_count(); ++item) {
-      waiting_[item] = static_cast<std::uint32_t>(placed_.predecessors(item).size());
-      if (waiting_[item] == 0) make_ready(item);
+    for (ActivityId activity = 0; activity < placed_.activity_count(); ++activity) {
+      waiting_[activity] = static_cast<std::uint32_t>(placed_.predecessors(activity).size());
+      if (waiting_[activity] == 0) make_ready(activity);
     }
-    while (started_ < placed_.item_count() || !running_.empty()) {
+    while (started_ < placed_.activity_count() || !running_.empty()) {
       serve_queues();
       if (running_.empty()) start_first_of_reference();
       const std::int64_t now = running_.top().first;
       now_ = now;
       while (!running_.empty() && running_.top().first == now) {
-        const ItemId item = running_.top().second;
+        const ActivityId activity = running_.top().second;
         running_.pop();
-        finish(item);
+        finish(activity);
       }
     }
     return std::move(starts_);
@@ -52,8 +52,8 @@ class ListScheduler {
 
  private:
   struct Queue {
-    std::set<std::pair<std::int64_t, ItemId>> items;  // (priority, item)
-    std::vector<std::uint32_t> resources;             // needed by every item of the queue
+    std::set<std::pair<std::int64_t, ActivityId>> activities;  // (priority, activity)
+    std::vector<std::uint32_t> resources;                      // needed by every activity of the queue
     bool dirty = false;
   };
 
@@ -64,16 +64,16 @@ class ListScheduler {
     const auto streams = static_cast<std::uint32_t>(cluster.stream_names().size());
     auto resource_count = static_cast<std::uint32_t>(cluster.device_count()) * streams;
     std::unordered_map<Cluster::Channel, std::uint32_t> resource_of_channel;
-    for (ItemId item = 0; item < placed_.item_count(); ++item) {
-      if (placed_.is_task(item)) {
-        for (const DeviceId device : placed_.devices(item)) {
-          for (std::uint32_t mask = problem.streams(TaskId(item)); mask != 0; mask &= mask - 1) {
+    for (ActivityId activity = 0; activity < placed_.activity_count(); ++activity) {
+      if (placed_.is_task(activity)) {
+        for (const DeviceId device : placed_.devices(activity)) {
+          for (std::uint32_t mask = problem.streams(TaskId(activity)); mask != 0; mask &= mask - 1) {
             resources_.items.push_back(static_cast<std::uint32_t>(device.index()) * streams +
                                        static_cast<std::uint32_t>(__builtin_ctz(mask)));
           }
         }
-      } else if (placed_.duration(item) > 0) {  // an instant occupies nothing
-        const NecessaryTransfer& transfer = placed_.transfer(item);
+      } else if (placed_.duration(activity) > 0) {  // an instant occupies nothing
+        const NecessaryTransfer& transfer = placed_.transfer(activity);
         for (const Cluster::Channel channel : problem.channels(transfer.source, transfer.destination)) {
           const auto [entry, is_new] = resource_of_channel.try_emplace(channel, resource_count);
           if (is_new) ++resource_count;
@@ -90,21 +90,22 @@ class ListScheduler {
     std::map<std::pair<std::vector<std::uint32_t>, std::uint32_t>, std::uint32_t> index;
     queues_of_resource_.resize(busy_.size());
     queues_of_device_.resize(placed_.capacity().size());
-    queue_of_.resize(placed_.item_count());
-    for (ItemId item = 0; item < placed_.item_count(); ++item) {
-      const auto list = resources_[item];
-      const bool is_task = placed_.is_task(item);
+    queue_of_.resize(placed_.activity_count());
+    for (ActivityId activity = 0; activity < placed_.activity_count(); ++activity) {
+      const auto list = resources_[activity];
+      const bool is_task = placed_.is_task(activity);
       // Transfers without resources still wait for the memory of their destination.
-      const DeviceId home = is_task ? placed_.devices(item).front() : placed_.transfer(item).destination;
+      const DeviceId home = is_task ? placed_.devices(activity).front() : placed_.transfer(activity).destination;
       const auto [entry, is_new] = index.try_emplace({std::vector<std::uint32_t>(list.begin(), list.end()),
                                                       static_cast<std::uint32_t>(2 * home.index() + (is_task ? 0 : 1))},
                                                      static_cast<std::uint32_t>(queues_.size()));
-      queue_of_[item] = entry->second;
+      queue_of_[activity] = entry->second;
       if (!is_new) continue;
       queues_.emplace_back().resources.assign(list.begin(), list.end());
       for (const std::uint32_t resource : list) queues_of_resource_[resource].push_back(entry->second);
       if (is_task) {
-        for (const DeviceId device : placed_.devices(item)) queues_of_device_[device.index()].push_back(entry->second);
+        for (const DeviceId device : placed_.devices(activity))
+          queues_of_device_[device.index()].push_back(entry->second);
       } else {
         queues_of_device_[home.index()].push_back(entry->second);
       }
@@ -112,24 +113,25 @@ class ListScheduler {
   }
 
   void mark(std::uint32_t queue) {
-    if (queues_[queue].dirty || queues_[queue].items.empty()) return;
+    if (queues_[queue].dirty || queues_[queue].activities.empty()) return;
     queues_[queue].dirty = true;
     dirty_.push_back(queue);
   }
 
-  void make_ready(ItemId item) {
-    queues_[queue_of_[item]].items.emplace(priority_[item], item);
-    mark(queue_of_[item]);
+  void make_ready(ActivityId activity) {
+    queues_[queue_of_[activity]].activities.emplace(priority_[activity], activity);
+    mark(queue_of_[activity]);
   }
 
   [[nodiscard]] bool is_free(std::span<const std::uint32_t> resources) const {
     return std::none_of(resources.begin(), resources.end(), [&](std::uint32_t r) { return busy_[r]; });
   }
 
-  // Queues that compete for a resource are served in the order of their most urgent items.
+  // Queues that compete for a resource are served in the order of their most urgent activities.
   void serve_queues() {
-    std::sort(dirty_.begin(), dirty_.end(),
-              [&](std::uint32_t a, std::uint32_t b) { return *queues_[a].items.begin() < *queues_[b].items.begin(); });
+    std::sort(dirty_.begin(), dirty_.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return *queues_[a].activities.begin() < *queues_[b].activities.begin();
+    });
     for (const std::uint32_t queue : dirty_) {
       serve(queues_[queue]);
       queues_[queue].dirty = false;
@@ -139,12 +141,12 @@ class ListScheduler {
 
   void serve(Queue& queue) {
     int refusals = 0;
-    for (auto entry = queue.items.begin(); entry != queue.items.end() && refusals < kRefusals;) {
+    for (auto entry = queue.activities.begin(); entry != queue.activities.end() && refusals < kRefusals;) {
       if (!is_free(queue.resources)) return;
-      const ItemId item = entry->second;
-      if (guard_.admits(item)) {
-        entry = queue.items.erase(entry);
-        start(item);
+      const ActivityId activity = entry->second;
+      if (guard_.admits(activity)) {
+        entry = queue.activities.erase(entry);
+        start(activity);
       } else {
         ++entry;
         ++refusals;
@@ -152,53 +154,53 @@ class ListScheduler {
     }
   }
 
-  void start(ItemId item) {
-    guard_.start(item);
-    starts_[item] = now_;
+  void start(ActivityId activity) {
+    guard_.start(activity);
+    starts_[activity] = now_;
     ++started_;
-    for (const std::uint32_t resource : resources_[item]) busy_[resource] = true;
-    running_.emplace(now_ + placed_.duration(item), item);
+    for (const std::uint32_t resource : resources_[activity]) busy_[resource] = true;
+    running_.emplace(now_ + placed_.duration(activity), activity);
   }
 
-  void finish(ItemId item) {
-    for (const std::uint32_t resource : resources_[item]) {
+  void finish(ActivityId activity) {
+    for (const std::uint32_t resource : resources_[activity]) {
       busy_[resource] = false;
       for (const std::uint32_t queue : queues_of_resource_[resource]) mark(queue);
     }
-    guard_.finish(item, [&](DeviceId device) {
+    guard_.finish(activity, [&](DeviceId device) {
       for (const std::uint32_t queue : queues_of_device_[device.index()]) mark(queue);
     });
-    for (const ItemId successor : placed_.successors(item)) {
+    for (const ActivityId successor : placed_.successors(activity)) {
       if (--waiting_[successor] == 0) make_ready(successor);
     }
   }
 
   /// Nothing runs and nothing was admitted within the candidates that were looked at: by the guard's
-  /// invariant the first item left in the reference order can start.
+  /// invariant the first activity left in the reference order can start.
   void start_first_of_reference() {
-    while (starts_[reference_.items[next_reference_]] >= 0) ++next_reference_;
-    const ItemId item = reference_.items[next_reference_];
-    if (waiting_[item] != 0 || !guard_.admits(item)) {
+    while (starts_[reference_.activities[next_reference_]] >= 0) ++next_reference_;
+    const ActivityId activity = reference_.activities[next_reference_];
+    if (waiting_[activity] != 0 || !guard_.admits(activity)) {
       throw InternalError("list scheduling: the first item of the reference order cannot start");
     }
-    queues_[queue_of_[item]].items.erase({priority_[item], item});
-    start(item);
+    queues_[queue_of_[activity]].activities.erase({priority_[activity], activity});
+    start(activity);
   }
 
   const PlacedProblem& placed_;
   const ReferenceOrder& reference_;
   std::span<const std::int64_t> priority_;
   MemoryGuard guard_;
-  detail::Lists<std::uint32_t> resources_;  // per item
+  detail::Lists<std::uint32_t> resources_;  // per activity
   std::vector<bool> busy_;                  // per resource
   std::vector<Queue> queues_;
-  std::vector<std::uint32_t> queue_of_;  // per item
+  std::vector<std::uint32_t> queue_of_;  // per activity
   std::vector<std::vector<std::uint32_t>> queues_of_resource_;
   std::vector<std::vector<std::uint32_t>> queues_of_device_;  // woken when memory is released there
   std::vector<std::uint32_t> dirty_;
   std::vector<std::int64_t> starts_;
   std::vector<std::uint32_t> waiting_;
-  using Event = std::pair<std::int64_t, ItemId>;  // end, item
+  using Event = std::pair<std::int64_t, ActivityId>;  // end, activity
   std::priority_queue<Event, std::vector<Event>, std::greater<>> running_;
   std::int64_t now_ = 0;
   std::size_t started_ = 0;

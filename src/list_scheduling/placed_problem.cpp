@@ -39,7 +39,7 @@ std::optional<PlacedProblem> PlacedProblem::create(const Problem& problem, std::
   placed.problem_ = &problem;
   placed.modes_ = std::move(modes);
   if (!placed.find_transfers()) return std::nullopt;
-  placed.connect_items(extra);
+  placed.connect_activities(extra);
   placed.find_residences();
   Schedule only_modes;
   only_modes.tasks.resize(placed.task_count());
@@ -64,10 +64,10 @@ bool PlacedProblem::find_transfers() {
     const ValueId value(v);
     const std::optional<TaskId> producer = problem_->producer(value);
     if (!producer) continue;
-    const auto sources = devices(static_cast<ItemId>(producer->index()));
+    const auto sources = devices(static_cast<ActivityId>(producer->index()));
     destinations.clear();
     for (const TaskId consumer : problem_->consumers(value)) {
-      for (const DeviceId device : devices(static_cast<ItemId>(consumer.index()))) {
+      for (const DeviceId device : devices(static_cast<ActivityId>(consumer.index()))) {
         if (!contains(sources, device)) destinations.push_back(device);
       }
     }
@@ -88,46 +88,47 @@ bool PlacedProblem::find_transfers() {
   return true;
 }
 
-void PlacedProblem::connect_items(const std::vector<ExtraEdge>& extra) {
+void PlacedProblem::connect_activities(const std::vector<ExtraEdge>& extra) {
   Pairs edges;  // (later, earlier)
   for (const ExtraEdge& edge : extra) edges.emplace_back(edge.later, edge.earlier);
   for (std::size_t t = 0; t < task_count(); ++t) {
-    const auto task = static_cast<ItemId>(t);
+    const auto task = static_cast<ActivityId>(t);
     for (const TaskId earlier : problem_->control_predecessors(TaskId(t))) {
-      edges.emplace_back(task, static_cast<ItemId>(earlier.index()));
+      edges.emplace_back(task, static_cast<ActivityId>(earlier.index()));
     }
     const auto here = devices(task);
     for (const ValueId value : problem_->inputs(TaskId(t))) {
       const std::optional<TaskId> producer = problem_->producer(value);
       if (!producer) continue;
-      edges.emplace_back(task, static_cast<ItemId>(producer->index()));
+      edges.emplace_back(task, static_cast<ActivityId>(producer->index()));
       for (std::uint32_t i = first_transfer_[value.index()]; i < first_transfer_[value.index() + 1]; ++i) {
-        if (contains(here, transfers_[i].destination)) edges.emplace_back(task, static_cast<ItemId>(task_count() + i));
+        if (contains(here, transfers_[i].destination))
+          edges.emplace_back(task, static_cast<ActivityId>(task_count() + i));
       }
     }
   }
   for (std::size_t i = 0; i < transfers_.size(); ++i) {
-    edges.emplace_back(static_cast<ItemId>(task_count() + i),
-                       static_cast<ItemId>(problem_->producer(transfers_[i].value)->index()));
+    edges.emplace_back(static_cast<ActivityId>(task_count() + i),
+                       static_cast<ActivityId>(problem_->producer(transfers_[i].value)->index()));
   }
   Pairs inverse;
   inverse.reserve(edges.size());
   for (const auto& [later, earlier] : edges) inverse.emplace_back(earlier, later);
-  predecessors_ = group_pairs(std::move(edges), item_count());
-  successors_ = group_pairs(std::move(inverse), item_count());
+  predecessors_ = group_pairs(std::move(edges), activity_count());
+  successors_ = group_pairs(std::move(inverse), activity_count());
 }
 
 void PlacedProblem::find_residences() {
-  Pairs made;                                             // (item, residence)
-  Pairs used;                                             // (item, residence)
-  Pairs users;                                            // (residence, item)
+  Pairs made;                                             // (activity, residence)
+  Pairs used;                                             // (activity, residence)
+  Pairs users;                                            // (residence, activity)
   std::vector<std::pair<DeviceId, std::uint32_t>> homes;  // of one value
   for (std::size_t v = 0; v < problem_->value_count(); ++v) {
     const ValueId value(v);
     const std::int64_t bytes = problem_->size(value).value();
     if (bytes == 0) continue;  // occupies nothing
     homes.clear();
-    const auto home = [&](DeviceId device, ItemId maker, bool is_graph_input) {
+    const auto home = [&](DeviceId device, ActivityId maker, bool is_graph_input) {
       for (const auto& [known, id] : homes) {
         if (known == device) return id;
       }
@@ -137,42 +138,42 @@ void PlacedProblem::find_residences() {
       homes.emplace_back(device, id);
       return id;
     };
-    const auto use = [&](ItemId item, std::uint32_t residence) {
-      used.emplace_back(item, residence);
-      users.emplace_back(residence, item);
+    const auto use = [&](ActivityId activity, std::uint32_t residence) {
+      used.emplace_back(activity, residence);
+      users.emplace_back(residence, activity);
     };
     const std::optional<TaskId> producer = problem_->producer(value);
     if (producer) {
-      const auto maker = static_cast<ItemId>(producer->index());
+      const auto maker = static_cast<ActivityId>(producer->index());
       for (const DeviceId device : devices(maker)) home(device, maker, false);
     }
     for (std::uint32_t i = first_transfer_[v]; i < first_transfer_[v + 1]; ++i) {
-      const auto item = static_cast<ItemId>(task_count() + i);
-      use(item, home(transfers_[i].source, item, false));
-      home(transfers_[i].destination, item, false);
+      const auto activity = static_cast<ActivityId>(task_count() + i);
+      use(activity, home(transfers_[i].source, activity, false));
+      home(transfers_[i].destination, activity, false);
     }
     for (const TaskId consumer : problem_->consumers(value)) {
-      const auto item = static_cast<ItemId>(consumer.index());
-      for (const DeviceId device : devices(item)) use(item, home(device, item, !producer));
+      const auto activity = static_cast<ActivityId>(consumer.index());
+      for (const DeviceId device : devices(activity)) use(activity, home(device, activity, !producer));
     }
   }
-  made_ = group_pairs(std::move(made), item_count());
-  used_ = group_pairs(std::move(used), item_count());
+  made_ = group_pairs(std::move(made), activity_count());
+  used_ = group_pairs(std::move(used), activity_count());
   users_ = group_pairs(std::move(users), residences_.size());
 }
 
 PlacedProblem PlacedProblem::mirrored() const {
   PlacedProblem mirror = *this;
   std::swap(mirror.predecessors_, mirror.successors_);
-  Pairs made;   // (item, residence)
-  Pairs used;   // (item, residence)
-  Pairs users;  // (residence, item)
-  const auto use = [&](ItemId item, std::uint32_t residence) {
-    used.emplace_back(item, residence);
-    users.emplace_back(residence, item);
+  Pairs made;   // (activity, residence)
+  Pairs used;   // (activity, residence)
+  Pairs users;  // (residence, activity)
+  const auto use = [&](ActivityId activity, std::uint32_t residence) {
+    used.emplace_back(activity, residence);
+    users.emplace_back(residence, activity);
   };
   for (std::uint32_t r = 0; r < residence_count(); ++r) {
-    for (const ItemId user : users_[r]) use(user, r);
+    for (const ActivityId user : users_[r]) use(user, r);
     Residence& residence = mirror.residences_[r];
     if (residence.is_graph_input) continue;
     if (users_[r].empty()) {
@@ -182,26 +183,26 @@ PlacedProblem PlacedProblem::mirrored() const {
       residence.is_graph_input = true;
     }
   }
-  mirror.made_ = group_pairs(std::move(made), item_count());
-  mirror.used_ = group_pairs(std::move(used), item_count());
+  mirror.made_ = group_pairs(std::move(made), activity_count());
+  mirror.used_ = group_pairs(std::move(used), activity_count());
   mirror.users_ = group_pairs(std::move(users), residence_count());
   return mirror;
 }
 
 std::vector<std::int64_t> PlacedProblem::tails() const {
-  std::vector<std::int64_t> tails(item_count(), 0);
+  std::vector<std::int64_t> tails(activity_count(), 0);
   // A transfer's successors are tasks and a task's successors come later, so one pass over descending
   // tasks suffices when each task first settles the transfers of its own outputs.
   for (std::size_t t = task_count(); t-- > 0;) {
-    const auto task = static_cast<ItemId>(t);
-    for (const ItemId successor : successors_[task]) {
+    const auto task = static_cast<ActivityId>(t);
+    for (const ActivityId successor : successors_[task]) {
       if (is_task(successor)) continue;
       std::int64_t after = 0;
-      for (const ItemId consumer : successors_[successor]) after = std::max(after, tails[consumer]);
+      for (const ActivityId consumer : successors_[successor]) after = std::max(after, tails[consumer]);
       tails[successor] = after + durations_[successor];
     }
     std::int64_t after = 0;
-    for (const ItemId successor : successors_[task]) after = std::max(after, tails[successor]);
+    for (const ActivityId successor : successors_[task]) after = std::max(after, tails[successor]);
     tails[task] = after + durations_[task];
   }
   return tails;
@@ -213,7 +214,7 @@ std::vector<std::int64_t> PlacedProblem::starts(const Schedule& schedule) const 
     arrivals[{transfer.value, transfer.destination}] = transfer.start.value();
   }
   std::vector<std::int64_t> result;
-  result.reserve(item_count());
+  result.reserve(activity_count());
   for (const TaskAssignment& task : schedule.tasks) result.push_back(task.start.value());
   for (const NecessaryTransfer& transfer : transfers_) {
     result.push_back(arrivals.at({transfer.value, transfer.destination}));

@@ -10,7 +10,7 @@
 
 namespace opweave {
 
-/// A priority per item (small = urgent; ranks, so without ties among tasks) and its name.
+/// A priority per activity (small = urgent; ranks, so without ties among tasks) and its name.
 struct PriorityRule {
   std::string name;
   std::vector<std::int64_t> priority;

@@ -9,10 +9,10 @@
 
 namespace opweave {
 
-/// A topological order of all items, to be run one at a time, with each transfer just before its first
+/// A topological order of all activities, to be run one at a time, with each transfer just before its first
 /// consumer on the destination.
 struct ReferenceOrder {
-  std::vector<ItemId> items;
+  std::vector<ActivityId> activities;
   bool fits = false;  ///< run serially, no device exceeds its capacity
 };
 
@@ -20,8 +20,8 @@ struct ReferenceOrder {
 /// memory-conscious ones, that fits or else exceeds the capacities least. O(n log n).
 [[nodiscard]] ReferenceOrder reference_order(const PlacedProblem& placed);
 
-/// The items by their starts in a valid schedule: whatever is held when an item starts in this order was held then too,
-/// so it fits. O(n log n).
+/// The activities by their starts in a valid schedule: whatever is held when an activity starts in this order was held
+/// then too, so it fits. O(n log n).
 [[nodiscard]] ReferenceOrder reference_order(const PlacedProblem& placed, std::span<const std::int64_t> starts);
 
 }  // namespace opweave

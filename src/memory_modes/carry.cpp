@@ -80,11 +80,11 @@ std::optional<Schedule> carry(const ProblemWithMovements& from, const Schedule& 
   const auto placed = PlacedProblem::create(to.problem(), std::move(modes));
   if (!placed) return std::nullopt;
   std::vector<std::int64_t> starts = wishes(from, schedule, to);
-  starts.resize(placed->item_count());
-  for (auto item = static_cast<ItemId>(placed->task_count()); item < placed->item_count(); ++item) {
+  starts.resize(placed->activity_count());
+  for (auto activity = static_cast<ActivityId>(placed->task_count()); activity < placed->activity_count(); ++activity) {
     std::int64_t due = std::numeric_limits<std::int64_t>::max();
-    for (const ItemId reader : placed->successors(item)) due = std::min(due, starts[reader]);
-    starts[item] = due;
+    for (const ActivityId reader : placed->successors(activity)) due = std::min(due, starts[reader]);
+    starts[activity] = due;
   }
   if (std::optional<Schedule> in_order = schedule_in_order(*placed, starts)) return in_order;
   ReferenceOrder reference = reference_order(*placed, starts);

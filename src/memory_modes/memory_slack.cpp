@@ -25,18 +25,18 @@ MemorySlack::MemorySlack(const ProblemWithMovements& derived, const Schedule& sc
     free_[d][std::numeric_limits<std::int64_t>::min()] = placed->capacity()[d] - placed->persistent()[d];
   }
   const std::vector<std::int64_t> starts = placed->starts(schedule);
-  const auto end = [&](ItemId item) { return starts[item] + placed->duration(item); };
+  const auto end = [&](ActivityId item) { return starts[item] + placed->duration(item); };
   for (std::uint32_t r = 0; r < placed->residence_count(); ++r) {
     const Residence& residence = placed->residence(r);
     std::int64_t from = residence.is_graph_input ? std::numeric_limits<std::int64_t>::max() : starts[residence.maker];
     std::int64_t to = residence.is_graph_input ? 0 : end(residence.maker);
-    for (const ItemId user : placed->users(r)) {
+    for (const ActivityId user : placed->users(r)) {
       if (residence.is_graph_input) from = std::min(from, starts[user]);
       to = std::max(to, end(user));
     }
     add({residence.device, from, to, residence.bytes});
   }
-  for (ItemId task = 0; task < placed->task_count(); ++task) {
+  for (ActivityId task = 0; task < placed->task_count(); ++task) {
     if (placed->workspace(task) == 0) continue;
     for (const DeviceId device : placed->devices(task)) {
       add({device, starts[task], end(task), placed->workspace(task)});

@@ -1,4 +1,4 @@
-/// Room that a plan leaves in memory while values are away.
+/// Memory that a plan leaves free while values are away.
 #pragma once
 
 #include <cstdint>

@@ -22,7 +22,7 @@ class ModeFindings {
   };
   struct Copy {
     std::optional<Best> best;
-    std::vector<Incumbent> trajectory;
+    std::vector<Improvement> trajectory;
     std::vector<LowerBound> bounds;  ///< largest first
   };
 

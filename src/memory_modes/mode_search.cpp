@@ -229,10 +229,10 @@ void ModeSearch::improve_best() {
 
 /// In turns: all that memory has room for is kept and the order is searched for long, since what need not be made again
 /// gives way; then modes of single microbatches change, the order carried over and searched for a moment, as many
-/// changes at once as there are lanes. What costs nothing is taken too.
+/// changes at once as there are parallel searches. What costs nothing is taken too.
 void ModeSearch::change_modes() {
   const Slice all = part(1, 1 - kShareOfAlike - kShareOfBest);
-  const std::size_t lanes = all.lanes();
+  const std::size_t searches = all.parallel_searches();
   std::uint64_t left = all.evaluations.value_or(kMostWork);
   const bool has_end = all.is_repeatable() || !budget_.time_limit_seconds();
   const ModeIncumbent::Best& best = *incumbent_.best();
@@ -243,17 +243,17 @@ void ModeSearch::change_modes() {
     if (keeps) own.budget = all.budget.share(kShareOfKeeping);
     if (!keeps || has_end) {
       const auto part_of_left = static_cast<std::uint64_t>(kShareOfKeeping * static_cast<double>(left));
-      own.evaluations = std::max(keeps ? part_of_left : 0, kEvaluationsPerChange * lanes);
+      own.evaluations = std::max(keeps ? part_of_left : 0, kEvaluationsPerChange * searches);
       if (has_end && *own.evaluations > left) return;
       if (has_end) left -= *own.evaluations;
     }
     const State kept = keeps ? kept_where_it_fits(current) : State();
     const std::uint64_t seed = random_.next();
-    std::vector<std::optional<Candidate>> found(lanes);
-    own.each(lanes, [&](std::size_t lane, const Slice& slice) {
-      Random random(seed + lane);
+    std::vector<std::optional<Candidate>> found(searches);
+    own.each(searches, [&](std::size_t number, const Slice& slice) {
+      Random random(seed + number);
       State state = keeps ? kept : changed(current.state, random);
-      found[lane] = carried(current, std::move(state), random.next(), slice);
+      found[number] = carried(current, std::move(state), random.next(), slice);
     });
     for (std::optional<Candidate>& candidate : found) {
       if (!candidate || candidate->makespan > current.makespan) continue;

@@ -35,7 +35,7 @@ struct Frequency {
 };
 constexpr Frequency kFrequencies[] = {{Move::kCriticalEarlier, 30}, {Move::kCriticalLater, 25}, {Move::kNode, 10},
                                       {Move::kChunk, 15},           {Move::kMicrobatch, 8},     {Move::kSegment, 6},
-                                      {Move::kWindow, 6},           {Move::kTwins, 2}};
+                                      {Move::kTimeSpan, 6},         {Move::kTwins, 2}};
 /// In a single microbatch there are no others to move.
 constexpr Frequency kFrequenciesOfOne[] = {{Move::kCriticalEarlier, 40}, {Move::kCriticalLater, 40}, {Move::kNode, 20}};
 
@@ -115,7 +115,7 @@ class Annealing {
 std::vector<Time> starts_of(const PlacedProblem& placed, const Network& network, const Schedule& schedule) {
   const std::vector<Time> of_items = placed.starts(schedule);
   std::vector<Time> starts(network.node_count);
-  for (Node node = 0; node < network.node_count; ++node) starts[node] = of_items[network.item_of_node[node]];
+  for (Node node = 0; node < network.node_count; ++node) starts[node] = of_items[network.activity_of_node[node]];
   return starts;
 }
 
@@ -153,7 +153,7 @@ class Progress {
 
 double mean_duration(const PlacedProblem& placed) {
   double mean = 0;
-  for (ItemId task = 0; task < placed.task_count(); ++task) mean += static_cast<double>(placed.duration(task));
+  for (ActivityId task = 0; task < placed.task_count(); ++task) mean += static_cast<double>(placed.duration(task));
   return std::max(1.0, mean / static_cast<double>(placed.task_count()));
 }
 
@@ -170,7 +170,7 @@ class Search {
     if (budget_.expired()) return best_;
     const std::optional<PlacedProblem> placed = PlacedProblem::create(problem_, best_.modes());
     if (!placed || placed->task_count() == 0 || budget_.expired()) return best_;
-    progress_.emplace(budget_, options_.max_evaluations, placed->item_count());
+    progress_.emplace(budget_, options_.max_evaluations, placed->activity_count());
     const double mean = mean_duration(*placed);
     double done = 0;
     whole_ = build_network(*placed, 1, options_.likeness);
@@ -201,8 +201,8 @@ class Search {
     const auto keep = [&] {
       if (annealing.makespan() >= best_makespan_) return;
       best_makespan_ = annealing.makespan();
-      best_ = placed.schedule(parts_ ? item_starts(placed, whole_, parts_->spread(annealing.ends()))
-                                     : item_starts(placed, whole_, annealing.ends()));
+      best_ = placed.schedule(parts_ ? activity_starts(placed, whole_, parts_->spread(annealing.ends()))
+                                     : activity_starts(placed, whole_, annealing.ends()));
       if (on_improvement_) on_improvement_(best_);
     };
     keep();

@@ -296,7 +296,7 @@ bool Orders::shift_set(Move move, Node around, const Timing& timing) {
       }
       break;
     }
-    case Move::kWindow: {
+    case Move::kTimeSpan: {
       shift = draw_shift(8);
       const Time end = time + draw_length(60);
       Node node = around;

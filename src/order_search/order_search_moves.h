@@ -20,7 +20,7 @@ enum class Move : std::uint8_t {
   kChunk,            ///< what a device does in one phase of a microbatch
   kMicrobatch,       ///< everything of a microbatch before or after some moment, or for some time
   kSegment,          ///< a microbatch around some moment
-  kWindow,           ///< what a device does in one phase during some time, across microbatches
+  kTimeSpan,         ///< what a device does in one phase during some time, across microbatches
   kTwins,            ///< the same operator in several consecutive microbatches
 };
 inline constexpr std::size_t kMoveCount = 8;

@@ -31,17 +31,17 @@ class Builder {
     return entry->second;
   }
 
-  std::vector<std::uint32_t> resources_of(ItemId item) {
+  std::vector<std::uint32_t> resources_of(ActivityId activity) {
     std::vector<std::uint32_t> result;
-    if (placed_.is_task(item)) {
-      for (const DeviceId device : placed_.devices(item)) {
-        for (std::uint32_t mask = problem_.streams(TaskId(item)); mask != 0; mask &= mask - 1) {
+    if (placed_.is_task(activity)) {
+      for (const DeviceId device : placed_.devices(activity)) {
+        for (std::uint32_t mask = problem_.streams(TaskId(activity)); mask != 0; mask &= mask - 1) {
           const auto stream = static_cast<std::size_t>(__builtin_ctz(mask));
           result.push_back(resource(0, device.index(), stream, device.index()));
         }
       }
-    } else if (placed_.duration(item) > 0) {  // an instant occupies nothing
-      const NecessaryTransfer& transfer = placed_.transfer(item);
+    } else if (placed_.duration(activity) > 0) {  // an instant occupies nothing
+      const NecessaryTransfer& transfer = placed_.transfer(activity);
       const std::size_t no_device = network_.device_count;
       if (problem_.settings().contention == Contention::kEndpoint) {
         result.push_back(resource(1, transfer.source.index(), 0, no_device));
@@ -67,7 +67,7 @@ class Builder {
     for (std::uint32_t r = 0; r < placed_.residence_count(); ++r) {
       most[placed_.residence(r).device.index()] += placed_.residence(r).bytes;
     }
-    for (ItemId task = 0; task < placed_.task_count(); ++task) {
+    for (ActivityId task = 0; task < placed_.task_count(); ++task) {
       for (const DeviceId device : placed_.devices(task)) most[device.index()] += placed_.workspace(task);
     }
     pool_of_device_.assign(network_.device_count, kNone);
@@ -78,34 +78,35 @@ class Builder {
       network_.pools.push_back({capacity, false});
     }
 
-    network_.node_of_item.assign(placed_.item_count(), kNone);
-    for (ItemId item = 0; item < placed_.item_count(); ++item) {
-      const std::vector<std::uint32_t> resources = resources_of(item);
-      if (!placed_.is_task(item) && placed_.duration(item) == 0 && resources.empty() && !touches_pool(item)) continue;
-      network_.node_of_item[item] = static_cast<Node>(network_.item_of_node.size());
-      network_.item_of_node.push_back(item);
-      network_.duration.push_back(placed_.duration(item));
+    network_.node_of_activity.assign(placed_.activity_count(), kNone);
+    for (ActivityId activity = 0; activity < placed_.activity_count(); ++activity) {
+      const std::vector<std::uint32_t> resources = resources_of(activity);
+      if (!placed_.is_task(activity) && placed_.duration(activity) == 0 && resources.empty() && !touches_pool(activity))
+        continue;
+      network_.node_of_activity[activity] = static_cast<Node>(network_.activity_of_node.size());
+      network_.activity_of_node.push_back(activity);
+      network_.duration.push_back(placed_.duration(activity));
       network_.resources.items.insert(network_.resources.items.end(), resources.begin(), resources.end());
       network_.resources.close_list();
     }
-    network_.node_count = network_.item_of_node.size();
+    network_.node_count = network_.activity_of_node.size();
     network_.resource_count = network_.resource_device.size();
   }
 
-  [[nodiscard]] bool touches_pool(ItemId item) const {
+  [[nodiscard]] bool touches_pool(ActivityId activity) const {
     const auto limited = [this](std::uint32_t r) {
       return pool_of_device_[placed_.residence(r).device.index()] != kNone;
     };
-    return std::ranges::any_of(placed_.made(item), limited) || std::ranges::any_of(placed_.used(item), limited);
+    return std::ranges::any_of(placed_.made(activity), limited) || std::ranges::any_of(placed_.used(activity), limited);
   }
 
   void connect() {
     std::vector<std::vector<Node>> predecessors(network_.node_count);
     std::vector<std::vector<Node>> successors(network_.node_count);
     for (Node node = 0; node < network_.node_count; ++node) {
-      for (const ItemId item : placed_.predecessors(network_.item_of_node[node])) {
+      for (const ActivityId activity : placed_.predecessors(network_.activity_of_node[node])) {
         // A dropped transfer leaves the edge from its producer, which is always there beside it.
-        const Node before = network_.node_of_item[item];
+        const Node before = network_.node_of_activity[activity];
         if (before == kNone) continue;
         predecessors[node].push_back(before);
         successors[before].push_back(node);
@@ -185,38 +186,38 @@ class Builder {
       const std::uint32_t pool = pool_of_device_[residence.device.index()];
       if (pool == kNone || placed_.users(r).empty()) continue;
       holding_of[r] = static_cast<std::uint32_t>(network_.holdings.size());
-      const Node maker = residence.is_graph_input ? kNone : network_.node_of_item[residence.maker];
+      const Node maker = residence.is_graph_input ? kNone : network_.node_of_activity[residence.maker];
       network_.holdings.push_back({pool, residence.bytes, residence.is_graph_input, maker});
-      for (const ItemId user : placed_.users(r)) network_.users.items.push_back(network_.node_of_item[user]);
+      for (const ActivityId user : placed_.users(r)) network_.users.items.push_back(network_.node_of_activity[user]);
       network_.users.close_list();
     }
     std::map<std::uint32_t, std::int64_t> claimed;
     std::map<std::uint32_t, std::int64_t> released;
     for (Node node = 0; node < network_.node_count; ++node) {
-      const ItemId item = network_.item_of_node[node];
+      const ActivityId activity = network_.activity_of_node[node];
       claimed.clear();
       released.clear();
-      for (const std::uint32_t r : placed_.made(item)) {
+      for (const std::uint32_t r : placed_.made(activity)) {
         const Residence& residence = placed_.residence(r);
         const std::uint32_t pool = pool_of_device_[residence.device.index()];
         if (pool == kNone) continue;
-        if (holding_of[r] == kNone && placed_.duration(item) == 0) continue;  // an empty lifetime
+        if (holding_of[r] == kNone && placed_.duration(activity) == 0) continue;  // an empty lifetime
         claimed[pool] += residence.bytes;
         if (holding_of[r] == kNone) released[pool] += residence.bytes;
       }
-      if (placed_.is_task(item) && placed_.workspace(item) > 0 && placed_.duration(item) > 0) {
-        for (const DeviceId device : placed_.devices(item)) {
+      if (placed_.is_task(activity) && placed_.workspace(activity) > 0 && placed_.duration(activity) > 0) {
+        for (const DeviceId device : placed_.devices(activity)) {
           const std::uint32_t pool = pool_of_device_[device.index()];
           if (pool == kNone) continue;
-          claimed[pool] += placed_.workspace(item);
-          released[pool] += placed_.workspace(item);
+          claimed[pool] += placed_.workspace(activity);
+          released[pool] += placed_.workspace(activity);
         }
       }
       for (const auto& [pool, bytes] : claimed) network_.claims.items.push_back({pool, bytes});
       network_.claims.close_list();
       for (const auto& [pool, bytes] : released) network_.own_release.items.push_back({pool, bytes});
       network_.own_release.close_list();
-      for (const std::uint32_t r : placed_.used(item)) {
+      for (const std::uint32_t r : placed_.used(activity)) {
         if (holding_of[r] != kNone) network_.used.items.push_back(holding_of[r]);
       }
       network_.used.close_list();
@@ -253,22 +254,22 @@ class Builder {
     constexpr std::uint32_t kTransferPhase = 255;
     constexpr std::uint32_t kBringingBack = 254;
     for (Node node = 0; node < network_.node_count; ++node) {
-      const ItemId item = network_.item_of_node[node];
+      const ActivityId activity = network_.activity_of_node[node];
       Label label;
       std::uint32_t phase = kTransferPhase;
       std::size_t stage = 0;
       std::size_t what = 0;
-      if (placed_.is_task(item)) {
-        const TaskId task(item);
+      if (placed_.is_task(activity)) {
+        const TaskId task(activity);
         const Operator& op = problem_.op(task);
-        label.device = static_cast<std::uint32_t>(placed_.devices(item).front().index());
+        label.device = static_cast<std::uint32_t>(placed_.devices(activity).front().index());
         const Likeness like = likeness_of(task);
         label.copy = like.copy;
         phase = like.brings_back ? kBringingBack : static_cast<std::uint32_t>(op.phase);
         stage = op.stage ? op.stage->index() + 1 : 0;
         what = like.kind;
       } else {
-        const NecessaryTransfer& transfer = placed_.transfer(item);
+        const NecessaryTransfer& transfer = placed_.transfer(activity);
         label.device = static_cast<std::uint32_t>(transfer.destination.index());
         label.copy = problem_.copy_of(transfer.value);
         stage = transfer.source.index() + 1;
@@ -296,10 +297,10 @@ class Builder {
   void mark_fillers() {
     network_.fills_gaps.assign(network_.node_count, false);
     for (Node node = 0; node < network_.node_count; ++node) {
-      const ItemId item = network_.item_of_node[node];
-      if (!placed_.is_task(item) || problem_.op(TaskId(item)).phase != Phase::kWeightGradient) continue;
+      const ActivityId activity = network_.activity_of_node[node];
+      if (!placed_.is_task(activity) || problem_.op(TaskId(activity)).phase != Phase::kWeightGradient) continue;
       const auto waits = [&](Node later) {
-        const ItemId after = network_.item_of_node[later];
+        const ActivityId after = network_.activity_of_node[later];
         return !placed_.is_task(after) || problem_.op(TaskId(after)).phase != Phase::kOptimizer;
       };
       network_.fills_gaps[node] = network_.resources[node].size() == 1 && !network_.predecessors[node].empty() &&
@@ -322,15 +323,16 @@ Network build_network(const PlacedProblem& placed, std::size_t repeats, std::spa
   return Builder(placed, repeats, likeness).build();
 }
 
-std::vector<std::int64_t> item_starts(const PlacedProblem& placed, const Network& network, std::span<const Time> ends) {
-  std::vector<std::int64_t> starts(placed.item_count(), 0);
+std::vector<std::int64_t> activity_starts(const PlacedProblem& placed, const Network& network,
+                                          std::span<const Time> ends) {
+  std::vector<std::int64_t> starts(placed.activity_count(), 0);
   for (Node node = 0; node < network.node_count; ++node) {
-    starts[network.item_of_node[node]] = ends[node] - network.duration[node];
+    starts[network.activity_of_node[node]] = ends[node] - network.duration[node];
   }
-  for (ItemId item = 0; item < placed.item_count(); ++item) {
-    if (network.node_of_item[item] != kNone) continue;
-    const ItemId producer = placed.predecessors(item).front();
-    starts[item] = starts[producer] + placed.duration(producer);
+  for (ActivityId activity = 0; activity < placed.activity_count(); ++activity) {
+    if (network.node_of_activity[activity] != kNone) continue;
+    const ActivityId producer = placed.predecessors(activity).front();
+    starts[activity] = starts[producer] + placed.duration(producer);
   }
   return starts;
 }

@@ -80,8 +80,8 @@ struct Network {
   std::vector<Band> bands;  ///< by node; empty = all nodes may change places
 
   // Back to the placed problem.
-  std::vector<ItemId> item_of_node;
-  std::vector<Node> node_of_item;  ///< kNone for transfers without duration, memory and links
+  std::vector<ActivityId> activity_of_node;
+  std::vector<Node> node_of_activity;  ///< kNone for transfers without duration, memory and links
 
   /// Gives weight gradients a place in the order like everything else.
   void order_fillers() { fills_gaps.assign(fills_gaps.size(), false); }
@@ -92,8 +92,8 @@ struct Network {
 [[nodiscard]] Network build_network(const PlacedProblem& placed, std::size_t repeats = 1,
                                     std::span<const Likeness> likeness = {});
 
-/// Starts of all items of the placed problem from the ends of the nodes.
-[[nodiscard]] std::vector<std::int64_t> item_starts(const PlacedProblem& placed, const Network& network,
-                                                    std::span<const Time> ends);
+/// Starts of all activities of the placed problem from the ends of the nodes.
+[[nodiscard]] std::vector<std::int64_t> activity_starts(const PlacedProblem& placed, const Network& network,
+                                                        std::span<const Time> ends);
 
 }  // namespace opweave::order_search

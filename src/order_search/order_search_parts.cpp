@@ -141,7 +141,7 @@ Network restricted(const Network& whole, const std::vector<Node>& nodes) {
   for (const Node node : nodes) {
     part.duration.push_back(whole.duration[node]);
     part.fills_gaps.push_back(whole.fills_gaps[node]);
-    part.item_of_node.push_back(whole.item_of_node[node]);
+    part.activity_of_node.push_back(whole.activity_of_node[node]);
     Label label = whole.labels[node];
     label.device = device_of(label.device);
     part.labels.push_back(label);

@@ -14,7 +14,7 @@ std::optional<Schedule> schedule_in_order(const PlacedProblem& placed, std::span
   Network network = build_network(placed);
   std::vector<Time> keys(network.node_count);
   for (const Node node : network.topological_order) {
-    keys[node] = wishes[network.item_of_node[node]];
+    keys[node] = wishes[network.activity_of_node[node]];
     for (const Node before : network.predecessors[node]) keys[node] = std::max(keys[node], keys[before]);
   }
   const std::vector<bool> fills_gaps = network.fills_gaps;
@@ -28,7 +28,7 @@ std::optional<Schedule> schedule_in_order(const PlacedProblem& placed, std::span
     Timing timing(network, 0);
     if (!timing.evaluate(order, 0)) continue;
     timing.accept();
-    return placed.schedule(item_starts(placed, network, timing.ends()));
+    return placed.schedule(activity_starts(placed, network, timing.ends()));
   }
   return std::nullopt;
 }

@@ -20,51 +20,52 @@ constexpr std::uint64_t kOut = 2;
 }  // namespace
 
 BestSet::BestSet(const CutModel& model, std::size_t kind, double limit)
-    : model_(model), kind_(model.kinds[kind]), limit_(limit * (1 - kLoadTolerance)), nets_of_(model.unit_count()) {
-  if (kind_.pays_transfers) nets_of_ = model.nets_of_units();
+    : model_(model), kind_(model.kinds[kind]), limit_(limit * (1 - kLoadTolerance)), nets_of_(model.vertex_count()) {
+  if (kind_.pays_transfers) nets_of_ = model.nets_of_vertices();
   choose_order();
   lay_out_slots();
 }
 
-/// Greedily the unit that leaves the fewest nets open, the last opened first among equals. Tried from several units.
+/// Greedily the vertex that leaves the fewest nets open, the last opened first among equals. Tried from several
+/// vertices.
 void BestSet::choose_order() {
-  const std::size_t count = model_.unit_count();
+  const std::size_t count = model_.vertex_count();
   double best = kInfinity;
   const std::size_t tries = std::min<std::size_t>(count, 12);
   for (std::size_t t = 0; t < tries; ++t) {
     std::vector<std::size_t> seen(model_.nets.size());
     std::vector<std::size_t> touched(count);
     std::vector<std::uint8_t> is_done(count);
-    std::vector<Unit> order;
+    std::vector<Vertex> order;
     std::ptrdiff_t open = 0;
     double width = 0;
-    const auto growth = [&](Unit unit) {
+    const auto growth = [&](Vertex vertex) {
       std::ptrdiff_t sum = 0;
-      for (const std::uint32_t n : nets_of_[unit]) {
+      for (const std::uint32_t n : nets_of_[vertex]) {
         if (seen[n] == 0) ++sum;
         if (seen[n] + 1 == model_.nets[n].pins.size()) --sum;
       }
       return sum;
     };
-    auto next = static_cast<Unit>(t * count / tries);
+    auto next = static_cast<Vertex>(t * count / tries);
     while (order.size() < count) {
       open += growth(next);
       is_done[next] = 1;
       order.push_back(next);
       for (const std::uint32_t n : nets_of_[next]) {
         ++seen[n];
-        for (const Unit other : model_.nets[n].pins) touched[other] = order.size();
+        for (const Vertex other : model_.nets[n].pins) touched[other] = order.size();
       }
       width += std::pow(2.0, std::min<double>(static_cast<double>(open), 60));
       std::ptrdiff_t least = std::numeric_limits<std::ptrdiff_t>::max();
       std::size_t latest = 0;
-      for (Unit unit = 0; unit < count; ++unit) {
-        if (is_done[unit] != 0) continue;
-        const std::ptrdiff_t g = growth(unit);
-        if (g < least || (g == least && touched[unit] > latest)) {
+      for (Vertex vertex = 0; vertex < count; ++vertex) {
+        if (is_done[vertex] != 0) continue;
+        const std::ptrdiff_t g = growth(vertex);
+        if (g < least || (g == least && touched[vertex] > latest)) {
           least = g;
-          latest = touched[unit];
-          next = unit;
+          latest = touched[vertex];
+          next = vertex;
         }
       }
     }
@@ -87,9 +88,9 @@ void BestSet::lay_out_slots() {
   if (kind_.pays_transfers) {
     for (std::uint32_t n = 0; n < model_.nets.size(); ++n) {
       Span span{order_.size(), 0, n};
-      for (const Unit unit : model_.nets[n].pins) {
-        span.first = std::min(span.first, position[unit]);
-        span.last = std::max(span.last, position[unit]);
+      for (const Vertex vertex : model_.nets[n].pins) {
+        span.first = std::min(span.first, position[vertex]);
+        span.last = std::max(span.last, position[vertex]);
       }
       spans.push_back(span);
     }
@@ -106,8 +107,8 @@ void BestSet::lay_out_slots() {
       if (std::any_of(begin, end, [](std::uint8_t t) { return t != 0; })) continue;
       std::fill(begin, end, std::uint8_t{1});
       const Net& net = model_.nets[span.net];
-      for (const Unit unit : net.pins) {
-        visits_[position[unit]].push_back({slot, net.cost, position[unit] == span.last});
+      for (const Vertex vertex : net.pins) {
+        visits_[position[vertex]].push_back({slot, net.cost, position[vertex] == span.last});
       }
       break;
     }
@@ -136,7 +137,7 @@ void BestSet::rank(const std::vector<double>& price) {
 }
 
 double BestSet::most_after(std::size_t position, double left) const {
-  // The relaxation of the knapsack that takes a share of one unit (Dantzig 1957), and pays no transfer.
+  // The relaxation of the knapsack that takes a share of one vertex (Dantzig 1957), and pays no transfer.
   const std::vector<Ranked>& ranked = ranked_[position];
   const auto above =
       std::upper_bound(ranked.begin(), ranked.end(), left, [](double l, const Ranked& r) { return l < r.work; });
@@ -146,7 +147,7 @@ double BestSet::most_after(std::size_t position, double left) const {
 }
 
 void BestSet::step(std::size_t position, double price, std::vector<Label>& labels, std::vector<Label>& next) {
-  const Unit unit = order_[position];
+  const Vertex vertex = order_[position];
   next.clear();
   const auto offer = [&](Label label) {
     if (label.load > limit_ || label.price + most_after(position + 1, limit_ - label.load) <= floor_) return false;
@@ -169,14 +170,14 @@ void BestSet::step(std::size_t position, double price, std::vector<Label>& label
     Label without = label;
     decide(without, kOut);
     offer(without);
-    if (kind_.work[unit] == kInfinity) continue;
+    if (kind_.work[vertex] == kInfinity) continue;
     Label with = label;
     decide(with, kIn);
-    with.load += kind_.work[unit];
+    with.load += kind_.work[vertex];
     with.price += price;
     if (with.load > limit_) continue;
     with.last = static_cast<std::uint32_t>(chosen_.size());
-    if (offer(with)) chosen_.push_back({unit, label.last});
+    if (offer(with)) chosen_.push_back({vertex, label.last});
   }
   work_ += next.size();
   std::sort(next.begin(), next.end(), [](const Label& a, const Label& b) {
@@ -231,8 +232,8 @@ std::optional<BestSet::Answer> BestSet::find(const std::vector<double>& price, d
     answer.most = std::max(answer.most, label.price);
     Found found{{}, label.price};
     for (std::uint32_t at = label.last; at != kNobody; at = chosen_[at].previous)
-      found.units.push_back(chosen_[at].unit);
-    std::sort(found.units.begin(), found.units.end());
+      found.vertices.push_back(chosen_[at].vertex);
+    std::sort(found.vertices.begin(), found.vertices.end());
     answer.found.push_back(std::move(found));
   }
   return answer;

@@ -1,4 +1,4 @@
-/// The set of units that is worth most among those that a device can do in time.
+/// The set of vertices that is worth most among those that a device can do in time.
 #pragma once
 
 #include <cstdint>
@@ -11,10 +11,10 @@
 
 namespace opweave::partition {
 
-/// Finds, for prices per unit, the sets S of greatest price with load(S) < limit on a device of one kind: a knapsack
-/// with a cut function, solved by dynamic programming along an order of the units in which few nets are open at a time.
-/// A state says of each open net whether its pins so far are all in the set, all out, or mixed; per state the sets that
-/// no other beats in load and price are kept (docs/partition.md).
+/// Finds, for prices per vertex, the sets S of greatest price with load(S) < limit on a device of one kind: a knapsack
+/// with a cut function, solved by dynamic programming along an order of the vertices in which few nets are open at a
+/// time. A state says of each open net whether its pins so far are all in the set, all out, or mixed; per state the
+/// sets that no other beats in load and price are kept (docs/partition.md).
 class BestSet {
  public:
   /// Nets that would make more than `kMostOpen` open at once are left out, cheapest first: that is a relaxation.
@@ -23,7 +23,7 @@ class BestSet {
   BestSet(const CutModel& model, std::size_t kind, double limit);
 
   struct Found {
-    std::vector<Unit> units;
+    std::vector<Vertex> vertices;
     double price;
   };
   struct Answer {
@@ -43,13 +43,13 @@ class BestSet {
     std::uint64_t state;  ///< two bits per open net
     double load;
     double price;
-    std::uint32_t last;  ///< into chosen_: the last unit of the set
+    std::uint32_t last;  ///< into chosen_: the last vertex of the set
   };
   struct Chosen {
-    Unit unit;
+    Vertex vertex;
     std::uint32_t previous;
   };
-  /// What happens to the open nets where a unit is decided.
+  /// What happens to the open nets where a vertex is decided.
   struct Visit {
     std::uint32_t slot;
     double cost;
@@ -59,7 +59,7 @@ class BestSet {
   void choose_order();
   void lay_out_slots();
   void rank(const std::vector<double>& price);
-  /// Most that the units from a position on can add within what is left of the limit.
+  /// Most that the vertices from a position on can add within what is left of the limit.
   [[nodiscard]] double most_after(std::size_t position, double left) const;
   void step(std::size_t position, double price, std::vector<Label>& labels, std::vector<Label>& next);
   static void thin_out(std::vector<Label>& labels, std::size_t most);
@@ -68,10 +68,10 @@ class BestSet {
   const DeviceKind& kind_;
   const double limit_;
   std::vector<std::vector<std::uint32_t>> nets_of_;
-  std::vector<Unit> order_;
+  std::vector<Vertex> order_;
   std::vector<std::vector<Visit>> visits_;  ///< by position
   std::vector<Chosen> chosen_;
-  /// By position: units of positive price from there on, by price per work, as running sums.
+  /// By position: vertices of positive price from there on, by price per work, as running sums.
   struct Ranked {
     double work;
     double price;

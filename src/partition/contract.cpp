@@ -13,11 +13,11 @@ class Contractor {
   Contractor(const CutModel& model, double limit)
       : model_(model),
         limit_(limit),
-        nets_of_(model.nets_of_units()),
-        before_(model.unit_count()),
-        after_(model.unit_count()),
-        label_(model.unit_count()),
-        merged_(model.unit_count()) {
+        nets_of_(model.nets_of_vertices()),
+        before_(model.vertex_count()),
+        after_(model.vertex_count()),
+        label_(model.vertex_count()),
+        merged_(model.vertex_count()) {
     for (const auto& [a, b] : model.precedence) {
       after_[a].push_back(b);
       before_[b].push_back(a);
@@ -30,17 +30,17 @@ class Contractor {
     }
   }
 
-  /// The labels of units to merge; each unit takes part in at most one merge. Nothing if there is none.
+  /// The labels of vertices to merge; each vertex takes part in at most one merge. Nothing if there is none.
   [[nodiscard]] const std::vector<std::uint32_t>* run() {
     for (const Net& net : model_.nets) {
       if (must_stay_whole(net)) {
-        for (const Unit unit : net.pins) join(net.pins.front(), unit);
+        for (const Vertex vertex : net.pins) join(net.pins.front(), vertex);
       }
     }
     if (any_) return &label_;
-    for (Unit unit = 0; unit < model_.unit_count(); ++unit) {
-      if (before_[unit].size() == 1) try_pair(unit, before_[unit].front());
-      if (after_[unit].size() == 1) try_pair(unit, after_[unit].front());
+    for (Vertex vertex = 0; vertex < model_.vertex_count(); ++vertex) {
+      if (before_[vertex].size() == 1) try_pair(vertex, before_[vertex].front());
+      if (after_[vertex].size() == 1) try_pair(vertex, after_[vertex].front());
     }
     return any_ ? &label_ : nullptr;
   }
@@ -52,37 +52,38 @@ class Contractor {
     double least = std::numeric_limits<double>::infinity();
     for (const DeviceKind& kind : model_.kinds) {
       if (!kind.pays_transfers || kind.count == 0) continue;
-      for (const Unit unit : net.pins) least = std::min(least, kind.work[unit]);
+      for (const Vertex vertex : net.pins) least = std::min(least, kind.work[vertex]);
     }
     return net.cost + least >= limit_;
   }
 
-  void try_pair(Unit unit, Unit other) {
-    if (merged_[unit] != 0 || merged_[other] != 0 || !joins(unit, other)) return;
-    if (!is_idle(unit) && free_riders_ > 0 && !(free_riders_ == 1 && follows(other, unit) && joins(other, unit))) {
+  void try_pair(Vertex vertex, Vertex other) {
+    if (merged_[vertex] != 0 || merged_[other] != 0 || !joins(vertex, other)) return;
+    if (!is_idle(vertex) && free_riders_ > 0 &&
+        !(free_riders_ == 1 && follows(other, vertex) && joins(other, vertex))) {
       return;
     }
-    merged_[unit] = merged_[other] = 1;
-    join(other, unit);
+    merged_[vertex] = merged_[other] = 1;
+    join(other, vertex);
   }
 
-  [[nodiscard]] bool is_idle(Unit unit) const {
+  [[nodiscard]] bool is_idle(Vertex vertex) const {
     return std::all_of(model_.kinds.begin(), model_.kinds.end(),
-                       [&](const DeviceKind& kind) { return kind.count == 0 || kind.work[unit] == 0; });
+                       [&](const DeviceKind& kind) { return kind.count == 0 || kind.work[vertex] == 0; });
   }
 
-  /// Moving `unit` to the device of `other` breaks no precedence.
-  [[nodiscard]] bool follows(Unit unit, Unit other) const {
-    return (before_[unit].size() == 1 && before_[unit].front() == other) ||
-           (after_[unit].size() == 1 && after_[unit].front() == other);
+  /// Moving `vertex` to the device of `other` breaks no precedence.
+  [[nodiscard]] bool follows(Vertex vertex, Vertex other) const {
+    return (before_[vertex].size() == 1 && before_[vertex].front() == other) ||
+           (after_[vertex].size() == 1 && after_[vertex].front() == other);
   }
 
-  /// Moving `unit` to the device of `other`, if that pays transfers, raises no load.
-  [[nodiscard]] bool joins(Unit unit, Unit other) const {
-    if (!memory_is_ample_ && model_.bytes[unit] > 0) return false;
+  /// Moving `vertex` to the device of `other`, if that pays transfers, raises no load.
+  [[nodiscard]] bool joins(Vertex vertex, Vertex other) const {
+    if (!memory_is_ample_ && model_.bytes[vertex] > 0) return false;
     double saved = 0;
     double added = 0;
-    for (const std::uint32_t n : nets_of_[unit]) {
+    for (const std::uint32_t n : nets_of_[vertex]) {
       const Net& net = model_.nets[n];
       if (!std::binary_search(net.pins.begin(), net.pins.end(), other)) {
         added += net.cost;
@@ -91,12 +92,12 @@ class Contractor {
       }
     }
     for (const DeviceKind& kind : model_.kinds) {
-      if (kind.count > 0 && kind.pays_transfers && saved < added + kind.work[unit]) return false;
+      if (kind.count > 0 && kind.pays_transfers && saved < added + kind.work[vertex]) return false;
     }
     return true;
   }
 
-  void join(Unit a, Unit b) {
+  void join(Vertex a, Vertex b) {
     const std::uint32_t to = std::min(label_[a], label_[b]);
     const std::uint32_t from = std::max(label_[a], label_[b]);
     if (from == to) return;
@@ -107,8 +108,8 @@ class Contractor {
   const CutModel& model_;
   const double limit_;
   std::vector<std::vector<std::uint32_t>> nets_of_;
-  std::vector<std::vector<Unit>> before_;
-  std::vector<std::vector<Unit>> after_;
+  std::vector<std::vector<Vertex>> before_;
+  std::vector<std::vector<Vertex>> after_;
   std::vector<std::uint32_t> label_;
   std::vector<std::uint8_t> merged_;
   std::uint32_t free_riders_ = 0;  ///< devices that do not pay
@@ -119,7 +120,7 @@ class Contractor {
 }  // namespace
 
 Contraction contract(const CutModel& model, double limit) {
-  std::vector<std::uint32_t> all(model.unit_count());
+  std::vector<std::uint32_t> all(model.vertex_count());
   std::iota(all.begin(), all.end(), 0U);
   Contraction result = merge(model, all);
   while (true) {
@@ -128,7 +129,7 @@ Contraction contract(const CutModel& model, double limit) {
     if (label == nullptr) return result;
     const Contraction merged = merge(result.model, *label);
     Contraction acyclic = merge_circles(merged.model);
-    for (Unit& unit : result.unit_of) unit = acyclic.unit_of[merged.unit_of[unit]];
+    for (Vertex& vertex : result.vertex_of) vertex = acyclic.vertex_of[merged.vertex_of[vertex]];
     result.model = std::move(acyclic.model);
   }
 }

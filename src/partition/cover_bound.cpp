@@ -13,22 +13,22 @@ namespace opweave::partition {
 namespace {
 
 /// No proof is in reach for larger models, and looking for one would take its time.
-constexpr std::size_t kMostUnits = 1000;
+constexpr std::size_t kMostVertices = 1000;
 
-/// Work of all units over all devices: for any weights y >= 0 of the kinds,
-///   T >= sum over units of min over kinds of y w / sum over devices of y.
+/// Work of all vertices over all devices: for any weights y >= 0 of the kinds,
+///   T >= sum over vertices of min over kinds of y w / sum over devices of y.
 double work_bound(const CutModel& model) {
-  // The best weights make some units indifferent between two kinds: only their ratios need be tried.
+  // The best weights make some vertices indifferent between two kinds: only their ratios need be tried.
   double best = 0;
   const auto try_weights = [&](const std::vector<double>& y) {
     double total = 0;
     double power = 0;
     for (std::size_t k = 0; k < model.kinds.size(); ++k) power += y[k] * model.kinds[k].count;
-    for (Unit unit = 0; unit < model.unit_count(); ++unit) {
+    for (Vertex vertex = 0; vertex < model.vertex_count(); ++vertex) {
       double least = kInfinity;
       for (std::size_t k = 0; k < model.kinds.size(); ++k) {
-        if (model.kinds[k].count > 0 && y[k] > 0) least = std::min(least, y[k] * model.kinds[k].work[unit]);
-        if (model.kinds[k].count > 0 && y[k] == 0 && model.kinds[k].work[unit] < kInfinity) least = 0;
+        if (model.kinds[k].count > 0 && y[k] > 0) least = std::min(least, y[k] * model.kinds[k].work[vertex]);
+        if (model.kinds[k].count > 0 && y[k] == 0 && model.kinds[k].work[vertex] < kInfinity) least = 0;
       }
       if (least < kInfinity) total += least;
     }
@@ -40,12 +40,12 @@ double work_bound(const CutModel& model) {
     std::vector<double> y(model.kinds.size(), 0);
     y[k] = 1;
     weights.insert(y);
-    for (Unit unit = 0; unit < model.unit_count(); ++unit) {
-      const double reference = model.kinds[k].work[unit];
+    for (Vertex vertex = 0; vertex < model.vertex_count(); ++vertex) {
+      const double reference = model.kinds[k].work[vertex];
       if (!(reference > 0) || reference == kInfinity) continue;
       for (std::size_t other = 0; other < model.kinds.size(); ++other) {
         if (other == k || model.kinds[other].count == 0) continue;
-        const double work = model.kinds[other].work[unit];
+        const double work = model.kinds[other].work[vertex];
         y[other] = work > 0 && work < kInfinity ? reference / work : 0;
       }
       weights.insert(y);
@@ -53,7 +53,7 @@ double work_bound(const CutModel& model) {
   }
   // Any weights prove something: of very many, some evenly spread ones are tried.
   constexpr std::size_t kMostSteps = 50'000'000;
-  const std::size_t per_try = std::max<std::size_t>(1, model.unit_count() * model.kinds.size());
+  const std::size_t per_try = std::max<std::size_t>(1, model.vertex_count() * model.kinds.size());
   const std::size_t every = 1 + weights.size() / std::max<std::size_t>(1, kMostSteps / per_try);
   std::size_t count = 0;
   for (const std::vector<double>& y : weights) {
@@ -62,20 +62,21 @@ double work_bound(const CutModel& model) {
   return best;
 }
 
-/// What one proof learned and the next can use, in units of the whole model.
+/// What one proof learned and the next can use, in vertices of the whole model.
 struct Memory {
-  std::vector<std::vector<std::vector<Unit>>> sets;  ///< by kind: sets that devices could hold
-  std::vector<double> price;                         ///< by unit: prices that proved most
+  std::vector<std::vector<std::vector<Vertex>>> sets;  ///< by kind: sets that devices could hold
+  std::vector<double> price;                           ///< by vertex: prices that proved most
   std::uint64_t work = 0;
 };
 
-double load_of(const CutModel& model, const DeviceKind& kind, const std::vector<Unit>& units) {
+double load_of(const CutModel& model, const DeviceKind& kind, const std::vector<Vertex>& vertices) {
   double load = 0;
-  for (const Unit unit : units) load += kind.work[unit];
+  for (const Vertex vertex : vertices) load += kind.work[vertex];
   if (!kind.pays_transfers) return load;
   for (const Net& net : model.nets) {
-    const auto inside = std::count_if(net.pins.begin(), net.pins.end(),
-                                      [&](Unit unit) { return std::binary_search(units.begin(), units.end(), unit); });
+    const auto inside = std::count_if(net.pins.begin(), net.pins.end(), [&](Vertex vertex) {
+      return std::binary_search(vertices.begin(), vertices.end(), vertex);
+    });
     if (inside > 0 && static_cast<std::size_t>(inside) < net.pins.size()) load += net.cost;
   }
   return load;
@@ -83,37 +84,37 @@ double load_of(const CutModel& model, const DeviceKind& kind, const std::vector<
 
 /// The linear program of the cover, from the side of its dual, on the sets known so far: greatest sum of prices, where
 /// no known set of a kind has a price above `most` of the kind, and the sum of count x most is 1. A sum of more than 1
-/// says that devices cannot hold all units.
+/// says that devices cannot hold all vertices.
 class CoverProgram {
  public:
   struct Prices {
-    std::vector<double> price;  ///< by unit
+    std::vector<double> price;  ///< by vertex
     std::vector<double> most;   ///< by kind
     double total = 0;
   };
 
   explicit CoverProgram(const CutModel& model) : model_(model), sets_(model.kinds.size()), known_(model.kinds.size()) {}
 
-  /// \pre the units, ascending, are within the limit on a device of the kind
-  void add(std::size_t kind, std::vector<Unit> units) {
-    if (known_[kind].insert(units).second) sets_[kind].push_back(std::move(units));
+  /// \pre the vertices, ascending, are within the limit on a device of the kind
+  void add(std::size_t kind, std::vector<Vertex> vertices) {
+    if (known_[kind].insert(vertices).second) sets_[kind].push_back(std::move(vertices));
   }
-  [[nodiscard]] const std::vector<std::vector<std::vector<Unit>>>& sets() const { return sets_; }
+  [[nodiscard]] const std::vector<std::vector<std::vector<Vertex>>>& sets() const { return sets_; }
 
   [[nodiscard]] std::optional<Prices> solve(const Budget& budget) const {
     auto program = std::make_shared<exact::MipModel>();
     const auto no_name = [] { return std::string(); };
     // A box keeps the program bounded while few sets are known; prices within it prove as well as any.
-    for (Unit unit = 0; unit < model_.unit_count(); ++unit) program->add_column(-1, 1, -1, false, no_name);
+    for (Vertex vertex = 0; vertex < model_.vertex_count(); ++vertex) program->add_column(-1, 1, -1, false, no_name);
     std::vector<exact::MipModel::Term> supply;
     for (const DeviceKind& kind : model_.kinds) {
       supply.push_back({program->add_column(0, kInfinity, 0, false, no_name), static_cast<double>(kind.count)});
     }
     program->add_row(supply, -kInfinity, 1);
     for (std::size_t kind = 0; kind < sets_.size(); ++kind) {
-      for (const std::vector<Unit>& units : sets_[kind]) {
+      for (const std::vector<Vertex>& vertices : sets_[kind]) {
         std::vector<exact::MipModel::Term> row;
-        for (const Unit unit : units) row.push_back({unit, 1});
+        for (const Vertex vertex : vertices) row.push_back({vertex, 1});
         row.push_back({supply[kind].column, -1});
         program->add_row(std::move(row), -kInfinity, 0);
       }
@@ -124,7 +125,8 @@ class CoverProgram {
         exact::run<exact::MipModel>(exact::highs_engine(), program, limits, [&budget] { return budget.expired(); });
     if (claim.status != exact::EngineStatus::kOptimal) return std::nullopt;
     Prices prices;
-    prices.price.assign(claim.values.begin(), claim.values.begin() + static_cast<std::ptrdiff_t>(model_.unit_count()));
+    prices.price.assign(claim.values.begin(),
+                        claim.values.begin() + static_cast<std::ptrdiff_t>(model_.vertex_count()));
     for (const auto& term : supply) prices.most.push_back(claim.values[term.column]);
     prices.total = -claim.objective;
     return prices;
@@ -132,8 +134,8 @@ class CoverProgram {
 
  private:
   const CutModel& model_;
-  std::vector<std::vector<std::vector<Unit>>> sets_;  ///< by kind
-  std::vector<std::set<std::vector<Unit>>> known_;
+  std::vector<std::vector<std::vector<Vertex>>> sets_;  ///< by kind
+  std::vector<std::set<std::vector<Vertex>>> known_;
 };
 
 /// The attempt to prove that no assignment has a largest load below a limit.
@@ -150,11 +152,12 @@ class Proof {
     const CutModel& model = small_.model;
     for (std::size_t kind = 0; kind < model.kinds.size(); ++kind) {
       pricers_.emplace_back(model, kind, limit);
-      for (const std::vector<Unit>& units : memory.sets[kind]) add_if_within(kind, merged(units));
-      for (Unit unit = 0; unit < model.unit_count(); ++unit) add_if_within(kind, {unit});
+      for (const std::vector<Vertex>& vertices : memory.sets[kind]) add_if_within(kind, merged(vertices));
+      for (Vertex vertex = 0; vertex < model.vertex_count(); ++vertex) add_if_within(kind, {vertex});
     }
-    centre_.assign(model.unit_count(), 0);
-    for (Unit unit = 0; unit < whole.unit_count(); ++unit) centre_[small_.unit_of[unit]] += memory.price[unit];
+    centre_.assign(model.vertex_count(), 0);
+    for (Vertex vertex = 0; vertex < whole.vertex_count(); ++vertex)
+      centre_[small_.vertex_of[vertex]] += memory.price[vertex];
   }
 
   /// True if proven.
@@ -212,8 +215,8 @@ class Proof {
       used += count * answer->most;
       for (const BestSet::Found& found : answer->found) {
         double value = 0;
-        for (const Unit unit : found.units) value += prices.price[unit];
-        if (add_if_within(kind, found.units)) is_new = is_new || value > prices.most[kind] + 1e-9;
+        for (const Vertex vertex : found.vertices) value += prices.price[vertex];
+        if (add_if_within(kind, found.vertices)) is_new = is_new || value > prices.most[kind] + 1e-9;
       }
     }
     const double ratio = used > 0 ? total / used : 0;
@@ -226,30 +229,31 @@ class Proof {
     return false;
   }
 
-  bool add_if_within(std::size_t kind, std::vector<Unit> units) {
-    if (load_of(small_.model, small_.model.kinds[kind], units) >= limit_ * (1 - kCoverTolerance)) return false;
-    program_.add(kind, std::move(units));
+  bool add_if_within(std::size_t kind, std::vector<Vertex> vertices) {
+    if (load_of(small_.model, small_.model.kinds[kind], vertices) >= limit_ * (1 - kCoverTolerance)) return false;
+    program_.add(kind, std::move(vertices));
     return true;
   }
 
-  [[nodiscard]] std::vector<Unit> merged(const std::vector<Unit>& units) const {
-    std::vector<Unit> result;
-    for (const Unit unit : units) result.push_back(small_.unit_of[unit]);
+  [[nodiscard]] std::vector<Vertex> merged(const std::vector<Vertex>& vertices) const {
+    std::vector<Vertex> result;
+    for (const Vertex vertex : vertices) result.push_back(small_.vertex_of[vertex]);
     std::sort(result.begin(), result.end());
     result.erase(std::unique(result.begin(), result.end()), result.end());
     return result;
   }
 
   void learn() {
-    std::vector<std::vector<Unit>> members(small_.model.unit_count());
-    for (Unit unit = 0; unit < small_.unit_of.size(); ++unit) members[small_.unit_of[unit]].push_back(unit);
+    std::vector<std::vector<Vertex>> members(small_.model.vertex_count());
+    for (Vertex vertex = 0; vertex < small_.vertex_of.size(); ++vertex)
+      members[small_.vertex_of[vertex]].push_back(vertex);
     std::fill(memory_.price.begin(), memory_.price.end(), 0);
-    for (Unit unit = 0; unit < members.size(); ++unit) memory_.price[members[unit].front()] = centre_[unit];
+    for (Vertex vertex = 0; vertex < members.size(); ++vertex) memory_.price[members[vertex].front()] = centre_[vertex];
     for (std::size_t kind = 0; kind < program_.sets().size(); ++kind) {
       memory_.sets[kind].clear();
-      for (const std::vector<Unit>& units : program_.sets()[kind]) {
-        std::vector<Unit>& set = memory_.sets[kind].emplace_back();
-        for (const Unit unit : units) set.insert(set.end(), members[unit].begin(), members[unit].end());
+      for (const std::vector<Vertex>& vertices : program_.sets()[kind]) {
+        std::vector<Vertex>& set = memory_.sets[kind].emplace_back();
+        for (const Vertex vertex : vertices) set.insert(set.end(), members[vertex].begin(), members[vertex].end());
       }
     }
   }
@@ -273,20 +277,21 @@ Memory first_memory(const CutModel& model, const std::vector<Assignment>& sample
   for (const Assignment& sample : samples) {
     for (std::size_t kind = 0; kind < model.kinds.size(); ++kind) {
       const std::size_t first = model.first_device(kind);
-      std::vector<std::vector<Unit>> sets(model.kinds[kind].count);
-      for (Unit unit = 0; unit < sample.size(); ++unit) {
-        if (sample[unit] >= first && sample[unit] < first + sets.size()) sets[sample[unit] - first].push_back(unit);
+      std::vector<std::vector<Vertex>> sets(model.kinds[kind].count);
+      for (Vertex vertex = 0; vertex < sample.size(); ++vertex) {
+        if (sample[vertex] >= first && sample[vertex] < first + sets.size())
+          sets[sample[vertex] - first].push_back(vertex);
       }
-      for (std::vector<Unit>& set : sets) {
+      for (std::vector<Vertex>& set : sets) {
         if (!set.empty()) memory.sets[kind].push_back(std::move(set));
       }
     }
   }
   double total = 0;
-  for (Unit unit = 0; unit < model.unit_count(); ++unit) {
+  for (Vertex vertex = 0; vertex < model.vertex_count(); ++vertex) {
     double least = kInfinity;
     for (const DeviceKind& kind : model.kinds) {
-      if (kind.count > 0) least = std::min(least, kind.work[unit]);
+      if (kind.count > 0) least = std::min(least, kind.work[vertex]);
     }
     memory.price.push_back(least < kInfinity ? least : 0);
     total += memory.price.back();
@@ -299,10 +304,10 @@ Memory first_memory(const CutModel& model, const std::vector<Assignment>& sample
 
 LoadBound simple_bound(const CutModel& model) {
   LoadBound bound{work_bound(model), "work"};
-  for (Unit unit = 0; unit < model.unit_count(); ++unit) {
+  for (Vertex vertex = 0; vertex < model.vertex_count(); ++vertex) {
     double least = kInfinity;
     for (const DeviceKind& kind : model.kinds) {
-      if (kind.count > 0 && model.bytes[unit] <= kind.capacity) least = std::min(least, kind.work[unit]);
+      if (kind.count > 0 && model.bytes[vertex] <= kind.capacity) least = std::min(least, kind.work[vertex]);
     }
     if (least < kInfinity && least > bound.value) bound = {least, "unit"};
   }
@@ -311,7 +316,7 @@ LoadBound simple_bound(const CutModel& model) {
 
 LoadBound cover_bound(const CutModel& whole, const CoverOptions& options, const Budget& budget) {
   LoadBound bound = simple_bound(whole);
-  if (whole.unit_count() == 0 || whole.unit_count() > kMostUnits ||
+  if (whole.vertex_count() == 0 || whole.vertex_count() > kMostVertices ||
       !exact::highs_engine()->unavailable_because().empty())
     return bound;
   CutModel model = whole;

@@ -20,10 +20,10 @@ const DeviceKind& CutModel::kind_of(std::size_t device) const {
   return kinds[kind];
 }
 
-std::vector<std::vector<std::uint32_t>> CutModel::nets_of_units() const {
-  std::vector<std::vector<std::uint32_t>> result(unit_count());
+std::vector<std::vector<std::uint32_t>> CutModel::nets_of_vertices() const {
+  std::vector<std::vector<std::uint32_t>> result(vertex_count());
   for (std::uint32_t n = 0; n < nets.size(); ++n) {
-    for (const Unit unit : nets[n].pins) result[unit].push_back(n);
+    for (const Vertex vertex : nets[n].pins) result[vertex].push_back(n);
   }
   return result;
 }
@@ -32,13 +32,13 @@ std::vector<double> loads(const CutModel& model, const Assignment& assignment) {
   std::vector<double> load(model.device_count());
   std::vector<const DeviceKind*> kind;
   for (std::size_t device = 0; device < load.size(); ++device) kind.push_back(&model.kind_of(device));
-  for (Unit unit = 0; unit < assignment.size(); ++unit) {
-    load[assignment[unit]] += kind[assignment[unit]]->work[unit];
+  for (Vertex vertex = 0; vertex < assignment.size(); ++vertex) {
+    load[assignment[vertex]] += kind[assignment[vertex]]->work[vertex];
   }
   std::vector<std::uint32_t> devices;
   for (const Net& net : model.nets) {
     devices.clear();
-    for (const Unit unit : net.pins) devices.push_back(assignment[unit]);
+    for (const Vertex vertex : net.pins) devices.push_back(assignment[vertex]);
     std::sort(devices.begin(), devices.end());
     devices.erase(std::unique(devices.begin(), devices.end()), devices.end());
     if (devices.size() == 1) continue;
@@ -51,7 +51,7 @@ std::vector<double> loads(const CutModel& model, const Assignment& assignment) {
 
 double largest_load(const CutModel& model, const Assignment& assignment) {
   std::vector<double> bytes(model.device_count());
-  for (Unit unit = 0; unit < assignment.size(); ++unit) bytes[assignment[unit]] += model.bytes[unit];
+  for (Vertex vertex = 0; vertex < assignment.size(); ++vertex) bytes[assignment[vertex]] += model.bytes[vertex];
   for (std::size_t device = 0; device < bytes.size(); ++device) {
     if (bytes[device] > model.kind_of(device).capacity) return std::numeric_limits<double>::infinity();
   }
@@ -61,38 +61,39 @@ double largest_load(const CutModel& model, const Assignment& assignment) {
 
 Assignment Contraction::expand(const Assignment& assignment) const {
   Assignment result;
-  result.reserve(unit_of.size());
-  for (const Unit unit : unit_of) result.push_back(assignment[unit]);
+  result.reserve(vertex_of.size());
+  for (const Vertex vertex : vertex_of) result.push_back(assignment[vertex]);
   return result;
 }
 
 Contraction merge(const CutModel& model, const std::vector<std::uint32_t>& label) {
   Contraction result;
-  // Units keep the order of the first that has their label.
-  std::map<std::uint32_t, Unit> unit_of_label;
+  // Vertices keep the order of the first that has their label.
+  std::map<std::uint32_t, Vertex> vertex_of_label;
   for (const std::uint32_t l : label) {
-    result.unit_of.push_back(unit_of_label.emplace(l, static_cast<Unit>(unit_of_label.size())).first->second);
+    result.vertex_of.push_back(vertex_of_label.emplace(l, static_cast<Vertex>(vertex_of_label.size())).first->second);
   }
-  const std::size_t count = unit_of_label.size();
+  const std::size_t count = vertex_of_label.size();
   CutModel& merged = result.model;
   merged.bytes.resize(count);
-  for (Unit u = 0; u < label.size(); ++u) merged.bytes[result.unit_of[u]] += model.bytes[u];
+  for (Vertex u = 0; u < label.size(); ++u) merged.bytes[result.vertex_of[u]] += model.bytes[u];
   for (const DeviceKind& kind : model.kinds) {
     DeviceKind& copy = merged.kinds.emplace_back(kind);
     copy.work.assign(count, 0);
-    for (Unit u = 0; u < label.size(); ++u) copy.work[result.unit_of[u]] += kind.work[u];
+    for (Vertex u = 0; u < label.size(); ++u) copy.work[result.vertex_of[u]] += kind.work[u];
   }
-  std::map<std::vector<Unit>, double> cost_of_pins;
+  std::map<std::vector<Vertex>, double> cost_of_pins;
   for (const Net& net : model.nets) {
-    std::vector<Unit> pins;
-    for (const Unit u : net.pins) pins.push_back(result.unit_of[u]);
+    std::vector<Vertex> pins;
+    for (const Vertex u : net.pins) pins.push_back(result.vertex_of[u]);
     std::sort(pins.begin(), pins.end());
     pins.erase(std::unique(pins.begin(), pins.end()), pins.end());
     if (pins.size() > 1 && net.cost > 0) cost_of_pins[std::move(pins)] += net.cost;
   }
   for (const auto& [pins, cost] : cost_of_pins) merged.nets.push_back({pins, cost});
   for (const auto& [a, b] : model.precedence) {
-    if (result.unit_of[a] != result.unit_of[b]) merged.precedence.emplace_back(result.unit_of[a], result.unit_of[b]);
+    if (result.vertex_of[a] != result.vertex_of[b])
+      merged.precedence.emplace_back(result.vertex_of[a], result.vertex_of[b]);
   }
   std::sort(merged.precedence.begin(), merged.precedence.end());
   merged.precedence.erase(std::unique(merged.precedence.begin(), merged.precedence.end()), merged.precedence.end());
@@ -101,28 +102,28 @@ Contraction merge(const CutModel& model, const std::vector<std::uint32_t>& label
 
 Contraction merge_circles(const CutModel& model) {
   // Strongly connected components by two depth-first searches (Kosaraju; Sharir 1981), without recursion.
-  const std::size_t count = model.unit_count();
-  std::vector<std::vector<Unit>> after(count);
-  std::vector<std::vector<Unit>> before(count);
+  const std::size_t count = model.vertex_count();
+  std::vector<std::vector<Vertex>> after(count);
+  std::vector<std::vector<Vertex>> before(count);
   for (const auto& [a, b] : model.precedence) {
     after[a].push_back(b);
     before[b].push_back(a);
   }
-  std::vector<Unit> finished;
+  std::vector<Vertex> finished;
   std::vector<std::uint8_t> seen(count);
-  std::vector<std::pair<Unit, std::size_t>> stack;
-  for (Unit root = 0; root < count; ++root) {
+  std::vector<std::pair<Vertex, std::size_t>> stack;
+  for (Vertex root = 0; root < count; ++root) {
     if (seen[root] != 0) continue;
     seen[root] = 1;
     stack.emplace_back(root, 0);
     while (!stack.empty()) {
-      auto& [unit, next] = stack.back();
-      if (next == after[unit].size()) {
-        finished.push_back(unit);
+      auto& [vertex, next] = stack.back();
+      if (next == after[vertex].size()) {
+        finished.push_back(vertex);
         stack.pop_back();
         continue;
       }
-      const Unit child = after[unit][next++];
+      const Vertex child = after[vertex][next++];
       if (seen[child] != 0) continue;
       seen[child] = 1;
       stack.emplace_back(child, 0);
@@ -130,15 +131,15 @@ Contraction merge_circles(const CutModel& model) {
   }
   constexpr auto kNone = std::numeric_limits<std::uint32_t>::max();
   std::vector<std::uint32_t> label(count, kNone);
-  std::vector<Unit> open;
+  std::vector<Vertex> open;
   for (std::size_t i = count; i-- > 0;) {
     if (label[finished[i]] != kNone) continue;
     label[finished[i]] = finished[i];
     open.push_back(finished[i]);
     while (!open.empty()) {
-      const Unit unit = open.back();
+      const Vertex vertex = open.back();
       open.pop_back();
-      for (const Unit other : before[unit]) {
+      for (const Vertex other : before[vertex]) {
         if (label[other] != kNone) continue;
         label[other] = finished[i];
         open.push_back(other);

@@ -9,14 +9,18 @@
 namespace opweave::partition {
 namespace {
 
-/// Cuts one order of the units into parts by dynamic programming over its prefixes.
+/// Cuts one order of the vertices into parts by dynamic programming over its prefixes.
 class OrderCutter {
  public:
   OrderCutter(const CutModel& model, const Budget& budget)
-      : model_(model), budget_(budget), counts_(model), nets_of_(model.nets_of_units()), inside_(model.nets.size()) {}
+      : model_(model),
+        budget_(budget),
+        counts_(model),
+        nets_of_(model.nets_of_vertices()),
+        inside_(model.nets.size()) {}
 
   /// The best cut of the order, if it is below `limit`.
-  OrderedAnswer cut(const std::vector<Unit>& order, double limit) {
+  OrderedAnswer cut(const std::vector<Vertex>& order, double limit) {
     const std::size_t count = order.size();
     std::vector<Step> table((count + 1) * counts_.size());
     const auto row = [&](std::size_t prefix) { return table.data() + prefix * counts_.size(); };
@@ -55,13 +59,13 @@ class OrderCutter {
     return trace(table, order);
   }
 
-  /// Device after device takes units in the order while work and memory allow, with the least limit on the work for
-  /// which the devices suffice. O(units) for each of some limits.
-  [[nodiscard]] OrderedAnswer fill(const std::vector<Unit>& order) const {
+  /// Device after device takes vertices in the order while work and memory allow, with the least limit on the work for
+  /// which the devices suffice. O(vertices) for each of some limits.
+  [[nodiscard]] OrderedAnswer fill(const std::vector<Vertex>& order) const {
     OrderedAnswer answer;
     double low = 0;
     double high = 0;
-    for (const Unit unit : order) high += finite_work(unit);
+    for (const Vertex vertex : order) high += finite_work(vertex);
     constexpr int kHalvings = 30;
     for (int i = 0; i < kHalvings; ++i) {
       const double limit = i == 0 ? high : low + (high - low) / 2;
@@ -87,27 +91,27 @@ class OrderCutter {
     std::uint32_t kind = 0;
   };
 
-  [[nodiscard]] double finite_work(Unit unit) const {
+  [[nodiscard]] double finite_work(Vertex vertex) const {
     double least = kInfinity;
     for (const DeviceKind& kind : model_.kinds) {
-      if (kind.count > 0) least = std::min(least, kind.work[unit]);
+      if (kind.count > 0) least = std::min(least, kind.work[vertex]);
     }
     return least < kInfinity ? least : 0;
   }
 
-  [[nodiscard]] std::optional<Assignment> fill(const std::vector<Unit>& order, double limit) const {
+  [[nodiscard]] std::optional<Assignment> fill(const std::vector<Vertex>& order, double limit) const {
     Assignment assignment(order.size());
     std::size_t device = 0;
     double work = 0;
     double bytes = 0;
-    for (const Unit unit : order) {
+    for (const Vertex vertex : order) {
       for (;; ++device, work = 0, bytes = 0) {
         if (device == model_.device_count()) return std::nullopt;
         const DeviceKind& kind = model_.kind_of(device);
-        if (work + kind.work[unit] > limit || bytes + model_.bytes[unit] > kind.capacity) continue;
-        work += kind.work[unit];
-        bytes += model_.bytes[unit];
-        assignment[unit] = static_cast<std::uint32_t>(device);
+        if (work + kind.work[vertex] > limit || bytes + model_.bytes[vertex] > kind.capacity) continue;
+        work += kind.work[vertex];
+        bytes += model_.bytes[vertex];
+        assignment[vertex] = static_cast<std::uint32_t>(device);
         break;
       }
     }
@@ -126,7 +130,7 @@ class OrderCutter {
     }
   }
 
-  [[nodiscard]] OrderedAnswer trace(const std::vector<Step>& table, const std::vector<Unit>& order) const {
+  [[nodiscard]] OrderedAnswer trace(const std::vector<Step>& table, const std::vector<Vertex>& order) const {
     OrderedAnswer answer;
     answer.work = work_;
     const Step* last = table.data() + order.size() * counts_.size();
@@ -167,7 +171,7 @@ OrderedAnswer cut_orders(const CutModel& model, const Budget& budget) {
     if (answer.value < best.value) best = std::move(answer);
     best.work = work;
   };
-  for (const std::vector<Unit>& order : topological_orders(model)) {
+  for (const std::vector<Vertex>& order : topological_orders(model)) {
     take(cutter.fill(order));
     take(cutter.cut(order, best.value));
   }

@@ -19,7 +19,7 @@ constexpr std::int64_t kBase = 1'000'000;
 constexpr double kGrains = 1e12;
 /// Parts that a capacity is divided into.
 constexpr double kByteParts = 1e6;
-/// Literals of units and nets beyond which the program is not built.
+/// Literals of vertices and nets beyond which the program is not built.
 constexpr std::size_t kMostLiterals = 200'000;
 /// Deterministic seconds of the solver that count as one move of the search.
 constexpr double kSecondsPerMove = 1e-6;
@@ -27,19 +27,19 @@ constexpr double kSecondsPerMove = 1e-6;
 /// Is there an assignment whose largest load is below `limit`, by more than rounding? The objective is the first digit
 /// of what its load is allowed to be.
 ///
-/// x(u, d): unit u is on d. cut(n, d): net n has pins on d and elsewhere.
+/// x(u, d): vertex u is on d. cut(n, d): net n has pins on d and elsewhere.
 class CutProgram {
  public:
   CutProgram(const CutModel& model, double limit, double bound)
       : model_(model), limit_(limit), scale_(kGrains / limit), program_(std::make_shared<CpModel>()) {
     // Every term may have lost a grain, so that ties with the limit look better by as many.
-    const auto terms = static_cast<std::int64_t>(model.unit_count() + model.nets.size());
+    const auto terms = static_cast<std::int64_t>(model.vertex_count() + model.nets.size());
     const std::int64_t most = static_cast<std::int64_t>(limit * scale_) - terms - 1;
     second_digit_ = most % kBase;
     const auto least = static_cast<std::int64_t>(bound * scale_ * (1 - 1e-9)) - terms - kBase;
     first_digit_ = program_->add_variable(std::clamp<std::int64_t>(least / kBase, 0, most / kBase), most / kBase);
     program_->minimise({{first_digit_, 1}});
-    for (Unit unit = 0; unit < model.unit_count(); ++unit) {
+    for (Vertex vertex = 0; vertex < model.vertex_count(); ++vertex) {
       auto& on = on_.emplace_back();
       for (std::size_t device = 0; device < model.device_count(); ++device) on.push_back(program_->add_literal());
       program_->add_choice(CpModel::Choice::Kind::kExactlyOne, on);
@@ -54,9 +54,9 @@ class CutProgram {
 
   [[nodiscard]] Assignment assignment(const std::vector<std::int64_t>& values) const {
     Assignment result(on_.size());
-    for (Unit unit = 0; unit < on_.size(); ++unit) {
-      for (std::uint32_t device = 0; device < on_[unit].size(); ++device) {
-        if (values[static_cast<std::size_t>(on_[unit][device].variable())] != 0) result[unit] = device;
+    for (Vertex vertex = 0; vertex < on_.size(); ++vertex) {
+      for (std::uint32_t device = 0; device < on_[vertex].size(); ++device) {
+        if (values[static_cast<std::size_t>(on_[vertex][device].variable())] != 0) result[vertex] = device;
       }
     }
     return result;
@@ -88,13 +88,13 @@ class CutProgram {
   void add_load(std::size_t device) {
     const DeviceKind& kind = model_.kind_of(device);
     Sum sum;
-    for (Unit unit = 0; unit < model_.unit_count(); ++unit) add(sum, on_[unit][device], kind.work[unit]);
+    for (Vertex vertex = 0; vertex < model_.vertex_count(); ++vertex) add(sum, on_[vertex][device], kind.work[vertex]);
     if (kind.pays_transfers) {
       for (const Net& net : model_.nets) {
         const CpModel::Literal cut = program_->add_literal();
         // Once around the pins: where some are in and some are out, one that is in is followed by one that is out.
         for (std::size_t i = 0; i < net.pins.size(); ++i) {
-          const Unit next = net.pins[(i + 1) % net.pins.size()];
+          const Vertex next = net.pins[(i + 1) % net.pins.size()];
           program_->add_choice(CpModel::Choice::Kind::kAtLeastOne,
                                {on_[net.pins[i]][device].negated(), on_[next][device], cut});
         }
@@ -119,9 +119,9 @@ class CutProgram {
     if (total <= capacity) return;
     const double scale = kByteParts / std::max(capacity, 1.0);
     std::vector<CpModel::Term> held;
-    for (Unit unit = 0; unit < model_.unit_count(); ++unit) {
-      const double parts = std::min(model_.bytes[unit] * scale, 2 * kByteParts);
-      if (parts >= 1) held.push_back({on_[unit][device].variable(), static_cast<std::int64_t>(parts)});
+    for (Vertex vertex = 0; vertex < model_.vertex_count(); ++vertex) {
+      const double parts = std::min(model_.bytes[vertex] * scale, 2 * kByteParts);
+      if (parts >= 1) held.push_back({on_[vertex][device].variable(), static_cast<std::int64_t>(parts)});
     }
     program_->add_linear(std::move(held), 0, static_cast<std::int64_t>(kByteParts));
   }
@@ -132,7 +132,7 @@ class CutProgram {
   std::shared_ptr<CpModel> program_;
   CpModel::Variable first_digit_ = 0;  ///< of the allowed load
   std::int64_t second_digit_ = 0;
-  std::vector<std::vector<CpModel::Literal>> on_;  ///< by unit, then device
+  std::vector<std::vector<CpModel::Literal>> on_;  ///< by vertex, then device
 };
 
 }  // namespace
@@ -142,7 +142,7 @@ double solve_cut_program(const CutModel& model, const Assignment& start, const B
   double best = largest_load(model, start);
   double bound = options.bound;
   const auto engine = exact::cp_sat_engine();
-  const std::size_t literals = (model.unit_count() + model.nets.size()) * model.device_count();
+  const std::size_t literals = (model.vertex_count() + model.nets.size()) * model.device_count();
   if (literals > kMostLiterals || !engine->unavailable_because().empty()) return bound;
   exact::EngineLimits limits;
   limits.seed = options.seed;

@@ -18,9 +18,9 @@ struct CutProgramOptions {
 
 /// Looks for assignments better than `start` until it is proven that there is none, or the budget ends (its work
 /// limit holds for each improvement; a million moves count as a deterministic second of CP-SAT). Values that differ by
-/// less than units and nets in trillionths are the same (docs/partition.md). \return a value that the largest load of
-/// no assignment is below, as good as the solver's word: at least `bound`, at
-///   most the least known load. `bound` itself without the solver's library or for more than some thousand units.
+/// less than vertices and nets in trillionths are the same (docs/partition.md). \return a value that the largest load
+/// of no assignment is below, as good as the solver's word: at least `bound`, at
+///   most the least known load. `bound` itself without the solver's library or for more than some thousand vertices.
 /// \pre `start` obeys the model.
 [[nodiscard]] double solve_cut_program(const CutModel& model, const Assignment& start, const Budget& budget,
                                        const CutProgramOptions& options);

@@ -9,12 +9,12 @@
 
 namespace opweave::partition {
 
-/// Mixed-radix numbers: digit k counts the used devices of kind k. No more devices of a kind than units are counted.
+/// Mixed-radix numbers: digit k counts the used devices of kind k. No more devices of a kind than vertices are counted.
 class DeviceCounts {
  public:
   explicit DeviceCounts(const CutModel& model) {
     for (const DeviceKind& kind : model.kinds) {
-      most_.push_back(std::min<std::size_t>(kind.count, model.unit_count()));
+      most_.push_back(std::min<std::size_t>(kind.count, model.vertex_count()));
       stride_.push_back(size_);
       size_ *= most_.back() + 1;
     }

@@ -122,18 +122,18 @@ class PathBound {
     return path;
   }
 
-  /// Least time to pass the path; 0 if the budget ends before it is known. A piece of it that runs on an accelerator
+  /// Least time to pass the path; 0 if the budget ends before it is known. A segment of it that runs on an accelerator
   /// brings all nodes between its ends along.
   [[nodiscard]] double cut(const std::vector<std::uint32_t>& path) const {
-    const std::size_t pieces = std::min<std::size_t>(instance_.accelerators, path.size());
-    // least[i * (pieces + 1) + s]: the first i nodes have ended, s accelerators have been used.
-    std::vector<double> least((path.size() + 1) * (pieces + 1), kInfinity);
+    const std::size_t segments = std::min<std::size_t>(instance_.accelerators, path.size());
+    // least[i * (segments + 1) + s]: the first i nodes have ended, s accelerators have been used.
+    std::vector<double> least((path.size() + 1) * (segments + 1), kInfinity);
     least[0] = 0;
     for (std::size_t i = 0; i < path.size(); ++i) {
       if (budget_.expired()) return 0;
-      const double* from = &least[i * (pieces + 1)];
-      for (std::size_t s = 0; s <= pieces; ++s) {
-        double& to = least[(i + 1) * (pieces + 1) + s];
+      const double* from = &least[i * (segments + 1)];
+      for (std::size_t s = 0; s <= segments; ++s) {
+        double& to = least[(i + 1) * (segments + 1) + s];
         to = std::min(to, from[s] + cpu_time(path[i]));
       }
       std::vector<std::uint64_t> held(words_);
@@ -153,14 +153,14 @@ class PathBound {
         }
         if (!fits || bytes > instance_.accelerator_memory_bytes) break;
         const double out = j + 1 < path.size() ? instance_.nodes[path[j]].output_ms : 0;
-        for (std::size_t s = 0; s < pieces; ++s) {
-          double& to = least[(j + 1) * (pieces + 1) + s + 1];
+        for (std::size_t s = 0; s < segments; ++s) {
+          double& to = least[(j + 1) * (segments + 1) + s + 1];
           to = std::min(to, from[s] + work + out);
         }
       }
     }
-    const double* last = &least[path.size() * (pieces + 1)];
-    return *std::min_element(last, last + pieces + 1);
+    const double* last = &least[path.size() * (segments + 1)];
+    return *std::min_element(last, last + segments + 1);
   }
 
   const MsrInstance& instance_;

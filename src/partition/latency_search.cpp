@@ -19,14 +19,14 @@ class LatencySearch {
         good_enough_(good_enough),
         random_(seed),
         model_(msr_model(instance)),
-        neighbours_(model_.model.unit_count()),
-        members_(model_.model.unit_count()),
+        neighbours_(model_.model.vertex_count()),
+        members_(model_.model.vertex_count()),
         bytes_(instance.accelerators) {
     for (std::uint32_t node = 0; node < instance.nodes.size(); ++node) {
-      members_[model_.unit_of[node]].push_back(node);
+      members_[model_.vertex_of[node]].push_back(node);
       for (const std::uint32_t next : instance.successors[node]) {
-        const Unit a = model_.unit_of[node];
-        const Unit b = model_.unit_of[next];
+        const Vertex a = model_.vertex_of[node];
+        const Vertex b = model_.vertex_of[next];
         if (a == b) continue;
         neighbours_[a].push_back(b);
         neighbours_[b].push_back(a);
@@ -53,9 +53,9 @@ class LatencySearch {
   std::size_t pick(std::size_t count) { return static_cast<std::size_t>(random_() % count); }
   double uniform() { return std::uniform_real_distribution<double>(0, 1)(random_); }
 
-  [[nodiscard]] bool may_run(Unit unit, std::uint32_t device) const {
+  [[nodiscard]] bool may_run(Vertex vertex, std::uint32_t device) const {
     return device >= instance_.accelerators ||
-           model_.model.kinds[0].work[unit] < std::numeric_limits<double>::infinity();
+           model_.model.kinds[0].work[vertex] < std::numeric_limits<double>::infinity();
   }
 
   bool note(const MsrPlacement& placement) {
@@ -69,28 +69,28 @@ class LatencySearch {
     return true;
   }
 
-  /// Everything on CPUs, and the greedy of appendix F of the paper: units in a topological order fill one accelerator
-  /// after another; what fits none goes to CPUs.
+  /// Everything on CPUs, and the greedy of appendix F of the paper: vertices in a topological order fill one
+  /// accelerator after another; what fits none goes to CPUs.
   void add_starts() {
     const auto keep = [&](const MsrPlacement& placement) {
       if (msr_infeasibility(instance_, placement).empty() && note(placement)) starts_.push_back(placement);
     };
     const Contraction acyclic = merge_circles(model_.model);
-    for (const std::vector<Unit>& order : topological_orders(acyclic.model)) {
+    for (const std::vector<Vertex>& order : topological_orders(acyclic.model)) {
       for (const double share : {1.0, 0.9, 0.75, 0.5}) {
         Assignment assignment(order.size(), instance_.accelerators);
         std::uint32_t device = 0;
         double used = 0;
-        for (const Unit unit : order) {
-          const double bytes = acyclic.model.bytes[unit];
+        for (const Vertex vertex : order) {
+          const double bytes = acyclic.model.bytes[vertex];
           if (used > 0 && used + bytes > share * instance_.accelerator_memory_bytes) {
             ++device;
             used = 0;
           }
           const bool fits = device < instance_.accelerators && bytes <= instance_.accelerator_memory_bytes &&
-                            acyclic.model.kinds[0].work[unit] < std::numeric_limits<double>::infinity();
+                            acyclic.model.kinds[0].work[vertex] < std::numeric_limits<double>::infinity();
           if (!fits) continue;
-          assignment[unit] = device;
+          assignment[vertex] = device;
           used += bytes;
         }
         keep(model_.placement(acyclic.expand(assignment)));
@@ -107,8 +107,8 @@ class LatencySearch {
   void anneal(const MsrPlacement& start, std::uint64_t moves) {
     placement_ = start;
     std::fill(bytes_.begin(), bytes_.end(), 0);
-    for (Unit unit = 0; unit < members_.size(); ++unit) {
-      if (device(unit) < instance_.accelerators) bytes_[device(unit)] += model_.model.bytes[unit];
+    for (Vertex vertex = 0; vertex < members_.size(); ++vertex) {
+      if (device(vertex) < instance_.accelerators) bytes_[device(vertex)] += model_.model.bytes[vertex];
     }
     double value = *msr_latency(instance_, placement_);
     const double hottest = value * std::pow(10.0, -2.5 + 2.5 * uniform());
@@ -137,38 +137,39 @@ class LatencySearch {
     }
   }
 
-  [[nodiscard]] std::uint32_t device(Unit unit) const { return placement_[members_[unit].front()]; }
+  [[nodiscard]] std::uint32_t device(Vertex vertex) const { return placement_[members_[vertex].front()]; }
   [[nodiscard]] bool fits() const {
     return std::all_of(bytes_.begin(), bytes_.end(), [&](double b) { return b <= instance_.accelerator_memory_bytes; });
   }
 
-  void place(Unit unit, std::uint32_t to) {
-    const std::uint32_t from = device(unit);
-    if (from < instance_.accelerators) bytes_[from] -= model_.model.bytes[unit];
-    if (to < instance_.accelerators) bytes_[to] += model_.model.bytes[unit];
-    for (const std::uint32_t node : members_[unit]) placement_[node] = to;
+  void place(Vertex vertex, std::uint32_t to) {
+    const std::uint32_t from = device(vertex);
+    if (from < instance_.accelerators) bytes_[from] -= model_.model.bytes[vertex];
+    if (to < instance_.accelerators) bytes_[to] += model_.model.bytes[vertex];
+    for (const std::uint32_t node : members_[vertex]) placement_[node] = to;
   }
-  void move(Unit unit, std::uint32_t to) {
-    if (device(unit) == to || !may_run(unit, to)) return;
-    journal_.emplace_back(unit, device(unit));
-    place(unit, to);
+  void move(Vertex vertex, std::uint32_t to) {
+    if (device(vertex) == to || !may_run(vertex, to)) return;
+    journal_.emplace_back(vertex, device(vertex));
+    place(vertex, to);
   }
 
-  /// Moves a unit, or a connected part of its device, to where a neighbour is, to an empty accelerator or to a CPU;
-  /// now and then a unit comes back in exchange.
+  /// Moves a vertex, or a connected part of its device, to where a neighbour is, to an empty accelerator or to a CPU;
+  /// now and then a vertex comes back in exchange.
   void propose() {
-    const auto unit = static_cast<Unit>(pick(members_.size()));
-    const std::uint32_t from = device(unit);
+    const auto vertex = static_cast<Vertex>(pick(members_.size()));
+    const std::uint32_t from = device(vertex);
     const std::uint32_t devices = instance_.accelerators + (instance_.cpus > 0 ? 1 : 0);
     std::uint32_t to = static_cast<std::uint32_t>(pick(devices));
-    if (!neighbours_[unit].empty() && uniform() < 0.7) to = device(neighbours_[unit][pick(neighbours_[unit].size())]);
+    if (!neighbours_[vertex].empty() && uniform() < 0.7)
+      to = device(neighbours_[vertex][pick(neighbours_[vertex].size())]);
     if (to == from) return;
     const double kind = uniform();
-    std::vector<Unit> part{unit};
+    std::vector<Vertex> part{vertex};
     const std::size_t most = kind < 0.4 ? 1 : 2 + pick(kind < 0.8 ? 6 : 40);
-    move(unit, to);
+    move(vertex, to);
     for (std::size_t i = 0; i < part.size() && part.size() < most; ++i) {
-      for (const Unit other : neighbours_[part[i]]) {
+      for (const Vertex other : neighbours_[part[i]]) {
         if (part.size() >= most) break;
         if (device(other) != from || uniform() < 0.2) continue;
         move(other, to);
@@ -176,7 +177,7 @@ class LatencySearch {
       }
     }
     if (uniform() < 0.2) {
-      const auto other = static_cast<Unit>(pick(members_.size()));
+      const auto other = static_cast<Vertex>(pick(members_.size()));
       if (device(other) == to && std::find(part.begin(), part.end(), other) == part.end()) move(other, from);
     }
   }
@@ -186,12 +187,12 @@ class LatencySearch {
   const double good_enough_;
   std::mt19937_64 random_;
   MsrModel model_;
-  std::vector<std::vector<Unit>> neighbours_;
-  std::vector<std::vector<std::uint32_t>> members_;  ///< by unit: its nodes
+  std::vector<std::vector<Vertex>> neighbours_;
+  std::vector<std::vector<std::uint32_t>> members_;  ///< by vertex: its nodes
   std::vector<MsrPlacement> starts_;
   MsrPlacement placement_;
   std::vector<double> bytes_;  ///< by accelerator
-  std::vector<std::pair<Unit, std::uint32_t>> journal_;
+  std::vector<std::pair<Vertex, std::uint32_t>> journal_;
   LatencyAnswer answer_;
 };
 

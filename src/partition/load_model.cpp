@@ -11,8 +11,8 @@ LoadModel load_model(const CutModel& model) {
   result.bytes = model.bytes;
   result.channels.resize(std::size_t{result.devices} * result.devices);
   result.route.resize(result.channels.size());
-  result.work.resize(model.unit_count());
-  result.apart.resize(model.unit_count());
+  result.work.resize(model.vertex_count());
+  result.apart.resize(model.vertex_count());
   for (std::uint32_t device = 0; device < result.devices; ++device) {
     const DeviceKind& kind = model.kind_of(device);
     result.capacity.push_back(kind.capacity);
@@ -20,11 +20,11 @@ LoadModel load_model(const CutModel& model) {
     for (std::uint32_t from = 0; from < result.devices; ++from) {
       if (kind.pays_transfers) result.channels[std::size_t{from} * result.devices + device] = {device};
     }
-    for (Unit unit = 0; unit < model.unit_count(); ++unit) {
-      auto& charges = result.work[unit].emplace_back();
-      if (kind.work[unit] == std::numeric_limits<double>::infinity()) continue;
+    for (Vertex vertex = 0; vertex < model.vertex_count(); ++vertex) {
+      auto& charges = result.work[vertex].emplace_back();
+      if (kind.work[vertex] == std::numeric_limits<double>::infinity()) continue;
       charges.emplace();
-      if (kind.work[unit] > 0) charges->push_back({device, kind.work[unit]});
+      if (kind.work[vertex] > 0) charges->push_back({device, kind.work[vertex]});
     }
   }
   // Producer and readers pay alike, so any pin can stand for the producer.
@@ -39,7 +39,7 @@ LoadModel load_model(const CutModel& model) {
 LoadState::LoadState(const LoadModel& model, Assignment assignment)
     : model_(&model),
       assignment_(std::move(assignment)),
-      nets_of_(model.unit_count()),
+      nets_of_(model.vertex_count()),
       load_(model.resources),
       bytes_(model.devices),
       readers_(model.nets.size() * model.devices),
@@ -47,7 +47,7 @@ LoadState::LoadState(const LoadModel& model, Assignment assignment)
   for (std::uint32_t n = 0; n < model.nets.size(); ++n) {
     const LoadModel::Net& net = model.nets[n];
     nets_of_[net.source].push_back(n);
-    for (const Unit reader : net.readers) {
+    for (const Vertex reader : net.readers) {
       nets_of_[reader].push_back(n);
       ++readers(n, assignment_[reader]);
     }
@@ -58,11 +58,12 @@ LoadState::LoadState(const LoadModel& model, Assignment assignment)
       if (remote_[n]++ == 0) change_exit(net, from, 1);
     }
   }
-  for (Unit unit = 0; unit < assignment_.size(); ++unit) {
-    for (const LoadModel::Charge& charge : *model.work[unit][assignment_[unit]]) add(charge.resource, charge.amount);
-    bytes_[assignment_[unit]] += model.bytes[unit];
-    for (const Unit other : model.apart[unit]) {
-      if (other < unit && assignment_[other] == assignment_[unit]) ++clashes_;
+  for (Vertex vertex = 0; vertex < assignment_.size(); ++vertex) {
+    for (const LoadModel::Charge& charge : *model.work[vertex][assignment_[vertex]])
+      add(charge.resource, charge.amount);
+    bytes_[assignment_[vertex]] += model.bytes[vertex];
+    for (const Vertex other : model.apart[vertex]) {
+      if (other < vertex && assignment_[other] == assignment_[vertex]) ++clashes_;
     }
   }
   for (std::uint32_t device = 0; device < model.devices; ++device) {
@@ -102,10 +103,10 @@ void LoadState::change_exit(const LoadModel::Net& net, std::uint32_t device, dou
   add(*model_->exit[device], sign * model_->cost[net.cost_class][model_->route[pair]]);
 }
 
-void LoadState::move(Unit unit, std::uint32_t device) {
-  if (assignment_[unit] == device) return;
-  journal_.emplace_back(unit, assignment_[unit]);
-  do_move(unit, device);
+void LoadState::move(Vertex vertex, std::uint32_t device) {
+  if (assignment_[vertex] == device) return;
+  journal_.emplace_back(vertex, assignment_[vertex]);
+  do_move(vertex, device);
 }
 
 void LoadState::revert() {
@@ -115,22 +116,22 @@ void LoadState::revert() {
   }
 }
 
-void LoadState::do_move(Unit unit, std::uint32_t to) {
-  const std::uint32_t from = assignment_[unit];
-  for (const LoadModel::Charge& charge : *model_->work[unit][from]) add(charge.resource, -charge.amount);
-  for (const LoadModel::Charge& charge : *model_->work[unit][to]) add(charge.resource, charge.amount);
+void LoadState::do_move(Vertex vertex, std::uint32_t to) {
+  const std::uint32_t from = assignment_[vertex];
+  for (const LoadModel::Charge& charge : *model_->work[vertex][from]) add(charge.resource, -charge.amount);
+  for (const LoadModel::Charge& charge : *model_->work[vertex][to]) add(charge.resource, charge.amount);
   const auto excess = [&](std::uint32_t device) { return std::max(0.0, bytes_[device] - model_->capacity[device]); };
   excess_bytes_ -= excess(from) + excess(to);
-  bytes_[from] -= model_->bytes[unit];
-  bytes_[to] += model_->bytes[unit];
+  bytes_[from] -= model_->bytes[vertex];
+  bytes_[to] += model_->bytes[vertex];
   excess_bytes_ += excess(from) + excess(to);
-  for (const Unit other : model_->apart[unit]) {
+  for (const Vertex other : model_->apart[vertex]) {
     if (assignment_[other] == from) --clashes_;
     if (assignment_[other] == to) ++clashes_;
   }
-  for (const std::uint32_t n : nets_of_[unit]) {
+  for (const std::uint32_t n : nets_of_[vertex]) {
     const LoadModel::Net& net = model_->nets[n];
-    if (net.source == unit) {
+    if (net.source == vertex) {
       if (remote_[n] > 0) change_exit(net, from, -1);
       remote_[n] = 0;
       for (std::uint32_t device = 0; device < model_->devices; ++device) {
@@ -153,7 +154,7 @@ void LoadState::do_move(Unit unit, std::uint32_t to) {
       }
     }
   }
-  assignment_[unit] = to;
+  assignment_[vertex] = to;
 }
 
 }  // namespace opweave::partition

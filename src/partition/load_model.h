@@ -1,4 +1,4 @@
-/// Placement as loads on resources: what every unit and every transfer adds to which of them.
+/// Placement as loads on resources: what every vertex and every transfer adds to which of them.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ inline constexpr double kTolerance = 1e-12;
 using Resource = std::uint32_t;
 
 /// A more general model than CutModel: devices of several streams, charges on endpoints and links that depend on both
-/// ends, units that must be kept apart. The value of an assignment is its largest load.
+/// ends, vertices that must be kept apart. The value of an assignment is its largest load.
 struct LoadModel {
   struct Charge {
     Resource resource;
@@ -26,19 +26,19 @@ struct LoadModel {
   };
   /// What one producer sends. Each device other than the producer's that holds a reader receives it once.
   struct Net {
-    Unit source = 0;
-    std::vector<Unit> readers;     ///< ascending, distinct, without the source
+    Vertex source = 0;
+    std::vector<Vertex> readers;   ///< ascending, distinct, without the source
     std::uint32_t cost_class = 0;  ///< row of `cost`
   };
 
   std::uint32_t devices = 0;
   std::uint32_t resources = 0;
   std::vector<double> capacity;  ///< bytes, by device
-  std::vector<double> bytes;     ///< by unit
-  /// By unit, then device: what it adds where it runs; nothing where it may not.
+  std::vector<double> bytes;     ///< by vertex
+  /// By vertex, then device: what it adds where it runs; nothing where it may not.
   std::vector<std::vector<std::optional<std::vector<Charge>>>> work;
   std::vector<Net> nets;
-  std::vector<std::vector<Unit>> apart;  ///< by unit: not on its device; empty if no unit has such
+  std::vector<std::vector<Vertex>> apart;  ///< by vertex: not on its device; empty if no vertex has such
   /// By source * devices + destination.
   std::vector<std::vector<Resource>> channels;
   std::vector<std::uint32_t> route;  ///< column of `cost`
@@ -47,27 +47,27 @@ struct LoadModel {
   /// By device: charged once (by the route from the device to itself) when what it makes is read elsewhere.
   std::vector<std::optional<Resource>> exit;
 
-  [[nodiscard]] std::size_t unit_count() const { return bytes.size(); }
+  [[nodiscard]] std::size_t vertex_count() const { return bytes.size(); }
 };
 
 /// The same placement program with a resource per device.
 [[nodiscard]] LoadModel load_model(const CutModel& model);
 
-/// An assignment under change. Moves cost O(nets of the unit x devices that read them) and can be taken back.
+/// An assignment under change. Moves cost O(nets of the vertex x devices that read them) and can be taken back.
 class LoadState {
  public:
-  /// \pre every unit is where it may run.
+  /// \pre every vertex is where it may run.
   LoadState(const LoadModel& model, Assignment assignment);
 
   [[nodiscard]] const LoadModel& model() const { return *model_; }
   [[nodiscard]] const Assignment& assignment() const { return assignment_; }
-  [[nodiscard]] std::uint32_t device(Unit unit) const { return assignment_[unit]; }
-  [[nodiscard]] const std::vector<std::uint32_t>& nets_of(Unit unit) const { return nets_of_[unit]; }
+  [[nodiscard]] std::uint32_t device(Vertex vertex) const { return assignment_[vertex]; }
+  [[nodiscard]] const std::vector<std::uint32_t>& nets_of(Vertex vertex) const { return nets_of_[vertex]; }
   [[nodiscard]] const std::vector<double>& loads() const { return load_; }
   [[nodiscard]] double largest_load() const;
   /// Most busy resource.
   [[nodiscard]] Resource busiest() const;
-  /// Bytes beyond the capacities, and units that share a device with one they must be apart from.
+  /// Bytes beyond the capacities, and vertices that share a device with one they must be apart from.
   [[nodiscard]] double excess_bytes() const { return excess_bytes_; }
   [[nodiscard]] std::int64_t clashes() const { return clashes_; }
 
@@ -75,9 +75,11 @@ class LoadState {
   void aim(double target, double pull);
   [[nodiscard]] double energy() const { return energy_; }
 
-  [[nodiscard]] bool may_run(Unit unit, std::uint32_t device) const { return model_->work[unit][device].has_value(); }
-  /// \pre may_run(unit, device)
-  void move(Unit unit, std::uint32_t device);
+  [[nodiscard]] bool may_run(Vertex vertex, std::uint32_t device) const {
+    return model_->work[vertex][device].has_value();
+  }
+  /// \pre may_run(vertex, device)
+  void move(Vertex vertex, std::uint32_t device);
   /// Keeps the moves made so far.
   void commit() { journal_.clear(); }
   /// Takes back all moves since the last commit.
@@ -90,7 +92,7 @@ class LoadState {
   [[nodiscard]] std::uint32_t& readers(std::uint32_t net, std::uint32_t device) {
     return readers_[std::size_t{net} * model_->devices + device];
   }
-  void do_move(Unit unit, std::uint32_t device);
+  void do_move(Vertex vertex, std::uint32_t device);
   [[nodiscard]] double price(double load) const { return (load > target_ ? load - target_ : 0) + pull_ * load; }
 
   const LoadModel* model_;
@@ -98,9 +100,9 @@ class LoadState {
   std::vector<std::vector<std::uint32_t>> nets_of_;
   std::vector<double> load_;
   std::vector<double> bytes_;
-  std::vector<std::uint32_t> readers_;  ///< by net, then device: units there that read it
+  std::vector<std::uint32_t> readers_;  ///< by net, then device: vertices there that read it
   std::vector<std::uint32_t> remote_;   ///< by net: devices other than the source's with a reader
-  std::vector<std::pair<Unit, std::uint32_t>> journal_;
+  std::vector<std::pair<Vertex, std::uint32_t>> journal_;
   double excess_bytes_ = 0;
   std::int64_t clashes_ = 0;
   double target_ = 0;

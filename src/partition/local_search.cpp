@@ -16,11 +16,11 @@ class Annealer {
            const SearchOptions& options)
       : model_(model), budget_(budget), options_(options), random_(options.seed), starts_(starts) {
     for (const Assignment& start : starts) note(start, LoadState(model, start).largest_load());
-    mark_.resize(model.unit_count());
+    mark_.resize(model.vertex_count());
   }
 
   SearchAnswer run() {
-    std::uint64_t moves = 200 * std::uint64_t{model_.unit_count()} + 20'000;
+    std::uint64_t moves = 200 * std::uint64_t{model_.vertex_count()} + 20'000;
     for (std::uint64_t round = 0; !finished(); ++round) {
       anneal(round < starts_.size() ? starts_[round] : answer_.assignment, moves);
       if (round % 4 == 3) moves += moves / 2;
@@ -84,53 +84,53 @@ class Annealer {
 
   /// Makes a random change; false if there was nothing to change.
   bool propose(LoadState& state) {
-    const Unit unit = static_cast<Unit>(pick(model_.unit_count()));
-    const std::uint32_t from = state.device(unit);
-    const std::uint32_t to = pick_device(state, unit);
+    const Vertex vertex = static_cast<Vertex>(pick(model_.vertex_count()));
+    const std::uint32_t from = state.device(vertex);
+    const std::uint32_t to = pick_device(state, vertex);
     if (to == from) return false;
     const double kind = uniform();
-    if (kind < 0.45) return shift(state, unit, to);
-    if (kind < 0.7) return exchange(state, unit, to);
-    shift_part(state, unit, to);
+    if (kind < 0.45) return shift(state, vertex, to);
+    if (kind < 0.7) return exchange(state, vertex, to);
+    shift_part(state, vertex, to);
     if (kind > 0.9) {
-      const Unit other = find_on(state, to);
-      if (other < model_.unit_count() && mark_[other] == 0) shift_part(state, other, from);
+      const Vertex other = find_on(state, to);
+      if (other < model_.vertex_count() && mark_[other] == 0) shift_part(state, other, from);
     }
-    for (const Unit moved : part_) mark_[moved] = 0;
+    for (const Vertex moved : part_) mark_[moved] = 0;
     const bool any = !part_.empty();
     part_.clear();
     return any;
   }
 
-  bool shift(LoadState& state, Unit unit, std::uint32_t to) {
-    if (!state.may_run(unit, to)) return false;
-    state.move(unit, to);
+  bool shift(LoadState& state, Vertex vertex, std::uint32_t to) {
+    if (!state.may_run(vertex, to)) return false;
+    state.move(vertex, to);
     return true;
   }
 
-  bool exchange(LoadState& state, Unit unit, std::uint32_t to) {
-    const std::uint32_t from = state.device(unit);
-    const Unit other = find_on(state, to);
-    if (other == model_.unit_count() || !state.may_run(unit, to) || !state.may_run(other, from)) return false;
-    state.move(unit, to);
+  bool exchange(LoadState& state, Vertex vertex, std::uint32_t to) {
+    const std::uint32_t from = state.device(vertex);
+    const Vertex other = find_on(state, to);
+    if (other == model_.vertex_count() || !state.may_run(vertex, to) || !state.may_run(other, from)) return false;
+    state.move(vertex, to);
     state.move(other, from);
     return true;
   }
 
-  /// A unit on the device, found by chance; unit_count() if there is none.
-  Unit find_on(const LoadState& state, std::uint32_t device) {
-    const std::size_t count = model_.unit_count();
+  /// A vertex on the device, found by chance; vertex_count() if there is none.
+  Vertex find_on(const LoadState& state, std::uint32_t device) {
+    const std::size_t count = model_.vertex_count();
     const std::size_t first = pick(count);
     for (std::size_t i = 0; i < count; ++i) {
-      const std::size_t unit = first + i < count ? first + i : first + i - count;
-      if (state.device(static_cast<Unit>(unit)) == device) return static_cast<Unit>(unit);
+      const std::size_t vertex = first + i < count ? first + i : first + i - count;
+      if (state.device(static_cast<Vertex>(vertex)) == device) return static_cast<Vertex>(vertex);
     }
-    return static_cast<Unit>(count);
+    return static_cast<Vertex>(count);
   }
 
   /// Where a neighbour is, mostly; else anywhere.
-  std::uint32_t pick_device(const LoadState& state, Unit unit) {
-    const auto& nets = state.nets_of(unit);
+  std::uint32_t pick_device(const LoadState& state, Vertex vertex) {
+    const auto& nets = state.nets_of(vertex);
     if (!nets.empty() && uniform() < 0.6) {
       const LoadModel::Net& net = model_.nets[nets[pick(nets.size())]];
       const std::size_t pin = pick(net.readers.size() + 1);
@@ -139,19 +139,19 @@ class Annealer {
     return static_cast<std::uint32_t>(pick(model_.devices));
   }
 
-  /// Moves a connected part of what lies on the unit's device, grown over nets from the unit.
-  void shift_part(LoadState& state, Unit unit, std::uint32_t to) {
-    const std::uint32_t from = state.device(unit);
+  /// Moves a connected part of what lies on the vertex's device, grown over nets from the vertex.
+  void shift_part(LoadState& state, Vertex vertex, std::uint32_t to) {
+    const std::uint32_t from = state.device(vertex);
     const std::size_t first = part_.size();
     const std::size_t most = 2 + pick(uniform() < 0.7 ? 5 : 30);
-    if (!state.may_run(unit, to)) return;
-    part_.push_back(unit);
-    mark_[unit] = 1;
+    if (!state.may_run(vertex, to)) return;
+    part_.push_back(vertex);
+    mark_[vertex] = 1;
     for (std::size_t i = first; i < part_.size() && part_.size() - first < most; ++i) {
       for (const std::uint32_t n : state.nets_of(part_[i])) {
         const LoadModel::Net& net = model_.nets[n];
         for (std::size_t pin = 0; pin <= net.readers.size() && part_.size() - first < most; ++pin) {
-          const Unit other = pin == 0 ? net.source : net.readers[pin - 1];
+          const Vertex other = pin == 0 ? net.source : net.readers[pin - 1];
           if (mark_[other] != 0 || state.device(other) != from || !state.may_run(other, to)) continue;
           if (uniform() < 0.25) continue;
           mark_[other] = 1;
@@ -168,7 +168,7 @@ class Annealer {
   std::mt19937_64 random_;
   std::vector<Assignment> starts_;
   SearchAnswer answer_;
-  std::vector<Unit> part_;
+  std::vector<Vertex> part_;
   std::vector<std::uint8_t> mark_;
 };
 

@@ -1,4 +1,4 @@
-/// Improves placements by moving units, parts of the graph and pairs of them between devices.
+/// Improves placements by moving vertices, parts of the graph and pairs of them between devices.
 #pragma once
 
 #include <cstdint>

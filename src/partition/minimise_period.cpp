@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "list_scheduling/listed.h"
+#include "list_scheduling/list_schedule.h"
 #include "opweave/partition.h"
 #include "partition/local_search.h"
 #include "partition/period_bound.h"
@@ -100,7 +100,7 @@ class PeriodSearch {
       if (candidate.is_tried) continue;
       candidate.is_tried = true;
       // Order does not change the period; a short makespan is welcome all the same.
-      auto schedule = shortest_listed(problem_, candidate.modes, budget_);
+      auto schedule = shortest_list_schedule(problem_, candidate.modes, budget_);
       if (!schedule) continue;
       schedule_ = std::move(schedule);
       load_ = candidate.load;

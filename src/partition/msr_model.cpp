@@ -7,13 +7,13 @@ namespace opweave::partition {
 
 MsrPlacement MsrModel::placement(const Assignment& assignment) const {
   MsrPlacement result;
-  result.reserve(unit_of.size());
-  for (const Unit unit : unit_of) result.push_back(assignment[unit]);
+  result.reserve(vertex_of.size());
+  for (const Vertex vertex : vertex_of) result.push_back(assignment[vertex]);
   return result;
 }
 
 MsrModel msr_model(const MsrInstance& instance) {
-  // One unit per node first: merging then treats color classes like any other set of units.
+  // One vertex per node first: merging then treats color classes like any other set of vertices.
   const std::size_t count = instance.nodes.size();
   std::map<std::int64_t, std::uint32_t> first_of_color;
   std::vector<std::uint32_t> label;
@@ -36,7 +36,7 @@ MsrModel msr_model(const MsrInstance& instance) {
 
   nodes.precedence = msr_precedence(instance);
   Contraction merged = merge(nodes, label);
-  return {std::move(merged.model), std::move(merged.unit_of)};
+  return {std::move(merged.model), std::move(merged.vertex_of)};
 }
 
 }  // namespace opweave::partition

@@ -8,13 +8,13 @@
 
 namespace opweave::partition {
 
-/// Units are color classes (nodes without one stand alone); kind 0 are the accelerators, kind 1 the CPUs. The largest
-/// load of an assignment is `msr_max_load` of its placement, up to the order of additions.
+/// Vertices are color classes (nodes without one stand alone); kind 0 are the accelerators, kind 1 the CPUs. The
+/// largest load of an assignment is `msr_max_load` of its placement, up to the order of additions.
 struct MsrModel {
   CutModel model;
-  std::vector<Unit> unit_of;  ///< by node
+  std::vector<Vertex> vertex_of;  ///< by node
 
-  /// Node by node, the device of its unit.
+  /// Node by node, the device of its vertex.
   [[nodiscard]] MsrPlacement placement(const Assignment& assignment) const;
 };
 

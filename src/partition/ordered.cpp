@@ -10,7 +10,7 @@
 namespace opweave::partition {
 namespace {
 
-/// Sets of units as words of bits, each kept once, with what is known about it.
+/// Sets of vertices as words of bits, each kept once, with what is known about it.
 class Ideals {
  public:
   /// How the best way to an ideal reaches it: its last device holds the ideal without `from`.
@@ -20,12 +20,12 @@ class Ideals {
     std::uint32_t kind = 0;
   };
 
-  Ideals(std::size_t units, std::size_t codes) : words_((units + 63) / 64), codes_(codes) {}
+  Ideals(std::size_t vertices, std::size_t codes) : words_((vertices + 63) / 64), codes_(codes) {}
 
   [[nodiscard]] std::size_t count() const { return count_; }
   [[nodiscard]] const std::uint64_t* bits(std::uint32_t ideal) const { return bits_.data() + ideal * words_; }
-  [[nodiscard]] bool has(std::uint32_t ideal, Unit unit) const {
-    return (bits(ideal)[unit / 64] >> unit % 64 & 1) != 0;
+  [[nodiscard]] bool has(std::uint32_t ideal, Vertex vertex) const {
+    return (bits(ideal)[vertex / 64] >> vertex % 64 & 1) != 0;
   }
   [[nodiscard]] Step* steps(std::uint32_t ideal) { return steps_.data() + ideal * codes_; }
 
@@ -55,8 +55,8 @@ class Ideals {
   std::unordered_multimap<std::uint64_t, std::uint32_t> of_hash_;
 };
 
-/// Units are numbered in a topological order, so that the units of a part can be added in ascending order and every
-/// part is met once.
+/// Vertices are numbered in a topological order, so that the vertices of a part can be added in ascending order and
+/// every part is met once.
 class OrderedSearch {
  public:
   OrderedSearch(const CutModel& model, const Budget& budget, std::size_t most_entries, OrderedAnswer start)
@@ -64,17 +64,17 @@ class OrderedSearch {
         budget_(budget),
         counts_(model),
         most_ideals_(most_entries / counts_.size()),
-        nets_of_(model.nets_of_units()),
-        before_(model.unit_count()),
-        after_(model.unit_count()),
-        ideals_(model.unit_count(), counts_.size()),
+        nets_of_(model.nets_of_vertices()),
+        before_(model.vertex_count()),
+        after_(model.vertex_count()),
+        ideals_(model.vertex_count(), counts_.size()),
         answer_(std::move(start)) {
     for (const auto& [a, b] : model.precedence) {
       after_[a].push_back(b);
       before_[b].push_back(a);
     }
     std::uint64_t seed = 0x9e3779b97f4a7c15;
-    for (Unit unit = 0; unit < model.unit_count(); ++unit) {
+    for (Vertex vertex = 0; vertex < model.vertex_count(); ++vertex) {
       // splitmix64 (Steele, Lea, Flood 2014)
       std::uint64_t x = seed += 0x9e3779b97f4a7c15;
       x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
@@ -86,17 +86,17 @@ class OrderedSearch {
 
   OrderedAnswer run() {
     answer_.proven = false;
-    by_size_.resize(model_.unit_count() + 1);
-    std::vector<std::uint64_t> empty((model_.unit_count() + 63) / 64);
+    by_size_.resize(model_.vertex_count() + 1);
+    std::vector<std::uint64_t> empty((model_.vertex_count() + 63) / 64);
     bool is_new = false;
     by_size_[0].push_back(ideals_.find_or_add(empty, 0, is_new));
     ideals_.steps(0)[0].value = 0;
     set_ = empty;
-    state_.assign(model_.unit_count(), State::kUndecided);
+    state_.assign(model_.vertex_count(), State::kUndecided);
     inside_.assign(model_.nets.size(), 0);
     outside_.assign(model_.nets.size(), 0);
-    missing_.assign(model_.unit_count(), 0);
-    for (std::size_t size = 0; size < model_.unit_count() && !stopped_; ++size) {
+    missing_.assign(model_.vertex_count(), 0);
+    for (std::size_t size = 0; size < model_.vertex_count() && !stopped_; ++size) {
       for (std::size_t i = 0; i < by_size_[size].size() && !stopped_; ++i) expand(by_size_[size][i]);
       by_size_[size] = {};
     }
@@ -109,17 +109,18 @@ class OrderedSearch {
 
   [[nodiscard]] double limit() const { return answer_.value * (1 - kTolerance); }
 
-  /// Work of kind 0 is the measure of what is left to do; a device of another kind takes off, per unit of time, at most
-  /// the largest ratio of the work of a unit on kind 0 to that on it.
+  /// Work of kind 0 is the measure of what is left to do; a device of another kind takes off, per unit of time, at
+  /// most the largest ratio of the work of a vertex on kind 0 to that on it.
   void weigh_kinds() {
     speed_.assign(model_.kinds.size(), 0);
-    measure_.assign(model_.unit_count(), 0);
-    for (Unit unit = 0; unit < model_.unit_count(); ++unit) {
-      const double first = model_.kinds[0].work[unit];
-      measure_[unit] = first < kInfinity ? first : 0;
-      left_total_ += measure_[unit];
+    measure_.assign(model_.vertex_count(), 0);
+    for (Vertex vertex = 0; vertex < model_.vertex_count(); ++vertex) {
+      const double first = model_.kinds[0].work[vertex];
+      measure_[vertex] = first < kInfinity ? first : 0;
+      left_total_ += measure_[vertex];
       for (std::size_t kind = 0; kind < model_.kinds.size(); ++kind) {
-        if (measure_[unit] > 0) speed_[kind] = std::max(speed_[kind], measure_[unit] / model_.kinds[kind].work[unit]);
+        if (measure_[vertex] > 0)
+          speed_[kind] = std::max(speed_[kind], measure_[vertex] / model_.kinds[kind].work[vertex]);
       }
     }
   }
@@ -143,22 +144,22 @@ class OrderedSearch {
     std::copy(bits, bits + set_.size(), set_.begin());
     std::fill(inside_.begin(), inside_.end(), 0);
     std::fill(outside_.begin(), outside_.end(), 0);
-    for (Unit unit = 0; unit < model_.unit_count(); ++unit) {
-      const bool is_in = ideals_.has(ideal, unit);
-      state_[unit] = is_in ? State::kBefore : State::kUndecided;
+    for (Vertex vertex = 0; vertex < model_.vertex_count(); ++vertex) {
+      const bool is_in = ideals_.has(ideal, vertex);
+      state_[vertex] = is_in ? State::kBefore : State::kUndecided;
       if (!is_in) continue;
       ++size_;
-      done += measure_[unit];
-      hash ^= key_[unit];
-      for (const std::uint32_t n : nets_of_[unit]) ++outside_[n];
+      done += measure_[vertex];
+      hash ^= key_[vertex];
+      for (const std::uint32_t n : nets_of_[vertex]) ++outside_[n];
     }
-    std::vector<Unit> ready;
-    for (Unit unit = 0; unit < model_.unit_count(); ++unit) {
-      missing_[unit] = 0;
-      for (const Unit other : before_[unit]) {
-        if (state_[other] != State::kBefore) ++missing_[unit];
+    std::vector<Vertex> ready;
+    for (Vertex vertex = 0; vertex < model_.vertex_count(); ++vertex) {
+      missing_[vertex] = 0;
+      for (const Vertex other : before_[vertex]) {
+        if (state_[other] != State::kBefore) ++missing_[vertex];
       }
-      if (state_[unit] == State::kUndecided && missing_[unit] == 0) ready.push_back(unit);
+      if (state_[vertex] == State::kUndecided && missing_[vertex] == 0) ready.push_back(vertex);
     }
     const double left = left_total_ - done;
     for (kind_ = 0; kind_ < model_.kinds.size() && !stopped_; ++kind_) {
@@ -186,26 +187,26 @@ class OrderedSearch {
     std::uint64_t hash = 0;
   };
 
-  /// Offers every part that adds some of the ready units, and what they make ready, to the current one.
-  void extend(const std::vector<Unit>& ready) {
+  /// Offers every part that adds some of the ready vertices, and what they make ready, to the current one.
+  void extend(const std::vector<Vertex>& ready) {
     const DeviceKind& kind = model_.kinds[kind_];
     std::size_t passed = 0;
     for (; passed < ready.size() && !stopped_; ++passed) {
       if ((++answer_.work & 1023U) == 0 && out_of_budget()) break;
-      const Unit unit = ready[passed];
+      const Vertex vertex = ready[passed];
       const Part before = part_;
-      include(unit);
+      include(vertex);
       if (part_.work + (kind.pays_transfers ? part_.certain : 0) < limit() && part_.bytes <= kind.capacity) {
         offer();
-        std::vector<Unit> next(ready.begin() + static_cast<std::ptrdiff_t>(passed) + 1, ready.end());
-        for (const Unit other : after_[unit]) {
+        std::vector<Vertex> next(ready.begin() + static_cast<std::ptrdiff_t>(passed) + 1, ready.end());
+        for (const Vertex other : after_[vertex]) {
           if (missing_[other] == 0) next.insert(std::lower_bound(next.begin(), next.end(), other), other);
         }
         if (!next.empty()) extend(next);
       }
-      leave(unit);
+      leave(vertex);
       part_ = before;
-      pass(unit);
+      pass(vertex);
       if (kind.pays_transfers && part_.work + part_.certain >= limit()) {
         ++passed;
         break;
@@ -220,15 +221,15 @@ class OrderedSearch {
     return stopped_;
   }
 
-  void include(Unit unit) {
-    state_[unit] = State::kInPart;
-    part_.work += model_.kinds[kind_].work[unit];
-    part_.bytes += model_.bytes[unit];
-    part_.left -= measure_[unit];
-    part_.hash ^= key_[unit];
-    set_[unit / 64] |= std::uint64_t{1} << unit % 64;
+  void include(Vertex vertex) {
+    state_[vertex] = State::kInPart;
+    part_.work += model_.kinds[kind_].work[vertex];
+    part_.bytes += model_.bytes[vertex];
+    part_.left -= measure_[vertex];
+    part_.hash ^= key_[vertex];
+    set_[vertex / 64] |= std::uint64_t{1} << vertex % 64;
     ++size_;
-    for (const std::uint32_t n : nets_of_[unit]) {
+    for (const std::uint32_t n : nets_of_[vertex]) {
       const Net& net = model_.nets[n];
       if (++inside_[n] == 1) {
         part_.cut += net.cost;
@@ -236,27 +237,27 @@ class OrderedSearch {
       }
       if (inside_[n] == net.pins.size()) part_.cut -= net.cost;
     }
-    for (const Unit other : after_[unit]) --missing_[other];
+    for (const Vertex other : after_[vertex]) --missing_[other];
   }
 
   /// Undoes include() except for the sums, which the caller has kept.
-  void leave(Unit unit) {
-    set_[unit / 64] &= ~(std::uint64_t{1} << unit % 64);
+  void leave(Vertex vertex) {
+    set_[vertex / 64] &= ~(std::uint64_t{1} << vertex % 64);
     --size_;
-    for (const std::uint32_t n : nets_of_[unit]) --inside_[n];
-    for (const Unit other : after_[unit]) ++missing_[other];
+    for (const std::uint32_t n : nets_of_[vertex]) --inside_[n];
+    for (const Vertex other : after_[vertex]) ++missing_[other];
   }
 
-  /// The unit comes after the part.
-  void pass(Unit unit) {
-    state_[unit] = State::kAfter;
-    for (const std::uint32_t n : nets_of_[unit]) {
+  /// The vertex comes after the part.
+  void pass(Vertex vertex) {
+    state_[vertex] = State::kAfter;
+    for (const std::uint32_t n : nets_of_[vertex]) {
       if (outside_[n]++ == 0 && inside_[n] > 0) part_.certain += model_.nets[n].cost;
     }
   }
-  void unpass(Unit unit) {
-    state_[unit] = State::kUndecided;
-    for (const std::uint32_t n : nets_of_[unit]) --outside_[n];
+  void unpass(Vertex vertex) {
+    state_[vertex] = State::kUndecided;
+    for (const std::uint32_t n : nets_of_[vertex]) --outside_[n];
   }
 
   /// The part may be what the next device holds.
@@ -269,7 +270,7 @@ class OrderedSearch {
     if (is_new) by_size_[size_].push_back(to);
     const Ideals::Step* source = ideals_.steps(ideal_);
     Ideals::Step* target = ideals_.steps(to);
-    const bool is_complete = size_ == model_.unit_count();
+    const bool is_complete = size_ == model_.vertex_count();
     for (std::size_t code = 0; code < counts_.size(); ++code) {
       if (source[code].value >= limit() || counts_.left(code, kind_) == 0) continue;
       Ideals::Step& step = target[counts_.with(code, kind_)];
@@ -284,14 +285,14 @@ class OrderedSearch {
   }
 
   void trace(std::uint32_t ideal, std::size_t code) {
-    answer_.assignment.emplace(model_.unit_count());
+    answer_.assignment.emplace(model_.vertex_count());
     while (ideal != 0) {
       const Ideals::Step step = ideals_.steps(ideal)[code];
       code = counts_.without(code, step.kind);
       const std::size_t device = model_.first_device(step.kind) + counts_.used(code, step.kind);
-      for (Unit unit = 0; unit < model_.unit_count(); ++unit) {
-        if (ideals_.has(ideal, unit) && !ideals_.has(step.from, unit)) {
-          (*answer_.assignment)[unit] = static_cast<std::uint32_t>(device);
+      for (Vertex vertex = 0; vertex < model_.vertex_count(); ++vertex) {
+        if (ideals_.has(ideal, vertex) && !ideals_.has(step.from, vertex)) {
+          (*answer_.assignment)[vertex] = static_cast<std::uint32_t>(device);
         }
       }
       ideal = step.from;
@@ -303,11 +304,11 @@ class OrderedSearch {
   DeviceCounts counts_;
   const std::size_t most_ideals_;
   std::vector<std::vector<std::uint32_t>> nets_of_;
-  std::vector<std::vector<Unit>> before_;
-  std::vector<std::vector<Unit>> after_;
+  std::vector<std::vector<Vertex>> before_;
+  std::vector<std::vector<Vertex>> after_;
   std::vector<std::uint64_t> key_;
   std::vector<double> speed_;    ///< by kind
-  std::vector<double> measure_;  ///< by unit
+  std::vector<double> measure_;  ///< by vertex
   double left_total_ = 0;
   Ideals ideals_;
   std::vector<std::vector<std::uint32_t>> by_size_;
@@ -324,29 +325,29 @@ class OrderedSearch {
   std::vector<State> state_;
   std::vector<std::size_t> inside_;   ///< by net: pins in the part
   std::vector<std::size_t> outside_;  ///< by net: pins before the part or decided to come after it
-  std::vector<std::size_t> missing_;  ///< by unit: predecessors that neither the ideal nor the part holds
+  std::vector<std::size_t> missing_;  ///< by vertex: predecessors that neither the ideal nor the part holds
 };
 
-/// The model with its units numbered in this order.
-Contraction renumber(const CutModel& model, const std::vector<Unit>& order) {
+/// The model with its vertices numbered in this order.
+Contraction renumber(const CutModel& model, const std::vector<Vertex>& order) {
   Contraction result;
-  result.unit_of.resize(order.size());
-  for (Unit i = 0; i < order.size(); ++i) result.unit_of[order[i]] = i;
+  result.vertex_of.resize(order.size());
+  for (Vertex i = 0; i < order.size(); ++i) result.vertex_of[order[i]] = i;
   CutModel& copy = result.model;
   copy = model;
-  for (Unit unit = 0; unit < order.size(); ++unit) {
-    copy.bytes[result.unit_of[unit]] = model.bytes[unit];
+  for (Vertex vertex = 0; vertex < order.size(); ++vertex) {
+    copy.bytes[result.vertex_of[vertex]] = model.bytes[vertex];
     for (std::size_t k = 0; k < model.kinds.size(); ++k) {
-      copy.kinds[k].work[result.unit_of[unit]] = model.kinds[k].work[unit];
+      copy.kinds[k].work[result.vertex_of[vertex]] = model.kinds[k].work[vertex];
     }
   }
   for (Net& net : copy.nets) {
-    for (Unit& unit : net.pins) unit = result.unit_of[unit];
+    for (Vertex& vertex : net.pins) vertex = result.vertex_of[vertex];
     std::sort(net.pins.begin(), net.pins.end());
   }
   for (auto& [a, b] : copy.precedence) {
-    a = result.unit_of[a];
-    b = result.unit_of[b];
+    a = result.vertex_of[a];
+    b = result.vertex_of[b];
   }
   return result;
 }
@@ -365,7 +366,8 @@ OrderedAnswer best_ordered(const CutModel& model, const Budget& budget, std::siz
   const Contraction numbered = renumber(small.model, topological_orders(small.model).back());
   if (start.assignment) {
     Assignment moved(start.assignment->size());
-    for (Unit unit = 0; unit < moved.size(); ++unit) moved[numbered.unit_of[unit]] = (*start.assignment)[unit];
+    for (Vertex vertex = 0; vertex < moved.size(); ++vertex)
+      moved[numbered.vertex_of[vertex]] = (*start.assignment)[vertex];
     start.assignment = std::move(moved);
   }
   const double start_value = start.value;

@@ -14,11 +14,12 @@ struct OrderedAnswer {
   std::optional<Assignment> assignment;
   double value = std::numeric_limits<double>::infinity();
   bool proven = false;     ///< no assignment with lined-up devices is below `value` (none exists, if it is infinite)
-  std::uint64_t work = 0;  ///< sets of units that were looked at
+  std::uint64_t work = 0;  ///< sets of vertices that were looked at
 };
 
-/// The best assignment among those that cut some topological orders of the units into consecutive parts. Quick.
-/// O(orders x units^2 x product over kinds of their devices); when the time is over, parts filled one after the other.
+/// The best assignment among those that cut some topological orders of the vertices into consecutive parts. Quick.
+/// O(orders x vertices^2 x product over kinds of their devices); when the time is over, parts filled one after the
+/// other.
 [[nodiscard]] OrderedAnswer cut_orders(const CutModel& model, const Budget& budget = {});
 
 /// The best assignment, by dynamic programming over the ideals of the precedence (sets closed under predecessors),

@@ -11,7 +11,7 @@ namespace {
 
 /// Beyond this the set of works alone would be too large, and no proof of the cover is in reach anyway.
 constexpr std::size_t kMostCoverEntries = 4'000'000;
-constexpr std::size_t kMostCoverUnits = 400;
+constexpr std::size_t kMostCoverVertices = 400;
 /// Shares of the stream's work in the relaxations under endpoint contention.
 constexpr double kShares[] = {1, 0.7, 0.4};
 
@@ -40,13 +40,13 @@ bool needs_one_device(const Problem& problem, TaskId task) {
 
 void add_nets(const Problem& problem, double factor, CutModel& model) {
   const FastestWay fastest(problem.cluster());
-  std::map<std::vector<Unit>, double> cost_of_pins;
+  std::map<std::vector<Vertex>, double> cost_of_pins;
   for (std::size_t v = 0; v < problem.value_count(); ++v) {
     const auto producer = problem.producer(ValueId(v));
     if (!producer || !needs_one_device(problem, *producer)) continue;
-    std::vector<Unit> pins{static_cast<Unit>(problem.group_of(*producer).index())};
+    std::vector<Vertex> pins{static_cast<Vertex>(problem.group_of(*producer).index())};
     for (const TaskId consumer : problem.consumers(ValueId(v))) {
-      if (needs_one_device(problem, consumer)) pins.push_back(static_cast<Unit>(problem.group_of(consumer).index()));
+      if (needs_one_device(problem, consumer)) pins.push_back(static_cast<Vertex>(problem.group_of(consumer).index()));
     }
     std::sort(pins.begin(), pins.end());
     pins.erase(std::unique(pins.begin(), pins.end()), pins.end());
@@ -83,7 +83,7 @@ LoadBound period_load_bound(const Problem& problem, double upper, const Budget& 
   if (problem.group_count() * problem.cluster().device_count() > kMostCoverEntries) return best;
   const std::size_t streams = problem.cluster().stream_names().size();
   const bool endpoints = problem.settings().contention == Contention::kEndpoint;
-  const bool covers = upper < kInfinity && problem.group_count() <= kMostCoverUnits;
+  const bool covers = upper < kInfinity && problem.group_count() <= kMostCoverVertices;
   const std::size_t shares = endpoints && covers ? std::size(kShares) : 1;
   for (std::size_t stream = 0; stream < streams; ++stream) {
     for (std::size_t s = 0; s < shares && best.value < upper; ++s) {

@@ -6,7 +6,7 @@
 
 namespace opweave::partition {
 
-/// Most that one stream of a device does, as a model for bounds: units are groups, a device's load is `share` x the
+/// Most that one stream of a device does, as a model for bounds: vertices are groups, a device's load is `share` x the
 /// work of a stream on it, plus (1 - share) / 2 x the transfers that it sends and receives at least, under endpoint
 /// contention. Each of the three is at most the largest load of an iteration, so a bound on this load is one on that
 /// (ns).

@@ -9,7 +9,7 @@
 namespace opweave::partition {
 namespace {
 
-/// Unit x device entries above which no model is built: a few hundred megabytes.
+/// Vertex x device entries above which no model is built: a few hundred megabytes.
 constexpr std::size_t kMostModelEntries = 4'000'000;
 /// Load that stands for a transfer without a route: more than any sum of durations (2^53 ns).
 constexpr double kNoRoute = 1e16;
@@ -18,41 +18,41 @@ constexpr double kNoRoute = 1e16;
 
 std::optional<PeriodModel> PeriodModel::create(const Problem& problem, bool join_copies) {
   PeriodModel result(problem);
-  if (!result.find_units(join_copies)) return std::nullopt;
+  if (!result.find_vertices(join_copies)) return std::nullopt;
   result.find_devices();
   result.find_nets();
   return result;
 }
 
-bool PeriodModel::find_units(bool join_copies) {
+bool PeriodModel::find_vertices(bool join_copies) {
   const Problem& problem = *problem_;
   const std::size_t devices = problem.cluster().device_count();
-  std::map<std::pair<OperatorId, std::uint32_t>, Unit> of_variant;
+  std::map<std::pair<OperatorId, std::uint32_t>, Vertex> of_variant;
   for (std::size_t g = 0; g < problem.group_count(); ++g) {
     const auto tasks = problem.tasks_of(GroupId(g));
     if (problem.devices_of(GroupId(g)).empty()) return false;
     const Task& first = problem.task(tasks.front());
-    auto unit = static_cast<Unit>(groups_.size());
+    auto vertex = static_cast<Vertex>(groups_.size());
     if (join_copies && tasks.size() == 1)
-      unit = of_variant.emplace(std::pair(first.op, first.replica), unit).first->second;
-    if (unit == groups_.size()) groups_.emplace_back();
+      vertex = of_variant.emplace(std::pair(first.op, first.replica), vertex).first->second;
+    if (vertex == groups_.size()) groups_.emplace_back();
     if (groups_.size() * devices > kMostModelEntries) return false;
-    groups_[unit].emplace_back(g);
-    unit_of_.push_back(unit);
+    groups_[vertex].emplace_back(g);
+    vertex_of_.push_back(vertex);
   }
   const std::size_t streams = problem.cluster().stream_names().size();
   model_.devices = static_cast<std::uint32_t>(devices);
   model_.resources = static_cast<std::uint32_t>(devices * streams);
   model_.work.resize(groups_.size());
   model_.apart.resize(groups_.size());
-  for (Unit unit = 0; unit < groups_.size(); ++unit) {
+  for (Vertex vertex = 0; vertex < groups_.size(); ++vertex) {
     std::set<ParameterId> parameters;
-    std::set<Unit> apart;
+    std::set<Vertex> apart;
     std::vector<double> load(devices * streams);
     std::vector<std::size_t> runs(devices);
-    for (const GroupId group : groups_[unit]) {
+    for (const GroupId group : groups_[vertex]) {
       parameters.insert(problem.parameters_of(group).begin(), problem.parameters_of(group).end());
-      for (const GroupId other : problem.apart_from(group)) apart.insert(unit_of_[other.index()]);
+      for (const GroupId other : problem.apart_from(group)) apart.insert(vertex_of_[other.index()]);
       for (const DeviceId device : problem.devices_of(group)) {
         ++runs[device.index()];
         for (const TaskId task : problem.tasks_of(group)) {
@@ -68,12 +68,12 @@ bool PeriodModel::find_units(bool join_copies) {
     for (const ParameterId parameter : parameters)
       bytes += static_cast<double>(problem.persistent_bytes(parameter).value());
     model_.bytes.push_back(bytes);
-    apart.erase(unit);
-    model_.apart[unit].assign(apart.begin(), apart.end());
-    model_.work[unit].resize(devices);
+    apart.erase(vertex);
+    model_.apart[vertex].assign(apart.begin(), apart.end());
+    model_.work[vertex].resize(devices);
     for (std::size_t device = 0; device < devices; ++device) {
-      if (runs[device] != groups_[unit].size()) continue;
-      auto& charges = model_.work[unit][device].emplace();
+      if (runs[device] != groups_[vertex].size()) continue;
+      auto& charges = model_.work[vertex][device].emplace();
       for (std::size_t resource = device * streams; resource < (device + 1) * streams; ++resource) {
         if (load[resource] > 0) charges.push_back({static_cast<Resource>(resource), load[resource]});
       }
@@ -130,15 +130,15 @@ void PeriodModel::find_nets() {
   for (const auto& [k, pair] : example) column.emplace(k, static_cast<std::uint32_t>(column.size()));
   for (std::size_t pair = 0; pair < key.size(); ++pair) model_.route[pair] = column.at(key[pair]);
 
-  // Values of one size between the same units, such as those of the microbatches, are one net.
-  std::map<std::tuple<Unit, std::vector<Unit>, std::int64_t>, std::int64_t> count;
+  // Values of one size between the same vertices, such as those of the microbatches, are one net.
+  std::map<std::tuple<Vertex, std::vector<Vertex>, std::int64_t>, std::int64_t> count;
   for (std::size_t v = 0; v < problem.value_count(); ++v) {
     const auto producer = problem.producer(ValueId(v));
     if (!producer) continue;  // an input of the graph is present everywhere
-    const Unit source = unit_of_[problem.group_of(*producer).index()];
-    std::vector<Unit> readers;
+    const Vertex source = vertex_of_[problem.group_of(*producer).index()];
+    std::vector<Vertex> readers;
     for (const TaskId consumer : problem.consumers(ValueId(v)))
-      readers.push_back(unit_of_[problem.group_of(consumer).index()]);
+      readers.push_back(vertex_of_[problem.group_of(consumer).index()]);
     std::sort(readers.begin(), readers.end());
     readers.erase(std::unique(readers.begin(), readers.end()), readers.end());
     std::erase(readers, source);
@@ -164,8 +164,8 @@ void PeriodModel::find_nets() {
 std::vector<ModeIndex> PeriodModel::modes(const Assignment& assignment) const {
   std::vector<ModeIndex> result(problem_->task_count());
   for (std::size_t t = 0; t < result.size(); ++t) {
-    const Unit unit = unit_of_[problem_->group_of(TaskId(t)).index()];
-    result[t] = *problem_->mode_on(TaskId(t), DeviceId(assignment[unit]));
+    const Vertex vertex = vertex_of_[problem_->group_of(TaskId(t)).index()];
+    result[t] = *problem_->mode_on(TaskId(t), DeviceId(assignment[vertex]));
   }
   return result;
 }
@@ -175,7 +175,7 @@ std::optional<Assignment> PeriodModel::assignment(const std::vector<ModeIndex>& 
   Assignment result(groups_.size(), kNone);
   for (std::size_t t = 0; t < modes.size(); ++t) {
     const auto devices = problem_->mode(TaskId(t), modes[t]).devices;
-    std::uint32_t& device = result[unit_of_[problem_->group_of(TaskId(t)).index()]];
+    std::uint32_t& device = result[vertex_of_[problem_->group_of(TaskId(t)).index()]];
     const auto here = static_cast<std::uint32_t>(devices.front().index());
     if (devices.size() != 1 || (device != kNone && device != here)) return std::nullopt;
     device = here;

@@ -81,25 +81,25 @@ class ThroughputPlacer {
     samples_.push_back(assignment);
   }
 
-  /// Nothing that is lined up fits: units from the largest, each where most memory is left.
+  /// Nothing that is lined up fits: vertices from the largest, each where most memory is left.
   bool find_any() {
     const CutModel& model = model_.model;
-    std::vector<Unit> order(model.unit_count());
-    for (Unit unit = 0; unit < order.size(); ++unit) order[unit] = unit;
-    std::stable_sort(order.begin(), order.end(), [&](Unit a, Unit b) { return model.bytes[a] > model.bytes[b]; });
+    std::vector<Vertex> order(model.vertex_count());
+    for (Vertex vertex = 0; vertex < order.size(); ++vertex) order[vertex] = vertex;
+    std::stable_sort(order.begin(), order.end(), [&](Vertex a, Vertex b) { return model.bytes[a] > model.bytes[b]; });
     std::vector<double> left;
     for (std::size_t device = 0; device < model.device_count(); ++device)
       left.push_back(model.kind_of(device).capacity);
     Assignment assignment(order.size());
-    for (const Unit unit : order) {
+    for (const Vertex vertex : order) {
       std::optional<std::size_t> best;
       for (std::size_t device = 0; device < left.size(); ++device) {
-        const bool runs = model.kind_of(device).work[unit] < std::numeric_limits<double>::infinity();
-        if (runs && model.bytes[unit] <= left[device] && (!best || left[device] > left[*best])) best = device;
+        const bool runs = model.kind_of(device).work[vertex] < std::numeric_limits<double>::infinity();
+        if (runs && model.bytes[vertex] <= left[device] && (!best || left[device] > left[*best])) best = device;
       }
       if (!best) return false;
-      left[*best] -= model.bytes[unit];
-      assignment[unit] = static_cast<std::uint32_t>(*best);
+      left[*best] -= model.bytes[vertex];
+      assignment[vertex] = static_cast<std::uint32_t>(*best);
     }
     if (options_.contiguity == Contiguity::kConvex && !is_convex(assignment)) return false;
     adopt(assignment, "largest first");

@@ -1,4 +1,4 @@
-/// Topological orders of the units of a model.
+/// Topological orders of the vertices of a model.
 #pragma once
 
 #include <vector>
@@ -9,6 +9,6 @@ namespace opweave::partition {
 
 /// Distinct topological orders of the precedence: breadth first, depth first, and one that keeps the cost of the nets
 /// between a prefix and the rest small. \pre the precedence has no circle.
-[[nodiscard]] std::vector<std::vector<Unit>> topological_orders(const CutModel& model);
+[[nodiscard]] std::vector<std::vector<Vertex>> topological_orders(const CutModel& model);
 
 }  // namespace opweave::partition

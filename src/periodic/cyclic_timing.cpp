@@ -6,18 +6,18 @@
 namespace opweave::periodic {
 namespace {
 
-/// Windows after which an order that has not settled is judged by its last one.
-constexpr std::size_t kMostWindows = 6;
+/// Laps after which an order that has not settled is judged by its last one.
+constexpr std::size_t kMostLaps = 6;
 
 }  // namespace
 
-CyclicTiming::CyclicTiming(const Kernel& start) : unit_(start.unit), network_(unit_->network()) {
+CyclicTiming::CyclicTiming(const Kernel& start) : body_(start.body), network_(body_->network()) {
   const std::size_t nodes = network_.node_count;
-  sequence_ = unit_->nodes();
-  window_.resize(nodes);
+  sequence_ = body_->nodes();
+  lap_.resize(nodes);
   phase_.resize(nodes);
   place_.resize(nodes);
-  ends_.resize(kMostWindows * nodes);
+  ends_.resize(kMostLaps * nodes);
   takes_.resize(nodes);
   gives_.resize(nodes);
   resource_end_.resize(network_.resource_count);
@@ -29,12 +29,12 @@ CyclicTiming::CyclicTiming(const Kernel& start) : unit_(start.unit), network_(un
 
 bool CyclicTiming::set_order(std::span<const Time> keys, Time period) {
   period_ = period;
-  for (const Node node : unit_->nodes()) {
-    window_[node] = keys[node] / period - (keys[node] % period < 0 ? 1 : 0);
-    phase_[node] = keys[node] - window_[node] * period;
+  for (const Node node : body_->nodes()) {
+    lap_[node] = keys[node] / period - (keys[node] % period < 0 ? 1 : 0);
+    phase_[node] = keys[node] - lap_[node] * period;
   }
   // Ties follow the topological order, which nodes() has and the sort keeps.
-  sequence_ = unit_->nodes();
+  sequence_ = body_->nodes();
   std::stable_sort(sequence_.begin(), sequence_.end(), [&](Node a, Node b) { return phase_[a] < phase_[b]; });
   for (std::size_t i = 0; i < sequence_.size(); ++i) place_[sequence_[i]] = static_cast<std::uint32_t>(i);
   for (const Node node : sequence_) {
@@ -73,8 +73,8 @@ bool CyclicTiming::fill_memory() {
     const Node first = holding.maker != kNone ? holding.maker : *std::min_element(users.begin(), users.end(), earlier);
     takes_[first].push_back(h);
     gives_[last].push_back(h);
-    // Copies of earlier windows that are still held when window 0 begins.
-    pools_[holding.pool].free -= holding.bytes * (window_[last] - window_[first]);
+    // Copies of earlier laps that are still held when lap 0 begins.
+    pools_[holding.pool].free -= holding.bytes * (lap_[last] - lap_[first]);
   }
   return std::ranges::all_of(pools_, [](const PoolState& pool) { return pool.free >= 0; });
 }
@@ -86,7 +86,7 @@ void CyclicTiming::free_later(std::uint32_t pool, std::int64_t bytes, Time time,
     std::swap(pending[i], pending[i - 1]);
 }
 
-bool CyclicTiming::run_window() {
+bool CyclicTiming::run_lap() {
   for (const Node node : sequence_) {
     Time start = std::numeric_limits<Time>::min();
     Cause cause;
@@ -96,7 +96,7 @@ bool CyclicTiming::run_window() {
       cause = {other, is_precedence};
     };
     for (const Node before : network_.predecessors[node]) {
-      wait(end_at(now_ - (window_[node] - window_[before]), before), before, true);
+      wait(end_at(now_ - (lap_[node] - lap_[before]), before), before, true);
     }
     for (const std::uint32_t resource : network_.resources[node]) {
       wait(resource_end_[resource], resource_last_[resource], false);
@@ -134,7 +134,7 @@ bool CyclicTiming::run_window() {
     for (const std::uint32_t h : gives_[node]) {
       Time last = end;
       for (const Node user : network_.users[h]) {
-        last = std::max(last, end_at(now_ - (window_[node] - window_[user]), user));
+        last = std::max(last, end_at(now_ - (lap_[node] - lap_[user]), user));
       }
       free_later(network_.holdings[h].pool, network_.holdings[h].bytes, last, node);
     }
@@ -148,8 +148,8 @@ bool CyclicTiming::run_window() {
 bool CyclicTiming::evaluate(std::span<const Time> keys, Time period) {
   if (!set_order(keys, period) || !fill_memory()) return false;
   is_steady_ = false;
-  for (std::size_t i = 0; i < kMostWindows && !is_steady_; ++i) {
-    if (!run_window()) return false;
+  for (std::size_t i = 0; i < kMostLaps && !is_steady_; ++i) {
+    if (!run_lap()) return false;
     growth_ = std::numeric_limits<Time>::min();
     Time least = std::numeric_limits<Time>::max();
     for (const Node node : sequence_) {
@@ -162,7 +162,7 @@ bool CyclicTiming::evaluate(std::span<const Time> keys, Time period) {
   }
   --now_;
   for (const Node node : sequence_) {
-    starts_[node] = end_at(now_, node) - network_.duration[node] - (now_ - window_[node]) * growth_;
+    starts_[node] = end_at(now_, node) - network_.duration[node] - (now_ - lap_[node]) * growth_;
   }
   return growth_ > 0;
 }

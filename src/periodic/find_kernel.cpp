@@ -14,24 +14,24 @@ constexpr double kMiddle[] = {0.5, 0.4, 0.6, 0.33};
 /// How much shorter than the distance of its repetitions the period of a schedule's kernel may be.
 constexpr double kFarthest = 1.3;
 
-/// Starts of the nodes of a unit in one repetition of a schedule.
-std::vector<Time> course(const Unit& unit, const Problem& problem, const Schedule& schedule,
+/// Starts of the nodes of a body in one repetition of a schedule.
+std::vector<Time> course(const LoopBody& body, const Problem& problem, const Schedule& schedule,
                          const std::vector<std::uint32_t>& microbatches) {
-  const Network& network = unit.network();
-  const PlacedProblem& placed = unit.placed();
+  const Network& network = body.network();
+  const PlacedProblem& placed = body.placed();
   const Problem& one = placed.problem();
   std::vector<Time> starts(network.node_count, 0);
   std::map<std::pair<ValueId, DeviceId>, Time> arrivals;
   for (const Transfer& transfer : schedule.transfers) {
     arrivals[{transfer.value, transfer.destination}] = transfer.start.value();
   }
-  for (const Node node : unit.nodes()) {
-    const ItemId item = network.item_of_node[node];
-    if (placed.is_task(item)) {
-      const Task& task = one.task(TaskId(item));
+  for (const Node node : body.nodes()) {
+    const ActivityId activity = network.activity_of_node[node];
+    if (placed.is_task(activity)) {
+      const Task& task = one.task(TaskId(activity));
       starts[node] = schedule.tasks[problem.task_of(task.op, microbatches[task.replica]).index()].start.value();
     } else {
-      const NecessaryTransfer& transfer = placed.transfer(item);
+      const NecessaryTransfer& transfer = placed.transfer(activity);
       const std::uint32_t microbatch = microbatches[one.settings().training.replica_of(one.copy_of(transfer.value))];
       starts[node] = arrivals.at({problem.value_of(one.tensor_of(transfer.value), microbatch), transfer.destination});
     }
@@ -41,14 +41,14 @@ std::vector<Time> course(const Unit& unit, const Problem& problem, const Schedul
 
 /// The shortest of a few periods at which the orders of these starts, at this distance of the repetitions, give a
 /// kernel that fits in memory.
-std::optional<Kernel> shortest_kernel(const std::shared_ptr<const Unit>& unit, const std::vector<Time>& starts,
+std::optional<Kernel> shortest_kernel(const std::shared_ptr<const LoopBody>& body, const std::vector<Time>& starts,
                                       Time distance) {
-  const Time least = least_period(*unit);
+  const Time least = least_period(*body);
   const auto fitting = [&](std::span<const Time> at, Time period) -> std::optional<Kernel> {
-    std::optional<Kernel> kernel = kernel_from_order(unit, at, period);
+    std::optional<Kernel> kernel = kernel_from_order(body, at, period);
     return kernel && fits_in_memory(*kernel) ? kernel : std::nullopt;
   };
-  // Stretched or shrunk, windows and orders stay as they are.
+  // Stretched or shrunk, laps and orders stay as they are.
   const auto scaled = [&](Time period) {
     std::vector<Time> result = starts;
     const double factor = static_cast<double>(period) / static_cast<double>(distance);
@@ -98,7 +98,7 @@ std::optional<Kernel> kernel_from_schedule(const Problem& whole, const Problem& 
 
   const Time distance = distance_of_repetitions(problem, schedule);
   std::optional<Kernel> best;
-  std::shared_ptr<const Unit> unit;
+  std::shared_ptr<const LoopBody> body;
   for (const double share : kMiddle) {
     const auto index = static_cast<std::size_t>(share * static_cast<double>(least));
     std::vector<std::uint32_t> microbatches;
@@ -110,11 +110,11 @@ std::optional<Kernel> kernel_from_schedule(const Problem& whole, const Problem& 
       const std::uint32_t copy = per_replica ? task.copy : microbatches[task.replica];
       modes[t] = schedule.tasks[problem.task_of(task.op, copy).index()].mode;
     }
-    if (!unit || unit->placed().modes() != modes) unit = Unit::create(one, std::move(modes), repeats);
-    if (!unit) continue;
-    std::optional<Kernel> kernel = shortest_kernel(unit, course(*unit, problem, schedule, microbatches), distance);
+    if (!body || body->placed().modes() != modes) body = LoopBody::create(one, std::move(modes), repeats);
+    if (!body) continue;
+    std::optional<Kernel> kernel = shortest_kernel(body, course(*body, problem, schedule, microbatches), distance);
     if (kernel && (!best || kernel->period < best->period)) best = std::move(kernel);
-    if (best && best->period == least_period(*best->unit)) break;
+    if (best && best->period == least_period(*best->body)) break;
   }
   return best;
 }

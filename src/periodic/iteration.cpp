@@ -12,8 +12,8 @@
 namespace opweave::periodic {
 namespace {
 
-/// Complete windows of the kernel in the middle of a short iteration.
-constexpr std::uint32_t kFewestWindows = 2;
+/// Complete laps of the kernel in the middle of a short iteration.
+constexpr std::uint32_t kFewestLaps = 2;
 
 /// More edges for a network, (earlier, later), each once. Its topological order need not follow them.
 void add_edges(Network& network, const std::vector<std::pair<Node, Node>>& edges) {
@@ -39,38 +39,38 @@ void add_edges(Network& network, const std::vector<std::pair<Node, Node>>& edges
   extend(network.successors, after);
 }
 
-/// The kernel later or earlier by whole periods, so that its first window is number 0.
-Kernel from_window_zero(Kernel kernel) {
+/// The kernel later or earlier by whole periods, so that its first lap is number 0.
+Kernel from_lap_zero(Kernel kernel) {
   Time first = std::numeric_limits<Time>::max();
-  for (const Node node : kernel.unit->nodes()) first = std::min(first, kernel.window(node));
-  for (const Node node : kernel.unit->nodes()) kernel.starts[node] -= first * kernel.period;
+  for (const Node node : kernel.body->nodes()) first = std::min(first, kernel.lap(node));
+  for (const Node node : kernel.body->nodes()) kernel.starts[node] -= first * kernel.period;
   return kernel;
 }
 
-std::uint32_t last_window(const Kernel& kernel) {
+std::uint32_t last_lap(const Kernel& kernel) {
   Time last = 0;
-  for (const Node node : kernel.unit->nodes()) last = std::max(last, kernel.window(node));
+  for (const Node node : kernel.body->nodes()) last = std::max(last, kernel.lap(node));
   return static_cast<std::uint32_t>(last);
 }
 
 }  // namespace
 
 std::unique_ptr<Iteration> Iteration::create(const Problem& whole, const Kernel& given, const Example* example) {
-  const Kernel kernel = from_window_zero(given);
+  const Kernel kernel = from_lap_zero(given);
   std::vector<std::uint32_t> counts;
   for (const auto& list : microbatches_by_replica(whole)) counts.push_back(static_cast<std::uint32_t>(list.size()));
   const std::uint32_t least = *std::ranges::min_element(counts);
-  const std::uint32_t ramp = last_window(kernel);
-  if (least < ramp + kFewestWindows) return nullptr;
-  // Complete windows that belong to the ramps: there the order need not be the kernel's.
-  const std::uint32_t free_windows = std::min(std::max(kFewestWindows, ramp / 3), (least - ramp - kFewestWindows) / 2);
-  // Mostly the times settle in half as many windows as the ramp is long.
-  const std::uint32_t wanted = ramp + 2 * free_windows + std::max(kFewestWindows, ramp / 2);
+  const std::uint32_t ramp = last_lap(kernel);
+  if (least < ramp + kFewestLaps) return nullptr;
+  // Complete laps that belong to the ramps: there the order need not be the kernel's.
+  const std::uint32_t free_laps = std::min(std::max(kFewestLaps, ramp / 3), (least - ramp - kFewestLaps) / 2);
+  // Mostly the times settle in half as many laps as the ramp is long.
+  const std::uint32_t wanted = ramp + 2 * free_laps + std::max(kFewestLaps, ramp / 2);
   const std::uint32_t left_out = least - std::min(least, wanted);
   for (std::uint32_t& count : counts) count -= left_out;
   std::unique_ptr<Iteration> iteration(new Iteration(whole, kernel, with_microbatches(whole, counts)));
-  iteration->first_window_ = ramp + free_windows;
-  iteration->windows_ = least - left_out - ramp - 2 * free_windows;
+  iteration->first_lap_ = ramp + free_laps;
+  iteration->laps_ = least - left_out - ramp - 2 * free_laps;
   iteration->left_out_ = left_out;
   if (!iteration->connect()) return nullptr;
   iteration->assign_bands();
@@ -83,15 +83,15 @@ std::unique_ptr<Iteration> Iteration::create(const Problem& whole, const Kernel&
 }
 
 Iteration::Iteration(const Problem& whole, const Kernel& kernel, Problem problem)
-    : whole_(whole), kernel_(kernel), least_period_(least_period(*kernel.unit)), problem_(std::move(problem)) {}
+    : whole_(whole), kernel_(kernel), least_period_(least_period(*kernel.body)), problem_(std::move(problem)) {}
 
 bool Iteration::connect() {
-  const Unit& unit = *kernel_.unit;
-  const Problem& one = unit.placed().problem();
+  const LoopBody& body = *kernel_.body;
+  const Problem& one = body.placed().problem();
   std::vector<ModeIndex> modes(problem_.task_count());
   for (std::size_t t = 0; t < modes.size(); ++t) {
     const Task& task = problem_.task(TaskId(t));
-    modes[t] = unit.placed().modes()[one.task_of(task.op, task.replica).index()];
+    modes[t] = body.placed().modes()[one.task_of(task.op, task.replica).index()];
   }
   placed_ = PlacedProblem::create(problem_, std::move(modes));
   if (!placed_) return false;
@@ -102,70 +102,70 @@ bool Iteration::connect() {
   for (const auto& list : microbatches_by_replica(problem_)) {
     for (std::size_t i = 0; i < list.size(); ++i) repetition_of[list[i]] = static_cast<std::uint32_t>(i);
   }
-  unit_node_.assign(network_.node_count, kNone);
+  body_node_.assign(network_.node_count, kNone);
   repetition_.assign(network_.node_count, 0);
   const auto is_repeated = [&](TaskId task) { return problem_.op(task).phase != Phase::kOptimizer; };
   for (Node node = 0; node < network_.node_count; ++node) {
-    const ItemId item = network_.item_of_node[node];
-    if (placed_->is_task(item)) {
-      const Task& task = problem_.task(TaskId(item));
-      if (!is_repeated(TaskId(item))) continue;
-      unit_node_[node] = unit.node_of_task(task.op, task.replica);
+    const ActivityId activity = network_.activity_of_node[node];
+    if (placed_->is_task(activity)) {
+      const Task& task = problem_.task(TaskId(activity));
+      if (!is_repeated(TaskId(activity))) continue;
+      body_node_[node] = body.node_of_task(task.op, task.replica);
       repetition_[node] = repetition_of[task.copy];
     } else {
-      const NecessaryTransfer& transfer = placed_->transfer(item);
+      const NecessaryTransfer& transfer = placed_->transfer(activity);
       if (!is_repeated(*problem_.producer(transfer.value))) continue;
       const std::uint32_t microbatch = problem_.copy_of(transfer.value);
-      unit_node_[node] =
-          unit.node_of_transfer(problem_.tensor_of(transfer.value), problem_.settings().training.replica_of(microbatch),
+      body_node_[node] =
+          body.node_of_transfer(problem_.tensor_of(transfer.value), problem_.settings().training.replica_of(microbatch),
                                 transfer.destination);
       repetition_[node] = repetition_of[microbatch];
     }
-    if (unit_node_[node] == kNone) return false;
+    if (body_node_[node] == kNone) return false;
   }
   return true;
 }
 
 void Iteration::assign_bands() {
-  const Unit& unit = *kernel_.unit;
-  std::vector<Node> sequence = unit.nodes();
+  const LoopBody& body = *kernel_.body;
+  std::vector<Node> sequence = body.nodes();
   std::stable_sort(sequence.begin(), sequence.end(),
                    [&](Node a, Node b) { return kernel_.phase(a) < kernel_.phase(b); });
-  std::vector<std::uint32_t> rank(unit.network().node_count, 0);
+  std::vector<std::uint32_t> rank(body.network().node_count, 0);
   for (std::size_t i = 0; i < sequence.size(); ++i) rank[sequence[i]] = static_cast<std::uint32_t>(i);
 
   network_.bands.resize(network_.node_count);
   starts_.resize(network_.node_count);
   std::map<Node, Node> last_but_one;
-  const std::uint32_t end = first_window_ + windows_;
+  const std::uint32_t end = first_lap_ + laps_;
   Time latest = 0;
   for (Node node = 0; node < network_.node_count; ++node) {
-    const Node repeated = unit_node_[node];
+    const Node repeated = body_node_[node];
     if (repeated == kNone) continue;
     starts_[node] = kernel_.starts[repeated] + kernel_.period * repetition_[node];
     latest = std::max(latest, starts_[node] + network_.duration[node]);
-    const auto window = static_cast<std::uint32_t>(kernel_.window(repeated)) + repetition_[node];
-    if (window < first_window_) continue;
+    const auto lap = static_cast<std::uint32_t>(kernel_.lap(repeated)) + repetition_[node];
+    if (lap < first_lap_) continue;
     order_search::Band& band = network_.bands[node];
-    band.number = 1 + std::min(window, end) - first_window_;
-    if (window >= end) continue;
+    band.number = 1 + std::min(lap, end) - first_lap_;
+    if (lap >= end) continue;
     band.rank = rank[repeated];
-    if (window + 2 == end) last_but_one[repeated] = node;
+    if (lap + 2 == end) last_but_one[repeated] = node;
   }
   for (const Node node : network_.topological_order) {
-    if (unit_node_[node] != kNone) {
+    if (body_node_[node] != kNone) {
       const std::uint32_t number = network_.bands[node].number;
-      if (number == windows_ && network_.bands[node].is_fixed())
-        steps_.emplace_back(last_but_one.at(unit_node_[node]), node);
+      if (number == laps_ && network_.bands[node].is_fixed())
+        steps_.emplace_back(last_but_one.at(body_node_[node]), node);
       continue;
     }
-    network_.bands[node].number = windows_ + 1;
+    network_.bands[node].number = laps_ + 1;
     starts_[node] = latest;
   }
 }
 
-/// Those of the ramp-up have run when the first window begins on their resource, and those of the ramp-down wait for
-/// the end of the last: what runs in a window has to be part of it.
+/// Those of the ramp-up have run when the first lap begins on their resource, and those of the ramp-down wait for
+/// the end of the last: what runs in a lap has to be part of it.
 void Iteration::let_ramps_fill_gaps() {
   with_fillers_.bands = network_.bands;
   const auto place = [&](Node node) { return std::pair(network_.bands[node].number, network_.bands[node].rank); };
@@ -194,20 +194,20 @@ void Iteration::let_ramps_fill_gaps() {
   add_edges(with_fillers_, edges);
 }
 
-/// Without this a resource with time to spare would run ahead of the others, more and more from window to window, where
-/// memory lets it. The first node of every resource's window waits for that of the busiest resource, as many windows
+/// Without this a resource with time to spare would run ahead of the others, more and more from lap to lap, where
+/// memory lets it. The first node of every resource's lap waits for that of the busiest resource, as many laps
 /// ago as in the kernel, and the other way round: all then grow alike, and no later than the kernel does.
 void Iteration::hold_together() {
-  const Unit& unit = *kernel_.unit;
-  const std::size_t resources = unit.network().resource_count;
+  const LoopBody& body = *kernel_.body;
+  const std::size_t resources = body.network().resource_count;
   std::vector<Node> first(resources, kNone);
   std::size_t busiest = 0;
   Time most = -1;
   for (std::size_t resource = 0; resource < resources; ++resource) {
     Time load = 0;
-    for (const Node node : unit.on_resource(resource)) {
-      load += unit.network().duration[node];
-      if (unit.network().duration[node] == 0) continue;  // ties with others in the order
+    for (const Node node : body.on_resource(resource)) {
+      load += body.network().duration[node];
+      if (body.network().duration[node] == 0) continue;  // ties with others in the order
       if (first[resource] == kNone || kernel_.phase(node) < kernel_.phase(first[resource])) first[resource] = node;
     }
     if (first[resource] != kNone && load > most) {
@@ -216,20 +216,20 @@ void Iteration::hold_together() {
     }
   }
   if (most < 0) return;
-  std::vector<std::vector<Node>> in_window(unit.network().node_count);
+  std::vector<std::vector<Node>> in_lap(body.network().node_count);
   for (Node node = 0; node < network_.node_count; ++node) {
     const order_search::Band& band = network_.bands[node];
     if (!band.is_fixed()) continue;
-    std::vector<Node>& list = in_window[unit_node_[node]];
-    list.resize(windows_, kNone);
+    std::vector<Node>& list = in_lap[body_node_[node]];
+    list.resize(laps_, kNone);
     list[band.number - 1] = node;
   }
   std::vector<std::pair<Node, Node>> edges;
   const auto follow = [&](Node earlier, Node later) {
-    const Time excess = kernel_.phase(earlier) + unit.network().duration[earlier] - kernel_.phase(later);
+    const Time excess = kernel_.phase(earlier) + body.network().duration[earlier] - kernel_.phase(later);
     const auto back = static_cast<std::size_t>(excess <= 0 ? 0 : (excess + kernel_.period - 1) / kernel_.period);
-    for (std::size_t window = back; window < windows_; ++window) {
-      edges.emplace_back(in_window[earlier][window - back], in_window[later][window]);
+    for (std::size_t lap = back; lap < laps_; ++lap) {
+      edges.emplace_back(in_lap[earlier][lap - back], in_lap[later][lap]);
     }
   };
   for (std::size_t resource = 0; resource < resources; ++resource) {
@@ -266,17 +266,17 @@ bool Iteration::take_if_better(std::span<const Time> ends, Time makespan) {
   for (Node node = 0; node < network_.node_count; ++node) {
     starts_[node] = ends[node] - network_.duration[node];
     const order_search::Band& band = network_.bands[node];
-    if (band.number > windows_) starts_[node] += delay.of_rest;
+    if (band.number > laps_) starts_[node] += delay.of_rest;
     if (delay.kernel_at && band.is_fixed()) starts_[node] = *delay.kernel_at + in_kernel(node);
   }
   return true;
 }
 
 Time Iteration::in_kernel(Node node) const {
-  return kernel_.starts[unit_node_[node]] + kernel_.period * repetition_[node];
+  return kernel_.starts[body_node_[node]] + kernel_.period * repetition_[node];
 }
 
-/// The windows put off until all of them are as in the kernel, and what comes after by as much as any node of theirs:
+/// The laps put off until all of them are as in the kernel, and what comes after by as much as any node of theirs:
 /// then nobody starts before what it waits for, as each wait is within the ramp-up, from it, within the kernel, or of
 /// the rest for something that was put off by no more than itself.
 Iteration::Delay Iteration::delay_to_kernel(std::span<const Time> ends) const {
@@ -319,11 +319,11 @@ std::vector<Time> Iteration::starts_of_example(const Example& example) const {
   std::vector<Time> starts = starts_;
   for (Node node = 0; node < network_.node_count; ++node) {
     const order_search::Band& band = network_.bands[node];
-    if (band.is_fixed() || unit_node_[node] == kNone) continue;
-    const ItemId item = network_.item_of_node[node];
-    const bool is_task = placed_->is_task(item);
+    if (band.is_fixed() || body_node_[node] == kNone) continue;
+    const ActivityId activity = network_.activity_of_node[node];
+    const bool is_task = placed_->is_task(activity);
     const std::uint32_t microbatch =
-        is_task ? problem_.task(TaskId(item)).copy : problem_.copy_of(placed_->transfer(item).value);
+        is_task ? problem_.task(TaskId(activity)).copy : problem_.copy_of(placed_->transfer(activity).value);
     const std::uint32_t replica = problem_.settings().training.replica_of(microbatch);
     const std::size_t there = microbatches[replica].size();
     std::size_t index = repetition_[node];
@@ -331,10 +331,10 @@ std::vector<Time> Iteration::starts_of_example(const Example& example) const {
     if (index >= there) continue;
     const std::uint32_t copy = microbatches[replica][index];
     if (is_task) {
-      const TaskId task = example.problem.task_of(problem_.task(TaskId(item)).op, copy);
+      const TaskId task = example.problem.task_of(problem_.task(TaskId(activity)).op, copy);
       starts[node] = example.schedule.tasks[task.index()].start.value();
     } else {
-      const NecessaryTransfer& transfer = placed_->transfer(item);
+      const NecessaryTransfer& transfer = placed_->transfer(activity);
       const auto found =
           arrivals.find({example.problem.value_of(problem_.tensor_of(transfer.value), copy), transfer.destination});
       if (found != arrivals.end()) starts[node] = found->second;
@@ -354,7 +354,7 @@ void Iteration::improve(const Budget& budget, const OrderSearchOptions& options,
 Schedule Iteration::schedule() const {
   std::vector<Time> ends = starts_;
   for (Node node = 0; node < network_.node_count; ++node) ends[node] += network_.duration[node];
-  const Schedule brief = placed_->schedule(order_search::item_starts(*placed_, network_, ends));
+  const Schedule brief = placed_->schedule(order_search::activity_starts(*placed_, network_, ends));
   const auto from = microbatches_by_replica(problem_);
   const auto to = microbatches_by_replica(whole_);
   struct Place {
@@ -368,8 +368,8 @@ Schedule Iteration::schedule() const {
   // Calls put(microbatch, delay) for everything that something of a microbatch, in a band, stands for.
   const auto for_each = [&](std::uint32_t microbatch, std::uint32_t band, auto put) {
     const Place& place = places[microbatch];
-    const std::uint32_t first = band > windows_ ? left_out_ : 0;
-    const std::uint32_t last = band >= windows_ ? left_out_ : 0;
+    const std::uint32_t first = band > laps_ ? left_out_ : 0;
+    const std::uint32_t last = band >= laps_ ? left_out_ : 0;
     for (std::uint32_t k = first; k <= last; ++k) {
       put(to[place.replica][place.repetition + k], Duration(period_ * k));
     }
@@ -381,9 +381,9 @@ Schedule Iteration::schedule() const {
   for (std::size_t t = 0; t < problem_.task_count(); ++t) {
     const Task& task = problem_.task(TaskId(t));
     const TaskAssignment& assignment = brief.tasks[t];
-    const Node node = network_.node_of_item[t];
+    const Node node = network_.node_of_activity[t];
     band_of_task[t] = network_.bands[node].number;
-    if (unit_node_[node] == kNone) {
+    if (body_node_[node] == kNone) {
       result.tasks[whole_.task_of(task.op, task.copy).index()] = {assignment.mode, assignment.start + at_end};
       continue;
     }
@@ -394,7 +394,7 @@ Schedule Iteration::schedule() const {
   for (std::size_t i = 0; i < brief.transfers.size(); ++i) {
     const Transfer& transfer = brief.transfers[i];
     const TensorId tensor = problem_.tensor_of(transfer.value);
-    const Node node = network_.node_of_item[problem_.task_count() + i];
+    const Node node = network_.node_of_activity[problem_.task_count() + i];
     const TaskId producer = *problem_.producer(transfer.value);
     const auto add = [&](std::uint32_t copy, Duration delay) {
       result.transfers.push_back({whole_.value_of(tensor, copy), transfer.source, transfer.destination,

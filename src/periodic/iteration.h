@@ -16,9 +16,9 @@
 
 namespace opweave::periodic {
 
-/// A short iteration whose middle is a few windows of the kernel stands for a long one: where two windows in a row
+/// A short iteration whose middle is a few laps of the kernel stands for a long one: where two laps in a row
 /// differ by exactly one period, any number of them goes in between, and all that comes after moves by as many periods;
-/// where they do not, the windows are put off until they are as in the kernel. What is searched is the short one, so
+/// where they do not, the laps are put off until they are as in the kernel. What is searched is the short one, so
 /// that the effort does not depend on the number of microbatches (docs/periodic.md).
 class Iteration {
  public:
@@ -28,7 +28,7 @@ class Iteration {
     Schedule schedule;
   };
   /// Ramp-up and ramp-down as the kernel, unrolled, or the example has them. Nothing if `whole` has too few
-  /// microbatches for a steady state with this kernel. \pre the kernel is valid; modes of its unit are modes of
+  /// microbatches for a steady state with this kernel. \pre the kernel is valid; modes of its body are modes of
   /// `whole`. \param example  may be null
   static std::unique_ptr<Iteration> create(const Problem& whole, const Kernel& kernel,
                                            const Example* example = nullptr);
@@ -58,8 +58,8 @@ class Iteration {
   bool try_order(std::span<const Time> starts);
   [[nodiscard]] std::optional<Time> steady_period(std::span<const Time> ends) const;
   struct Delay {
-    std::optional<Time> kernel_at;  ///< of the kernel's time 0; nothing = the windows stay where they are
-    Time of_rest = 0;               ///< what comes after the windows
+    std::optional<Time> kernel_at;  ///< of the kernel's time 0; nothing = the laps stay where they are
+    Time of_rest = 0;               ///< what comes after the laps
   };
   [[nodiscard]] Delay delay_to_kernel(std::span<const Time> ends) const;
   [[nodiscard]] Time in_kernel(Node node) const;
@@ -71,16 +71,16 @@ class Iteration {
   const Problem problem_;
   std::optional<PlacedProblem> placed_;
   Network network_;
-  Network with_fillers_;            ///< of the same nodes: weight gradients of the ramps fill gaps
-  std::uint32_t first_window_ = 0;  ///< that is complete
-  std::uint32_t windows_ = 0;       ///< complete ones
+  Network with_fillers_;         ///< of the same nodes: weight gradients of the ramps fill gaps
+  std::uint32_t first_lap_ = 0;  ///< that is complete
+  std::uint32_t laps_ = 0;       ///< complete ones
   std::uint32_t left_out_ = 0;
-  std::vector<Node> unit_node_;               ///< by node of the short network; kNone = outside the kernel
+  std::vector<Node> body_node_;               ///< by node of the short network; kNone = outside the kernel
   std::vector<std::uint32_t> repetition_;     ///< by node
   std::vector<Time> starts_;                  ///< by node, in the best order known
-  std::vector<std::pair<Node, Node>> steps_;  ///< the same node of the last two windows
+  std::vector<std::pair<Node, Node>> steps_;  ///< the same node of the last two laps
   std::optional<Time> best_makespan_;
-  Time period_ = 0;  ///< at which the windows of that order follow each other
+  Time period_ = 0;  ///< at which the laps of that order follow each other
 };
 
 }  // namespace opweave::periodic

@@ -14,10 +14,10 @@ constexpr Time kNever = std::numeric_limits<Time>::min();
 Time floor_divide(Time value, Time by) { return value / by - (value % by < 0 ? 1 : 0); }
 
 /// Longest chain from the start of `from` to the end of each node; kNever where there is none.
-void chains_from(const Unit& unit, Node from, std::vector<Time>& to_end) {
-  const Network& network = unit.network();
+void chains_from(const LoopBody& body, Node from, std::vector<Time>& to_end) {
+  const Network& network = body.network();
   std::ranges::fill(to_end, kNever);
-  for (const Node node : unit.nodes()) {
+  for (const Node node : body.nodes()) {
     Time start = node == from ? 0 : kNever;
     for (const Node before : network.predecessors[node]) start = std::max(start, to_end[before]);
     if (start != kNever) to_end[node] = start + network.duration[node];
@@ -63,7 +63,7 @@ class CircularUse {
 
 /// First start and last end of what a holding lasts for.
 std::pair<Time, Time> lifetime(const Kernel& kernel, std::uint32_t h) {
-  const Network& network = kernel.unit->network();
+  const Network& network = kernel.body->network();
   const Node maker = network.holdings[h].maker;
   Time begin = maker == kNone ? std::numeric_limits<Time>::max() : kernel.starts[maker];
   Time end = maker == kNone ? kNever : begin + network.duration[maker];
@@ -76,18 +76,18 @@ std::pair<Time, Time> lifetime(const Kernel& kernel, std::uint32_t h) {
 
 }  // namespace
 
-Time Kernel::window(Node node) const { return floor_divide(starts[node], period); }
+Time Kernel::lap(Node node) const { return floor_divide(starts[node], period); }
 
-Time least_period(const Unit& unit) {
-  const Network& network = unit.network();
+Time least_period(const LoopBody& body) {
+  const Network& network = body.network();
   Time least = 1;
   for (std::size_t resource = 0; resource < network.resource_count; ++resource) {
     Time load = 0;
-    for (const Node node : unit.on_resource(resource)) load += network.duration[node];
+    for (const Node node : body.on_resource(resource)) load += network.duration[node];
     least = std::max(least, load);
   }
   std::vector<Wide> held(network.pools.size(), 0);
-  for (const Node node : unit.nodes()) {
+  for (const Node node : body.nodes()) {
     for (const order_search::Claim& claim : network.own_release[node]) {
       held[claim.pool] += static_cast<Wide>(claim.bytes) * network.duration[node];
     }
@@ -104,9 +104,9 @@ Time least_period(const Unit& unit) {
     for (const Node user : network.users[h]) longest = std::max(longest, network.duration[user]);
     held[network.holdings[h].pool] += static_cast<Wide>(network.holdings[h].bytes) * longest;
   }
-  for (const Node maker : unit.nodes()) {
+  for (const Node maker : body.nodes()) {
     if (made[maker].empty()) continue;
-    chains_from(unit, maker, to_end);
+    chains_from(body, maker, to_end);
     for (const std::uint32_t h : made[maker]) {
       Time longest = network.duration[maker];
       for (const Node user : network.users[h]) longest = std::max(longest, to_end[user]);
@@ -122,13 +122,13 @@ Time least_period(const Unit& unit) {
 }
 
 std::vector<std::int64_t> memory_excess(const Kernel& kernel) {
-  const Network& network = kernel.unit->network();
+  const Network& network = kernel.body->network();
   std::vector<CircularUse> use(network.pools.size(), CircularUse(kernel.period));
   for (std::uint32_t h = 0; h < network.holdings.size(); ++h) {
     const auto [begin, end] = lifetime(kernel, h);
     use[network.holdings[h].pool].add(begin, end, network.holdings[h].bytes);
   }
-  for (const Node node : kernel.unit->nodes()) {
+  for (const Node node : kernel.body->nodes()) {
     for (const order_search::Claim& claim : network.own_release[node]) {
       use[claim.pool].add(kernel.starts[node], kernel.starts[node] + network.duration[node], claim.bytes);
     }
@@ -143,10 +143,10 @@ bool fits_in_memory(const Kernel& kernel) {
 }
 
 bool is_valid(const Kernel& kernel) {
-  const Unit& unit = *kernel.unit;
-  const Network& network = unit.network();
+  const LoopBody& body = *kernel.body;
+  const Network& network = body.network();
   if (kernel.period <= 0) return false;
-  for (const Node node : unit.nodes()) {
+  for (const Node node : body.nodes()) {
     for (const Node before : network.predecessors[node]) {
       if (kernel.starts[node] < kernel.starts[before] + network.duration[before]) return false;
     }
@@ -154,7 +154,7 @@ bool is_valid(const Kernel& kernel) {
   std::vector<std::pair<Time, Time>> runs;
   for (std::size_t resource = 0; resource < network.resource_count; ++resource) {
     runs.clear();
-    for (const Node node : unit.on_resource(resource)) {
+    for (const Node node : body.on_resource(resource)) {
       if (network.duration[node] > 0) {
         runs.emplace_back(kernel.phase(node), kernel.phase(node) + network.duration[node]);
       }

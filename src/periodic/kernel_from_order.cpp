@@ -14,16 +14,16 @@ constexpr std::size_t kMostTurns = 200;
 
 /// Difference constraints on the phases of a kernel whose cyclic orders are given. A positive cycle among them always
 /// has an edge of precedence on it (unless a resource alone is overloaded); the node at its end is put off to the next
-/// window, with all that depends on it, which loosens that edge by a period and tightens none.
+/// lap, with all that depends on it, which loosens that edge by a period and tightens none.
 class CyclicOrder {
  public:
-  CyclicOrder(std::shared_ptr<const Unit> unit, std::span<const Time> starts, Time period)
-      : unit_(std::move(unit)), network_(unit_->network()), period_(period) {
-    kernel_ = {unit_, period, std::vector<Time>(starts.begin(), starts.end())};
-    window_.resize(network_.node_count, 0);
+  CyclicOrder(std::shared_ptr<const LoopBody> body, std::span<const Time> starts, Time period)
+      : body_(std::move(body)), network_(body_->network()), period_(period) {
+    kernel_ = {body_, period, std::vector<Time>(starts.begin(), starts.end())};
+    lap_.resize(network_.node_count, 0);
     phase_.resize(network_.node_count, 0);
-    for (const Node node : unit_->nodes()) {
-      window_[node] = kernel_.window(node);
+    for (const Node node : body_->nodes()) {
+      lap_[node] = kernel_.lap(node);
       phase_[node] = kernel_.phase(node);
     }
     first_phase_ = phase_;
@@ -35,7 +35,7 @@ class CyclicOrder {
   }
 
   std::optional<Kernel> solve() {
-    const std::size_t most = std::max(kMostTurns, unit_->nodes().size());
+    const std::size_t most = std::max(kMostTurns, body_->nodes().size());
     for (std::size_t turn = 0; turn < most; ++turn) {
       const Node on_cycle = relax();
       if (on_cycle == kNone) return finish();
@@ -53,10 +53,10 @@ class CyclicOrder {
 
   void order_resources() {
     std::vector<std::uint32_t> place(network_.node_count, 0);
-    for (std::size_t i = 0; i < unit_->nodes().size(); ++i) place[unit_->nodes()[i]] = static_cast<std::uint32_t>(i);
+    for (std::size_t i = 0; i < body_->nodes().size(); ++i) place[body_->nodes()[i]] = static_cast<std::uint32_t>(i);
     std::vector<Node> list;
     for (std::size_t resource = 0; resource < network_.resource_count; ++resource) {
-      const auto nodes = unit_->on_resource(resource);
+      const auto nodes = body_->on_resource(resource);
       list.assign(nodes.begin(), nodes.end());
       std::erase_if(list, [&](Node node) { return network_.duration[node] == 0; });
       if (list.empty()) continue;
@@ -85,9 +85,9 @@ class CyclicOrder {
         changed = true;
       };
       for (const Follower& follower : followers_) raise(follower.before, follower.after, follower.lag, false);
-      for (const Node node : unit_->nodes()) {
+      for (const Node node : body_->nodes()) {
         for (const Node before : network_.predecessors[node]) {
-          raise(before, node, network_.duration[before] + period_ * (window_[before] - window_[node]), true);
+          raise(before, node, network_.duration[before] + period_ * (lap_[before] - lap_[node]), true);
         }
       }
       if (!changed) return kNone;
@@ -102,7 +102,7 @@ class CyclicOrder {
   Node find_cycle() {
     std::ranges::fill(seen_, 0);
     std::uint32_t walk = 0;
-    for (const Node from : unit_->nodes()) {
+    for (const Node from : body_->nodes()) {
       ++walk;
       Node node = from;
       for (; node != kNone && seen_[node] == 0; node = parent_[node]) seen_[node] = walk;
@@ -127,7 +127,7 @@ class CyclicOrder {
     } while (node != on_cycle);
     if (best == kNone) return false;
     mark_late(best);
-    for (const Node late : late_) ++window_[late];
+    for (const Node late : late_) ++lap_[late];
     return true;
   }
 
@@ -160,25 +160,25 @@ class CyclicOrder {
     return cost;
   }
 
-  /// Windows were only ever put off; where that turned out to be unnecessary, nodes come back.
+  /// Laps were only ever put off; where that turned out to be unnecessary, nodes come back.
   Kernel finish() {
-    for (const Node node : unit_->nodes()) {
+    for (const Node node : body_->nodes()) {
       Time ready = std::numeric_limits<Time>::min();
       for (const Node before : network_.predecessors[node]) {
         ready = std::max(ready, kernel_.starts[before] + network_.duration[before]);
       }
-      Time start = phase_[node] + period_ * window_[node];
+      Time start = phase_[node] + period_ * lap_[node];
       if (ready != std::numeric_limits<Time>::min()) start -= (start - ready) / period_ * period_;
       kernel_.starts[node] = start;
     }
     return kernel_;
   }
 
-  std::shared_ptr<const Unit> unit_;
+  std::shared_ptr<const LoopBody> body_;
   const Network& network_;
   const Time period_;
   Kernel kernel_;
-  std::vector<Time> window_;
+  std::vector<Time> lap_;
   std::vector<Time> first_phase_;
   std::vector<Time> phase_;
   std::vector<Follower> followers_;
@@ -191,8 +191,9 @@ class CyclicOrder {
 
 }  // namespace
 
-std::optional<Kernel> kernel_from_order(std::shared_ptr<const Unit> unit, std::span<const Time> starts, Time period) {
-  return CyclicOrder(std::move(unit), starts, period).solve();
+std::optional<Kernel> kernel_from_order(std::shared_ptr<const LoopBody> body, std::span<const Time> starts,
+                                        Time period) {
+  return CyclicOrder(std::move(body), starts, period).solve();
 }
 
 }  // namespace opweave::periodic

@@ -14,16 +14,16 @@ using exact::CpModel;
 /// Programs with more intervals are not built.
 constexpr std::size_t kMostIntervals = 20'000;
 
-/// start = phase + period x window for every node, in units of the greatest common divisor of all times: given orders
-/// and windows, the least times are multiples of it.
+/// start = phase + period x lap for every node, in units of the greatest common divisor of all times: given orders
+/// and laps, the least times are multiples of it.
 class Program {
  public:
-  Program(const std::shared_ptr<const Unit>& unit, Time period, std::uint32_t windows)
-      : unit_(unit), network_(unit->network()), windows_(windows) {
+  Program(const std::shared_ptr<const LoopBody>& body, Time period, std::uint32_t laps)
+      : body_(body), network_(body->network()), laps_(laps) {
     unit_time_ = period;
-    for (const Node node : unit->nodes()) unit_time_ = std::gcd(unit_time_, network_.duration[node]);
+    for (const Node node : body->nodes()) unit_time_ = std::gcd(unit_time_, network_.duration[node]);
     period_ = period / unit_time_;
-    last_ = period_ * windows;
+    last_ = period_ * laps;
     add_nodes();
     add_resources();
     add_memory();
@@ -33,20 +33,20 @@ class Program {
 
   void suggest(const Kernel& kernel) {
     Time first = std::numeric_limits<Time>::max();
-    for (const Node node : unit_->nodes()) first = std::min(first, kernel.window(node));
-    for (const Node node : unit_->nodes()) {
-      const Time window = kernel.window(node) - first;
+    for (const Node node : body_->nodes()) first = std::min(first, kernel.lap(node));
+    for (const Node node : body_->nodes()) {
+      const Time lap = kernel.lap(node) - first;
       const Time phase = kernel.phase(node) / unit_time_;
-      if (window >= windows_ || phase >= period_) continue;
-      model_.hint(window_[node], window);
+      if (lap >= laps_ || phase >= period_) continue;
+      model_.hint(lap_[node], lap);
       model_.hint(phase_[node], phase);
-      model_.hint(start_[node], phase + window * period_);
+      model_.hint(start_[node], phase + lap * period_);
     }
   }
 
   [[nodiscard]] Kernel kernel(std::span<const std::int64_t> values) const {
-    Kernel result{unit_, period_ * unit_time_, std::vector<Time>(network_.node_count, 0)};
-    for (const Node node : unit_->nodes()) {
+    Kernel result{body_, period_ * unit_time_, std::vector<Time>(network_.node_count, 0)};
+    for (const Node node : body_->nodes()) {
       result.starts[node] = values[static_cast<std::size_t>(start_[node])] * unit_time_;
     }
     return result;
@@ -57,13 +57,13 @@ class Program {
 
   void add_nodes() {
     phase_.resize(network_.node_count);
-    window_.resize(network_.node_count);
+    lap_.resize(network_.node_count);
     start_.resize(network_.node_count);
-    for (const Node node : unit_->nodes()) {
+    for (const Node node : body_->nodes()) {
       phase_[node] = model_.add_variable(0, period_ - 1);
-      window_[node] = model_.add_variable(0, windows_ - 1);
+      lap_[node] = model_.add_variable(0, laps_ - 1);
       start_[node] = model_.add_variable(0, last_ - 1);
-      model_.add_linear({{start_[node], 1}, {phase_[node], -1}, {window_[node], -period_}}, 0, 0);
+      model_.add_linear({{start_[node], 1}, {phase_[node], -1}, {lap_[node], -period_}}, 0, 0);
       for (const Node before : network_.predecessors[node]) {
         model_.add_order({start_[before], 0}, {start_[node], 0}, duration(before));
       }
@@ -74,7 +74,7 @@ class Program {
   void add_resources() {
     for (std::size_t resource = 0; resource < network_.resource_count; ++resource) {
       std::vector<CpModel::Interval> intervals;
-      for (const Node node : unit_->on_resource(resource)) {
+      for (const Node node : body_->on_resource(resource)) {
         const Time length = duration(node);
         if (length == 0) continue;
         for (const Time later : {Time{0}, period_}) {
@@ -86,13 +86,13 @@ class Program {
     }
   }
 
-  /// Every lifetime as often as windows may overlap, each a period before the other: in the first period all are seen.
+  /// Every lifetime as often as laps may overlap, each a period before the other: in the first period all are seen.
   void add_memory() {
     std::vector<std::vector<CpModel::Interval>> intervals(network_.pools.size());
     std::vector<std::vector<std::int64_t>> demands(network_.pools.size());
     const auto repeat = [&](std::uint32_t pool, std::int64_t bytes, CpModel::Variable start, CpModel::Affine size,
                             CpModel::Affine end) {
-      for (Time copy = 0; copy <= windows_; ++copy) {
+      for (Time copy = 0; copy <= laps_; ++copy) {
         const Time earlier = -copy * period_;
         CpModel::Affine shifted = end;
         shifted.offset += earlier;
@@ -118,7 +118,7 @@ class Program {
       }
       repeat(holding.pool, holding.bytes, begin, {size, 0}, {end, 0});
     }
-    for (const Node node : unit_->nodes()) {
+    for (const Node node : body_->nodes()) {
       for (const order_search::Claim& claim : network_.own_release[node]) {
         const Time length = duration(node);
         if (length > 0) repeat(claim.pool, claim.bytes, start_[node], {std::nullopt, length}, {start_[node], length});
@@ -134,40 +134,40 @@ class Program {
     }
   }
 
-  std::shared_ptr<const Unit> unit_;
+  std::shared_ptr<const LoopBody> body_;
   const Network& network_;
-  const Time windows_;
+  const Time laps_;
   Time unit_time_ = 1;
   Time period_ = 1;
   Time last_ = 1;
   CpModel model_;
   std::vector<CpModel::Variable> phase_;
-  std::vector<CpModel::Variable> window_;
+  std::vector<CpModel::Variable> lap_;
   std::vector<CpModel::Variable> start_;
 };
 
 }  // namespace
 
-std::size_t kernel_program_size(const Unit& unit, std::uint32_t windows) {
-  const Network& network = unit.network();
+std::size_t kernel_program_size(const LoopBody& body, std::uint32_t laps) {
+  const Network& network = body.network();
   std::size_t lifetimes = network.holdings.size();
   std::size_t runs = 0;
-  for (const Node node : unit.nodes()) {
+  for (const Node node : body.nodes()) {
     runs += network.resources[node].size();
     lifetimes += network.own_release[node].size();
   }
-  return 2 * runs + lifetimes * (windows + 1);
+  return 2 * runs + lifetimes * (laps + 1);
 }
 
-KernelAnswer solve_kernel(const std::shared_ptr<const Unit>& unit, Time period, const Kernel* hint,
+KernelAnswer solve_kernel(const std::shared_ptr<const LoopBody>& body, Time period, const Kernel* hint,
                           const Budget& budget, const KernelProgramOptions& options) {
   KernelAnswer answer;
   using Status = KernelAnswer::Status;
-  if (kernel_program_size(*unit, options.windows) > kMostIntervals) {
+  if (kernel_program_size(*body, options.laps) > kMostIntervals) {
     answer.status = Status::kTooLarge;
     return answer;
   }
-  Program program(unit, period, options.windows);
+  Program program(body, period, options.laps);
   if (hint != nullptr) program.suggest(*hint);
   const auto model = std::make_shared<const CpModel>(program.model());
   exact::EngineLimits limits;

@@ -28,10 +28,10 @@ constexpr int kEvaluationsPerClockReading = 16;
 class Search {
  public:
   Search(const Kernel& start, const KernelSearchOptions& options)
-      : unit_(*start.unit), network_(unit_.network()), current_(start), random_(options.seed), timing_(start) {
+      : body_(*start.body), network_(body_.network()), current_(start), random_(options.seed), timing_(start) {
     is_moved_.resize(network_.node_count, 0);
     double total = 0;
-    for (const Node node : unit_.nodes()) {
+    for (const Node node : body_.nodes()) {
       total += static_cast<double>(network_.duration[node]);
       if (!network_.resources[node].empty()) movable_.push_back(node);
     }
@@ -39,13 +39,13 @@ class Search {
   }
 
   void run(const Budget& budget, std::uint64_t evaluations, const std::function<void(const Kernel&)>& on_improvement) {
-    const Time least = least_period(unit_);
+    const Time least = least_period(body_);
     if (movable_.size() < 2 || current_.period <= least) return;
     Kernel best = current_;
     double cost = cost_of(current_);
     trace_critical_cycle();
     const double cooling = std::log(kColdest / kHottest);
-    const std::uint64_t round = std::min(evaluations, kRound * unit_.nodes().size());
+    const std::uint64_t round = std::min(evaluations, kRound * body_.nodes().size());
     const std::optional<double> seconds = budget.remaining();
     double time_share = 0;
     for (std::uint64_t i = 0; i < evaluations && best.period > least; ++i) {
@@ -66,7 +66,7 @@ class Search {
       for (const Node node : moved_) is_moved_[node] = 0;
       moved_.clear();
       if (!changed || !timing_.evaluate(keys_, current_.period)) continue;
-      Kernel next{current_.unit, timing_.growth(), {timing_.starts().begin(), timing_.starts().end()}};
+      Kernel next{current_.body, timing_.growth(), {timing_.starts().begin(), timing_.starts().end()}};
       const double reached = cost_of(next);
       if (reached > cost && random_.unit() >= std::exp((cost - reached) / temperature)) continue;
       cost = reached;
@@ -120,7 +120,7 @@ class Search {
   /// Before, or behind, one of the nodes that are next to it on a resource.
   bool move(Node node, int direction) {
     const auto resources = network_.resources[node];
-    const auto others = unit_.on_resource(resources[random_.below(resources.size())]);
+    const auto others = body_.on_resource(resources[random_.below(resources.size())]);
     if (others.size() < 2) return false;
     // Starts of the others' repetitions nearest to the node, on the wanted side.
     nearby_.clear();
@@ -177,7 +177,7 @@ class Search {
     return true;
   }
 
-  const Unit& unit_;
+  const LoopBody& body_;
   const Network& network_;
   Kernel current_;
   Random random_;

@@ -16,9 +16,9 @@ struct KernelSearchOptions {
   std::uint64_t max_evaluations = 100'000;
 };
 
-/// Simulated annealing over the cyclic orders of a kernel, timed by repeating them until every window is as long as the
+/// Simulated annealing over the cyclic orders of a kernel, timed by repeating them until every lap is as long as the
 /// one before, with memory counted along the order (docs/periodic.md). Stops at the evaluations, with the budget, or
-/// when the period is the least possible. O(nodes x a few windows) per evaluation. \pre start is valid. \param
+/// when the period is the least possible. O(nodes x a few laps) per evaluation. \pre start is valid. \param
 /// on_improvement  called with every kernel of shorter period than those before, all valid
 void shorten_period(const Kernel& start, const Budget& budget, const KernelSearchOptions& options,
                     const std::function<void(const Kernel&)>& on_improvement);

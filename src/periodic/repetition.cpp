@@ -23,54 +23,54 @@ Problem with_microbatches(const Problem& problem, std::span<const std::uint32_t>
   return Problem::create(problem.graph(), problem.cluster(), settings);
 }
 
-std::shared_ptr<const Unit> Unit::create(Problem problem, std::vector<ModeIndex> modes, std::size_t repeats) {
-  const std::shared_ptr<Unit> unit(new Unit(std::move(problem)));
-  unit->placed_ = PlacedProblem::create(unit->problem_, std::move(modes));
-  if (!unit->placed_) return nullptr;
-  const PlacedProblem& placed = *unit->placed_;
-  unit->network_ = order_search::build_network(placed, repeats);
-  unit->network_.order_fillers();
-  const Network& network = unit->network_;
+std::shared_ptr<const LoopBody> LoopBody::create(Problem problem, std::vector<ModeIndex> modes, std::size_t repeats) {
+  const std::shared_ptr<LoopBody> body(new LoopBody(std::move(problem)));
+  body->placed_ = PlacedProblem::create(body->problem_, std::move(modes));
+  if (!body->placed_) return nullptr;
+  const PlacedProblem& placed = *body->placed_;
+  body->network_ = order_search::build_network(placed, repeats);
+  body->network_.order_fillers();
+  const Network& network = body->network_;
   const auto is_repeated = [&](Node node) {
-    ItemId item = network.item_of_node[node];
-    if (!placed.is_task(item)) {
-      item = static_cast<ItemId>(unit->problem_.producer(placed.transfer(item).value)->index());
+    ActivityId activity = network.activity_of_node[node];
+    if (!placed.is_task(activity)) {
+      activity = static_cast<ActivityId>(body->problem_.producer(placed.transfer(activity).value)->index());
     }
-    return unit->problem_.op(TaskId(item)).phase != Phase::kOptimizer;
+    return body->problem_.op(TaskId(activity)).phase != Phase::kOptimizer;
   };
-  unit->is_repeated_.resize(network.node_count);
+  body->is_repeated_.resize(network.node_count);
   std::vector<std::vector<Node>> on_resource(network.resource_count);
   for (const Node node : network.topological_order) {
-    unit->is_repeated_[node] = is_repeated(node);
-    if (!unit->is_repeated_[node]) continue;
-    unit->nodes_.push_back(node);
+    body->is_repeated_[node] = is_repeated(node);
+    if (!body->is_repeated_[node]) continue;
+    body->nodes_.push_back(node);
     for (const std::uint32_t resource : network.resources[node]) on_resource[resource].push_back(node);
   }
   for (std::size_t h = 0; h < network.holdings.size(); ++h) {
     for (const Node user : network.users[h]) {
-      if (!unit->is_repeated_[user]) return nullptr;
+      if (!body->is_repeated_[user]) return nullptr;
     }
   }
   for (const std::vector<Node>& list : on_resource) {
-    unit->on_resource_.items.insert(unit->on_resource_.items.end(), list.begin(), list.end());
-    unit->on_resource_.close_list();
+    body->on_resource_.items.insert(body->on_resource_.items.end(), list.begin(), list.end());
+    body->on_resource_.close_list();
   }
-  unit->transfers_.resize(unit->problem_.value_count());
-  for (const Node node : unit->nodes_) {
-    const ItemId item = network.item_of_node[node];
-    if (placed.is_task(item)) continue;
-    const NecessaryTransfer& transfer = placed.transfer(item);
-    unit->transfers_[transfer.value.index()].emplace_back(transfer.destination, node);
+  body->transfers_.resize(body->problem_.value_count());
+  for (const Node node : body->nodes_) {
+    const ActivityId activity = network.activity_of_node[node];
+    if (placed.is_task(activity)) continue;
+    const NecessaryTransfer& transfer = placed.transfer(activity);
+    body->transfers_[transfer.value.index()].emplace_back(transfer.destination, node);
   }
-  return unit;
+  return body;
 }
 
-Node Unit::node_of_task(OperatorId op, std::uint32_t replica) const {
-  const Node node = network_.node_of_item[problem_.task_of(op, replica).index()];
+Node LoopBody::node_of_task(OperatorId op, std::uint32_t replica) const {
+  const Node node = network_.node_of_activity[problem_.task_of(op, replica).index()];
   return is_repeated_[node] ? node : kNone;
 }
 
-Node Unit::node_of_transfer(TensorId tensor, std::uint32_t replica, DeviceId destination) const {
+Node LoopBody::node_of_transfer(TensorId tensor, std::uint32_t replica, DeviceId destination) const {
   for (const auto& [device, node] : transfers_[problem_.value_of(tensor, replica).index()]) {
     if (device == destination) return node;
   }

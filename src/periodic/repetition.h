@@ -28,15 +28,15 @@ using order_search::Time;
 
 /// One microbatch of every replica with its placement: what a kernel repeats. Operators of phase O run once per
 /// iteration and are no part of it. Immutable.
-class Unit {
+class LoopBody {
  public:
   /// `modes` has a mode per task of `problem`, which has one microbatch per replica. Memory of a device is followed if
-  /// `repeats` units at once could exceed it.
+  /// `repeats` bodies at once could exceed it.
   /// Nothing if a value must cross devices that no route joins, or if what a microbatch makes fills limited memory
   /// until the optimizer runs, so that no state of the memory ever repeats.
-  static std::shared_ptr<const Unit> create(Problem problem, std::vector<ModeIndex> modes, std::size_t repeats);
-  Unit(const Unit&) = delete;
-  Unit& operator=(const Unit&) = delete;
+  static std::shared_ptr<const LoopBody> create(Problem problem, std::vector<ModeIndex> modes, std::size_t repeats);
+  LoopBody(const LoopBody&) = delete;
+  LoopBody& operator=(const LoopBody&) = delete;
 
   [[nodiscard]] const PlacedProblem& placed() const { return *placed_; }
   [[nodiscard]] const Network& network() const { return network_; }
@@ -49,7 +49,7 @@ class Unit {
   [[nodiscard]] Node node_of_transfer(TensorId tensor, std::uint32_t replica, DeviceId destination) const;
 
  private:
-  explicit Unit(Problem problem) : problem_(std::move(problem)) {}
+  explicit LoopBody(Problem problem) : problem_(std::move(problem)) {}
 
   Problem problem_;
   std::optional<PlacedProblem> placed_;

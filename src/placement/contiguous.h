@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "opweave/problem.h"
-#include "placement/placement_units.h"
+#include "placement/placement_bundles.h"
 
 namespace opweave {
 

@@ -53,9 +53,9 @@ class Cutter {
       const std::optional<Bytes> capacity = problem.capacity(DeviceId(d));
       room_.push_back(capacity ? capacity->value() : INT64_MAX);
     }
-    for (const StepModel::Unit& unit : model.units()) {
+    for (const StepModel::Bundle& bundle : model.bundles()) {
       std::int64_t bytes = 0;
-      for (const ParameterId parameter : unit.parameters) bytes += problem.persistent_bytes(parameter).value();
+      for (const ParameterId parameter : bundle.parameters) bytes += problem.persistent_bytes(parameter).value();
       bytes_.push_back(bytes);
     }
   }
@@ -88,16 +88,16 @@ class Cutter {
 
  private:
   /// Whether no device gets more than `most`. A part takes its device's share of what is left for it there, to the
-  /// nearest unit.
+  /// nearest bundle.
   bool lay(const Devices& sequence, std::int64_t most) {
-    home_.assign(model_.units().size(), StepModel::kStays);
+    home_.assign(model_.bundles().size(), StepModel::kStays);
     load_.assign(model_.devices(), 0);
     held_.assign(model_.devices(), 0);
     const std::vector<std::size_t>& movable = model_.movable();
     for (std::size_t first = 0; first < movable.size();) {
-      const std::size_t replica = model_.units()[movable[first]].replica;
+      const std::size_t replica = model_.bundles()[movable[first]].replica;
       std::size_t end = first;
-      while (end < movable.size() && model_.units()[movable[end]].replica == replica) ++end;
+      while (end < movable.size() && model_.bundles()[movable[end]].replica == replica) ++end;
       Devices parts = sequence;
       if (replica % 2 == 1) std::ranges::reverse(parts);
       const auto copies_left = static_cast<std::int64_t>(model_.replicas().size() - replica);
@@ -116,15 +116,15 @@ class Cutter {
       --parts_left[device];
       std::int64_t taken = 0;
       for (; next < end; ++next) {
-        const std::size_t unit = model_.movable()[next];
-        if (!model_.may_run(unit, device)) break;
-        const std::int64_t work = model_.work(unit, device);
+        const std::size_t bundle = model_.movable()[next];
+        if (!model_.may_run(bundle, device)) break;
+        const std::int64_t work = model_.work(bundle, device);
         if (taken + work / 2 > share || load_[device] + work > most) break;
-        if (held_[device] + bytes_[unit] > room_[device]) break;
-        home_[unit] = device;
+        if (held_[device] + bytes_[bundle] > room_[device]) break;
+        home_[bundle] = device;
         taken += work;
         load_[device] += work;
-        held_[device] += bytes_[unit];
+        held_[device] += bytes_[bundle];
       }
     }
     return next == end;
@@ -132,7 +132,7 @@ class Cutter {
 
   const StepModel& model_;
   std::vector<std::int64_t> room_;
-  std::vector<std::int64_t> bytes_;  // by unit
+  std::vector<std::int64_t> bytes_;  // by bundle
   Devices home_;
   std::vector<std::int64_t> load_;
   std::vector<std::int64_t> held_;

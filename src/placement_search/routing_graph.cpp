@@ -61,8 +61,8 @@ Schedule Graph::schedule() const {
   const std::optional<PlacedProblem> placed = PlacedProblem::create(problem, std::move(modes));
   if (!placed) throw InternalError("routing search left a value without a route");
   std::vector<std::int64_t> starts(head_);
-  for (auto item = static_cast<ItemId>(starts.size()); item < placed->item_count(); ++item) {
-    starts.push_back(end(static_cast<Node>(problem.producer(placed->transfer(item).value)->index())));
+  for (auto activity = static_cast<ActivityId>(starts.size()); activity < placed->activity_count(); ++activity) {
+    starts.push_back(end(static_cast<Node>(problem.producer(placed->transfer(activity).value)->index())));
   }
   return placed->schedule(starts);
 }

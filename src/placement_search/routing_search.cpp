@@ -7,7 +7,7 @@
 
 #include "core/random.h"
 #include "placement_search/routing_graph.h"
-#include "placement_search/routing_room.h"
+#include "placement_search/routing_limits.h"
 #include "placement_search/routing_timing.h"
 
 namespace opweave {
@@ -19,7 +19,7 @@ using routing::Insertion;
 using routing::kNone;
 using routing::Model;
 using routing::Node;
-using routing::Room;
+using routing::PlacementLimits;
 using routing::Time;
 
 /// Tasks of a critical path that are tried in one step; of longer paths, so many are drawn.
@@ -55,7 +55,7 @@ class RoutingSearch::Implementation {
         graph_(model_, start),
         round_best_(graph_),
         base_(graph_),
-        room_(model_, options_of(graph_)),
+        limits_(model_, options_of(graph_)),
         tabu_until_(model_->entry_count(), 0),
         best_(start),
         best_makespan_(start.makespan(model_->problem()).value()) {
@@ -106,7 +106,7 @@ class RoutingSearch::Implementation {
 
   /// Takes the present graph as the one to beat.
   void begin_round() {
-    room_ = Room(model_, options_of(graph_));
+    limits_ = PlacementLimits(model_, options_of(graph_));
     // A start that fits may exceed the memory when it is timed anew, because that counts on the safe side.
     value_ = value_of(graph_).value_or(std::numeric_limits<Time>::max());
     round_best_ = graph_;
@@ -172,7 +172,7 @@ class RoutingSearch::Implementation {
       ++evaluations_;
       if (is_alone) {
         for_some_options(group, [&](std::uint32_t option) {
-          if (room_.allows(group, option)) add(graph_.best_insertion(option, random_));
+          if (limits_.allows(group, option)) add(graph_.best_insertion(option, random_));
         });
       } else {
         add(graph_.best_insertion(graph_.option(task), random_));
@@ -210,7 +210,7 @@ class RoutingSearch::Implementation {
     const auto first = static_cast<Node>(model_->tasks_of(group).front().index());
     std::uint32_t option = random_.below(model_->option_count(group) - 1);
     if (option >= graph_.option(first)) ++option;
-    if (!room_.allows(group, option)) return;
+    if (!limits_.allows(group, option)) return;
     evaluations_ += model_->tasks_of(group).size();
     rerouted_ = graph_;
     if (!rerouted_->reroute(group, option)) return;
@@ -243,7 +243,7 @@ class RoutingSearch::Implementation {
   }
 
   void take_options(const Candidate& candidate) {
-    room_.move(model_->group_of(candidate.insertion.task), candidate.insertion.option);
+    limits_.move(model_->group_of(candidate.insertion.task), candidate.insertion.option);
   }
 
   bool take_best() {
@@ -305,7 +305,7 @@ class RoutingSearch::Implementation {
       base_value_ = round_value_;
     }
     graph_ = base_;
-    room_ = Room(model_, options_of(graph_));
+    limits_ = PlacementLimits(model_, options_of(graph_));
     std::ranges::fill(tabu_until_, 0);
     for (std::uint32_t i = 0; i < shake_; ++i) shake();
     begin_round();
@@ -319,13 +319,13 @@ class RoutingSearch::Implementation {
     std::uint32_t option = graph_.option(task);
     if (model_->tasks_of(group).size() == 1) {
       const std::uint32_t drawn = random_.below(model_->option_count(group));
-      if (room_.allows(group, drawn)) option = drawn;
+      if (limits_.allows(group, drawn)) option = drawn;
     }
     graph_.lift(task);
     ++evaluations_;
     const std::optional<Insertion> insertion = graph_.random_insertion(option, random_);
     if (!insertion) return;
-    room_.move(group, option);
+    limits_.move(group, option);
     graph_.apply(*insertion);
   }
 
@@ -338,7 +338,7 @@ class RoutingSearch::Implementation {
   Time round_value_ = 0;
   Graph base_;  ///< what rounds begin from
   Time base_value_ = 0;
-  Room room_;
+  PlacementLimits limits_;
   std::vector<std::uint64_t> tabu_until_;  ///< by entry of the model
   Schedule best_;
   Time best_makespan_ = 0;

@@ -36,11 +36,11 @@ std::optional<Time> ExactTiming::evaluate(const Graph& graph) {
   for (std::uint32_t r = 0; r < rank.size(); ++r) rank[graph.order()[r]] = r;
   std::vector<Entry> entries;
   for (order_search::Node node = 0; node < network_->node_count; ++node) {
-    const ItemId item = network_->item_of_node[node];
-    if (placed_->is_task(item)) {
-      entries.push_back({graph.start(item), graph.end(item), 2 * rank[item], node});
+    const ActivityId activity = network_->activity_of_node[node];
+    if (placed_->is_task(activity)) {
+      entries.push_back({graph.start(activity), graph.end(activity), 2 * rank[activity], node});
     } else {
-      const auto producer = static_cast<Node>(problem_.producer(placed_->transfer(item).value)->index());
+      const auto producer = static_cast<Node>(problem_.producer(placed_->transfer(activity).value)->index());
       entries.push_back({graph.end(producer), graph.end(producer), 2 * rank[producer] + 1, node});
     }
   }
@@ -61,7 +61,7 @@ std::optional<Time> ExactTiming::evaluate(const Graph& graph) {
 }
 
 Schedule ExactTiming::schedule() const {
-  return placed_->schedule(order_search::item_starts(*placed_, *network_, timing_->ends()));
+  return placed_->schedule(order_search::activity_starts(*placed_, *network_, timing_->ends()));
 }
 
 }  // namespace opweave::routing

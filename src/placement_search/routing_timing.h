@@ -12,8 +12,8 @@
 
 namespace opweave::routing {
 
-/// Times the order of a graph as the order search does, with transfers as items of their own. What was made for the
-/// last placement is kept for the next order of the same placement.
+/// Times the order of a graph as the order search does, with transfers as activities of their own. What was made for
+/// the last placement is kept for the next order of the same placement.
 class ExactTiming {
  public:
   explicit ExactTiming(const Problem& problem) : problem_(problem) {}

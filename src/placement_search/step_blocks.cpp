@@ -34,8 +34,8 @@ bool StepBlocks::add_replica(std::uint32_t replica, const std::vector<std::size_
   block_of.assign(steps.size(), StepModel::kNothing);
   for (std::uint32_t s = 0; s < steps.size(); ++s) {
     const StepModel::Step& step = steps[s];
-    const bool stays = home[step.unit] == StepModel::kStays;
-    const std::size_t device = stays ? step.fixed_on.front() : home[step.unit];
+    const bool stays = home[step.bundle] == StepModel::kStays;
+    const std::size_t device = stays ? step.fixed_on.front() : home[step.bundle];
     std::uint32_t block = StepModel::kNothing;
     if (!stays || step.fixed_on.size() == 1) {
       for (const StepModel::Before& before : step.before) {
@@ -79,7 +79,7 @@ bool StepBlocks::add_replica(std::uint32_t replica, const std::vector<std::size_
 
 void StepBlocks::hold(std::uint32_t replica, const std::vector<std::size_t>& home) {
   const StepModel::Replica& all = model_.replicas()[replica];
-  const auto device_of = [&](std::uint32_t step) { return home[all.steps[step].unit]; };
+  const auto device_of = [&](std::uint32_t step) { return home[all.steps[step].bundle]; };
   const auto hold_on = [&](std::size_t device, std::uint32_t from, std::uint32_t until, std::int64_t bytes) {
     if (device == StepModel::kStays) return;
     if (from == until) {

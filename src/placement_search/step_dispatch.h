@@ -10,16 +10,16 @@
 
 namespace opweave {
 
-/// How microbatches are let in, and what goes first (in_flight_window.h; a rule of kWindowRules).
+/// How microbatches are let in, and what goes first (in_flight_window.h; a rule of kLimitRules).
 struct StepWay {
   std::uint32_t width = 1;
-  std::size_t progress = 0;  ///< index into kWindowProgress
+  std::size_t progress = 0;  ///< index into kLimitProgress
   std::size_t rule = 0;
   bool operator==(const StepWay&) const = default;
 };
 
 /// Dispatches microbatches in order, block by block, each device taking the most urgent block that is ready, under the
-/// window and the memory of the devices. An estimate of a list schedule: transfers meet no others, the activations of
+/// limit and the memory of the devices. An estimate of a list schedule: transfers meet no others, the activations of
 /// blocks that run together are there from the start of the first, and W of a layer follow as they come. Some hundred
 /// times faster than one.
 class StepDispatch {

@@ -21,7 +21,7 @@ StepModel::StepModel(const Problem& problem, const std::vector<ModeIndex>& modes
       streams_(problem.cluster().stream_names().size()),
       microbatches_(problem.settings().training.microbatches),
       first_modes_(modes),
-      unit_of_group_(problem.group_count(), kStays),
+      bundle_of_group_(problem.group_count(), kStays),
       fixed_load_(devices_ * streams_, 0) {
   for (std::size_t d = 0; d < devices_; ++d) {
     const std::optional<Bytes> capacity = problem.capacity(DeviceId(d));
@@ -31,36 +31,36 @@ StepModel::StepModel(const Problem& problem, const std::vector<ModeIndex>& modes
   devices_are_alike_ = std::ranges::none_of(all, [&](const Device& device) {
     return device.type != all.front().type || device.memory != all.front().memory;
   });
-  find_units();
+  find_bundles();
   for (std::uint32_t replica = 0; replica < problem.settings().training.replicas; ++replica) add_replica(replica);
 }
 
-void StepModel::find_units() {
-  const auto by_replica = units_by_replica(problem_, PartWeight::kWork);
+void StepModel::find_bundles() {
+  const auto by_replica = bundles_by_replica(problem_, PartWeight::kWork);
   for (std::size_t replica = 0; replica < by_replica.size(); ++replica) {
     bool follows = false;
-    for (const PlacementUnit& unit : by_replica[replica]) {
-      units_.push_back({unit.groups, replica, std::exchange(follows, true), {}, {}});
+    for (const PlacementBundle& bundle : by_replica[replica]) {
+      bundles_.push_back({bundle.groups, replica, std::exchange(follows, true), {}, {}});
     }
   }
-  for (std::size_t u = 0; u < units_.size(); ++u) {
-    for (const GroupId group : units_[u].groups) unit_of_group_[group.index()] = u;
+  for (std::size_t u = 0; u < bundles_.size(); ++u) {
+    for (const GroupId group : bundles_[u].groups) bundle_of_group_[group.index()] = u;
   }
-  work_.assign(units_.size() * devices_ * streams_, kNever);
-  first_home_.assign(units_.size(), kStays);
-  for (std::size_t u = 0; u < units_.size(); ++u) measure_unit(u);
-  for (std::size_t u = 0; u < units_.size(); ++u) {
+  work_.assign(bundles_.size() * devices_ * streams_, kNever);
+  first_home_.assign(bundles_.size(), kStays);
+  for (std::size_t u = 0; u < bundles_.size(); ++u) measure_bundle(u);
+  for (std::size_t u = 0; u < bundles_.size(); ++u) {
     if (first_home_[u] != kStays) movable_.push_back(u);
   }
 }
 
-void StepModel::measure_unit(std::size_t unit) {
-  Unit& each = units_[unit];
+void StepModel::measure_bundle(std::size_t bundle) {
+  Bundle& each = bundles_[bundle];
   std::set<ParameterId> parameters;
   std::set<std::size_t> apart;
   for (const GroupId group : each.groups) {
     for (const ParameterId parameter : problem_.parameters_of(group)) parameters.insert(parameter);
-    for (const GroupId other : problem_.apart_from(group)) apart.insert(unit_of_group_[other.index()]);
+    for (const GroupId other : problem_.apart_from(group)) apart.insert(bundle_of_group_[other.index()]);
   }
   each.parameters.assign(parameters.begin(), parameters.end());
   each.apart_from.assign(apart.begin(), apart.end());
@@ -69,7 +69,7 @@ void StepModel::measure_unit(std::size_t unit) {
       return std::ranges::binary_search(problem_.devices_of(group), DeviceId(d));
     });
     if (!may) continue;
-    std::int64_t* work = &work_[(unit * devices_ + d) * streams_];
+    std::int64_t* work = &work_[(bundle * devices_ + d) * streams_];
     std::fill_n(work, streams_, 0);
     for (const GroupId group : each.groups) {
       for (const TaskId task : problem_.tasks_of(group)) {
@@ -88,7 +88,7 @@ void StepModel::measure_unit(std::size_t unit) {
   const bool is_together =
       std::ranges::all_of(each.groups, [&](GroupId group) { return std::ranges::equal(place_of(group), place); });
   if (is_together && place.size() == 1) {
-    first_home_[unit] = place.front().index();
+    first_home_[bundle] = place.front().index();
     return;
   }
   for (const GroupId group : each.groups) {
@@ -135,7 +135,7 @@ void StepModel::add_replica(std::uint32_t replica) {
     if (problem_.graph().at(op).phase == Phase::kOptimizer) continue;
     const TaskId task = problem_.task_of(op, *first);
     Step step;
-    step.unit = unit_of_group_[problem_.group_of(task).index()];
+    step.bundle = bundle_of_group_[problem_.group_of(task).index()];
     step.streams = problem_.streams(task);
     step.phase = problem_.graph().at(op).phase;
     for (const TaskId before : problem_.predecessors(task)) {
@@ -166,7 +166,7 @@ void StepModel::add_replica(std::uint32_t replica) {
     result.steps.push_back(std::move(step));
   }
   add_held(result, *first, position);
-  for (const double progress : kWindowProgress) {
+  for (const double progress : kLimitProgress) {
     result.gates.push_back(position[gate_operator(problem_, progress).index()]);
   }
   replicas_.push_back(std::move(result));
@@ -191,9 +191,9 @@ void StepModel::add_held(Replica& replica, std::uint32_t copy, const std::vector
 }
 
 bool StepModel::home_of(const std::vector<ModeIndex>& modes, std::vector<std::size_t>& home) const {
-  home.assign(units_.size(), kStays);
+  home.assign(bundles_.size(), kStays);
   for (const std::size_t u : movable_) {
-    for (const GroupId group : units_[u].groups) {
+    for (const GroupId group : bundles_[u].groups) {
       const TaskId task = problem_.tasks_of(group).front();
       const auto place = problem_.mode(task, modes[task.index()]).devices;
       if (place.size() != 1 || (home[u] != kStays && home[u] != place.front().index())) return false;
@@ -203,8 +203,8 @@ bool StepModel::home_of(const std::vector<ModeIndex>& modes, std::vector<std::si
   return true;
 }
 
-std::int64_t StepModel::work(std::size_t unit, std::size_t device) const {
-  const auto first = work_.begin() + static_cast<std::ptrdiff_t>((unit * devices_ + device) * streams_);
+std::int64_t StepModel::work(std::size_t bundle, std::size_t device) const {
+  const auto first = work_.begin() + static_cast<std::ptrdiff_t>((bundle * devices_ + device) * streams_);
   return *std::max_element(first, first + static_cast<std::ptrdiff_t>(streams_));
 }
 
@@ -225,15 +225,15 @@ bool StepModel::room(const std::vector<std::size_t>& home, std::vector<std::int6
     is_there[entry] = true;
     free[device] -= problem_.persistent_bytes(parameter).value();
   };
-  for (std::size_t u = 0; u < units_.size(); ++u) {
-    for (const std::size_t other : units_[u].apart_from) {
+  for (std::size_t u = 0; u < bundles_.size(); ++u) {
+    for (const std::size_t other : bundles_[u].apart_from) {
       if (home[u] != kStays && home[u] == home[other]) return false;
     }
     if (home[u] != kStays) {
-      for (const ParameterId parameter : units_[u].parameters) put(home[u], parameter);
+      for (const ParameterId parameter : bundles_[u].parameters) put(home[u], parameter);
       continue;
     }
-    for (const GroupId group : units_[u].groups) {
+    for (const GroupId group : bundles_[u].groups) {
       const TaskId task = problem_.tasks_of(group).front();
       for (const DeviceId device : problem_.mode(task, first_modes_[task.index()]).devices) {
         for (const ParameterId parameter : problem_.parameters_of(group)) put(device.index(), parameter);
@@ -246,7 +246,7 @@ bool StepModel::room(const std::vector<std::size_t>& home, std::vector<std::int6
 std::optional<std::vector<ModeIndex>> StepModel::modes(const std::vector<std::size_t>& home) const {
   PlacementState state(problem_);
   for (std::size_t g = 0; g < problem_.group_count(); ++g) {
-    const std::size_t device = home[unit_of_group_[g]];
+    const std::size_t device = home[bundle_of_group_[g]];
     std::vector<DeviceId> devices;
     if (device == kStays) {
       const TaskId task = problem_.tasks_of(GroupId(g)).front();

@@ -7,7 +7,7 @@
 
 #include "list_scheduling/fewer_microbatches.h"
 #include "list_scheduling/justification.h"
-#include "list_scheduling/window_schedule.h"
+#include "list_scheduling/limited_schedule.h"
 #include "placement_search/chain_cuts.h"
 
 namespace opweave {
@@ -20,7 +20,7 @@ constexpr std::uint32_t kDispatchedPerDevice = 3;
 /// Beyond these one placement takes so long that few can be tried. A whole step of no more is scheduled to tune ways,
 /// else as many microbatches as are dispatched.
 constexpr std::size_t kMostTasks = 20'000;
-constexpr std::size_t kMostWorkEntries = 10'000'000;  ///< units x devices x streams
+constexpr std::size_t kMostWorkEntries = 10'000'000;  ///< bundles x devices x streams
 /// Relative lengthening that is accepted one time in e, at the beginning and at the end.
 constexpr double kHot = 0.03;
 constexpr double kCold = 0.0005;
@@ -50,7 +50,7 @@ std::uint32_t scheduled_microbatches(const Problem& problem) {
                                             : dispatched_microbatches(problem);
 }
 
-InFlightWindow window_of(const StepWay& way) { return {way.width, kWindowProgress[way.progress]}; }
+InFlightLimit limit_of(const StepWay& way) { return {way.width, kLimitProgress[way.progress]}; }
 
 /// Late entry with weight gradients where they fit, by microbatch; and early entry with weight gradients put off.
 constexpr std::pair<std::size_t, std::size_t> kFirstWays[] = {{0, 0}, {6, 0}, {0, 2}, {4, 1}};
@@ -103,7 +103,7 @@ bool TrainingPlacement::value(State& state, std::int64_t limit) {
   return length.has_value();
 }
 
-/// Windows of doubling width in these ways: the state takes the best below the limit.
+/// Limits of doubling width in these ways: the state takes the best below the limit.
 void TrainingPlacement::scan_ways(State& state, std::size_t ways, std::int64_t limit) {
   for (const auto& [progress, rule] : std::span(kFirstWays).first(ways)) {
     for (std::uint32_t width = 1; width <= widest_ && !is_over(); width *= 2) {
@@ -146,10 +146,10 @@ bool TrainingPlacement::change_way(StepWay& way) {
       return true;
     }
     case 1:
-      way.progress = random_.below(std::size(kWindowProgress));
+      way.progress = random_.below(std::size(kLimitProgress));
       return true;
     default:
-      way.rule = kWindowRules[random_.below(std::size(kWindowRules))];
+      way.rule = kLimitRules[random_.below(std::size(kLimitRules))];
       return true;
   }
 }
@@ -158,13 +158,13 @@ bool TrainingPlacement::change_way(StepWay& way) {
 void TrainingPlacement::walk(Walk& walk, double until) {
   State next;
   while (!is_over() && done() < until) {
-    const double heat = kHot * std::pow(kCold / kHot, done());
+    const double temperature = kHot * std::pow(kCold / kHot, done());
     for (std::uint32_t i = 0; i < kStride; ++i) {
       next = walk.current;
       const bool changed = random_.below(100) < kWayPercent ? change_way(next.way) : moves_.change(next.home, random_);
       if (!changed) continue;
       // Metropolis' rule, with its random number drawn first: what is longer need not be looked at to the end.
-      const double longer = -heat * std::log(1 - random_.unit());
+      const double longer = -temperature * std::log(1 - random_.unit());
       const auto limit = static_cast<std::int64_t>((1 + longer) * static_cast<double>(walk.current.length));
       if (!value(next, limit)) continue;
       std::swap(walk.current, next);
@@ -201,16 +201,16 @@ void TrainingPlacement::anneal() {
   pool_ = std::move(distinct);
 }
 
-/// Starts of a list schedule of the trial, pushed together; nothing if it does not fit. The state takes its length.
+/// Starts of a list schedule of the trial, justified; nothing if it does not fit. The state takes its length.
 std::optional<std::vector<std::int64_t>> TrainingPlacement::scheduled(State& state, const std::vector<ModeIndex>& modes,
                                                                       const Budget& budget) {
   ++effort_.scheduled;
   const double began = budget_->elapsed();
   const std::vector<ModeIndex> fewer = fewer_modes(problem_, trial_, modes);
-  auto windowed = schedule_in_window(trial_, fewer, window_of(state.way), state.way.rule);
-  if (!windowed) return std::nullopt;
+  auto limited = schedule_within_limit(trial_, fewer, limit_of(state.way), state.way.rule);
+  if (!limited) return std::nullopt;
   const auto placed = PlacedProblem::create(trial_, fewer);
-  std::vector<std::int64_t> starts = justify(*placed, std::move(windowed->starts), budget);
+  std::vector<std::int64_t> starts = justify(*placed, std::move(limited->starts), budget);
   state.length = length(*placed, starts);
   longest_schedule_ = std::max(longest_schedule_, budget_->elapsed() - began);
   return starts;
@@ -243,10 +243,10 @@ std::optional<std::vector<std::int64_t>> TrainingPlacement::tune(State& state, c
       way.width = static_cast<std::uint32_t>(width);
       improved |= try_way(way);
     }
-    for (const std::size_t rule : kWindowRules) improved |= try_way({state.way.width, state.way.progress, rule});
+    for (const std::size_t rule : kLimitRules) improved |= try_way({state.way.width, state.way.progress, rule});
     for (const std::int64_t step : {-1, 1}) {
       const std::int64_t progress = static_cast<std::int64_t>(state.way.progress) + step;
-      if (progress < 0 || progress >= std::ssize(kWindowProgress)) continue;
+      if (progress < 0 || progress >= std::ssize(kLimitProgress)) continue;
       improved |= try_way({state.way.width, static_cast<std::size_t>(progress), state.way.rule});
     }
   }
@@ -268,18 +268,18 @@ std::vector<TrainingPlacement::Found> TrainingPlacement::search(const Budget& bu
     const auto modes = model_.modes(state.home);
     if (!modes) continue;
     const double share = kTuneShare / static_cast<double>(kScheduled - found.size());
-    std::optional<std::vector<std::int64_t>> item_starts = tune(state, *modes, budget.share(share));
-    if (!item_starts) continue;
+    std::optional<std::vector<std::int64_t>> activity_starts = tune(state, *modes, budget.share(share));
+    if (!activity_starts) continue;
     const auto placed = PlacedProblem::create(problem_, *modes);
     if (trial_.task_count() < problem_.task_count()) {
       const double expected =
           longest_schedule_ * static_cast<double>(problem_.task_count()) / static_cast<double>(trial_.task_count());
       if (budget.remaining().value_or(expected) < expected) break;
-      auto whole = schedule_in_window(problem_, *modes, window_of(state.way), state.way.rule);
+      auto whole = schedule_within_limit(problem_, *modes, limit_of(state.way), state.way.rule);
       if (!whole) continue;
-      item_starts = justify(*placed, std::move(whole->starts), budget);
+      activity_starts = justify(*placed, std::move(whole->starts), budget);
     }
-    Schedule schedule = placed->schedule(*item_starts);
+    Schedule schedule = placed->schedule(*activity_starts);
     const Duration makespan = schedule.makespan(problem_);
     found.push_back({std::move(schedule), makespan});
   }

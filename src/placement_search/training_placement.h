@@ -18,16 +18,15 @@ namespace opweave {
 /// Simulated annealing over placements of a step of several microbatches, together with how the microbatches are let in
 /// (docs/placement-search.md). It begins from given placements and from cuts by the speed of the devices; several go
 /// side by side, of which the worse half is given up again and again. What a placement is worth is what StepDispatch
-/// says; the best are then scheduled. Units that lie on gangs, or apart, stay where they are.
+/// says; the best are then scheduled. Bundles that lie on gangs, or apart, stay where they are.
 class TrainingPlacement {
  public:
-  /// Several microbatches of every replica, a unit with a choice, and not too much to value.
+  /// Several microbatches of every replica, a bundle with a choice, and not too much to value.
   [[nodiscard]] static bool applies_to(const Problem& problem);
 
-  /// \pre applies_to(problem); at least one start, each a valid mode per task, the best first. Units that lie on gangs
-  /// in the first start lie there always.
-  /// \param stands_for  microbatches of the step that the problem is a short one of: so many count, where placements
-  /// are
+  /// \pre applies_to(problem); at least one start, each a valid mode per task, the best first. Bundles that lie on
+  /// gangs in the first start lie there always. \param stands_for  microbatches of the step that the problem is a short
+  /// one of: so many count, where placements are
   ///   valued; nothing = as many as it has
   TrainingPlacement(const Problem& problem, const std::vector<std::vector<ModeIndex>>& starts, std::uint64_t seed,
                     std::optional<std::uint32_t> stands_for = {});

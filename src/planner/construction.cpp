@@ -7,13 +7,13 @@
 #include <fmt/format.h>
 
 #include "list_scheduling/fewer_microbatches.h"
-#include "list_scheduling/in_flight_window.h"
+#include "list_scheduling/in_flight_limit.h"
 #include "list_scheduling/justification.h"
+#include "list_scheduling/limited_schedule.h"
 #include "list_scheduling/list_scheduler.h"
 #include "list_scheduling/placed_problem.h"
 #include "list_scheduling/priority_rules.h"
 #include "list_scheduling/reference_order.h"
-#include "list_scheduling/window_schedule.h"
 #include "opweave/error.h"
 #include "opweave/experts.h"
 #include "opweave/simulate.h"
@@ -22,17 +22,17 @@
 namespace opweave {
 namespace {
 
-/// Placements that get a rough look at their windows, and of those, as ranked by it, the ones whose windows are tuned.
+/// Placements that get a rough look at their limits, and of those, as ranked by it, the ones whose limits are tuned.
 constexpr std::size_t kScannedPlacements = 12;
 constexpr std::size_t kTunedPlacements = 3;
 /// Share of the time for the placements one by one, so that something is left for all that follows, and of the time
-/// left then for windows.
+/// left then for limits.
 constexpr double kGuessingShare = 0.3;
 constexpr double kTuningShare = 0.3;
 /// What a first pass of pushing together takes, in steps: two list schedules with their reference orders.
 constexpr double kPassSteps = 3;
-/// Windows wider than this are not tried: by then memory, not the window, limits what is in flight.
-constexpr std::uint32_t kWidestWindow = 64;
+/// Limits wider than this are not tried: by then memory, not the limit, limits what is in flight.
+constexpr std::uint32_t kWidestLimit = 64;
 /// What a list schedule takes beside a schedule made along with a placement, both with their check: measured 2, to be
 /// sure.
 constexpr double kListScheduleSteps = 2.5;
@@ -40,16 +40,16 @@ constexpr double kListScheduleSteps = 2.5;
 /// time for it.
 constexpr std::size_t kMostTasksBesideOthers = 50'000;
 constexpr double kShareBesideOthers = 0.2;
-/// Windows are tuned on at most so many microbatches: more of them run through the same pipeline in the same way.
-constexpr std::uint32_t kWindowTrialMicrobatches = 64;
+/// Limits are tuned on at most so many microbatches: more of them run through the same pipeline in the same way.
+constexpr std::uint32_t kLimitTrialMicrobatches = 64;
 
 /// A guessed placement with what is needed to schedule it again and again.
 struct Candidate {
   PlacementGuess guess;
-  std::uint32_t window = 0;  ///< best width so far
-  std::size_t progress = 0;  ///< index into kWindowProgress
+  std::uint32_t limit = 0;   ///< best width so far
+  std::size_t progress = 0;  ///< index into kLimitProgress
   std::size_t rule = 0;
-  std::optional<Duration> makespan;  ///< best so far, pushed together
+  std::optional<Duration> makespan;  ///< best so far, justified
 };
 
 /// A placement whose list schedules are being tried.
@@ -81,10 +81,10 @@ class Construction::Implementation {
     const Budget guessing = budget_.share(kGuessingShare);
     while (!finished() && !(!placing_ && incumbent_.makespan() && guessing.expired()) && step()) {
     }
-    // Before the windows, which may take all the time there is: no plan is worse than an expert's.
+    // Before the limits, which may take all the time there is: no plan is worse than an expert's.
     if (!finished()) add_experts();
     const bool is_enough = options_.is_enough && options_.is_enough();
-    if (problem_.settings().training.microbatches > 1 && !is_enough) tune_windows();
+    if (problem_.settings().training.microbatches > 1 && !is_enough) tune_limits();
     sort_starts();
   }
 
@@ -115,7 +115,7 @@ class Construction::Implementation {
   }
 
   /// One schedule of the next placement, or what has to be found out before: the schedule that the guess came with,
-  /// then list schedules under every rule, without a window. False if no placement is left.
+  /// then list schedules under every rule, without a limit. False if no placement is left.
   bool step() {
     if (!placing_) {
       std::optional<PlacementGuess> guess = guesses_.next();
@@ -159,18 +159,18 @@ class Construction::Implementation {
     return true;
   }
 
-  /// The best few placements with windows of doubling width, then the best of those in detail. What counts is how short
-  /// a schedule gets when it is pushed together: one from a narrow window may begin as the longest and end as the
+  /// The best few placements with limits of doubling width, then the best of those in detail. What counts is how short
+  /// a schedule gets when it is justified: one from a narrow limit may begin as the longest and end as the
   /// shortest.
-  void tune_windows() {
+  void tune_limits() {
     std::vector<Candidate>& candidates = candidates_;
     tuning_ = budget_.share(kTuningShare);
-    const Problem trial = with_fewer_microbatches(problem_, kWindowTrialMicrobatches);
+    const Problem trial = with_fewer_microbatches(problem_, kLimitTrialMicrobatches);
     const bool is_whole = trial.task_count() == problem_.task_count();
     trial_ = &trial;
-    const std::uint32_t widest = std::min(kWidestWindow, trial.settings().training.microbatches);
+    const std::uint32_t widest = std::min(kWidestLimit, trial.settings().training.microbatches);
     if (candidates.size() > 1) {
-      for (Candidate& candidate : candidates) try_window(candidate, widest, 0, 0);
+      for (Candidate& candidate : candidates) try_limit(candidate, widest, 0, 0);
       keep_best(candidates, kScannedPlacements);
     }
     // Two ways that are far apart, or the descent might never leave the first: late entry with weight gradients where
@@ -187,12 +187,12 @@ class Construction::Implementation {
     for (Candidate& candidate : candidates) descend(candidate, widest);
     if (is_whole) return;
     for (const Candidate& candidate : candidates) {
-      if (!finished()) keep_window(problem_, candidate.guess.modes, candidate);
+      if (!finished()) keep_limited(problem_, candidate.guess.modes, candidate);
     }
   }
 
   void scan_widths(Candidate& candidate, std::uint32_t widest, std::size_t progress, std::size_t rule) {
-    for (std::uint32_t width = 1; width <= widest; width *= 2) try_window(candidate, width, progress, rule);
+    for (std::uint32_t width = 1; width <= widest; width *= 2) try_limit(candidate, width, progress, rule);
   }
 
   static void keep_best(std::vector<Candidate>& candidates, std::size_t count) {
@@ -208,64 +208,64 @@ class Construction::Implementation {
       improved = false;
       const Candidate at = candidate;
       for (const std::int32_t step : {-2, -1, 1, 2}) {
-        const std::int64_t width = std::int64_t{at.window} + step;
+        const std::int64_t width = std::int64_t{at.limit} + step;
         if (width >= 1 && width <= widest) {
-          improved |= try_window(candidate, static_cast<std::uint32_t>(width), at.progress, at.rule);
+          improved |= try_limit(candidate, static_cast<std::uint32_t>(width), at.progress, at.rule);
         }
       }
-      for (std::size_t progress = 0; progress < std::size(kWindowProgress); ++progress) {
-        if (progress != at.progress) improved |= try_window(candidate, at.window, progress, at.rule);
+      for (std::size_t progress = 0; progress < std::size(kLimitProgress); ++progress) {
+        if (progress != at.progress) improved |= try_limit(candidate, at.limit, progress, at.rule);
       }
-      for (const std::size_t rule : kWindowRules) {
-        if (rule != at.rule) improved |= try_window(candidate, at.window, at.progress, rule);
+      for (const std::size_t rule : kLimitRules) {
+        if (rule != at.rule) improved |= try_limit(candidate, at.limit, at.progress, rule);
       }
     }
   }
 
-  /// Asked before every window.
+  /// Asked before every limit.
   [[nodiscard]] bool tuned() { return finished() || tuning_.expired(); }
 
-  /// True if this window improves the candidate's best.
-  bool try_window(Candidate& candidate, std::uint32_t width, std::size_t progress, std::size_t rule) {
+  /// True if this limit improves the candidate's best.
+  bool try_limit(Candidate& candidate, std::uint32_t width, std::size_t progress, std::size_t rule) {
     if (tuned()) return false;
     Candidate tried = candidate;
-    tried.window = width;
+    tried.limit = width;
     tried.progress = progress;
     tried.rule = rule;
     const bool is_whole = trial_->task_count() == problem_.task_count();
     const Duration makespan =
-        is_whole ? keep_window(problem_, candidate.guess.modes, tried)
-                 : schedule_windowed(*trial_, fewer_modes(problem_, *trial_, candidate.guess.modes), tried)
-                       .makespan(*trial_);
+        is_whole
+            ? keep_limited(problem_, candidate.guess.modes, tried)
+            : schedule_limited(*trial_, fewer_modes(problem_, *trial_, candidate.guess.modes), tried).makespan(*trial_);
     if (candidate.makespan && *candidate.makespan <= makespan) return false;
     candidate.makespan = makespan;
-    candidate.window = width;
+    candidate.limit = width;
     candidate.progress = progress;
     candidate.rule = rule;
     return true;
   }
 
-  Duration keep_window(const Problem& problem, const std::vector<ModeIndex>& modes, const Candidate& chosen) {
-    Schedule schedule = schedule_windowed(problem, modes, chosen);
+  Duration keep_limited(const Problem& problem, const std::vector<ModeIndex>& modes, const Candidate& chosen) {
+    Schedule schedule = schedule_limited(problem, modes, chosen);
     const Duration makespan = schedule.makespan(problem);
     keep(std::move(schedule), fmt::format("{}, {}, {} in flight until {:.0f} %", chosen.guess.method, last_rule_,
-                                          chosen.window, 100 * kWindowProgress[chosen.progress]));
+                                          chosen.limit, 100 * kLimitProgress[chosen.progress]));
     return makespan;
   }
 
-  /// Under the window, then pushed together without it.
-  Schedule schedule_windowed(const Problem& problem, const std::vector<ModeIndex>& modes, const Candidate& chosen) {
-    const InFlightWindow window{chosen.window, kWindowProgress[chosen.progress]};
-    std::optional<WindowSchedule> scheduled = schedule_in_window(problem, modes, window, chosen.rule);
-    if (!scheduled) throw InternalError("a placement that fits does not fit under a window");
+  /// Under the limit, then justified without it.
+  Schedule schedule_limited(const Problem& problem, const std::vector<ModeIndex>& modes, const Candidate& chosen) {
+    const InFlightLimit limit{chosen.limit, kLimitProgress[chosen.progress]};
+    std::optional<LimitedSchedule> scheduled = schedule_within_limit(problem, modes, limit, chosen.rule);
+    if (!scheduled) throw InternalError("a placement that fits does not fit under an in-flight limit");
     last_rule_ = scheduled->rule;
     ++evaluations_;
     const auto placed = PlacedProblem::create(problem, modes);
-    return placed->schedule(pushed_together(*placed, std::move(scheduled->starts), tuning_));
+    return placed->schedule(justified(*placed, std::move(scheduled->starts), tuning_));
   }
 
   /// Every expert as published, and its order with the blocks taken apart, so that operators start as soon as their
-  /// inputs and streams allow, then pushed together.
+  /// inputs and streams allow, then justified.
   void add_experts() {
     if (std::exchange(experts_added_, true)) return;
     const std::vector<ExpertPlan> experts = expert_plans(problem_, budget_);
@@ -292,13 +292,13 @@ class Construction::Implementation {
   void push_together(const Schedule& schedule, const std::string& name) {
     const auto placed = PlacedProblem::create(problem_, schedule.modes());
     ++evaluations_;
-    keep(placed->schedule(pushed_together(*placed, placed->starts(schedule), budget_.share(kTuningShare))),
+    keep(placed->schedule(justified(*placed, placed->starts(schedule), budget_.share(kTuningShare))),
          name + ", pushed together");
   }
 
   /// As they are where there is no time for it.
-  std::vector<std::int64_t> pushed_together(const PlacedProblem& placed, std::vector<std::int64_t> starts,
-                                            const Budget& budget) {
+  std::vector<std::int64_t> justified(const PlacedProblem& placed, std::vector<std::int64_t> starts,
+                                      const Budget& budget) {
     end_step();
     const double pass = kPassSteps * longest_step_;
     if (budget.remaining().value_or(pass) < pass) return starts;
@@ -336,11 +336,11 @@ class Construction::Implementation {
   const ConstructionOptions options_;
   PlacementGuesses guesses_;
   std::optional<Placing> placing_;
-  std::vector<Candidate> candidates_;  ///< whose windows may be tuned
+  std::vector<Candidate> candidates_;  ///< whose limits may be tuned
   bool experts_added_ = false;
   double asked_ = 0;                ///< when the last step ended
-  const Problem* trial_ = nullptr;  ///< on which windows are tuned
-  Budget tuning_;                   ///< for windows
+  const Problem* trial_ = nullptr;  ///< on which limits are tuned
+  Budget tuning_;                   ///< for limits
   std::string last_rule_;
 };
 

@@ -20,7 +20,7 @@ struct ConstructionOptions {
   std::function<void(const Schedule& schedule, const std::string& method)> on_schedule = {};
   /// Published schedules as soon as there is one plan, rather than when all placements have been tried.
   bool experts_early = false;
-  /// Asked before windows are tuned, which takes the longest; may be empty.
+  /// Asked before limits are tuned, which takes the longest; may be empty.
   std::function<bool()> is_enough = {};
 };
 

@@ -25,7 +25,7 @@ constexpr std::uint32_t kMostTargetFailures = 3;
 
 bool CpSatTargetsMethod::supports(const ProblemTraits& traits) {
   return RoutingMethod::supports(traits) && exact::LagProgram::size(traits.problem) <= kMostTargetChoices &&
-         !traits.space()->shipments().empty();
+         !traits.space()->deliveries().empty();
 }
 
 bool CpSatTargetsMethod::is_exact(const ProblemTraits& traits) { return exact::LagProgram::is_exact(*traits.space()); }

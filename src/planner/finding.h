@@ -22,7 +22,7 @@ struct Finding {
   std::vector<LowerBound> bounds;    ///< on the makespan
   bool is_optimal = false;           ///< the makespan equals a bound
   std::string detail;                ///< why there is no schedule, or what kept a method from working
-  std::vector<Incumbent> trajectory;
+  std::vector<Improvement> trajectory;
 };
 
 /// Method of a plan that was given.

@@ -31,7 +31,7 @@ class GoalStore {
   [[nodiscard]] const std::string& method() const { return method_; }
   /// Value of an objective of the schedule that is held. \pre schedule() has a value
   [[nodiscard]] std::int64_t value(Objective objective) const;
-  [[nodiscard]] const std::vector<Incumbent>& trajectory() const { return trajectory_; }
+  [[nodiscard]] const std::vector<Improvement>& trajectory() const { return trajectory_; }
 
  private:
   [[nodiscard]] std::vector<std::int64_t> values_of(const Schedule& schedule, const PlanStatistics& statistics) const;
@@ -45,7 +45,7 @@ class GoalStore {
   PlanStatistics statistics_;
   std::vector<std::int64_t> values_;
   std::string method_;
-  std::vector<Incumbent> trajectory_;
+  std::vector<Improvement> trajectory_;
 };
 
 }  // namespace opweave

@@ -17,7 +17,7 @@ constexpr std::size_t kStarts = 12;
 /// Evaluations of orders that take as long as a placement dispatched (measured 0.5), and scheduled (265).
 constexpr std::uint64_t kOrdersPerDispatch = 1;
 constexpr std::uint64_t kOrdersPerSchedule = 250;
-/// Schedules of the placements found by a lane of limited work.
+/// Schedules of the placements found by a search of limited work.
 constexpr std::uint64_t kMostSchedules = 40;
 /// By the clock, the share of what is left of the time that a search gets, and how much shorter its best must be than
 /// what was known for another to follow.
@@ -31,32 +31,32 @@ PlacementsFound search_placements(const Problem& problem, const Budget& budget, 
                                   IncumbentStore& incumbent, std::optional<std::uint32_t> stands_for) {
   PlacementsFound result;
   if (!options.searches_placement || starts.empty() || !TrainingPlacement::applies_to(problem)) return result;
-  const std::size_t lanes = work ? kRepeatableLanes : std::max(1U, options.threads);
+  const std::size_t parallel_searches = work ? kRepeatableSearches : std::max(1U, options.threads);
   TrainingPlacement::Effort most;
   if (work) {
-    most.scheduled = std::min(kMostSchedules, *work / lanes / 2 / kOrdersPerSchedule);
-    most.dispatched = (*work / lanes - most.scheduled * kOrdersPerSchedule) / kOrdersPerDispatch;
+    most.scheduled = std::min(kMostSchedules, *work / parallel_searches / 2 / kOrdersPerSchedule);
+    most.dispatched = (*work / parallel_searches - most.scheduled * kOrdersPerSchedule) / kOrdersPerDispatch;
     if (most.scheduled == 0) return result;
   }
   std::vector<std::vector<ModeIndex>> placements;
   for (const Start& start : starts) {
     if (placements.size() < kStarts) placements.push_back(start.schedule.modes());
   }
-  std::vector<std::vector<TrainingPlacement::Found>> found(lanes);
-  std::vector<std::uint64_t> orders(lanes, 0);
-  side_by_side(std::min<std::size_t>(std::max(1U, options.threads), lanes), [&](std::size_t worker) {
-    for (std::size_t lane = worker; lane < lanes; lane += std::max(1U, options.threads)) {
-      TrainingPlacement search(problem, placements, options.seed + lane, stands_for);
+  std::vector<std::vector<TrainingPlacement::Found>> found(parallel_searches);
+  std::vector<std::uint64_t> orders(parallel_searches, 0);
+  side_by_side(std::min<std::size_t>(std::max(1U, options.threads), parallel_searches), [&](std::size_t worker) {
+    for (std::size_t number = worker; number < parallel_searches; number += std::max(1U, options.threads)) {
+      TrainingPlacement search(problem, placements, options.seed + number, stands_for);
       Duration best = starts.front().makespan;
       for (bool is_worthwhile = true; is_worthwhile && !budget.expired();) {
         std::vector<TrainingPlacement::Found> more = search.search(work ? budget : budget.share(kCycleShare), most);
-        orders[lane] +=
+        orders[number] +=
             kOrdersPerDispatch * search.effort().dispatched + kOrdersPerSchedule * search.effort().scheduled;
         is_worthwhile =
             !work && !more.empty() &&
             static_cast<double>(more.front().makespan.value()) < kWorthwhile * static_cast<double>(best.value());
         if (!more.empty()) best = std::min(best, more.front().makespan);
-        std::ranges::move(more, std::back_inserter(found[lane]));
+        std::ranges::move(more, std::back_inserter(found[number]));
       }
     }
   });

@@ -20,12 +20,11 @@ struct PlacementsFound {
 };
 
 /// Searches placements from the best starts of different placement, where TrainingPlacement applies and the options
-/// want it. Every schedule found is valid, and offered to the incumbent. Under a work limit the lanes and their seeds
-/// do not depend on the number of threads, so neither does the result; under a time limit there is a lane per thread,
-/// and it ends early where it does not get on.
-/// \param starts  best first
-/// \param work    evaluations of orders, where they are limited: the search takes what as many of them would
-/// \param stands_for  microbatches of the step that the problem is a short one of; nothing = it stands for itself
+/// want it. Every schedule found is valid, and offered to the incumbent. Under a work limit the parallel_searches and
+/// their seeds do not depend on the number of threads, so neither does the result; under a time limit there is a search
+/// per thread, and it ends early where it does not get on. \param starts  best first \param work    evaluations of
+/// orders, where they are limited: the search takes what as many of them would \param stands_for  microbatches of the
+/// step that the problem is a short one of; nothing = it stands for itself
 [[nodiscard]] PlacementsFound search_placements(const Problem& problem, const Budget& budget,
                                                 const PlannerOptions& options, const std::vector<Start>& starts,
                                                 std::optional<std::uint64_t> work, IncumbentStore& incumbent,

@@ -123,7 +123,7 @@ bool IncumbentStore::is_optimal() const {
   return schedule_ && makespan_ == lower_bound_;
 }
 
-std::vector<Incumbent> IncumbentStore::trajectory() const {
+std::vector<Improvement> IncumbentStore::trajectory() const {
   const std::lock_guard lock(mutex_);
   return trajectory_;
 }

@@ -46,7 +46,7 @@ class IncumbentStore {
   [[nodiscard]] const std::atomic<bool>& is_final() const { return is_final_; }
   /// Largest first.
   [[nodiscard]] std::vector<LowerBound> bounds() const;
-  [[nodiscard]] std::vector<Incumbent> trajectory() const;
+  [[nodiscard]] std::vector<Improvement> trajectory() const;
   /// First violation of the last claim that was dropped, empty if there was none.
   [[nodiscard]] std::string last_rejection() const;
 
@@ -67,7 +67,7 @@ class IncumbentStore {
   std::optional<Schedule> schedule_;
   Duration makespan_;
   std::string method_;
-  std::vector<Incumbent> trajectory_;
+  std::vector<Improvement> trajectory_;
   std::string last_rejection_;
   std::atomic<bool> is_final_ = false;
 };

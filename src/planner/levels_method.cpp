@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "list_scheduling/listed.h"
+#include "list_scheduling/list_schedule.h"
 #include "placement/earliest_finish.h"
 #include "placement_search/routing_model.h"
 #include "placement_search/routing_search.h"
@@ -32,7 +32,7 @@ constexpr std::size_t kClustersPerDevice = 32;
 std::optional<Schedule> first_of(const Problem& problem) {
   std::optional<Schedule> schedule = earliest_finish(problem);
   if (!schedule) return std::nullopt;
-  std::optional<Schedule> other = listed(problem, schedule->modes());
+  std::optional<Schedule> other = list_schedule(problem, schedule->modes());
   const bool is_schedule = problem.settings().contention == Contention::kNone &&
                            (!other || schedule->makespan(problem) < other->makespan(problem)) &&
                            is_valid(problem, *schedule);
@@ -86,7 +86,7 @@ class LevelsMethod::Descent {
     Schedule fine = schedule;
     for (std::size_t l = level; l > 0; --l) fine = hierarchy.expand(l, fine);
     if (level > 0) {
-      std::optional<Schedule> other = listed(problem_, fine.modes());
+      std::optional<Schedule> other = list_schedule(problem_, fine.modes());
       if (other && other->makespan(problem_) < fine.makespan(problem_)) fine = std::move(*other);
     }
     const Duration makespan = fine.makespan(problem_);
@@ -112,7 +112,7 @@ class LevelsMethod::Descent {
       if (level == 0 || for_steps_.expired()) return;
       schedule = hierarchy.expand(level, schedule);
       const Problem& finer = hierarchy.problem(level - 1);
-      std::optional<Schedule> other = listed(finer, schedule.modes());
+      std::optional<Schedule> other = list_schedule(finer, schedule.modes());
       if (other && other->makespan(finer) < schedule.makespan(finer)) schedule = std::move(*other);
       // Elsewhere the way down may have been better already.
       if (level == 1 && best_.makespan < schedule.makespan(problem_)) schedule = best_.schedule;
@@ -124,7 +124,7 @@ class LevelsMethod::Descent {
     if (for_steps_.expired()) return schedule;
     const auto model = routing::Model::create(level);
     if (!model || !model->has_choice()) return schedule;
-    std::vector<std::unique_ptr<RoutingSearch>> searches(slice.lanes());
+    std::vector<std::unique_ptr<RoutingSearch>> searches(slice.parallel_searches());
     const std::uint64_t seed = method_.seed_;
     method_.seed_ += searches.size();
     slice.each(searches.size(), [&](std::size_t i, const Slice& own) {

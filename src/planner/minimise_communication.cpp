@@ -113,8 +113,8 @@ class CommunicationSearch {
     const auto placed = PlacedProblem::create(problem(), modes);
     if (!placed) return;
     std::int64_t bytes = 0;
-    for (std::size_t i = placed->task_count(); i < placed->item_count(); ++i) {
-      bytes += problem().size(placed->transfer(static_cast<ItemId>(i)).value).value();
+    for (std::size_t i = placed->task_count(); i < placed->activity_count(); ++i) {
+      bytes += problem().size(placed->transfer(static_cast<ActivityId>(i)).value).value();
     }
     if (bytes < moved()) offers_.offer(modes, method, budget_);
   }

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "opweave/bounds.h"
-#include "planner/minimise_in_blocks.h"
+#include "planner/block_question.h"
 #include "planner/run_methods.h"
 #include "planner/solve_alone.h"
 
@@ -137,12 +137,9 @@ class MakespanSearch {
   Finding finding_;
 };
 
-}  // namespace
-
-Finding minimise_makespan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
-                          std::optional<Duration> target, const std::shared_ptr<Exchange>& exchange,
-                          std::span<const MethodRow> methods) {
-  if (problem.settings().blocks != Blocks::kNone) return minimise_in_blocks(problem, budget, options, target);
+Finding search(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+               std::optional<Duration> target, const std::shared_ptr<Exchange>& exchange,
+               std::span<const MethodRow> methods) {
   std::atomic<bool> is_reached = false;
   const Budget own = target ? budget.until(&is_reached) : budget;
   const auto on_progress = [&](const Progress& progress) {
@@ -152,6 +149,17 @@ Finding minimise_makespan(const Problem& problem, const Budget& budget, const Pl
   const std::optional<exact::ExactMethod> program = complete_program(options.method);
   if (program) return solve_alone(problem, own, options, *program, on_progress);
   return MakespanSearch(methods, problem, own, options, target, exchange, on_progress).run();
+}
+
+}  // namespace
+
+Finding minimise_makespan(const Problem& problem, const Budget& budget, const PlannerOptions& options,
+                          std::optional<Duration> target, const std::shared_ptr<Exchange>& exchange,
+                          std::span<const MethodRow> methods) {
+  if (problem.settings().blocks == Blocks::kNone) return search(problem, budget, options, target, exchange, methods);
+  // What others find are schedules of the whole, not of its pieces.
+  const BlockQuestion question(problem, budget, options);
+  return question.answer(search(question.problem(), question.budget(), question.options(), target, nullptr, methods));
 }
 
 }  // namespace opweave

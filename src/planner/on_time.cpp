@@ -58,7 +58,7 @@ struct Desk {
       best->method = progress.method;
       best->bounds = progress.bounds;
       const Duration makespan = progress.makespan.value_or(Duration());
-      std::vector<Incumbent>& way = best->trajectory;
+      std::vector<Improvement>& way = best->trajectory;
       if (way.empty() || way.back().makespan != makespan) way.push_back({progress.seconds, makespan, progress.method});
     }
     if (on_progress) on_progress(progress);

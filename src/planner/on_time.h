@@ -19,7 +19,7 @@ struct Told {
   Schedule schedule;  ///< accepted by `check`
   std::string method;
   std::vector<LowerBound> bounds;
-  std::vector<Incumbent> trajectory;
+  std::vector<Improvement> trajectory;
 };
 
 /// A complete search. It tells of what it finds by on_progress of its options, and looks at nothing but its arguments.

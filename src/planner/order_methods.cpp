@@ -77,7 +77,7 @@ void OrdersOfStarts::advance(IncumbentStore& incumbent, const Slice& slice) {
   const Attempt winner =
       *std::ranges::min_element(attempts, {}, [&](const Attempt& attempt) { return attempt.result.makespan(problem); });
   attempts.clear();
-  for (std::size_t i = 0; i < slice.lanes(); ++i) {
+  for (std::size_t i = 0; i < slice.parallel_searches(); ++i) {
     attempts.push_back({winner.start, seed + 1000 + i, winner.initial_temperature, {}});
   }
   Slice rest = slice;  // of the time, what is left

@@ -32,8 +32,8 @@ constexpr std::uint64_t kFirstShortening = 3000;
 /// Of it, the share of the solver, and intervals of the largest kernel that it is asked for.
 constexpr double kSolverShare = 0.3;
 constexpr std::size_t kMostKernelIntervals = 1000;
-/// Windows that the solver may use beyond those of the kernel that is known.
-constexpr std::uint32_t kMoreWindows = 3;
+/// Laps that the solver may use beyond those of the kernel that is known.
+constexpr std::uint32_t kMoreLaps = 3;
 /// Candidates whose ramps get a trial before the best gets the rest, and the share of all trials.
 constexpr std::size_t kRampTrials = 3;
 constexpr double kRampTrialShare = 0.3;
@@ -65,8 +65,8 @@ bool placement_is_fixed(const Problem& problem) {
 }
 
 std::string describe(const periodic::Iteration& iteration, const std::string& origin) {
-  const std::size_t microbatches = iteration.kernel().unit->placed().problem().settings().training.microbatches;
-  const bool is_least = iteration.period() == periodic::least_period(*iteration.kernel().unit);
+  const std::size_t microbatches = iteration.kernel().body->placed().problem().settings().training.microbatches;
+  const bool is_least = iteration.period() == periodic::least_period(*iteration.kernel().body);
   return fmt::format("periodic, kernel of {} microbatch{}, period {:.2f} ms{}, from {}", microbatches,
                      microbatches == 1 ? "" : "es", static_cast<double>(iteration.period()) / 1e6,
                      is_least ? " (the least possible)" : "", origin);
@@ -140,7 +140,7 @@ class PeriodicPlans::Work {
     std::vector<Candidate>& candidates = method_.candidates_;
     const Duration makespan(iteration->makespan());
     const auto same_placement = [&](const Candidate& candidate) {
-      return candidate.kernel.unit->placed().modes() == kernel.unit->placed().modes();
+      return candidate.kernel.body->placed().modes() == kernel.body->placed().modes();
     };
     const auto known = std::ranges::find_if(candidates, same_placement);
     if (known == candidates.end() || makespan < known->makespan) {
@@ -151,7 +151,7 @@ class PeriodicPlans::Work {
           std::ranges::find_if(candidates, [&](const Candidate& candidate) { return candidate.makespan > makespan; });
       candidates.insert(behind, {kernel, method, std::move(example), makespan});
     }
-    return iteration->period() == periodic::least_period(*kernel.unit);
+    return iteration->period() == periodic::least_period(*kernel.body);
   }
 
   /// Kernels of the schedules that construction makes of the trial, until there is a plan or to the end.
@@ -189,24 +189,24 @@ class PeriodicPlans::Work {
     return found.orders;
   }
 
-  /// The solver says whether a small unit has a kernel of the least possible period.
+  /// The solver says whether a small body has a kernel of the least possible period.
   [[nodiscard]] std::optional<periodic::Kernel> solve_for_least_period(const periodic::Kernel& kernel,
                                                                        const Slice& slice) const {
     if (method_.context_.options.method == Method::kHeuristic) return std::nullopt;
     periodic::Time first = std::numeric_limits<periodic::Time>::max();
     periodic::Time last = std::numeric_limits<periodic::Time>::min();
-    for (const periodic::Node node : kernel.unit->nodes()) {
-      first = std::min(first, kernel.window(node));
-      last = std::max(last, kernel.window(node));
+    for (const periodic::Node node : kernel.body->nodes()) {
+      first = std::min(first, kernel.lap(node));
+      last = std::max(last, kernel.lap(node));
     }
     periodic::KernelProgramOptions options;
-    options.windows = static_cast<std::uint32_t>(last - first) + kMoreWindows;
+    options.laps = static_cast<std::uint32_t>(last - first) + kMoreLaps;
     options.seed = method_.context_.options.seed;
     options.engine = method_.context_.solver;
-    if (periodic::kernel_program_size(*kernel.unit, options.windows) > kMostKernelIntervals) return std::nullopt;
+    if (periodic::kernel_program_size(*kernel.body, options.laps) > kMostKernelIntervals) return std::nullopt;
     const Slice own = slice.share(kSolverShare);
     options.work = own.solver_work(problem_);
-    return periodic::solve_kernel(kernel.unit, periodic::least_period(*kernel.unit), &kernel, own.budget, options)
+    return periodic::solve_kernel(kernel.body, periodic::least_period(*kernel.body), &kernel, own.budget, options)
         .kernel;
   }
 
@@ -214,7 +214,7 @@ class PeriodicPlans::Work {
   std::uint64_t shorten_periods(const Slice& slice, std::uint64_t seed) {
     std::vector<Candidate> tried;
     for (const Candidate& candidate : method_.candidates_) {
-      if (tried.size() < kRampTrials && candidate.kernel.period > periodic::least_period(*candidate.kernel.unit)) {
+      if (tried.size() < kRampTrials && candidate.kernel.period > periodic::least_period(*candidate.kernel.body)) {
         tried.push_back(candidate);
       }
     }
@@ -265,7 +265,7 @@ class PeriodicPlans::Work {
   }
 
   void improve_ramps(const Slice& given, std::uint64_t seed) {
-    // What is found at the end has to be checked, lane by lane.
+    // What is found at the end has to be checked, search by search.
     const double last_offers = kOfferReserve * method_.offer_seconds_ * std::max(1U, given.threads);
     Slice slice = given;
     slice.budget = given.budget.until(&incumbent_.is_final()).keeping(last_offers);
@@ -285,7 +285,7 @@ class PeriodicPlans::Work {
       attempts.clear();
       if (slice.evaluations) slice.evaluations = slice.share(1 - kRampTrialShare).evaluations;
     }
-    for (std::size_t i = 0; i < slice.lanes(); ++i) attempt(*best, seed + 1000 + i);
+    for (std::size_t i = 0; i < slice.parallel_searches(); ++i) attempt(*best, seed + 1000 + i);
     run(attempts, slice);
   }
 

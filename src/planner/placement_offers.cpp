@@ -3,7 +3,7 @@
 #include <atomic>
 #include <utility>
 
-#include "list_scheduling/listed.h"
+#include "list_scheduling/list_schedule.h"
 #include "order_search/order_search.h"
 #include "placement/placement.h"
 
@@ -18,7 +18,7 @@ constexpr std::uint64_t kOrdersOfWork = 16;
 
 bool PlacementOffers::offer(const std::vector<ModeIndex>& modes, const std::string& method, const Budget& budget) {
   const Problem& problem = restricted_.problem();
-  std::optional<Schedule> best = shortest_listed(problem, modes, budget);
+  std::optional<Schedule> best = shortest_list_schedule(problem, modes, budget);
   if (!best) return false;
   if (deadline_ && best->makespan(problem) > *deadline_ && !budget.expired()) {
     std::atomic<bool> is_in_time = false;

@@ -36,7 +36,7 @@ std::string reached_limit(const Budget& budget, bool is_optimal) {
 }
 
 Provenance provenance_of(const Budget& budget, const PlannerOptions& options, std::string method,
-                         std::vector<Incumbent> trajectory) {
+                         std::vector<Improvement> trajectory) {
   Provenance provenance;
   provenance.version = OPWEAVE_VERSION;
   provenance.method = std::move(method);

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "list_scheduling/listed.h"
+#include "list_scheduling/list_schedule.h"
 #include "planner/construction.h"
 #include "planner/levels_method.h"
 #include "planner/routing_method.h"
@@ -66,7 +66,7 @@ void RepeatedBlocksMethod::advance(IncumbentStore& incumbent, const Slice& slice
   if (slice.budget.expired()) return;
   auto modes = blocks_->expand(problem, few_->store.schedule());
   if (!modes) return;
-  std::optional<Schedule> schedule = listed(problem, std::move(*modes));
+  std::optional<Schedule> schedule = list_schedule(problem, std::move(*modes));
   if (!schedule) return;
   const Duration makespan = schedule->makespan(problem);
   const std::string method = fmt::format("{} blocks like those of a plan for few", blocks_->block_count());

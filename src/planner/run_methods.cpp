@@ -52,7 +52,7 @@ class Runner {
     double of_searches = 0;
     for (const MethodRow* row : rows_) {
       Entry entry{row, row->share(context_.traits), {}};
-      const std::size_t count = row->threads == MethodThreads::kEach ? Slice{budget_, work}.lanes() : 1;
+      const std::size_t count = row->threads == MethodThreads::kEach ? Slice{budget_, work}.parallel_searches() : 1;
       for (std::size_t i = 0; i < count; ++i) entry.searches.push_back(make(*row, i));
       if (row->phase == MethodPhase::kTogether && row->threads != MethodThreads::kOwn) of_searches += entry.share;
       entries.push_back(std::move(entry));

@@ -17,7 +17,7 @@ constexpr double kMostSolverCalls = 4;
 
 }  // namespace
 
-std::size_t Slice::lanes() const { return is_repeatable() ? kRepeatableLanes : std::max(1U, threads); }
+std::size_t Slice::parallel_searches() const { return is_repeatable() ? kRepeatableSearches : std::max(1U, threads); }
 
 std::optional<double> Slice::solver_work(const Problem& problem) const {
   if (!evaluations) return std::nullopt;

@@ -13,7 +13,7 @@
 namespace opweave {
 
 /// Searches at once under a work limit: fixed, because the result must not depend on the threads at hand.
-inline constexpr std::size_t kRepeatableLanes = 2;
+inline constexpr std::size_t kRepeatableSearches = 2;
 
 /// By the clock a slice ends with its budget. Under a work limit it ends with its evaluations, and what is done in it
 /// depends neither on the clock nor on the number of threads: it is repeatable.
@@ -31,7 +31,7 @@ struct Slice {
   /// Calls of the solver among which that is shared out: few where each would have hardly any.
   [[nodiscard]] std::uint32_t solver_calls(const Problem& problem) const;
   /// Searches to run at once: a thread each by the clock, and always as many where it must be repeatable.
-  [[nodiscard]] std::size_t lanes() const;
+  [[nodiscard]] std::size_t parallel_searches() const;
   /// This share of what is left of the time, or of the evaluations.
   [[nodiscard]] Slice share(double fraction) const;
   /// The same, and an end as Budget::until().

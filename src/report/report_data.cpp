@@ -334,9 +334,9 @@ Json statistics_json(const PlanStatistics& statistics) {
 
 Json provenance_json(const Provenance& provenance) {
   Json trajectory = Json::array();
-  for (const Incumbent& incumbent : provenance.trajectory) {
+  for (const Improvement& improvement : provenance.trajectory) {
     trajectory.push_back(
-        {{"seconds", incumbent.seconds}, {"makespan", incumbent.makespan.value()}, {"method", incumbent.method}});
+        {{"seconds", improvement.seconds}, {"makespan", improvement.makespan.value()}, {"method", improvement.method}});
   }
   return {{"version", provenance.version},
           {"method", provenance.method},

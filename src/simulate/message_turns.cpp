@@ -10,22 +10,22 @@ namespace opweave {
 namespace {
 
 /// Tasks and messages on their way into one order. Tasks of one block start together once all their inputs are there,
-/// so that they are one node of it: a piece.
+/// so that they are one node of it: a run.
 class TurnPlacer {
  public:
   TurnPlacer(const Problem& problem, const ExecutionOrder& order, const Schedule& schedule)
       : problem_(problem), order_(order), turns_(order.devices.size()) {
-    find_pieces();
+    find_runs();
     ends_.resize(blocks_.size());
     for (std::size_t t = 0; t < problem.task_count(); ++t) {
       const Duration end = schedule.tasks[t].start + mode(TaskId(t)).duration;
-      ends_[piece_[t]] = std::max(ends_[piece_[t]], end);
+      ends_[run_[t]] = std::max(ends_[run_[t]], end);
     }
     followers_.resize(blocks_.size());
     waits_.resize(blocks_.size());
     follow_streams();
     for (std::size_t t = 0; t < problem.task_count(); ++t) {
-      for (const TaskId before : problem.control_predecessors(TaskId(t))) add(piece(before), piece(TaskId(t)));
+      for (const TaskId before : problem.control_predecessors(TaskId(t))) add(run(before), run(TaskId(t)));
       for (const ValueId value : problem.outputs(TaskId(t))) follow_value(TaskId(t), value);
     }
   }
@@ -36,7 +36,7 @@ class TurnPlacer {
     const auto offer = [&](std::uint32_t node) {
       if (waits_[node] > 0) return;
       const bool is_message = node >= blocks_.size();
-      const std::uint32_t made_by = is_message ? piece(messages_[node - blocks_.size()].producer) : node;
+      const std::uint32_t made_by = is_message ? run(messages_[node - blocks_.size()].producer) : node;
       ready.emplace(ends_[made_by], is_message, node);
     };
     for (std::uint32_t node = 0; node < waits_.size(); ++node) offer(node);
@@ -72,19 +72,19 @@ class TurnPlacer {
   };
 
   [[nodiscard]] Mode mode(TaskId task) const { return problem_.mode(task, order_.modes[task.index()]); }
-  [[nodiscard]] std::uint32_t piece(TaskId task) const { return piece_[task.index()]; }
+  [[nodiscard]] std::uint32_t run(TaskId task) const { return run_[task.index()]; }
 
-  /// Blocks that share a task (of a gang) are one piece.
-  void find_pieces() {
+  /// Blocks that share a task (of a gang) are one run.
+  void find_runs() {
     constexpr std::uint32_t kNone = static_cast<std::uint32_t>(-1);
-    piece_.assign(problem_.task_count(), kNone);
+    run_.assign(problem_.task_count(), kNone);
     for (std::size_t device = 0; device < order_.devices.size(); ++device) {
       for (std::size_t block = 0; block < order_.devices[device].size(); ++block) {
         const std::vector<TaskId>& tasks = order_.devices[device][block].tasks;
-        const auto known = std::ranges::find_if(tasks, [&](TaskId task) { return piece(task) != kNone; });
-        const auto number = known == tasks.end() ? static_cast<std::uint32_t>(blocks_.size()) : piece(*known);
+        const auto known = std::ranges::find_if(tasks, [&](TaskId task) { return run(task) != kNone; });
+        const auto number = known == tasks.end() ? static_cast<std::uint32_t>(blocks_.size()) : run(*known);
         if (number == blocks_.size()) blocks_.emplace_back();
-        for (const TaskId task : tasks) piece_[task.index()] = number;
+        for (const TaskId task : tasks) run_[task.index()] = number;
         blocks_[number].push_back({device, block});
       }
     }
@@ -106,7 +106,7 @@ class TurnPlacer {
         for (const TaskId task : block.tasks) held |= problem_.streams(task);
         for (std::size_t stream = 0; stream < streams; ++stream) {
           if ((held >> stream & 1U) == 0) continue;
-          const std::uint32_t now = piece(block.tasks.front());
+          const std::uint32_t now = run(block.tasks.front());
           if (last[stream]) add(*last[stream], now);
           last[stream] = now;
         }
@@ -120,7 +120,7 @@ class TurnPlacer {
     for (const TaskId consumer : problem_.consumers(value)) {
       for (const DeviceId device : mode(consumer).devices) {
         if (std::ranges::find(made_on, device) != made_on.end()) {
-          add(piece(producer), piece(consumer));
+          add(run(producer), run(consumer));
           continue;
         }
         const auto [place, is_new] = message_to.try_emplace(device, static_cast<std::uint32_t>(waits_.size()));
@@ -133,9 +133,9 @@ class TurnPlacer {
           messages_.push_back({value, producer, *source, device});
           followers_.emplace_back();
           waits_.push_back(0);
-          add(piece(producer), place->second);
+          add(run(producer), place->second);
         }
-        add(place->second, piece(consumer));
+        add(place->second, run(consumer));
       }
     }
   }
@@ -156,11 +156,11 @@ class TurnPlacer {
 
   const Problem& problem_;
   const ExecutionOrder& order_;
-  std::vector<std::uint32_t> piece_;        // by task
-  std::vector<std::vector<Place>> blocks_;  // by piece
-  std::vector<Duration> ends_;              // by piece
+  std::vector<std::uint32_t> run_;          // by task
+  std::vector<std::vector<Place>> blocks_;  // by run
+  std::vector<Duration> ends_;              // by run
   std::vector<Message> messages_;
-  // By node: pieces, then messages.
+  // By node: runs, then messages.
   std::vector<std::vector<std::uint32_t>> followers_;
   std::vector<std::uint32_t> waits_;
   MessageTurns turns_;

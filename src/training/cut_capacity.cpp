@@ -93,8 +93,8 @@ std::optional<std::vector<std::int64_t>> CutCapacity::of_groups(const CutLimits&
   if (!loads_.one_kind()) {
     if (loads_.both_ways()) return result;
     for (std::uint32_t group = 0; group < loads_.groups(); ++group) {
-      const std::int64_t pace = loads_.pace(group);
-      if (limits.load < kNoLimit / pace) result[group] = pace * limits.load;
+      const std::int64_t speed = loads_.speed(group);
+      if (limits.load < kNoLimit / speed) result[group] = speed * limits.load;
     }
     return result;
   }

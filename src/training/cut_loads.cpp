@@ -6,8 +6,8 @@
 namespace opweave::detail {
 namespace {
 
-/// Paces differ by at most this factor: beyond it nothing is gained, and sums stay far from overflow.
-constexpr std::int64_t kLargestPace = 4096;
+/// Speeds differ by at most this factor: beyond it nothing is gained, and sums stay far from overflow.
+constexpr std::int64_t kLargestSpeed = 4096;
 
 /// Whether as many parts as given, each as full as the limit allows, hold everything.
 bool fits(const std::vector<std::int64_t>& before, std::uint32_t parts, std::int64_t limit) {
@@ -20,15 +20,15 @@ bool fits(const std::vector<std::int64_t>& before, std::uint32_t parts, std::int
   return start + 1 == before.size();
 }
 
-/// Weights for which a device that is as fast as the mean of its kind takes `pace` per unit of time.
-std::vector<std::int64_t> paces(const std::vector<std::vector<std::int64_t>>& before) {
+/// Weights for which a device that is as fast as the mean of its kind takes `speed` per unit of time.
+std::vector<std::int64_t> speeds(const std::vector<std::vector<std::int64_t>>& before) {
   if (before.size() == 1) return {1};
   double slowest = 1;
   for (const auto& kind : before) slowest = std::max(slowest, static_cast<double>(kind.back()));
   std::vector<std::int64_t> result;
   for (const auto& kind : before) {
     const double ratio = 64 * slowest / std::max(1.0, static_cast<double>(kind.back()));
-    result.push_back(std::clamp<std::int64_t>(std::llround(ratio), 1, kLargestPace));
+    result.push_back(std::clamp<std::int64_t>(std::llround(ratio), 1, kLargestSpeed));
   }
   return result;
 }
@@ -41,13 +41,13 @@ CutLoads::CutLoads(const LayerRow& layers, const StageRounds& rounds)
     auto& before = before_.emplace_back(1, 0);
     for (const LayerTimes& layer : kind) before.push_back(before.back() + layer.total().value());
   }
-  pace_ = paces(before_);
-  // A layer weighs what it takes at least on any kind, at that kind's pace.
+  speed_ = speeds(before_);
+  // A layer weighs what it takes at least on any kind, at that kind's speed.
   weight_before_.assign(1, 0);
   for (std::uint32_t layer = 0; layer < layers_; ++layer) {
     std::int64_t least = kNoLimit;
     for (std::size_t kind = 0; kind < before_.size(); ++kind) {
-      least = std::min(least, pace_[kind] * (before_[kind][layer + 1] - before_[kind][layer]));
+      least = std::min(least, speed_[kind] * (before_[kind][layer + 1] - before_[kind][layer]));
     }
     weight_before_.push_back(weight_before_.back() + least);
   }
@@ -118,7 +118,7 @@ CutBounds even_cut(const CutLoads& loads) {
   std::vector<double> share(stages);
   double sum = 0;
   for (std::uint32_t stage = 0; stage < stages; ++stage) {
-    sum += static_cast<double>(loads.pace(loads.rounds().device_of(stage)));
+    sum += static_cast<double>(loads.speed(loads.rounds().device_of(stage)));
     share[stage] = sum;
   }
   const bool is_empty = before.back() == 0;

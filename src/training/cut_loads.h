@@ -68,13 +68,13 @@ class CutLoads {
     const auto& before = before_[rounds_.kind_of(device)];
     return before[end] - before[begin];
   }
-  /// Weight of layers [begin, end): no device takes more weight in a time than its kind's pace times that time. With
-  /// one kind of device weight is time and the pace is 1.
+  /// Weight of layers [begin, end): no device takes more weight in a time than its kind's speed times that time. With
+  /// one kind of device weight is time and the speed is 1.
   [[nodiscard]] std::int64_t weight(std::uint32_t begin, std::uint32_t end) const {
     return weight_before_[end] - weight_before_[begin];
   }
   [[nodiscard]] const std::vector<std::int64_t>& weight_before() const { return weight_before_; }
-  [[nodiscard]] std::int64_t pace(std::uint32_t device) const { return pace_[rounds_.kind_of(device)]; }
+  [[nodiscard]] std::int64_t speed(std::uint32_t device) const { return speed_[rounds_.kind_of(device)]; }
 
   /// What layers [begin, end) as a stage of a group put on the group's first and second device, and the longest that
   /// the stage takes.
@@ -92,12 +92,12 @@ class CutLoads {
   const StageRounds& rounds_;
   std::vector<std::vector<std::int64_t>> before_;  // by kind of device: time of the layers before each
   std::vector<std::int64_t> weight_before_;
-  std::vector<std::int64_t> pace_;  // by kind
+  std::vector<std::int64_t> speed_;  // by kind
   std::vector<CutFront> fronts_;
 };
 
 /// The cut whose longest stage is as short as it can be and whose ends are, beyond that, near their shares of the
-/// whole weight; on devices of one kind. With more it is near the shares that the devices' paces give.
+/// whole weight; on devices of one kind. With more it is near the shares that the devices' speeds give.
 [[nodiscard]] CutBounds even_cut(const CutLoads& loads);
 
 /// Least `limit` such that at most `parts` consecutive parts hold everything, none more than the limit.

@@ -175,8 +175,8 @@ TEST(MemoryRampBound, counts_what_cannot_be_done_before_the_first_release) {
 
 TEST(MemoryEnergyBound, what_is_kept_fills_the_memory_for_as_long_as_its_microbatch_takes) {
   // Two devices of a linear pipeline, 4 microbatches of F = I = W = 1. On device 0 an activation is kept for F0 F1 I1
-  // I0 W0 = 5 at least. With room for two of them: 4 x 5 / 2 = 10; the second comes no earlier than 1 and the last but
-  // one goes no later than 1 before the end: 1 / 2 more at each end. With room for one: 20, nothing empty at the ends.
+  // I0 W0 = 5 at least. With pool for two of them: 4 x 5 / 2 = 10; the second comes no earlier than 1 and the last but
+  // one goes no later than 1 before the end: 1 / 2 more at each end. With pool for one: 20, nothing empty at the ends.
   const auto bound = [](double activations) {
     return value_of(testing::stage_pipeline(
                         {PipelineShape::kLinear, 2, 4, 1, 1, 1, 0, std::vector<double>{activations, activations}}),
@@ -225,7 +225,7 @@ TEST(GroupRampBound, a_device_has_whole_groups) {
 }
 
 TEST(GroupRampBound, parameters_that_fill_the_memory_added_for_them_change_nothing) {
-  // Four equal layers on four devices with room for one activation: a device with its share of the work has a layer.
+  // Four equal layers on four devices with pool for one activation: a device with its share of the work has a layer.
   const auto bound = [](std::int64_t weights, std::optional<Bytes> memory) {
     PipelineSpec spec;
     spec.shape = PipelineShape::kFree;

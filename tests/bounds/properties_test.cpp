@@ -114,7 +114,7 @@ TEST(BoundProperties, doubling_every_duration_doubles_the_bound) {
       continue;
     }
     ++compared;
-    // Quotients of work by machines, halves of known bounds and the work that fits into a window are
+    // Quotients of work by machines, halves of known bounds and the work that fits into an interval are
     // rounded after doubling instead of before.
     EXPECT_NEAR(static_cast<double>(values->second.value()), 2.0 * static_cast<double>(values->first.value()), 3)
         << "seed " << seed;

@@ -36,7 +36,7 @@ std::vector<std::size_t> route_of(const Cluster& cluster, std::size_t from, std:
 struct Checked {
   ComputationGraph graph;
   Plan plan;
-  checking::Findings findings{1};
+  checking::ViolationList findings{1};
   checking::Reading reading;
   checking::Routes routes;
 
@@ -47,7 +47,7 @@ struct Checked {
         routes(reading) {}
 
   [[nodiscard]] const checking::Passage* passage(const Cluster& cluster, std::size_t from, std::size_t to) const {
-    return routes.of(reading.shipments()[from * cluster.device_count() + to]);
+    return routes.of(reading.transfers()[from * cluster.device_count() + to]);
   }
   [[nodiscard]] std::vector<std::size_t> links(const Cluster& cluster, std::size_t from, std::size_t to) const {
     std::vector<std::size_t> result;
@@ -188,7 +188,7 @@ TEST(Routes, between_devices_that_exchange_nothing_are_not_looked_for) {
   Plan silent;
   silent.tasks = checked.plan.tasks;
   const checking::Reading reading(checked.graph, cluster, silent, checked.findings);
-  EXPECT_EQ(checking::Routes(reading).of(checked.reading.shipments()[1]), nullptr);
+  EXPECT_EQ(checking::Routes(reading).of(checked.reading.transfers()[1]), nullptr);
 }
 
 }  // namespace

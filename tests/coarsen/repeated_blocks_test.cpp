@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "list_scheduling/listed.h"
+#include "list_scheduling/list_schedule.h"
 #include "opweave/pipeline.h"
 #include "opweave/planner.h"
 #include "support/equal_layers.h"
@@ -42,7 +42,7 @@ TEST(RepeatedBlocks, repeats_the_placement_of_a_layer) {
   ASSERT_EQ(few.makespan(blocks->problem()), Duration(1 + 22 * layers));
   const auto modes = blocks->expand(problem, few);
   ASSERT_TRUE(modes);
-  const auto schedule = listed(problem, *modes);
+  const auto schedule = list_schedule(problem, *modes);
   ASSERT_TRUE(schedule);
   EXPECT_EQ(schedule->makespan(problem), Duration(1 + 22 * 20));
 }
@@ -61,7 +61,7 @@ TEST(RepeatedBlocks, gradients_stay_with_their_weights) {
       EXPECT_EQ((*modes)[task.index()], (*modes)[first.index()]);
     }
   }
-  EXPECT_TRUE(listed(problem, *modes));
+  EXPECT_TRUE(list_schedule(problem, *modes));
 }
 
 // Twelve operators in a chain: the ten in the middle are alike, and the first two and the last of these stay. The
@@ -83,7 +83,7 @@ TEST(RepeatedBlocks, exchanges_devices_where_a_block_hands_over_on_another_one) 
   ASSERT_TRUE(blocks);
   EXPECT_EQ(blocks->block_count(), 10U);
   ASSERT_EQ(blocks->problem().task_count(), 5U);
-  const Schedule few = *listed(blocks->problem(), {0, 0, 1, 0, 0});
+  const Schedule few = *list_schedule(blocks->problem(), {0, 0, 1, 0, 0});
   EXPECT_EQ(blocks->expand(problem, few), (std::vector<ModeIndex>{0, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 1}));
 }
 

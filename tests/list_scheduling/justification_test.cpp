@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "list_scheduling/in_flight_window.h"
+#include "list_scheduling/in_flight_limit.h"
 #include "list_scheduling/list_scheduler.h"
 #include "list_scheduling/priority_rules.h"
 #include "list_scheduling/reference_order.h"
@@ -47,16 +47,18 @@ TEST(Justification, a_schedule_of_the_mirrored_problem_is_valid_when_read_backwa
     const ReferenceOrder forward = reference_order(placed);
     const PlacedProblem mirror = placed.mirrored();
     // The serial plan ends to start: it fits the mirror because it fits the problem.
-    std::vector<std::int64_t> priority(placed.item_count());
-    for (std::size_t i = 0; i < forward.items.size(); ++i) {
-      priority[forward.items[i]] = static_cast<std::int64_t>(forward.items.size() - i);
+    std::vector<std::int64_t> priority(placed.activity_count());
+    for (std::size_t i = 0; i < forward.activities.size(); ++i) {
+      priority[forward.activities[i]] = static_cast<std::int64_t>(forward.activities.size() - i);
     }
     const ReferenceOrder reference = reference_order(mirror, priority);
     ASSERT_TRUE(reference.fits);
     std::vector<std::int64_t> starts = list_schedule(mirror, reference, priority);
     std::int64_t end = 0;
-    for (ItemId item = 0; item < placed.item_count(); ++item) end = std::max(end, starts[item] + placed.duration(item));
-    for (ItemId item = 0; item < placed.item_count(); ++item) starts[item] = end - starts[item] - placed.duration(item);
+    for (ActivityId activity = 0; activity < placed.activity_count(); ++activity)
+      end = std::max(end, starts[activity] + placed.duration(activity));
+    for (ActivityId activity = 0; activity < placed.activity_count(); ++activity)
+      starts[activity] = end - starts[activity] - placed.duration(activity);
     ASSERT_EQ(testing::violation(problem, placed.schedule(starts)), "");
     ++seen;
   });
@@ -79,7 +81,7 @@ TEST(Justification, gives_valid_schedules_that_are_never_longer) {
   EXPECT_GT(shorter, 20U);
 }
 
-// One microbatch after the other (a window of one, to its end) fills one device at a time; pushed together the
+// One microbatch after the other (a limit of one, to its end) fills one device at a time; justified the
 // microbatches overlap as far as memory lets them, which is far shorter where more than one fits.
 TEST(Justification, makes_a_pipeline_of_one_microbatch_after_the_other) {
   std::size_t overlapped = 0;
@@ -87,7 +89,7 @@ TEST(Justification, makes_a_pipeline_of_one_microbatch_after_the_other) {
     const testing::TrainingPipeline random = testing::random_training_pipeline(seed, 6, 12);
     const Problem& problem = random.problem;
     const auto modes = guess_placements(problem).front().modes;
-    const auto narrow = PlacedProblem::create(problem, modes, window_edges(problem, {1, 1.0}));
+    const auto narrow = PlacedProblem::create(problem, modes, in_flight_edges(problem, {1, 1.0}));
     const auto placed = PlacedProblem::create(problem, modes);
     const ReferenceOrder reference = reference_order(*narrow);
     ASSERT_TRUE(reference.fits);

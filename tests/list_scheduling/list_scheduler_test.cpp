@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "list_scheduling/in_flight_window.h"
+#include "list_scheduling/in_flight_limit.h"
 #include "list_scheduling/placed_problem.h"
 #include "list_scheduling/priority_rules.h"
 #include "list_scheduling/reference_order.h"
@@ -74,7 +74,7 @@ Problem pipeline(PipelineShape shape, std::uint32_t stages, std::int64_t activat
 }
 
 // One microbatch at a time needs as many stage activations as stages lie on one device; every limit from
-// there on must work, under every rule and window: this is where plain greedy dispatch deadlocks.
+// there on must work, under every rule and limit: this is where plain greedy dispatch deadlocks.
 TEST(ListScheduler, finds_a_schedule_at_every_memory_limit_that_fits_one_microbatch) {
   struct Shape {
     PipelineShape shape;
@@ -87,14 +87,14 @@ TEST(ListScheduler, finds_a_schedule_at_every_memory_limit_that_fits_one_microba
     for (std::int64_t limit = s.least; limit <= 6; ++limit) {
       const Problem problem = pipeline(s.shape, s.stages, limit, s.replicas);
       for (const PlacementGuess& guess : guess_placements(problem)) {
-        for (const std::uint32_t window : {1U, 3U, 12U}) {
-          const auto placed = PlacedProblem::create(problem, guess.modes, window_edges(problem, {window, 0.7}));
+        for (const std::uint32_t limit : {1U, 3U, 12U}) {
+          const auto placed = PlacedProblem::create(problem, guess.modes, in_flight_edges(problem, {limit, 0.7}));
           const ReferenceOrder reference = reference_order(*placed);
           ASSERT_TRUE(reference.fits);
           for (const PriorityRule& rule : priority_rules(*placed, reference)) {
             const Schedule schedule = placed->schedule(list_schedule(*placed, reference, rule.priority));
             ASSERT_EQ(testing::violation(problem, schedule), "")
-                << to_string(s.shape) << " limit " << limit << " " << rule.name << " window " << window;
+                << to_string(s.shape) << " limit " << limit << " " << rule.name << " window " << limit;
           }
         }
       }
@@ -118,10 +118,10 @@ TEST(ListScheduler, runs_the_longest_branch_first) {
   EXPECT_EQ(schedule.tasks[1].start, Duration(40));
 }
 
-TEST(InFlightWindow, keeps_a_microbatch_back_until_the_gate_of_an_earlier_one) {
+TEST(InFlightLimit, keeps_a_microbatch_back_until_the_gate_of_an_earlier_one) {
   const Problem problem = pipeline(PipelineShape::kLinear, 4, 4, 1);
   // Without W the critical path is 4 F and 4 I; at 100 % the gate is the last I, that of stage 0.
-  const auto edges = window_edges(problem, {3, 1.0});
+  const auto edges = in_flight_edges(problem, {3, 1.0});
   ASSERT_EQ(edges.size(), 9U);  // microbatches 3 to 11
   EXPECT_EQ(problem.task_name(TaskId(edges[0].earlier)), "stage0.stage.I#0");
   EXPECT_EQ(problem.task_name(TaskId(edges[0].later)), "stage0.stage.F#3");

@@ -2,7 +2,7 @@
 
 #include <functional>
 
-#include "list_scheduling/listed.h"
+#include "list_scheduling/list_schedule.h"
 #include "memory_modes/mode_problems.h"
 #include "opweave/check.h"
 
@@ -32,7 +32,7 @@ Plan valid_plan(const Problem& problem) {
     choice[value_named(problem, "a1", m).index()] = m == 1 ? MemoryMode::kKeep : MemoryMode::kHost;
   }
   const auto derived = ProblemWithMovements::create(problem, choice);
-  const auto schedule = listed(derived.problem(), std::vector<ModeIndex>(derived.problem().task_count(), 0));
+  const auto schedule = list_schedule(derived.problem(), std::vector<ModeIndex>(derived.problem().task_count(), 0));
   return derived.plan(*schedule, {}, {});
 }
 

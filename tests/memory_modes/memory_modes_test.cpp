@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <map>
 
-#include "list_scheduling/listed.h"
+#include "list_scheduling/list_schedule.h"
 #include "memory_modes/carry.h"
 #include "memory_modes/mode_problems.h"
 #include "memory_modes/unfold.h"
@@ -51,7 +51,7 @@ TEST(MemoryModes, a_dropped_value_costs_a_second_run_of_its_unit) {
   const auto derived = ProblemWithMovements::create(problem, choice);
   // One device: everything in a row, with F0 twice.
   EXPECT_EQ(optimum(derived), Duration(70));
-  const auto schedule = listed(derived.problem(), first_modes(derived.problem()));
+  const auto schedule = list_schedule(derived.problem(), first_modes(derived.problem()));
   ASSERT_TRUE(schedule);
   const Plan plan = derived.plan(*schedule, {}, {});
   EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), plan)), "");
@@ -69,7 +69,7 @@ TEST(MemoryModes, a_value_on_the_host_costs_its_two_copies) {
   const auto derived = ProblemWithMovements::create(problem, choice);
   // 10 to make it, 100 bytes out and in at 10 per ns, 20 for its reader.
   EXPECT_EQ(optimum(derived), Duration(10 + 10 + 10 + 20));
-  const auto schedule = listed(derived.problem(), first_modes(derived.problem()));
+  const auto schedule = list_schedule(derived.problem(), first_modes(derived.problem()));
   ASSERT_TRUE(schedule);
   const Plan plan = derived.plan(*schedule, {}, {});
   EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), plan)), "");
@@ -117,7 +117,7 @@ TEST(MemoryModes, optimizers_wait_for_what_reads_their_parameters_again) {
   MemoryChoice choice = keep_all(problem);
   choice[value_named(problem, "a0").index()] = MemoryMode::kDrop;
   const auto derived = ProblemWithMovements::create(problem, choice);
-  const auto schedule = listed(derived.problem(), first_modes(derived.problem()));
+  const auto schedule = list_schedule(derived.problem(), first_modes(derived.problem()));
   ASSERT_TRUE(schedule);
   Plan plan = derived.plan(*schedule, {}, {});
   EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), plan)), "");
@@ -143,7 +143,7 @@ TEST(MemoryModes, plans_with_movements_are_read_as_they_were_written) {
     }
     const auto derived = ProblemWithMovements::create(problem, choice);
     EXPECT_EQ(derived.problem().settings().training.microbatches, uniform ? 3U : 1U);
-    const auto schedule = listed(derived.problem(), first_modes(derived.problem()));
+    const auto schedule = list_schedule(derived.problem(), first_modes(derived.problem()));
     ASSERT_TRUE(schedule);
     const Plan plan = derived.plan(*schedule, {}, {});
     EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), plan)), "");
@@ -169,7 +169,7 @@ TEST(MemoryModes, an_order_is_carried_over_to_other_modes) {
   chain.microbatches = 4;
   const Problem problem = chain.problem();
   const auto keep = ProblemWithMovements::create(problem, keep_all(problem));
-  const auto schedule = listed(keep.problem(), first_modes(keep.problem()));
+  const auto schedule = list_schedule(keep.problem(), first_modes(keep.problem()));
   ASSERT_TRUE(schedule);
   MemoryChoice choice = keep_all(problem);
   choice[value_named(problem, "a0", 2).index()] = MemoryMode::kDrop;
@@ -375,7 +375,7 @@ TEST(MemoryModes, what_comes_back_just_in_time_is_a_plan_like_others) {
     choice[value_named(problem, "a1", m).index()] = MemoryMode::kHost;
   }
   const auto derived = ProblemWithMovements::create(problem, choice, Return::kJustInTime);
-  const auto schedule = listed(derived.problem(), first_modes(derived.problem()));
+  const auto schedule = list_schedule(derived.problem(), first_modes(derived.problem()));
   ASSERT_TRUE(schedule);
   EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), derived.plan(*schedule, {}, {}))), "");
   // F0 is made again for B0 and not before B1, which comes before it, has begun to be due: behind all of F1.

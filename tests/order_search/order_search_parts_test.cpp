@@ -63,8 +63,8 @@ TEST(EqualParts, are_replicas_on_their_own_devices) {
   EXPECT_EQ(parts->part.device_count, 2U);
   // Node i of one part does the same as node i of the other: the same operator, or the same transfer.
   for (std::size_t i = 0; i < parts->part.node_count; ++i) {
-    const ItemId a = network.item_of_node[parts->nodes[0][i]];
-    const ItemId b = network.item_of_node[parts->nodes[1][i]];
+    const ActivityId a = network.activity_of_node[parts->nodes[0][i]];
+    const ActivityId b = network.activity_of_node[parts->nodes[1][i]];
     ASSERT_EQ(placed.is_task(a), placed.is_task(b));
     if (!placed.is_task(a)) continue;
     EXPECT_EQ(problem.task(TaskId(a)).op, problem.task(TaskId(b)).op);
@@ -107,7 +107,8 @@ TEST(EqualParts, are_all_ordered_like_the_one_that_was_searched) {
   const std::vector<Time> starts = placed.starts(found);
   const auto parts = equal_parts(network, std::vector<Time>(network.node_count, 0));
   for (std::size_t i = 0; i < parts->part.node_count; ++i) {
-    EXPECT_EQ(starts[network.item_of_node[parts->nodes[0][i]]], starts[network.item_of_node[parts->nodes[1][i]]]);
+    EXPECT_EQ(starts[network.activity_of_node[parts->nodes[0][i]]],
+              starts[network.activity_of_node[parts->nodes[1][i]]]);
   }
 }
 

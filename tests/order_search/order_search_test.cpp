@@ -26,11 +26,11 @@ std::vector<Schedule> starts(const Problem& problem, const std::vector<ModeIndex
   if (!placed) return result;
   const ReferenceOrder reference = reference_order(*placed);
   if (!reference.fits) return result;
-  std::vector<std::int64_t> serial(placed->item_count());
+  std::vector<std::int64_t> serial(placed->activity_count());
   std::int64_t time = 0;
-  for (const ItemId item : reference.items) {
-    serial[item] = time;
-    time += placed->duration(item);
+  for (const ActivityId activity : reference.activities) {
+    serial[activity] = time;
+    time += placed->duration(activity);
   }
   result.push_back(placed->schedule(serial));
   for (const PriorityRule& rule : priority_rules(*placed, reference)) {

@@ -12,7 +12,7 @@ namespace {
 using partition::Assignment;
 using partition::BestSet;
 using partition::CutModel;
-using partition::Unit;
+using partition::Vertex;
 
 TEST(CoverBound, best_set_agrees_with_enumeration) {
   std::mt19937_64 random(5);
@@ -21,19 +21,19 @@ TEST(CoverBound, best_set_agrees_with_enumeration) {
     const std::size_t kind = round % 2;
     const double limit = std::uniform_int_distribution<int>(3, 40)(random);
     std::vector<double> price;
-    for (Unit unit = 0; unit < 7; ++unit) price.push_back(std::uniform_int_distribution<int>(-2, 9)(random));
+    for (Vertex vertex = 0; vertex < 7; ++vertex) price.push_back(std::uniform_int_distribution<int>(-2, 9)(random));
     double most = 0;
     for (std::uint32_t set = 0; set < 1U << 7; ++set) {
       double load = 0;
       double worth = 0;
-      for (Unit unit = 0; unit < 7; ++unit) {
-        if ((set >> unit & 1U) == 0) continue;
-        load += model.kinds[kind].work[unit];
-        worth += price[unit];
+      for (Vertex vertex = 0; vertex < 7; ++vertex) {
+        if ((set >> vertex & 1U) == 0) continue;
+        load += model.kinds[kind].work[vertex];
+        worth += price[vertex];
       }
       for (const partition::Net& net : model.nets) {
         std::size_t inside = 0;
-        for (const Unit unit : net.pins) inside += set >> unit & 1U;
+        for (const Vertex vertex : net.pins) inside += set >> vertex & 1U;
         if (kind == 0 && inside > 0 && inside < net.pins.size()) load += net.cost;
       }
       if (load < limit) most = std::max(most, worth);
@@ -77,7 +77,8 @@ TEST(CoverBound, is_never_above_the_least_load) {
 
 TEST(CoverBound, sees_that_a_dear_net_cannot_be_shared) {
   if (!exact::highs_engine()->unavailable_because().empty()) GTEST_SKIP() << "no HiGHS library";
-  // Two devices, two units of work 5 joined by a net of cost 10: apart 5 + 10 each, together 10. The work alone says 5.
+  // Two devices, two vertices of work 5 joined by a net of cost 10: apart 5 + 10 each, together 10. The work alone
+  // says 5.
   CutModel model;
   model.kinds = {{2, true, 100, {5, 5}}};
   model.bytes = {0, 0};

@@ -13,7 +13,7 @@ using partition::CutModel;
 
 /// The first assignment that obeys the model, counting up; nothing if there is none.
 std::optional<Assignment> first_assignment(const CutModel& model) {
-  Assignment assignment(model.unit_count());
+  Assignment assignment(model.vertex_count());
   while (partition::largest_load(model, assignment) == std::numeric_limits<double>::infinity()) {
     std::size_t digit = 0;
     while (digit < assignment.size() && ++assignment[digit] == model.device_count()) assignment[digit++] = 0;

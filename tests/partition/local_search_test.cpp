@@ -11,7 +11,7 @@ using partition::Assignment;
 using partition::CutModel;
 using partition::LoadModel;
 using partition::LoadState;
-using partition::Unit;
+using partition::Vertex;
 
 /// An assignment that obeys the model; nothing if enumeration finds none.
 std::optional<Assignment> any_assignment(const CutModel& model) {
@@ -34,7 +34,7 @@ TEST(LocalSearch, loads_follow_moves_and_their_taking_back) {
     for (int step = 0; step < 200; ++step) {
       const Assignment before = state.assignment();
       for (int moves = 0; moves < 3; ++moves) {
-        state.move(static_cast<Unit>(random() % 12), static_cast<std::uint32_t>(random() % 5));
+        state.move(static_cast<Vertex>(random() % 12), static_cast<std::uint32_t>(random() % 5));
       }
       if (step % 3 == 0) {
         state.revert();

@@ -22,7 +22,7 @@ CutModel chain(std::uint32_t devices) {
 }
 
 TEST(Ordered, chain_is_cut_where_its_nets_are_cheap) {
-  // Two devices: the cut in the middle costs 5 + 5 on each, after unit 0: 4 + 1 and 6 + 1.
+  // Two devices: the cut in the middle costs 5 + 5 on each, after vertex 0: 4 + 1 and 6 + 1.
   EXPECT_EQ(partition::best_ordered(chain(2), {}).value, 7);
   // Three: 4 + 1, 2 + 2, 4 + 1.
   const OrderedAnswer answer = partition::best_ordered(chain(3), {});
@@ -51,8 +51,8 @@ TEST(Ordered, agrees_with_enumeration_on_random_models) {
   std::mt19937_64 random(7);
   int with_answer = 0;
   for (int round = 0; round < 400; ++round) {
-    const auto units = static_cast<std::size_t>(2 + round % 5);
-    const CutModel model = random_model(random, units, static_cast<std::uint32_t>(1 + round % 3), round / 3 % 2);
+    const auto vertices = static_cast<std::size_t>(2 + round % 5);
+    const CutModel model = random_model(random, vertices, static_cast<std::uint32_t>(1 + round % 3), round / 3 % 2);
     const double expected =
         least_load(model, [&](const Assignment& assignment) { return lines_up(model, assignment); });
     const OrderedAnswer answer = partition::best_ordered(model, {});
@@ -78,7 +78,7 @@ TEST(Ordered, contraction_keeps_the_least_load) {
     const double ordered = least_load(model, [&](const Assignment& a) { return lines_up(model, a); });
     if (least == std::numeric_limits<double>::infinity()) continue;
     const partition::Contraction small = partition::contract(model, std::max(least, ordered) * 1.001);
-    merged += small.model.unit_count() < model.unit_count() ? 1 : 0;
+    merged += small.model.vertex_count() < model.vertex_count() ? 1 : 0;
     EXPECT_EQ(least_load(small.model, [](const Assignment&) { return true; }), least) << "round " << round;
     EXPECT_EQ(least_load(small.model, [&](const Assignment& a) { return lines_up(small.model, a); }), ordered)
         << "round " << round;

@@ -11,15 +11,15 @@
 
 namespace opweave::testing {
 
-/// Integers as doubles throughout, so that sums are exact. One net per unit with readers; the precedence is that of the
-/// nets, so it has no circle.
-inline partition::CutModel random_model(std::mt19937_64& random, std::size_t units, std::uint32_t accelerators,
+/// Integers as doubles throughout, so that sums are exact. One net per vertex with readers; the precedence is that of
+/// the nets, so it has no circle.
+inline partition::CutModel random_model(std::mt19937_64& random, std::size_t vertices, std::uint32_t accelerators,
                                         std::uint32_t cpus) {
   const auto number = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
   partition::CutModel model;
   partition::DeviceKind fast{accelerators, true, static_cast<double>(number(8, 30)), {}};
   partition::DeviceKind slow{cpus, false, std::numeric_limits<double>::infinity(), {}};
-  for (std::size_t u = 0; u < units; ++u) {
+  for (std::size_t u = 0; u < vertices; ++u) {
     const bool idle = number(0, 3) == 0;
     model.bytes.push_back(number(0, 6));
     fast.work.push_back(cpus > 0 && number(0, 9) == 0 ? std::numeric_limits<double>::infinity()
@@ -27,10 +27,10 @@ inline partition::CutModel random_model(std::mt19937_64& random, std::size_t uni
     slow.work.push_back(idle ? 0 : number(3, 30));
   }
   model.kinds = {fast, slow};
-  for (partition::Unit u = 0; u + 1 < units; ++u) {
+  for (partition::Vertex u = 0; u + 1 < vertices; ++u) {
     partition::Net net;
     net.pins.push_back(u);
-    for (partition::Unit v = u + 1; v < units; ++v) {
+    for (partition::Vertex v = u + 1; v < vertices; ++v) {
       if (number(0, 2) == 0) {
         net.pins.push_back(v);
         model.precedence.emplace_back(u, v);
@@ -41,7 +41,7 @@ inline partition::CutModel random_model(std::mt19937_64& random, std::size_t uni
   }
   // The same pins twice would be two nets.
   std::vector<std::uint32_t> label;
-  for (std::uint32_t u = 0; u < units; ++u) label.push_back(u);
+  for (std::uint32_t u = 0; u < vertices; ++u) label.push_back(u);
   return partition::merge(model, label).model;
 }
 
@@ -67,7 +67,7 @@ inline bool lines_up(const partition::CutModel& model, const partition::Assignme
 inline double least_load(const partition::CutModel& model,
                          const std::function<bool(const partition::Assignment&)>& accepts) {
   double best = std::numeric_limits<double>::infinity();
-  partition::Assignment assignment(model.unit_count());
+  partition::Assignment assignment(model.vertex_count());
   while (true) {
     const double load = partition::largest_load(model, assignment);
     if (load < best && accepts(assignment)) best = load;

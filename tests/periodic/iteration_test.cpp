@@ -103,14 +103,14 @@ TEST(Iteration, around_a_published_schedule_is_soon_within_a_forward_of_it) {
     EXPECT_EQ(testing::violation(whole, iteration->schedule()), "");
   }
   ASSERT_TRUE(shortest);
-  EXPECT_GE(*shortest, testing::units(3 + 3 * 2000).value());
-  EXPECT_LE(*shortest, testing::units(4 + 3 * 2000).value());
+  EXPECT_GE(*shortest, testing::bodies(3 + 3 * 2000).value());
+  EXPECT_LE(*shortest, testing::bodies(4 + 3 * 2000).value());
 }
 
 TEST(Iteration, needs_more_microbatches_than_its_ramps) {
   const Problem whole = testing::stage_pipeline(testing::StagePipeline{PipelineShape::kLinear, 8, 3, 1, 1, 1, 0, {}});
-  const auto unit = testing::unit_of(whole);
-  const auto kernel = kernel_from_order(unit, testing::chain_starts(*unit), least_period(*unit));
+  const auto body = testing::unit_of(whole);
+  const auto kernel = kernel_from_order(body, testing::chain_starts(*body), least_period(*body));
   ASSERT_TRUE(kernel);
   EXPECT_EQ(Iteration::create(whole, *kernel), nullptr);
 }

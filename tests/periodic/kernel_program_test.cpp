@@ -14,9 +14,9 @@ constexpr std::uint32_t kWindows = 3;
 
 /// Tries all starts of the nodes below `kWindows` periods, in topological order, the first at 0.
 bool has_kernel(Kernel& kernel, std::size_t next) {
-  const std::vector<Node>& nodes = kernel.unit->nodes();
+  const std::vector<Node>& nodes = kernel.body->nodes();
   if (next == nodes.size()) return is_valid(kernel);
-  const Network& network = kernel.unit->network();
+  const Network& network = kernel.body->network();
   const Node node = nodes[next];
   Time ready = 0;
   for (const Node before : network.predecessors[node]) {
@@ -64,15 +64,15 @@ TEST(KernelProgram, finds_a_kernel_exactly_where_there_is_one) {
   std::size_t found = 0;
   std::size_t impossible = 0;
   for (std::uint64_t seed = 1; seed <= testing::seeds(25); ++seed) {
-    const auto unit = testing::unit_of(tiny_pipeline(seed));
-    const Time least = least_period(*unit);
+    const auto body = testing::unit_of(tiny_pipeline(seed));
+    const Time least = least_period(*body);
     for (Time period = std::max<Time>(2, least - 1); period <= least + 1; ++period) {
-      Kernel tried{unit, period, std::vector<Time>(unit->network().node_count, 0)};
+      Kernel tried{body, period, std::vector<Time>(body->network().node_count, 0)};
       const bool exists = has_kernel(tried, 0);
       KernelProgramOptions options;
-      options.windows = kWindows;
-      const KernelAnswer answer = solve_kernel(unit, period, nullptr, Budget(20, std::nullopt), options);
-      // The first node may start in any phase of window 0 here and is at 0 there: one window more or less, at most.
+      options.laps = kWindows;
+      const KernelAnswer answer = solve_kernel(body, period, nullptr, Budget(20, std::nullopt), options);
+      // The first node may start in any phase of lap 0 here and is at 0 there: one lap more or less, at most.
       if (answer.kernel) {
         EXPECT_TRUE(is_valid(*answer.kernel)) << seed;
         EXPECT_TRUE(exists) << "seed " << seed << ", period " << period;
@@ -90,10 +90,10 @@ TEST(KernelProgram, finds_a_kernel_exactly_where_there_is_one) {
 }
 
 TEST(KernelProgram, builds_nothing_that_is_too_large) {
-  const auto unit = testing::unit_of(tiny_pipeline(1));
+  const auto body = testing::unit_of(tiny_pipeline(1));
   KernelProgramOptions options;
-  options.windows = 1'000'000;
-  EXPECT_EQ(solve_kernel(unit, 100, nullptr, Budget(), options).status, KernelAnswer::Status::kTooLarge);
+  options.laps = 1'000'000;
+  EXPECT_EQ(solve_kernel(body, 100, nullptr, Budget(), options).status, KernelAnswer::Status::kTooLarge);
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 
 #include "list_scheduling/justification.h"
-#include "list_scheduling/window_schedule.h"
+#include "list_scheduling/limited_schedule.h"
 #include "opweave/pipeline.h"
 #include "placement/placement.h"
 #include "placement_search/chain_cuts.h"
@@ -99,7 +99,7 @@ TEST(StepDispatch, says_nothing_above_the_limit_and_the_same_below) {
 }
 
 TEST(StepDispatch, extrapolates_the_microbatches_that_it_leaves_out) {
-  // With all memory and a wide window both devices are always busy in the middle: 10 per microbatch.
+  // With all memory and a wide limit both devices are always busy in the middle: 10 per microbatch.
   const Step few(layers(4, 2, 16));
   const Step many(layers(4, 2, 200));
   StepDispatch whole(few.model, 16, few.model.microbatches());
@@ -109,7 +109,7 @@ TEST(StepDispatch, extrapolates_the_microbatches_that_it_leaves_out) {
   EXPECT_EQ(part.length({0, 0, 1, 1}, way, StepModel::kNever), short_step + 184 * 10);
 }
 
-/// Not a bound to either side, but near: on random steps the list schedule in the same window takes about as long.
+/// Not a bound to either side, but near: on random steps the list schedule in the same limit takes about as long.
 TEST(StepDispatch, is_near_the_list_schedule) {
   double sum = 0;
   int count = 0;
@@ -120,7 +120,7 @@ TEST(StepDispatch, is_near_the_list_schedule) {
     const StepModel model(step.problem, guesses.front().modes);
     StepDispatch dispatch(model, 32, model.microbatches());
     const auto length = dispatch.length(model.first_home(), {2, 6, 0}, StepModel::kNever);
-    const auto listed = schedule_in_window(step.problem, guesses.front().modes, {2, 1.0}, 0);
+    const auto listed = schedule_within_limit(step.problem, guesses.front().modes, {2, 1.0}, 0);
     if (!length || !listed) continue;
     const auto items = PlacedProblem::create(step.problem, guesses.front().modes);
     const double ratio = static_cast<double>(*length) / static_cast<double>(opweave::length(*items, listed->starts));

@@ -13,7 +13,7 @@
 namespace opweave {
 namespace {
 
-/// Enough for the search of every lane to schedule something.
+/// Enough for every search to schedule something.
 constexpr std::uint64_t kWork = 6000;
 
 PlannerOptions options_for(unsigned threads) {

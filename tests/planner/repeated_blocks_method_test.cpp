@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "list_scheduling/listed.h"
+#include "list_scheduling/list_schedule.h"
 #include "support/equal_layers.h"
 #include "support/mergeable_problems.h"
 
@@ -13,7 +13,7 @@ namespace {
 struct OnOneDevice {
   OnOneDevice(const Problem& problem, const Budget& budget, std::optional<std::uint64_t> evaluations)
       : traits(problem), context{traits, options}, store(problem, budget, {}) {
-    store.offer(*listed(problem, std::vector<ModeIndex>(problem.task_count(), 0)), "one device");
+    store.offer(*list_schedule(problem, std::vector<ModeIndex>(problem.task_count(), 0)), "one device");
     before = *store.makespan();
     RepeatedBlocksMethod(context, 1).advance(store, {budget, evaluations});
   }

@@ -55,7 +55,7 @@ class NaiveSimulation {
 
  private:
   struct Run {
-    std::int64_t work = 0;  // left, in millionths at the pace of 1
+    std::int64_t work = 0;  // left, in millionths at the speed of 1
     bool instant = false;
     bool started = false;
     bool ended = false;

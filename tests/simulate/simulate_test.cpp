@@ -286,7 +286,7 @@ TEST_F(SimulateContention, a_waiting_transfer_keeps_its_place_in_every_queue) {
 }
 
 // d1 makes x0 at 2; a transfer of no time brings it to c, so that comm is busy 2-6. Compute of 10: 2 at
-// full pace, 4 ns at half pace (2), 6 at full pace: 12.
+// full speed, 4 ns at half speed (2), 6 at full speed: 12.
 TEST(SimulateSlowdown, compute_advances_slower_while_another_stream_is_busy) {
   const Problem problem = make_problem(
       {{"a", {"compute"}, 10, {}, {}}, {"d1", {"compute"}, 2, {}, {0}}, {"c", {"comm"}, 4, {0}, {}}}, devices(2, 0), 1);
@@ -294,7 +294,7 @@ TEST(SimulateSlowdown, compute_advances_slower_while_another_stream_is_busy) {
   EXPECT_THAT(ends(result), ElementsAre(12, 2, 6));
 }
 
-// 7 ns of work at 1 / 1.5 of the pace throughout take 10.5 ns: the task ends at 11, the next starts there.
+// 7 ns of work at 1 / 1.5 of the speed throughout take 10.5 ns: the task ends at 11, the next starts there.
 TEST(SimulateSlowdown, a_task_ends_at_the_first_whole_nanosecond_at_which_its_work_is_done) {
   const Problem problem = make_problem(
       {{"a", {"compute"}, 7, {}, {}}, {"b", {"compute"}, 3, {}, {}}, {"c", {"comm"}, 100, {}, {}}}, devices(1));

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opweave.arguments import expect, expect_count, expect_one_of
+from opweave.capture.captured import CapturedGraph
 from opweave.errors import CaptureError, InputError
 from opweave.progress import Steps
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from opweave.capture.captured import CapturedGraph
     from opweave.graph import Graph
 
 __all__ = ["capture", "capture_onnx"]

@@ -165,3 +165,6 @@ class CapturedGraph(Graph):
             self.times_from,
             self.loss,
         )
+
+
+Graph._with_more["captured"] = CapturedGraph.from_captured

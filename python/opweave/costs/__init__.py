@@ -5,12 +5,12 @@ Transfers and collectives: LinkModel and collective_ns. Named devices with the s
 """
 
 from opweave.costs.analytic import analytic
-from opweave.costs.curves import Curve, constant
-from opweave.costs.devices import NODES, NodeModel
-from opweave.costs.efficiencies import ALONE, Efficiencies
-from opweave.costs.links import LinkModel, collective_ns
 from opweave.costs.measured import measured
 from opweave.costs.profiled import profiled
+from opweave.hardware.curves import Curve, constant
+from opweave.hardware.devices import NODES, NodeModel
+from opweave.hardware.efficiencies import ALONE, Efficiencies
+from opweave.hardware.links import LinkModel, collective_ns
 
 __all__ = [
     "ALONE",

@@ -12,12 +12,12 @@ from opweave.arguments import expect
 from opweave.cluster import Cluster
 from opweave.costs.attention import fused_attention
 from opweave.costs.calls import calls_of
-from opweave.costs.curves import Curve
-from opweave.costs.devices import NODES
-from opweave.costs.efficiencies import HOPPER, Efficiencies
 from opweave.costs.kernels import Kernel, shares
 from opweave.errors import InputError
 from opweave.graph import Graph
+from opweave.hardware.curves import Curve
+from opweave.hardware.devices import NODES
+from opweave.hardware.efficiencies import HOPPER, Efficiencies
 
 if TYPE_CHECKING:
     from opweave.costs.call import Call

@@ -5,21 +5,36 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from opweave.run.backward import SegmentBackward, boundary
+from opweave.run.backward import BackwardSplit, SegmentBackward, boundary
 from opweave.run.clock import Clock
 from opweave.run.errors import PeerError, ProgramError
-from opweave.run.program import Action, ActionTiming, Message, Segment
+from opweave.run.program import Action, ActionTiming, Message, Program, Segment
 from opweave.run.tensor_parallel import lay_out_gradients
 
-if TYPE_CHECKING:
-    from opweave.run.executor import Executor
+
+class Rank(Protocol):
+    """What a process brings to every step, as its executor holds it."""
+
+    program: Program
+    group: dist.ProcessGroup | None
+    rank: int
+    device: torch.device
+    split: BackwardSplit
+    optimizers: dict[str, torch.optim.Optimizer]
+    timeout: timedelta
+    modules: dict[str, nn.Module]
+    peers: list[int]
+    home_groups: dict[tuple[int, ...], dist.ProcessGroup]
+    specs: dict[str, TensorSpec]
+
 
 LossFunction = Callable[[Any, Any], Tensor]
 
@@ -69,7 +84,7 @@ class StepRun:
 
     def __init__(
         self,
-        executor: Executor,
+        executor: Rank,
         inputs: dict[str, Sequence[Any]],
         targets: Sequence[Any],
         loss_fn: LossFunction | Mapping[str, LossFunction] | None,

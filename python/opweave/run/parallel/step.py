@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -17,15 +17,40 @@ from opweave.run.clock import Clock
 from opweave.run.errors import ProgramError
 from opweave.run.parallel.boxes import Box
 from opweave.run.parallel.check import groups_of
-from opweave.run.parallel.forwards import Forward, saved_bytes
-from opweave.run.parallel.program import Collective, Communicate, Compute, Copy, Instruction, Piece
+from opweave.run.parallel.forwards import Forward, Module, saved_bytes
+from opweave.run.parallel.parameters import Bucket
+from opweave.run.parallel.peers import Peers
+from opweave.run.parallel.program import (
+    Collective,
+    Communicate,
+    Compute,
+    Copy,
+    Instruction,
+    ParallelProgram,
+    Part,
+    Piece,
+)
 from opweave.run.parallel.saved import plain
 from opweave.run.parallel.within import CollectiveRecorder, Within
 from opweave.run.program import Segment
 from opweave.run.step import LossFunction, TensorSpec
 
-if TYPE_CHECKING:
-    from opweave.run.parallel.executor import ParallelExecutor
+
+class ParallelRank(Protocol):
+    """What a process brings to every step, as its executor holds it."""
+
+    program: ParallelProgram
+    rank: int
+    device: torch.device
+    counts_memory: bool
+    records_collectives: bool
+    peers: Peers
+    modules: dict[str, Module]
+    buckets: dict[tuple[str, Part], list[Bucket]]
+    optimizers: dict[int, tuple[torch.optim.Optimizer, list[torch.nn.Parameter]]]
+    specs: dict[str, TensorSpec]
+    kept_bytes: dict[str, int]
+
 
 Key = tuple[str, int, str | None]  # tensor, microbatch, consumer that its gradient comes from
 
@@ -56,7 +81,7 @@ class ParallelStep:
 
     def __init__(
         self,
-        executor: ParallelExecutor,
+        executor: ParallelRank,
         inputs: dict[str, list[Any]],
         targets: list[Any],
         loss_fn: LossFunction | Mapping[str, LossFunction] | None,

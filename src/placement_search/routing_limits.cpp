@@ -1,11 +1,11 @@
-#include "placement_search/routing_room.h"
+#include "placement_search/routing_limits.h"
 
 #include <algorithm>
 #include <utility>
 
 namespace opweave::routing {
 
-Room::Room(std::shared_ptr<const Model> model, std::vector<std::uint32_t> options)
+PlacementLimits::PlacementLimits(std::shared_ptr<const Model> model, std::vector<std::uint32_t> options)
     : model_(std::move(model)),
       option_(std::move(options)),
       readers_(model_->problem().graph().parameters().size() * model_->problem().cluster().device_count(), 0),
@@ -13,15 +13,15 @@ Room::Room(std::shared_ptr<const Model> model, std::vector<std::uint32_t> option
   for (std::uint32_t g = 0; g < option_.size(); ++g) place(g);
 }
 
-std::uint32_t& Room::readers(ParameterId parameter, DeviceId device) {
+std::uint32_t& PlacementLimits::readers(ParameterId parameter, DeviceId device) {
   return readers_[parameter.index() * persistent_.size() + device.index()];
 }
 
-std::uint32_t Room::readers(ParameterId parameter, DeviceId device) const {
+std::uint32_t PlacementLimits::readers(ParameterId parameter, DeviceId device) const {
   return readers_[parameter.index() * persistent_.size() + device.index()];
 }
 
-void Room::place(std::uint32_t group) {
+void PlacementLimits::place(std::uint32_t group) {
   for (const DeviceId device : model_->devices(group, option_[group])) {
     for (const ParameterId parameter : model_->problem().parameters_of(GroupId(group))) {
       if (readers(parameter, device)++ == 0) {
@@ -31,7 +31,7 @@ void Room::place(std::uint32_t group) {
   }
 }
 
-void Room::remove(std::uint32_t group) {
+void PlacementLimits::remove(std::uint32_t group) {
   for (const DeviceId device : model_->devices(group, option_[group])) {
     for (const ParameterId parameter : model_->problem().parameters_of(GroupId(group))) {
       if (--readers(parameter, device) == 0) {
@@ -41,13 +41,13 @@ void Room::remove(std::uint32_t group) {
   }
 }
 
-void Room::move(std::uint32_t group, std::uint32_t option) {
+void PlacementLimits::move(std::uint32_t group, std::uint32_t option) {
   remove(group);
   option_[group] = option;
   place(group);
 }
 
-bool Room::allows(std::uint32_t group, std::uint32_t option) const {
+bool PlacementLimits::allows(std::uint32_t group, std::uint32_t option) const {
   if (option == option_[group]) return true;
   const Problem& problem = model_->problem();
   const auto here = model_->devices(group, option_[group]);

@@ -1,4 +1,4 @@
-#include "list_scheduling/in_flight_window.h"
+#include "list_scheduling/in_flight_limit.h"
 
 #include <algorithm>
 #include <limits>
@@ -34,9 +34,9 @@ OperatorId gate_operator(const Problem& problem, double progress) {
   return gate;
 }
 
-std::vector<PlacedProblem::ExtraEdge> window_edges(const Problem& problem, const InFlightWindow& window) {
+std::vector<PlacedProblem::ExtraEdge> in_flight_edges(const Problem& problem, const InFlightLimit& limit) {
   const Training& training = problem.settings().training;
-  const OperatorId gate = gate_operator(problem, window.progress);
+  const OperatorId gate = gate_operator(problem, limit.progress);
   std::vector<OperatorId> sources;
   for (const OperatorId op : problem.graph().topological_order()) {
     const bool per_microbatch = problem.graph().at(op).phase != Phase::kOptimizer;
@@ -46,10 +46,10 @@ std::vector<PlacedProblem::ExtraEdge> window_edges(const Problem& problem, const
   for (std::uint32_t b = 0; b < training.microbatches; ++b) microbatches[training.replica_of(b)].push_back(b);
   std::vector<PlacedProblem::ExtraEdge> edges;
   for (const std::vector<std::uint32_t>& list : microbatches) {
-    for (std::size_t i = window.microbatches; i < list.size(); ++i) {
-      const auto earlier = static_cast<ItemId>(problem.task_of(gate, list[i - window.microbatches]).index());
+    for (std::size_t i = limit.microbatches; i < list.size(); ++i) {
+      const auto earlier = static_cast<ActivityId>(problem.task_of(gate, list[i - limit.microbatches]).index());
       for (const OperatorId source : sources) {
-        edges.push_back({earlier, static_cast<ItemId>(problem.task_of(source, list[i]).index())});
+        edges.push_back({earlier, static_cast<ActivityId>(problem.task_of(source, list[i]).index())});
       }
     }
   }

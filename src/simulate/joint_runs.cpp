@@ -1,4 +1,4 @@
-#include "simulate/pieces.h"
+#include "simulate/joint_runs.h"
 
 #include <fmt/format.h>
 
@@ -17,20 +17,21 @@ namespace {
 
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 
-class PieceBuilder {
+class JointRunBuilder {
  public:
-  PieceBuilder(const Problem& problem, const ExecutionOrder& order, const std::vector<Duration>& durations, bool slowed)
+  JointRunBuilder(const Problem& problem, const ExecutionOrder& order, const std::vector<Duration>& durations,
+                  bool slowed)
       : problem_(problem), order_(order), other_durations_(durations), repack_(slowed || !durations.empty()) {}
 
-  Pieces build() {
+  JointRuns build() {
     choose_modes();
     tie_blocks();
-    number_pieces();
+    number_runs();
     place_members();
     fill_queues();
-    for (std::size_t p = 0; p < result_.pieces.size(); ++p) check_members(p);
+    for (std::size_t p = 0; p < result_.runs.size(); ++p) check_members(p);
     if (!other_durations_.empty()) {
-      for (std::size_t p = 0; p < result_.pieces.size(); ++p) pack(p);
+      for (std::size_t p = 0; p < result_.runs.size(); ++p) pack(p);
     }
     return std::move(result_);
   }
@@ -155,48 +156,48 @@ class PieceBuilder {
     parent_[std::max(a, b)] = std::min(a, b);
   }
 
-  /// Pieces in the order in which their first blocks are listed.
-  void number_pieces() {
-    piece_of_block_.resize(parent_.size());
+  /// Runs in the order in which their first blocks are listed.
+  void number_runs() {
+    run_of_block_.resize(parent_.size());
     std::uint32_t index = 0;
     for (const std::vector<Block>& blocks : order_.devices) {
       for (const Block& block : blocks) {
         const std::uint32_t root = find(index);
         if (root == index) {
-          piece_of_block_[index] = static_cast<std::uint32_t>(result_.pieces.size());
-          result_.pieces.emplace_back();
+          run_of_block_[index] = static_cast<std::uint32_t>(result_.runs.size());
+          result_.runs.emplace_back();
         } else {
-          piece_of_block_[index] = piece_of_block_[root];
+          run_of_block_[index] = run_of_block_[root];
         }
-        Piece& piece = result_.pieces[piece_of_block_[index]];
-        piece.duration = std::max(piece.duration, block.duration);
-        piece.fixed_duration |= block.fixed_duration;
+        JointRun& run = result_.runs[run_of_block_[index]];
+        run.duration = std::max(run.duration, block.duration);
+        run.fixed_duration |= block.fixed_duration;
         ++index;
       }
     }
   }
 
   void place_members() {
-    result_.piece_of.resize(problem_.task_count());
+    result_.run_of.resize(problem_.task_count());
     result_.members.resize(problem_.task_count());
     for (std::size_t t = 0; t < problem_.task_count(); ++t) {
-      result_.piece_of[t] = piece_of_block_[block_of_[t]];
-      ++result_.pieces[result_.piece_of[t]].member_count;
+      result_.run_of[t] = run_of_block_[block_of_[t]];
+      ++result_.runs[result_.run_of[t]].member_count;
     }
     std::uint32_t first = 0;
-    for (Piece& piece : result_.pieces) {
-      piece.first_member = first;
-      first += piece.member_count;
-      piece.member_count = 0;
+    for (JointRun& run : result_.runs) {
+      run.first_member = first;
+      first += run.member_count;
+      run.member_count = 0;
     }
     for (std::size_t t = 0; t < problem_.task_count(); ++t) {
-      Piece& piece = result_.pieces[result_.piece_of[t]];
-      result_.members[piece.first_member + piece.member_count++] = {TaskId(t), offset_of_[t]};
+      JointRun& run = result_.runs[result_.run_of[t]];
+      result_.members[run.first_member + run.member_count++] = {TaskId(t), offset_of_[t]};
     }
-    for (const Piece& piece : result_.pieces) {
-      if (piece.member_count < 2) continue;
-      const auto begin = result_.members.begin() + piece.first_member;
-      std::sort(begin, begin + piece.member_count, [](const Member& a, const Member& b) {
+    for (const JointRun& run : result_.runs) {
+      if (run.member_count < 2) continue;
+      const auto begin = result_.members.begin() + run.first_member;
+      std::sort(begin, begin + run.member_count, [](const Member& a, const Member& b) {
         return std::tie(a.offset, a.task) < std::tie(b.offset, b.task);
       });
     }
@@ -205,48 +206,48 @@ class PieceBuilder {
   void fill_queues() {
     const std::size_t stream_count = problem_.cluster().stream_names().size();
     struct Place {
-      std::uint32_t piece;
+      std::uint32_t run;
       std::uint32_t queue;
     };
     std::vector<Place> places;  // device after device, in order
-    std::vector<std::uint32_t> last_device(result_.pieces.size(), kNone);
+    std::vector<std::uint32_t> last_device(result_.runs.size(), kNone);
     result_.queue_first.assign(order_.devices.size() * stream_count + 1, 0);
     std::size_t index = 0;
     for (std::size_t d = 0; d < order_.devices.size(); ++d) {
       for (const Block& block : order_.devices[d]) {
-        const std::uint32_t piece = piece_of_block_[index++];
-        if (last_device[piece] == d) {
+        const std::uint32_t run = run_of_block_[index++];
+        if (last_device[run] == d) {
           fail(
               fmt::format("two blocks of device {}, one of them with task {}, must start together because of tasks "
                           "that run on several devices",
                           name(d), name(block.tasks.front())));
         }
-        last_device[piece] = static_cast<std::uint32_t>(d);
+        last_device[run] = static_cast<std::uint32_t>(d);
         std::uint32_t mask = 0;
         for (const TaskId task : block.tasks) mask |= problem_.streams(task);
         for (; mask != 0; mask &= mask - 1) {
           const auto queue =
               static_cast<std::uint32_t>(d * stream_count + static_cast<std::size_t>(__builtin_ctz(mask)));
-          places.push_back({piece, queue});
+          places.push_back({run, queue});
           ++result_.queue_first[queue + 1];
-          ++result_.pieces[piece].slot_count;
+          ++result_.runs[run].slot_count;
         }
       }
     }
     for (std::size_t q = 1; q < result_.queue_first.size(); ++q) result_.queue_first[q] += result_.queue_first[q - 1];
     std::uint32_t first = 0;
-    for (Piece& piece : result_.pieces) {
-      piece.first_slot = first;
-      first += piece.slot_count;
-      piece.slot_count = 0;
+    for (JointRun& run : result_.runs) {
+      run.first_slot = first;
+      first += run.slot_count;
+      run.slot_count = 0;
     }
-    result_.queue_pieces.resize(places.size());
+    result_.queue_runs.resize(places.size());
     result_.slots.resize(places.size());
     std::vector<std::uint32_t> next(result_.queue_first.begin(), result_.queue_first.end() - 1);
     for (const Place& place : places) {
-      result_.queue_pieces[next[place.queue]++] = place.piece;
-      Piece& piece = result_.pieces[place.piece];
-      result_.slots[piece.first_slot + piece.slot_count++] = place.queue;
+      result_.queue_runs[next[place.queue]++] = place.run;
+      JointRun& run = result_.runs[place.run];
+      result_.slots[run.first_slot + run.slot_count++] = place.queue;
     }
   }
 
@@ -255,17 +256,17 @@ class PieceBuilder {
     if (members.size() < 2) return;
     for (const Member& member : members) {
       for (const TaskId before : problem_.predecessors(member.task)) {
-        if (result_.piece_of[before.index()] != p || offset_of_[before.index()] <= member.offset) continue;
+        if (result_.run_of[before.index()] != p || offset_of_[before.index()] <= member.offset) continue;
         fail(fmt::format("a block starts task {} before task {}, which it needs", name(member.task), name(before)));
       }
     }
   }
 
-  /// Gives the members of a piece the earliest offsets that their durations allow in this order.
+  /// Gives the members of a run the earliest offsets that their durations allow in this order.
   void pack(std::size_t p) {
-    Piece& piece = result_.pieces[p];
-    if (piece.fixed_duration) return;
-    const auto members = std::span(result_.members).subspan(piece.first_member, piece.member_count);
+    JointRun& run = result_.runs[p];
+    if (run.fixed_duration) return;
+    const auto members = std::span(result_.members).subspan(run.first_member, run.member_count);
     for (Member& member : members) member.offset = Duration();
     const auto end = [&](std::uint32_t i) { return members[i].offset + result_.durations[members[i].task.index()]; };
     if (members.size() > 1) {
@@ -273,41 +274,67 @@ class PieceBuilder {
         members[later].offset = std::max(members[later].offset, end(earlier));
       }
     }
-    piece.duration = Duration();
-    for (std::uint32_t i = 0; i < members.size(); ++i) piece.duration = std::max(piece.duration, end(i));
+    run.duration = Duration();
+    for (std::uint32_t i = 0; i < members.size(); ++i) run.duration = std::max(run.duration, end(i));
   }
 
   const Problem& problem_;
   const ExecutionOrder& order_;
   const std::vector<Duration>& other_durations_;
   const bool repack_;
-  Pieces result_;
+  JointRuns result_;
   std::vector<std::uint32_t> parent_;    // union-find over blocks, numbered device after device
   std::vector<std::uint32_t> block_of_;  // by task: the first block that lists it
   std::vector<Duration> offset_of_;      // by task
-  std::vector<std::uint32_t> piece_of_block_;
+  std::vector<std::uint32_t> run_of_block_;
 };
 
 }  // namespace
 
-Pieces make_pieces(const Problem& problem, const ExecutionOrder& order, const std::vector<Duration>& durations,
-                   bool slowed) {
-  return PieceBuilder(problem, order, durations, slowed).build();
+bool JointRuns::takes_no_time(std::size_t run, bool as_one) const {
+  if (as_one) return runs[run].duration == Duration();
+  return std::ranges::all_of(members_of(run),
+                             [&](const Member& member) { return durations[member.task.index()] == Duration(); });
 }
 
-std::vector<std::pair<std::uint32_t, std::uint32_t>> edges_within(const Problem& problem, const Pieces& pieces,
-                                                                  std::size_t piece) {
+std::vector<std::uint64_t> JointRuns::conditions(const Problem& problem) const {
+  std::vector<std::uint64_t> result(runs.size());
+  for (std::size_t run = 0; run < runs.size(); ++run) {
+    std::uint64_t count = runs[run].slot_count;
+    for (const Member& member : members_of(run)) {
+      for (const TaskId before : problem.control_predecessors(member.task))
+        count += run_of[before.index()] == run ? 0U : 1U;
+      for (const ValueId value : problem.inputs(member.task)) {
+        const std::optional<TaskId> producer = problem.producer(value);
+        if (!producer) continue;
+        for (const DeviceId device : devices[member.task.index()]) {
+          count += run_of[producer->index()] == run && is_on(*producer, device) ? 0U : 1U;
+        }
+      }
+    }
+    result[run] = count;
+  }
+  return result;
+}
+
+JointRuns make_joint_runs(const Problem& problem, const ExecutionOrder& order, const std::vector<Duration>& durations,
+                          bool slowed) {
+  return JointRunBuilder(problem, order, durations, slowed).build();
+}
+
+std::vector<std::pair<std::uint32_t, std::uint32_t>> edges_within(const Problem& problem, const JointRuns& runs,
+                                                                  std::size_t run) {
   std::vector<std::pair<std::uint32_t, std::uint32_t>> edges;
-  const auto members = pieces.members_of(piece);
+  const auto members = runs.members_of(run);
   std::map<TaskId, std::uint32_t> position;
   std::map<std::pair<DeviceId, int>, std::uint32_t> last_on_stream;
   for (std::uint32_t i = 0; i < members.size(); ++i) {
     const TaskId task = members[i].task;
     position[task] = i;
     for (const TaskId before : problem.predecessors(task)) {
-      if (pieces.piece_of[before.index()] == piece) edges.emplace_back(position.at(before), i);
+      if (runs.run_of[before.index()] == run) edges.emplace_back(position.at(before), i);
     }
-    for (const DeviceId device : pieces.devices[task.index()]) {
+    for (const DeviceId device : runs.devices[task.index()]) {
       for (std::uint32_t mask = problem.streams(task); mask != 0; mask &= mask - 1) {
         const auto [entry, is_first] = last_on_stream.try_emplace({device, __builtin_ctz(mask)}, i);
         if (is_first) continue;

@@ -14,22 +14,22 @@ namespace opweave {
 enum class PartWeight : std::uint8_t { kWork, kBytes };
 
 /// Groups that go to one device together: one bound group, or all copies of an operator that nothing binds.
-struct PlacementUnit {
+struct PlacementBundle {
   std::vector<GroupId> groups;
   std::int64_t weight = 0;
 };
 
-/// The units of each replica, in the order of their first task. O(tasks log(operators)).
-[[nodiscard]] std::vector<std::vector<PlacementUnit>> units_by_replica(const Problem& problem, PartWeight weight);
+/// The bundles of each replica, in the order of their first task. O(tasks log(operators)).
+[[nodiscard]] std::vector<std::vector<PlacementBundle>> bundles_by_replica(const Problem& problem, PartWeight weight);
 
 /// Part of each weight when a row of them is cut into consecutive parts that lie on devices in rounds: cut_stages(),
 /// with no more effort than a first guess is worth. \pre at least as many weights as parts.
 [[nodiscard]] std::vector<std::uint32_t> cut_by_weight(const std::vector<std::int64_t>& weights,
                                                        const StageRounds& rounds);
 
-/// Places the groups of a unit on the wanted device, or on the nearest one (in order of id) where they may run and fit,
-/// then on whatever gangs there are. False if some group fits nowhere.
-[[nodiscard]] bool place_unit(const Problem& problem, PlacementState& state, const PlacementUnit& unit,
-                              DeviceId wanted);
+/// Places the groups of a bundle on the wanted device, or on the nearest one (in order of id) where they may run and
+/// fit, then on whatever gangs there are. False if some group fits nowhere.
+[[nodiscard]] bool place_bundle(const Problem& problem, PlacementState& state, const PlacementBundle& bundle,
+                                DeviceId wanted);
 
 }  // namespace opweave

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "simulate/pieces.h"
+#include "simulate/joint_runs.h"
 
 namespace opweave::simulation {
 
@@ -16,25 +16,25 @@ inline constexpr std::int64_t kMillion = 1'000'000;
 [[nodiscard]] std::int64_t millionths(double slowdown);
 
 /// The running tasks and their remaining work. A task that holds the compute stream advances at full
-/// pace, or at 1 / slowdown of it while another task holds any other stream of one of its devices.
-/// Work is counted in 1 / slowdown-in-millionths of a nanosecond: a nanosecond at full pace does
+/// speed, or at 1 / slowdown of it while another task holds any other stream of one of its devices.
+/// Work is counted in 1 / slowdown-in-millionths of a nanosecond: a nanosecond at full speed does
 /// `slowdown` units of it, a hampered one a million. So nothing is rounded until a task ends, at the
 /// first whole nanosecond at which no work is left.
-class Pace {
+class RunningTasks {
  public:
-  /// When a running task will end unless its pace changes. Forecasts of an older version are void.
+  /// When a running task will end unless its speed changes. Forecasts of an older version are void.
   struct Forecast {
     TaskId task;
     Wide ends_in = 0;  ///< nanoseconds from now
     std::uint32_t version = 0;
   };
 
-  Pace(const Problem& problem, const Pieces& pieces, std::int64_t slowdown);
+  RunningTasks(const Problem& problem, const JointRuns& runs, std::int64_t slowdown);
 
   /// A task of more than zero duration starts, or ends.
   void begin(TaskId task, Duration now);
   void end(TaskId task, Duration now);
-  /// Something that advances at its own pace takes a stream other than compute of the device, or leaves it.
+  /// Something that advances at its own speed takes a stream other than compute of the device, or leaves it.
   void occupy(DeviceId device, Duration now);
   void release(DeviceId device, Duration now);
 
@@ -57,7 +57,7 @@ class Pace {
   void forecast(TaskId task);
 
   const Problem& problem_;
-  const Pieces& pieces_;
+  const JointRuns& runs_;
   const std::int64_t slowdown_;
   std::vector<Progress> progress_;        // by task
   std::vector<std::uint32_t> versions_;   // by task

@@ -1,32 +1,32 @@
-/// How much of the work of a room's stream can be done within a time of either end of the plan.
+/// How much of the work of a pool's stream can be done within a time of either end of the plan.
 #pragma once
 
 #include <limits>
 #include <vector>
 
 #include "bounds/earliest.h"
-#include "bounds/memory_rooms.h"
+#include "bounds/memory_pools.h"
 #include "bounds/mode_rules.h"
 #include "bounds/relaxation.h"
 #include "opweave/budget.h"
 
 namespace opweave::bounds {
 
-/// Window [0, h) forward, (T - h, T] backward, of any plan with makespan T. For a room of unknown
-/// place, what one device can do whose groups release nothing within the window.
-class WindowWork {
+/// Interval [0, h) forward, (T - h, T] backward, of any plan with makespan T. For a pool of unknown
+/// place, what one device can do whose groups release nothing within the interval.
+class IntervalWork {
  public:
   /// \param earliest  heads forward, tails backward.
   /// \param modes  where values may leave the device for a while: work counts less what must be done once more behind
-  ///   the window (docs/bounds.md, "memory-modes"). \pre the room is one device
-  WindowWork(const Relaxation& relaxation, const Room& room, StreamId stream, Direction direction,
-             const Earliest& earliest, const ModeRules* modes = nullptr);
+  ///   the interval (docs/bounds.md, "memory-modes"). \pre the pool is one device
+  IntervalWork(const Relaxation& relaxation, const MemoryPool& pool, StreamId stream, Direction direction,
+               const Earliest& earliest, const ModeRules* modes = nullptr);
 
   /// Work that the members certainly have on the stream: time x devices.
   [[nodiscard]] Nanoseconds total() const { return total_; }
-  /// Devices of the room that have the stream, and work in a window; 1 for a room of unknown place.
+  /// Devices of the pool that have the stream, and work in an interval; 1 for a pool of unknown place.
   [[nodiscard]] std::int64_t machines() const { return machines_; }
-  /// Upper bound on the part of total() that is done within the window of length h.
+  /// Upper bound on the part of total() that is done within the interval of length h.
   [[nodiscard]] Nanoseconds most(Nanoseconds h) const;
 
   /// Lengths and what most() says of them: all that matter if they are few, else a choice of them
@@ -45,7 +45,7 @@ class WindowWork {
     std::int64_t widest;
     Index first_charge;  ///< in charges_: kCharges candidates for each way of charging
     OperatorId op;
-    Nanoseconds release = std::numeric_limits<Nanoseconds>::max();  ///< of its group, in a room of unknown place
+    Nanoseconds release = std::numeric_limits<Nanoseconds>::max();  ///< of its group, in a pool of unknown place
   };
   /// Copy of a value; a job can only run after it has been taken, together with its ancestors.
   struct Holding {
@@ -66,8 +66,9 @@ class WindowWork {
   static constexpr std::size_t kWays = 2;
   static constexpr std::size_t kCharges = 4;  ///< candidates per way; the first that is not releasable counts
 
-  void collect_holdings(const Relaxation& relaxation, const Room& room, Direction direction, const Earliest& earliest);
-  void collect_jobs(const Relaxation& relaxation, const Room& room, StreamId stream, Direction direction,
+  void collect_holdings(const Relaxation& relaxation, const MemoryPool& pool, Direction direction,
+                        const Earliest& earliest);
+  void collect_jobs(const Relaxation& relaxation, const MemoryPool& pool, StreamId stream, Direction direction,
                     const Earliest& earliest);
   void pour();
   [[nodiscard]] Nanoseconds fluid(Nanoseconds h) const;
@@ -78,7 +79,7 @@ class WindowWork {
 
   const ModeRules* modes_ = nullptr;
   const Relaxation& relaxation_;
-  DeviceId device_;             ///< with modes: the room
+  DeviceId device_;             ///< with modes: the pool
   Nanoseconds first_copy_ = 0;  ///< no copy to or from a host begins earlier
   std::int64_t machines_ = 0;
   Nanoseconds total_ = 0;
@@ -91,9 +92,9 @@ class WindowWork {
   std::vector<Index> first_holding_;  // by value
 };
 
-/// Per member of a room of unknown place: moment before which its group releases nothing that more
-/// than one task uses; the largest number where it keeps nothing, and for all other rooms.
-[[nodiscard]] std::vector<Nanoseconds> member_releases(const Relaxation& relaxation, const Room& room,
+/// Per member of a pool of unknown place: moment before which its group releases nothing that more
+/// than one task uses; the largest number where it keeps nothing, and for all other pools.
+[[nodiscard]] std::vector<Nanoseconds> member_releases(const Relaxation& relaxation, const MemoryPool& pool,
                                                        Direction direction, const Earliest& earliest);
 
 }  // namespace opweave::bounds

@@ -1,4 +1,4 @@
-#include "bounds/window_work.h"
+#include "bounds/interval_work.h"
 
 #include <algorithm>
 #include <numeric>
@@ -12,7 +12,7 @@ __extension__ using Wide = __int128;  // nanoseconds x bytes exceed 64 bits
 /// Work is counted in parts of it, so that a price of time beside it stays an integer.
 constexpr std::int64_t kWhole = 48;
 
-/// Values of a room as a forest: a copy can only be taken together with those on its path to the root.
+/// Values of a pool as a forest: a copy can only be taken together with those on its path to the root.
 struct ValueForest {
   std::vector<Index> order;         ///< parents first
   std::vector<Index> parent;        ///< by value
@@ -24,23 +24,23 @@ const std::vector<Index>& takers(const HeldValue& value, Direction direction) {
   return direction == Direction::kForward ? value.first : value.last;
 }
 
-bool takes(const Room& room, std::size_t member, std::size_t value, Direction direction) {
-  return direction == Direction::kForward ? room.taken_by(member, value) : room.kept_by(member, value);
+bool takes(const MemoryPool& pool, std::size_t member, std::size_t value, Direction direction) {
+  return direction == Direction::kForward ? pool.taken_by(member, value) : pool.kept_by(member, value);
 }
 
-ValueForest plant(const Room& room, Direction direction) {
-  const std::size_t count = room.values.size();
-  const std::vector<std::uint64_t>& rows = direction == Direction::kForward ? room.taken : room.kept;
+ValueForest plant(const MemoryPool& pool, Direction direction) {
+  const std::size_t count = pool.values.size();
+  const std::vector<std::uint64_t>& rows = direction == Direction::kForward ? pool.taken : pool.kept;
   // Bit u of row v: u has been taken whenever v has, whichever of its takers was first.
-  std::vector<std::uint64_t> implied(count * room.words, ~std::uint64_t{0});
+  std::vector<std::uint64_t> implied(count * pool.words, ~std::uint64_t{0});
   std::vector<int> implied_count(count, 0);
   for (std::size_t v = 0; v < count; ++v) {
-    for (const Index taker : takers(room.values[v], direction)) {
-      for (std::size_t w = 0; w < room.words; ++w) {
-        implied[v * room.words + w] &= rows[room.member(taker) * room.words + w];
+    for (const Index taker : takers(pool.values[v], direction)) {
+      for (std::size_t w = 0; w < pool.words; ++w) {
+        implied[v * pool.words + w] &= rows[pool.member(taker) * pool.words + w];
       }
     }
-    for (std::size_t w = 0; w < room.words; ++w) implied_count[v] += __builtin_popcountll(implied[v * room.words + w]);
+    for (std::size_t w = 0; w < pool.words; ++w) implied_count[v] += __builtin_popcountll(implied[v * pool.words + w]);
   }
   ValueForest forest{std::vector<Index>(count), std::vector<Index>(count, detail::kNoIndex),
                      std::vector<std::int64_t>(count, 0)};
@@ -52,61 +52,61 @@ ValueForest plant(const Room& room, Direction direction) {
     const Index v = forest.order[i];
     for (std::size_t j = 0; j < i; ++j) {
       const Index u = forest.order[j];
-      if ((implied[v * room.words + u / 64] >> (u % 64) & 1U) == 0) continue;
+      if ((implied[v * pool.words + u / 64] >> (u % 64) & 1U) == 0) continue;
       if (forest.parent[v] == detail::kNoIndex || forest.depth[u] > forest.depth[forest.parent[v]])
         forest.parent[v] = u;
     }
     forest.depth[v] =
-        room.values[v].bytes + (forest.parent[v] == detail::kNoIndex ? 0 : forest.depth[forest.parent[v]]);
+        pool.values[v].bytes + (forest.parent[v] == detail::kNoIndex ? 0 : forest.depth[forest.parent[v]]);
   }
   return forest;
 }
 
 }  // namespace
 
-std::vector<Nanoseconds> member_releases(const Relaxation& relaxation, const Room& room, Direction direction,
+std::vector<Nanoseconds> member_releases(const Relaxation& relaxation, const MemoryPool& pool, Direction direction,
                                          const Earliest& earliest) {
-  std::vector<Nanoseconds> result(room.members.size(), std::numeric_limits<Nanoseconds>::max());
-  if (room.kind != RoomKind::kUnknown) return result;
+  std::vector<Nanoseconds> result(pool.members.size(), std::numeric_limits<Nanoseconds>::max());
+  if (pool.kind != MemoryPoolKind::kUnknown) return result;
   const auto group = [&](Index c) {
     return relaxation.problem().group_of(TaskId(relaxation.classes()[c].tasks.front()));
   };
   std::unordered_map<GroupId, Nanoseconds> first;
-  for (const HeldValue& value : room.values) {
+  for (const HeldValue& value : pool.values) {
     if (value.first == value.last && value.first.size() == 1) continue;  // held while one task runs
     const auto [entry, is_new] = first.try_emplace(group(value.first.front()), std::numeric_limits<Nanoseconds>::max());
     entry->second = std::min(entry->second, earliest_release(relaxation, value, 0, direction, earliest));
   }
-  for (std::size_t m = 0; m < room.members.size(); ++m) {
-    const auto found = first.find(group(room.members[m]));
+  for (std::size_t m = 0; m < pool.members.size(); ++m) {
+    const auto found = first.find(group(pool.members[m]));
     if (found != first.end()) result[m] = found->second;
   }
   return result;
 }
 
-WindowWork::WindowWork(const Relaxation& relaxation, const Room& room, StreamId stream, Direction direction,
-                       const Earliest& earliest, const ModeRules* modes)
-    : modes_(modes), relaxation_(relaxation), device_(room.devices.front()), capacity_(room.capacity) {
-  // What is dropped may come back within the last window, where nothing says what that costs.
+IntervalWork::IntervalWork(const Relaxation& relaxation, const MemoryPool& pool, StreamId stream, Direction direction,
+                           const Earliest& earliest, const ModeRules* modes)
+    : modes_(modes), relaxation_(relaxation), device_(pool.devices.front()), capacity_(pool.capacity) {
+  // What is dropped may come back within the last interval, where nothing says what that costs.
   if (modes_ != nullptr && modes_->may_drop() && direction == Direction::kBackward) capacity_.reset();
-  for (const DeviceId device : room.devices) {
+  for (const DeviceId device : pool.devices) {
     machines_ += relaxation.problem().cluster().stream_mask(device) >> stream.index() & 1U;
   }
-  if (room.kind == RoomKind::kUnknown) machines_ = 1;
-  if (capacity_) collect_holdings(relaxation, room, direction, earliest);
-  collect_jobs(relaxation, room, stream, direction, earliest);
+  if (pool.kind == MemoryPoolKind::kUnknown) machines_ = 1;
+  if (capacity_) collect_holdings(relaxation, pool, direction, earliest);
+  collect_jobs(relaxation, pool, stream, direction, earliest);
   pour();
 }
 
-void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room, Direction direction,
-                                  const Earliest& earliest) {
-  const ValueForest forest = plant(room, direction);
-  const auto modes_of = [&](Index v) { return modes_ == nullptr ? MemoryModes() : modes_->modes(room.values[v]); };
+void IntervalWork::collect_holdings(const Relaxation& relaxation, const MemoryPool& pool, Direction direction,
+                                    const Earliest& earliest) {
+  const ValueForest forest = plant(pool, direction);
+  const auto modes_of = [&](Index v) { return modes_ == nullptr ? MemoryModes() : modes_->modes(pool.values[v]); };
 
   first_copy_ = std::numeric_limits<Nanoseconds>::max();
-  first_holding_.assign(room.values.size(), 0);
+  first_holding_.assign(pool.values.size(), 0);
   for (const Index v : forest.order) {
-    const HeldValue& value = room.values[v];
+    const HeldValue& value = pool.values[v];
     first_holding_[v] = static_cast<Index>(holdings_.size());
     const MemoryModes may = modes_of(v);
     if (may.host) {
@@ -118,7 +118,7 @@ void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room
       Index parent = detail::kNoIndex;
       // What may have left the device says nothing of what is there with it.
       if (forest.parent[v] != detail::kNoIndex && !modes_of(forest.parent[v]).any()) {
-        const Index parents = room.values[forest.parent[v]].count;
+        const Index parents = pool.values[forest.parent[v]].count;
         // The only copy of a value comes after all copies of one that has many.
         parent = first_holding_[forest.parent[v]] + (parents == value.count ? rank : parents - 1);
       }
@@ -129,9 +129,9 @@ void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room
     }
   }
 
-  std::vector<std::size_t> taking(room.values.size(), 0);
-  for (std::size_t v = 0; v < room.values.size(); ++v) {
-    for (std::size_t m = 0; m < room.members.size(); ++m) taking[v] += takes(room, m, v, direction) ? 1U : 0U;
+  std::vector<std::size_t> taking(pool.values.size(), 0);
+  for (std::size_t v = 0; v < pool.values.size(); ++v) {
+    for (std::size_t m = 0; m < pool.members.size(); ++m) taking[v] += takes(pool, m, v, direction) ? 1U : 0U;
   }
   const auto deeper = [&](Index a, Index b) {
     if (forest.depth[a] != forest.depth[b]) return forest.depth[a] > forest.depth[b];
@@ -141,10 +141,10 @@ void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room
     return taking[a] != taking[b] ? taking[a] < taking[b] : a < b;  // values are sorted by size
   };
   std::vector<Index> taken;
-  for (std::size_t m = 0; m < room.members.size(); ++m) {
+  for (std::size_t m = 0; m < pool.members.size(); ++m) {
     taken.clear();
-    for (Index v = 0; v < room.values.size(); ++v) {
-      if (takes(room, m, v, direction)) taken.push_back(v);
+    for (Index v = 0; v < pool.values.size(); ++v) {
+      if (takes(pool, m, v, direction)) taken.push_back(v);
     }
     const auto add_first = [&](const auto& before) {
       const auto count = static_cast<std::ptrdiff_t>(std::min(kCharges, taken.size()));
@@ -157,12 +157,12 @@ void WindowWork::collect_holdings(const Relaxation& relaxation, const Room& room
   }
 }
 
-void WindowWork::collect_jobs(const Relaxation& relaxation, const Room& room, StreamId stream, Direction direction,
-                              const Earliest& earliest) {
-  const bool one_device = room.kind != RoomKind::kShared;
-  const std::vector<Nanoseconds> releases = member_releases(relaxation, room, direction, earliest);
-  for (std::size_t m = 0; m < room.members.size(); ++m) {
-    const std::vector<Index>& tasks = relaxation.classes()[room.members[m]].tasks;
+void IntervalWork::collect_jobs(const Relaxation& relaxation, const MemoryPool& pool, StreamId stream,
+                                Direction direction, const Earliest& earliest) {
+  const bool one_device = pool.kind != MemoryPoolKind::kShared;
+  const std::vector<Nanoseconds> releases = member_releases(relaxation, pool, direction, earliest);
+  for (std::size_t m = 0; m < pool.members.size(); ++m) {
+    const std::vector<Index>& tasks = relaxation.classes()[pool.members[m]].tasks;
     if ((relaxation.problem().streams(TaskId(tasks.front())) >> stream.index() & 1U) == 0) continue;
     for (Index i = 0; i < tasks.size(); ++i) {
       const Index task = tasks[i];
@@ -184,7 +184,7 @@ void WindowWork::collect_jobs(const Relaxation& relaxation, const Room& room, St
             charges_.push_back(detail::kNoIndex);
             continue;
           }
-          const Index count = room.values[v].count;
+          const Index count = pool.values[v].count;
           charges_.push_back(first_holding_[v] + (tasks.size() == count ? rank : count - 1));
         }
       }
@@ -196,7 +196,7 @@ void WindowWork::collect_jobs(const Relaxation& relaxation, const Room& room, St
 }
 
 /// Work arrives at the jobs' earliest starts and drains at the rate of the machines that may be busy.
-void WindowWork::pour() {
+void IntervalWork::pour() {
   FluidStep state{0, 0, 0, 0};
   std::int64_t width = 0;
   for (std::size_t i = 0; i < jobs_.size();) {
@@ -214,7 +214,7 @@ void WindowWork::pour() {
   }
 }
 
-Nanoseconds WindowWork::fluid(Nanoseconds h) const {
+Nanoseconds IntervalWork::fluid(Nanoseconds h) const {
   const auto after = std::upper_bound(fluid_.begin(), fluid_.end(), h,
                                       [](Nanoseconds x, const FluidStep& step) { return x < step.from; });
   if (after == fluid_.begin()) return 0;
@@ -222,7 +222,7 @@ Nanoseconds WindowWork::fluid(Nanoseconds h) const {
   return step.done + static_cast<Nanoseconds>(std::min<Wide>(step.backlog, Wide{step.rate} * (h - step.from)));
 }
 
-Nanoseconds WindowWork::most(Nanoseconds h) const {
+Nanoseconds IntervalWork::most(Nanoseconds h) const {
   Nanoseconds least = fluid(h);
   if (!capacity_) return least;
   for (const std::int64_t price : prices()) {
@@ -233,28 +233,28 @@ Nanoseconds WindowWork::most(Nanoseconds h) const {
   return least;
 }
 
-/// Parts of kWhole at which time of the window is counted beside work, where values may be dropped: any gives a bound.
-/// Free: best where what is dropped cannot come back early. A half: nothing is gained by running at once what must run
-/// again. Between: what lies between.
-std::vector<std::int64_t> WindowWork::prices() const {
+/// Parts of kWhole at which time of the interval is counted beside work, where values may be dropped: any gives a
+/// bound. Free: best where what is dropped cannot come back early. A half: nothing is gained by running at once what
+/// must run again. Between: what lies between.
+std::vector<std::int64_t> IntervalWork::prices() const {
   if (modes_ == nullptr || !modes_->may_drop()) return {0};
   return {0, kWhole / 6, kWhole / 4, kWhole / 3, 3 * kWhole / 8, kWhole / 2};
 }
 
 /// What a job adds, in parts of kWhole, although the value that it is charged to is dropped. Who makes the value runs
-/// again behind the window; others of its unit do so within the window, which takes their time once more, or behind
+/// again behind the interval; others of its unit do so within the interval, which takes their time once more, or behind
 /// it.
-std::int64_t WindowWork::gain_of_dropped(const Job& job, const Holding& holding, std::int64_t price) const {
+std::int64_t IntervalWork::gain_of_dropped(const Job& job, const Holding& holding, std::int64_t price) const {
   if (!modes_->runs_again_with(job.op, *holding.dropped)) return kWhole - price;
   const bool makes_it = *relaxation_.problem().graph().at(*holding.dropped).producer == job.op;
   return makes_it ? -price : kWhole - 2 * price;
 }
 
-Nanoseconds WindowWork::most_in_memory(Nanoseconds h, Charging charging, std::int64_t price) const {
+Nanoseconds IntervalWork::most_in_memory(Nanoseconds h, Charging charging, std::int64_t price) const {
   const std::int64_t worth = kWhole - price;  // of work that need not be done again
   std::vector<Nanoseconds> work(holdings_.size(), 0);
   std::vector<Nanoseconds> dropped(modes_ == nullptr ? 0 : holdings_.size(), 0);
-  std::vector<Nanoseconds> unfinished;  // jobs that cannot end within the window: one per machine at most
+  std::vector<Nanoseconds> unfinished;  // jobs that cannot end within the interval: one per machine at most
   Nanoseconds unheld = 0;
   for (const Job& job : jobs_) {
     if (job.earliest >= h) break;
@@ -291,12 +291,12 @@ Nanoseconds WindowWork::most_in_memory(Nanoseconds h, Charging charging, std::in
 /// Most work whose holdings fit into the capacity, fractions of holdings allowed, by Lagrangian
 /// relaxation: any price per byte gives an upper bound, and the least is found between two prices, one
 /// at which the chosen holdings exceed the capacity and one at which they do not.
-Nanoseconds WindowWork::held_work(const std::vector<Nanoseconds>& work, Nanoseconds h) const {
+Nanoseconds IntervalWork::held_work(const std::vector<Nanoseconds>& work, Nanoseconds h) const {
   struct Choice {
     Nanoseconds work = 0;
     std::int64_t bytes = 0;
   };
-  // What is on the host at the end of the window has been copied there within it.
+  // What is on the host at the end of the interval has been copied there within it.
   const std::int64_t on_host =
       modes_ == nullptr || first_copy_ >= h ? 0 : modes_->bytes_copied(device_, h - first_copy_);
   const std::int64_t capacity = std::max<std::int64_t>(*capacity_, 0) + on_host;
@@ -338,7 +338,7 @@ Nanoseconds WindowWork::held_work(const std::vector<Nanoseconds>& work, Nanoseco
   return least;
 }
 
-std::vector<WindowWork::Sample> WindowWork::samples(const Budget& budget) const {
+std::vector<IntervalWork::Sample> IntervalWork::samples(const Budget& budget) const {
   // Between these lengths the idle time grows no faster than at their right end.
   std::vector<Nanoseconds> lengths;
   for (const Job& job : jobs_) {

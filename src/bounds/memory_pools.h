@@ -11,31 +11,31 @@
 
 namespace opweave::bounds {
 
-/// Copies of a value that are held in a room at least from the earliest start among `first` until the
+/// Copies of a value that are held in a pool at least from the earliest start among `first` until the
 /// latest end among `last` of the same rank.
 struct HeldValue {
   std::int64_t bytes = 0;
   Index count = 1;
   std::vector<Index> first;  ///< classes
   std::vector<Index> last;
-  /// The value arrives this much before the earliest start among `first` (a transfer to the room).
+  /// The value arrives this much before the earliest start among `first` (a transfer to the pool).
   Nanoseconds lead = 0;
-  /// The value stays this much beyond the end of its producer (a transfer from the room).
+  /// The value stays this much beyond the end of its producer (a transfer from the pool).
   Nanoseconds trail = 0;
   std::optional<TensorId> tensor = {};  ///< none for a workspace
   bool is_made_here = true;
 };
 
-/// What a room stands for.
-enum class RoomKind : std::uint8_t {
+/// What a pool stands for.
+enum class MemoryPoolKind : std::uint8_t {
   kDevice,   ///< one device; members certainly run on it
   kShared,   ///< several devices whose memory is taken as one; members run nowhere else
   kUnknown,  ///< whichever single one of several devices: members of one group meet there
 };
 
 /// A place with limited memory, the tasks that run there and the values that they keep there.
-struct Room {
-  RoomKind kind = RoomKind::kDevice;
+struct MemoryPool {
+  MemoryPoolKind kind = MemoryPoolKind::kDevice;
   DeviceSet devices;
   /// Bytes beside the parameters that certainly live here; nothing = unlimited. Negative if these alone
   /// overflow.
@@ -60,23 +60,23 @@ struct Room {
   }
 };
 
-/// The rooms of a problem: every device on which some task must run, and, if not every task has its
+/// The pools of a problem: every device on which some task must run, and, if not every task has its
 /// devices fixed, the sets of devices within which tasks are confined, the whole cluster among them,
 /// once as shared and, where groups of several tasks exist, once as unknown.
-class MemoryRooms {
+class MemoryPools {
  public:
-  explicit MemoryRooms(const Relaxation& relaxation);
+  explicit MemoryPools(const Relaxation& relaxation);
 
-  [[nodiscard]] const std::vector<Room>& rooms() const { return rooms_; }
+  [[nodiscard]] const std::vector<MemoryPool>& pools() const { return pools_; }
   /// Where a class is a member.
   struct Membership {
-    Index room;
+    Index pool;
     Index member;
   };
   [[nodiscard]] std::span<const Membership> memberships(Index task_class) const { return memberships_[task_class]; }
 
  private:
-  std::vector<Room> rooms_;
+  std::vector<MemoryPool> pools_;
   detail::Lists<Membership> memberships_;
 };
 

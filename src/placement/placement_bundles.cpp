@@ -1,4 +1,4 @@
-#include "placement/placement_units.h"
+#include "placement/placement_bundles.h"
 
 #include <algorithm>
 #include <map>
@@ -27,8 +27,8 @@ std::vector<Option> by_distance(const Problem& problem, GroupId group, std::size
 
 }  // namespace
 
-std::vector<std::vector<PlacementUnit>> units_by_replica(const Problem& problem, PartWeight weight) {
-  std::vector<std::vector<PlacementUnit>> units(problem.settings().training.replicas);
+std::vector<std::vector<PlacementBundle>> bundles_by_replica(const Problem& problem, PartWeight weight) {
+  std::vector<std::vector<PlacementBundle>> bundles(problem.settings().training.replicas);
   std::map<std::pair<OperatorId, std::uint32_t>, std::size_t> of_variant;
   std::vector<bool> seen(problem.group_count(), false);
   for (std::size_t t = 0; t < problem.task_count(); ++t) {
@@ -36,25 +36,25 @@ std::vector<std::vector<PlacementUnit>> units_by_replica(const Problem& problem,
     if (seen[group.index()]) continue;
     seen[group.index()] = true;
     const Task& task = problem.task(TaskId(t));
-    std::vector<PlacementUnit>& list = units[task.replica];
+    std::vector<PlacementBundle>& list = bundles[task.replica];
     const auto [entry, is_new] = of_variant.try_emplace({task.op, task.replica}, list.size());
     if (is_new) list.emplace_back();
-    PlacementUnit& unit = list[entry->second];
-    unit.groups.push_back(group);
+    PlacementBundle& bundle = list[entry->second];
+    bundle.groups.push_back(group);
     for (const TaskId member : problem.tasks_of(group)) {
       if (weight == PartWeight::kWork) {
-        unit.weight += problem.shortest(member).value();
+        bundle.weight += problem.shortest(member).value();
       } else {
-        for (const ValueId value : problem.outputs(member)) unit.weight += problem.size(value).value();
+        for (const ValueId value : problem.outputs(member)) bundle.weight += problem.size(value).value();
       }
     }
     if (weight == PartWeight::kBytes) {
       for (const ParameterId parameter : problem.parameters_of(group)) {
-        unit.weight += problem.persistent_bytes(parameter).value();
+        bundle.weight += problem.persistent_bytes(parameter).value();
       }
     }
   }
-  return units;
+  return bundles;
 }
 
 std::vector<std::uint32_t> cut_by_weight(const std::vector<std::int64_t>& weights, const StageRounds& rounds) {
@@ -64,8 +64,8 @@ std::vector<std::uint32_t> cut_by_weight(const std::vector<std::int64_t>& weight
   return cut_stages(row, rounds, {}, kGuessEffort).stage_of_layer();
 }
 
-bool place_unit(const Problem& problem, PlacementState& state, const PlacementUnit& unit, DeviceId wanted) {
-  for (const GroupId group : unit.groups) {
+bool place_bundle(const Problem& problem, PlacementState& state, const PlacementBundle& bundle, DeviceId wanted) {
+  for (const GroupId group : bundle.groups) {
     const auto allowed = problem.devices_of(group);
     const DeviceId target[] = {wanted};
     if (std::binary_search(allowed.begin(), allowed.end(), wanted) && state.allows(group, target)) {

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from opweave.costs.curves import Curve
-from opweave.costs.efficiencies import AMPERE, BLACKWELL, CDNA3, HOPPER, Efficiencies
-from opweave.costs.links import LinkModel
+from opweave.hardware.curves import Curve
+from opweave.hardware.efficiencies import AMPERE, BLACKWELL, CDNA3, HOPPER, Efficiencies
+from opweave.hardware.links import LinkModel
 
 _SIMAI = "SimAI (Wang et al. 2025), tables of bandwidth by message size"
 _DATASHEET = "vendor's data sheet, unchecked"

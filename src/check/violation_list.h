@@ -11,9 +11,9 @@ namespace opweave::checking {
 
 /// Collects violations. One broken thing can break a rule in a thousand places and another rule in
 /// one: every rule keeps its own list, so that none of them is crowded out by the limit.
-class Findings {
+class ViolationList {
  public:
-  explicit Findings(std::size_t limit);
+  explicit ViolationList(std::size_t limit);
 
   /// Adds make_message(), which is only called where there is room for it.
   template <class MakeMessage>

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from opweave.costs.curves import Curve
+from opweave.hardware.curves import Curve
 
 _MEASURED = "measured with benchmarks/gpu_layer on one H200, torch 2.11, 2026-11-29"
 _FITS = "fitted to published steps (docs/strategies.md)"

@@ -1,4 +1,4 @@
-#include "list_scheduling/listed.h"
+#include "list_scheduling/list_schedule.h"
 
 #include <utility>
 
@@ -9,7 +9,7 @@
 
 namespace opweave {
 
-std::optional<Schedule> listed(const Problem& problem, std::vector<ModeIndex> modes) {
+std::optional<Schedule> list_schedule(const Problem& problem, std::vector<ModeIndex> modes) {
   const auto placed = PlacedProblem::create(problem, std::move(modes));
   if (!placed) return std::nullopt;
   const ReferenceOrder reference = reference_order(*placed);
@@ -17,7 +17,8 @@ std::optional<Schedule> listed(const Problem& problem, std::vector<ModeIndex> mo
   return placed->schedule(list_schedule(*placed, reference, priority_rules(*placed, reference).front().priority));
 }
 
-std::optional<Schedule> shortest_listed(const Problem& problem, std::vector<ModeIndex> modes, const Budget& budget) {
+std::optional<Schedule> shortest_list_schedule(const Problem& problem, std::vector<ModeIndex> modes,
+                                               const Budget& budget) {
   const auto placed = PlacedProblem::create(problem, std::move(modes));
   if (!placed) return std::nullopt;
   const ReferenceOrder reference = reference_order(*placed);

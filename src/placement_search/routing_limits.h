@@ -10,10 +10,10 @@
 namespace opweave::routing {
 
 /// Parameters that lie on each device under the present options.
-class Room {
+class PlacementLimits {
  public:
   /// \pre the options are those of a valid schedule
-  Room(std::shared_ptr<const Model> model, std::vector<std::uint32_t> options);
+  PlacementLimits(std::shared_ptr<const Model> model, std::vector<std::uint32_t> options);
 
   /// The group may change to the option while all others stay. O(devices x (parameters + groups to stay apart from)).
   [[nodiscard]] bool allows(std::uint32_t group, std::uint32_t option) const;

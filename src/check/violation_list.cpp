@@ -1,4 +1,4 @@
-#include "check/findings.h"
+#include "check/violation_list.h"
 
 #include <algorithm>
 #include <utility>
@@ -6,9 +6,9 @@
 namespace opweave::checking {
 
 // No room at all would make every plan look valid.
-Findings::Findings(std::size_t limit) : limit_(std::max<std::size_t>(limit, 1)) {}
+ViolationList::ViolationList(std::size_t limit) : limit_(std::max<std::size_t>(limit, 1)) {}
 
-std::vector<Violation> Findings::take() {
+std::vector<Violation> ViolationList::take() {
   std::array<std::size_t, kRules> share{};
   std::size_t left = limit_;
   for (bool found_one = true; found_one && left > 0;) {

@@ -1,4 +1,4 @@
-#include "bounds/memory_rooms.h"
+#include "bounds/memory_pools.h"
 
 #include <algorithm>
 #include <map>
@@ -8,29 +8,29 @@
 namespace opweave::bounds {
 namespace {
 
-// Limits that keep the work near linear for a million operators. Forgetting values, rooms or
+// Limits that keep the work near linear for a million operators. Forgetting values, pools or
 // far-away ancestors only weakens a relaxation.
-constexpr std::size_t kMostSharedRooms = 24;
+constexpr std::size_t kMostSharedPools = 24;
 constexpr std::size_t kMostValues = 256;
 constexpr double kMostClosureWork = 4e8;
 
-class RoomBuilder {
+class MemoryPoolBuilder {
  public:
-  RoomBuilder(const Relaxation& relaxation, std::vector<Room>& rooms)
-      : r_(relaxation), problem_(relaxation.problem()), rooms_(rooms) {}
+  MemoryPoolBuilder(const Relaxation& relaxation, std::vector<MemoryPool>& pools)
+      : r_(relaxation), problem_(relaxation.problem()), pools_(pools) {}
 
   void build() {
-    find_device_rooms();
-    find_shared_rooms();
-    std::erase_if(rooms_, [](const Room& room) { return room.members.empty(); });
+    find_device_pools();
+    find_shared_pools();
+    std::erase_if(pools_, [](const MemoryPool& pool) { return pool.members.empty(); });
     find_capacities();
     find_values();
-    for (Room& room : rooms_) bound_capacity(room);
+    for (MemoryPool& pool : pools_) bound_capacity(pool);
     for (const TaskClass& c : r_.classes()) edges_ += static_cast<double>(c.predecessors.size() + 1);
     all_classes_.resize(r_.classes().size());
     std::iota(all_classes_.begin(), all_classes_.end(), 0U);
     position_.assign(r_.classes().size(), detail::kNoIndex);
-    for (Room& room : rooms_) find_closure(room);
+    for (MemoryPool& pool : pools_) find_closure(pool);
   }
 
  private:
@@ -40,27 +40,27 @@ class RoomBuilder {
   [[nodiscard]] GroupId group(Index task_class) const {
     return problem_.group_of(TaskId(r_.classes()[task_class].tasks.front()));
   }
-  /// \pre for several devices: the room was marked
-  [[nodiscard]] bool is_member(const Room& room, Index task_class) const {
-    if (room.kind == RoomKind::kDevice) return contains(options(task_class).every, room.devices.front());
+  /// \pre for several devices: the pool was marked
+  [[nodiscard]] bool is_member(const MemoryPool& pool, Index task_class) const {
+    if (pool.kind == MemoryPoolKind::kDevice) return contains(options(task_class).every, pool.devices.front());
     return is_marked_[task_class];
   }
   /// Sets of many devices are compared once per list of options, not once per value.
-  void mark_members(const Room& room) {
+  void mark_members(const MemoryPool& pool) {
     is_marked_.assign(r_.classes().size(), false);
-    for (const Index c : room.members) is_marked_[c] = true;
+    for (const Index c : pool.members) is_marked_[c] = true;
   }
 
-  void find_device_rooms() {
-    rooms_.resize(problem_.cluster().device_count());
-    for (std::size_t d = 0; d < rooms_.size(); ++d) rooms_[d].devices = {DeviceId(d)};
+  void find_device_pools() {
+    pools_.resize(problem_.cluster().device_count());
+    for (std::size_t d = 0; d < pools_.size(); ++d) pools_[d].devices = {DeviceId(d)};
     for (Index c = 0; c < r_.classes().size(); ++c) {
-      for (const DeviceId device : options(c).every) rooms_[device.index()].members.push_back(c);
+      for (const DeviceId device : options(c).every) pools_[device.index()].members.push_back(c);
     }
   }
 
   /// Sets of devices within which tasks are confined, those with the most work first, and all devices.
-  void find_shared_rooms() {
+  void find_shared_pools() {
     const std::vector<OptionList>& lists = r_.placement().lists();
     std::vector<double> work_of_list(lists.size(), 0);
     for (const TaskClass& task_class : r_.classes()) {
@@ -82,64 +82,64 @@ class RoomBuilder {
       if (devices.size() > 1) sets.emplace_back(-amount, devices);
     }
     std::sort(sets.begin(), sets.end());
-    if (sets.size() > kMostSharedRooms) sets.resize(kMostSharedRooms);
+    if (sets.size() > kMostSharedPools) sets.resize(kMostSharedPools);
     sets.emplace_back(0, all);
     for (auto& [amount, devices] : sets) {
-      Room room;
-      room.kind = RoomKind::kShared;
-      room.devices = std::move(devices);
+      MemoryPool pool;
+      pool.kind = MemoryPoolKind::kShared;
+      pool.devices = std::move(devices);
       std::map<const OptionList*, bool> known;
       for (Index c = 0; c < r_.classes().size(); ++c) {
         const auto [entry, is_new] = known.try_emplace(&options(c), false);
-        if (is_new) entry->second = contains(room.devices, options(c).any);
-        if (entry->second) room.members.push_back(c);
+        if (is_new) entry->second = contains(pool.devices, options(c).any);
+        if (entry->second) pool.members.push_back(c);
       }
-      rooms_.push_back(room);
-      if (room.devices.size() < 2) continue;
-      std::erase_if(room.members, [&](Index c) { return !options(c).single_devices; });
-      room.kind = RoomKind::kUnknown;
-      rooms_.push_back(std::move(room));
+      pools_.push_back(pool);
+      if (pool.devices.size() < 2) continue;
+      std::erase_if(pool.members, [&](Index c) { return !options(c).single_devices; });
+      pool.kind = MemoryPoolKind::kUnknown;
+      pools_.push_back(std::move(pool));
     }
   }
 
   void find_capacities() {
-    std::vector<std::size_t> room_of_device(problem_.cluster().device_count(), rooms_.size());
-    std::vector<std::set<ParameterId>> resident(rooms_.size());
+    std::vector<std::size_t> pool_of_device(problem_.cluster().device_count(), pools_.size());
+    std::vector<std::set<ParameterId>> resident(pools_.size());
     std::vector<std::size_t> shared;
-    for (std::size_t i = 0; i < rooms_.size(); ++i) {
-      Room& room = rooms_[i];
-      if (room.kind == RoomKind::kDevice) room_of_device[room.devices.front().index()] = i;
-      if (room.kind == RoomKind::kShared) shared.push_back(i);
+    for (std::size_t i = 0; i < pools_.size(); ++i) {
+      MemoryPool& pool = pools_[i];
+      if (pool.kind == MemoryPoolKind::kDevice) pool_of_device[pool.devices.front().index()] = i;
+      if (pool.kind == MemoryPoolKind::kShared) shared.push_back(i);
       std::int64_t sum = 0;
       std::int64_t largest = 0;
       bool limited = true;
-      for (const DeviceId device : room.devices) {
+      for (const DeviceId device : pool.devices) {
         const auto capacity = problem_.capacity(device);
         limited = limited && capacity.has_value();
         if (!capacity) continue;
         sum += capacity->value();
         largest = std::max(largest, capacity->value());
       }
-      if (limited) room.capacity = room.kind == RoomKind::kUnknown ? largest : sum;
+      if (limited) pool.capacity = pool.kind == MemoryPoolKind::kUnknown ? largest : sum;
     }
     for (std::size_t g = 0; g < problem_.group_count(); ++g) {
       const auto parameters = problem_.parameters_of(GroupId(g));
       if (parameters.empty()) continue;
       const OptionList& list = r_.placement().options(GroupId(g));
       for (const DeviceId device : list.every) {
-        const std::size_t room = room_of_device[device.index()];
-        if (room < rooms_.size()) resident[room].insert(parameters.begin(), parameters.end());
+        const std::size_t pool = pool_of_device[device.index()];
+        if (pool < pools_.size()) resident[pool].insert(parameters.begin(), parameters.end());
       }
-      for (const std::size_t room : shared) {
-        if (contains(rooms_[room].devices, list.any)) resident[room].insert(parameters.begin(), parameters.end());
+      for (const std::size_t pool : shared) {
+        if (contains(pools_[pool].devices, list.any)) resident[pool].insert(parameters.begin(), parameters.end());
       }
     }
-    for (std::size_t i = 0; i < rooms_.size(); ++i) {
-      if (!rooms_[i].capacity) continue;
+    for (std::size_t i = 0; i < pools_.size(); ++i) {
+      if (!pools_[i].capacity) continue;
       for (const ParameterId parameter : resident[i])
-        *rooms_[i].capacity -= problem_.persistent_bytes(parameter).value();
+        *pools_[i].capacity -= problem_.persistent_bytes(parameter).value();
     }
-    room_of_device_ = std::move(room_of_device);
+    pool_of_device_ = std::move(pool_of_device);
   }
 
   void find_values() {
@@ -154,14 +154,14 @@ class RoomBuilder {
       for (const Index consumer : value.consumers) touch(consumer);
       std::sort(touched.begin(), touched.end());
       touched.erase(std::unique(touched.begin(), touched.end()), touched.end());
-      for (const DeviceId device : touched) add_value(rooms_[room_of_device_[device.index()]], value);
+      for (const DeviceId device : touched) add_value(pools_[pool_of_device_[device.index()]], value);
     }
-    for (Room& room : rooms_) {
-      if (room.kind != RoomKind::kDevice) {
-        mark_members(room);
-        for (const ValueClass& value : r_.values()) add_value(room, value);
+    for (MemoryPool& pool : pools_) {
+      if (pool.kind != MemoryPoolKind::kDevice) {
+        mark_members(pool);
+        for (const ValueClass& value : r_.values()) add_value(pool, value);
       }
-      add_workspaces(room);
+      add_workspaces(pool);
     }
   }
 
@@ -170,14 +170,14 @@ class RoomBuilder {
            std::all_of(classes.begin(), classes.end(), [&](Index c) { return group(c) == group(classes.front()); });
   }
 
-  void add_value(Room& room, const ValueClass& value) const {
-    if (!room.capacity) return;
+  void add_value(MemoryPool& pool, const ValueClass& value) const {
+    if (!pool.capacity) return;
     HeldValue held{value.bytes, value.count, {}, {}, 0, 0, problem_.tensor_of(value.example), true};
     for (const Index consumer : value.consumers) {
-      if (is_member(room, consumer)) held.last.push_back(consumer);
+      if (is_member(pool, consumer)) held.last.push_back(consumer);
     }
-    bool made_here = value.producer && is_member(room, *value.producer);
-    if (room.kind == RoomKind::kUnknown) {
+    bool made_here = value.producer && is_member(pool, *value.producer);
+    if (pool.kind == MemoryPoolKind::kUnknown) {
       // Only what a single group uses up is known to stay on one device.
       if (held.last.size() != value.consumers.size() || !in_one_group(held.last)) return;
       made_here = made_here && group(*value.producer) == group(held.last.front());
@@ -186,24 +186,24 @@ class RoomBuilder {
     if (made_here) {
       held.first = {*value.producer};
       if (held.last.empty()) held.last = held.first;
-      if (room.kind == RoomKind::kDevice) held.trail = trail(room.devices.front(), value);
+      if (pool.kind == MemoryPoolKind::kDevice) held.trail = trail(pool.devices.front(), value);
     } else {
       // What comes from outside is held without a break only on a device: one that several devices of
-      // the room read may be sent to each of them on its own.
-      if (held.last.empty() || (room.kind == RoomKind::kShared && !in_one_group(held.last))) return;
+      // the pool read may be sent to each of them on its own.
+      if (held.last.empty() || (pool.kind == MemoryPoolKind::kShared && !in_one_group(held.last))) return;
       held.first = held.last;
-      if (room.kind == RoomKind::kDevice) held.lead = lead(room.devices.front(), value);
+      if (pool.kind == MemoryPoolKind::kDevice) held.lead = lead(pool.devices.front(), value);
     }
-    room.values.push_back(std::move(held));
+    pool.values.push_back(std::move(held));
   }
 
   /// A workspace is a value that its task alone takes and releases.
-  void add_workspaces(Room& room) const {
-    if (!room.capacity) return;
-    for (const Index c : room.members) {
+  void add_workspaces(MemoryPool& pool) const {
+    if (!pool.capacity) return;
+    for (const Index c : pool.members) {
       const TaskClass& task_class = r_.classes()[c];
       const std::int64_t bytes = r_.workspace(task_class.tasks.front());
-      if (bytes > 0) room.values.push_back({bytes, static_cast<Index>(task_class.tasks.size()), {c}, {c}, 0, 0});
+      if (bytes > 0) pool.values.push_back({bytes, static_cast<Index>(task_class.tasks.size()), {c}, {c}, 0, 0});
     }
   }
 
@@ -240,36 +240,36 @@ class RoomBuilder {
 
   /// Drops the limit where everything fits at once; else keeps the largest values and rounds the
   /// capacity down to what copies of these sizes can fill.
-  void bound_capacity(Room& room) const {
-    if (!room.capacity) return;
+  void bound_capacity(MemoryPool& pool) const {
+    if (!pool.capacity) return;
     std::int64_t total = 0;
-    for (const HeldValue& value : room.values) total += value.bytes * value.count;
-    if (total <= *room.capacity) {
-      room.values.clear();
-      room.capacity.reset();
+    for (const HeldValue& value : pool.values) total += value.bytes * value.count;
+    if (total <= *pool.capacity) {
+      pool.values.clear();
+      pool.capacity.reset();
       return;
     }
-    std::stable_sort(room.values.begin(), room.values.end(),
+    std::stable_sort(pool.values.begin(), pool.values.end(),
                      [](const HeldValue& a, const HeldValue& b) { return a.bytes * a.count > b.bytes * b.count; });
-    if (room.values.size() > kMostValues) room.values.resize(kMostValues);
+    if (pool.values.size() > kMostValues) pool.values.resize(kMostValues);
     std::int64_t unit = 0;
-    for (const HeldValue& value : room.values) unit = std::gcd(unit, value.bytes);
+    for (const HeldValue& value : pool.values) unit = std::gcd(unit, value.bytes);
     // A device holds a multiple of the unit; of several devices together the remainders are not known.
-    if (room.kind != RoomKind::kShared && unit > 0 && *room.capacity > 0) *room.capacity -= *room.capacity % unit;
+    if (pool.kind != MemoryPoolKind::kShared && unit > 0 && *pool.capacity > 0) *pool.capacity -= *pool.capacity % unit;
   }
 
-  void find_closure(Room& room) {
-    if (!room.capacity) return;
-    room.words = (room.values.size() + 63) / 64;
-    const bool whole_graph = edges_ * static_cast<double>(room.words * rooms_.size()) <= kMostClosureWork;
-    const std::vector<Index>& considered = whole_graph ? all_classes_ : room.members;
+  void find_closure(MemoryPool& pool) {
+    if (!pool.capacity) return;
+    pool.words = (pool.values.size() + 63) / 64;
+    const bool whole_graph = edges_ * static_cast<double>(pool.words * pools_.size()) <= kMostClosureWork;
+    const std::vector<Index>& considered = whole_graph ? all_classes_ : pool.members;
     for (Index i = 0; i < considered.size(); ++i) position_[considered[i]] = i;
 
     for (const bool forward : {true, false}) {
-      std::vector<std::uint64_t> bits(considered.size() * room.words, 0);
-      for (std::size_t v = 0; v < room.values.size(); ++v) {
-        for (const Index c : forward ? room.values[v].first : room.values[v].last) {
-          bits[position_[c] * room.words + v / 64] |= std::uint64_t{1} << (v % 64);
+      std::vector<std::uint64_t> bits(considered.size() * pool.words, 0);
+      for (std::size_t v = 0; v < pool.values.size(); ++v) {
+        for (const Index c : forward ? pool.values[v].first : pool.values[v].last) {
+          bits[position_[c] * pool.words + v / 64] |= std::uint64_t{1} << (v % 64);
         }
       }
       const std::size_t count = considered.size();
@@ -278,36 +278,37 @@ class RoomBuilder {
         const TaskClass& c = r_.classes()[considered[i]];
         for (const Index other : forward ? c.predecessors : c.successors) {
           if (position_[other] == detail::kNoIndex) continue;
-          for (std::size_t w = 0; w < room.words; ++w) {
-            bits[i * room.words + w] |= bits[position_[other] * room.words + w];
+          for (std::size_t w = 0; w < pool.words; ++w) {
+            bits[i * pool.words + w] |= bits[position_[other] * pool.words + w];
           }
         }
       }
-      if (room.kind == RoomKind::kUnknown) keep_own_group(room, considered, bits);
-      std::vector<std::uint64_t>& rows = forward ? room.taken : room.kept;
-      rows.reserve(room.members.size() * room.words);
-      for (const Index member : room.members) {
-        const auto row = bits.begin() + static_cast<std::ptrdiff_t>(position_[member] * room.words);
-        rows.insert(rows.end(), row, row + static_cast<std::ptrdiff_t>(room.words));
+      if (pool.kind == MemoryPoolKind::kUnknown) keep_own_group(pool, considered, bits);
+      std::vector<std::uint64_t>& rows = forward ? pool.taken : pool.kept;
+      rows.reserve(pool.members.size() * pool.words);
+      for (const Index member : pool.members) {
+        const auto row = bits.begin() + static_cast<std::ptrdiff_t>(position_[member] * pool.words);
+        rows.insert(rows.end(), row, row + static_cast<std::ptrdiff_t>(pool.words));
       }
     }
     for (const Index c : considered) position_[c] = detail::kNoIndex;
   }
 
   /// On unknown devices, only the values of a member's own group are known to be where it runs.
-  void keep_own_group(const Room& room, const std::vector<Index>& classes, std::vector<std::uint64_t>& bits) const {
+  void keep_own_group(const MemoryPool& pool, const std::vector<Index>& classes,
+                      std::vector<std::uint64_t>& bits) const {
     for (std::size_t i = 0; i < classes.size(); ++i) {
-      for (std::size_t v = 0; v < room.values.size(); ++v) {
-        if (group(room.values[v].first.front()) == group(classes[i])) continue;
-        bits[i * room.words + v / 64] &= ~(std::uint64_t{1} << (v % 64));
+      for (std::size_t v = 0; v < pool.values.size(); ++v) {
+        if (group(pool.values[v].first.front()) == group(classes[i])) continue;
+        bits[i * pool.words + v / 64] &= ~(std::uint64_t{1} << (v % 64));
       }
     }
   }
 
   const Relaxation& r_;
   const Problem& problem_;
-  std::vector<Room>& rooms_;
-  std::vector<std::size_t> room_of_device_;
+  std::vector<MemoryPool>& pools_;
+  std::vector<std::size_t> pool_of_device_;
   std::vector<bool> is_marked_;  // by class
   double edges_ = 0;             // of the class graph
   std::vector<Index> all_classes_;
@@ -316,11 +317,11 @@ class RoomBuilder {
 
 }  // namespace
 
-MemoryRooms::MemoryRooms(const Relaxation& relaxation) {
-  RoomBuilder(relaxation, rooms_).build();
+MemoryPools::MemoryPools(const Relaxation& relaxation) {
+  MemoryPoolBuilder(relaxation, pools_).build();
   std::vector<std::vector<Membership>> lists(relaxation.classes().size());
-  for (Index room = 0; room < rooms_.size(); ++room) {
-    for (Index i = 0; i < rooms_[room].members.size(); ++i) lists[rooms_[room].members[i]].push_back({room, i});
+  for (Index pool = 0; pool < pools_.size(); ++pool) {
+    for (Index i = 0; i < pools_[pool].members.size(); ++i) lists[pools_[pool].members[i]].push_back({pool, i});
   }
   for (const auto& list : lists) {
     memberships_.items.insert(memberships_.items.end(), list.begin(), list.end());

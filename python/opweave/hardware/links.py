@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from opweave.costs.curves import Curve
 from opweave.errors import InputError
+from opweave.hardware.curves import Curve
 
 
 @dataclass(frozen=True)

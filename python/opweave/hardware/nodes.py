@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from opweave.arguments import expect
-from opweave.costs.devices import NODES, NodeModel
 from opweave.errors import InputError
+from opweave.hardware.devices import NODES, NodeModel
 
 
 def node_named(name: str) -> NodeModel:
