@@ -154,7 +154,8 @@ std::unique_ptr<Work> sweep_of(const ModelDescription& model,
                                const std::vector<std::uint32_t>& nodes, std::vector<std::int64_t> global_batches,
                                std::vector<std::int64_t> sequences, const std::string& precision,
                                const std::string& target, double seconds, const distribute::Place* place,
-                               unsigned workers, const std::string& journal) {
+                               unsigned workers, const std::string& journal, std::size_t shard,
+                               std::size_t shards) {
   SweepQuestion question;
   question.model = model;
   for (const auto& [text, source] : clusters) {
@@ -174,9 +175,10 @@ std::unique_ptr<Work> sweep_of(const ModelDescription& model,
   question.target = *known_target;
   question.seconds_per_point = seconds;
   const std::optional<distribute::Place> where = place != nullptr ? std::optional(*place) : std::nullopt;
-  return std::make_unique<Work>([question = std::move(question), journal, where, workers](Work& work) {
-    return sweep_to_text(where ? distribute::run_sweep_on(*where, question, journal, 0, 1, workers, &work.stopped(), {})
-                               : run_sweep(question, journal, 0, 1, threads_of(workers), &work.stopped(), {}));
+  return std::make_unique<Work>([question = std::move(question), journal, where, workers, shard, shards](Work& work) {
+    const std::atomic<bool>* stop = &work.stopped();
+    return sweep_to_text(where ? distribute::run_sweep_on(*where, question, journal, shard, shards, workers, stop, {})
+                               : run_sweep(question, journal, shard, shards, threads_of(workers), stop, {}));
   });
 }
 
@@ -216,7 +218,13 @@ void bind_insight(nb::module_& m) {
     });
   });
   m.def("sweep", &sweep_of, "model"_a, "clusters"_a, "nodes"_a, "global_batches"_a, "sequences"_a, "precision"_a,
-        "target"_a, "seconds"_a, "place"_a.none(), "workers"_a, "journal"_a, no_gil);
+        "target"_a, "seconds"_a, "place"_a.none(), "workers"_a, "journal"_a, "shard"_a, "shards"_a, no_gil);
+  m.def(
+      "merge_sweeps",
+      [](const std::vector<std::string>& journals) {
+        return sweep_to_text(merge_sweeps({journals.begin(), journals.end()}));
+      },
+      "journals"_a, no_gil);
   m.def(
       "sweep_html",
       [](const std::string& journal, const std::string& title, double price) {

@@ -26,6 +26,8 @@ struct SweepQuestion {
 
   [[nodiscard]] std::size_t points() const { return machines.size() * global_batches.size() * sequences.size(); }
   [[nodiscard]] const Machines& machines_of(std::size_t point) const;
+  /// What the times of a point are predicted with.
+  [[nodiscard]] CalibrationProfile profile_of(std::size_t point) const;
   /// A row that says what is asked, and nothing yet of the answer.
   [[nodiscard]] SweepRow asked(std::size_t point) const;
   /// Tells one question from another: 16 hexadecimal digits.
@@ -40,6 +42,7 @@ struct SweepRow {
   std::uint64_t devices = 1;
   std::int64_t global_batch = 1;
   std::int64_t sequence = 1;
+  std::string profile;  ///< name of the calibration profile; empty in a journal of a version that did not write it
   std::string failure;  ///< why there is no strategy; empty where there is one
   bool is_whole_space = true;
   Strategy strategy;
@@ -74,10 +77,15 @@ struct SweepJournal {
 /// A last line without its end - of a process that was killed - is left out. \throws InputError naming line and value
 [[nodiscard]] SweepJournal parse_sweep(std::string_view text, const std::string& source);
 [[nodiscard]] std::string sweep_to_text(const SweepJournal& journal);
+/// Journals of shards as one. \throws InputError if one has no head, or they belong to different questions
+[[nodiscard]] SweepJournal merge_sweeps(const std::vector<std::filesystem::path>& journals);
+
+/// More are refused before the first is answered: the table and the page show every one.
+inline constexpr std::size_t kMostSweepPoints = 1'000'000;
 
 /// Answers the points of shard `shard` of `shards` (point % shards == shard) that the journal lacks, `workers` at a
 /// time. Every answer is appended to `path` before `on_row` is called, from one thread at a time; no path, no file.
-/// \throws InputError if the file belongs to another question or cannot be written
+/// \throws InputError if there are too many points, or the file belongs to another question or cannot be written
 [[nodiscard]] SweepJournal run_sweep(const SweepQuestion& question, const std::filesystem::path& path,
                                      std::size_t shard, std::size_t shards, unsigned workers,
                                      const std::atomic<bool>* stop, const std::function<void(const SweepRow&)>& on_row);

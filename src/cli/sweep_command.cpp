@@ -103,10 +103,6 @@ SweepQuestion question_of(const SweepOptions& options) {
   question.precision = *precision;
   question.target = *target;
   question.seconds_per_point = options.time_limit;
-  constexpr std::size_t kMostPoints = 1'000'000;
-  if (question.points() > kMostPoints) {
-    throw InputError(fmt::format("{} points, expected at most {}", question.points(), kMostPoints));
-  }
   return question;
 }
 
@@ -152,20 +148,7 @@ ExitCode merge(const MergeOptions& options) {
   std::vector<NamedFile> inputs;
   for (const auto& path : options.journals) inputs.push_back({"JOURNAL", path});
   expect_files(outputs, inputs);
-  SweepJournal all;
-  for (const auto& path : options.journals) {
-    SweepJournal one = parse_sweep(read_file(path), path.string());
-    if (one.question.empty()) throw InputError(path.string() + ": no line, expected the head of a journal");
-    if (all.question.empty()) {
-      all = std::move(one);
-      continue;
-    }
-    if (one.question != all.question) {
-      throw InputError(
-          fmt::format("{}: belongs to another question than {}", path.string(), options.journals.front().string()));
-    }
-    all.rows.merge(one.rows);
-  }
+  const SweepJournal all = merge_sweeps(options.journals);
   if (!options.output.empty()) deliver(options.output, sweep_to_text(all));
   options.outputs.deliver_all(all, "sweep");
   if (all.rows.size() < all.points) {

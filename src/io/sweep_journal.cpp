@@ -6,6 +6,7 @@
 #include "io/formats.h"
 #include "io/message.h"
 #include "io/strategy_json.h"
+#include "opweave/io.h"
 #include "opweave/sweep.h"
 
 namespace opweave {
@@ -25,6 +26,7 @@ SweepRow read_row(const io::JsonValue& value) {
       value, io::required("point", into(point, 0)), io::required("device", io::text_into(row.device)),
       io::required("nodes", into(nodes, 1)), io::required("devices", into(devices, 1)),
       io::required("global_batch", into(row.global_batch, 1)), io::required("sequence", into(row.sequence, 1)),
+      io::optional("profile", io::text_into(row.profile)),
       io::optional("failure", io::text_into(row.failure)),
       io::optional("is_whole_space", [&](const io::JsonValue& part) { row.is_whole_space = part.boolean(); }),
       io::optional("step_ns", io::amount_into(row.step)),
@@ -51,6 +53,7 @@ std::string sweep_line(const SweepRow& row) {
                {"devices", row.devices},
                {"global_batch", row.global_batch},
                {"sequence", row.sequence}};
+  if (!row.profile.empty()) line["profile"] = row.profile;
   if (!row.has_strategy()) {
     line["failure"] = row.failure;
     return line.dump();
@@ -102,6 +105,23 @@ std::string sweep_to_text(const SweepJournal& journal) {
   std::string text = sweep_head(journal.question, journal.points) + "\n";
   for (const auto& [point, row] : journal.rows) text += sweep_line(row) + "\n";
   return text;
+}
+
+SweepJournal merge_sweeps(const std::vector<std::filesystem::path>& journals) {
+  SweepJournal all;
+  for (const auto& path : journals) {
+    SweepJournal one = parse_sweep(read_file(path), path.string());
+    if (one.question.empty()) throw InputError(path.string() + ": no line, expected the head of a journal");
+    if (all.question.empty()) {
+      all = std::move(one);
+      continue;
+    }
+    if (one.question != all.question) {
+      throw InputError(fmt::format("{}: belongs to another question than {}", path.string(), journals.front().string()));
+    }
+    all.rows.merge(one.rows);
+  }
+  return all;
 }
 
 }  // namespace opweave

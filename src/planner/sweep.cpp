@@ -32,6 +32,10 @@ const Machines& SweepQuestion::machines_of(std::size_t point) const {
   return machines.at(point / (sequences.size() * global_batches.size()));
 }
 
+CalibrationProfile SweepQuestion::profile_of(std::size_t point) const {
+  return profile_for(model, machines_of(point), precision, target);
+}
+
 SweepRow SweepQuestion::asked(std::size_t point) const {
   const Machines& where = machines_of(point);
   SweepRow row;
@@ -41,6 +45,7 @@ SweepRow SweepQuestion::asked(std::size_t point) const {
   row.devices = where.devices();
   row.global_batch = global_batches[point / sequences.size() % global_batches.size()];
   row.sequence = sequences[point % sequences.size()];
+  row.profile = profile_of(point).name;
   return row;
 }
 
@@ -48,7 +53,7 @@ std::optional<SweepRow> answer_point(const SweepQuestion& question, std::size_t 
   const Machines& machines = question.machines_of(point);
   SweepRow row = question.asked(point);
   const TrainingRun run{row.global_batch, row.sequence, question.precision};
-  const CalibrationProfile profile = profile_for(question.model, machines, run.precision, question.target);
+  const CalibrationProfile profile = question.profile_of(point);
   Budget budget(question.seconds_per_point, std::nullopt);
   budget.watch(stop);
   try {

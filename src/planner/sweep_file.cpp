@@ -15,6 +15,9 @@ namespace opweave {
 
 SweepFile::SweepFile(const SweepQuestion& question, const std::filesystem::path& path)
     : path_(path), journal_{question.hash(), question.points(), {}} {
+  if (journal_.points > kMostSweepPoints) {
+    throw InputError(fmt::format("{} points, expected at most {}", journal_.points, kMostSweepPoints));
+  }
   if (path.empty()) return;
   descriptor_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
   if (descriptor_ < 0) fail("cannot be written");

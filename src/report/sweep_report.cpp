@@ -41,17 +41,18 @@ std::string field(const std::string& text) {
 std::string sweep_table(const SweepJournal& journal, double price) {
   std::vector<std::vector<std::string>> rows = {
       {"device", "nodes", "batch", "sequence", "step", "tokens/s/device", "MFU", "memory",
-       price > 0 ? "price per million tokens" : "device-hours per million tokens", "strategy"}};
+       price > 0 ? "price per million tokens" : "device-hours per million tokens", "profile",
+       "strategy"}};
   for (const auto& [point, row] : journal.rows) {
     std::vector<std::string> cells = {readable(row.device), std::to_string(row.nodes), std::to_string(row.global_batch),
                                       std::to_string(row.sequence)};
     if (row.has_strategy()) {
       cells.insert(cells.end(),
                    {human(row.step), fmt::format("{:.0f}", row.tokens_per_second / static_cast<double>(row.devices)),
-                    percent(row.mfu), human(row.memory), fmt::format("{:.4f}", cost(row, price)),
+                    percent(row.mfu), human(row.memory), fmt::format("{:.4f}", cost(row, price)), row.profile,
                     label(row.strategy) + (row.is_whole_space ? "" : " (time limit)")});
     } else {
-      cells.insert(cells.end(), {"-", "-", "-", "-", "-", readable(row.failure)});
+      cells.insert(cells.end(), {"-", "-", "-", "-", "-", row.profile, readable(row.failure)});
     }
     rows.push_back(std::move(cells));
   }
@@ -61,16 +62,17 @@ std::string sweep_table(const SweepJournal& journal, double price) {
 std::string sweep_csv(const SweepJournal& journal, double price) {
   std::string text = fmt::format(
       "point,device,nodes,devices,global_batch,sequence,step_ns,tokens_per_s,mfu,memory_bytes,{},whole_space,"
-      "strategy,failure\n",
+      "profile,strategy,failure\n",
       price > 0 ? "price_per_million_tokens" : "device_hours_per_million_tokens");
   for (const auto& [point, row] : journal.rows) {
     text += fmt::format("{},{},{},{},{},{},", row.point, field(row.device), row.nodes, row.devices, row.global_batch,
                         row.sequence);
     if (row.has_strategy()) {
-      text += fmt::format("{},{},{},{},{},{},{},\n", row.step.value(), row.tokens_per_second, row.mfu,
-                          row.memory.value(), cost(row, price), row.is_whole_space ? 1 : 0, label(row.strategy));
+      text += fmt::format("{},{},{},{},{},{},{},{},\n", row.step.value(), row.tokens_per_second, row.mfu,
+                          row.memory.value(), cost(row, price), row.is_whole_space ? 1 : 0,
+                          field(row.profile), label(row.strategy));
     } else {
-      text += ",,,,,,," + field(row.failure) + "\n";
+      text += fmt::format(",,,,,,{},,{}\n", field(row.profile), field(row.failure));
     }
   }
   return text;
@@ -83,7 +85,8 @@ std::string sweep_html(const SweepJournal& journal, const std::string& title, do
                                     {"nodes", row.nodes},
                                     {"devices", row.devices},
                                     {"global_batch", row.global_batch},
-                                    {"sequence", row.sequence}};
+                                    {"sequence", row.sequence},
+                                    {"profile", readable(row.profile)}};
     if (row.has_strategy()) {
       entry["step_ns"] = row.step.value();
       entry["tokens_per_s"] = row.tokens_per_second;

@@ -161,7 +161,12 @@ def test_the_interpreter_of_an_installed_program_speaks_to_ray(folder, tmp_path)
     python.chmod(0o755)
     environment = {name: value for name, value in os.environ.items() if name != "OPWEAVE_PYTHON"}
     done = subprocess.run(
-        [program, *map(str, SWEEP), "--on", "ray"], env=environment, text=True, capture_output=True, timeout=60, check=False
+        [program, *map(str, SWEEP), "--on", "ray"],
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
     )
     assert done.stderr == "error: --on: this is the one\n"
 

@@ -70,8 +70,9 @@ def test_time_limit_ends_the_building_of_an_iteration(tmp_path):
     clock = time.monotonic()
     line = fails(3, "plan", graph, cluster, "--time-limit", 0.05)
     assert time.monotonic() - clock < 1  # allowed 0.55 s; a busy machine
-    assert line == (f"error: no plan found (time limit 0.05 s reached): reading {graph} and building its tasks took all of the "
-                    "time")
+    assert line == (
+        f"error: no plan found (time limit 0.05 s reached): reading {graph} and building its tasks took all of the time"
+    )
 
 
 # A node of the tree is a unit of work, but the solver's work before the first node is not counted: the program has to be

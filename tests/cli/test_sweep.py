@@ -55,6 +55,24 @@ def test_every_combination_is_answered_as_parallelize_does(whole):
     ) == 12 * 2 and "http" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
+def test_rows_say_which_times_no_published_step_was_fitted_for(tmp_path):
+    done = sweep("run", MODEL, "--cluster", "h100,h200", "--nodes", 1, "--global-batch", 64, "--sequence", 4096,
+                 "--csv", tmp_path / "all.csv", "--report", tmp_path / "all.html", "--workers", 1)  # fmt: skip
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "all.csv").read_text())))
+    profiles = [(row["device"], row["profile"]) for row in rows]
+    assert profiles == [("H100", "nemo-2504/H100/bf16"), ("H200", "uncalibrated")]
+    for line, (_, profile) in zip(done.stdout.splitlines()[1:], profiles, strict=True):
+        assert profile in line
+    page = json.loads((tmp_path / "all.html").read_text().split('id="data">')[1].split("</script>")[0])
+    assert [(row["device"], row["profile"]) for row in page["rows"]] == profiles
+
+
+def test_a_sweep_of_too_many_points_is_refused():
+    many = ",".join(str(i) for i in range(1, 1002))
+    done = sweep("run", MODEL, "--cluster", "h100", "--nodes", many, "--global-batch", many, "--sequence", 4096, code=2)
+    assert done.stderr.splitlines()[0] == "error: 1002001 points, expected at most 1000000"
+
+
 def test_workers_and_shards_change_nothing(whole, tmp_path):
     sweep("run", MODEL, *LISTS, "--journal", tmp_path / "two.jsonl", "--workers", 3, "--csv", tmp_path / "two.csv")
     assert (tmp_path / "two.csv").read_text() == (whole / "all.csv").read_text()

@@ -210,6 +210,33 @@ def test_a_sweep_answers_every_combination_as_parallelize_does(strategies, tmp_p
         opweave.sweep(CONFIG, "h100", global_batch=[], sequence=2048)
 
 
+def test_shards_of_a_sweep_are_merged_to_the_whole(tmp_path):
+    lists = {"nodes": 1, "global_batch": [3, 64], "sequence": 4096}
+    whole = opweave.sweep(CONFIG, ["h100", "h200"], **lists)
+    assert [one.profile for one in whole] == ["nemo-2504/H100/bf16"] * 2 + ["uncalibrated"] * 2
+    journals = [tmp_path / f"{i}.jsonl" for i in (1, 2)]
+    shards = [opweave.sweep(CONFIG, ["h100", "h200"], **lists, shard=(i, 2), journal=journals[i - 1]) for i in (1, 2)]
+    assert [list(shard) for shard in shards] == [[whole[0], whole[2]], [whole[1], whole[3]]]
+    assert opweave.merge_sweeps(*reversed(journals)) == whole
+    half = opweave.merge_sweeps(journals[0])
+    assert (len(half), half.asked) == (2, 4) and half == shards[0]
+    (tmp_path / "merged.jsonl").write_text(opweave.merge_sweeps(*journals).journal)
+    assert opweave.sweep(CONFIG, ["h100", "h200"], **lists, journal=tmp_path / "merged.jsonl") == whole
+
+
+def test_shards_and_sizes_of_a_sweep_that_cannot_be_are_refused(tmp_path):
+    for shard in ((0, 2), (3, 2), (1, 2, 3), "1/2", (True, 2)):
+        with pytest.raises(opweave.InputError, match="shard: value is"):
+            opweave.sweep(CONFIG, "h100", global_batch=64, sequence=2048, shard=shard)
+    with pytest.raises(opweave.InputError, match="1001000 points, expected at most 1000000"):
+        opweave.sweep(CONFIG, "h100", nodes=range(1, 1002), global_batch=range(1, 1001), sequence=2048)
+    with pytest.raises(opweave.InputError, match="journals: no value"):
+        opweave.merge_sweeps()
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(opweave.InputError, match="no line, expected the head"):
+        opweave.merge_sweeps(tmp_path / "empty.jsonl")
+
+
 def test_answers_show_themselves_as_text_html_and_frames(plans, strategies):
     pandas = pytest.importorskip("pandas")
     graph, cluster = plans[0].graph, plans[0].cluster

@@ -13,7 +13,7 @@ from opweave.insight.explanations import (
     TaskStart,
     explain,
 )
-from opweave.insight.sweeps import Sweep, SweepPoint, sweep
+from opweave.insight.sweeps import Sweep, SweepPoint, merge_sweeps, sweep
 
 __all__ = [
     "DeviceIdle",
@@ -36,6 +36,7 @@ __all__ = [
     "TaskStart",
     "diff",
     "explain",
+    "merge_sweeps",
     "pareto",
     "sweep",
     "what_if",

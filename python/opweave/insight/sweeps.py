@@ -35,6 +35,8 @@ class SweepPoint:
     """Sequences of a step."""
     sequence: int
     """Tokens of a sequence."""
+    profile: str = ""
+    """Calibration profile that the times come from; "uncalibrated" where no published step was fitted."""
     failure: str = ""
     """Why there is no strategy; empty where there is one."""
     is_whole_space: bool = True
@@ -59,6 +61,8 @@ class Sweep(Sequence[SweepPoint]):
     """All combinations in the order that they were asked for: devices, nodes, batches, sequences."""
 
     points: tuple[SweepPoint, ...]
+    asked: int
+    """How many combinations the question has: more than there are here in a shard, and after Ctrl-C."""
     journal: str = field(repr=False, compare=False)
     """The text of the journal, as `opweave sweep` writes and reads it."""
 
@@ -97,7 +101,7 @@ class Sweep(Sequence[SweepPoint]):
         for point in self.points:
             asked = (point.device, str(point.nodes), str(point.global_batch), str(point.sequence))
             if point.step_ns is None or point.memory_bytes is None or point.mfu is None:
-                rows.append((*asked, "-", "-", "-", "-", "-", point.failure))
+                rows.append((*asked, "-", "-", "-", "-", "-", point.profile, point.failure))
                 continue
             speed = f"{(point.tokens_per_s or 0) / point.devices:.0f}"
             hours = f"{point.device_hours:.4g}"
@@ -110,7 +114,8 @@ class Sweep(Sequence[SweepPoint]):
                     share,
                     _core.human_bytes(point.memory_bytes),
                     hours,
-                    "",
+                    point.profile,
+                    "" if point.is_whole_space else "time limit",
                 )
             )
         return rows
@@ -123,7 +128,7 @@ class Sweep(Sequence[SweepPoint]):
 
 
 _HEADINGS = ("device", "nodes", "batch", "sequence", "step", "tokens/s/device", "MFU", "memory",
-             "device-hours per million tokens", "remark")  # fmt: skip
+             "device-hours per million tokens", "profile", "remark")  # fmt: skip
 
 
 def sweep(
@@ -139,6 +144,7 @@ def sweep(
     on: str | None = None,
     workers: int | None = None,
     journal: str | os.PathLike[str] | None = None,
+    shard: tuple[int, int] = (1, 1),
 ) -> Sweep:
     """The best strategy of every combination of clusters, nodes, batches and sequences.
 
@@ -154,12 +160,14 @@ def sweep(
             takes threads of this process. The answer is the same.
         workers: Combinations at a time; None takes all cores of the place.
         journal: A file to which every finished combination is appended; a sweep that was ended goes on where it stood.
+        shard: (i, n) answers only every n-th combination, from the i-th on: for machines that share nothing but files.
+            merge_sweeps() joins their journals.
 
     Times are integer nanoseconds, memory is integer bytes. Ctrl-C ends it with the combinations that are finished.
 
     Raises:
-        InputError: A wrong argument, an architecture that is not known, a journal of another question, or no worker
-            that starts.
+        InputError: A wrong argument, more than a million combinations, an architecture that is not known, a journal of
+            another question, or no worker that starts.
     """
     described = to_model(model)
     listed = [clusters] if isinstance(clusters, (str, os.PathLike, Mapping)) else list(clusters)
@@ -167,6 +175,7 @@ def sweep(
     if not time_limit >= 0:
         raise _core.InputError(f"time_limit: value is {time_limit}, expected a number from 0")
     place, worker_count = to_place(on, workers)
+    number, shards = _shard(shard)
     work = _core.sweep(
         described._core,
         [cluster_text(cluster) for cluster in listed],
@@ -179,14 +188,46 @@ def sweep(
         place,
         worker_count,
         "" if journal is None else os.fspath(journal),
+        number - 1,
+        shards,
     )
     text, interrupted = run(work.run, work)
     if interrupted:
         print("opweave: interrupted: the combinations that are finished", file=sys.stderr)
-    _, *rows = (json.loads(line) for line in text.splitlines())
+    return _read(text)
+
+
+def merge_sweeps(*journals: str | os.PathLike[str]) -> Sweep:
+    """The journals of shards as one sweep.
+
+    Args:
+        journals: Files that sweep(journal=...) or `opweave sweep run --journal` wrote for one question.
+
+    What no journal has answered is missing: `asked` is then more than the number of points. The merged journal is a
+    text of the answer, so that `pathlib.Path("all.jsonl").write_text(merged.journal)` keeps it.
+
+    Raises:
+        InputError: No journal, a file that is none, or journals of different questions.
+    """
+    if not journals:
+        raise _core.InputError("journals: no value, expected the journals of one question")
+    return _read(_core.merge_sweeps([os.fspath(one) for one in journals]))
+
+
+def _read(text: str) -> Sweep:
+    """A journal's text as an answer."""
+    head, *rows = (json.loads(line) for line in text.splitlines())
     known = {one.name for one in fields(SweepPoint)}
     points = [SweepPoint(**{key: value for key, value in row.items() if key in known}) for row in rows]
-    return Sweep(tuple(points), text)
+    return Sweep(tuple(points), head["points"], text)
+
+
+def _shard(shard: tuple[int, int]) -> tuple[int, int]:
+    """The number of a shard, counted from 1, and how many there are."""
+    counted = isinstance(shard, Sequence) and len(shard) == 2 and all(type(one) is int for one in shard)
+    if not counted or not 1 <= shard[0] <= shard[1]:
+        raise _core.InputError(f"shard: value is {shard!r}, expected (i, n) with i from 1 to n")
+    return shard
 
 
 def _counts(values: int | Sequence[int], name: str) -> list[int]:

@@ -16,12 +16,14 @@ const SVG = 'http://www.w3.org/2000/svg';
 const SIZE = {width: window.innerWidth < 600 ? 340 : 520, height: 230, left: 64, right: 14, top: 10, bottom: 34};
 const ROOM_FOR_PLACE = 44;  // of a number below the axis
 
+// Times of types that nothing was fitted on are estimates beside others that are known to be close.
+const deviceName = row => row.device + (row.profile.includes('uncalibrated') ? ' (uncalibrated)' : '');
 const distinct = key => [...new Set(rows.map(row => row[key]))];
 const varied = VARIABLES.filter(([key]) => distinct(key).length > 1);
 // The first number that varies is the axis; what else varies tells the lines apart.
 const axis = varied.find(([key]) => key !== 'device') ?? VARIABLES[0];
 const others = varied.filter(variable => variable !== axis);
-const seriesName = row => others.map(([key, name]) => key === 'device' ? row.device : `${name} ${formatCount(row[key])}`).join(', ') || 'all';
+const seriesName = row => others.map(([key, name]) => key === 'device' ? deviceName(row) : `${name} ${formatCount(row[key])}`).join(', ') || 'all';
 const names = [...new Set(solved.map(seriesName))];
 const colour = name => `oklch(${names.indexOf(name) % 2 ? 0.6 : 0.7} 0.15 ${(250 + 360 * names.indexOf(name) / names.length).toFixed(1)})`;
 
@@ -68,7 +70,7 @@ function chart(title, value, format, place, placeName, placeFormat, joins = true
     }
     for (const row of line) {
       svg.append(shape('circle', {cx: x(place(row)), cy: y(value(row)), r: 3.5, style: `fill: ${colour(name)}`},
-        shape('title', {}, `${name}, ${formatCount(row.devices)} ${row.device}, batch ${formatCount(row.global_batch)} × ${formatCount(row.sequence)}: ${format(value(row))} (${row.strategy})`)));
+        shape('title', {}, `${name}, ${formatCount(row.devices)} ${deviceName(row)}, batch ${formatCount(row.global_batch)} × ${formatCount(row.sequence)}: ${format(value(row))} (${row.strategy})`)));
     }
   }
   return element('section', {class: 'panel'}, element('h2', {}, title), svg);
@@ -82,17 +84,17 @@ function front() {
   best.sort((a, b) => speed(a) - speed(b));
   const panel = chart(`${COST}, over the time that they take`, row => row.cost, value => significant(value), speed, 'seconds per million tokens',
                       value => significant(value), false);
-  const list = best.slice(0, 6).map(row => `${formatCount(row.devices)} ${row.device}, batch ${formatCount(row.global_batch)} × ${formatCount(row.sequence)}`);
+  const list = best.slice(0, 6).map(row => `${formatCount(row.devices)} ${deviceName(row)}, batch ${formatCount(row.global_batch)} × ${formatCount(row.sequence)}`);
   panel.append(element('p', {class: 'caption'}, `No point is both faster and cheaper than: ${list.join(' · ')}${best.length > 6 ? ' · …' : ''}`));
   return panel;
 }
 
 function showTable() {
-  const headings = ['<device', 'devices', 'batch', 'sequence', 'step', 'tokens/s/device', 'MFU', 'memory', COST.toLowerCase(), '<strategy'];
+  const headings = ['<device', 'devices', 'batch', 'sequence', 'step', 'tokens/s/device', 'MFU', 'memory', COST.toLowerCase(), '<profile', '<strategy'];
   const cells = row => [row.device, formatCount(row.devices), formatCount(row.global_batch), formatCount(row.sequence),
     ...(row.failure === undefined
-      ? [formatTime(row.step_ns), significant(row.tokens_per_s / row.devices), formatPercent(row.mfu), formatBytes(row.memory_bytes), significant(row.cost), row.strategy]
-      : ['-', '-', '-', '-', '-', row.failure])];
+      ? [formatTime(row.step_ns), significant(row.tokens_per_s / row.devices), formatPercent(row.mfu), formatBytes(row.memory_bytes), significant(row.cost), row.profile, row.strategy]
+      : ['-', '-', '-', '-', '-', row.profile, row.failure])];
   const mark = heading => heading.startsWith('<') ? {class: 'text'} : {};
   byId('points').append(element('div', {class: 'scroll'}, element('table', {},
     element('thead', {}, element('tr', {}, ...headings.map(heading => element('th', {scope: 'col', ...mark(heading)}, heading.replace('<', ''))))),
