@@ -20,7 +20,7 @@ TEST(Kernel, period_is_at_least_the_load_of_the_busiest_stream) {
 }
 
 TEST(Kernel, period_is_at_least_what_memory_forces) {
-  // One activation per device, held from F0 to W0: F0 F1 I1 I0 W0, 5 bodies.
+  // One activation per device, held from F0 to W0: F0 F1 I1 I0 W0, 5 units.
   const Problem problem = testing::stage_pipeline(StagePipeline{PipelineShape::kLinear, 2, 20, 1, 1, 1, 0, {1, 1}});
   EXPECT_EQ(least_period(*testing::unit_of(problem)), units(5).value());
 }
