@@ -18,7 +18,8 @@ Place parse_place(const std::string& text, const std::string& name) {
     place.address = text;
     return place;
   }
-  throw InputError(fmt::format("{}: value is {}, expected processes, ray or ray://HOST:PORT", name, io::text_in_quotes(text)));
+  throw InputError(
+      fmt::format("{}: value is {}, expected processes, ray or ray://HOST:PORT", name, io::text_in_quotes(text)));
 }
 
 }  // namespace opweave::distribute

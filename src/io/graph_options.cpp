@@ -80,7 +80,8 @@ void GraphOptions::read_option(const JsonValue& value, const Operator& op, const
     if (parts) read_parameters(*parts, op, parameters, option.devices.size(), option);
     const bool is_known = std::ranges::any_of(
         all, [&](const LayoutOption& other) { return other.name == option.name && other.devices == option.devices; });
-    if (is_known) value.fail(fmt::format("option {} is there twice on the same devices", io::text_in_quotes(option.name)));
+    if (is_known)
+      value.fail(fmt::format("option {} is there twice on the same devices", io::text_in_quotes(option.name)));
     all.push_back(option);
   }
 }

@@ -103,8 +103,8 @@ TEST(Iteration, around_a_published_schedule_is_soon_within_a_forward_of_it) {
     EXPECT_EQ(testing::violation(whole, iteration->schedule()), "");
   }
   ASSERT_TRUE(shortest);
-  EXPECT_GE(*shortest, testing::bodies(3 + 3 * 2000).value());
-  EXPECT_LE(*shortest, testing::bodies(4 + 3 * 2000).value());
+  EXPECT_GE(*shortest, testing::units(3 + 3 * 2000).value());
+  EXPECT_LE(*shortest, testing::units(4 + 3 * 2000).value());
 }
 
 TEST(Iteration, needs_more_microbatches_than_its_ramps) {

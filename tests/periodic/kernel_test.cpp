@@ -10,19 +10,19 @@
 namespace opweave::periodic {
 namespace {
 
-using testing::bodies;
 using testing::StagePipeline;
+using testing::units;
 
 TEST(Kernel, period_is_at_least_the_load_of_the_busiest_stream) {
   // F + I + W of a stage.
   const Problem problem = testing::stage_pipeline(StagePipeline{PipelineShape::kLinear, 4, 20, 1, 1.5, 0.5, 0, {}});
-  EXPECT_EQ(least_period(*testing::unit_of(problem)), bodies(3).value());
+  EXPECT_EQ(least_period(*testing::unit_of(problem)), units(3).value());
 }
 
 TEST(Kernel, period_is_at_least_what_memory_forces) {
-  // One activation per device, held from F0 to W0: F0 F1 I1 I0 W0, 5 bodies.
+  // One activation per device, held from F0 to W0: F0 F1 I1 I0 W0, 5 units.
   const Problem problem = testing::stage_pipeline(StagePipeline{PipelineShape::kLinear, 2, 20, 1, 1, 1, 0, {1, 1}});
-  EXPECT_EQ(least_period(*testing::unit_of(problem)), bodies(5).value());
+  EXPECT_EQ(least_period(*testing::unit_of(problem)), units(5).value());
 }
 
 TEST(Kernel, is_valid_exactly_if_its_repetitions_make_a_valid_schedule) {
@@ -41,7 +41,7 @@ TEST(Kernel, is_valid_exactly_if_its_repetitions_make_a_valid_schedule) {
       std::optional<Kernel> kernel = kernel_from_order(body, testing::chain_starts(*body), period);
       if (!kernel) continue;
       // Half of them with a node somewhere else.
-      if (dice.chance(50)) kernel->starts[body->nodes()[0]] += dice.roll(-3, 3) * bodies(0.4).value();
+      if (dice.chance(50)) kernel->starts[body->nodes()[0]] += dice.roll(-3, 3) * units(0.4).value();
       const std::string found = testing::violation(problem, testing::unrolled(*kernel, problem));
       EXPECT_EQ(is_valid(*kernel), found.empty()) << "seed " << seed << ", factor " << factor << ": " << found;
       ++(found.empty() ? valid : invalid);
@@ -69,7 +69,7 @@ TEST(Kernel, search_shortens_a_serial_kernel_and_reports_only_valid_ones) {
   const Problem problem = testing::stage_pipeline(StagePipeline{PipelineShape::kV, 4, 20, 1, 1, 1, 0, {4, 4, 4, 4}});
   const auto body = testing::unit_of(problem);
   const std::vector<Time> chain = testing::chain_starts(*body);
-  const Time span = *std::ranges::max_element(chain) + bodies(1).value();
+  const Time span = *std::ranges::max_element(chain) + units(1).value();
   const std::optional<Kernel> serial = kernel_from_order(body, chain, span);
   ASSERT_TRUE(serial);
   ASSERT_TRUE(is_valid(*serial));
@@ -79,8 +79,8 @@ TEST(Kernel, search_shortens_a_serial_kernel_and_reports_only_valid_ones) {
     EXPECT_LT(kernel.period, last);
     last = kernel.period;
   });
-  EXPECT_GE(last, bodies(3).value());
-  EXPECT_LE(last, bodies(3.5).value());
+  EXPECT_GE(last, units(3).value());
+  EXPECT_LE(last, units(3.5).value());
 }
 
 }  // namespace

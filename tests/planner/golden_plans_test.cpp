@@ -131,7 +131,7 @@ std::string line_of_plan(const Problem& problem, std::uint64_t work, std::vector
                      digest(plan_to_json(plan, problem.graph(), problem.cluster())));
 }
 
-/// Options, modes and shipments that formulations choose from.
+/// Options, modes and deliveries that formulations choose from.
 std::string line_of_space(const Problem& problem) {
   const exact::ScheduleSpace space(problem, exact::exact_unit(problem));
   std::string text;
@@ -143,9 +143,9 @@ std::string line_of_space(const Problem& problem) {
       text += ';';
     }
   }
-  for (const auto& shipment : space.shipments()) {
-    text += fmt::format("{}>{}", shipment.value.index(), shipment.destination.index());
-    for (const auto& source : shipment.sources) text += fmt::format(" {}:{}", source.device.index(), source.duration);
+  for (const auto& delivery : space.deliveries()) {
+    text += fmt::format("{}>{}", delivery.value.index(), delivery.destination.index());
+    for (const auto& source : delivery.sources) text += fmt::format(" {}:{}", source.device.index(), source.duration);
   }
   return fmt::format("{} {}", space.horizon(), digest(text));
 }

@@ -30,7 +30,7 @@ TEST(PeriodicPlans, lead_the_plan_of_2000_microbatches_to_the_least_period_with_
     EXPECT_NE(result.plan->provenance.method.find("period 3.00 ms (the least possible)"), std::string::npos)
         << result.plan->provenance.method;
     // F + I + W = 3 per microbatch; what is beyond is the ramps.
-    ramps.push_back(result.plan->statistics.makespan - testing::bodies(3.0 * microbatches));
+    ramps.push_back(result.plan->statistics.makespan - testing::units(3.0 * microbatches));
   }
   EXPECT_EQ(ramps.front(), ramps.back());
 }

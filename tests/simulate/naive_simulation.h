@@ -43,10 +43,10 @@ class NaiveSimulation {
       if (!runs_[t].started) result.deadlocked.emplace_back(t);
       result.makespan = std::max(result.makespan, result.task_ends[t]);
     }
-    for (const auto& [key, shipment] : shipments_) {
-      if (shipment.booked) {
+    for (const auto& [key, transfer] : transfers_) {
+      if (transfer.booked) {
         result.schedule.transfers.push_back(
-            {key.first, shipment.source, key.second, Duration(shipment.start), Duration(shipment.end)});
+            {key.first, transfer.source, key.second, Duration(transfer.start), Duration(transfer.end)});
       }
     }
     std::sort(result.schedule.transfers.begin(), result.schedule.transfers.end());
@@ -62,7 +62,7 @@ class NaiveSimulation {
     std::int64_t start = 0;
     std::int64_t end = 0;
   };
-  struct Shipment {
+  struct TransferUnderway {
     DeviceId source;
     bool booked = false;
     std::int64_t start = 0;
@@ -100,14 +100,14 @@ class NaiveSimulation {
     return false;
   }
 
-  /// Once the producer has ended: a shipment to every device where the value is needed and not made.
+  /// Once the producer has ended: a transfer to every device where the value is needed and not made.
   bool appears(ValueId value) {
     const auto producer = problem_.producer(value);
     if (!producer || !run_of(*producer).ended) return false;
     bool something = false;
     for (const TaskId consumer : problem_.consumers(value)) {
       for (const DeviceId device : mode(consumer).devices) {
-        if (runs_on(*producer, device) || shipments_.contains({value, device})) continue;
+        if (runs_on(*producer, device) || transfers_.contains({value, device})) continue;
         std::optional<std::pair<Duration, DeviceId>> best;
         for (const DeviceId source : mode(*producer).devices) {
           const auto time = problem_.transfer_time(value, source, device);
@@ -115,7 +115,7 @@ class NaiveSimulation {
         }
         if (!best) continue;
         const bool instant = best->first == Duration();
-        shipments_[{value, device}] = {best->second, instant, now_, now_};
+        transfers_[{value, device}] = {best->second, instant, now_, now_};
         something = something || instant;
       }
     }
@@ -133,8 +133,8 @@ class NaiveSimulation {
         if (runs_on(*producer, device)) {
           if (!run_of(*producer).ended) return false;
         } else {
-          const auto shipment = shipments_.find({value, device});
-          if (shipment == shipments_.end() || !shipment->second.booked || shipment->second.end > now_) return false;
+          const auto transfer = transfers_.find({value, device});
+          if (transfer == transfers_.end() || !transfer->second.booked || transfer->second.end > now_) return false;
         }
       }
     }
@@ -151,15 +151,15 @@ class NaiveSimulation {
 
   /// In the order of value and destination; each channel is given to the first that asks.
   void book_transfers() {
-    for (auto& [key, shipment] : shipments_) {
-      if (shipment.booked) continue;
-      const std::int64_t lasts = problem_.transfer_time(key.first, shipment.source, key.second).value().value();
-      shipment.booked = true;
-      shipment.start = now_;
-      const auto channels = channels_between(shipment.source, key.second);
-      for (const auto& channel : channels) shipment.start = std::max(shipment.start, free_from_[channel]);
-      shipment.end = shipment.start + lasts;
-      for (const auto& channel : channels) free_from_[channel] = shipment.end;
+    for (auto& [key, transfer] : transfers_) {
+      if (transfer.booked) continue;
+      const std::int64_t lasts = problem_.transfer_time(key.first, transfer.source, key.second).value().value();
+      transfer.booked = true;
+      transfer.start = now_;
+      const auto channels = channels_between(transfer.source, key.second);
+      for (const auto& channel : channels) transfer.start = std::max(transfer.start, free_from_[channel]);
+      transfer.end = transfer.start + lasts;
+      for (const auto& channel : channels) free_from_[channel] = transfer.end;
     }
   }
 
@@ -201,7 +201,7 @@ class NaiveSimulation {
   const ExecutionOrder& order_;
   const SimulationOptions& options_;
   std::vector<Run> runs_;
-  std::map<std::pair<ValueId, DeviceId>, Shipment> shipments_;
+  std::map<std::pair<ValueId, DeviceId>, TransferUnderway> transfers_;
   std::map<Channel, std::int64_t> free_from_;
   std::int64_t now_ = 0;
 };
