@@ -89,7 +89,7 @@ def test_times_of_ranks_and_the_bandwidth_of_their_copies_go_back():
         op.setdefault("outputs" if op["phase"] == "F" else "inputs", []).append(f"{op['layer']}.saved")
     content["tensors"] += [{"name": f"s{i}.saved", "bytes": 2000, "memory_modes": ["host"]} for i in range(2)]
     link = {"latency_ns": 10, "bandwidth_bytes_per_s": 10**10}
-    devices = [{"name": f"gpu{i}", "type": "gpu", "memory_bytes": 4700} for i in range(2)]
+    devices = [{"name": f"gpu{i}", "type": "gpu", "memory_bytes": 2700} for i in range(2)]
     cluster = opweave.Cluster.from_dict(
         {"device_types": [{"name": "gpu", "host_link": link}], "devices": devices, "default_link": link}
     )
