@@ -92,7 +92,7 @@ def test_configurations_and_modules_of_transformers_are_taken():
         ({"cluster": "tpu9"}, 'device type "tpu9" is unknown'),
         ({"cluster": 3}, "cluster: value is a int, expected a device type"),
         ({"cluster": {"nodes": 2}}, 'cluster: key "device" is missing'),
-        ({"model": {"model_type": "jamba"}}, 'model_type "jamba" is not known yet'),
+        ({"model": {"model_type": "ernie"}}, 'model_type "ernie" is not known yet'),
         ({"fix": {"tp": 7}}, "no strategy is possible on 64 devices"),
         ({"fix": {"tp": 0}}, 'fix: tp is "0", expected a whole number from 1'),
         ({"fix": {"tp": "two"}}, 'fix: tp is "two", expected a whole number from 1'),
