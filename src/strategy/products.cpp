@@ -1,7 +1,5 @@
 #include "strategy/products.h"
 
-#include <cmath>
-
 #include "strategy/recurrences.h"
 
 namespace opweave::strategy {
@@ -11,19 +9,13 @@ namespace {
 constexpr double kStreamShare = 0.85;
 /// Seconds that a kernel takes that does nothing: launch and tail.
 constexpr double kKernelFloor = 4e-6;
-/// Share of its rate that a product keeps whose rows begin on odd words: tensor cores are fed by copies of 4 bytes at
-/// least (cp.async). Measured: heads of 50257 columns beside those of 25128 on A100 (vTrain's single-node table).
-constexpr double kOddRowShare = 0.36;
-
-bool is_odd(double elements) { return std::fmod(elements, 2) == 1; }
 
 }  // namespace
 
 double Product::seconds(const Setting& s, double flops_per_second) const {
   if (inner == 0 || columns == 0) return 0;
   const double bytes = kWord * (rows * inner + inner * columns + rows * columns);
-  const double share = s.profile.matrix * (is_odd(inner) || is_odd(columns) ? kOddRowShare : 1);
-  return count * (2 * rows * inner * columns / (flops_per_second * share) +
+  return count * (2 * rows * inner * columns / (flops_per_second * s.profile.matrix) +
                   bytes / (s.machines.device.memory_bandwidth * kStreamShare) + kKernelFloor);
 }
 
