@@ -12,8 +12,10 @@ struct Representatives {
   /// A layer of one operator for every layer of the model and for the head; shape, stages and devices are left open.
   PipelineSpec spec;
   std::vector<std::uint32_t> stage_of_layer;  ///< as the strategy says, for shape linear
-  Cluster cluster;                            ///< a device per pipeline rank, with the memory that layers may use
-  Duration outside;                           ///< of a step: before the first and after the last pass of layers
+  /// As the strategy says, for a loop of its chunks; empty where a stage would have neither a layer nor the head.
+  std::vector<std::uint32_t> stage_of_looped_layer;
+  Cluster cluster;   ///< a device per pipeline rank, with the memory that layers may use
+  Duration outside;  ///< of a step: before the first and after the last pass of layers
 };
 
 /// Times, kept bytes and messages of the formulas (docs/strategies.md). Layers that are made again keep their input,

@@ -166,6 +166,7 @@ struct CalibrationProfile {
   Bytes logit_bytes = Bytes(10);          ///< of one logit in the loss: bf16, fp32, and their gradients
   Bytes reserve = Bytes(2'684'354'560);   ///< context, libraries and communicators of a process: 2.5 GiB
   Duration launches = Duration(210'000);  ///< in which a process starts the kernels of a layer's forward pass
+  bool pads_vocabulary = true;            ///< else a rank's part of it may be an odd number
   bool balances_context = true;           ///< context parallelism gives every rank equal work under a causal mask
   // How well it predicted the steps that it was fitted on.
   std::int64_t steps = 0;   ///< 0 = uncalibrated

@@ -31,15 +31,19 @@ struct Row {
   bool fits = false;
 };
 
-/// Shapes that the layers allow: linear as the strategy cuts it, V and loops by the cut that is best for them.
+/// Shapes that the layers allow: linear, and a loop of the strategy's chunks, as the strategy cuts them, so that its
+/// own schedule has the memory that its formulas say; V and other loops by the cut that is best for them.
 std::vector<std::pair<std::string, PipelineSpec>> shapes(const Representatives& parts, const Strategy& strategy) {
   std::vector<std::pair<std::string, PipelineSpec>> result;
   const auto layers = static_cast<std::uint32_t>(parts.spec.layers.size());
   const auto add = [&](std::string name, PipelineShape shape, std::uint32_t stages) {
     PipelineSpec spec = parts.spec;
     spec.shape = shape;
+    const bool is_own_loop = shape == PipelineShape::kLoop && stages == strategy.chunks * strategy.pipeline;
     if (shape == PipelineShape::kLinear) {
       spec.stage_of_layer = parts.stage_of_layer;
+    } else if (is_own_loop && !parts.stage_of_looped_layer.empty()) {
+      spec.stage_of_layer = parts.stage_of_looped_layer;
     } else {
       if (stages > layers) return;
       CutRequest request;

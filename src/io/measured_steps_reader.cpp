@@ -31,6 +31,7 @@ CalibrationProfile read_kernels(const JsonValue& value) {
               optional("gradient_bytes", io::amount_into(kernels.gradient_bytes, 8)),
               optional("logit_bytes", io::amount_into(kernels.logit_bytes, 64)),
               optional("reserve_bytes", io::amount_into(kernels.reserve)),
+              optional("pads_vocabulary", truth_into(kernels.pads_vocabulary)),
               optional("balances_context", truth_into(kernels.balances_context)));
   return kernels;
 }

@@ -38,11 +38,12 @@ CalibrationProfile profile(std::string name, double matrix, double traffic, doub
   return result;
 }
 
-/// PyTorch's own parallelism keeps gathered inputs, and products in fp8 keep theirs in bf16.
+/// PyTorch's own parallelism keeps gathered inputs, products in fp8 keep theirs in bf16, the vocabulary is as it is.
 CalibrationProfile native(CalibrationProfile result) {
   result.gathers_again = false;
   result.keeps_fp8 = false;
   result.keeps_expert_outputs = true;
+  result.pads_vocabulary = false;
   result.logit_bytes = Bytes(12);
   return result;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "opweave/strategy_targets.h"
 #include "strategy/axes.h"
 #include "strategy/layer_memory.h"
 #include "strategy/memory.h"
@@ -49,6 +50,16 @@ Layer layer_of(std::string name, const strategy::LayerTime& time, double again) 
   op.input_gradient = nanoseconds(time.backward.total() - weight + again);
   op.weight_gradient = nanoseconds(weight);
   return layer;
+}
+
+/// The chunk of every layer, and of the head on the last.
+std::vector<std::uint32_t> looped_stages(const ModelDescription& model, const Strategy& strategy) {
+  std::vector<std::uint32_t> layers = layers_of_stages(model, strategy);
+  ++layers.back();
+  if (std::ranges::find(layers, 0U) != layers.end()) return {};
+  std::vector<std::uint32_t> result;
+  for (std::uint32_t stage = 0; stage < layers.size(); ++stage) result.insert(result.end(), layers[stage], stage);
+  return result;
 }
 
 /// Adds `layer` behind `stage` on the same device.
@@ -123,6 +134,7 @@ Representatives representatives(const ModelDescription& model, const Machines& m
   head.activation = bytes(with_fragments * static_cast<double>(last.buffers.value()));
   result.spec.layers.push_back(std::move(head));
   result.stage_of_layer.push_back(strategy.pipeline - 1);
+  result.stage_of_looped_layer = looped_stages(model, strategy);
   result.spec.name = model.name.empty() ? "strategy" : model.name;
   result.spec.training.microbatches = static_cast<std::uint32_t>(strategy::microbatches(run, strategy));
 

@@ -48,6 +48,20 @@ TEST(Collectives, take_what_the_formulas_say) {
   EXPECT_DOUBLE_EQ(all_reduce_seconds({1, 100, 1}, 400), 0);
 }
 
+TEST(StepTime, a_head_of_an_odd_number_of_columns_is_slow_where_the_vocabulary_is_not_padded) {
+  ModelDescription model = small_model();
+  const TrainingRun run{8, 1024, Precision::kBf16};
+  CalibrationProfile unpadded;
+  unpadded.pads_vocabulary = false;
+  const auto matrix = [&](std::int64_t vocabulary, const CalibrationProfile& profile) {
+    model.vocabulary = vocabulary;
+    return evaluate(model, nodes(1), run, degrees(1, 8, 1), profile).time.matrix;
+  };
+  EXPECT_EQ(matrix(50258, unpadded), matrix(50258, {}));
+  EXPECT_GT(matrix(50257, unpadded), matrix(50258, unpadded));
+  EXPECT_LE(matrix(50257, {}), matrix(50258, {}));
+}
+
 TEST(Axes, inside_a_node_use_its_links_and_beyond_it_the_fabric) {
   const Machines machines = nodes(4);
   const auto node = machines.device.node_bandwidth;

@@ -36,6 +36,7 @@ Case case_of(const nlohmann::json& row) {
   result.machines.nodes = row.at("nodes").get<std::uint32_t>();
   result.run.global_batch = row.at("global_batch").get<std::int64_t>();
   result.run.sequence = row.at("sequence").get<std::int64_t>();
+  result.run.has_bf16_gradients = row.value("bf16_gradients", false);
   result.recipe = parse_strategy(text_of(folder / "recipes" / name), name);
   // What Megatron cannot say is not compared with what it can.
   const bool is_said = why_inexpressible(Target::kMegatron, result.model, result.run, result.recipe).empty();

@@ -63,6 +63,19 @@ TEST(Representatives, under_1f1b_take_what_the_formulas_say) {
   }
 }
 
+TEST(Representatives, a_loop_has_the_layers_of_the_strategys_chunks) {
+  Strategy strategy = pipeline_of(2, {7, 9});
+  strategy.chunks = 2;
+  strategy.schedule = PipelineKind::kInterleaved;
+  const TrainingRun run{64, 4096, Precision::kBf16};
+  const Representatives parts = representatives(model_of(16), machines_named("h100"), run, strategy, {});
+  // 7 layers of the first device in two chunks are 4 and 3, 9 of the other 5 and 4; the head is with the last of them.
+  for (const auto& [stage, layers] : {std::pair{0U, 4}, {1U, 5}, {2U, 3}, {3U, 5}}) {
+    EXPECT_EQ(std::ranges::count(parts.stage_of_looped_layer, stage), layers);
+  }
+  EXPECT_TRUE(std::ranges::is_sorted(parts.stage_of_looped_layer));
+}
+
 TEST(Representatives, hold_all_bytes_of_the_formulas) {
   const TrainingRun run{64, 4096, Precision::kBf16};
   const Machines machines = machines_named("h100");
