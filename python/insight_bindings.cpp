@@ -154,8 +154,7 @@ std::unique_ptr<Work> sweep_of(const ModelDescription& model,
                                const std::vector<std::uint32_t>& nodes, std::vector<std::int64_t> global_batches,
                                std::vector<std::int64_t> sequences, const std::string& precision,
                                const std::string& target, double seconds, const distribute::Place* place,
-                               unsigned workers, const std::string& journal, std::size_t shard,
-                               std::size_t shards) {
+                               unsigned workers, const std::string& journal, std::size_t shard, std::size_t shards) {
   SweepQuestion question;
   question.model = model;
   for (const auto& [text, source] : clusters) {

@@ -26,8 +26,7 @@ SweepRow read_row(const io::JsonValue& value) {
       value, io::required("point", into(point, 0)), io::required("device", io::text_into(row.device)),
       io::required("nodes", into(nodes, 1)), io::required("devices", into(devices, 1)),
       io::required("global_batch", into(row.global_batch, 1)), io::required("sequence", into(row.sequence, 1)),
-      io::optional("profile", io::text_into(row.profile)),
-      io::optional("failure", io::text_into(row.failure)),
+      io::optional("profile", io::text_into(row.profile)), io::optional("failure", io::text_into(row.failure)),
       io::optional("is_whole_space", [&](const io::JsonValue& part) { row.is_whole_space = part.boolean(); }),
       io::optional("step_ns", io::amount_into(row.step)),
       io::optional("tokens_per_s", io::number_into(row.tokens_per_second)),
@@ -117,7 +116,8 @@ SweepJournal merge_sweeps(const std::vector<std::filesystem::path>& journals) {
       continue;
     }
     if (one.question != all.question) {
-      throw InputError(fmt::format("{}: belongs to another question than {}", path.string(), journals.front().string()));
+      throw InputError(
+          fmt::format("{}: belongs to another question than {}", path.string(), journals.front().string()));
     }
     all.rows.merge(one.rows);
   }

@@ -41,8 +41,7 @@ std::string field(const std::string& text) {
 std::string sweep_table(const SweepJournal& journal, double price) {
   std::vector<std::vector<std::string>> rows = {
       {"device", "nodes", "batch", "sequence", "step", "tokens/s/device", "MFU", "memory",
-       price > 0 ? "price per million tokens" : "device-hours per million tokens", "profile",
-       "strategy"}};
+       price > 0 ? "price per million tokens" : "device-hours per million tokens", "profile", "strategy"}};
   for (const auto& [point, row] : journal.rows) {
     std::vector<std::string> cells = {readable(row.device), std::to_string(row.nodes), std::to_string(row.global_batch),
                                       std::to_string(row.sequence)};
@@ -69,8 +68,8 @@ std::string sweep_csv(const SweepJournal& journal, double price) {
                         row.sequence);
     if (row.has_strategy()) {
       text += fmt::format("{},{},{},{},{},{},{},{},\n", row.step.value(), row.tokens_per_second, row.mfu,
-                          row.memory.value(), cost(row, price), row.is_whole_space ? 1 : 0,
-                          field(row.profile), label(row.strategy));
+                          row.memory.value(), cost(row, price), row.is_whole_space ? 1 : 0, field(row.profile),
+                          label(row.strategy));
     } else {
       text += fmt::format(",,,,,,{},,{}\n", field(row.profile), field(row.failure));
     }
@@ -81,12 +80,9 @@ std::string sweep_csv(const SweepJournal& journal, double price) {
 std::string sweep_html(const SweepJournal& journal, const std::string& title, double price) {
   auto rows = nlohmann::ordered_json::array();
   for (const auto& [point, row] : journal.rows) {
-    nlohmann::ordered_json entry = {{"device", readable(row.device)},
-                                    {"nodes", row.nodes},
-                                    {"devices", row.devices},
-                                    {"global_batch", row.global_batch},
-                                    {"sequence", row.sequence},
-                                    {"profile", readable(row.profile)}};
+    nlohmann::ordered_json entry = {{"device", readable(row.device)}, {"nodes", row.nodes},
+                                    {"devices", row.devices},         {"global_batch", row.global_batch},
+                                    {"sequence", row.sequence},       {"profile", readable(row.profile)}};
     if (row.has_strategy()) {
       entry["step_ns"] = row.step.value();
       entry["tokens_per_s"] = row.tokens_per_second;
