@@ -5,6 +5,7 @@
 
 #include "core/infinity.h"
 #include "partition/device_counts.h"
+#include "partition/load_model.h"
 #include "partition/topological.h"
 
 namespace opweave::partition {

@@ -11,7 +11,8 @@ namespace opweave {
 class SweepFile {
  public:
   /// Takes what the file holds, and cuts off a line without end; an empty path keeps all in memory.
-  /// \throws InputError if there are more points than are allowed, the file belongs to another question, another process writes it, or nobody can
+  /// \throws InputError if there are more points than are allowed, the file belongs to another question, another
+  /// process writes it, or nobody can
   SweepFile(const SweepQuestion& question, const std::filesystem::path& path);
   SweepFile(const SweepFile&) = delete;
   SweepFile& operator=(const SweepFile&) = delete;
