@@ -81,7 +81,7 @@ def test_a_point_that_ends_its_workers_is_a_row_with_the_reason(table):
     output = csv_of("--workers", 2, **with_worker(poison=5))
     # The table for people comes before the rows for programs.
     poisoned, healthy = ([line for line in text.splitlines() if line[0].isdigit()] for text in (output, table))
-    assert poisoned[5] == "5,H100,2,16,3,65536,,,,,,,,its worker was lost 5 times: exit code 1"
+    assert poisoned[5] == "5,H100,2,16,3,65536,,,,,,,nemo-2504/H100/bf16,,its worker was lost 5 times: exit code 1"
     assert poisoned[:5] + poisoned[6:] == healthy[:5] + healthy[6:]
 
 
