@@ -170,15 +170,19 @@ def converted(strategy, model, batch, sequence, target, path, *more):
 
 
 def layers_of_stages(strategy, layers):
-    """The layers of every stage: those of a rank, the earlier of its chunks having the more."""
+    """The layers of every stage, the earlier having the more, but those of embedding and head the fewer (export.md)."""
 
-    def part(whole, parts, index):
-        return whole // parts + (index < whole % parts)
+    def parts(whole, count):
+        return [whole // count + (index < whole % count) for index in range(count)]
 
     size, chunks = strategy["pipeline"], strategy["chunks"]
-    if "layers_per_stage" not in strategy:
-        return [part(layers, size * chunks, stage) for stage in range(size * chunks)]
-    return [part(strategy["layers_per_stage"][s % size], chunks, s // size) for s in range(size * chunks)]
+    if "layers_per_stage" in strategy:
+        of_rank = [parts(own, chunks) for own in strategy["layers_per_stage"]]
+        if strategy["layers_per_stage"][0] < chunks:
+            of_rank[0].reverse()
+        return [of_rank[s % size][s // size] for s in range(size * chunks)]
+    even = parts(layers, size * chunks)
+    return [even[-1], *even[:-2], even[-1]] if even.count(even[-1]) == 2 < len(even) and even[0] > even[-1] else even
 
 
 def devices(strategy):
@@ -292,7 +296,7 @@ def test_torchtitan_runs_searched_strategies_on_the_stages_they_say(frameworks, 
         converted(strategy, path, 8, 256, "torchtitan", folder / "opweave_config.py", *base)
         there = frameworks.ask("torchtitan_stages", folder=str(folder), function="llama3_debugmodel")
         stages = pipeline * chunks
-        sizes = [6 // stages + (stage < 6 % stages) for stage in range(stages)]
+        sizes = layers_of_stages(strategy, 6)
         for rank, on_rank in enumerate(there["ranks"]):
             assert {int(stage) % pipeline for stage in on_rank["stages"]} == {rank}
             for stage, modules in on_rank["stages"].items():

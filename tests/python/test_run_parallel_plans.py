@@ -255,8 +255,8 @@ def test_whoever_does_not_know_memory_modes_refuses_them():
 OPWEAVE = os.environ.get("OPWEAVE_BIN", str(ROOT / "build/default/opweave"))
 
 
-def planned_with_modes(folder, memory_bytes):
-    """Graph and plan of the planner, in which values of so much memory go."""
+def planned_with_modes(folder, memory_bytes, modes):
+    """Graph and plan of the planner, in which values go and come back for want of memory."""
     graph = models.run_support.graph(CHAIN, 4)
     for op in graph["operators"]:
         name, phase = op["name"][:-2], op["name"][-1]
@@ -269,15 +269,15 @@ def planned_with_modes(folder, memory_bytes):
     cluster["devices"] = [{"name": f"gpu{i}", "type": "gpu", "memory_bytes": memory_bytes} for i in range(2)]
     for name, content in (("graph", graph), ("cluster", cluster)):
         (folder / f"{name}.json").write_text(json.dumps(content))
-    command = [OPWEAVE, "plan", "graph.json", "cluster.json", "--memory-modes", "drop,host", "--work-limit", "20"]
+    command = [OPWEAVE, "plan", "graph.json", "cluster.json", "--memory-modes", modes, "--work-limit", "20"]
     subprocess.run([*command, "-o", "plan.json"], cwd=folder, check=True, capture_output=True)
     return graph, json.loads((folder / "plan.json").read_text())
 
 
 def test_plans_of_the_planner_with_memory_modes_run_as_planned(tmp_path):
-    made = [planned_with_modes(tmp_path, size) for size in (5000, 4500)]
+    made = [planned_with_modes(tmp_path, 4500, modes) for modes in ("host", "drop", "drop,host")]
     kinds = [{step["kind"] for step in plan["movements"]} for _, plan in made]
-    assert kinds == [{"copy_out", "copy_in"}, {"recompute"}]
+    assert kinds[:2] == [{"copy_out", "copy_in"}, {"recompute"}] and kinds[2]
     programs = [spread(compile_plan(plan, graph), Mesh(tensor=2)) for graph, plan in made]
     reference = models.run_support.graph(CHAIN, 4)
 
