@@ -1,5 +1,5 @@
 # Thin names over CMake presets and scripts.
-.PHONY: plan test bench docs format style lint setup clean
+.PHONY: plan test sanitize bench docs format style lint setup clean
 
 plan: setup
 	cmake --preset default
@@ -9,6 +9,10 @@ plan: setup
 test:
 	scripts/setup --tests
 	scripts/test
+
+sanitize:
+	scripts/setup --tests
+	scripts/test dev
 
 bench: setup
 	cmake --preset default

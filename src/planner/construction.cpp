@@ -25,6 +25,8 @@ namespace {
 /// Placements that get a rough look at their limits, and of those, as ranked by it, the ones whose limits are tuned.
 constexpr std::size_t kScannedPlacements = 12;
 constexpr std::size_t kTunedPlacements = 3;
+/// Share of the time for published schedules right behind the first plan, before bounds are found, which may take long.
+constexpr double kFirstExpertsShare = 0.05;
 /// Share of the time for the placements one by one, so that something is left for all that follows, and of the time
 /// left then for limits.
 constexpr double kGuessingShare = 0.3;
@@ -71,7 +73,12 @@ class Construction::Implementation {
   void find_first(const Budget& budget) {
     begin(budget);
     while (!incumbent_.makespan() && step()) end_step();
-    if (!incumbent_.makespan()) add_experts();
+    if (!incumbent_.makespan()) {
+      add_experts();
+    } else if (budget.remaining()) {
+      begin(budget.share(kFirstExpertsShare));
+      add_experts();
+    }
     end_step();
     sort_starts();
   }
@@ -267,7 +274,7 @@ class Construction::Implementation {
   /// Every expert as published, and its order with the blocks taken apart, so that operators start as soon as their
   /// inputs and streams allow, then justified.
   void add_experts() {
-    if (std::exchange(experts_added_, true)) return;
+    if (experts_added_) return;
     const std::vector<ExpertPlan> experts = expert_plans(problem_, budget_);
     for (const ExpertPlan& expert : experts) {
       add_expert(expert.schedule, expert.name);
@@ -281,6 +288,7 @@ class Construction::Implementation {
       if (add_expert(apart, name) && !finished()) push_together(apart, name);
       if (finished()) return;
     }
+    experts_added_ = true;
   }
 
   /// False if it is not valid: it may take too much memory.
@@ -337,10 +345,10 @@ class Construction::Implementation {
   PlacementGuesses guesses_;
   std::optional<Placing> placing_;
   std::vector<Candidate> candidates_;  ///< whose limits may be tuned
-  bool experts_added_ = false;
-  double asked_ = 0;                ///< when the last step ended
-  const Problem* trial_ = nullptr;  ///< on which limits are tuned
-  Budget tuning_;                   ///< for limits
+  bool experts_added_ = false;         ///< all of them
+  double asked_ = 0;                   ///< when the last step ended
+  const Problem* trial_ = nullptr;     ///< on which limits are tuned
+  Budget tuning_;                      ///< for limits
   std::string last_rule_;
 };
 
