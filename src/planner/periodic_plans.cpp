@@ -21,8 +21,9 @@ namespace {
 /// a steady state between two ramps.
 constexpr std::uint32_t kKernelTrialMicrobatches = 24;
 constexpr std::uint32_t kTrialMicrobatchesPerDevice = 6;
-/// Share of the time for that.
+/// Share of the time for that, and for a first look before bounds are found, which may take long.
 constexpr double kConstructionShare = 0.15;
+constexpr double kFirstLookShare = 0.05;
 /// Share of the time, or of a part of the work, to search placements on the short iteration, where they are open.
 constexpr double kPlacementShare = 0.2;
 /// Share of the time, or of a part of the work, to shorten the periods of kernels that are not as short as they can be.
@@ -88,12 +89,13 @@ class PeriodicPlans::Work {
 
   void find_first() {
     IncumbentStore store(trial_, slice_.budget, {});
-    find_candidates(true, store);
+    find_candidates(kFirstLookShare, store);
+    if (!method_.candidates_.empty() && !slice_.budget.expired()) offer_best();
   }
 
   void find_kernels() {
     IncumbentStore store(trial_, slice_.budget, {});
-    find_candidates(false, store);
+    find_candidates(kConstructionShare, store);
     if (!slice_.is_repeatable() && !slice_.budget.expired()) {
       (void)place_layers(slice_.share(kPlacementShare), method_.seed_, store);
     }
@@ -103,12 +105,10 @@ class PeriodicPlans::Work {
       method_.evaluations_ += shorten_periods(own, method_.seed_);
     }
     if (method_.candidates_.empty()) return;
-    const Candidate& best = method_.candidates_.front();
-    const auto iteration = periodic::Iteration::create(problem_, best.kernel, best.example.get());
-    offer(*iteration, best.method);
+    const auto iteration = offer_best();
     const std::optional<Duration> makespan = incumbent_.makespan();
     method_.leads_ =
-        makespan && best.makespan <= *makespan &&
+        makespan && method_.candidates_.front().makespan <= *makespan &&
         (!store.makespan() || iteration->period() <= periodic::distance_of_repetitions(trial_, store.schedule()));
   }
 
@@ -154,20 +154,21 @@ class PeriodicPlans::Work {
     return iteration->period() == periodic::least_period(*kernel.body);
   }
 
-  /// Kernels of the schedules that construction makes of the trial, until there is a plan or to the end.
-  void find_candidates(bool until_first, IncumbentStore& store) {
+  /// Kernels of the schedules that construction makes of the trial, one of them even past the time.
+  void find_candidates(double share, IncumbentStore& store) {
     const bool is_fixed = placement_is_fixed(trial_);
+    const Budget time = slice_.budget.share(share);
     std::atomic<bool> is_over = false;
     bool has_least_period = false;
     ConstructionOptions options;
     options.experts_early = true;
     options.is_enough = [&] { return is_fixed && has_least_period; };
     options.on_schedule = [&](const Schedule& schedule, const std::string& method) {
-      if (!method_.candidates_.empty() && (until_first || slice_.budget.expired())) is_over = true;
+      if (!method_.candidates_.empty() && time.expired()) is_over = true;
       if (!is_over) has_least_period |= consider(schedule, method);
     };
     Construction construction(trial_, store, std::move(options));
-    const Budget budget = slice_.budget.share(kConstructionShare).until(&is_over);
+    const Budget budget = time.until(&is_over);
     construction.find_first(budget);
     construction.complete(budget);
     method_.evaluations_ += construction.evaluations();
@@ -235,6 +236,14 @@ class PeriodicPlans::Work {
       if (best) keep(*best, tried[i].method, nullptr);
     }
     return evaluations;
+  }
+
+  /// The iteration of the best kernel, which there is.
+  std::unique_ptr<periodic::Iteration> offer_best() {
+    const Candidate& best = method_.candidates_.front();
+    auto iteration = periodic::Iteration::create(problem_, best.kernel, best.example.get());
+    offer(*iteration, best.method);
+    return iteration;
   }
 
   void offer(const periodic::Iteration& iteration, const std::string& origin) {
