@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kNodes = 60;
 
 /// Consecutive operators of one layer.
-struct Unit {
+struct LayerSpan {
   std::size_t begin;  ///< operators of the model
   std::size_t end;
 };
@@ -31,7 +31,7 @@ const std::vector<ProfiledStages::Again>& ProfiledStages::choices(const ProfileK
   const bool ends_layer = last == profiles_.head + profiles_.layer;
   for (std::uint32_t mask = 0; mask < 1U << count; ++mask) {
     Again again{mask, 0, 0, 0};
-    double unit = 0;
+    double run_mb = 0;
     for (std::size_t i = 0; i < count; ++i) {
       const OperatorProfile& op = table[first + i];
       const bool is_made_again = ((mask >> i) & 1U) != 0;
@@ -39,8 +39,8 @@ const std::vector<ProfiledStages::Again>& ProfiledStages::choices(const ProfileK
       const bool goes_on = is_made_again && ((mask >> (i + 1)) & 1U) != 0;
       if (goes_on) again.saved_mb += kept_mb(op);
       // Whether the next layer is made again from its start is not known here.
-      unit = goes_on || (is_made_again && ends_layer && i + 1 == count) ? unit + kept_mb(op) : 0;
-      again.peak_mb = std::max(again.peak_mb, unit);
+      run_mb = goes_on || (is_made_again && ends_layer && i + 1 == count) ? run_mb + kept_mb(op) : 0;
+      again.peak_mb = std::max(again.peak_mb, run_mb);
     }
     all.push_back(again);
   }
@@ -67,7 +67,7 @@ ProfiledStage ProfiledStages::with_degrees(std::size_t begin, std::size_t end, c
   double kept = first.input_mb;
   double reserved_forward = 0;
   double reserved_backward = 0;
-  std::vector<Unit> units;
+  std::vector<LayerSpan> runs;
   std::vector<const std::vector<Again>*> lists;
   for (std::size_t i = begin; i < end; ++i) {
     const std::size_t row = profiles_.row(i);
@@ -80,13 +80,13 @@ ProfiledStage ProfiledStages::with_degrees(std::size_t begin, std::size_t end, c
       reserved_backward = std::max(reserved_backward, op.backward_reserved_mb);
     }
     if (row < profiles_.head || row >= profiles_.head + profiles_.layer) continue;
-    if (units.empty() || row == profiles_.head) units.push_back({i, i});
-    units.back().end = i + 1;
+    if (runs.empty() || row == profiles_.head) runs.push_back({i, i});
+    runs.back().end = i + 1;
   }
   std::set<double> peaks;
-  for (const Unit& unit : units) {
-    const std::size_t row = profiles_.row(unit.begin);
-    lists.push_back(&choices(key, row, row + unit.end - unit.begin));
+  for (const LayerSpan& run : runs) {
+    const std::size_t row = profiles_.row(run.begin);
+    lists.push_back(&choices(key, row, row + run.end - run.begin));
     for (const Again& again : *lists.back()) peaks.insert(again.peak_mb);
   }
   if (peaks.empty()) peaks.insert(0);
@@ -104,10 +104,10 @@ ProfiledStage ProfiledStages::with_degrees(std::size_t begin, std::size_t end, c
     const Selection selection = select_choices(items, left - peak, kNodes);
     if (ms + selection.time >= stage.ms || (selection.chosen.size() != items.size())) continue;
     stage.ms = ms + selection.time;
-    for (std::size_t u = 0; u < units.size(); ++u) {
+    for (std::size_t u = 0; u < runs.size(); ++u) {
       const std::uint32_t mask = (*lists[u])[selection.chosen[u]].mask;
-      for (std::size_t i = units[u].begin; i < units[u].end; ++i) {
-        stage.made_again[i - begin] = ((mask >> (i - units[u].begin)) & 1U) != 0;
+      for (std::size_t i = runs[u].begin; i < runs[u].end; ++i) {
+        stage.made_again[i - begin] = ((mask >> (i - runs[u].begin)) & 1U) != 0;
       }
     }
   }

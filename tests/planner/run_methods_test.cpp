@@ -1,4 +1,4 @@
-// Methods around one incumbent: the solver on the whole and on windows, and solvers that misbehave.
+// Methods around one incumbent: the solver on the whole and on windows.
 #include "planner/run_methods.h"
 
 #include <gmock/gmock.h>
@@ -23,6 +23,7 @@
 #include "planner/incumbent.h"
 #include "planner/order_methods.h"
 #include "planner/routing_method.h"
+#include "planner/searched.h"
 #include "planner/window_choice.h"
 #include "support/brute_force.h"
 #include "support/equal_layers.h"
@@ -34,13 +35,11 @@
 namespace opweave {
 namespace {
 
-Schedule first_schedule(const Problem& problem) {
-  return to_schedule(problem, *plan(problem, Budget(std::nullopt, 0)).plan);
-}
-
-bool is_accepted(const Problem& problem, const Schedule& schedule) {
-  return check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1).empty();
-}
+using testing::by_clock;
+using testing::first_schedule;
+using testing::is_accepted;
+using testing::Searched;
+using testing::two_chains;
 
 TEST(IncumbentStore, drops_a_claimed_bound_above_a_valid_plan) {
   const Problem problem = testing::random_job_shop(1, 3, 3, 2);
@@ -88,23 +87,6 @@ TEST(WindowChoice, draws_windows_of_existing_tasks_without_repeats) {
   }
   EXPECT_GT(drawn, 100);
 }
-
-/// What methods of a problem are made of.
-struct Searched {
-  Searched(const Problem& problem, const Schedule& start, const Budget& budget, std::uint64_t seed = 1)
-      : traits(problem), context{traits, options}, store(problem, budget, {}) {
-    options.seed = seed;
-    EXPECT_TRUE(store.offer(start, "start"));
-    context.starts = {{start, *store.makespan(), "start"}};
-  }
-
-  PlannerOptions options;
-  const ProblemTraits traits;
-  SearchContext context;
-  IncumbentStore store;
-};
-
-Slice by_clock(const Budget& budget) { return {budget, std::nullopt}; }
 
 class CpSatMethodTest : public ::testing::Test {
  protected:
@@ -173,25 +155,6 @@ TEST_F(CpSatMethodTest, windows_never_offer_an_invalid_schedule) {
 }
 
 /// Chains of 3 + 2 and 2 + 3 that meet in an operator of 1; two devices, and 4 to send anything.
-Problem two_chains() {
-  std::vector<Operator> operators(5);
-  std::vector<Tensor> tensors(4);
-  const std::int64_t durations[] = {3, 2, 2, 3, 1};
-  for (std::size_t i = 0; i < operators.size(); ++i) {
-    operators[i].name = std::string("op") + std::to_string(i);
-    operators[i].durations = {{"", Duration(durations[i])}};
-  }
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    tensors[i].name = std::string("t") + std::to_string(i);
-    operators[i].outputs = {TensorId(i)};
-  }
-  operators[1].inputs = {TensorId(0)};
-  operators[3].inputs = {TensorId(2)};
-  operators[4].inputs = {TensorId(1), TensorId(3)};
-  return Problem::create(ComputationGraph::create("meet", std::move(operators), std::move(tensors), {}),
-                         uniform_cluster(2, {"compute"}, std::nullopt, Duration(4), 1'000'000'000'000));
-}
-
 // Both ends of the chains are needed in one place: what is sent arrives at 5 + 4, and 1 follows: 10. Without sending
 // all 11 run on one device.
 TEST_F(CpSatTargetsMethodTest, refutes_every_shorter_schedule_of_two_chains_that_meet) {
@@ -244,96 +207,6 @@ TEST_F(CpSatTargetsMethodTest, bounds_are_never_above_the_optimum_and_reach_it_w
   EXPECT_GT(exact, 2);
   EXPECT_GT(tried, 15);
 }
-
-// Hostile solvers.
-
-class Stub final : public exact::CpEngine {
- public:
-  using Claim = exact::Claim<exact::CpModel>;
-  using Solve = std::function<Claim(const exact::CpModel&, const exact::EngineLimits&)>;
-  explicit Stub(Solve solve) : solve_(std::move(solve)) {}
-  [[nodiscard]] std::string name() const override { return "stub"; }
-  [[nodiscard]] std::string unavailable_because() const override { return {}; }
-  [[nodiscard]] Claim solve(const exact::CpModel& model, const exact::EngineLimits& limits,
-                            exact::EngineRun<exact::CpModel>&) const override {
-    return solve_(model, limits);
-  }
-
- private:
-  Solve solve_;
-};
-
-struct HostileCase {
-  std::string name;
-  Stub::Solve solve;
-};
-
-class HostileSolver : public ::testing::TestWithParam<HostileCase> {};
-
-TEST_P(HostileSolver, cannot_keep_the_others_from_a_valid_plan_in_time) {
-  const Problem problem = testing::random_job_shop(4, 6, 5, 3);
-  const Schedule start = first_schedule(problem);
-  constexpr MethodRow kRows[] = {
-      method_row<RoutingMethod>("routing", MethodPhase::kTogether, MethodThreads::kEach),
-      method_row<CpSatMethod>("solver", MethodPhase::kTogether, MethodThreads::kOwn),
-  };
-  for (const unsigned threads : {1U, 2U}) {
-    const Budget budget(0.5, std::nullopt);
-    Searched searched(problem, start, budget);
-    searched.options.threads = threads;
-    searched.context.solver = std::make_shared<Stub>(GetParam().solve);
-    run_methods(kRows, searched.context, nullptr, budget, std::nullopt, searched.store);
-    EXPECT_LT(budget.elapsed(), 0.5 * 1.05 + 0.5);
-    EXPECT_LE(*searched.store.makespan(), start.makespan(problem));
-    EXPECT_TRUE(is_accepted(problem, searched.store.schedule()));
-    EXPECT_FALSE(searched.store.is_optimal());
-    EXPECT_LE(searched.store.lower_bound(), *searched.store.makespan());
-  }
-}
-
-// Its word is all there is for a target that cannot be met; but no such word makes a plan worse or a bound too high.
-TEST_P(HostileSolver, cannot_make_targets_go_wrong_visibly) {
-  const Problem problem = two_chains();
-  const Schedule start = first_schedule(problem);
-  const Budget budget(0.5, std::nullopt);
-  Searched searched(problem, start, budget);
-  searched.context.solver = std::make_shared<Stub>(GetParam().solve);
-  CpSatTargetsMethod(searched.context, 1).advance(searched.store, by_clock(budget));
-  EXPECT_LT(budget.elapsed(), 0.5 * 1.05 + 0.5);
-  EXPECT_LE(*searched.store.makespan(), start.makespan(problem));
-  EXPECT_TRUE(is_accepted(problem, searched.store.schedule()));
-  EXPECT_LE(searched.store.lower_bound(), *searched.store.makespan());
-}
-
-Stub::Claim claim(exact::EngineStatus status, std::vector<std::int64_t> values) {
-  Stub::Claim result;
-  result.status = status;
-  result.values = std::move(values);
-  return result;
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    Cases, HostileSolver,
-    ::testing::Values(HostileCase{"throws", [](auto&&...) -> Stub::Claim { throw std::runtime_error("out of paper"); }},
-                      HostileCase{"sleeps",
-                                  [](auto&&...) {
-                                    std::this_thread::sleep_for(std::chrono::milliseconds(1500));
-                                    return claim(exact::EngineStatus::kUnknown, {});
-                                  }},
-                      HostileCase{"sees_nothing_feasible",
-                                  [](auto&&...) { return claim(exact::EngineStatus::kInfeasible, {}); }},
-                      HostileCase{"answers_zeros",
-                                  [](const exact::CpModel& model, auto&&...) {
-                                    return claim(exact::EngineStatus::kOptimal,
-                                                 std::vector<std::int64_t>(model.domains().size(), 0));
-                                  }},
-                      HostileCase{"claims_an_impossible_bound",
-                                  [](auto&&...) {
-                                    auto result = claim(exact::EngineStatus::kUnknown, {});
-                                    result.bound = 1'000'000;
-                                    return result;
-                                  }}),
-    [](const auto& info) { return info.param.name; });
 
 // Through the planner.
 
