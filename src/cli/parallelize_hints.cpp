@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "cli/strategy_insight.h"
 #include "opweave/error.h"
+#include "report/names.h"
 
 namespace opweave::cli {
 namespace {
@@ -27,8 +29,12 @@ std::string nodes_that_would_work(const StrategyQuestion& q, const Budget& budge
     more.nodes = q.machines.nodes * times;
     const auto found = best_of(q, more, q.held, budget);
     if (!found) continue;
-    return fmt::format("{} nodes would do: tp {}, pp {}, cp {}, ep {}, dp {}", more.nodes, found->tensor,
-                       found->pipeline, found->context, found->expert, found->data);
+    std::string text = fmt::format("{} nodes would do: tp {}, pp {}, cp {}, ep {}, dp {}", more.nodes, found->tensor,
+                                   found->pipeline, found->context, found->expert, found->data);
+    if (found->component) {
+      text += fmt::format("; {}: {}", readable(found->component->name), component_mesh_text(*found->component));
+    }
+    return text;
   }
   return {};
 }

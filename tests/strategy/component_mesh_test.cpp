@@ -1,0 +1,532 @@
+// A component on a mesh of its own: values, search against enumeration, files, and the pipeline of operators.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+#include <functional>
+#include <random>
+
+#include "opweave/error.h"
+#include "opweave/experts.h"
+#include "opweave/problem.h"
+#include "opweave/representatives.h"
+#include "opweave/strategy_answer.h"
+#include "opweave/strategy_files.h"
+#include "opweave/strategy_record.h"
+#include "opweave/strategy_search.h"
+#include "opweave/strategy_targets.h"
+#include "strategy/hops.h"
+
+namespace opweave {
+namespace {
+
+/// A tower of `before` layers that see 1024 tokens, and `behind` layers behind it.
+ModelDescription model_with_tower(std::int64_t before, std::int64_t behind, bool attends) {
+  ModelDescription model;
+  model.hidden = 2048;
+  model.vocabulary = 8192;
+  model.components = {{.name = "tower", .hidden = 1024, .tokens = 1024, .other_parameters = 3'000'000}};
+  LayerRun tower;
+  tower.count = before;
+  tower.component = 0;
+  tower.attention = {8, 8, 128, {}, {}, false};
+  tower.mlp = {4096, false};
+  LayerRun layers;
+  layers.count = behind;
+  layers.attention = {16, 8, 128, {}, {}, true};
+  layers.mlp = {8192, true};
+  if (attends) layers.cross = CrossAttention{{16, 16, 128, {}, {}, false}, 0};
+  model.layers = {tower, layers};
+  return model;
+}
+
+/// Two stages of the tower and two behind it, all on the same degrees.
+Strategy alike(std::uint32_t tensor, std::uint32_t data) {
+  Strategy strategy;
+  strategy.tensor = tensor;
+  strategy.has_sequence_parallelism = tensor > 1;
+  strategy.data = data;
+  strategy.pipeline = 2;
+  strategy.micro_batch = 2;
+  strategy.sharding = Sharding::kOptimizer;
+  strategy.component = ComponentMesh{"tower", tensor, tensor > 1, 1, data, 2};
+  strategy.layers_per_stage = {3, 1, 5, 3};
+  return strategy;
+}
+
+TEST(ComponentMesh, of_the_degrees_of_the_others_is_the_shared_mesh) {
+  const ModelDescription model = model_with_tower(4, 8, false);
+  const TrainingRun run{64, 4096, Precision::kBf16};
+  const Machines machines = machines_named("h100");
+  for (const Sharding sharding : {Sharding::kOptimizer, Sharding::kWeights}) {
+    Strategy own = alike(1, 2);
+    own.sharding = sharding;
+    Strategy shared = own;
+    shared.component.reset();
+    shared.pipeline = 4;
+    const StrategyValue a = evaluate(model, machines, run, own, {});
+    const StrategyValue b = evaluate(model, machines, run, shared, {});
+    EXPECT_EQ(why_impossible(model, machines, run, own), "");
+    EXPECT_EQ(a.time.matrix, b.time.matrix);
+    EXPECT_EQ(a.time.attention, b.time.attention);
+    EXPECT_EQ(a.time.traffic, b.time.traffic);
+    EXPECT_EQ(a.time.tensor, b.time.tensor);
+    EXPECT_EQ(a.time.bubble, b.time.bubble);
+    // The last stage is the same, memory and all; the first has the embedding no more.
+    const auto of_own = evaluate_stages(model, machines, run, own, {});
+    const auto of_shared = evaluate_stages(model, machines, run, shared, {});
+    EXPECT_EQ(of_own.back().memory.total(), of_shared.back().memory.total());
+    const std::int64_t table = 2048 * 8192;
+    const auto states = [](const StepMemory& memory) {
+      return (memory.weights + memory.gradients + memory.optimizer).value();
+    };
+    // 2 + 4 + 12 / 2 bytes; with shared weights (4 + 8) / 2 + 4 - gradients are whole.
+    const std::int64_t bytes = sharding == Sharding::kOptimizer ? 12 : 8;
+    EXPECT_NEAR(states(of_shared[0].memory) - states(of_own[0].memory), bytes * table, 8);
+    EXPECT_NEAR(states(of_own[2].memory) - states(of_shared[2].memory), bytes * table, 8);
+  }
+}
+
+TEST(ComponentMesh, each_stage_takes_what_its_own_degrees_say) {
+  const ModelDescription model = model_with_tower(4, 8, false);
+  const TrainingRun run{64, 4096, Precision::kBf16};
+  Machines machines = machines_named("h100");
+  Strategy own;
+  own.tensor = 4;
+  own.has_sequence_parallelism = true;
+  own.micro_batch = 4;
+  own.component = ComponentMesh{"tower", 1, false, 1, 4, 1};
+  own.layers_per_stage = {4, 8};
+  ASSERT_EQ(why_impossible(model, machines, run, own), "");
+  EXPECT_EQ(own.devices(), 8U);
+  // One sequence of a microbatch of four on each rank of the tower: as if it were trained so alone, without its share.
+  const auto stages = evaluate_stages(model, machines, run, own, {});
+  ModelDescription alone = model;
+  Strategy plain;
+  plain.data = 4;
+  plain.pipeline = 2;
+  plain.layers_per_stage = {4, 8};
+  const auto towers = evaluate_stages(alone, machines, run, plain, {});
+  EXPECT_EQ(stages[0].forward, towers[0].forward);
+  EXPECT_EQ(stages[0].backward, towers[0].backward);
+  // The message is shared out over four ranks on either side, 1024 tokens of width 2048 for each of 4 sequences.
+  const strategy::Setting setting{model, machines, run, own, {}};
+  EXPECT_EQ(strategy::message_behind(setting, 0).bytes, 2.0 * 4 * 1024 * 2048 / 4);
+  EXPECT_EQ(strategy::message_behind(setting, 0).messages, 1);
+  // There and back for each of the 16 microbatches and once more, at 15 us and the node's bandwidth.
+  const double hop = std::ceil((15e-6 + 2.0 * 1024 * 2048 / machines.device.node_bandwidth) * 1e9) * 1e-9;
+  EXPECT_NEAR(static_cast<double>(evaluate(model, machines, run, own, {}).time.hops.value()), 2 * hop * 17 * 1e9, 60);
+  // On one rank each sends to four others, one after the other.
+  own.component->data = 1;
+  const strategy::Setting narrow{model, machines, run, own, {}};
+  EXPECT_EQ(strategy::message_behind(narrow, 0).bytes, 2.0 * 4 * 1024 * 2048);
+  EXPECT_EQ(strategy::message_behind(narrow, 0).messages, 4);
+  // A decoder's stages hand on what they attend to, which has the tower's width.
+  const ModelDescription decoder = model_with_tower(4, 8, true);
+  own.pipeline = 2;
+  own.layers_per_stage = {4, 4, 4};
+  const strategy::Setting attending{decoder, machines, run, own, {}};
+  EXPECT_EQ(strategy::message_behind(attending, 0).bytes, 2.0 * 4 * 1024 * 1024);
+  EXPECT_EQ(strategy::message_behind(attending, 1).bytes, 2.0 * 4 * (4096 * 2048 + 1024 * 1024) / 4);
+}
+
+TEST(ComponentMesh, what_cannot_be_is_refused_by_name) {
+  const TrainingRun run{64, 4096, Precision::kBf16};
+  Machines machines = machines_named("h100");
+  const auto why = [&](const std::function<void(Strategy&, ModelDescription&)>& spoil) {
+    Strategy strategy = alike(1, 2);
+    ModelDescription model = model_with_tower(4, 8, false);
+    spoil(strategy, model);
+    return why_impossible(model, machines, run, strategy);
+  };
+  EXPECT_EQ(why([](Strategy& s, ModelDescription&) { s.component->name = "ear"; }),
+            "component \"ear\" has a mesh of its own, but the model has no such component");
+  EXPECT_EQ(why([](Strategy& s, ModelDescription&) { s.component->data = 1; }),
+            "2 devices of component \"tower\" and 4 of the others = 6, the cluster has 8");
+  EXPECT_EQ(why([](Strategy& s, ModelDescription&) {
+              s.layers_per_stage = {3, 2, 4, 3};
+            }),
+            "layers per stage of component \"tower\" sum up to 5, expected 4");
+  EXPECT_EQ(why([](Strategy& s, ModelDescription& m) {
+              m.layers.front().attention.heads = m.layers.front().attention.kv_heads = 5;
+              s.component->tensor = 2;
+              s.component->data = 1;
+            }),
+            "5 heads cannot be split by tensor 2");
+  EXPECT_EQ(why([](Strategy& s, ModelDescription&) {
+              s.micro_batch = 1;
+              s.component->data = 4;
+              s.component->pipeline = 1;
+              s.layers_per_stage = {4, 5, 3};
+            }),
+            "component \"tower\": the 2 sequences of a microbatch cannot be split by data 4");
+  EXPECT_EQ(why([](Strategy& s, ModelDescription& m) {
+              m.components.front().tokens = 577;
+              s.component->tensor = 2;
+              s.component->data = 1;
+              s.component->has_sequence_parallelism = true;
+            }),
+            "component \"tower\": 577 tokens cannot be split by tensor x context 2");
+  EXPECT_EQ(why([](Strategy& s, ModelDescription&) { s.schedule = PipelineKind::kZeroBubble1; }),
+            "schedule is ZB1P, expected 1F1B where a component has a mesh of its own");
+  EXPECT_EQ(why([](Strategy& s, ModelDescription& m) {
+              m.components.push_back({.name = "ear", .hidden = 64, .tokens = 16});
+              LayerRun ear = m.layers.front();
+              ear.component = 1;
+              m.layers.insert(m.layers.begin(), ear);
+              s.layers_per_stage.clear();
+            }),
+            "layers of component \"tower\" are not the first of the model");
+  // Over nodes of two, a tower on three devices would leave tensor ranks of the others on two nodes.
+  machines.devices_per_node = 2;
+  machines.nodes = 4;
+  EXPECT_EQ(
+      why([](Strategy& s, ModelDescription&) {
+        s.tensor = 1;
+        s.data = 5;
+        s.pipeline = 1;
+        s.micro_batch = 3;
+        s.component->data = 3;
+        s.component->pipeline = 1;
+        s.layers_per_stage = {4, 8};
+      }),
+      "component \"tower\" has 3 devices, expected a multiple of the 2 of a node or of the 5 of a stage behind it");
+}
+
+TEST(ComponentMesh, is_kept_in_a_file_of_a_version_that_older_readers_refuse) {
+  const Strategy strategy = alike(2, 1);
+  const std::string text = strategy_to_json(strategy);
+  EXPECT_NE(text.find("\"version\": 2"), std::string::npos);
+  EXPECT_EQ(parse_strategy(text, "strategy.json"), strategy);
+  const StrategyRecord record{strategy, model_with_tower(4, 8, false), machines_named("h100"), {64, 4096}};
+  EXPECT_EQ(parse_strategy_record(strategy_record_to_json(record), "strategy.json"), record);
+  Strategy shared = strategy;
+  shared.component.reset();
+  EXPECT_NE(strategy_to_json(shared).find("\"version\": 1"), std::string::npos);
+  const std::string twice =
+      R"({"format": "opweave.strategy", "version": 2, "components": [{"name": "a"}, {"name": "b"}]})";
+  EXPECT_THROW((void)parse_strategy(twice, "strategy.json"), InputError);
+}
+
+TEST(ComponentMesh, is_refused_where_a_framework_has_one_mesh) {
+  const ModelDescription model = model_with_tower(4, 8, false);
+  const TrainingRun run{64, 4096, Precision::kBf16};
+  for (const StrategyFormat format : {StrategyFormat::kMegatron, StrategyFormat::kMegatronBridge,
+                                      StrategyFormat::kTorchtitan, StrategyFormat::kDeepSpeed}) {
+    try {
+      (void)strategy_file(format, model, run, alike(1, 2));
+      FAIL() << to_string(format);
+    } catch (const InputError& error) {
+      EXPECT_NE(std::string(error.what()).find("component \"tower\" has a mesh of its own"), std::string::npos);
+    }
+  }
+}
+
+TEST(ComponentMesh, representatives_take_what_the_formulas_say_and_hold_all_bytes) {
+  const TrainingRun run{128, 4096, Precision::kBf16};
+  const Machines machines = machines_named("h100");
+  for (const bool attends : {false, true}) {
+    const ModelDescription model = model_with_tower(6, 12, attends);
+    for (const std::uint32_t stages : {1U, 3U}) {
+      Strategy strategy;
+      strategy.tensor = 2;
+      strategy.has_sequence_parallelism = true;
+      strategy.data = stages == 1 ? 2 : 1;
+      strategy.pipeline = stages;
+      strategy.micro_batch = 2;
+      strategy.sharding = Sharding::kOptimizer;
+      strategy.component = ComponentMesh{"tower", 1, false, 1, 2, stages == 1 ? 2U : 1U};
+      strategy.layers_per_stage =
+          stages == 1 ? std::vector<std::uint32_t>{3, 3, 12} : std::vector<std::uint32_t>{6, 4, 4, 4};
+      ASSERT_EQ(why_impossible(model, machines, run, strategy), "");
+      const Representatives parts = representatives(model, machines, run, strategy, {});
+      PipelineSpec spec = parts.spec;
+      spec.stage_of_layer = parts.stage_of_layer;
+      const Problem problem = Problem::create(build_pipeline(with_joined_stages(spec)), parts.cluster);
+      const auto plans = expert_plans(problem);
+      const auto found = std::ranges::find(plans, Expert::k1F1B, &ExpertPlan::expert);
+      ASSERT_NE(found, plans.end());
+      const Duration step = found->schedule.makespan(problem) + parts.outside;
+      const Duration by_formulas = evaluate(model, machines, run, strategy, {}).time.step;
+      EXPECT_NEAR(static_cast<double>(step.value()) / static_cast<double>(by_formulas.value()), 1, 0.04);
+      Bytes weights;
+      for (const Layer& layer : parts.spec.layers) weights = weights + layer.weights;
+      Bytes held;
+      for (const StageValue& stage : evaluate_stages(model, machines, run, strategy, {})) {
+        held = held + stage.memory.weights + stage.memory.gradients + stage.memory.optimizer;
+      }
+      EXPECT_NEAR(static_cast<double>(weights.value()), static_cast<double>(held.value()), 100);
+    }
+  }
+}
+
+/// The best over all pairs of meshes, by nested loops that know nothing of the search.
+class MeshEnumeration {
+ public:
+  MeshEnumeration(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+                  const HeldDecisions& held)
+      : model_(model), machines_(machines), run_(run), held_(held) {}
+
+  std::optional<Duration> best() {
+    const auto ranks = static_cast<std::uint32_t>(machines_.devices());
+    for_degrees(ranks, [&](std::uint32_t tensor, std::uint32_t context, std::uint32_t data, std::uint32_t pipeline) {
+      Strategy s;
+      s.tensor = tensor;
+      s.has_sequence_parallelism = tensor > 1;
+      s.context = context;
+      s.data = data;
+      s.pipeline = pipeline;
+      if (held_.pipeline && pipeline != *held_.pipeline) return;
+      if (pipeline > model_.layers[1].count || (context > 1 && run_.sequence / context < 1024)) return;
+      for_degrees(ranks, [&](std::uint32_t own_tensor, std::uint32_t own_context, std::uint32_t own_data,
+                             std::uint32_t own_pipeline) {
+        const std::uint32_t before = own_tensor * own_context * own_data * own_pipeline;
+        if (before + tensor * context * data * pipeline != ranks || 2 * before > ranks) return;
+        if (held_.component->pipeline && own_pipeline != *held_.component->pipeline) return;
+        if (own_data != data && own_tensor * own_context * own_data != tensor * context * data) return;
+        const std::int64_t tokens = *model_.components.front().tokens;
+        if (own_context > 1 && tokens / own_context < 1024) return;
+        const bool splits = own_tensor > 1 && tokens % (std::int64_t{own_tensor} * own_context) == 0;
+        s.component = ComponentMesh{"tower", own_tensor, splits, own_context, own_data, own_pipeline};
+        microbatches(s);
+      });
+    });
+    return best_;
+  }
+
+ private:
+  template <class Visit>
+  void for_degrees(std::uint32_t most, const Visit& visit) const {
+    for (std::uint32_t tensor = 1; tensor <= machines_.devices_per_node; ++tensor) {
+      if (machines_.devices_per_node % tensor != 0) continue;
+      for (std::uint32_t context = 1; tensor * context <= most; ++context) {
+        for (std::uint32_t data = 1; tensor * context * data <= most; ++data) {
+          for (std::uint32_t stages = 1; tensor * context * data * stages <= most; ++stages) {
+            visit(tensor, context, data, stages);
+          }
+        }
+      }
+    }
+  }
+
+  void microbatches(Strategy s) {
+    for (s.micro_batch = 1; s.micro_batch <= 32; s.micro_batch *= 2) {
+      if (held_.micro_batch && s.micro_batch != *held_.micro_batch) continue;
+      if (run_.global_batch % (std::int64_t{s.data} * s.micro_batch) != 0) continue;
+      const bool has_copies = s.data * s.context > 1 || s.component->data * s.component->context > 1;
+      for (const Sharding sharding : {Sharding::kNone, Sharding::kOptimizer, Sharding::kWeights}) {
+        if ((sharding == Sharding::kNone) == has_copies) continue;
+        s.sharding = sharding;
+        if (!why_impossible(model_, machines_, run_, s).empty()) continue;
+        for (const bool overlaps : {false, true}) {
+          if (overlaps && s.tensor == 1 && !s.component->has_sequence_parallelism) continue;
+          s.overlaps_tensor = overlaps;
+          layouts(s, 0);
+        }
+      }
+    }
+  }
+
+  /// Layers of every stage: at least one, but none where the embedding or the head is not alone on its mesh.
+  void layouts(Strategy& s, std::uint32_t stage) {
+    const bool is_own = stage < s.component->pipeline;
+    if (stage == s.stages()) {
+      if (!why_impossible(model_, machines_, run_, s).empty()) return;
+      for (const double share :
+           held_.optimizer_offload ? std::vector{*held_.optimizer_offload} : std::vector{0, 0.5, 1.0}) {
+        s.optimizer_offload = share;
+        s.recomputed_per_stage.assign(s.stages(), 0);
+        s.modules_per_stage.assign(s.stages(), {});
+        s.offload_per_stage.assign(s.stages(), 0);
+        kept(s, 0);
+      }
+      return;
+    }
+    const bool has_table = s.pipeline > 1 && (stage == s.component->pipeline || stage + 1 == s.stages());
+    for (std::uint32_t layers = has_table ? 0 : 1; layers <= model_.layers[is_own ? 0 : 1].count; ++layers) {
+      s.layers_per_stage.push_back(layers);
+      layouts(s, stage + 1);
+      s.layers_per_stage.pop_back();
+    }
+  }
+
+  void kept(Strategy& s, std::uint32_t stage) {
+    if (stage == s.stages()) {
+      const bool has_whole = std::ranges::any_of(s.recomputed_per_stage, [](std::uint32_t count) { return count > 0; });
+      const bool has_modules =
+          std::ranges::any_of(s.modules_per_stage, [](const ModuleSet& modules) { return !modules.empty(); });
+      s.recompute = has_whole ? Recompute::kFull : has_modules ? Recompute::kSelective : Recompute::kNone;
+      const StrategyValue value = evaluate(model_, machines_, run_, s, {});
+      if (value.fits && (!best_ || value.time.step < *best_)) best_ = value.time.step;
+      return;
+    }
+    std::vector<ModuleSet> sets = {{}};
+    if (!held_.modules) sets = {{}, {LayerModule::kPerceptron}, {LayerModule::kAlternateProducts}};
+    std::vector<double> offloads = {0};
+    if (!held_.activation_offload) offloads = {0, 0.25, 0.5, 0.75, 1};
+    for (std::uint32_t count = 0; count <= s.layers_per_stage[stage]; ++count) {
+      s.recomputed_per_stage[stage] = count;
+      for (const ModuleSet set : sets) {
+        s.modules_per_stage[stage] = set;
+        for (const double offload : offloads) {
+          s.offload_per_stage[stage] = offload;
+          kept(s, stage + 1);
+        }
+      }
+    }
+  }
+
+  const ModelDescription& model_;
+  const Machines& machines_;
+  const TrainingRun& run_;
+  const HeldDecisions& held_;
+  std::optional<Duration> best_;
+};
+
+std::optional<Duration> enumerated(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+                                   const HeldDecisions& held) {
+  return MeshEnumeration(model, machines, run, held).best();
+}
+
+TEST(ComponentMesh, the_search_equals_the_enumeration_of_everything_and_bounds_are_never_above) {
+  std::mt19937 random(7);
+  int without_any = 0;
+  int unlike = 0;
+  int with_recompute = 0;
+  int with_offload = 0;
+  int over_nodes = 0;
+  const char* wanted = std::getenv("OPWEAVE_RANDOM_INSTANCES");
+  const int count = wanted != nullptr ? std::atoi(wanted) : 60;
+  for (int i = 0; i < count; ++i) {
+    Machines machines = machines_named("h100");
+    machines.devices_per_node = std::array{2U, 3U, 4U, 4U, 6U, 8U, 2U, 4U}[random() % 8];
+    if (machines.devices_per_node <= 3) machines.nodes = 1 + static_cast<std::uint32_t>(random() % 2);
+    ModelDescription model = model_with_tower(1 + static_cast<std::int64_t>(random() % 2),
+                                              1 + static_cast<std::int64_t>(random() % 4), i % 3 == 1);
+    if (i % 4 == 2) model.components.front().tokens = 577;
+    if (i % 5 == 2) model.components.front().tokens = 2048;
+    if (i % 4 == 3) model.vocabulary = 16 * model.hidden;
+    const TrainingRun run{24, 2048 << (i % 3), Precision::kBf16};
+    HeldDecisions held;
+    held.component = HeldComponent{"tower", true, {}, {}, {}, {}};
+    held.micro_batch = 1 << (random() % 3);
+    held.optimizer_offload = i % 3 == 1 ? 0.5 : 0;
+    // All decisions on what is kept at once where there are few stages, else one kind of them.
+    if (machines.devices() > 3) {
+      if (i % 3 != 2) held.modules = ModuleSet();
+      if (i % 3 != 1) held.activation_offload = 0;
+      if (i % 3 != 0) held.pipeline = 1 + random() % 2;
+    } else {
+      held.optimizer_offload.reset();
+    }
+    if (i % 3 != 0) held.component->pipeline = 1;
+    machines.device.host_bandwidth = std::array{5e9, 50e9, 500e9}[random() % 3];
+    machines.device.memory = Bytes(1);
+    std::optional<StrategySearchResult> nothing_fits;
+    try {
+      nothing_fits = search_strategies(model, machines, run, {}, Target::kAny, held, 1);
+    } catch (const InputError&) {
+      // No pair of meshes on so few devices.
+      machines.device.memory = Bytes(std::int64_t{1} << 60);
+      EXPECT_FALSE(enumerated(model, machines, run, held)) << i;
+      ++without_any;
+      continue;
+    }
+    const std::int64_t least = nothing_fits->least_memory->value.memory.total().value();
+    machines.device.memory = Bytes(least * static_cast<std::int64_t>(18 + random() % 14) / 20);
+    const auto expected = enumerated(model, machines, run, held);
+    const auto result = search_strategies(model, machines, run, {}, Target::kAny, held, 1 + random() % 5);
+    EXPECT_TRUE(result.is_complete);
+    ASSERT_EQ(!result.ranked.empty(), expected.has_value()) << i;
+    if (!expected) {
+      ++without_any;
+      continue;
+    }
+    const Strategy& best = result.ranked.front().strategy;
+    EXPECT_NEAR(static_cast<double>(result.ranked.front().value.time.step.value()),
+                static_cast<double>(expected->value()), 10)
+        << i;
+    EXPECT_EQ(why_impossible(model, machines, run, best), "") << i;
+    EXPECT_TRUE(result.ranked.front().value.fits) << i;
+    EXPECT_LE(result.bound, *expected) << i;
+    EXPECT_GE(static_cast<double>(result.bound.value()), 0.999999 * static_cast<double>(expected->value())) << i;
+    ASSERT_TRUE(best.component.has_value());
+    unlike += best.component->tensor != best.tensor || best.component->data != best.data ? 1 : 0;
+    with_recompute += best.recompute != Recompute::kNone ? 1 : 0;
+    const auto is_offloaded = [](double share) { return share > 0; };
+    with_offload += best.activation_offload > 0 || std::ranges::any_of(best.offload_per_stage, is_offloaded) ? 1 : 0;
+    over_nodes += machines.nodes > 1 ? 1 : 0;
+  }
+  EXPECT_GT(unlike, 0);
+  EXPECT_GT(with_recompute, 0);
+  EXPECT_GT(with_offload, 0);
+  EXPECT_GT(over_nodes, 0);
+  EXPECT_GT(without_any, 0);
+}
+
+TEST(ComponentMesh, is_searched_beside_the_shared_mesh) {
+  const TrainingRun run{64, 4096, Precision::kBf16};
+  Machines machines = machines_named("h100");
+  int own = 0;
+  for (int i = 0; i < 6; ++i) {
+    ModelDescription model = model_with_tower(8, 8, i % 2 == 1);
+    // Eleven heads: on the shared mesh no layer can be split.
+    if (i >= 2) model.layers.front().attention.heads = model.layers.front().attention.kv_heads = 11;
+    if (i >= 4) machines.device.memory = Bytes(12'000'000'000);
+    const auto best_with = [&](std::string_view kind) {
+      HeldDecisions held;
+      if (!kind.empty()) hold(held, "tower.mesh", kind);
+      const auto result = search_strategies(model, machines, run, {}, Target::kAny, held, 1);
+      return result.ranked.empty() ? std::nullopt : std::optional(result.ranked.front());
+    };
+    const auto any = best_with("");
+    const auto with = best_with("own");
+    const auto without = best_with("shared");
+    ASSERT_TRUE(any && with);
+    ASSERT_TRUE(with->strategy.component.has_value());
+    EXPECT_EQ(any->value.time.step,
+              without ? std::min(with->value.time.step, without->value.time.step) : with->value.time.step);
+    EXPECT_EQ(any->strategy.component.has_value(), !without || with->value.time.step < without->value.time.step);
+    own += any->strategy.component ? 1 : 0;
+  }
+  EXPECT_GT(own, 0);
+}
+
+TEST(ComponentMesh, is_held_by_the_name_of_the_component) {
+  const ModelDescription model = model_with_tower(4, 8, false);
+  const TrainingRun run{64, 4096, Precision::kBf16};
+  HeldDecisions held;
+  hold(held, "tower.tp", "1");
+  hold(held, "tower.dp", "4");
+  hold(held, "tp", "2");
+  const auto result = search_strategies(model, machines_named("h100"), run, {}, Target::kAny, held, 20);
+  ASSERT_FALSE(result.ranked.empty());
+  for (const RankedStrategy& ranked : result.ranked) {
+    ASSERT_TRUE(ranked.strategy.component.has_value());
+    EXPECT_EQ(ranked.strategy.component->tensor, 1U);
+    EXPECT_EQ(ranked.strategy.component->data, 4U);
+    EXPECT_EQ(ranked.strategy.tensor, 2U);
+  }
+  const auto refused = [&](const HeldDecisions& decisions, Target target, std::string_view expected) {
+    try {
+      (void)search_strategies(model, machines_named("h100"), run, {}, target, decisions, 1);
+      FAIL() << expected;
+    } catch (const InputError& error) {
+      EXPECT_NE(std::string(error.what()).find(expected), std::string::npos) << error.what();
+    }
+  };
+  refused(held, Target::kMegatron, "component \"tower\" has a mesh of its own, Megatron-LM has one mesh for a model");
+  HeldDecisions other;
+  hold(other, "ear.tp", "1");
+  refused(other, Target::kAny,
+          "component \"ear\" has no mesh of its own, expected \"tower\", whose layers are the first");
+  EXPECT_THROW(hold(held, "ear.tp", "1"), InputError);
+  EXPECT_THROW(hold(held, "tower.mesh", "shared"), InputError);
+  EXPECT_THROW(hold(other, "ear.ep", "1"), InputError);
+  EXPECT_THROW(hold(other, "ear.mesh", "mine"), InputError);
+}
+
+}  // namespace
+}  // namespace opweave
