@@ -334,8 +334,9 @@ class MeshEnumeration {
     const bool is_own = stage < s.component->pipeline;
     if (stage == s.stages()) {
       if (!why_impossible(model_, machines_, run_, s).empty()) return;
-      for (const double share :
-           held_.optimizer_offload ? std::vector{*held_.optimizer_offload} : std::vector{0, 0.5, 1.0}) {
+      std::vector<double> shares = {0, 0.5, 1};
+      if (held_.optimizer_offload) shares = {*held_.optimizer_offload};
+      for (const double share : shares) {
         s.optimizer_offload = share;
         s.recomputed_per_stage.assign(s.stages(), 0);
         s.modules_per_stage.assign(s.stages(), {});
@@ -467,12 +468,12 @@ TEST(ComponentMesh, the_search_equals_the_enumeration_of_everything_and_bounds_a
 }
 
 TEST(ComponentMesh, is_searched_beside_the_shared_mesh) {
-  const TrainingRun run{64, 4096, Precision::kBf16};
   Machines machines = machines_named("h100");
   int own = 0;
   for (int i = 0; i < 6; ++i) {
     ModelDescription model = model_with_tower(8, 8, i % 2 == 1);
-    // Eleven heads: on the shared mesh no layer can be split.
+    // Few short sequences, and eleven heads: on the shared mesh no layer can be split.
+    const TrainingRun run{i < 2 ? 64 : 2, i < 2 ? 4096 : 1024, Precision::kBf16};
     if (i >= 2) model.layers.front().attention.heads = model.layers.front().attention.kv_heads = 11;
     if (i >= 4) machines.device.memory = Bytes(12'000'000'000);
     const auto best_with = [&](std::string_view kind) {
@@ -517,7 +518,9 @@ TEST(ComponentMesh, is_held_by_the_name_of_the_component) {
       EXPECT_NE(std::string(error.what()).find(expected), std::string::npos) << error.what();
     }
   };
-  refused(held, Target::kMegatron, "component \"tower\" has a mesh of its own, Megatron-LM has one mesh for a model");
+  HeldDecisions own;
+  hold(own, "tower.mesh", "own");
+  refused(own, Target::kMegatron, "component \"tower\" has a mesh of its own, Megatron-LM has one mesh for a model");
   HeldDecisions other;
   hold(other, "ear.tp", "1");
   refused(other, Target::kAny,
