@@ -14,8 +14,8 @@ namespace opweave::strategy {
 /// \throws InputError where decisions are held for a component that cannot have a mesh of its own
 void expect_component(const ModelDescription& model, const HeldComponent& held);
 
-/// All pairs of meshes of the space (docs/strategies.md, "A mesh per component"), with what is held: degrees of both
-/// and 1F1B; microbatch, experts and all else are left open.
+/// All pairs of meshes of the space (docs/strategies.md, "A mesh per component"), with what is held: degrees of both;
+/// microbatch, experts, schedule and all else are left open.
 [[nodiscard]] std::vector<Strategy> component_meshes(const ModelDescription& model, const Machines& machines,
                                                      const TrainingRun& run, const HeldDecisions& held);
 

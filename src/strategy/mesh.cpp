@@ -156,8 +156,9 @@ std::string why_component_does_not_fit(const ModelDescription& model, const Mach
   if (mesh.pipeline > layers) {
     return fmt::format("component \"{}\": {} stages are more than its {} layers", mesh.name, mesh.pipeline, layers);
   }
-  if (s.schedule != PipelineKind::k1F1B) {
-    return fmt::format("schedule is {}, expected 1F1B where a component has a mesh of its own", to_string(s.schedule));
+  if (s.schedule == PipelineKind::kInterleaved || s.schedule == PipelineKind::kDualPipe) {
+    return fmt::format("schedule is {}, expected 1F1B, ZB1P or ZB-2P where a component has a mesh of its own",
+                       to_string(s.schedule));
   }
   const std::int64_t rows = std::int64_t{s.data} * s.micro_batch;
   if (rows % mesh.data != 0) {
@@ -206,7 +207,7 @@ std::string why_impossible(const ModelDescription& model, const Machines& machin
     return fmt::format("schedule is {} with chunks {}, expected {}", to_string(strategy.schedule), strategy.chunks,
                        needs_chunks ? "at least 2" : "1");
   }
-  if (strategy.schedule != PipelineKind::k1F1B && strategy.pipeline == 1) {
+  if (strategy.schedule != PipelineKind::k1F1B && strategy.stages() == 1) {
     return fmt::format("schedule is {} with pipeline 1, expected 1F1B", to_string(strategy.schedule));
   }
   if (strategy.component) {

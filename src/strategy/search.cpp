@@ -171,11 +171,15 @@ class Search {
     strategy.schedule = PipelineKind::k1F1B;
     strategy.chunks = 1;
     if (is_wanted(strategy)) with_sharding(strategy);
-    if (strategy.component && held_.schedule.value_or(strategy.schedule) != strategy.schedule) {
-      exclude(fmt::format("schedule is {}, expected 1F1B where a component has a mesh of its own",
-                          to_string(*held_.schedule)));
+    if (strategy.component) {
+      // Chunks would take turns on devices of two meshes.
+      if (held_.schedule == PipelineKind::kInterleaved) {
+        exclude("schedule is Interleaved-1F1B, expected 1F1B, ZB1P or ZB-2P where a component has a mesh of its own");
+      }
+      with_zero_bubble(strategy);
+      return;
     }
-    if (strategy.pipeline == 1 || strategy.component) return;
+    if (strategy.pipeline == 1) return;
     strategy.schedule = PipelineKind::kInterleaved;
     const auto layers = static_cast<std::uint64_t>(model_.layer_count());
     // Interleaving needs groups of as many microbatches as there are stages.
@@ -186,6 +190,10 @@ class Search {
       if (is_wanted(strategy)) with_sharding(strategy);
     }
     strategy.chunks = 1;
+    with_zero_bubble(strategy);
+  }
+
+  void with_zero_bubble(Strategy strategy) {
     if (target_ == Target::kMegatron) {
       if (held_.schedule == PipelineKind::kZeroBubble1 || held_.schedule == PipelineKind::kZeroBubble2) {
         exclude(fmt::format("{} has no schedule {}", to_string(target_), opweave::to_string(*held_.schedule)));

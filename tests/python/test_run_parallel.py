@@ -236,7 +236,8 @@ def test_a_strategy_file_runs_and_its_times_and_memory_are_told(tmp_path):
         {"components": [{"name": "tower", "data": 2}], "pipeline": 2, "layers_per_stage": [2, 1, 1], "recompute": "full",
          "recomputed_per_stage": [1, 0, 1], "sharding": "optimizer"},
         {"components": [{"name": "tower", "tensor": 2, "pipeline": 2}], "layers_per_stage": [1, 1, 2], "data": 2},
-        {"components": [{"name": "tower"}], "tensor": 2, "data": 2, "sharding": "weights", "layers_per_stage": [2, 2]},
+        {"components": [{"name": "tower"}], "tensor": 2, "data": 2, "sharding": "weights", "layers_per_stage": [2, 2],
+         "schedule": "ZB1P"},
     ],
 )  # fmt: skip
 def test_a_component_on_a_mesh_of_its_own_has_the_gradients_of_one_process(change):
@@ -259,7 +260,7 @@ TOWER = {"components": [{"name": "tower", "data": 2}], "layers_per_stage": [2, 1
         ({**TOWER, "components": [{"name": "tower", "expert": 2}]}, "component 'tower': 'expert' is no key"),
         ({**TOWER, "components": [{"name": "tower", "data": 3}]}, "data is 3, expected a divisor of the 4 rows"),
         ({**TOWER, "sequence_parallel": True}, "sequence_parallel is true and component 'tower' has a mesh of its own"),
-        ({**TOWER, "schedule": "ZB1P"}, "component 'tower' has a mesh of its own, expected 1F1B without chunks"),
+        ({**TOWER, "schedule": "DualPipe"}, "expected 1F1B, ZB1P or ZB-2P without chunks"),
         ({**TOWER, "layers_per_stage": []}, "expected layers_per_stage: it says which layers are"),
         ({"recompute": "half"}, 'strategy: recompute is "half"'),
         ({"recompute": "selective", "recomputed_modules": ["mlp"]}, 'recomputed_modules has "mlp"'),

@@ -169,8 +169,8 @@ TEST(ComponentMesh, what_cannot_be_is_refused_by_name) {
               s.component->has_sequence_parallelism = true;
             }),
             "component \"tower\": 577 tokens cannot be split by tensor x context 2");
-  EXPECT_EQ(why([](Strategy& s, ModelDescription&) { s.schedule = PipelineKind::kZeroBubble1; }),
-            "schedule is ZB1P, expected 1F1B where a component has a mesh of its own");
+  EXPECT_EQ(why([](Strategy& s, ModelDescription&) { s.schedule = PipelineKind::kDualPipe; }),
+            "schedule is DualPipe, expected 1F1B, ZB1P or ZB-2P where a component has a mesh of its own");
   EXPECT_EQ(why([](Strategy& s, ModelDescription& m) {
               m.components.push_back({.name = "ear", .hidden = 64, .tokens = 16});
               LayerRun ear = m.layers.front();
@@ -320,8 +320,11 @@ class MeshEnumeration {
         if ((sharding == Sharding::kNone) == has_copies) continue;
         s.sharding = sharding;
         if (!why_impossible(model_, machines_, run_, s).empty()) continue;
-        for (const bool overlaps : {false, true}) {
+        for (int code = 0; code < 6; ++code) {
+          const bool overlaps = code >= 3;
           if (overlaps && s.tensor == 1 && !s.component->has_sequence_parallelism) continue;
+          s.schedule =
+              std::array{PipelineKind::k1F1B, PipelineKind::kZeroBubble1, PipelineKind::kZeroBubble2}[code % 3];
           s.overlaps_tensor = overlaps;
           layouts(s, 0);
         }
@@ -398,6 +401,7 @@ TEST(ComponentMesh, the_search_equals_the_enumeration_of_everything_and_bounds_a
   int with_recompute = 0;
   int with_offload = 0;
   int over_nodes = 0;
+  int with_zero_bubble = 0;
   const char* wanted = std::getenv("OPWEAVE_RANDOM_INSTANCES");
   const int count = wanted != nullptr ? std::atoi(wanted) : 60;
   for (int i = 0; i < count; ++i) {
@@ -458,12 +462,14 @@ TEST(ComponentMesh, the_search_equals_the_enumeration_of_everything_and_bounds_a
     with_recompute += best.recompute != Recompute::kNone ? 1 : 0;
     const auto is_offloaded = [](double share) { return share > 0; };
     with_offload += best.activation_offload > 0 || std::ranges::any_of(best.offload_per_stage, is_offloaded) ? 1 : 0;
+    with_zero_bubble += best.schedule == PipelineKind::k1F1B ? 0 : 1;
     over_nodes += machines.nodes > 1 ? 1 : 0;
   }
   EXPECT_GT(unlike, 0);
   EXPECT_GT(with_recompute, 0);
   EXPECT_GT(with_offload, 0);
   EXPECT_GT(over_nodes, 0);
+  EXPECT_GT(with_zero_bubble, 0);
   EXPECT_GT(without_any, 0);
 }
 

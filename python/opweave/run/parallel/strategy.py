@@ -148,8 +148,10 @@ def _component(strategy: Mapping[str, Any], rows: int) -> dict[str, int] | None:
             f"strategy: sequence_parallel is true and component {name!r} has a mesh of its own; between the meshes no "
             "embedding shares out tokens over the tensor axis"
         )
-    if strategy.get("chunks", 1) != 1 or strategy.get("schedule", "1F1B") != "1F1B":
-        raise ProgramError(f"strategy: component {name!r} has a mesh of its own, expected 1F1B without chunks")
+    if strategy.get("chunks", 1) != 1 or strategy.get("schedule", "1F1B") not in ("1F1B", "ZB1P", "ZB-2P"):
+        raise ProgramError(
+            f"strategy: component {name!r} has a mesh of its own, expected 1F1B, ZB1P or ZB-2P without chunks"
+        )
     if not strategy.get("layers_per_stage"):
         raise ProgramError(
             f"strategy: component {name!r} has a mesh of its own, expected layers_per_stage: it says which layers are "
