@@ -129,7 +129,13 @@ PipelineTime pipeline_time(const Setting& s, const PipelineLoad& load) {
   }
   // A first forward pass goes down all stages and its backward pass comes back; ends are filled with weight gradients
   // where the schedule sets them apart.
-  const double critical = (depth + count - 1) * (mean - weight) + weight - count * longest;
+  double critical = (depth + count - 1) * (mean - weight) + weight - count * longest;
+  if (s.strategy.component) {
+    // Stages of two meshes are as long as they are: one microbatch takes all of them, the others follow each other on
+    // the longest, which has its share of the weight gradients.
+    const double own_weight = all_weight * longest / sum;
+    critical = sum - all_weight + (count - 1) * (longest - own_weight) + own_weight - count * longest;
+  }
   switch (s.strategy.schedule) {
     case PipelineKind::k1F1B:
       time.bubble = sum - longest;
