@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/strategy_insight.h"
 #include "opweave/error.h"
 #include "report/names.h"
@@ -18,6 +20,21 @@ std::optional<Strategy> best_of(const StrategyQuestion& q, const Machines& machi
     // Impossible with these as well.
   }
   return std::nullopt;
+}
+
+/// Where degrees of a component are held: its mesh, with all else as it is held.
+std::string mesh_that_would_work(const StrategyQuestion& q, const Budget& budget) {
+  if (!q.held.component) return {};
+  const std::string& name = q.held.component->name;
+  if (std::ranges::find(q.model.components, name, &ModelComponent::name) == q.model.components.end()) return {};
+  HeldDecisions free = q.held;
+  free.component.reset();
+  const auto found = best_of(q, q.machines, free, budget);
+  if (!found) return {};
+  if (!found->component) return fmt::format("{}.mesh=shared would do", readable(name));
+  const ComponentMesh& mesh = *found->component;
+  return fmt::format("{0}.tp={1},{0}.cp={2},{0}.pp={3},{0}.dp={4} would do", readable(mesh.name), mesh.tensor,
+                     mesh.context, mesh.pipeline, mesh.data);
 }
 
 }  // namespace
@@ -59,6 +76,7 @@ std::string decision_that_would_work(const StrategyQuestion& q, const Budget& bu
       return fmt::format("{}={} would do", degree.key, (*found).*degree.found);
     }
   }
+  if (std::string text = mesh_that_would_work(q, budget); !text.empty()) return text;
   HeldDecisions free = q.held;
   free.schedule.reset();
   if (q.held.schedule) {
