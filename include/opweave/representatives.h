@@ -20,7 +20,7 @@ struct Representatives {
 
 /// Times, kept bytes and messages of the formulas (docs/strategies.md). Layers that are made again keep their input,
 /// and the rest from their I to their W. Bytes are those of a whole rank: weights with gradients and state, activations
-/// with their share of fragmentation. \pre why_impossible is empty, pipeline > 1, layers_per_stage is not empty
+/// with their share of fragmentation. \pre why_impossible is empty, at least two stages, layers_per_stage is not empty
 [[nodiscard]] Representatives representatives(const ModelDescription& model, const Machines& machines,
                                               const TrainingRun& run, const Strategy& strategy,
                                               const CalibrationProfile& profile);

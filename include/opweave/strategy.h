@@ -111,6 +111,21 @@ enum class PipelineKind : std::uint8_t { k1F1B, kInterleaved, kZeroBubble1, kZer
 [[nodiscard]] std::optional<PipelineKind> pipeline_kind_from_string(std::string_view text);
 [[nodiscard]] std::optional<LayerModule> layer_module_from_string(std::string_view text);
 
+/// A mesh of its own for the component whose layers come first: its stages stand before those of all other layers, on
+/// devices of their own. It works through the same microbatches (docs/strategies.md, "A mesh per component").
+struct ComponentMesh {
+  std::string name;  ///< of the component
+  std::uint32_t tensor = 1;
+  bool has_sequence_parallelism = false;
+  std::uint32_t context = 1;
+  std::uint32_t data = 1;  ///< divides the sequences of a microbatch on all data ranks of the others
+  std::uint32_t pipeline = 1;
+  bool operator==(const ComponentMesh&) const = default;
+
+  [[nodiscard]] std::uint64_t stage_ranks() const { return std::uint64_t{tensor} * context * data; }
+  [[nodiscard]] std::uint64_t devices() const { return stage_ranks() * pipeline; }
+};
+
 /// One way to train. tensor x context x data x pipeline ranks; experts lie over tensor x context x data of one stage.
 /// Ranks are numbered with the tensor axis innermost, then context, data, pipeline.
 struct Strategy {
@@ -127,7 +142,7 @@ struct Strategy {
   Recompute recompute = Recompute::kNone;
   /// Layers per stage that are made again in the backward pass; without it all (or none: Recompute::kNone).
   std::optional<std::uint32_t> recomputed_layers;
-  /// The same by stage, where stages differ: pipeline entries, 0 for a stage that makes no layer again whole; empty =
+  /// The same by stage, where stages differ: an entry per stage, 0 for one that makes no layer again whole; empty =
   /// all alike.
   std::vector<std::uint32_t> recomputed_per_stage;
   /// What is made again in the layers that are not made again whole: of Recompute::kSelective, or beside kFull.
@@ -139,12 +154,23 @@ struct Strategy {
   PipelineKind schedule = PipelineKind::k1F1B;
   bool overlaps_tensor = false;  ///< collectives of the tensor axis run in pieces beside the matrix products
   bool overlaps_data = true;     ///< gradients are reduced while the last backward passes run
-  std::vector<std::uint32_t> layers_per_stage;  ///< pipeline entries; empty = as even as can be
+  std::vector<std::uint32_t> layers_per_stage;  ///< an entry per stage; empty = as even as can be
+  /// Where a component has a mesh of its own: all degrees above are those of the other layers, and its stages, which
+  /// come first, have entries of their own in all lists by stage.
+  std::optional<ComponentMesh> component;
   bool operator==(const Strategy&) const = default;
 
-  /// As if all stages did what this one does.
+  /// Pipeline ranks of all meshes.
+  [[nodiscard]] std::uint32_t stages() const { return first_stage() + pipeline; }
+  /// The first stage of the layers that share the mesh of the main chain.
+  [[nodiscard]] std::uint32_t first_stage() const { return component ? component->pipeline : 0; }
+  /// As if all stages did what this one does, on its mesh. States are shared out where there are copies.
   [[nodiscard]] Strategy of_stage(std::uint32_t stage) const;
-  [[nodiscard]] std::uint64_t devices() const { return std::uint64_t{tensor} * context * data * pipeline; }
+  /// As if all stages lay on the mesh of the component; this where it has none of its own.
+  [[nodiscard]] Strategy on_component_mesh() const;
+  [[nodiscard]] std::uint64_t devices() const {
+    return std::uint64_t{tensor} * context * data * pipeline + (component ? component->devices() : 0);
+  }
 };
 
 /// What a software stack makes of a device type: three constants, fitted on measured steps, and facts about its

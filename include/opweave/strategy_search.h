@@ -23,6 +23,19 @@ enum class Target : std::uint8_t { kAny, kMegatron, kTorchtitan };
 [[nodiscard]] CalibrationProfile profile_for(const ModelDescription& model, const Machines& machines,
                                              Precision precision, Target target);
 
+/// What is held of the mesh of a component: degrees of one of its own, or whether it has one.
+struct HeldComponent {
+  std::string name;
+  std::optional<bool> has_mesh;  ///< of its own; a held degree says so as well
+  std::optional<std::uint32_t> tensor;
+  std::optional<std::uint32_t> context;
+  std::optional<std::uint32_t> data;
+  std::optional<std::uint32_t> pipeline;
+  bool operator==(const HeldComponent&) const = default;
+
+  [[nodiscard]] bool wants_mesh() const { return has_mesh.value_or(tensor || context || data || pipeline); }
+};
+
 /// Decisions that are held; the rest is searched.
 struct HeldDecisions {
   std::optional<std::uint32_t> tensor;
@@ -39,10 +52,12 @@ struct HeldDecisions {
   std::optional<bool> overlaps_tensor;
   std::optional<Sharding> sharding;
   std::optional<PipelineKind> schedule;
+  std::optional<HeldComponent> component;
 };
 
 /// Holds one decision by its short name ("tp", "modules", ...), as `--fix` and Python's `fix` say it; modules are
-/// joined by "+". \throws InputError naming key, value and what is expected
+/// joined by "+", and "NAME.tp", "NAME.mesh", ... speak of the component NAME. \throws InputError naming key, value and
+/// what is expected
 void hold(HeldDecisions& held, std::string_view key, std::string_view value);
 
 struct RankedStrategy {
@@ -84,10 +99,10 @@ struct StrategyProgress {
 /// pipeline, context and expert axes, microbatches that are powers of two, all schedules and shardings of the target,
 /// all runs of layers on stages, and for each stage the layers and modules that it makes again and the quarters of its
 /// activations that wait in the host's memory, halves of the optimizer's state on the host, collectives of the tensor
-/// axis beside products or not - as far as the target can say it. Meshes are looked into by an exact program, the most
-/// promising first, until bounds exclude the rest. `most` = how many to rank, at least 1; `tell` hears of every mesh
-/// that was looked into. \throws InputError if no strategy of the space is possible whatever the memory: says which
-/// rule excludes all
+/// axis beside products or not, all of it also with a mesh of its own for the component that comes first - as far as
+/// the target can say it. Meshes are looked into by an exact program, the most promising first, until bounds exclude
+/// the rest. `most` = how many to rank, at least 1; `tell` hears of every mesh that was looked into. \throws InputError
+/// if no strategy of the space is possible whatever the memory: says which rule excludes all
 [[nodiscard]] StrategySearchResult search_strategies(const ModelDescription& model, const Machines& machines,
                                                      const TrainingRun& run, const CalibrationProfile& profile,
                                                      Target target, const HeldDecisions& held, std::size_t most,

@@ -19,7 +19,8 @@ namespace opweave {
 /// Layers of every stage in forward order; stage s lies on pipeline rank s mod `strategy.pipeline`. Those of a rank are
 /// `layers_per_stage`, the earlier of its stages having the more - but where the first rank has fewer layers than
 /// stages, the embedding is alone -; without it, all stages are as even as can be and the earlier ones have the more,
-/// since the head is on the last; where two have the fewer, they are the first and the last.
+/// since the head is on the last; where two have the fewer, they are the first and the last. Where a component has a
+/// mesh of its own, its stages come first, and stages of each mesh share its own layers.
 [[nodiscard]] std::vector<std::uint32_t> layers_of_stages(const ModelDescription& model, const Strategy& strategy);
 
 }  // namespace opweave

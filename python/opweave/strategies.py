@@ -48,13 +48,16 @@ class RankedStrategy:
 
     @property
     def label(self) -> str:
-        """Degrees above 1: "tp4 cp2 pp4x5 dp2 mbs1"."""
+        """Degrees above 1: "tp4 cp2 pp4x5 dp2 mbs1"; those of a component's own mesh in brackets: "vision(tp1 dp8)"."""
         parts = []
         for name, key in _DEGREES.items():
             degree = self.strategy.get(key, 1)
             chunks = self.strategy.get("chunks", 1) if name == "pp" else 1
             if degree > 1:
                 parts.append(f"{name}{degree}" + (f"x{chunks}" if chunks > 1 else ""))
+        for mesh in self.strategy.get("components", ()):
+            degrees = [f"{name}{mesh[key]}" for name, key in _DEGREES.items() if mesh.get(key, 1) > 1]
+            parts.append(f"{mesh['name']}({' '.join(degrees) or 'one device'})")
         return " ".join([*parts, f"mbs{self.strategy.get('micro_batch', 1)}"])
 
     def to_json(self) -> str:
@@ -120,6 +123,8 @@ class Strategies(Sequence[RankedStrategy]):
         for one in self._ranked:
             chosen = one.strategy
             row: dict[str, Any] = {name: chosen.get(key, 1) for name, key in _DEGREES.items()}
+            for mesh in chosen.get("components", ()):
+                row |= {f"{mesh['name']}.{name}": mesh[key] for name, key in _DEGREES.items() if key in mesh}
             row |= {"vpp": chosen.get("chunks", 1), "mbs": chosen.get("micro_batch", 1)}
             row |= {key: chosen.get(key) for key in ("schedule", "sharding", "recompute", "recomputed_layers")}
             row["recomputed_modules"] = "+".join(chosen.get("recomputed_modules", []))
@@ -229,7 +234,8 @@ def parallelize(
         target: "any", "megatron" or "torchtitan": nothing that it cannot say.
         fix: Decisions that are held: {"tp": 8, "pp": 4, "vpp": 2, "cp": 1, "ep": 8, "dp": 4, "mbs": 1,
             "recompute": "none", "modules": "mlp+moe_act", "offload": 0.5, "optimizer_offload": 0.5,
-            "tp_overlap": "no", "sharding": "optimizer", "schedule": "1F1B"}.
+            "tp_overlap": "no", "sharding": "optimizer", "schedule": "1F1B"}; of a component: {"vision.tp": 1,
+            "vision.mesh": "own"}.
         evaluate: Value this strategy instead of searching: one that parallelize returned, a file, or its content.
         top: Strategies to return.
         time_limit: Seconds.

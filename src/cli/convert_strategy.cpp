@@ -67,8 +67,7 @@ ExitCode run_convert_strategy(const ConvertStrategyOptions& options) {
   const std::string text = naming(source, [&] {
     // That degrees fit the model and each other does not depend on the machines: the devices are those of the strategy.
     Machines machines;
-    machines.nodes = static_cast<std::uint32_t>(strategy.devices());
-    machines.devices_per_node = 1;
+    machines.devices_per_node = static_cast<std::uint32_t>(strategy.devices());
     if (std::string why = why_impossible(model, machines, training, strategy); !why.empty()) throw InputError(why);
     return strategy_file(*format, model, training, strategy, file);
   });

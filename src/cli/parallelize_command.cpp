@@ -77,9 +77,12 @@ std::string heading(const ModelDescription& model, const Machines& machines, con
                                  readable(options.model.string()), static_cast<double>(parameters(model)) * 1e-9,
                                  machines.nodes, machines.devices_per_node, readable(machines.device.name),
                                  options.run.global_batch, options.run.sequence);
+  const Strategy& best = result.ranked.front().strategy;
   for (const ModelComponent& component : model.components) {
-    text += fmt::format("{}: width {}, {} tokens per sequence, its layers before the others on the same mesh\n",
-                        readable(component.name), component.hidden, component.tokens.value_or(options.run.sequence));
+    const bool has_mesh = best.component && best.component->name == component.name;
+    text += fmt::format("{}: width {}, {} tokens per sequence, its layers before the others on {}\n",
+                        readable(component.name), component.hidden, component.tokens.value_or(options.run.sequence),
+                        has_mesh ? fmt::format("{} devices of its own", best.component->devices()) : "the same mesh");
   }
   text += profile.steps == 0
               ? fmt::format("profile: {}, no published step of {}{} is known\n", profile.name,
@@ -100,12 +103,15 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const P
       return is_interrupted() ? ExitCode::kInterrupted : ExitCode::kNoPlan;
     }
     const RankedStrategy& least = *result.least_memory;
-    complain(
-        "error",
-        fmt::format("no strategy fits: the least memory is {} per device (tp {}, pp {}, cp {}, ep {}, dp {}), "
-                    "a device has {}",
-                    human(least.value.memory.total()), least.strategy.tensor, least.strategy.pipeline,
-                    least.strategy.context, least.strategy.expert, least.strategy.data, human(machines.device.memory)));
+    complain("error",
+             fmt::format("no strategy fits: the least memory is {} per device (tp {}, pp {}, cp {}, ep {}, dp {}{}), "
+                         "a device has {}",
+                         human(least.value.memory.total()), least.strategy.tensor, least.strategy.pipeline,
+                         least.strategy.context, least.strategy.expert, least.strategy.data,
+                         least.strategy.component ? fmt::format("; {}: {}", readable(least.strategy.component->name),
+                                                                component_mesh_text(*least.strategy.component))
+                                                  : "",
+                         human(machines.device.memory)));
     const StrategyQuestion question{model, machines, options.run, profile, *target_from_string(options.target), held};
     const std::string nodes = nodes_that_would_work(question, budget);
     complain("hint", nodes.empty() ? "fewer tokens per sequence, or devices with more memory" : nodes);
@@ -218,7 +224,8 @@ void add_parallelize(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option(
       "--fix", options->fix,
-      "decisions that are held: tp=8,pp=4,vpp=2,cp=1,ep=8,dp=4,mbs=1,modules=mlp+moe_act,offload=0.5,...");
+      "decisions that are held: tp=8,pp=4,vpp=2,cp=1,ep=8,dp=4,mbs=1,modules=mlp+moe_act,offload=0.5,...; of a "
+      "component: vision.tp=1,vision.mesh=own");
   command->add_option("--evaluate", options->evaluated, "value this strategy instead (opweave.strategy)")
       ->check(file_name());
   command->add_option("--top", options->top, "strategies to show")

@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "cli/strategy_insight.h"
 #include "opweave/error.h"
+#include "report/names.h"
 
 namespace opweave::cli {
 namespace {
@@ -18,6 +22,21 @@ std::optional<Strategy> best_of(const StrategyQuestion& q, const Machines& machi
   return std::nullopt;
 }
 
+/// Where degrees of a component are held: its mesh, with all else as it is held.
+std::string mesh_that_would_work(const StrategyQuestion& q, const Budget& budget) {
+  if (!q.held.component) return {};
+  const std::string& name = q.held.component->name;
+  if (std::ranges::find(q.model.components, name, &ModelComponent::name) == q.model.components.end()) return {};
+  HeldDecisions free = q.held;
+  free.component.reset();
+  const auto found = best_of(q, q.machines, free, budget);
+  if (!found) return {};
+  if (!found->component) return fmt::format("{}.mesh=shared would do", readable(name));
+  const ComponentMesh& mesh = *found->component;
+  return fmt::format("{0}.tp={1},{0}.cp={2},{0}.pp={3},{0}.dp={4} would do", readable(mesh.name), mesh.tensor,
+                     mesh.context, mesh.pipeline, mesh.data);
+}
+
 }  // namespace
 
 std::string nodes_that_would_work(const StrategyQuestion& q, const Budget& budget) {
@@ -27,8 +46,12 @@ std::string nodes_that_would_work(const StrategyQuestion& q, const Budget& budge
     more.nodes = q.machines.nodes * times;
     const auto found = best_of(q, more, q.held, budget);
     if (!found) continue;
-    return fmt::format("{} nodes would do: tp {}, pp {}, cp {}, ep {}, dp {}", more.nodes, found->tensor,
-                       found->pipeline, found->context, found->expert, found->data);
+    std::string text = fmt::format("{} nodes would do: tp {}, pp {}, cp {}, ep {}, dp {}", more.nodes, found->tensor,
+                                   found->pipeline, found->context, found->expert, found->data);
+    if (found->component) {
+      text += fmt::format("; {}: {}", readable(found->component->name), component_mesh_text(*found->component));
+    }
+    return text;
   }
   return {};
 }
@@ -53,6 +76,7 @@ std::string decision_that_would_work(const StrategyQuestion& q, const Budget& bu
       return fmt::format("{}={} would do", degree.key, (*found).*degree.found);
     }
   }
+  if (std::string text = mesh_that_would_work(q, budget); !text.empty()) return text;
   HeldDecisions free = q.held;
   free.schedule.reset();
   if (q.held.schedule) {

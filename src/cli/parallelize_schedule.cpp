@@ -10,6 +10,7 @@
 #include "opweave/experts.h"
 #include "opweave/io.h"
 #include "opweave/representatives.h"
+#include "opweave/strategy_targets.h"
 #include "report/comparison.h"
 #include "report/format.h"
 
@@ -52,7 +53,8 @@ std::vector<std::pair<std::string, PipelineSpec>> shapes(const Representatives& 
     }
     result.emplace_back(std::move(name), with_joined_stages(spec));
   };
-  add("linear", PipelineShape::kLinear, strategy.pipeline);
+  add("linear", PipelineShape::kLinear, strategy.stages());
+  if (strategy.component) return result;  // its devices have their own layers alone
   add("V", PipelineShape::kV, 2 * strategy.pipeline);
   add("loop of 2", PipelineShape::kLoop, 2 * strategy.pipeline);
   if (strategy.chunks > 2) {
@@ -139,9 +141,11 @@ PlannedSchedule describe(const std::vector<Row>& rows, const Shaped& best, Durat
 PlannedSchedule plan_schedule(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
                               const Strategy& strategy, const CalibrationProfile& profile,
                               const ScheduleRequest& request, const Budget& budget) {
-  if (strategy.pipeline == 1) throw InputError("--schedule: the strategy has one stage, so there is nothing to order");
+  if (strategy.stages() == 1) throw InputError("--schedule: the strategy has one stage, so there is nothing to order");
   Strategy cut = strategy;
-  if (cut.layers_per_stage.empty()) {
+  if (cut.layers_per_stage.empty() && cut.component) {
+    cut.layers_per_stage = layers_of_stages(model, cut);
+  } else if (cut.layers_per_stage.empty()) {
     const auto layers = static_cast<std::uint32_t>(model.layer_count());
     for (std::uint32_t i = 0; i < cut.pipeline; ++i) {
       cut.layers_per_stage.push_back(layers / cut.pipeline + (i < layers % cut.pipeline ? 1 : 0));

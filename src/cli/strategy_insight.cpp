@@ -8,6 +8,7 @@
 #include "opweave/io.h"
 #include "opweave/strategy_insight.h"
 #include "report/format.h"
+#include "report/names.h"
 
 namespace opweave::cli {
 namespace {
@@ -157,7 +158,9 @@ ExitCode what_if_strategy_file(const std::filesystem::path& path, double seconds
       for (const std::uint32_t degree : {s.tensor, s.context, s.expert, s.pipeline, s.data, s.micro_batch}) {
         row.push_back(std::to_string(degree));
       }
-      row.push_back(s.pipeline > 1 ? std::string(to_string(s.schedule)) : "-");
+      row.push_back(s.stages() > 1 ? std::string(to_string(s.schedule)) : "-");
+      if (s.component)
+        row.back() += fmt::format(" ({}: {})", readable(s.component->name), component_mesh_text(*s.component));
     } else {
       row.push_back(why_not(found));
     }

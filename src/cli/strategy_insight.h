@@ -28,6 +28,8 @@ ExitCode diff_strategies(const std::filesystem::path& before, const std::filesys
 /// The strategy and the best one under changes of the machines and of the run.
 ExitCode what_if_strategy_file(const std::filesystem::path& path, double seconds_per_change, const JsonOutput& output);
 
+/// The degrees of a component's own mesh: "tp 1 cp 1 pp 1 dp 8".
+[[nodiscard]] std::string component_mesh_text(const ComponentMesh& mesh);
 /// A table of strategies, for people.
 [[nodiscard]] std::string as_table(const std::vector<RankedStrategy>& ranked);
 

@@ -5,6 +5,7 @@
 
 #include "cli/strategy_insight.h"
 #include "report/format.h"
+#include "report/names.h"
 
 namespace opweave::cli {
 namespace {
@@ -42,20 +43,31 @@ std::string offload_text(const Strategy& s) {
 
 }  // namespace
 
+std::string component_mesh_text(const ComponentMesh& mesh) {
+  return fmt::format("tp {} cp {} pp {} dp {}", mesh.tensor, mesh.context, mesh.pipeline, mesh.data);
+}
+
 std::string as_table(const std::vector<RankedStrategy>& ranked) {
   std::vector<std::vector<std::string>> rows = {{"tp", "cp", "ep", "pp", "dp", "microbatch", "schedule", "sharding",
                                                  "recompute", "on the host", "step", "tokens/s/device", "MFU", "memory",
                                                  "bubble", "communication", "made again"}};
+  // A column of its own where some component has a mesh of its own.
+  const auto with_mesh =
+      std::ranges::find_if(ranked, [](const auto& one) { return one.strategy.component.has_value(); });
+  const bool has_meshes = with_mesh != ranked.end();
+  if (has_meshes) rows.front().insert(rows.front().begin(), readable(with_mesh->strategy.component->name));
   for (const auto& [s, value, mesh] : ranked) {
     const StepTime& t = value.time;
     const std::string pipeline = s.chunks > 1 ? fmt::format("{}x{}", s.pipeline, s.chunks) : std::to_string(s.pipeline);
     rows.push_back({std::to_string(s.tensor), std::to_string(s.context), std::to_string(s.expert), pipeline,
                     std::to_string(s.data), std::to_string(s.micro_batch),
-                    s.pipeline > 1 ? std::string(to_string(s.schedule)) : "-", std::string(to_string(s.sharding)),
+                    s.stages() > 1 ? std::string(to_string(s.schedule)) : "-", std::string(to_string(s.sharding)),
                     recompute_text(s), offload_text(s), human(t.step),
                     fmt::format("{:.0f}", value.tokens_per_second / static_cast<double>(s.devices())),
                     percent(value.mfu), human(value.memory.total()), percent(t.bubble, t.step),
                     percent(t.tensor + t.expert + t.data + t.hops + t.offload, t.step), percent(t.recompute, t.step)});
+    if (!has_meshes) continue;
+    rows.back().insert(rows.back().begin(), s.component ? component_mesh_text(*s.component) : "as the others");
   }
   return table(rows);
 }

@@ -17,7 +17,7 @@ namespace {
 template <class Say>
 void say_decisions(const HeldDecisions& held, const Say& say) {
   const auto& [tensor, context, data, pipeline, chunks, expert, micro_batch, recompute, modules, activation_offload,
-               optimizer_offload, overlaps_tensor, sharding, schedule] = held;
+               optimizer_offload, overlaps_tensor, sharding, schedule, component] = held;
   const auto say_number = [&](const char* key, const auto& number) {
     if (number) say(key, fmt::format("{}", *number));
   };
@@ -35,6 +35,16 @@ void say_decisions(const HeldDecisions& held, const Say& say) {
   if (overlaps_tensor) say("tp_overlap", *overlaps_tensor ? "yes" : "no");
   if (sharding) say("sharding", std::string(to_string(*sharding)));
   if (schedule) say("schedule", std::string(to_string(*schedule)));
+  if (!component) return;
+  const auto& [name, has_mesh, own_tensor, own_context, own_data, own_pipeline] = *component;
+  const auto say_own = [&](const char* key, const auto& degree) {
+    if (degree) say(fmt::format("{}.{}", name, key), fmt::format("{}", *degree));
+  };
+  if (has_mesh) say(fmt::format("{}.mesh", name), *has_mesh ? "own" : "shared");
+  say_own("tp", own_tensor);
+  say_own("cp", own_context);
+  say_own("dp", own_data);
+  say_own("pp", own_pipeline);
 }
 
 }  // namespace
@@ -63,7 +73,7 @@ ModelDescription model_from(const Json& value) { return parse_model(value.dump()
 
 Json to_json(const HeldDecisions& held) {
   Json value = Json::object();
-  say_decisions(held, [&](const char* key, std::string text) { value[key] = std::move(text); });
+  say_decisions(held, [&](const std::string& key, std::string text) { value[key] = std::move(text); });
   return value;
 }
 

@@ -7,6 +7,7 @@
 
 #include "explain/strategy_choices.h"
 #include "opweave/error.h"
+#include "strategy/component_meshes.h"
 
 namespace opweave {
 namespace explaining {
@@ -37,7 +38,7 @@ BestStrategy best_with(const StrategyRecord& record, const HeldDecisions& held, 
 namespace {
 
 /// All decisions of a mesh as they are; layers and what is kept of them are found anew.
-HeldDecisions held_by(const Strategy& s) {
+HeldDecisions held_by(const ModelDescription& model, const Strategy& s, Target target) {
   HeldDecisions held;
   held.tensor = s.tensor;
   held.context = s.context;
@@ -48,13 +49,49 @@ HeldDecisions held_by(const Strategy& s) {
   held.micro_batch = s.micro_batch;
   held.sharding = s.sharding;
   held.schedule = s.schedule;
+  if (s.component) {
+    const ComponentMesh& mesh = *s.component;
+    held.component = HeldComponent{mesh.name, true, mesh.tensor, mesh.context, mesh.data, mesh.pipeline};
+  } else if (const ModelComponent* first = strategy::first_component(model);
+             first != nullptr && target == Target::kAny) {
+    held.component = HeldComponent{first->name, false, {}, {}, {}, {}};
+  }
   return held;
 }
 
+/// The component on the other kind of mesh, with all else found anew; and where it has one of its own, its axes that
+/// trade ranks.
+void add_component_choices(const HeldDecisions& held, std::vector<std::pair<std::string, HeldDecisions>>& result) {
+  if (!held.component) return;
+  const HeldComponent& mesh = *held.component;
+  HeldDecisions other;
+  other.component = HeldComponent{mesh.name, !mesh.wants_mesh(), {}, {}, {}, {}};
+  const std::string_view where = mesh.wants_mesh() ? "on the shared mesh" : "on a mesh of its own";
+  result.emplace_back(fmt::format("{} {}", mesh.name, where), other);
+  if (!mesh.wants_mesh()) return;
+  using Degree = std::optional<std::uint32_t> HeldComponent::*;
+  const std::pair<std::string_view, Degree> axes[] = {
+      {"tensor", &HeldComponent::tensor}, {"pipeline", &HeldComponent::pipeline}, {"data", &HeldComponent::data}};
+  for (const auto& [more, up] : axes) {
+    for (const auto& [less, down] : axes) {
+      if (up == down || *(mesh.*down) % 2 != 0) continue;
+      other = held;
+      *((*other.component).*up) *= 2;
+      *((*other.component).*down) /= 2;
+      other.sharding.reset();
+      result.emplace_back(fmt::format("{}: {} {}, {} {}", mesh.name, more, *((*other.component).*up), less,
+                                      *((*other.component).*down)),
+                          other);
+    }
+  }
+}
+
 /// Each other choice of one decision, or of two axes that trade ranks.
-std::vector<std::pair<std::string, HeldDecisions>> other_choices(const Strategy& s, Target target) {
+std::vector<std::pair<std::string, HeldDecisions>> other_choices(const ModelDescription& model, const Strategy& s,
+                                                                 Target target) {
   std::vector<std::pair<std::string, HeldDecisions>> result;
-  const HeldDecisions held = held_by(s);
+  const HeldDecisions held = held_by(model, s, target);
+  add_component_choices(held, result);
   using Degree = std::optional<std::uint32_t> HeldDecisions::*;
   const std::pair<std::string_view, Degree> axes[] = {{"tensor", &HeldDecisions::tensor},
                                                       {"context", &HeldDecisions::context},
@@ -115,7 +152,7 @@ StrategyExplanation explain_strategy(const StrategyRecord& record, const std::at
   StrategyExplanation explanation{record.value(), {}};
   Budget budget;
   if (stop != nullptr) budget.watch(stop);
-  for (auto& [choice, held] : other_choices(record.strategy, record.target)) {
+  for (auto& [choice, held] : other_choices(record.model, record.strategy, record.target)) {
     if (budget.stopped()) break;
     explanation.others.push_back({std::move(choice), explaining::best_with(record, held, budget)});
   }

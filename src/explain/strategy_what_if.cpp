@@ -5,6 +5,19 @@
 #include "opweave/strategy_insight.h"
 
 namespace opweave {
+namespace {
+
+/// As many copies, of all meshes, as there are devices for.
+void scale_copies(Strategy& strategy, std::uint64_t devices) {
+  const std::uint64_t before = strategy.devices();
+  const auto scaled = [&](std::uint32_t copies) {
+    return static_cast<std::uint32_t>(std::max<std::uint64_t>(1, devices * copies / before));
+  };
+  strategy.data = scaled(strategy.data);
+  if (strategy.component) strategy.component->data = scaled(strategy.component->data);
+}
+
+}  // namespace
 
 std::vector<StrategyChange> what_if_strategy(const StrategyRecord& today, double seconds,
                                              const std::atomic<bool>* stop) {
@@ -26,8 +39,7 @@ std::vector<StrategyChange> what_if_strategy(const StrategyRecord& today, double
     if (then == today && name != changes[0].first) continue;
     // More or fewer nodes hold more or fewer copies.
     StrategyRecord same = then;
-    const std::uint64_t others = same.strategy.devices() / same.strategy.data;
-    same.strategy.data = static_cast<std::uint32_t>(std::max<std::uint64_t>(1, then.machines.devices() / others));
+    scale_copies(same.strategy, then.machines.devices());
     StrategyChange change{name, {}, {}};
     if (why_impossible(same.model, same.machines, same.run, same.strategy).empty()) change.value = same.value();
     Budget budget(seconds, std::nullopt);

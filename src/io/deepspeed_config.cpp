@@ -9,6 +9,9 @@ namespace opweave::io {
 namespace {
 
 std::string why_not(const TrainingRun& run, const Strategy& s) {
+  if (s.component) {
+    return fmt::format("component \"{}\" has a mesh of its own, DeepSpeed's file has one mesh", s.component->name);
+  }
   const std::pair<const char*, std::uint32_t> axes[] = {
       {"tensor", s.tensor}, {"context", s.context}, {"pipeline", s.pipeline}, {"expert", s.expert}};
   for (const auto& [name, degree] : axes) {

@@ -58,6 +58,32 @@ ModuleSet modules(std::string_view key, std::string_view value) {
   return set;
 }
 
+void hold_component(HeldDecisions& held, std::string_view name, std::string_view key, std::string_view value) {
+  const std::string whole = fmt::format("{}.{}", name, key);
+  if (!held.component) held.component = HeldComponent{std::string(name), {}, {}, {}, {}, {}};
+  HeldComponent& component = *held.component;
+  if (component.name != name) {
+    throw InputError(fmt::format("{}: one component has a mesh of its own, {} is held already",
+                                 io::text_in_quotes(whole), io::text_in_quotes(component.name)));
+  }
+  const std::pair<std::string_view, std::optional<std::uint32_t>*> degrees[] = {
+      {"tp", &component.tensor}, {"cp", &component.context}, {"dp", &component.data}, {"pp", &component.pipeline}};
+  const auto* found = std::ranges::find(degrees, key, [](const auto& degree) { return degree.first; });
+  if (found != std::end(degrees)) {
+    *found->second = number(whole, value);
+  } else if (key == "mesh") {
+    if (value != "own" && value != "shared") reject(whole, value, "own or shared");
+    component.has_mesh = value == "own";
+  } else {
+    throw InputError(fmt::format("{} is unknown, expected {}.tp, .cp, .dp, .pp or .mesh", io::text_in_quotes(whole),
+                                 io::text_in_quotes(name)));
+  }
+  if (component.has_mesh == false && (component.tensor || component.context || component.data || component.pipeline)) {
+    throw InputError(fmt::format("{}: a component on the shared mesh has no degrees of its own",
+                                 io::text_in_quotes(component.name)));
+  }
+}
+
 }  // namespace
 
 void hold(HeldDecisions& held, std::string_view key, std::string_view value) {
@@ -83,13 +109,12 @@ void hold(HeldDecisions& held, std::string_view key, std::string_view value) {
     held.sharding = word(key, value, sharding_from_string, "none, optimizer, gradients or weights");
   } else if (key == "schedule") {
     held.schedule = word(key, value, pipeline_kind_from_string, "1F1B, Interleaved-1F1B, ZB1P, ZB-2P or DualPipe");
-  } else if (key.find('.') != std::string_view::npos) {
-    throw InputError(
-        fmt::format("{}: a component has no mesh of its own, its layers lie on the model's", io::text_in_quotes(key)));
+  } else if (const std::size_t dot = key.rfind('.'); dot != std::string_view::npos) {
+    hold_component(held, key.substr(0, dot), key.substr(dot + 1), value);
   } else {
     throw InputError(
         fmt::format("{} is unknown, expected tp, cp, dp, pp, vpp, ep, mbs, recompute, modules, offload, "
-                    "optimizer_offload, tp_overlap, sharding or schedule",
+                    "optimizer_offload, tp_overlap, sharding or schedule; COMPONENT.tp, .cp, .dp, .pp or .mesh",
                     io::text_in_quotes(key)));
   }
   const bool is_none = held.recompute == Recompute::kNone;

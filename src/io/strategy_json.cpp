@@ -161,6 +161,16 @@ void read_recompute(const JsonValue& value, Strategy& strategy) {
   if (is_old) strategy.recomputed_modules.add(LayerModule::kCoreAttention);
 }
 
+ComponentMesh read_component_mesh(const JsonValue& value) {
+  ComponentMesh mesh;
+  read_object(value, required("name", [&](const JsonValue& part) { mesh.name = part.name(); }),
+              optional("tensor", ranks_into(mesh.tensor)),
+              optional("sequence_parallel", truth_into(mesh.has_sequence_parallelism)),
+              optional("context", ranks_into(mesh.context)), optional("data", ranks_into(mesh.data)),
+              optional("pipeline", ranks_into(mesh.pipeline)));
+  return mesh;
+}
+
 }  // namespace
 
 ModelDescription read_model(const JsonValue& value) {
@@ -250,9 +260,15 @@ Strategy read_strategy(const JsonValue& value) {
   const auto read_offload_per_stage = [&](const JsonValue& list) {
     list.each([&](const JsonValue& item) { strategy.offload_per_stage.push_back(item.number(0, 1)); });
   };
+  const auto read_components = [&](const JsonValue& list) {
+    list.each([&](const JsonValue& item) {
+      if (strategy.component) item.fail("a second component, expected one with a mesh of its own");
+      strategy.component = read_component_mesh(item);
+    });
+  };
   read_object(
       value, optional("format", skip), optional("version", skip), optional("for", skip),
-      optional("tensor", ranks_into(strategy.tensor)),
+      optional("components", read_components), optional("tensor", ranks_into(strategy.tensor)),
       optional("sequence_parallel", truth_into(strategy.has_sequence_parallelism)),
       optional("context", ranks_into(strategy.context)), optional("data", ranks_into(strategy.data)),
       optional("pipeline", ranks_into(strategy.pipeline)), optional("chunks", ranks_into(strategy.chunks)),
@@ -282,7 +298,7 @@ namespace opweave {
 
 Strategy parse_strategy(std::string_view json, const std::string& source) {
   const io::JsonDocument document(json, source);
-  return io::read_strategy(document.root(io::kStrategyFormat, io::kFormatVersion));
+  return io::read_strategy(document.root(io::kStrategyFormat, io::kStrategyVersionWithComponents));
 }
 
 Machines parse_machines(std::string_view json, const std::string& source) {
@@ -301,13 +317,30 @@ void write_modules(io::JsonWriter& json, ModuleSet modules) {
   json.close_array();
 }
 
+void write_component(io::JsonWriter& json, const ComponentMesh& mesh) {
+  json.open_object(io::JsonWriter::Layout::kLine);
+  json.member("name", mesh.name);
+  json.member("tensor", mesh.tensor);
+  json.member("sequence_parallel", mesh.has_sequence_parallelism);
+  json.member("context", mesh.context);
+  json.member("data", mesh.data);
+  json.member("pipeline", mesh.pipeline);
+  json.close_object();
+}
+
 }  // namespace
 
 std::string strategy_to_json(const Strategy& strategy) {
   io::JsonWriter json;
   json.open_object(io::JsonWriter::Layout::kBlock);
   json.member("format", io::kStrategyFormat);
-  json.member("version", io::kFormatVersion);
+  json.member("version", strategy.component ? io::kStrategyVersionWithComponents : io::kFormatVersion);
+  if (strategy.component) {
+    json.key("components");
+    json.open_array(io::JsonWriter::Layout::kBlock);
+    write_component(json, *strategy.component);
+    json.close_array();
+  }
   json.member("tensor", strategy.tensor);
   json.member("sequence_parallel", strategy.has_sequence_parallelism);
   json.member("context", strategy.context);

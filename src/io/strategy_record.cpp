@@ -84,7 +84,7 @@ std::string strategy_record_to_json(const StrategyRecord& record) {
 
 StrategyRecord parse_strategy_record(std::string_view json, const std::string& source) {
   const io::JsonDocument document(json, source);
-  const JsonValue root = document.root(io::kStrategyFormat, io::kFormatVersion);
+  const JsonValue root = document.root(io::kStrategyFormat, io::kStrategyVersionWithComponents);
   StrategyRecord record;
   record.strategy = io::read_strategy(root);
   std::optional<JsonValue> purpose;

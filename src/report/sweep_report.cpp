@@ -23,6 +23,11 @@ std::string label(const Strategy& s) {
   add("ep", s.expert);
   add("pp", s.pipeline, s.chunks > 1 ? fmt::format("x{}", s.chunks) : "");
   add("dp", s.data);
+  if (s.component) {
+    const ComponentMesh& mesh = *s.component;
+    text += fmt::format("{}(tp{} cp{} pp{} dp{}) ", readable(mesh.name), mesh.tensor, mesh.context, mesh.pipeline,
+                        mesh.data);
+  }
   return text + fmt::format("mbs{}", s.micro_batch);
 }
 

@@ -4,6 +4,7 @@
 #include "opweave/strategy_answer.h"
 #include "strategy/axes.h"
 #include "strategy/memory.h"
+#include "strategy/products.h"
 #include "strategy/stages.h"
 #include "strategy/step_end.h"
 
@@ -30,12 +31,17 @@ Duration nanoseconds(double seconds) { return Duration(static_cast<std::int64_t>
 
 }  // namespace
 
-double sharded_weights_seconds(const Setting& s, const std::vector<LayerTime>& layers) {
+namespace {
+
+/// Of the layers of one mesh, whose strategy the setting has, per one of its `stages` on average.
+double sharded_weights_seconds(const Setting& s, const std::vector<LayerTime>& layers, bool of_component,
+                               std::uint32_t stages) {
   const double count = static_cast<double>(microbatches(s.run, s.strategy));
   const Ring ring = data_ring(s.machines, s.strategy);
   const Ring expert_ring = expert_data_ring(s.machines, s.strategy);
   double sum = 0;
   for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (has_own_mesh(s.model, s.strategy, s.model.layers[i]) != of_component) continue;
     const LayerWeights held = layer_weights(s, s.model.layers[i]);
     const auto seconds = [&](double bytes) {
       return s.profile.communication *
@@ -47,9 +53,23 @@ double sharded_weights_seconds(const Setting& s, const std::vector<LayerTime>& l
     const double backward = layers[i].backward.total();
     const double exposed = std::max(0.0, gather - forward) + std::max(0.0, gather + reduce - backward) +
                            kExposedGatherShare * (2 * gather + reduce);
-    sum += exposed * count * static_cast<double>(s.model.layers[i].count) / s.strategy.pipeline;
+    sum += exposed * count * static_cast<double>(s.model.layers[i].count) / stages;
   }
   return sum;
+}
+
+}  // namespace
+
+double sharded_weights_seconds(const Setting& s, const std::vector<LayerTime>& layers) {
+  const auto of_stage = [&](std::uint32_t stage, bool of_component, std::uint32_t stages) {
+    const Strategy own = s.strategy.of_stage(stage);
+    // A mesh without copies has nothing to gather.
+    if (own.sharding != Sharding::kWeights) return 0.0;
+    return sharded_weights_seconds({s.model, s.machines, s.run, own, s.profile}, layers, of_component, stages);
+  };
+  const double others = of_stage(s.strategy.first_stage(), false, s.strategy.pipeline);
+  if (!s.strategy.component) return others;
+  return std::max(others, of_stage(0, true, s.strategy.component->pipeline));
 }
 
 double gradient_seconds(const Setting& s, const LayerWeights& held) {
@@ -79,6 +99,26 @@ double end_seconds(const Setting& s, const LayerWeights& held) {
 }
 
 namespace {
+
+struct StepEnd {
+  double gradients = 0;
+  double optimizer = 0;
+};
+
+/// Of the stage whose weights take longest: the step ends with it.
+StepEnd latest_end(const Setting& s) {
+  const std::vector<LayerWeights> held = held_weights(s);
+  StepEnd latest;
+  double latest_seconds = -1;
+  for (std::uint32_t stage = 0; stage < held.size(); ++stage) {
+    const Strategy strategy = s.strategy.of_stage(stage);
+    const Setting own{s.model, s.machines, s.run, strategy, s.profile};
+    if (end_seconds(own, held[stage]) <= latest_seconds) continue;
+    latest_seconds = end_seconds(own, held[stage]);
+    latest = {gradient_seconds(own, held[stage]), optimizer_seconds(own, held[stage])};
+  }
+  return latest;
+}
 
 /// Flops of one sequence that the model needs, without what is made again: 6 per weight of a matrix and token, and the
 /// products of attention in full (as published figures count them).
@@ -113,8 +153,7 @@ StepTime step_time(const Setting& s) {
   PassTime both = longest.time.forward;
   both += longest.time.backward;
   const auto count = static_cast<double>(microbatches(s.run, s.strategy));
-  // Of the stage whose weights take longest: the step ends with it.
-  const LayerWeights held = std::ranges::max(held_weights(s), {}, [&](const auto& h) { return end_seconds(s, h); });
+  const StepEnd end = latest_end(s);
 
   StepTime time;
   time.matrix = nanoseconds(count * both.matrix);
@@ -126,9 +165,9 @@ StepTime step_time(const Setting& s) {
   time.offload = nanoseconds(count * longest.offload);
   time.hops = nanoseconds(pipeline.hops);
   time.bubble = nanoseconds(pipeline.bubble);
-  time.data = nanoseconds(s.strategy.sharding == Sharding::kWeights ? sharded_weights_seconds(s, layers)
-                                                                    : gradient_seconds(s, held));
-  time.optimizer = nanoseconds(optimizer_seconds(s, held));
+  time.data =
+      nanoseconds(s.strategy.sharding == Sharding::kWeights ? sharded_weights_seconds(s, layers) : end.gradients);
+  time.optimizer = nanoseconds(end.optimizer);
   time.step = time.matrix + time.attention + time.traffic + time.recompute + time.offload + time.tensor + time.expert +
               time.data + time.hops + time.bubble + time.optimizer;
   return time;

@@ -5,6 +5,7 @@
 
 #include "core/infinity.h"
 #include "strategy/memory.h"
+#include "strategy/products.h"
 #include "strategy/step_end.h"
 
 namespace opweave::strategy {
@@ -44,22 +45,34 @@ LayoutProgram::LayoutProgram(const ModelDescription& model, const Machines& mach
   all.time.backward += head_.backward;
   weight_seconds_ = weight_gradient_seconds(all);
   if (mesh_.sharding == Sharding::kWeights) constant_ = sharded_weights_seconds(setting, layer_times_);
-  // What the first and the last stage hold beside layers is what is left without them.
-  const auto held_by = held_weights(setting);
-  LayerWeights sum;
-  std::vector<LayerWeights> beside = held_by;
-  const auto stage_layers = stages(setting);
-  for (std::size_t stage = 0; stage < held_by.size(); ++stage) {
-    sum = sum + held_by[stage];
-    for (const StageLayers& part : stage_layers[stage]) {
-      beside[stage] = beside[stage] - part.count * layer_weights(setting, model.layers[part.run]);
-    }
-  }
-  first_ = beside.front();
-  if (mesh_.pipeline > 1) last_ = beside.back();
-  // Some stage holds its share of all weights at least, be they of one kind or the other.
-  least_held_ = (sum.common + sum.experts) / mesh_.pipeline;
+  add_meshes(setting);
   add_sets(setting);
+}
+
+void LayoutProgram::add_meshes(const Setting& setting) {
+  std::uint32_t of_component = 0;
+  for (const LayerRun& layers : model_.layers) {
+    if (has_own_mesh(model_, mesh_, layers)) of_component += static_cast<std::uint32_t>(layers.count);
+  }
+  const auto all = static_cast<std::uint32_t>(run_of_.size());
+  if (mesh_.component) meshes_.push_back({0, mesh_.first_stage(), 0, of_component, 0});
+  meshes_.push_back({mesh_.first_stage(), mesh_.stages(), of_component, all, 0});
+  // What stages hold beside layers is what is left without them.
+  const auto held_by = held_weights(setting);
+  const auto stage_layers = stages(setting);
+  beside_ = held_by;
+  for (StageMesh& mesh : meshes_) {
+    LayerWeights sum;
+    for (std::uint32_t stage = mesh.begin; stage < mesh.end; ++stage) {
+      sum = sum + held_by[stage];
+      for (const StageLayers& part : stage_layers[stage]) {
+        beside_[stage] = beside_[stage] - part.count * layer_weights(setting, model_.layers[part.run]);
+      }
+      if (stage != mesh.begin && stage + 1 != mesh_.stages()) beside_[stage] = {};
+    }
+    // Some stage holds its share of all weights at least, be they of one kind or the other.
+    mesh.least_held = (sum.common + sum.experts) / (mesh.end - mesh.begin);
+  }
 }
 
 double LayoutProgram::head_seconds() const { return head_.forward.total() + head_.backward.total(); }
@@ -73,16 +86,27 @@ double LayoutProgram::seconds(double longest, double again) const {
 
 double LayoutProgram::least_longest(double again) const {
   const double head = head_seconds();
-  double least = (busy_before_.back() + head + again) / mesh_.pipeline;
-  const double last = busy_before_.back() - busy_before_[busy_before_.size() - 1 - least_layers(mesh_.pipeline - 1)];
+  double least = (busy_before_.back() + head + again) / mesh_.stages();
+  const double last = busy_before_.back() - busy_before_[busy_before_.size() - 1 - least_layers(mesh_.stages() - 1)];
+  // The stages of a mesh share its own layers alone.
+  for (const StageMesh& mesh : meshes_) {
+    if (meshes_.size() == 1) break;
+    const double busy = busy_before_[mesh.last_layer] - busy_before_[mesh.first_layer];
+    least = std::max(least, (busy + (mesh.end == mesh_.stages() ? head : 0)) / (mesh.end - mesh.begin));
+  }
   return std::max(least, head + last);
 }
 
 double LayoutProgram::least_end(double optimizer_offload) const {
-  Strategy own = mesh_;
-  own.optimizer_offload = optimizer_offload;
-  const Setting setting{model_, machines_, run_, own, profile_};
-  return std::min(end_seconds(setting, {least_held_, 0}), end_seconds(setting, {0, least_held_}));
+  double least = 0;
+  for (const StageMesh& mesh : meshes_) {
+    Strategy own = mesh_.component ? mesh_.of_stage(mesh.begin) : mesh_;
+    own.optimizer_offload = optimizer_offload;
+    const Setting setting{model_, machines_, run_, own, profile_};
+    least = std::max(least,
+                     std::min(end_seconds(setting, {mesh.least_held, 0}), end_seconds(setting, {0, mesh.least_held})));
+  }
+  return least;
 }
 
 double LayoutProgram::bound() const {
@@ -93,7 +117,7 @@ double LayoutProgram::bound() const {
 
 std::uint32_t LayoutProgram::least_layers(std::uint32_t stage) const {
   // Embedding and head may be chunks of their own.
-  const bool has_table = mesh_.pipeline > 1 && (stage == 0 || stage + 1 == mesh_.pipeline);
+  const bool has_table = mesh_.pipeline > 1 && (stage == mesh_.first_stage() || stage + 1 == mesh_.stages());
   return has_table ? mesh_.chunks - 1 : mesh_.chunks;
 }
 
@@ -123,7 +147,8 @@ std::optional<LayoutProgram::Found> LayoutProgram::least_again(const Regime& reg
     std::uint32_t begin = 0;
   };
   const auto count = static_cast<std::uint32_t>(run_of_.size());
-  const std::uint32_t depth = mesh_.pipeline;
+  const std::uint32_t depth = mesh_.stages();
+  const std::uint32_t of_component = meshes_.back().first_layer;
   const double head = head_seconds();
   std::vector<std::vector<Entry>> table(depth + 1, std::vector<Entry>(count + 1));
   table[0][0].again = 0;
@@ -134,6 +159,9 @@ std::optional<LayoutProgram::Found> LayoutProgram::least_again(const Regime& reg
       if (!std::isfinite(table[stage][begin].again)) continue;
       for (std::uint32_t next = begin + least_layers(stage); next <= count; ++next) {
         if (stage + 1 == depth && next < count) continue;
+        // All layers of the component are on its own stages, and no others.
+        if (stage < mesh_.first_stage() && next > of_component) break;
+        if (stage + 1 == mesh_.first_stage() && next < of_component) continue;
         const double busy = busy_before_[next] - busy_before_[begin];
         if (busy > limit) break;
         // What is left must be done by the stages behind.
@@ -270,9 +298,11 @@ void LayoutProgram::look_through(const Regime& regime, Layout& best) {
 std::optional<LayoutProgram::Layout> LayoutProgram::fastest(double below) {
   Layout best;
   best.seconds = below;
-  std::size_t least = 0;
-  for (std::uint32_t stage = 0; stage < mesh_.pipeline; ++stage) least += least_layers(stage);
-  if (run_of_.size() < least) return std::nullopt;
+  for (const StageMesh& mesh : meshes_) {
+    std::uint32_t least = 0;
+    for (std::uint32_t stage = mesh.begin; stage < mesh.end; ++stage) least += least_layers(stage);
+    if (mesh.last_layer - mesh.first_layer < least) return std::nullopt;
+  }
   for (const Regime& regime : regimes()) {
     // Those that follow promise no more.
     if (seconds(least_longest(regime.least_again), regime.least_again) + regime.least_end >= best.seconds) break;

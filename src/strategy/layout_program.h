@@ -71,11 +71,25 @@ class LayoutProgram {
     std::vector<KindKept> kinds;
   };
 
+  /// The stages of one mesh, and its layers: half-open ranges.
+  struct StageMesh {
+    std::uint32_t begin = 0;
+    std::uint32_t end = 0;
+    std::uint32_t first_layer = 0;
+    std::uint32_t last_layer = 0;
+    double least_held = 0;  ///< weights that some stage of it holds at least
+  };
+
   /// The most promising first.
   [[nodiscard]] std::vector<Regime> regimes() const;
+  void add_meshes(const Setting& setting);
   void add_sets(const Setting& setting);
   [[nodiscard]] bool may_fit(const Regime& regime) const;
+  /// The same for the stages and layers of one mesh.
+  [[nodiscard]] bool may_fit(const Regime& regime, const StageMesh& mesh) const;
   [[nodiscard]] Strategy own_of(const Regime& regime) const;
+  /// On the mesh of a stage.
+  [[nodiscard]] Strategy own_of(const Regime& regime, std::uint32_t stage) const;
   [[nodiscard]] std::uint32_t least_layers(std::uint32_t stage) const;
   const Cell& cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin, std::uint32_t end);
   [[nodiscard]] Cell make_cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin, std::uint32_t end) const;
@@ -116,12 +130,11 @@ class LayoutProgram {
   std::vector<double> busy_before_;  ///< seconds of all layers before one, forward and backward
   double weight_seconds_ = 0;        ///< weight gradients of all
   double constant_ = 0;              ///< of every layout: gathers of sharded weights
-  double least_held_ = 0;            ///< weights that some stage holds at least
   double most_longest_ = 0;          ///< no stage takes longer
   std::vector<LayerMemory> memory_;  ///< by run, with nothing made again
   std::vector<SetKept> sets_;        ///< those of `choice_`, none that another beats in all
-  LayerWeights first_;               ///< of the embedding
-  LayerWeights last_;                ///< of the head
+  std::vector<StageMesh> meshes_;  ///< in the order of their stages: one, or that of a component and that of the others
+  std::vector<LayerWeights> beside_;  ///< by stage, what it holds beside layers: embedding, head, a component's own
   std::unordered_map<std::uint64_t, Cell> cells_;
 };
 

@@ -115,7 +115,7 @@ double LayoutProgram::least_of(const Regime& regime) const {
   const double fastest = of(*std::ranges::min_element(layer_times_, {}, of));
   std::size_t others = 0;
   std::uint32_t most_at_least = 0;
-  for (std::uint32_t stage = 0; stage < mesh_.pipeline; ++stage) {
+  for (std::uint32_t stage = 0; stage < mesh_.stages(); ++stage) {
     others += least_layers(stage);
     most_at_least = std::max(most_at_least, least_layers(stage));
   }
@@ -134,9 +134,18 @@ Strategy LayoutProgram::own_of(const Regime& regime) const {
   return own;
 }
 
-/// Could all stages together hold the layers, if each held the leanest kind of them?
-bool LayoutProgram::may_fit(const Regime& regime) const {
+Strategy LayoutProgram::own_of(const Regime& regime, std::uint32_t stage) const {
   const Strategy own = own_of(regime);
+  return own.component ? own.of_stage(stage) : own;
+}
+
+bool LayoutProgram::may_fit(const Regime& regime) const {
+  return std::ranges::all_of(meshes_, [&](const StageMesh& mesh) { return may_fit(regime, mesh); });
+}
+
+/// Could all stages of a mesh together hold its layers, if each held the leanest kind of them?
+bool LayoutProgram::may_fit(const Regime& regime, const StageMesh& mesh) const {
+  const Strategy own = own_of(regime, mesh.begin);
   const Setting setting{model_, machines_, run_, own, profile_};
   const auto set = std::ranges::find(sets_, regime.part.modules, &SetKept::modules);
   double offload = regime.part.offload;
@@ -147,8 +156,8 @@ bool LayoutProgram::may_fit(const Regime& regime) const {
   double kept = kInfinity;
   double input = kInfinity;
   double lean = kInfinity;  // under any set, or whole
-  for (std::size_t i = 0; i < model_.layers.size(); ++i) {
-    const StepMemory memory = stage_memory(setting, 0, {}, layer_weights(setting, model_.layers[i]));
+  for (std::size_t i = run_of_[mesh.first_layer]; i <= run_of_[mesh.last_layer - 1]; ++i) {
+    const StepMemory memory = stage_memory(setting, mesh.begin, {}, layer_weights(setting, model_.layers[i]));
     states = std::min(states, static_cast<double>((memory.weights + memory.gradients + memory.optimizer).value()));
     kept = std::min(kept, regime.is_free || regime.recompute == Recompute::kFull ? memory_[i].all : set->kinds[i].kept);
     input = std::min(input, memory_[i].input);
@@ -156,11 +165,8 @@ bool LayoutProgram::may_fit(const Regime& regime) const {
   }
   lean = std::min(lean, input);
   double layers = 0;
-  for (std::uint32_t stage = 0; stage < mesh_.pipeline; ++stage) {
-    LayerWeights held;
-    if (stage == 0) held = held + first_;
-    if (stage + 1 == mesh_.pipeline) held = held + last_;
-    const double empty = static_cast<double>(stage_memory(setting, stage, {}, held).total().value());
+  for (std::uint32_t stage = mesh.begin; stage < mesh.end; ++stage) {
+    const double empty = static_cast<double>(stage_memory(setting, stage, {}, beside_[stage]).total().value());
     const double room = static_cast<double>(machines_.device.memory.value()) - empty + kRoundedBytes;
     const double flights = in_flight(setting, stage) * (1 + kFragmentation) * (1 - offload);
     double most = room / (states + flights * (regime.is_free ? lean : kept));
@@ -171,7 +177,7 @@ bool LayoutProgram::may_fit(const Regime& regime) const {
     }
     layers += std::max(0.0, std::floor(most));
   }
-  return layers >= static_cast<double>(run_of_.size());
+  return layers >= static_cast<double>(mesh.last_layer - mesh.first_layer);
 }
 
 bool LayoutProgram::fits_in(const Strategy& own, std::uint32_t stage, const std::vector<StageLayers>& parts,
@@ -251,12 +257,11 @@ LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t
                                              std::uint32_t end) const {
   const std::vector<StageLayers> layers = parts(begin, end);
   LayerWeights held;
-  Strategy own = own_of(regime);
+  Strategy own = own_of(regime, stage);
   for (const StageLayers& part : layers) {
     held = held + part.count * layer_weights({model_, machines_, run_, own, profile_}, model_.layers[part.run]);
   }
-  if (stage == 0) held = held + first_;
-  if (stage + 1 == mesh_.pipeline) held = held + last_;
+  held = held + beside_[stage];
   Cell cell;
   if (regime.is_free) {
     choose_kept(own, stage, layers, held, cell);
@@ -268,7 +273,7 @@ LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t
   const StageTime time = stage_time({model_, machines_, run_, own, profile_}, layer_times_, layers);
   cell.again = time.recompute + time.offload;
   cell.busy = time.total();
-  if (stage + 1 == mesh_.pipeline) cell.busy += head_seconds();
+  if (stage + 1 == mesh_.stages()) cell.busy += head_seconds();
   cell.end = end_seconds({model_, machines_, run_, own, profile_}, held);
   return cell;
 }

@@ -29,13 +29,21 @@ constexpr double kLayersOnTheirWay = 2;
 
 Bytes bytes(double value) { return Bytes(static_cast<std::int64_t>(std::llround(value))); }
 
+/// Does the stage have the embedding or the head?
+bool has_table(const Strategy& s, std::uint32_t stage) { return stage == s.first_stage() || stage + 1 == s.stages(); }
+
+/// Bytes of a microbatch's hidden state on one rank, before it is split over the tensor axis.
+double hidden_bytes(const Setting& s, std::uint32_t stage) {
+  const auto of = [](const Setting& own) { return kWord * own.tokens() * static_cast<double>(own.model.hidden); };
+  return stage < s.strategy.first_stage() ? in_setting_of(s, s.model.layers.front(), of) : of(s);
+}
+
 /// Gathered weights and inputs, logits.
 double buffer_bytes(const Setting& s, std::uint32_t stage, const std::vector<StageLayers>& layers) {
   const auto hidden = static_cast<double>(s.model.hidden);
   const auto vocabulary = static_cast<double>(s.model.vocabulary);
-  const bool has_table = stage == 0 || stage + 1 == s.strategy.pipeline;
-  double largest_weights = has_table ? vocabulary * hidden / s.strategy.tensor : 0;
-  double heads = stage + 1 == s.strategy.pipeline ? 1 : 0;
+  double largest_weights = has_table(s.strategy, stage) ? vocabulary * hidden / s.strategy.tensor : 0;
+  double heads = stage + 1 == s.strategy.stages() ? 1 : 0;
   for (const StageLayers& part : layers) {
     const LayerWeights weights = layer_weights(s, s.model.layers[part.run]);
     largest_weights = std::max(largest_weights, weights.common + weights.experts);
@@ -43,7 +51,7 @@ double buffer_bytes(const Setting& s, std::uint32_t stage, const std::vector<Sta
   }
   double buffers = s.strategy.sharding == Sharding::kWeights ? kGatheredBytes * largest_weights : 0;
   if (s.sequence_split() > 1) {
-    buffers += (s.strategy.overlaps_tensor ? kOverlappedInputs : kGatheredInputs) * kWord * s.tokens() * hidden;
+    buffers += (s.strategy.overlaps_tensor ? kOverlappedInputs : kGatheredInputs) * hidden_bytes(s, stage);
   }
   const double logits = heads * s.tokens() * vocabulary;
   const auto stated = static_cast<double>(s.profile.logit_bytes.value());
@@ -80,9 +88,11 @@ std::vector<LayerWeights> held_weights(const Setting& s) {
   }
   const double table =
       static_cast<double>(s.model.vocabulary) * static_cast<double>(s.model.hidden) / s.strategy.tensor;
-  held.front().common += table;
+  LayerWeights& first = held[s.strategy.first_stage()];
+  first.common += table;
   for (const ModelComponent& component : s.model.components) {
-    held.front().common += static_cast<double>(component.other_parameters);
+    const bool has_mesh = s.strategy.component && component.name == s.strategy.component->name;
+    (has_mesh ? held.front() : first).common += static_cast<double>(component.other_parameters);
   }
   // A tied head on the stage of the embedding is the same weights; on another stage it is a copy.
   if (!s.model.has_tied_embeddings || s.strategy.pipeline > 1) held.back().common += table;

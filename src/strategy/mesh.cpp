@@ -1,40 +1,77 @@
 // Which degrees fit each other, the model, the machines and the batch.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "opweave/strategy.h"
+#include "strategy/products.h"
 
 namespace opweave {
 namespace {
+
+using strategy::has_own_mesh;
 
 std::string indivisible(std::string_view what, std::int64_t whole, std::string_view axis, std::uint32_t parts) {
   return fmt::format("{} {} cannot be split by {} {}", whole, what, axis, parts);
 }
 
+/// Layers that lie on the mesh of a component alone.
+std::int64_t component_layers(const ModelDescription& model, const Strategy& strategy) {
+  std::int64_t layers = 0;
+  for (const LayerRun& run : model.layers) {
+    if (has_own_mesh(model, strategy, run)) layers += run.count;
+  }
+  return layers;
+}
+
+/// Links of an axis follow from the ranks of a stage (axes.h) where these begin with a node, or divide one.
+std::string why_misaligned(const Machines& machines, const Strategy& s) {
+  const std::uint64_t per_node = machines.devices_per_node;
+  const std::uint64_t before = s.component->devices();
+  if (s.devices() <= per_node) return {};
+  for (const std::uint32_t tensor : {s.component->tensor, s.tensor}) {
+    if (per_node % tensor != 0)
+      return fmt::format("tensor {} does not divide the {} devices of a node", tensor, per_node);
+  }
+  const std::uint64_t ranks = std::uint64_t{s.tensor} * s.context * s.data;
+  if (before % per_node == 0 || before % ranks == 0) return {};
+  return fmt::format(
+      "component \"{}\" has {} devices, expected a multiple of the {} of a node or of the {} of a stage behind it",
+      s.component->name, before, per_node, ranks);
+}
+
 std::string why_layers_do_not_fit(const ModelDescription& model, const Strategy& strategy) {
-  const std::int64_t layers = model.layer_count();
+  const std::int64_t before = component_layers(model, strategy);
+  const std::int64_t layers = model.layer_count() - before;
   const std::int64_t stages = std::int64_t{strategy.pipeline} * strategy.chunks;
   // Embedding and head may be stages of their own.
   if (stages > layers + 2) {
     return fmt::format("{} stages are more than the {} layers with embedding and head", stages, layers);
   }
   if (strategy.layers_per_stage.empty()) return {};
-  if (strategy.layers_per_stage.size() != strategy.pipeline) {
+  if (strategy.layers_per_stage.size() != strategy.stages()) {
     return fmt::format("layers per stage has {} entries, expected {}", strategy.layers_per_stage.size(),
-                       strategy.pipeline);
+                       strategy.stages());
   }
-  const std::int64_t sum =
-      std::accumulate(strategy.layers_per_stage.begin(), strategy.layers_per_stage.end(), std::int64_t{0});
-  if (sum != layers) return fmt::format("layers per stage sum up to {}, expected {}", sum, layers);
+  const auto sum = [&](std::uint32_t begin, std::uint32_t end) {
+    const auto first = strategy.layers_per_stage.begin();
+    return std::accumulate(first + begin, first + end, std::int64_t{0});
+  };
+  if (const std::int64_t own = sum(0, strategy.first_stage()); own != before) {
+    return fmt::format("layers per stage of component \"{}\" sum up to {}, expected {}", strategy.component->name, own,
+                       before);
+  }
+  const std::int64_t others = sum(strategy.first_stage(), strategy.stages());
+  if (others != layers) return fmt::format("layers per stage sum up to {}, expected {}", others, layers);
   return {};
 }
 
 /// Vectors with an entry per stage, shares, and modules that go with the kind of recomputation.
 std::string why_kept_does_not_fit(const Strategy& s) {
   const auto entries = [&](std::string_view what, std::size_t size) -> std::string {
-    if (size == 0 || size == s.pipeline) return {};
-    return fmt::format("{} per stage has {} entries, expected {}", what, size, s.pipeline);
+    if (size == 0 || size == s.stages()) return {};
+    return fmt::format("{} per stage has {} entries, expected {}", what, size, s.stages());
   };
   if (auto why = entries("recomputed layers", s.recomputed_per_stage.size()); !why.empty()) return why;
   if (auto why = entries("recomputed modules", s.modules_per_stage.size()); !why.empty()) return why;
@@ -59,7 +96,7 @@ std::string why_kept_does_not_fit(const Strategy& s) {
 std::string why_experts_do_not_fit(const ModelDescription& model, const Strategy& strategy) {
   bool has_experts = false;
   for (const LayerRun& run : model.layers) {
-    if (!run.experts) continue;
+    if (!run.experts || has_own_mesh(model, strategy, run)) continue;
     has_experts = true;
     if (run.experts->count % strategy.expert != 0) {
       return indivisible("experts", run.experts->count, "expert", strategy.expert);
@@ -79,32 +116,82 @@ std::string why_experts_do_not_fit(const ModelDescription& model, const Strategy
   return {};
 }
 
+/// Heads and columns of a layer over the ranks of a strategy.
+std::string why_not_split(const LayerRun& layers, const Strategy& strategy) {
+  if (layers.attention.heads % strategy.tensor != 0) {
+    return indivisible("heads", layers.attention.heads, "tensor", strategy.tensor);
+  }
+  if (const auto& recurrence = layers.recurrence) {
+    const std::int64_t ranks = std::int64_t{strategy.tensor} * strategy.context;
+    if (recurrence->heads % ranks != 0) {
+      return indivisible("heads of a recurrence", recurrence->heads, "tensor x context",
+                         static_cast<std::uint32_t>(ranks));
+    }
+    if (recurrence->key_heads % strategy.tensor != 0 && strategy.tensor % recurrence->key_heads != 0) {
+      return indivisible("key heads of a recurrence", recurrence->key_heads, "tensor", strategy.tensor);
+    }
+  }
+  if (!layers.experts && layers.mlp.width % strategy.tensor != 0) {
+    return indivisible("columns of the perceptron", layers.mlp.width, "tensor", strategy.tensor);
+  }
+  return {};
+}
+
+/// A component with a mesh of its own: what holds of no other strategy.
+std::string why_component_does_not_fit(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+                                       const Strategy& s) {
+  const ComponentMesh& mesh = *s.component;
+  const auto found = std::ranges::find(model.components, mesh.name, &ModelComponent::name);
+  if (found == model.components.end()) {
+    return fmt::format("component \"{}\" has a mesh of its own, but the model has no such component", mesh.name);
+  }
+  // Layers of a component that stand one behind the other, before all others.
+  bool has_ended = false;
+  for (const LayerRun& layers : model.layers) {
+    const bool is_own = has_own_mesh(model, s, layers);
+    if (is_own && has_ended) return fmt::format("layers of component \"{}\" are not the first of the model", mesh.name);
+    has_ended = has_ended || !is_own;
+  }
+  const std::int64_t layers = component_layers(model, s);
+  if (mesh.pipeline > layers) {
+    return fmt::format("component \"{}\": {} stages are more than its {} layers", mesh.name, mesh.pipeline, layers);
+  }
+  if (s.schedule == PipelineKind::kInterleaved || s.schedule == PipelineKind::kDualPipe) {
+    return fmt::format("schedule is {}, expected 1F1B, ZB1P or ZB-2P where a component has a mesh of its own",
+                       to_string(s.schedule));
+  }
+  const std::int64_t rows = std::int64_t{s.data} * s.micro_batch;
+  if (rows % mesh.data != 0) {
+    return fmt::format("component \"{}\": the {} sequences of a microbatch cannot be split by data {}", mesh.name, rows,
+                       mesh.data);
+  }
+  const std::int64_t tokens = found->tokens.value_or(run.sequence);
+  const std::int64_t parts = std::int64_t{mesh.context} * (mesh.has_sequence_parallelism ? mesh.tensor : 1);
+  if (tokens % parts != 0) {
+    return fmt::format("component \"{}\": {} tokens cannot be split by {} {}", mesh.name, tokens,
+                       mesh.has_sequence_parallelism ? "tensor x context" : "context", parts);
+  }
+  return why_misaligned(machines, s);
+}
+
 }  // namespace
 
 std::string why_impossible(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
                            const Strategy& strategy) {
   if (strategy.devices() != machines.devices()) {
+    if (strategy.component) {
+      return fmt::format("{} devices of component \"{}\" and {} of the others = {}, the cluster has {}",
+                         strategy.component->devices(), strategy.component->name,
+                         strategy.devices() - strategy.component->devices(), strategy.devices(), machines.devices());
+    }
     return fmt::format("tensor {} x context {} x data {} x pipeline {} = {} devices, the cluster has {}",
                        strategy.tensor, strategy.context, strategy.data, strategy.pipeline, strategy.devices(),
                        machines.devices());
   }
   for (const LayerRun& layers : model.layers) {
-    if (layers.attention.heads % strategy.tensor != 0) {
-      return indivisible("heads", layers.attention.heads, "tensor", strategy.tensor);
-    }
-    if (const auto& recurrence = layers.recurrence) {
-      const std::int64_t ranks = std::int64_t{strategy.tensor} * strategy.context;
-      if (recurrence->heads % ranks != 0) {
-        return indivisible("heads of a recurrence", recurrence->heads, "tensor x context",
-                           static_cast<std::uint32_t>(ranks));
-      }
-      if (recurrence->key_heads % strategy.tensor != 0 && strategy.tensor % recurrence->key_heads != 0) {
-        return indivisible("key heads of a recurrence", recurrence->key_heads, "tensor", strategy.tensor);
-      }
-    }
-    if (!layers.experts && layers.mlp.width % strategy.tensor != 0) {
-      return indivisible("columns of the perceptron", layers.mlp.width, "tensor", strategy.tensor);
-    }
+    std::string why =
+        why_not_split(layers, has_own_mesh(model, strategy, layers) ? strategy.on_component_mesh() : strategy);
+    if (!why.empty()) return why;
   }
   if (strategy.has_sequence_parallelism && run.sequence % (std::int64_t{strategy.tensor} * strategy.context) != 0) {
     return indivisible("tokens", run.sequence, "tensor x context", strategy.tensor * strategy.context);
@@ -120,8 +207,12 @@ std::string why_impossible(const ModelDescription& model, const Machines& machin
     return fmt::format("schedule is {} with chunks {}, expected {}", to_string(strategy.schedule), strategy.chunks,
                        needs_chunks ? "at least 2" : "1");
   }
-  if (strategy.schedule != PipelineKind::k1F1B && strategy.pipeline == 1) {
+  if (strategy.schedule != PipelineKind::k1F1B && strategy.stages() == 1) {
     return fmt::format("schedule is {} with pipeline 1, expected 1F1B", to_string(strategy.schedule));
+  }
+  if (strategy.component) {
+    std::string why = why_component_does_not_fit(model, machines, run, strategy);
+    if (!why.empty()) return why;
   }
   if (std::string why = why_layers_do_not_fit(model, strategy); !why.empty()) return why;
   if (std::string why = why_kept_does_not_fit(strategy); !why.empty()) return why;

@@ -19,6 +19,10 @@ double Product::seconds(const Setting& s, double flops_per_second) const {
                   bytes / (s.machines.device.memory_bandwidth * kStreamShare) + kKernelFloor);
 }
 
+bool has_own_mesh(const ModelDescription& model, const Strategy& strategy, const LayerRun& layer) {
+  return strategy.component && layer.component && model.components[*layer.component].name == strategy.component->name;
+}
+
 double source_tokens(const Setting& s, const CrossAttention& cross) {
   const ModelComponent& source = s.model.components[cross.from];
   return static_cast<double>(s.strategy.micro_batch) * static_cast<double>(source.tokens.value_or(s.run.sequence)) /

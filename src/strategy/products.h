@@ -36,8 +36,11 @@ struct Product {
 /// Tokens of a microbatch on one rank that attention to a component looks at.
 [[nodiscard]] double source_tokens(const Setting& s, const CrossAttention& cross);
 
-/// Calls `work` with the setting in which a layer works: that of the main chain, or the width and tokens of its
-/// component.
+/// Does the layer lie on the mesh of its component alone?
+[[nodiscard]] bool has_own_mesh(const ModelDescription& model, const Strategy& strategy, const LayerRun& layer);
+
+/// Calls `work` with the setting in which a layer works: that of the main chain, or the width, the tokens and, where it
+/// has one, the mesh of its component.
 template <class Work>
 auto in_setting_of(const Setting& s, const LayerRun& layer, Work work) {
   if (!layer.component) return work(s);
@@ -46,7 +49,9 @@ auto in_setting_of(const Setting& s, const LayerRun& layer, Work work) {
   model.components = s.model.components;
   TrainingRun run = s.run;
   run.sequence = s.model.tokens_in(layer, run.sequence);
-  return work(Setting{model, s.machines, run, s.strategy, s.profile});
+  if (!has_own_mesh(s.model, s.strategy, layer)) return work(Setting{model, s.machines, run, s.strategy, s.profile});
+  const Strategy own = s.strategy.on_component_mesh();
+  return work(Setting{model, s.machines, run, own, s.profile});
 }
 
 }  // namespace opweave::strategy

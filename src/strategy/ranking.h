@@ -1,10 +1,11 @@
 /// The best strategies that are known, of equal degrees and microbatch only the fastest.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <optional>
-#include <tuple>
 #include <vector>
 
 #include "opweave/strategy_search.h"
@@ -26,8 +27,20 @@ class Ranking {
   [[nodiscard]] std::vector<RankedStrategy> first(std::size_t most) const;
 
  private:
-  using Degrees = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
-  static Degrees degrees_of(const Strategy& s) { return {s.tensor, s.context, s.pipeline, s.expert, s.micro_batch}; }
+  /// Those of a mesh of a component's own are all 0 where there is none.
+  using Degrees = std::array<std::uint32_t, 9>;
+  static Degrees degrees_of(const Strategy& s) {
+    const auto own = [&](std::uint32_t ComponentMesh::*degree) { return s.component ? (*s.component).*degree : 0; };
+    return {s.tensor,
+            s.context,
+            s.pipeline,
+            s.expert,
+            s.micro_batch,
+            own(&ComponentMesh::tensor),
+            own(&ComponentMesh::context),
+            own(&ComponentMesh::data),
+            own(&ComponentMesh::pipeline)};
+  }
 
   std::map<Degrees, RankedStrategy> best_;
 };

@@ -7,6 +7,7 @@
 
 #include "opweave/strategy_targets.h"
 #include "strategy/axes.h"
+#include "strategy/hops.h"
 #include "strategy/layer_memory.h"
 #include "strategy/memory.h"
 #include "strategy/modules.h"
@@ -52,8 +53,36 @@ Layer layer_of(std::string name, const strategy::LayerTime& time, double again) 
   return layer;
 }
 
+/// As the strategy is, but on the mesh of the stage.
+Strategy on_own_mesh(const Strategy& strategy, std::uint32_t stage) {
+  return strategy.component ? strategy.of_stage(stage) : strategy;
+}
+
+/// What a layer of the stage sends on. Where several messages follow each other, their latencies count as bytes.
+Bytes message_bytes(const Setting& s, const Ring& link, std::uint32_t stage) {
+  if (stage + 1 == s.strategy.stages()) {
+    return bytes(2 * s.tokens() * static_cast<double>(s.model.hidden) / s.strategy.tensor);
+  }
+  const strategy::StageMessage message = strategy::message_behind(s, stage);
+  return bytes(message.bytes + (message.messages - 1) * link.latency * link.bandwidth);
+}
+
+/// The embedding goes with the first layer of its mesh, what a component has beside its layers with its first.
+void add_beside(const Setting& s, const std::vector<strategy::LayerWeights>& beside, Representatives& result) {
+  const std::uint32_t first = s.strategy.first_stage();
+  const auto add = [&](std::uint32_t stage) {
+    const auto layer = std::ranges::find_if(result.stage_of_layer, [&](std::uint32_t of) { return of >= stage; });
+    const Strategy own = on_own_mesh(s.strategy, stage);
+    Layer& taker = result.spec.layers[static_cast<std::size_t>(layer - result.stage_of_layer.begin())];
+    taker.weights = taker.weights + states({s.model, s.machines, s.run, own, s.profile}, beside[stage]);
+  };
+  add(first);
+  if (first > 0) add(0);
+}
+
 /// The chunk of every layer, and of the head on the last.
 std::vector<std::uint32_t> looped_stages(const ModelDescription& model, const Strategy& strategy) {
+  if (strategy.component) return {};
   std::vector<std::uint32_t> layers = layers_of_stages(model, strategy);
   ++layers.back();
   if (std::ranges::find(layers, 0U) != layers.end()) return {};
@@ -86,7 +115,6 @@ Representatives representatives(const ModelDescription& model, const Machines& m
   const Setting s{model, machines, run, strategy, profile};
   const double with_fragments = 1 + strategy::kFragmentation;
   const Ring link = strategy::hop(machines, strategy);
-  const Bytes message = bytes(2 * s.tokens() * static_cast<double>(model.hidden) / strategy.tensor);
   std::vector<strategy::LayerTime> times;
   for (const LayerRun& layers : model.layers) times.push_back(strategy::layer_time(s, layers));
   const auto stages = strategy::stages(s);
@@ -96,6 +124,7 @@ Representatives representatives(const ModelDescription& model, const Machines& m
   for (std::uint32_t stage = 0; stage < stages.size(); ++stage) {
     const Strategy own = strategy.of_stage(stage);
     const Setting of_stage{model, machines, run, own, profile};
+    const Bytes message = message_bytes(s, link, stage);
     const bool makes_all_again = own.recompute == Recompute::kFull && !own.recomputed_layers;
     std::uint32_t left = own.recompute == Recompute::kFull ? own.recomputed_layers.value_or(0) : 0;
     // Exposed copies come with the layers that they belong to.
@@ -117,7 +146,7 @@ Representatives representatives(const ModelDescription& model, const Machines& m
         const double activation = is_made_again ? kept.input : kept.kept;
         layer.activation = bytes(activation * with_fragments);
         if (again > 0) layer.weight_gradient_input = bytes((kept.all - activation) * with_fragments);
-        layer.weights = states(s, weights);
+        layer.weights = states(of_stage, weights);
         layer.output = message;
         result.spec.layers.push_back(std::move(layer));
         result.stage_of_layer.push_back(stage);
@@ -126,21 +155,27 @@ Representatives representatives(const ModelDescription& model, const Machines& m
       }
     }
   }
-  // The embedding goes with the first layer.
-  result.spec.layers.front().weights = result.spec.layers.front().weights + states(s, beside.front());
+  add_beside(s, beside, result);
+  const Strategy last_strategy = on_own_mesh(strategy, strategy.stages() - 1);
+  const Setting of_last{model, machines, run, last_strategy, profile};
   Layer head = layer_of("head", strategy::head_time(s), 0);
-  head.weights = states(s, beside.back());
-  const StepMemory last = strategy::stage_memory(s, strategy.pipeline - 1, {}, {});
+  // On a mesh of one stage they have gone with its first layer.
+  if (strategy.pipeline > 1) head.weights = states(of_last, beside.back());
+  const StepMemory last = strategy::stage_memory(of_last, strategy.stages() - 1, {}, {});
   head.activation = bytes(with_fragments * static_cast<double>(last.buffers.value()));
   result.spec.layers.push_back(std::move(head));
-  result.stage_of_layer.push_back(strategy.pipeline - 1);
+  result.stage_of_layer.push_back(strategy.stages() - 1);
   result.stage_of_looped_layer = looped_stages(model, strategy);
   result.spec.name = model.name.empty() ? "strategy" : model.name;
   result.spec.training.microbatches = static_cast<std::uint32_t>(strategy::microbatches(run, strategy));
 
   double outside = 0;
   double gathered = 0;
-  for (const auto& held : strategy::held_weights(s)) outside = std::max(outside, strategy::end_seconds(s, held));
+  const auto held = strategy::held_weights(s);
+  for (std::uint32_t stage = 0; stage < held.size(); ++stage) {
+    const Strategy own = on_own_mesh(strategy, stage);
+    outside = std::max(outside, strategy::end_seconds({model, machines, run, own, profile}, held[stage]));
+  }
   if (strategy.sharding == Sharding::kWeights) {
     outside += strategy::sharded_weights_seconds(s, times);
     gathered = strategy::kGatheredBytes * largest_layer;
@@ -148,7 +183,7 @@ Representatives representatives(const ModelDescription& model, const Machines& m
   result.outside = nanoseconds(outside);
   const double room = static_cast<double>(machines.device.memory.value()) -
                       static_cast<double>(profile.reserve.value()) - gathered * with_fragments;
-  result.cluster = uniform_cluster(strategy.pipeline, {"compute"}, bytes(std::max(0.0, room)),
+  result.cluster = uniform_cluster(strategy.stages(), {"compute"}, bytes(std::max(0.0, room)),
                                    nanoseconds(link.latency), static_cast<std::int64_t>(link.bandwidth));
   for (const Device& device : result.cluster.devices()) result.spec.devices.push_back(device.name);
   return result;

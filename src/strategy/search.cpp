@@ -9,12 +9,16 @@
 #include "opweave/error.h"
 #include "opweave/strategy_search.h"
 #include "opweave/strategy_targets.h"
+#include "strategy/component_meshes.h"
 #include "strategy/layout_program.h"
 #include "strategy/ranking.h"
+#include "strategy/search_limits.h"
 
 namespace opweave {
 namespace {
 
+using strategy::divisors;
+using strategy::held_or;
 using strategy::KeepChoice;
 using strategy::LayoutProgram;
 
@@ -25,25 +29,8 @@ constexpr double kSecondsRounding = 1e-9;
 /// not depend on what was known when.
 constexpr double kSlack = 20e-9;
 constexpr std::array<std::string_view, 3> kTargets = {"any", "megatron", "torchtitan"};
-constexpr std::uint32_t kMostContext = 64;
-/// A rank of the context axis has at least so many tokens, or kernels do little but start.
-constexpr std::int64_t kLeastTokensOfContext = 1024;
 constexpr std::uint32_t kMostMicroBatch = 32;
 constexpr std::uint32_t kMostChunks = 12;
-
-std::vector<std::uint32_t> divisors(std::uint64_t number, std::uint64_t most) {
-  std::vector<std::uint32_t> result;
-  for (std::uint64_t i = 1; i <= std::min(number, most); ++i) {
-    if (number % i == 0) result.push_back(static_cast<std::uint32_t>(i));
-  }
-  return result;
-}
-
-template <class Value>
-std::vector<Value> held_or(const std::optional<Value>& held, std::vector<Value> all) {
-  if (held) return {*held};
-  return all;
-}
 
 /// A walk over the space, with the best of each set of degrees.
 class Search {
@@ -66,10 +53,23 @@ class Search {
   }
 
   void walk() {
+    const bool wants_mesh = held_.component && held_.component->wants_mesh();
+    if (held_.component) strategy::expect_component(model_, *held_.component);
+    if (!wants_mesh) walk_shared();
+    // Targets have one mesh; where another is held, they say so.
+    if (!wants_mesh && (held_.component || target_ != Target::kAny)) return;
+    for (const Strategy& strategy : strategy::component_meshes(model_, machines_, run_, held_)) {
+      if (!result_.is_complete) return;
+      with_experts(strategy);
+    }
+  }
+
+  /// Strategies with one mesh for all layers.
+  void walk_shared() {
     const std::uint64_t devices = machines_.devices();
     for (const std::uint32_t tensor : held_or(held_.tensor, divisors(devices, machines_.devices_per_node))) {
-      for (const std::uint32_t context : held_or(held_.context, divisors(devices, kMostContext))) {
-        if (!held_.context && context > 1 && run_.sequence / context < kLeastTokensOfContext) continue;
+      for (const std::uint32_t context : held_or(held_.context, divisors(devices, strategy::kMostContext))) {
+        if (!held_.context && context > 1 && run_.sequence / context < strategy::kLeastTokensOfContext) continue;
         const auto most_stages = static_cast<std::uint64_t>(model_.layer_count());
         for (const std::uint32_t pipeline : held_or(held_.pipeline, divisors(devices, most_stages))) {
           const std::uint64_t others = std::uint64_t{tensor} * context * pipeline;
@@ -171,6 +171,14 @@ class Search {
     strategy.schedule = PipelineKind::k1F1B;
     strategy.chunks = 1;
     if (is_wanted(strategy)) with_sharding(strategy);
+    if (strategy.component) {
+      // Chunks would take turns on devices of two meshes.
+      if (held_.schedule == PipelineKind::kInterleaved) {
+        exclude("schedule is Interleaved-1F1B, expected 1F1B, ZB1P or ZB-2P where a component has a mesh of its own");
+      }
+      with_zero_bubble(strategy);
+      return;
+    }
     if (strategy.pipeline == 1) return;
     strategy.schedule = PipelineKind::kInterleaved;
     const auto layers = static_cast<std::uint64_t>(model_.layer_count());
@@ -182,6 +190,10 @@ class Search {
       if (is_wanted(strategy)) with_sharding(strategy);
     }
     strategy.chunks = 1;
+    with_zero_bubble(strategy);
+  }
+
+  void with_zero_bubble(Strategy strategy) {
     if (target_ == Target::kMegatron) {
       if (held_.schedule == PipelineKind::kZeroBubble1 || held_.schedule == PipelineKind::kZeroBubble2) {
         exclude(fmt::format("{} has no schedule {}", to_string(target_), opweave::to_string(*held_.schedule)));
@@ -203,7 +215,9 @@ class Search {
     std::vector<Sharding> shardings;
     if (target_ != Target::kTorchtitan) shardings.push_back(Sharding::kOptimizer);
     if (target_ != Target::kMegatron) shardings.push_back(Sharding::kWeights);
-    if (strategy.data * strategy.context == 1) shardings = {Sharding::kNone};
+    const bool has_copies = strategy.data * strategy.context > 1 ||
+                            (strategy.component && strategy.component->data * strategy.component->context > 1);
+    if (!has_copies) shardings = {Sharding::kNone};
     for (const Sharding sharding : held_or(held_.sharding, shardings)) {
       strategy.sharding = sharding;
       std::string why = why_impossible(model_, machines_, run_, strategy);
@@ -220,7 +234,9 @@ class Search {
   void with_overlap(Strategy strategy) {
     for (const bool overlaps : {true, false}) {
       if (held_.overlaps_tensor && *held_.overlaps_tensor != overlaps) continue;
-      if (overlaps && (strategy.tensor == 1 || !strategy.has_sequence_parallelism)) continue;
+      const bool has_messages = (strategy.tensor > 1 && strategy.has_sequence_parallelism) ||
+                                (strategy.component && strategy.component->has_sequence_parallelism);
+      if (overlaps && !has_messages) continue;
       strategy.overlaps_tensor = overlaps;
       add_mesh(strategy);
     }
@@ -252,9 +268,9 @@ class Search {
         Strategy even = meshes_[i].strategy;
         even.recompute = recompute;
         even.optimizer_offload = choice_.optimizer_offloads.front();
-        even.layers_per_stage.assign(even.pipeline, 0);
+        even.layers_per_stage.assign(even.stages(), 0);
         const std::vector<std::uint32_t> by_stage = layers_of_stages(model_, meshes_[i].strategy);
-        for (std::size_t s = 0; s < by_stage.size(); ++s) even.layers_per_stage[s % even.pipeline] += by_stage[s];
+        for (std::size_t s = 0; s < by_stage.size(); ++s) even.layers_per_stage[s % even.stages()] += by_stage[s];
         const RankedStrategy ranked{even, evaluate(model_, machines_, run_, even, profile_), i};
         if (!ranked.value.fits || seconds_of(ranked.value.time.step) >= worst_of_best(most)) continue;
         if (best_.offer(ranked) && share_.on_found) share_.on_found(ranked);

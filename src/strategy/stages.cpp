@@ -5,6 +5,7 @@
 
 #include "opweave/strategy_targets.h"
 #include "strategy/axes.h"
+#include "strategy/hops.h"
 #include "strategy/memory.h"
 #include "strategy/modules.h"
 
@@ -15,11 +16,11 @@ namespace {
 constexpr double kInterleavedHopShare = 0.6;
 /// Layers of every device.
 std::vector<double> shares(const Setting& s) {
-  const std::uint32_t pipeline = s.strategy.pipeline;
-  std::vector<double> counts(pipeline);
+  const std::uint32_t ranks = s.strategy.stages();
+  std::vector<double> counts(ranks);
   // The last stages, with the head among them, get the fewer.
   const std::vector<std::uint32_t> by_stage = layers_of_stages(s.model, s.strategy);
-  for (std::size_t stage = 0; stage < by_stage.size(); ++stage) counts[stage % pipeline] += by_stage[stage];
+  for (std::size_t stage = 0; stage < by_stage.size(); ++stage) counts[stage % ranks] += by_stage[stage];
   return counts;
 }
 
@@ -109,21 +110,32 @@ PipelineTime pipeline_time(const Setting& s, const std::vector<StageTime>& stage
 
 PipelineTime pipeline_time(const Setting& s, const PipelineLoad& load) {
   const auto count = static_cast<double>(microbatches(s.run, s.strategy));
-  const double depth = s.strategy.pipeline;
+  const double depth = s.strategy.stages();
   const auto [longest, sum, all_weight] = load;
   PipelineTime time;
   time.busy = count * longest;
-  if (s.strategy.pipeline == 1) return time;
+  if (s.strategy.stages() == 1) return time;
   const double mean = sum / depth;
   const double weight = all_weight / depth;
-  const Ring link = hop(s.machines, s.strategy);
-  const double message = 2 * s.tokens() * static_cast<double>(s.model.hidden) / s.strategy.tensor;
-  const double one_hop = link.latency + message / link.bandwidth;
-  const bool has_chunks = s.strategy.schedule == PipelineKind::kInterleaved;
-  time.hops = 2 * one_hop * (count * (has_chunks ? kInterleavedHopShare * s.strategy.chunks : 1) + depth - 1);
+  if (s.strategy.component) {
+    const HopTimes hops = hop_times(s);
+    time.hops = 2 * (count * hops.slowest + hops.sum);
+  } else {
+    const Ring link = hop(s.machines, s.strategy);
+    const double message = 2 * s.tokens() * static_cast<double>(s.model.hidden) / s.strategy.tensor;
+    const double one_hop = link.latency + message / link.bandwidth;
+    const bool has_chunks = s.strategy.schedule == PipelineKind::kInterleaved;
+    time.hops = 2 * one_hop * (count * (has_chunks ? kInterleavedHopShare * s.strategy.chunks : 1) + depth - 1);
+  }
   // A first forward pass goes down all stages and its backward pass comes back; ends are filled with weight gradients
   // where the schedule sets them apart.
-  const double critical = (depth + count - 1) * (mean - weight) + weight - count * longest;
+  double critical = (depth + count - 1) * (mean - weight) + weight - count * longest;
+  if (s.strategy.component) {
+    // Stages of two meshes are as long as they are: one microbatch takes all of them, the others follow each other on
+    // the longest, which has its share of the weight gradients.
+    const double own_weight = all_weight * longest / sum;
+    critical = sum - all_weight + (count - 1) * (longest - own_weight) + own_weight - count * longest;
+  }
   switch (s.strategy.schedule) {
     case PipelineKind::k1F1B:
       time.bubble = sum - longest;
@@ -146,7 +158,7 @@ PipelineTime pipeline_time(const Setting& s, const PipelineLoad& load) {
 
 double in_flight(const Setting& s, std::uint32_t stage) {
   const auto count = static_cast<double>(microbatches(s.run, s.strategy));
-  const double depth = s.strategy.pipeline;
+  const double depth = s.strategy.stages();
   const double behind = depth - stage;  // this stage and those after it
   switch (s.strategy.schedule) {
     case PipelineKind::k1F1B:

@@ -5,6 +5,7 @@
 
 #include "opweave/strategy_targets.h"
 #include "strategy/keep_choice.h"
+#include "strategy/products.h"
 #include "strategy/stages.h"
 
 namespace opweave {
@@ -158,6 +159,10 @@ std::string why_not_torchtitan(const ModelDescription& model, const TrainingRun&
 std::string why_inexpressible(Target target, const ModelDescription& model, const TrainingRun& run,
                               const Strategy& strategy) {
   if (target == Target::kAny) return {};
+  if (strategy.component) {
+    return fmt::format("component \"{}\" has a mesh of its own, {} has one mesh for a model", strategy.component->name,
+                       target == Target::kMegatron ? "Megatron-LM" : "torchtitan");
+  }
   if (std::string why = why_no_whole_batch(run, strategy); !why.empty()) return why;
   if (std::string why = why_no_chain(model); !why.empty()) return why;
   return target == Target::kMegatron ? why_not_megatron(model, run, strategy)
@@ -179,7 +184,26 @@ std::string why_not_offloaded(Target target, const ModelDescription& model, Modu
 
 }  // namespace strategy
 
+namespace {
+
+/// As even as can be, on the stages of each mesh.
+std::vector<std::uint32_t> even_by_mesh(const ModelDescription& model, const Strategy& s) {
+  std::uint32_t before = 0;
+  for (const LayerRun& run : model.layers) {
+    if (strategy::has_own_mesh(model, s, run)) before += static_cast<std::uint32_t>(run.count);
+  }
+  const auto behind = static_cast<std::uint32_t>(model.layer_count()) - before;
+  std::vector<std::uint32_t> result;
+  for (const auto& [layers, stages] : {std::pair{before, s.first_stage()}, {behind, s.pipeline}}) {
+    for (std::uint32_t i = 0; i < stages; ++i) result.push_back(layers / stages + (i < layers % stages ? 1 : 0));
+  }
+  return result;
+}
+
+}  // namespace
+
 std::vector<std::uint32_t> layers_of_stages(const ModelDescription& model, const Strategy& s) {
+  if (s.component) return s.layers_per_stage.empty() ? even_by_mesh(model, s) : s.layers_per_stage;
   const std::uint32_t stages = s.pipeline * s.chunks;
   const auto part = [](std::uint32_t whole, std::uint32_t parts, std::uint32_t index) {
     return whole / parts + (index < whole % parts ? 1 : 0);

@@ -24,7 +24,8 @@ std::optional<Enumerator> find(const std::array<std::string_view, count>& names,
 }  // namespace
 
 Strategy Strategy::of_stage(std::uint32_t stage) const {
-  Strategy result = *this;
+  Strategy result = stage < first_stage() ? on_component_mesh() : *this;
+  if (component && result.data * result.context == 1) result.sharding = Sharding::kNone;
   if (!modules_per_stage.empty()) result.recomputed_modules = modules_per_stage[stage];
   if (!offload_per_stage.empty()) result.activation_offload = offload_per_stage[stage];
   if (recompute == Recompute::kFull && !recomputed_per_stage.empty()) {
@@ -34,6 +35,20 @@ Strategy Strategy::of_stage(std::uint32_t stage) const {
   if (!makes_layers_again) {
     result.recompute = result.recomputed_modules.empty() ? Recompute::kNone : Recompute::kSelective;
   }
+  return result;
+}
+
+Strategy Strategy::on_component_mesh() const {
+  Strategy result = *this;
+  if (!component) return result;
+  // The sequences of a microbatch are the same, on other data ranks.
+  result.micro_batch = static_cast<std::uint32_t>(std::uint64_t{data} * micro_batch / component->data);
+  result.tensor = component->tensor;
+  result.has_sequence_parallelism = component->has_sequence_parallelism;
+  result.overlaps_tensor = overlaps_tensor && component->has_sequence_parallelism;
+  result.context = component->context;
+  result.data = component->data;
+  result.expert = result.expert_tensor = 1;
   return result;
 }
 

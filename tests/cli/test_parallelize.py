@@ -1,6 +1,7 @@
 """`opweave parallelize` and `calibrate` as their users see them."""
 
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -247,3 +248,70 @@ def test_what_a_target_cannot_say_is_refused_with_the_reason(target, strategy, m
 )
 def test_what_cannot_be_comes_with_what_would_work(arguments, code, says):
     assert says in opweave("parallelize", LARGE, *arguments, code=code).stderr
+
+
+TOWER = ROOT / "examples/strategies/internvl2-76b.json"  # 25 heads in the tower, 64 in the other layers
+SHORT = ("--cluster", "h100", "--nodes", "16", "--global-batch", "32", "--sequence", "2048")
+
+
+def test_a_tower_may_have_a_mesh_of_its_own_from_the_search_to_the_plan(tmp_path):
+    best, shared, page = (tmp_path / name for name in ("best.json", "shared.json", "report.html"))
+    done = opweave("parallelize", TOWER, *SHORT, "--top", 2, "-o", best, "--report", page)
+    strategy = json.loads(best.read_text())
+    (own,) = strategy["components"]
+    axes = ("tensor", "context", "data", "pipeline")
+    devices = [math.prod(mesh[axis] for axis in axes) for mesh in (own, strategy)]
+    assert strategy["version"] == 2 and sum(devices) == 128
+    assert f"its layers before the others on {devices[0]} devices of its own" in done.stdout
+    assert "tower" not in done.stdout and done.stdout.splitlines()[6].startswith("vision ")
+    assert len(strategy["layers_per_stage"]) == own["pipeline"] + strategy["pipeline"]
+    assert sum(strategy["layers_per_stage"][: own["pipeline"]]) == 45
+    assert '"components"' in page.read_text()
+    # Valued as it was found, alone and beside the shared mesh, which is slower here.
+    found = json.loads(opweave("parallelize", TOWER, *SHORT, "--top", 1, "--json").stdout)["strategies"][0]
+    again = json.loads(opweave("parallelize", TOWER, *SHORT, "--evaluate", best, "--json").stdout)["strategies"][0]
+    assert again == found
+    opweave("parallelize", TOWER, *SHORT, "--fix", "vision.mesh=shared", "-o", shared)
+    assert "components" not in json.loads(shared.read_text())
+    changed = opweave("diff", shared, best).stdout
+    assert "components" in changed
+    text = opweave("explain", best).stdout
+    choice = next(line for line in text.splitlines() if line.startswith("vision on the shared mesh"))
+    assert "+" in choice
+    text = opweave("explain", shared).stdout
+    assert next(line for line in text.splitlines() if line.startswith("vision on a mesh of its own")).endswith("%")
+    assert "(vision: tp" in opweave("what-if", best, "--time-limit", 5).stdout
+    for target in ("megatron", "bridge", "torchtitan", "deepspeed"):
+        batch = ("--global-batch", 32, "--sequence", 2048)
+        done = opweave("convert", "strategy", best, TOWER, *batch, "--to", target, code=2)
+        assert 'component "vision" has a mesh of its own' in done.stderr
+
+
+def test_the_schedule_over_two_meshes_is_checked(tmp_path):
+    folder = tmp_path / "run"
+    options = ("--fix", "vision.pp=2,vision.tp=1,pp=7", "--schedule", folder, "--time-limit", 8, "--json")
+    planned = json.loads(opweave("parallelize", TOWER, *SHORT, *options).stdout)["planned"]
+    assert planned["bound_ns"] <= planned["step_ns"]
+    assert {row["stages"] for row in planned["schedules"]} == {"linear"}
+    assert abs(planned["step_ns"] / planned["formulas_ns"] - 1) < 0.1
+    opweave("check", *(folder / name for name in ("graph.json", "cluster.json", "plan.json")))
+    assert len(json.loads((folder / "cluster.json").read_text())["devices"]) == 9
+
+
+@pytest.mark.parametrize(
+    ("fix", "message"),
+    [
+        ("vision.tp=2", "25 heads cannot be split by tensor 2"),
+        ("vision.ep=2", '--fix: "vision.ep" is unknown, expected "vision".tp, .cp, .dp, .pp or .mesh'),
+        ("vision.mesh=mine", '--fix: vision.mesh is "mine", expected own or shared'),
+        ("vision.mesh=shared,vision.tp=1", "a component on the shared mesh has no degrees of its own"),
+        ("ear.tp=1", 'component "ear" has no mesh of its own, expected "vision", whose layers are the first'),
+        ("vision.mesh=own,schedule=Interleaved-1F1B", "expected 1F1B, ZB1P or ZB-2P where a component"),
+    ],
+)
+def test_a_mesh_that_cannot_be_gets_one_line(fix, message):
+    done = opweave("parallelize", TOWER, *SHORT, "--fix", fix, code=2)
+    assert message in done.stderr
+    assert done.stderr.splitlines()[0].startswith("error: ")
+    if fix == "vision.tp=2":
+        assert "hint: vision.tp=1,vision.cp=1,vision.pp=" in done.stderr

@@ -230,8 +230,38 @@ def test_a_strategy_file_runs_and_its_times_and_memory_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"components": [{"name": "tower", "data": 2}], "layers_per_stage": [2, 2]},
+        {"components": [{"name": "tower", "data": 2}], "pipeline": 2, "layers_per_stage": [2, 1, 1], "recompute": "full",
+         "recomputed_per_stage": [1, 0, 1], "sharding": "optimizer"},
+        {"components": [{"name": "tower", "tensor": 2, "pipeline": 2}], "layers_per_stage": [1, 1, 2], "data": 2},
+        {"components": [{"name": "tower"}], "tensor": 2, "data": 2, "sharding": "weights", "layers_per_stage": [2, 2],
+         "schedule": "ZB1P"},
+    ],
+)  # fmt: skip
+def test_a_component_on_a_mesh_of_its_own_has_the_gradients_of_one_process(change):
+    found = verified({"micro_batch": 4, "overlaps_data": True, **change})
+    assert found.largest <= found.tolerance
+    mesh = {"tensor": 1, "data": 1, "pipeline": 1, **change["components"][0]}
+    others = change.get("tensor", 1) * change.get("data", 1) * change.get("pipeline", 1)
+    assert len(found.saved_bytes) == mesh["tensor"] * mesh["data"] * mesh["pipeline"] + others
+    for counted, planned in zip(found.saved_bytes, found.planned_bytes, strict=True):
+        assert abs(counted - planned) <= 0.05 * planned
+
+
+TOWER = {"components": [{"name": "tower", "data": 2}], "layers_per_stage": [2, 1, 1]}
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({**TOWER, "components": [{"name": "a"}, {"name": "b"}]}, "components has 2 entries, expected one"),
+        ({**TOWER, "components": [{"name": "tower", "expert": 2}]}, "component 'tower': 'expert' is no key"),
+        ({**TOWER, "components": [{"name": "tower", "data": 3}]}, "data is 3, expected a divisor of the 4 rows"),
+        ({**TOWER, "sequence_parallel": True}, "sequence_parallel is true and component 'tower' has a mesh of its own"),
+        ({**TOWER, "schedule": "DualPipe"}, "expected 1F1B, ZB1P or ZB-2P without chunks"),
+        ({**TOWER, "layers_per_stage": []}, "expected layers_per_stage: it says which layers are"),
         ({"recompute": "half"}, 'strategy: recompute is "half"'),
         ({"recompute": "selective", "recomputed_modules": ["mlp"]}, 'recomputed_modules has "mlp"'),
         ({"optimizer_offload": 0.5}, "'optimizer_offload' is no key"),

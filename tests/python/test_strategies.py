@@ -57,6 +57,25 @@ def test_decisions_are_held():
     }
 
 
+def test_a_component_may_have_a_mesh_of_its_own(tmp_path):
+    config = ROOT / "examples/strategies/llava-1.5-13b.json"
+    run = {"global_batch": 128, "sequence": 2048}
+    found = opweave.parallelize(config, "h100", **run, fix={"vision.tp": 1, "vision.mesh": "own", "tp": 2}, top=3)
+    for one in found:
+        (mesh,) = one.strategy["components"]
+        assert (mesh["name"], mesh["tensor"], one.strategy["version"]) == ("vision", 1, 2)
+        assert "vision(" in one.label
+    assert found.records()[0]["vision.tp"] == 1
+    found.best.save(tmp_path / "best.json")
+    assert opweave.parallelize(config, "h100", **run, evaluate=tmp_path / "best.json").best == found.best
+    explained = opweave.explain(found.best)
+    choices = {choice for choice, _, _ in explained.other_choices}
+    assert "vision on the shared mesh" in choices
+    shared = opweave.parallelize(config, "h100", **run, fix={"vision.mesh": "shared"}, top=1)
+    decisions = {name for name, _, _ in opweave.diff(found.best, shared.best).decisions}
+    assert "components" in decisions
+
+
 def test_the_table_is_text_html_records_and_pandas(found, tmp_path):
     text = str(found)
     assert "70.55 billion parameters on 8 x 8 H100" in text and found.best.label in text

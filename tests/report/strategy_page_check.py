@@ -1,6 +1,6 @@
 """Opens the page of a strategy in headless Chromium, at two sizes, light and dark, and uses it as a reader would.
 
-python3 strategy_page_check.py PAGE [PICTURES]; exit status 77 where there is no Chromium.
+python3 strategy_page_check.py PAGE PAGE_WITH_COMPONENT [PICTURES]; exit status 77 where there is no Chromium.
 """
 
 import sys
@@ -50,12 +50,37 @@ def check(browser, page, pictures):
     assert not browser.complaints, browser.complaints
 
 
+def check_component(browser, page):
+    """Ranks of a component's own mesh are the first, and each mesh has its table."""
+    browser.open(page)
+    browser.wait_for("window.opweave?.firstDrawn")
+    source = browser.evaluate("opweave.source")
+    machines, best = source["machines"], source["strategies"][0]["strategy"]
+    (own,) = best["components"]
+    axes = ("tensor", "context", "data", "pipeline")
+    ranks = own["tensor"] * own["context"] * own["data"] * own["pipeline"]
+    devices = machines["nodes"] * machines["devices_per_node"]
+    captions = browser.evaluate("[...document.querySelectorAll('#mesh .caption')].map(e => e.textContent)")
+    assert captions[:2] == [f"tower: {ranks} ranks", f"all others: {devices - ranks} ranks"], captions
+    rows = browser.evaluate("[...document.querySelectorAll('#mesh table.mesh tr')].map(e => e.children[1].textContent)")
+    assert rows == [str(mesh[axis]) for mesh in (own, best) for axis in axes], rows
+    titles = browser.evaluate("[...document.querySelectorAll('#mesh .devices i')].map(e => e.title)")
+    assert len(titles) == devices
+    assert all(("tower" in title) == (rank < ranks) for rank, title in enumerate(titles)), titles
+    assert titles[ranks] == f"rank {ranks}: t0 c0 d0 p0" and titles[-1].startswith(f"rank {devices - 1}: t")
+    layers = browser.evaluate("[...document.querySelectorAll('.layers-map i')].map(e => Number(e.textContent))")
+    assert layers == sorted(layers) and layers[-1] == own["pipeline"] + best["pipeline"] - 1
+    assert "tower" in browser.evaluate("document.getElementById('figures').textContent")
+    assert not browser.complaints, browser.complaints
+
+
 def main():
     if find_chromium() is None:
         print("no Chromium")
         sys.exit(77)
     with Chromium() as browser:
-        check(browser, sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+        check(browser, sys.argv[1], sys.argv[3] if len(sys.argv) > 3 else None)
+        check_component(browser, sys.argv[2])
 
 
 if __name__ == "__main__":

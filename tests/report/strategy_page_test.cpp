@@ -47,6 +47,25 @@ struct Searched {
   [[nodiscard]] std::string page() const { return strategy_report_html({model, machines, run, profile, result}); }
 };
 
+/// A tower of dense layers on a mesh of its own before the mixture.
+std::string page_with_tower() {
+  ModelDescription model = small_mixture("mixture with a tower");
+  LayerRun tower = model.layers.front();
+  tower.count = 8;
+  tower.component = 0;
+  model.components = {{.name = "tower", .hidden = 4096, .tokens = 1024}};
+  model.layers.insert(model.layers.begin(), tower);
+  Machines machines = machines_named("H100");
+  machines.nodes = 4;
+  const TrainingRun run{64, 4096, Precision::kBf16};
+  const CalibrationProfile profile = profile_for(model, machines, run.precision, Target::kAny);
+  HeldDecisions held;
+  held.pipeline = 3;
+  hold(held, "tower.mesh", "own");
+  const StrategySearchResult result = search_strategies(model, machines, run, profile, Target::kAny, held, 2);
+  return strategy_report_html({model, machines, run, profile, result});
+}
+
 TEST(StrategyPage, stages_hold_all_layers_and_the_fullest_is_the_value) {
   const Searched searched("mixture");
   for (const RankedStrategy& ranked : searched.result.ranked) {
@@ -74,7 +93,8 @@ TEST(StrategyPage, no_name_ends_the_data) {
 TEST(StrategyPage, works_in_a_browser) {
   const TemporaryFolder folder("strategy-page");
   folder.write("strategy.html", Searched("</script><b id=\"injected\">&amp;'").page());
-  std::vector<std::string> arguments = {folder.path("strategy.html")};
+  folder.write("component.html", page_with_tower());
+  std::vector<std::string> arguments = {folder.path("strategy.html"), folder.path("component.html")};
   if (const char* pictures = std::getenv("OPWEAVE_PICTURES")) arguments.emplace_back(pictures);
   run_python_check("strategy_page_check.py", arguments);
 }

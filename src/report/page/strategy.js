@@ -23,8 +23,26 @@ function label({strategy}) {
   const parts = AXES.filter(([key]) => strategy[key] > 1).map(([key, short]) => `${short}${strategy[key]}`);
   if (strategy.expert > 1) parts.push(`EP${strategy.expert}`);
   if (strategy.chunks > 1) parts.push(`VPP${strategy.chunks}`);
-  return `${parts.join(' ') || 'one device'} · mbs ${strategy.micro_batch}`;
+  const own = meshesOf(strategy).filter(mesh => mesh.name).map(({name, degrees}) =>
+    ` · ${name} ${AXES.filter(([key]) => degrees[key] > 1).map(([key, short]) => `${short}${degrees[key]}`).join(' ') || 'one device'}`);
+  return `${parts.join(' ') || 'one device'} · mbs ${strategy.micro_batch}${own.join('')}`;
 }
+
+/// Meshes in the order of their ranks: those of components, and that of all other layers.
+function meshesOf(strategy) {
+  const own = (strategy.components ?? []).map(degrees => ({name: degrees.name, degrees}));
+  let first = 0;
+  let stage = 0;
+  return [...own, {name: '', degrees: strategy}].map(mesh => {
+    const ranks = AXES.reduce((product, [key]) => product * mesh.degrees[key], 1);
+    const placed = {...mesh, first, stage, ranks};
+    first += ranks;
+    stage += mesh.degrees.pipeline;
+    return placed;
+  });
+}
+
+const stageCount = strategy => meshesOf(strategy).reduce((sum, {degrees}) => sum + degrees.pipeline, 0);
 
 function recomputation(strategy) {
   const byStage = strategy.recomputed_per_stage;
@@ -44,7 +62,7 @@ function onHost(strategy) {
 
 function describe({strategy}) {
   const recomputed = recomputation(strategy);
-  return [strategy.pipeline > 1 ? strategy.schedule : 'no pipeline',
+  return [stageCount(strategy) > 1 ? strategy.schedule : 'no pipeline',
           {none: 'nothing shared out', optimizer: 'optimizer states shared out', gradients: 'states and gradients shared out',
            weights: 'states, gradients and weights shared out'}[strategy.sharding], recomputed,
           ...onHost(strategy)].join(' · ');
@@ -137,9 +155,9 @@ function showLayers() {
   let layer = 0;
   for (const run of source.model.layers) {
     for (let i = 0; i < run.count; i++, layer++) {
-      const rank = ranks[layer] ?? one.strategy.pipeline - 1;
+      const rank = ranks[layer] ?? stageCount(one.strategy) - 1;
       const cell = element('i', {title: `layer ${layer} (${runName(run)}): pipeline rank ${rank}`}, String(rank));
-      cell.style.background = stageColour(rank, one.strategy.pipeline);
+      cell.style.background = stageColour(rank, stageCount(one.strategy));
       cells.append(cell);
     }
   }
@@ -160,41 +178,61 @@ function spans(stride, degree, perNode) {
   return `${formatCount(degree / Math.min(degree, perRing))} nodes`;
 }
 
-function showMesh() {
-  const {strategy} = strategies[shown];
-  const perNode = source.machines.devices_per_node;
+function axesOf({degrees}) {
   let stride = 1;
-  const axes = AXES.map(([key, short, what]) => {
-    const axis = {short, what, degree: strategy[key], stride};
-    stride *= strategy[key];
+  return AXES.map(([key, short, what]) => {
+    const axis = {short, what, degree: degrees[key], stride};
+    stride *= degrees[key];
     return axis;
   });
-  const rows = axes.map(axis => [axis.short, formatCount(axis.degree), axis.what, spans(axis.stride, axis.degree, perNode)]);
-  const ranks = strategy.tensor * strategy.context * strategy.data;
-  if (strategy.expert > 1) {
+}
+
+function meshTable(mesh, strategy, perNode) {
+  const rows = axesOf(mesh).map(axis => [axis.short, formatCount(axis.degree), axis.what, spans(axis.stride, axis.degree, perNode)]);
+  const {tensor, context, data} = mesh.degrees;
+  if (!mesh.name && strategy.expert > 1) {
+    const ranks = tensor * context * data;
     const copies = ranks / strategy.expert / strategy.expert_tensor;
     rows.push(['EP', formatCount(strategy.expert), `experts, over the ${formatCount(ranks)} ranks of a stage: ${plural(copies, 'copy').replace('copys', 'copies')}`,
                spans(strategy.expert_tensor, strategy.expert, perNode)]);
   }
-  const table = element('table', {class: 'mesh'}, ...rows.map(cells =>
+  return element('table', {class: 'mesh'}, ...rows.map(cells =>
     element('tr', {}, ...cells.map((cell, i) => element(i === 0 ? 'th' : 'td', i === 0 ? {scope: 'row'} : i === 1 ? {} : {class: 'text'}, cell)))));
+}
+
+function showMesh() {
+  const {strategy} = strategies[shown];
+  const perNode = source.machines.devices_per_node;
+  const meshes = meshesOf(strategy);
+  const tables = meshes.flatMap(mesh => [
+    ...(meshes.length > 1 ? [element('p', {class: 'caption'}, `${mesh.name || 'all others'}: ${plural(mesh.ranks, 'rank')}`)] : []),
+    meshTable(mesh, strategy, perNode)]);
   const drawn = Math.min(perNode, MOST_DEVICES);
-  // Where all devices of a node have the same place on an axis, the node says it.
-  const isInside = axis => axis.degree > 1 && axis.stride < perNode;
-  const at = (axis, rank) => `${axis.short[0].toLowerCase()}${Math.floor(rank / axis.stride) % axis.degree}`;
+  const meshOf = rank => meshes.find(mesh => rank < mesh.first + mesh.ranks) ?? meshes[meshes.length - 1];
+  // Where all devices of a node have the same place on an axis, the node says it; not where it has two meshes.
+  const isWhole = node => meshOf(node * perNode) === meshOf(node * perNode + perNode - 1);
+  const isInside = (axis, node) => axis.degree > 1 && (axis.stride < perNode || !isWhole(node));
+  const at = (axis, rank, {first}) => `${axis.short[0].toLowerCase()}${Math.floor((rank - first) / axis.stride) % axis.degree}`;
   const nodes = sample(source.machines.nodes, MOST_NODES).map(node => {
-    const first = node * perNode;
+    const begin = node * perNode;
     const devices = Array.from({length: drawn}, (_, device) => {
-      const box = element('i', {title: `rank ${first + device}: ${axes.map(axis => at(axis, first + device)).join(' ')}`},
-                          axes.filter(isInside).map(axis => at(axis, first + device)).join(' ') || '0');
-      box.style.background = stageColour(Math.floor((first + device) / axes[3].stride) % axes[3].degree, strategy.pipeline);
+      const rank = begin + device;
+      const mesh = meshOf(rank);
+      const axes = axesOf(mesh);
+      const name = mesh.name ? `${mesh.name} ` : '';
+      const box = element('i', {title: `rank ${rank}: ${name}${axes.map(axis => at(axis, rank, mesh)).join(' ')}`},
+                          axes.filter(axis => isInside(axis, node)).map(axis => at(axis, rank, mesh)).join(' ') || '0');
+      const stage = mesh.stage + Math.floor((rank - mesh.first) / axes[3].stride) % axes[3].degree;
+      box.style.background = stageColour(stage, stageCount(strategy));
       return box;
     });
-    const outside = axes.filter(axis => axis.degree > 1 && !isInside(axis)).map(axis => at(axis, first)).join(' ');
-    return element('div', {class: 'node'}, element('span', {class: 'name'}, `node ${formatCount(node)} ${outside}`),
+    const mesh = meshOf(begin);
+    const outside = axesOf(mesh).filter(axis => axis.degree > 1 && !isInside(axis, node)).map(axis => at(axis, begin, mesh));
+    const name = isWhole(node) && mesh.name ? [mesh.name] : [];
+    return element('div', {class: 'node'}, element('span', {class: 'name'}, `node ${formatCount(node)} ${[...name, ...outside].join(' ')}`),
                    element('div', {class: 'devices'}, ...devices));
   });
-  byId('mesh').replaceChildren(table, element('div', {class: 'nodes'}, ...nodes), element('p', {class: 'caption'},
+  byId('mesh').replaceChildren(...tables, element('div', {class: 'nodes'}, ...nodes), element('p', {class: 'caption'},
     'Innermost first; colour: pipeline rank.'
     + (source.machines.nodes > MOST_NODES ? ` ${MOST_NODES} of ${formatCount(source.machines.nodes)} nodes.` : '')
     + (perNode > drawn ? ` ${drawn} of ${perNode} devices of each.` : '')));

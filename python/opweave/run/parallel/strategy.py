@@ -17,7 +17,8 @@ from opweave.run.program import Program
 _DEGREES = ("tensor", "context", "data", "pipeline", "expert", "chunks", "micro_batch")
 _OTHERS = ("sequence_parallel", "sharding", "recompute", "recomputed_layers", "recomputed_per_stage",
            "recomputed_modules", "schedule", "layers_per_stage", "expert_tensor", "overlaps_tensor", "overlaps_data",
-           "format", "version", "for")  # fmt: skip
+           "components", "format", "version", "for")  # fmt: skip
+_COMPONENT = ("name", "tensor", "context", "data", "pipeline", "sequence_parallel")
 # What a strategy may say as long as it says nothing.
 _NOT_YET = ("activation_offload", "offload_per_stage", "optimizer_offload", "modules_per_stage")
 
@@ -44,6 +45,9 @@ def strategy_program(
         plan, graph: A plan with as many devices as the strategy has pipeline ranks, and its graph, whose segments are
             the blocks; without, the strategy's schedule.
 
+    Where a component has a mesh of its own (docs/strategies.md), its layers are the first of *layers*, and its devices
+    the first.
+
     Raises ProgramError, naming the key and its value, for what cannot be run.
     """
     degree = {key: _count(strategy, key) for key in _DEGREES}
@@ -54,8 +58,10 @@ def strategy_program(
             f"{global_batch} rows a step, expected a multiple of micro_batch x data = {degree['micro_batch']} x "
             f"{degree['data']}"
         )
+    own = _component(strategy, per_step)
     mesh = Mesh(degree["data"], degree["context"], degree["tensor"], degree["expert"])
-    ranks, chunks = degree["pipeline"], degree["chunks"]
+    first = own["pipeline"] if own else 0
+    ranks, chunks = first + degree["pipeline"], degree["chunks"]
     if plan is None:
         default = "Interleaved-1F1B" if chunks > 1 else "1F1B"
         order = published(strategy.get("schedule", default), ranks, chunks, global_batch // per_step)
@@ -63,10 +69,12 @@ def strategy_program(
         graph = chain_graph(blocks, global_batch // per_step, splits_backward=order.splits_backward)
         plan = scheduled(graph, stages, order)
     program = compile_plan(plan, graph)
-    if len(program.devices) != degree["pipeline"]:
-        raise ProgramError(
-            f"the plan has {len(program.devices)} devices, the strategy {degree['pipeline']} of pipeline"
-        )
+    if len(program.devices) != ranks:
+        raise ProgramError(f"the plan has {len(program.devices)} devices, the strategy {ranks} of pipeline")
+    meshes: Mesh | dict[str, Mesh] = mesh
+    if own:
+        before = Mesh(own["data"], own["context"], own["tensor"])
+        meshes = {name: before if number < first else mesh for number, name in enumerate(program.devices)}
     splits = {}
     if strategy.get("sequence_parallel", False) and degree["tensor"] > 1:
         splits = {name: (i > 0, i < len(blocks) - 1) for i, name in enumerate(blocks)}
@@ -74,7 +82,7 @@ def strategy_program(
     is_selective = strategy.get("recompute") == "attention" or bool(strategy.get("recomputed_modules"))
     return spread(
         program,
-        mesh,
+        meshes,
         splits=splits,
         sharding=strategy.get("sharding", "none"),
         memory=modes,
@@ -121,6 +129,40 @@ def _count(strategy: Mapping[str, Any], key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ProgramError(f"strategy: {key} is {value!r}, expected an integer from 1")
     return value
+
+
+def _component(strategy: Mapping[str, Any], rows: int) -> dict[str, int] | None:
+    """Degrees of the component with a mesh of its own."""
+    components = strategy.get("components") or []
+    if not components:
+        return None
+    if len(components) > 1:
+        raise ProgramError(f"strategy: components has {len(components)} entries, expected one with a mesh of its own")
+    name = components[0].get("name")
+    unknown = [key for key in components[0] if key not in _COMPONENT]
+    if unknown:
+        raise ProgramError(f"strategy: component {name!r}: {unknown[0]!r} is no key of a component")
+    degree = {key: _count(components[0], key) for key in ("tensor", "context", "data", "pipeline")}
+    if strategy.get("sequence_parallel") or components[0].get("sequence_parallel"):
+        raise ProgramError(
+            f"strategy: sequence_parallel is true and component {name!r} has a mesh of its own; between the meshes no "
+            "embedding shares out tokens over the tensor axis"
+        )
+    if strategy.get("chunks", 1) != 1 or strategy.get("schedule", "1F1B") not in ("1F1B", "ZB1P", "ZB-2P"):
+        raise ProgramError(
+            f"strategy: component {name!r} has a mesh of its own, expected 1F1B, ZB1P or ZB-2P without chunks"
+        )
+    if not strategy.get("layers_per_stage"):
+        raise ProgramError(
+            f"strategy: component {name!r} has a mesh of its own, expected layers_per_stage: it says which layers are "
+            "the component's"
+        )
+    if rows % degree["data"]:
+        raise ProgramError(
+            f"strategy: component {name!r}: data is {degree['data']}, expected a divisor of the {rows} rows of a "
+            "microbatch"
+        )
+    return degree
 
 
 def _refuse(strategy: Mapping[str, Any], degree: dict[str, int]) -> None:

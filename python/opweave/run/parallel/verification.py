@@ -87,7 +87,8 @@ def verify_strategy(
     any process is started; LaunchError for a process that fails.
     """
     chain = chain_of(copy.deepcopy(model), blocks, layers)
-    if chain.fixed_positions and strategy.get("context", 1) > 1:
+    contexts = [part.get("context", 1) for part in (strategy, *(strategy.get("components") or ()))]
+    if chain.fixed_positions and max(contexts) > 1:
         raise ProgramError("strategy: context is above 1, but the model's layers count tokens from 0 on each rank")
     _refuse_random(model)
     program = strategy_program(
