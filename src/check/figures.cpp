@@ -29,6 +29,7 @@ class FiguresCheck {
       if (run.present) makespan_ = std::max(makespan_, run.end.value());
     }
     for (const HostCopy& copy : reading_.host_copies()) makespan_ = std::max(makespan_, copy.end.value());
+    for (const GradientReduction& one : reading_.reductions()) makespan_ = std::max(makespan_, one.end.value());
     check_claims();
     check_plan_figures();
     check_device_figures();
@@ -190,6 +191,9 @@ class FiguresCheck {
     }
     for (const HostCopy& copy : reading_.host_copies()) {
       hold(copy.is_out ? kCopyOutStream : kCopyInStream, copy.devices, Wide{copy.end.value()} - copy.start.value());
+    }
+    for (const GradientReduction& one : reading_.reductions()) {
+      hold(reading_.training().reduction_stream, one.devices, Wide{one.end.value()} - one.start.value());
     }
     Wide largest = 0;
     for (const auto& [name, loads] : streams) {

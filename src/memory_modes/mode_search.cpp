@@ -9,6 +9,7 @@
 
 #include "memory_modes/carry.h"
 #include "memory_modes/memory_slack.h"
+#include "memory_modes/reductions.h"
 #include "opweave/error.h"
 #include "order_search/order_search.h"
 
@@ -22,11 +23,15 @@ constexpr std::array kFinerSteps = {0.125, 0.0625};
 /// rest is for changes.
 constexpr double kShareOfAlike = 0.3;
 constexpr double kShareOfBest = 0.1;
+/// Where there are no modes to choose: the share of all methods. The rest searches the order with the reductions in it.
+constexpr double kShareOfPlanning = 0.7;
 /// Candidate orders for each change of modes.
 constexpr std::uint64_t kEvaluationsPerChange = 400;
 /// One change of so many keeps all that fits, and takes this share of what is left.
 constexpr std::uint64_t kChangesPerKeeping = 16;
 constexpr double kShareOfKeeping = 0.3;
+/// Share of the time for a choice in which gradients are summed in no time, where they are not.
+constexpr double kShareBeforeReductions = 0.6;
 /// A change is given up that makes the plan so much longer at first.
 constexpr double kLongestBegin = 1.02;
 /// Candidate orders where nothing limits the search.
@@ -44,7 +49,9 @@ std::vector<Likeness> likeness_of(const ProblemWithMovements& derived) {
     const Task& task = original.task(origin.task);
     std::size_t kind = task.op.index();
     if (origin.is_movement && origin.kind == MovementKind::kRecompute) kind += operators;
-    if (origin.is_movement && origin.kind != MovementKind::kRecompute) {
+    if (origin.is_movement && origin.kind == MovementKind::kAllReduce) {
+      kind = 2 * operators + 2 * tensors + origin.parameter.index();
+    } else if (origin.is_movement && origin.kind != MovementKind::kRecompute) {
       kind = 2 * operators + original.tensor_of(origin.value).index();
       if (origin.kind == MovementKind::kCopyIn) kind += tensors;
     }
@@ -66,16 +73,28 @@ ModeSearch::ModeSearch(const Problem& problem, const Budget& budget, const Plann
       options_(options),
       is_uniform_(modes.is_uniform),
       incumbent_(incumbent),
+      unreduced_(without_reductions(problem)),
+      reduces_(!reductions_of(problem).empty()),
       units_(levers_of(problem)),
       microbatches_(problem.settings().training.microbatches),
       state_(units_.size() * microbatches_, 0),
       random_(options.seed) {}
 
 void ModeSearch::run() {
+  if (units_.empty()) return order_alone();
   try_shares();
   if (!incumbent_.best()) return;
   if (!is_over()) improve_best();
   if (!is_over() && !units_.empty() && !is_uniform_) change_modes();
+}
+
+/// No value may have a mode: all is in the order.
+void ModeSearch::order_alone() {
+  plan_modes(state_, part(kShareOfPlanning, kShareOfPlanning));
+  if (!incumbent_.best() || is_over()) return;
+  const ModeIncumbent::Best best = *incumbent_.best();
+  offer(in_better_order(state_, best.derived, best.schedule, options_.seed, part(1, 1 - kShareOfPlanning)),
+        "order search");
 }
 
 Slice ModeSearch::part(double of_time_left, double of_all_work) const {
@@ -172,15 +191,23 @@ std::vector<MemoryMode> ModeSearch::modes_of_units() const {
 
 void ModeSearch::plan_modes(const State& state, const Slice& slice) {
   try {
-    const auto derived = ProblemWithMovements::create(problem_, choice_of(state), Return::kJustInTime);
+    const Slice planning = reduces_ ? slice.share(kShareBeforeReductions) : slice;
+    const auto derived = ProblemWithMovements::create(unreduced_, choice_of(state), Return::kJustInTime);
     PlannerOptions inner = options_;
     inner.warm_start.reset();
     inner.on_progress = nullptr;
-    PlanResult result = opweave::plan(derived.problem(), budget_of(slice), inner);
+    PlanResult result = opweave::plan(derived.problem(), budget_of(planning), inner);
     if (!result.plan) return;
     Schedule schedule = to_schedule(derived.problem(), *result.plan);
     const Candidate candidate{state, derived, std::move(schedule), result.plan->statistics.makespan};
-    offer(candidate, result.plan->provenance.method.c_str());
+    const std::string& method = result.plan->provenance.method;
+    if (!reduces_) return offer(candidate, method.c_str());
+    // Reductions are not alike in all microbatches: what the planner knows of those would be lost to it.
+    Slice rest = slice;
+    if (rest.evaluations) *rest.evaluations -= *planning.evaluations;
+    auto reduced = ProblemWithMovements::create(problem_, choice_of(state));
+    const std::optional<Schedule> begin = carry(derived, candidate.schedule, reduced);
+    if (begin) offer(in_better_order(state, std::move(reduced), *begin, options_.seed, rest), method.c_str());
   } catch (const InputError&) {
     // Units that need each other, a device without a host: other choices are left.
   }
@@ -197,17 +224,22 @@ std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, 
     if (static_cast<double>(first.value()) > kLongestBegin * static_cast<double>(from.makespan.value())) {
       return std::nullopt;
     }
-    OrderSearchOptions how;
-    how.seed = seed;
-    how.initial_temperature = 0.5;
-    how.max_evaluations = slice.most_evaluations();
-    how.likeness = likeness_of(derived);
-    Schedule better = improve_order(derived.problem(), *begin, slice.budget, how, {});
-    const Duration makespan = better.makespan(derived.problem());
-    return Candidate{std::move(state), std::move(derived), std::move(better), makespan};
+    return in_better_order(std::move(state), std::move(derived), *begin, seed, slice);
   } catch (const InputError&) {
     return std::nullopt;  // as in plan_modes
   }
+}
+
+ModeSearch::Candidate ModeSearch::in_better_order(State state, ProblemWithMovements derived, const Schedule& begin,
+                                                  std::uint64_t seed, const Slice& slice) const {
+  OrderSearchOptions how;
+  how.seed = seed;
+  how.initial_temperature = 0.5;
+  how.max_evaluations = slice.most_evaluations();
+  how.likeness = likeness_of(derived);
+  Schedule better = improve_order(derived.problem(), begin, slice.budget, how, {});
+  const Duration makespan = better.makespan(derived.problem());
+  return {std::move(state), std::move(derived), std::move(better), makespan};
 }
 
 /// All methods of the planner on the modes that promise most.

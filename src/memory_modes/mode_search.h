@@ -38,6 +38,7 @@ class ModeSearch {
     Duration makespan;
   };
 
+  void order_alone();
   void try_shares();
   void improve_best();
   void change_modes();
@@ -50,6 +51,9 @@ class ModeSearch {
   void plan_modes(const State& state, const Slice& slice);
   [[nodiscard]] std::optional<Candidate> carried(const Candidate& from, State state, std::uint64_t seed,
                                                  const Slice& slice) const;
+  /// The candidate of a state, and of a schedule to begin with.
+  [[nodiscard]] Candidate in_better_order(State state, ProblemWithMovements derived, const Schedule& begin,
+                                          std::uint64_t seed, const Slice& slice) const;
   void offer(const Candidate& candidate, const char* method);
   /// The next part of the time, as a share of what is left, and of the work, as a share of all of it.
   [[nodiscard]] Slice part(double of_time_left, double of_all_work) const;
@@ -60,6 +64,8 @@ class ModeSearch {
   const PlannerOptions& options_;
   const bool is_uniform_;
   ModeIncumbent& incumbent_;
+  const Problem unreduced_;  ///< the problem whose gradients are summed in no time
+  const bool reduces_;       ///< else that is all that there is
   const std::vector<UnitLevers> units_;
   const std::uint32_t microbatches_;
   State state_;  ///< of the incumbent; a warm start keeps everything
