@@ -13,7 +13,7 @@ namespace opweave {
 namespace {
 
 /// Share of the time and work for all methods of the planner on the best choice so far. The rest is for changes.
-constexpr double kShareOfBest = 0.1;
+constexpr double kShareOfBest = 0.2;
 /// The same where memory has room for everything.
 constexpr double kShareOfKept = 0.4;
 /// Where there are no modes to choose: the share of all methods. The rest searches the order with the reductions in it.
@@ -188,6 +188,10 @@ void ModeSearch::improve_best() {
   const bool is_kept = std::ranges::all_of(state_, [](std::uint32_t way) { return way == 0; });
   const Slice slice = next(is_uniform_ ? 1 - spent_ : is_kept && !reduces_ ? kShareOfKept : kShareOfBest);
   const ModeIncumbent::Best best = *incumbent_.best();
+  if (!likeness_of(best.derived).empty()) {  // whose microbatches the planner would not know
+    offer(in_better_order(state_, best.derived, best.schedule, random_.next(), slice), "order search");
+    return;
+  }
   PlannerOptions inner = options_;
   inner.warm_start = best.schedule;
   inner.on_progress = [this](const Progress& progress) {

@@ -20,13 +20,13 @@ constexpr std::array kFinerSteps = {0.125, 0.0625};
 /// Shares of two modes, where units may have both.
 constexpr std::array<std::pair<double, double>, 4> kPairs = {{{0.5, 0.5}, {0.25, 0.75}, {0.75, 0.25}, {0.25, 0.25}}};
 /// Of the time and work: a moment for each share; what memory for everything would be like; the best of both in rounds.
-constexpr double kShareOfFirst = 0.14;
+constexpr double kShareOfFirst = 0.12;
 constexpr double kShareOfPlenty = 0.05;
-constexpr double kShareOfRounds = 0.12;
+constexpr double kShareOfRounds = 0.13;
 /// By the clock the moments end when they have taken so much longer than they should.
 constexpr double kLongestFirst = 2;
 /// Candidates of the first round; half of them in each of the next.
-constexpr std::size_t kMostCandidates = 4;
+constexpr std::size_t kMostCandidates = 6;
 
 /// The problem whose devices have memory for everything.
 Problem with_plenty_of_memory(const Problem& problem) {
