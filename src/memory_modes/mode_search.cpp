@@ -13,7 +13,7 @@ namespace opweave {
 namespace {
 
 /// Share of the time and work for all methods of the planner on the best choice so far. The rest is for changes.
-constexpr double kShareOfBest = 0.2;
+constexpr double kShareOfBest = 0.15;
 /// The same where memory has room for everything.
 constexpr double kShareOfKept = 0.4;
 /// Where there are no modes to choose: the share of all methods. The rest searches the order with the reductions in it.

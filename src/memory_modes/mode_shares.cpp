@@ -19,14 +19,18 @@ constexpr std::array kShares = {1.0, 0.5, 0.25, 0.75};
 constexpr std::array kFinerSteps = {0.125, 0.0625};
 /// Shares of two modes, where units may have both.
 constexpr std::array<std::pair<double, double>, 4> kPairs = {{{0.5, 0.5}, {0.25, 0.75}, {0.75, 0.25}, {0.25, 0.25}}};
-/// Of the time and work: a moment for each share; what memory for everything would be like; the best of both in rounds.
-constexpr double kShareOfFirst = 0.12;
+/// Of the time and work: for each choice of one mode for everything, which needs time for all constructions of the
+/// planner; a moment for each share; what memory for everything would be like; the best of all these in rounds.
+constexpr double kShareOfEach = 0.1;
+constexpr double kShareOfMoments = 0.1;
 constexpr double kShareOfPlenty = 0.05;
-constexpr double kShareOfRounds = 0.13;
-/// By the clock the moments end when they have taken so much longer than they should.
-constexpr double kLongestFirst = 2;
+constexpr double kShareOfRounds = 0.15;
+/// All constructions of a problem take less, in seconds per task.
+constexpr double kSecondsPerTask = 2e-4;
+/// By the clock no moment begins when this share of it has gone.
+constexpr double kEndOfMoments = 0.45;
 /// Candidates of the first round; half of them in each of the next.
-constexpr std::size_t kMostCandidates = 6;
+constexpr std::size_t kMostCandidates = 4;
 
 /// The problem whose devices have memory for everything.
 Problem with_plenty_of_memory(const Problem& problem) {
@@ -98,31 +102,43 @@ std::vector<ModeSearch::Share> ModeSearch::shares() const {
   return result;
 }
 
-/// All microbatches alike: everything kept; all, a half, a quarter and three quarters of the units dropped, or on
-/// hosts, or some of them the one and some the other; then shares between, around the best. Each gets a moment.
+/// All microbatches alike: everything kept, dropped, or on hosts; then a half, a quarter and three quarters of the
+/// units dropped, or on hosts, or some of them the one and some the other; then shares between, around the best.
 void ModeSearch::try_shares(std::vector<Candidate>& found) {
-  const std::vector<Share> all = shares();
-  const double each = kShareOfFirst / static_cast<double>(all.size() + 2 * kFinerSteps.size());
   std::set<State> tried;
   std::optional<std::pair<Duration, Share>> best;
-  const auto attempt = [&](const Share& share) {
+  const auto attempt = [&](const Share& share, double of_all) {
     State state = state_of(share);
     if (!tried.insert(state).second || incumbent_.is_optimal()) return;
-    if (incumbent_.best() && (budget_.expired() || is_behind(kLongestFirst * kShareOfFirst))) return;
-    std::optional<Candidate> candidate = planned(state, next(each));
+    if (incumbent_.best() && budget_.expired()) return;
+    std::optional<Candidate> candidate = planned(state, next(of_all));
     if (!candidate) return;
     if (!best || candidate->makespan < best->first) best = {candidate->makespan, share};
     add(found, std::move(*candidate));
   };
-  for (const Share& share : all) attempt(share);
+  const std::vector<Share> all = shares();
+  const double moment = kShareOfMoments / static_cast<double>(all.size() + 2 * kFinerSteps.size());
+  attempt({MemoryMode::kKeep, 0, false}, moment);  // so that there is a plan soon
+  double each = kShareOfEach;
+  if (const auto limit = budget_.time_limit_seconds()) {
+    each = std::clamp(kSecondsPerTask * static_cast<double>(problem_.task_count()) / *limit, moment, each);
+  }
+  for (const MemoryMode mode : modes_of_units()) attempt({mode, 1, is_uniform_}, each);
+  if (best && best->second.mode == MemoryMode::kKeep) {
+    tried.erase(state_of(best->second));
+    attempt(best->second, each);
+  }
+  for (const Share& share : all) {
+    if (!is_behind(kEndOfMoments)) attempt(share, moment);
+  }
   for (const double step : kFinerSteps) {
-    if (!best || best->second.mode == MemoryMode::kKeep) return;
+    if (!best || best->second.mode == MemoryMode::kKeep || is_behind(kEndOfMoments)) return;
     Share less = best->second;
     Share more = best->second;
     less.of_units = std::max(0.0, less.of_units - step);
     more.of_units = std::min(1.0, more.of_units + step);
-    attempt(less);
-    attempt(more);
+    attempt(less, moment);
+    attempt(more, moment);
   }
 }
 
@@ -163,17 +179,23 @@ void ModeSearch::try_plenty(std::vector<Candidate>& found) {
   }
 }
 
-/// The best few, each in a better order; half of them again, for longer.
+/// The best few, each in a better order; half of them again, for longer. First all stays that memory has room for:
+/// nothing gets longer by that.
 void ModeSearch::run_rounds(std::vector<Candidate>& found) {
   std::size_t rounds = 0;
   for (std::size_t count = found.size(); count > 0; count /= 2) ++rounds;
+  bool keeps = !is_uniform_;
   for (std::size_t count = found.size(); count > 0 && !is_over(); count /= 2) {
     found.erase(found.begin() + static_cast<std::ptrdiff_t>(count), found.end());
     std::vector<std::optional<Candidate>> better(count);
     const std::uint64_t seed = random_.next();
     next(kShareOfRounds / static_cast<double>(rounds)).each(count, [&](std::size_t i, const Slice& slice) {
-      better[i] = in_better_order(found[i].state, found[i].derived, found[i].schedule, seed + i, slice);
+      const Candidate& from = found[i];
+      if (keeps) better[i] = carried(from, kept_where_it_fits(from), seed + i, slice);
+      if (better[i] && better[i]->makespan > from.makespan) better[i] = from;
+      if (!better[i]) better[i] = in_better_order(from.state, from.derived, from.schedule, seed + i, slice);
     });
+    keeps = false;
     for (std::size_t i = 0; i < count; ++i) found[i] = std::move(*better[i]);
     std::ranges::stable_sort(found, {}, &Candidate::makespan);
     offer(found.front(), "order search");
