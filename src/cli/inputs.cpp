@@ -160,7 +160,7 @@ Problem load_problem(ComputationGraph graph, const InputFiles& files, const Sett
     throw InputError(files.graph.string() + (may_choose_modes(problem)
                                                  ? ": tensors have memory modes, which this command does not know"
                                                  : ": gradients are reduced, which this command does not know"),
-                     "opweave plan, check, simulate, explain, report and show know them");
+                     "opweave plan, check, simulate, explain, report, show and what-if know them");
   }
   return problem;
 }
@@ -186,7 +186,7 @@ PlannedProblem load_planned_problem(const InputFiles& files, const std::filesyst
     throw InputError(plan_path.string() + (problem.settings().training.reduces_gradients()
                                                ? ": gradients are reduced, which this command does not know"
                                                : ": values may have memory modes, which this command does not know"),
-                     "opweave plan, check, simulate, explain, report and show know them");
+                     "opweave plan, check, simulate, explain, report, show and what-if know them");
   }
   if (!has_modes) return {std::move(problem), std::move(plan)};
   return naming(plan_path.string(), [&]() -> PlannedProblem {

@@ -133,5 +133,25 @@ def test_commands_know_reductions_or_refuse_them(reduced, tmp_path):
     succeeds("bounds", graph, cluster)
     succeeds("report", graph, cluster, plan, "-o", tmp_path / "report.html", "--trace", tmp_path / "trace.json")
     assert "gradients are reduced" in fails(2, "compare", graph, cluster, plan)
-    assert "gradients are reduced" in fails(2, "what-if", graph, cluster, plan)
     assert "makespan alone" in fails(2, "plan", graph, cluster, "--objective", "period", "-o", plan)
+
+
+def test_what_if_asks_of_memory_and_of_links_to_hosts(files, reduced, tmp_path):
+    graph, cluster, plan = files
+    now = json.loads(plan.read_text())["makespan_ns"]
+    asked = ("--samples", 1, "--json")
+    answer = json.loads(succeeds("what-if", graph, cluster, plan, "--memory", 1, 2, 0.01, *asked))
+    same, more, less = answer["changes"]
+    assert answer["makespan_ns"] == now
+    # The order as it is, each task as early as it can be.
+    assert same["same_order_ns"] == more["same_order_ns"] <= now
+    assert more["lower_bound_ns"] <= same["lower_bound_ns"] <= now
+    assert less["same_order_ns"] is None and less["remark"]
+    assert "host_link" in fails(2, "what-if", graph, cluster, plan, "--host-link", 2)
+    replanned = json.loads(
+        succeeds("what-if", graph, cluster, plan, "--memory", 1, "--replan", "--work-limit", 50, *asked)
+    )["changes"][0]
+    assert replanned["replanned_ns"] <= replanned["same_order_ns"]
+    graph, cluster, plan = reduced
+    faster = json.loads(succeeds("what-if", graph, cluster, plan, "--link-speed", 1, 1000, *asked))["changes"]
+    assert faster[1]["same_order_ns"] < faster[0]["same_order_ns"]
