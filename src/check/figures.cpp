@@ -233,6 +233,10 @@ class FiguresCheck {
       if (!computes[run.op.index()]) continue;
       for (const DeviceId device : run.devices) spans.push_back({device, run.start, run.end});
     }
+    for (const GradientReduction& one : reading_.reductions()) {
+      if (reading_.training().reduction_stream != "compute") break;
+      for (const DeviceId device : one.devices) spans.push_back({device, one.start, one.end});
+    }
     std::sort(spans.begin(), spans.end(),
               [](const Span& a, const Span& b) { return std::tie(a.device, a.start) < std::tie(b.device, b.start); });
     std::vector<DeviceFigures> result(reading_.cluster().device_count());
