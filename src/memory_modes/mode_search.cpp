@@ -92,6 +92,7 @@ void ModeSearch::order_alone() {
 }
 
 Slice ModeSearch::next(double of_all) {
+  of_all = std::clamp(of_all, 0.0, 1 - spent_);
   const double of_rest = spent_ < 1 ? std::min(1.0, of_all / (1 - spent_)) : 1;
   spent_ += of_all;
   Slice slice{budget_.share(of_rest), budget_.work_limit(), options_.threads};

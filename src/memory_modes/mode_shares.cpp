@@ -22,11 +22,14 @@ constexpr std::array<std::pair<double, double>, 4> kPairs = {{{0.5, 0.5}, {0.25,
 /// Of the time and work: for each choice of one mode for everything, which needs time for all constructions of the
 /// planner; a moment for each share; what memory for everything would be like; the best of all these in rounds.
 constexpr double kShareOfEach = 0.1;
+/// The same by the clock, at most, for one mode and for two: where time is short, fewer choices get enough of it.
+constexpr double kMostOfEach = 0.25;
+constexpr double kMostOfEachOfTwo = 0.18;
 constexpr double kShareOfMoments = 0.1;
 constexpr double kShareOfPlenty = 0.05;
 constexpr double kShareOfRounds = 0.15;
 /// All constructions of a problem take less, in seconds per task.
-constexpr double kSecondsPerTask = 2e-4;
+constexpr double kSecondsPerTask = 5e-4;
 /// By the clock no moment begins when this share of it has gone.
 constexpr double kEndOfMoments = 0.45;
 /// Candidates of the first round; half of them in each of the next.
@@ -117,13 +120,17 @@ void ModeSearch::try_shares(std::vector<Candidate>& found) {
     add(found, std::move(*candidate));
   };
   const std::vector<Share> all = shares();
+  const std::vector<MemoryMode> modes = modes_of_units();
   const double moment = kShareOfMoments / static_cast<double>(all.size() + 2 * kFinerSteps.size());
   attempt({MemoryMode::kKeep, 0, false}, moment);  // so that there is a plan soon
   double each = kShareOfEach;
   if (const auto limit = budget_.time_limit_seconds()) {
-    each = std::clamp(kSecondsPerTask * static_cast<double>(problem_.task_count()) / *limit, moment, each);
+    const double most = modes.size() > 1 ? kMostOfEachOfTwo : kMostOfEach;
+    if (!budget_.work_limit()) {
+      each = std::clamp(kSecondsPerTask * static_cast<double>(problem_.task_count()) / *limit, moment, most);
+    }
   }
-  for (const MemoryMode mode : modes_of_units()) attempt({mode, 1, is_uniform_}, each);
+  for (const MemoryMode mode : modes) attempt({mode, 1, is_uniform_}, each);
   if (best && best->second.mode == MemoryMode::kKeep) {
     tried.erase(state_of(best->second));
     attempt(best->second, each);
