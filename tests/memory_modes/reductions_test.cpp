@@ -17,7 +17,7 @@
 namespace opweave {
 namespace {
 
-std::string first_of(const std::vector<Violation>& violations) {
+std::string first_violation(const std::vector<Violation>& violations) {
   return violations.empty() ? "" : std::string(to_string(violations[0].rule)) + ": " + violations[0].message;
 }
 
@@ -89,7 +89,7 @@ TEST(Reductions, they_follow_the_last_gradients_and_come_before_the_optimizer) {
   const PlanResult result = plan_with_memory_modes(problem, Budget({}, 500));
   ASSERT_TRUE(result.plan) << result.detail;
   EXPECT_EQ(result.plan->statistics.makespan, Duration(21));
-  EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), *result.plan)), "");
+  EXPECT_EQ(first_violation(check(problem.graph(), problem.cluster(), *result.plan)), "");
   // On the stream of the compute they wait for it, which changes nothing here.
   TwoCopies beside;
   beside.stream = "compute";
@@ -97,7 +97,7 @@ TEST(Reductions, they_follow_the_last_gradients_and_come_before_the_optimizer) {
   const PlanResult again = plan_with_memory_modes(same, Budget({}, 500));
   ASSERT_TRUE(again.plan);
   EXPECT_EQ(again.plan->statistics.makespan, Duration(21));
-  EXPECT_EQ(first_of(check(same.graph(), same.cluster(), *again.plan)), "");
+  EXPECT_EQ(first_violation(check(same.graph(), same.cluster(), *again.plan)), "");
 }
 
 TEST(Reductions, plans_with_them_are_read_as_they_were_written) {
@@ -105,7 +105,7 @@ TEST(Reductions, plans_with_them_are_read_as_they_were_written) {
   const PlanResult result = plan_with_memory_modes(problem, Budget({}, 1000));
   ASSERT_TRUE(result.plan) << result.detail;
   EXPECT_EQ(result.plan->movements.size(), 4U);
-  EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), *result.plan)), "");
+  EXPECT_EQ(first_violation(check(problem.graph(), problem.cluster(), *result.plan)), "");
   const std::string text = plan_to_json(*result.plan, problem.graph(), problem.cluster());
   const Plan again = parse_plan(text, "p", problem.graph(), problem.cluster());
   EXPECT_EQ(plan_to_json(again, problem.graph(), problem.cluster()), text);
@@ -137,7 +137,7 @@ TEST(Reductions, check_finds_those_that_are_missing_early_short_elsewhere_or_twi
     spoil[i](plan);
     const auto violations = check(problem.graph(), problem.cluster(), plan);
     EXPECT_TRUE(std::ranges::any_of(violations, [](const Violation& v) { return v.rule == Rule::kReduction; }))
-        << "corruption " << i << ": " << first_of(violations);
+        << "corruption " << i << ": " << first_violation(violations);
   }
   Plan plan = *result.plan;  // two at once on one stream
   PlannedMovement& last = plan.movements.back();
@@ -162,7 +162,8 @@ TEST(Reductions, published_schedules_carry_them_over) {
   for (const ExpertPlan& expert : experts) {
     const auto schedule = carry(from, expert.schedule, to);
     ASSERT_TRUE(schedule) << expert.name;
-    EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), to.plan(*schedule, {}, {}))), "") << expert.name;
+    EXPECT_EQ(first_violation(check(problem.graph(), problem.cluster(), to.plan(*schedule, {}, {}))), "")
+        << expert.name;
   }
 }
 
@@ -179,7 +180,7 @@ TEST(Reductions, they_may_stand_beside_memory_modes) {
   const PlanResult result = plan(derived.problem(), Budget({}, 200));
   ASSERT_TRUE(result.plan);
   const Plan all = derived.plan(to_schedule(derived.problem(), *result.plan), {}, {});
-  EXPECT_EQ(first_of(check(problem.graph(), problem.cluster(), all)), "");
+  EXPECT_EQ(first_violation(check(problem.graph(), problem.cluster(), all)), "");
   EXPECT_GT(all.statistics.recomputed, Duration());
 }
 
@@ -191,7 +192,7 @@ TEST(Reductions, one_copy_has_none) {
   const PlanResult b = plan(without, Budget({}, 200));
   ASSERT_TRUE(a.plan && b.plan);
   EXPECT_EQ(a.plan->statistics.makespan, b.plan->statistics.makespan);
-  EXPECT_EQ(first_of(check(with_key.graph(), with_key.cluster(), *a.plan)), "");
+  EXPECT_EQ(first_violation(check(with_key.graph(), with_key.cluster(), *a.plan)), "");
 }
 
 TEST(Reductions, what_is_not_planned_is_refused_by_name) {
