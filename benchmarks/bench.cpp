@@ -40,7 +40,8 @@ Row planned_row(const std::string& instance, const Problem& problem, const Optio
   row.baseline_name = baseline_name;
   row.baseline = baseline;
   const Budget budget(options.seconds, std::nullopt);
-  const PlanResult result = plan(problem, budget, planner);
+  const PlanResult result =
+      has_movements(problem) ? plan_with_memory_modes(problem, budget, planner) : plan(problem, budget, planner);
   row.wall_s = budget.elapsed();
   for (const LowerBound& bound : result.bounds) {
     if (static_cast<double>(bound.value.value()) / unit > row.bound) {
@@ -101,6 +102,7 @@ int run(int argc, char** argv) {
       {"placement", {"Placement of training steps", run_placement}},
       {"branched", {"Branched models", run_branched}},
       {"microbatches", {"From 8 to 2000 microbatches", run_microbatches}},
+      {"memory-modes", {"Memory modes", run_memory_modes}},
       {"job-shop", {"Flexible job shop", run_job_shop}},
       {"msr", {"Placement of published graphs", run_msr}},
       {"scale", {"Scale", run_scale}},

@@ -65,6 +65,7 @@ void run_msr(const Options& options, const Emit& emit);
 void run_scale(const Options& options, const Emit& emit);
 void run_exact(const Options& options, const Emit& emit);
 void run_microbatches(const Options& options, const Emit& emit);
+void run_memory_modes(const Options& options, const Emit& emit);
 
 /// The overlap suite's V on 8 devices with one copy and memory for this many layer activations per device.
 [[nodiscard]] Problem overlap_problem(std::int64_t slots, std::uint32_t microbatches);

@@ -4,6 +4,8 @@
 #include <functional>
 
 #include "bench.h"
+#include "memory_modes/carry.h"
+#include "memory_modes/reductions.h"
 
 namespace opweave::bench {
 namespace {
@@ -49,10 +51,14 @@ struct Case {
   std::uint32_t microbatches = 20;
   bool hops = false;  ///< 0.2 ms + 0.8 ms per hop on links that carry one tensor at a time
   bool unequal = false;
+  bool reduces = false;  ///< gradients of the two copies over 50 GB/s, on the stream of communication
 };
 
 /// Beyond it the published schedules take longer than the plan.
 constexpr std::uint32_t kMostExpertMicrobatches = 200;
+/// Weights of a layer on a device, and as many bytes of gradients (examples/deepseek-v3).
+constexpr std::int64_t kWeights = 818'282'496;
+constexpr std::int64_t kReplicaBandwidth = 50'000'000'000;
 
 Problem make_problem(const Case& one) {
   constexpr std::int64_t kBoundary = 1000;  // bytes of a tensor between layers
@@ -64,13 +70,21 @@ Problem make_problem(const Case& one) {
     if (one.hops) spec.layers.back().output = Bytes(kBoundary);
   }
   if (one.unequal) make_unequal(spec.layers);
+  if (one.reduces) {
+    for (Layer& layer : spec.layers) layer.weights = Bytes(kWeights);
+    spec.training.gradient_bytes_per_weight_byte = 1;
+    spec.training.reduction_stream = "comm";
+  }
   spec.stage_of_layer = even_stages(kLayers, one.stages);
   for (std::uint32_t d = 0; d < kDevices; ++d) spec.devices.push_back(fmt::format("gpu{}", d));
   spec.training.microbatches = one.microbatches;
   spec.training.replicas = one.copies;
-  const Bytes memory(one.slots * kSlot + (one.hops ? 100 * kBoundary : 0));
+  const std::int64_t persistent = one.reduces ? 2 * kLayers / kDevices * 2 * kWeights : 0;  // two stages, gradients too
+  const Bytes memory(one.slots * kSlot + (one.hops ? 100 * kBoundary : 0) + persistent);
   ClusterParts cluster = uniform_cluster(kDevices, {"compute", "comm"}, memory, one.hops ? ms(0.2) : Duration(0),
-                                         one.hops ? std::optional<std::int64_t>(kBoundary * 1250) : std::nullopt)
+                                         one.hops      ? std::optional<std::int64_t>(kBoundary * 1250)
+                                         : one.reduces ? std::optional(kReplicaBandwidth)
+                                                       : std::nullopt)
                              .parts();
   if (one.hops) cluster.contention = Contention::kLink;
   return Problem::create(build_pipeline(spec), Cluster::create(std::move(cluster)));
@@ -89,6 +103,32 @@ void emit_slowdown(const Emit& emit, const std::string& name, const Problem& pro
   };
   emit(fmt::format("{}, orders run with computation 1.13 times slower beside communication: ours {:.2f}, {} {:.2f}.",
                    name, slowed(to_schedule(problem, *row.plan)), expert.name, slowed(expert.schedule)));
+}
+
+/// The order of a published schedule, its blocks taken apart, in a problem with or without reductions: those of each
+/// layer as soon as the order lets them.
+double order_in_ms(const Problem& problem, const Schedule& schedule) {
+  const MemoryChoice keep(problem.value_count(), MemoryMode::kKeep);
+  const auto from = ProblemWithMovements::create(without_reductions(problem), keep);
+  const auto to = ProblemWithMovements::create(problem, keep);
+  return in_ms(to.problem(), carry(from, schedule, to).value());
+}
+
+/// Two rows: the gradients of the two copies reduced, and in no time; and what the difference is.
+Row emit_reduced(const Emit& emit, const Case& one, const Options& options, std::vector<std::string>& lines) {
+  const Problem problem = make_problem(one);
+  const Problem free = without_reductions(problem);
+  const ExpertPlan expert = best_expert(free).value();
+  const std::string baseline = expert.name + ", blocks taken apart";
+  const double before = order_in_ms(free, expert.schedule);
+  const double after = order_in_ms(problem, expert.schedule);
+  const Row row = plan_row(one.name, problem, options, kMillisecond, baseline, after);
+  const Row in_no_time = plan_row(one.name + " in no time", free, options, kMillisecond, baseline, before);
+  emit_row(emit, row);
+  emit_row(emit, in_no_time);
+  lines.push_back(fmt::format("Reductions cost the order of {} {:.2f} ms, ours {:.2f} ms.", expert.name, after - before,
+                              row.ours.value_or(0) - in_no_time.ours.value_or(0)));
+  return row;
 }
 
 /// How good the plans were at a few moments.
@@ -145,6 +185,7 @@ void run_overlap(const Options& options, const Emit& emit) {
       {"free, 2 copies, peak 9", kFree, 32, 2, 36, "half of DualPipe's bubbles", 2958},
       {"free, 1 copy, peak 8.5", kFree, 32, 1, 34, "half of DualPipeV's bubbles", 2993},
       {"two-way, 2 copies, peak 9, hops over links", kTwoWay, 8, 2, 36, "", {}, 20, true},
+      {"two-way, 2 copies, peak 9, gradients over 50 GB/s", kTwoWay, 8, 2, 36, "", {}, 20, false, false, true},
       {"V, 1 copy, peak 8.5, unequal layers", kV, 16, 1, 34, "", {}, 20, false, true},
       {"free, 1 copy, peak 8.5, unequal layers", kFree, 32, 1, 34, "", {}, 20, false, true},
       {"V, 1 copy, peak 8.5, 8 microbatches", kV, 16, 1, 34, "", {}, 8},
@@ -153,8 +194,13 @@ void run_overlap(const Options& options, const Emit& emit) {
   };
   std::vector<Row> rows;
   std::vector<std::function<void()>> afterwards;
+  std::vector<std::string> lines;
   for (const Case& one : cases) {
     if (!options.chooses(one.name)) continue;
+    if (one.reduces) {
+      rows.push_back(emit_reduced(emit, one, options, lines));
+      continue;
+    }
     const Problem problem = make_problem(one);
     std::optional<ExpertPlan> expert;
     if (one.microbatches <= kMostExpertMicrobatches) expert = best_expert(problem);
@@ -173,7 +219,8 @@ void run_overlap(const Options& options, const Emit& emit) {
     }
   }
   emit_progress(emit, rows, options.seconds);
-  if (!afterwards.empty()) emit("");
+  if (!afterwards.empty() || !lines.empty()) emit("");
+  for (const std::string& line : lines) emit(line);
   for (const auto& line : afterwards) line();
 }
 

@@ -41,7 +41,10 @@ class Search {
         workers_(workers),
         searches_(searches) {
     if (place != nullptr) place_ = *place;
-    if (place_ && may_choose_modes(problem_)) throw InputError("memory modes: workers know none, expected no on");
+    if (place_ && has_movements(problem_)) {
+      throw InputError(may_choose_modes(problem_) ? "memory modes: workers know none, expected no on"
+                                                  : "reduction_stream: workers reduce no gradients, expected no on");
+    }
     options_.method = parse_method(method);
     options_.objectives = parse_objectives(objectives);
     if (deadline_ns) options_.deadline = Duration(*deadline_ns);
@@ -60,8 +63,8 @@ class Search {
     Budget budget(time_limit_, work_limit_);
     budget.watch(&stopped_);
     if (place_) return distribute::plan_on(*place_, workers_, searches_, problem_, budget, options_);
-    return may_choose_modes(problem_) ? plan_with_memory_modes(problem_, budget, options_)
-                                      : plan(problem_, budget, options_);
+    return has_movements(problem_) ? plan_with_memory_modes(problem_, budget, options_)
+                                   : plan(problem_, budget, options_);
   }
 
   void stop() { stopped_ = true; }
@@ -126,7 +129,7 @@ void bind_search(nb::module_& m) {
       "lower_bounds",
       [](const ComputationGraph& graph, const Cluster& cluster, const Settings& settings) {
         const Problem problem = make_problem(graph, cluster, settings);
-        return bounds_of(may_choose_modes(problem) ? lower_bounds_with_modes(problem) : lower_bounds(problem));
+        return bounds_of(has_movements(problem) ? lower_bounds_with_modes(problem) : lower_bounds(problem));
       },
       no_gil);
 }

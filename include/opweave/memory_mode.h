@@ -30,13 +30,19 @@ struct MemoryModes {
   bool operator==(const MemoryModes&) const = default;
 };
 
-/// What brings a value back that did not stay.
+/// What a plan runs beside its tasks and transfers: what brings a value back that did not stay, and what sums
+/// gradients.
 enum class MovementKind : std::uint8_t {
   kRecompute,  ///< an operator of a unit runs again, on the streams that it holds
   kCopyOut,    ///< from devices to their hosts, on stream "d2h" of each
   kCopyIn,     ///< from hosts to their devices, on stream "h2d" of each
+  kAllReduce,  ///< gradients of a parameter over all devices that keep it, on the stream of Training
 };
-/// "recompute", "copy_out", "copy_in".
+/// kCopyOut or kCopyIn.
+[[nodiscard]] constexpr bool is_copy(MovementKind kind) {
+  return kind == MovementKind::kCopyOut || kind == MovementKind::kCopyIn;
+}
+/// "recompute", "copy_out", "copy_in", "all_reduce".
 [[nodiscard]] std::string_view to_string(MovementKind kind);
 /// Inverse of to_string; nothing for any other text.
 [[nodiscard]] std::optional<MovementKind> movement_kind_from_string(std::string_view text);

@@ -56,8 +56,10 @@ class ProblemWithMovements {
   struct Origin {
     bool is_movement = false;  ///< else a task of the original problem
     MovementKind kind = MovementKind::kRecompute;
-    TaskId task;    ///< of the original problem: the task itself, what runs again, or what made the value
+    TaskId task;    ///< of the original problem: the task itself, what runs again, what made the value, or the last of
+                    ///< those that add to the gradients
     ValueId value;  ///< of the original problem: what is copied
+    ParameterId parameter = {};  ///< whose gradients are reduced
   };
   [[nodiscard]] Origin origin(TaskId task) const;
   /// The highest number of bytes on the host of each device.
@@ -78,6 +80,9 @@ struct OrdinaryPlan {
 
 /// The settings allow other modes than kKeep, or some tensor does.
 [[nodiscard]] bool may_choose_modes(const Problem& problem);
+/// Its plans may have movements: values may have modes, or gradients of replicas are reduced. Then
+/// plan_with_memory_modes() plans it, plan() does not.
+[[nodiscard]] bool has_movements(const Problem& problem);
 
 /// What a choice of memory modes is for.
 struct ModeOptions {

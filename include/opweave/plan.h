@@ -50,7 +50,7 @@ struct PlannedMode {
   MemoryMode mode = MemoryMode::kKeep;
 };
 
-/// What brings a value back.
+/// What brings a value back, or sums gradients.
 struct PlannedMovement {
   MovementKind kind = MovementKind::kRecompute;
   OperatorId op;    ///< what runs again; of copies: what made the value
@@ -59,6 +59,7 @@ struct PlannedMovement {
   std::vector<DeviceId> devices;  ///< ascending
   Duration start;
   Duration end;
+  ParameterId parameter = {};  ///< of kAllReduce: whose gradients; it has no operator, tensor and copy
 };
 
 /// How far the plan is known to be from the best.

@@ -1,6 +1,7 @@
 /// A plan read without the graph and the cluster that it is for.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -19,7 +20,14 @@ struct PlanAlone {
   Plan plan;
 };
 
+/// What becomes of memory modes and movements.
+enum class MovementsAlone : std::uint8_t {
+  kRefuse,  ///< they are an error: who draws the plan would leave out what holds streams and memory
+  kTake,    ///< they are read; which operator makes what is copied is not known, and one stands for all
+};
+
 /// \throws InputError as parse_plan.
-[[nodiscard]] PlanAlone parse_plan_alone(std::string_view json, const std::string& source);
+[[nodiscard]] PlanAlone parse_plan_alone(std::string_view json, const std::string& source,
+                                         MovementsAlone movements = MovementsAlone::kRefuse);
 
 }  // namespace opweave

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "opweave/budget.h"
+#include "opweave/memory_modes.h"
 #include "opweave/plan.h"
 #include "opweave/planner.h"
 #include "opweave/problem.h"
@@ -22,6 +23,8 @@ namespace opweave {
 /// Every link `factor` times as fast: bandwidth times the factor, latency divided by it, both rounded to the
 /// slower side. \pre factor > 0
 [[nodiscard]] Cluster with_link_speed(const Cluster& cluster, double factor);
+/// The same of every link between a device and its host. \throws InputError where there is none
+[[nodiscard]] Cluster with_host_link_speed(const Cluster& cluster, double factor);
 /// Every capacity (of the devices, and the limit in the settings) times the factor, rounded down. \pre factor >= 0
 [[nodiscard]] Problem with_memory(const Problem& problem, double factor);
 /// `count` more devices like the last one, with its links, named like "gpu3 (2)". Operators that name their
@@ -63,6 +66,7 @@ struct Robustness {
 struct WhatIfQuestion {
   std::vector<double> link_speeds;          ///< factors above 0
   std::vector<double> memories;             ///< factors from 0
+  std::vector<double> host_links;           ///< factors above 0
   std::vector<std::uint32_t> devices;       ///< so many more
   std::vector<std::uint32_t> microbatches;  ///< so many in all
   std::vector<std::string> faster;          ///< names or kinds of operators
@@ -97,6 +101,11 @@ struct WhatIfAnswer {
 /// \pre plan is valid for the problem \throws InputError naming the word of the question and its value
 [[nodiscard]] WhatIfAnswer what_if(const Problem& problem, const Plan& plan, const WhatIfQuestion& question,
                                    const PlannerOptions& planner, const std::atomic<bool>* stop = nullptr);
+/// The same for a plan with movements. In the same order its memory modes stay as well; replanned, they are chosen
+/// anew, and the plan in the same order is one of the answers. \param schedule  of movements.problem(), valid
+[[nodiscard]] WhatIfAnswer what_if(const ProblemWithMovements& movements, const Schedule& schedule,
+                                   const WhatIfQuestion& question, const PlannerOptions& planner,
+                                   const std::atomic<bool>* stop = nullptr);
 [[nodiscard]] std::string what_if_to_json(const WhatIfAnswer& answer);
 
 }  // namespace opweave

@@ -74,9 +74,11 @@ class Graph(Input[_core.Graph]):
         replicas: int | None = None,
         gradient_bytes_per_weight_byte: float | None = None,
         optimizer_bytes_per_weight_byte: float | None = None,
+        reduction_stream: str | None = None,
     ) -> Self:
         """The same graph in another training setting; what is None stays.
 
+        With *reduction_stream* gradients of replicas take time on that stream (docs/memory-modes.md).
         bf16 weights under Adam with fp32 copies keep 1 byte of gradients and 6 of optimizer state per byte of weights.
         """
         content = self.to_dict()
@@ -89,6 +91,7 @@ class Graph(Input[_core.Graph]):
             "replicas": replicas,
             "gradient_bytes_per_weight_byte": gradient_bytes_per_weight_byte,
             "optimizer_bytes_per_weight_byte": optimizer_bytes_per_weight_byte,
+            "reduction_stream": reduction_stream,
         }
         training.update({key: value for key, value in changes.items() if value is not None})
         return self._derived(content)

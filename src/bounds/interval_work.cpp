@@ -87,14 +87,17 @@ std::vector<Nanoseconds> member_releases(const Relaxation& relaxation, const Mem
 IntervalWork::IntervalWork(const Relaxation& relaxation, const MemoryPool& pool, StreamId stream, Direction direction,
                            const Earliest& earliest, const ModeRules* modes)
     : modes_(modes), relaxation_(relaxation), device_(pool.devices.front()), capacity_(pool.capacity) {
-  // What is dropped may come back within the last interval, where nothing says what that costs.
-  if (modes_ != nullptr && modes_->may_drop() && direction == Direction::kBackward) capacity_.reset();
+  // What is dropped may come back within the last interval, and takes its time there.
+  const bool may_repeat = modes_ != nullptr && modes_->may_drop() && direction == Direction::kBackward;
+  if (may_repeat) capacity_.reset();
   for (const DeviceId device : pool.devices) {
     machines_ += relaxation.problem().cluster().stream_mask(device) >> stream.index() & 1U;
   }
   if (pool.kind == MemoryPoolKind::kUnknown) machines_ = 1;
   if (capacity_) collect_holdings(relaxation, pool, direction, earliest);
   collect_jobs(relaxation, pool, stream, direction, earliest);
+  if (may_repeat) collect_repetitions(relaxation, pool, stream, earliest);
+  std::stable_sort(jobs_.begin(), jobs_.end(), [](const Job& a, const Job& b) { return a.earliest < b.earliest; });
   pour();
 }
 
@@ -192,7 +195,28 @@ void IntervalWork::collect_jobs(const Relaxation& relaxation, const MemoryPool& 
       jobs_.push_back(job);
     }
   }
-  std::stable_sort(jobs_.begin(), jobs_.end(), [](const Job& a, const Job& b) { return a.earliest < b.earliest; });
+}
+
+/// Repetitions that may run within the last interval: work there, but none of total().
+void IntervalWork::collect_repetitions(const Relaxation& relaxation, const MemoryPool& pool, StreamId stream,
+                                       const Earliest& earliest) {
+  const Problem& problem = relaxation.problem();
+  const auto after = [&](TaskId reader) {
+    const auto t = static_cast<Index>(reader.index());
+    return earliest[t] + relaxation.duration(t);
+  };
+  const std::vector<Nanoseconds> tails = modes_->repetition_tails(after);
+  for (const Index member : pool.members) {
+    const std::vector<Index>& tasks = relaxation.classes()[member].tasks;
+    if ((problem.streams(TaskId(tasks.front())) >> stream.index() & 1U) == 0) continue;
+    for (const Index task : tasks) {
+      const Nanoseconds tail = tails[task];
+      const Nanoseconds duration = relaxation.duration(task);
+      if (tail == ModeRules::kNever || duration == 0) continue;
+      jobs_.push_back(
+          {tail, duration, duration, 1, static_cast<Index>(charges_.size()), problem.task(TaskId(task)).op});
+    }
+  }
 }
 
 /// Work arrives at the jobs' earliest starts and drains at the rate of the machines that may be busy.

@@ -26,7 +26,8 @@ class IntervalWork {
   [[nodiscard]] Nanoseconds total() const { return total_; }
   /// Devices of the pool that have the stream, and work in an interval; 1 for a pool of unknown place.
   [[nodiscard]] std::int64_t machines() const { return machines_; }
-  /// Upper bound on the part of total() that is done within the interval of length h.
+  /// Upper bound on the part of total() that is done within the interval of length h; where values may be dropped,
+  /// forward less the repetitions that are to come behind the interval, backward with those within it.
   [[nodiscard]] Nanoseconds most(Nanoseconds h) const;
 
   /// Lengths and what most() says of them: all that matter if they are few, else a choice of them
@@ -70,6 +71,8 @@ class IntervalWork {
                         const Earliest& earliest);
   void collect_jobs(const Relaxation& relaxation, const MemoryPool& pool, StreamId stream, Direction direction,
                     const Earliest& earliest);
+  void collect_repetitions(const Relaxation& relaxation, const MemoryPool& pool, StreamId stream,
+                           const Earliest& earliest);
   void pour();
   [[nodiscard]] Nanoseconds fluid(Nanoseconds h) const;
   [[nodiscard]] Nanoseconds held_work(const std::vector<Nanoseconds>& work, Nanoseconds h) const;

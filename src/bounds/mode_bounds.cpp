@@ -14,6 +14,7 @@ Problem without_memory(const Problem& problem) {
   ProblemSettings settings = problem.settings();
   settings.memory_limit.reset();
   settings.memory_modes = {};
+  settings.training.reduction_stream.clear();
   return Problem::create(problem.graph(), Cluster::create(std::move(parts)), std::move(settings));
 }
 

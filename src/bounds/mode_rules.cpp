@@ -22,6 +22,46 @@ bool ModeRules::runs_again_with(OperatorId op, TensorId tensor) const {
   return problem_.graph().at(op).phase == Phase::kForward && units_[op.index()] == units_[maker.index()];
 }
 
+std::vector<Nanoseconds> ModeRules::repetition_tails(const std::function<Nanoseconds(TaskId)>& after) const {
+  const ComputationGraph& graph = problem_.graph();
+  const std::size_t copies = problem_.settings().training.microbatches;
+  std::vector<Nanoseconds> of_unit(graph.operators().size() * copies, kNever);
+  const auto is_forward = [&](const Task& task) { return graph.at(task.op).phase == Phase::kForward; };
+  const auto unit = [&](const Task& task) -> Nanoseconds& {
+    return of_unit[units_[task.op.index()] * copies + task.copy];
+  };
+  const auto least_of_readers = [&](TaskId maker) {
+    Nanoseconds least = kNever;
+    for (const ValueId value : problem_.outputs(maker)) {
+      if (!modes_[problem_.tensor_of(value).index()].drop) continue;
+      for (const TaskId reader : problem_.consumers(value)) {
+        const Task& task = problem_.task(reader);
+        const Phase phase = graph.at(task.op).phase;
+        if (phase == Phase::kNone) continue;
+        least = std::min(least, phase == Phase::kForward ? unit(task) : after(reader));
+      }
+    }
+    return least;
+  };
+  for (bool changes = true; changes;) {
+    changes = false;
+    for (std::size_t t = problem_.task_count(); t-- > 0;) {
+      const Task& task = problem_.task(TaskId(t));
+      if (!is_forward(task)) continue;
+      const Nanoseconds least = least_of_readers(TaskId(t));
+      if (least >= unit(task)) continue;
+      unit(task) = least;
+      changes = true;
+    }
+  }
+  std::vector<Nanoseconds> result(problem_.task_count(), kNever);
+  for (std::size_t t = 0; t < result.size(); ++t) {
+    const Task& task = problem_.task(TaskId(t));
+    if (is_forward(task)) result[t] = unit(task);
+  }
+  return result;
+}
+
 std::int64_t ModeRules::bytes_copied(DeviceId device, Nanoseconds time) const {
   __extension__ using Wide = __int128;
   const DeviceType* type = problem_.cluster().type_of(device);

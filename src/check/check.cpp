@@ -57,6 +57,7 @@ std::vector<Violation> check(const ComputationGraph& graph, const Cluster& clust
     const std::vector<checking::MemoryUse> memory = checking::check_memory(reading, holds, violations);
     checking::check_placement(reading, violations);
     checking::check_modes(reading, violations);
+    checking::check_reductions(reading, violations);
     const std::vector<checking::Wide> host_peaks = checking::check_host_memory(reading, violations);
     checking::check_figures(reading, routes, memory, host_peaks, violations);
     checking::check_blocks(reading, violations);

@@ -29,6 +29,7 @@ class FiguresCheck {
       if (run.present) makespan_ = std::max(makespan_, run.end.value());
     }
     for (const HostCopy& copy : reading_.host_copies()) makespan_ = std::max(makespan_, copy.end.value());
+    for (const GradientReduction& one : reading_.reductions()) makespan_ = std::max(makespan_, one.end.value());
     check_claims();
     check_plan_figures();
     check_device_figures();
@@ -191,6 +192,9 @@ class FiguresCheck {
     for (const HostCopy& copy : reading_.host_copies()) {
       hold(copy.is_out ? kCopyOutStream : kCopyInStream, copy.devices, Wide{copy.end.value()} - copy.start.value());
     }
+    for (const GradientReduction& one : reading_.reductions()) {
+      hold(reading_.training().reduction_stream, one.devices, Wide{one.end.value()} - one.start.value());
+    }
     Wide largest = 0;
     for (const auto& [name, loads] : streams) {
       for (const Wide load : loads) largest = std::max(largest, load);
@@ -228,6 +232,10 @@ class FiguresCheck {
     for (const Run& run : reading_.runs()) {
       if (!computes[run.op.index()]) continue;
       for (const DeviceId device : run.devices) spans.push_back({device, run.start, run.end});
+    }
+    for (const GradientReduction& one : reading_.reductions()) {
+      if (reading_.training().reduction_stream != "compute") break;
+      for (const DeviceId device : one.devices) spans.push_back({device, one.start, one.end});
     }
     std::sort(spans.begin(), spans.end(),
               [](const Span& a, const Span& b) { return std::tie(a.device, a.start) < std::tie(b.device, b.start); });

@@ -41,6 +41,14 @@ struct HostCopy {
   Duration end;
 };
 
+/// One all_reduce of the gradients of a parameter.
+struct GradientReduction {
+  ParameterId parameter;
+  std::span<const DeviceId> devices;  ///< ascending
+  Duration start;
+  Duration end;
+};
+
 /// One transfer whose tensor, copy and devices exist.
 struct KnownTransfer {
   TensorId tensor;
@@ -88,6 +96,9 @@ class Reading {
   [[nodiscard]] const Run* again(const Run& run) const;
   /// Copies to and from hosts, in the order of the plan.
   [[nodiscard]] const std::vector<HostCopy>& host_copies() const { return host_copies_; }
+
+  /// Reductions of gradients, in the order of the plan.
+  [[nodiscard]] const std::vector<GradientReduction>& reductions() const { return reductions_; }
 
   /// Mode of a value, as the plan says.
   [[nodiscard]] MemoryMode mode(std::size_t value) const { return modes_.empty() ? MemoryMode::kKeep : modes_[value]; }
@@ -156,6 +167,7 @@ class Reading {
   std::vector<std::size_t> again_;  // by run, the run that is it once more; 0 = none
   std::vector<MemoryMode> modes_;   // by value; empty = all kept
   std::vector<HostCopy> host_copies_;
+  std::vector<GradientReduction> reductions_;
   std::vector<DeviceId> moved_on_;    // devices of the movements
   std::vector<std::size_t> unit_of_;  // by operator
   std::size_t unit_count_ = 0;

@@ -69,10 +69,20 @@ void Reading::file_movements(ViolationList& violations) {
   for (std::size_t i = 0; i < plan_.movements.size(); ++i) {
     const PlannedMovement& movement = plan_.movements[i];
     const auto devices = std::span(moved_on_).subspan(first_device[i], first_device[i + 1] - first_device[i]);
-    const bool is_copy = movement.kind != MovementKind::kRecompute;
+    if (movement.kind == MovementKind::kAllReduce) {
+      if (movement.parameter.index() < graph_.parameters().size() && devices.size() == movement.devices.size()) {
+        reductions_.push_back({movement.parameter, devices, movement.start, movement.end});
+        continue;
+      }
+      violations.add(Rule::kReduction, [&] {
+        return fmt::format("movement {} (all_reduce) names a parameter or a device that does not exist", i);
+      });
+      continue;
+    }
+    const bool is_to_host = is_copy(movement.kind);
     const bool has_copy =
-        is_copy ? movement.tensor.index() < graph_.tensors().size() && movement.copy < copies(movement.tensor)
-                : movement.op.index() < graph_.operators().size() && movement.copy < copies(movement.op);
+        is_to_host ? movement.tensor.index() < graph_.tensors().size() && movement.copy < copies(movement.tensor)
+                   : movement.op.index() < graph_.operators().size() && movement.copy < copies(movement.op);
     const bool exists = has_copy && devices.size() == movement.devices.size();
     if (!exists) {
       violations.add(Rule::kModes, [&] {
@@ -81,7 +91,7 @@ void Reading::file_movements(ViolationList& violations) {
       });
       continue;
     }
-    if (is_copy) {
+    if (is_to_host) {
       host_copies_.push_back({value(movement.tensor, movement.copy), movement.tensor, movement.copy,
                               movement.kind == MovementKind::kCopyOut, devices, movement.start, movement.end});
       continue;

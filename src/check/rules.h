@@ -47,6 +47,8 @@ void check_transfers(const Reading& reading, const Routes& routes, ViolationList
 void check_modes(const Reading& reading, ViolationList& violations);
 /// Rule "host-memory". \return peak of the host of each device.
 [[nodiscard]] std::vector<Wide> check_host_memory(const Reading& reading, ViolationList& violations);
+/// Gradients of replicas: rule "reduction".
+void check_reductions(const Reading& reading, ViolationList& violations);
 /// Rule 5. \return by device.
 [[nodiscard]] std::vector<MemoryUse> check_memory(const Reading& reading, const std::vector<Hold>& holds,
                                                   ViolationList& violations);

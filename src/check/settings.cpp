@@ -47,6 +47,11 @@ std::vector<std::string> replaced_settings(const ComputationGraph& graph, const 
           said.gradient_bytes_per_weight_byte);
   compare("optimizer bytes per byte of weights are", used.optimizer_bytes_per_weight_byte,
           said.optimizer_bytes_per_weight_byte);
+  if (used.reduction_stream != said.reduction_stream) {
+    const auto shown = [](const std::string& stream) { return stream.empty() ? "nothing" : '"' + stream + '"'; };
+    result.push_back(fmt::format("reductions of gradients hold {} instead of {}", shown(used.reduction_stream),
+                                 shown(said.reduction_stream)));
+  }
   compare("contention is", to_string(settings.contention), to_string(cluster.contention()));
   if (settings.memory_modes.any()) {
     const MemoryModes& modes = settings.memory_modes;

@@ -59,7 +59,19 @@ void check_streams(const Reading& reading, ViolationList& violations) {
           {device.index() * stream_count + (copy.is_out ? out : in), copy.start, copy.end, reading.runs().size() + i});
     }
   }
+  const std::size_t reduces = number_of(cluster, reading.training().reduction_stream);
+  const std::size_t first_reduction = reading.runs().size() + reading.host_copies().size();
+  for (std::size_t i = 0; i < reading.reductions().size() && reduces < stream_count; ++i) {
+    const GradientReduction& one = reading.reductions()[i];
+    for (const DeviceId device : one.devices) {
+      occupations.push_back({device.index() * stream_count + reduces, one.start, one.end, first_reduction + i});
+    }
+  }
   const auto what = [&](std::size_t user) {
+    if (user >= first_reduction) {
+      const ParameterId parameter = reading.reductions()[user - first_reduction].parameter;
+      return fmt::format("the reduction of gradients of \"{}\"", reading.graph().at(parameter).name);
+    }
     if (user < reading.runs().size()) {
       const Run& run = reading.runs()[user];
       return reading.name(run) + (run.again ? " again" : "");

@@ -23,7 +23,7 @@ struct BoundsOptions {
 ExitCode run_bounds(const BoundsOptions& options) {
   expect_files({{"--output", options.output}}, options.files.with({}));
   const Problem problem = load_problem(options.files, options.settings, Modes::kTake);
-  const bool has_modes = may_choose_modes(problem);
+  const bool has_modes = has_movements(problem);
   if (const auto proofs = has_modes ? infeasibility_proofs_with_modes(problem) : infeasibility_proofs(problem);
       !proofs.empty()) {
     complain("error", "no plan exists: " + proofs.front());

@@ -41,16 +41,29 @@ std::string figures_table(const Plan& a, const Plan& b) {
   for (const DeviceStatistics& d : b.statistics.devices) peak_b = std::max(peak_b, d.peak_memory);
   const Duration before = a.statistics.makespan;
   const Duration after = b.statistics.makespan;
-  return table(
-      {{"", "first", "second", "change"},
-       {"makespan", human(before), human(after), signed_human(before, after) + change_percent(before, after)},
-       {"lower bound", human(a.lower_bound()), human(b.lower_bound()), signed_human(a.lower_bound(), b.lower_bound())},
-       {"gap", percent(a.gap()), percent(b.gap()), ""},
-       {"bubble ratio", percent(a.statistics.bubble_ratio), percent(b.statistics.bubble_ratio), ""},
-       {"peak memory", human(peak_a), human(peak_b), signed_human(peak_a, peak_b)},
-       {"bytes moved", human(a.statistics.bytes_moved), human(b.statistics.bytes_moved),
-        signed_human(a.statistics.bytes_moved, b.statistics.bytes_moved)},
-       {"found by", a.provenance.method, b.provenance.method, ""}});
+  Rows rows = {
+      {"", "first", "second", "change"},
+      {"makespan", human(before), human(after), signed_human(before, after) + change_percent(before, after)},
+      {"lower bound", human(a.lower_bound()), human(b.lower_bound()), signed_human(a.lower_bound(), b.lower_bound())},
+      {"gap", percent(a.gap()), percent(b.gap()), ""},
+      {"bubble ratio", percent(a.statistics.bubble_ratio), percent(b.statistics.bubble_ratio), ""},
+      {"peak memory", human(peak_a), human(peak_b), signed_human(peak_a, peak_b)},
+      {"bytes moved", human(a.statistics.bytes_moved), human(b.statistics.bytes_moved),
+       signed_human(a.statistics.bytes_moved, b.statistics.bytes_moved)},
+      {"found by", a.provenance.method, b.provenance.method, ""}};
+  if (a.movements.empty() && b.movements.empty()) return table(rows);
+  const auto count = [](std::size_t number) { return std::to_string(number); };
+  const auto reduced = [](const Plan& plan) {
+    return static_cast<std::size_t>(
+        std::ranges::count(plan.movements, MovementKind::kAllReduce, &PlannedMovement::kind));
+  };
+  rows.push_back({"values that do not stay", count(a.modes.size()), count(b.modes.size()), ""});
+  rows.push_back({"run again", human(a.statistics.recomputed), human(b.statistics.recomputed),
+                  signed_human(a.statistics.recomputed, b.statistics.recomputed)});
+  rows.push_back({"copied to hosts", human(a.statistics.bytes_copied_out), human(b.statistics.bytes_copied_out),
+                  signed_human(a.statistics.bytes_copied_out, b.statistics.bytes_copied_out)});
+  rows.push_back({"gradients reduced", count(reduced(a)), count(reduced(b)), ""});
+  return table(rows);
 }
 
 std::string device_table(const PlanAlone& a, const PlanAlone& b) {
@@ -151,8 +164,8 @@ ExitCode run_diff(const DiffOptions& options) {
     throw InputError(fmt::format("diff: {} files given, expected A B or GRAPH CLUSTER A B", files.size()));
   }
   const std::size_t first = files.size() - 2;
-  const PlanAlone a = parse_plan_alone(read_file(files[first]), files[first]);
-  const PlanAlone b = parse_plan_alone(read_file(files[first + 1]), files[first + 1]);
+  const PlanAlone a = parse_plan_alone(read_file(files[first]), files[first], MovementsAlone::kTake);
+  const PlanAlone b = parse_plan_alone(read_file(files[first + 1]), files[first + 1], MovementsAlone::kTake);
   const PlanDiff diff = diff_plans(a, b);
   const std::optional<DiffCosts> costs = files.size() == 4 ? std::optional(costs_of(files)) : std::nullopt;
   if (options.json) {

@@ -156,9 +156,11 @@ Problem load_problem(ComputationGraph graph, const InputFiles& files, const Sett
   Cluster cluster = load_cluster(files.cluster);
   ProblemSettings settings = options.apply(default_settings(graph, cluster));
   Problem problem = Problem::create(std::move(graph), std::move(cluster), std::move(settings));
-  if (modes == Modes::kRefuse && may_choose_modes(problem)) {
-    throw InputError(files.graph.string() + ": tensors have memory modes, which this command does not know",
-                     "opweave plan, check, simulate, explain, report and show know them");
+  if (modes == Modes::kRefuse && has_movements(problem)) {
+    throw InputError(files.graph.string() + (may_choose_modes(problem)
+                                                 ? ": tensors have memory modes, which this command does not know"
+                                                 : ": gradients are reduced, which this command does not know"),
+                     "opweave plan, check, simulate, explain, report, show and what-if know them");
   }
   return problem;
 }
@@ -180,9 +182,11 @@ PlannedProblem load_planned_problem(const InputFiles& files, const std::filesyst
   Plan plan = parse_plan(read_file(plan_path), plan_path.string(), graph, cluster);
   Problem problem = Problem::create(std::move(graph), std::move(cluster), plan.settings);
   const bool has_modes = !plan.modes.empty() || !plan.movements.empty();
-  if (modes == Modes::kRefuse && (has_modes || may_choose_modes(problem))) {
-    throw InputError(plan_path.string() + ": values may have memory modes, which this command does not know",
-                     "opweave plan, check, simulate, explain, report and show know them");
+  if (modes == Modes::kRefuse && (has_modes || has_movements(problem))) {
+    throw InputError(plan_path.string() + (problem.settings().training.reduces_gradients()
+                                               ? ": gradients are reduced, which this command does not know"
+                                               : ": values may have memory modes, which this command does not know"),
+                     "opweave plan, check, simulate, explain, report, show and what-if know them");
   }
   if (!has_modes) return {std::move(problem), std::move(plan)};
   return naming(plan_path.string(), [&]() -> PlannedProblem {

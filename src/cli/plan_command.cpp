@@ -86,7 +86,7 @@ void write(const PlanOptions& options, const Problem& problem, Plan plan) {
   plan.provenance.command = options.command;
   deliver(options.output, plan_to_json(plan, problem.graph(), problem.cluster()));
   const bool is_shown = !options.report.empty() || !options.trace.empty();
-  if (is_shown && !plan.modes.empty()) {
+  if (is_shown && !plan.movements.empty()) {
     const OrdinaryPlan ordinary = with_movements(problem, plan);
     if (!options.report.empty()) {
       write_file(options.report, report_html(ordinary.movements.problem(), ordinary.plan, {}));
@@ -208,6 +208,14 @@ void expect_combination(const PlanOptions& options, bool chooses_modes) {
   }
 }
 
+void expect_nothing_beside_reductions(const PlanOptions& options) {
+  if (!options.plans() || !options.place.on.empty()) {
+    throw InputError(
+        "reduction_stream: integer programs of files and workers reduce no gradients, expected no "
+        "--write-model, no --read-solution and no --on");
+  }
+}
+
 ExitCode run_plan(const PlanOptions& options) {
   const std::optional<distribute::Place> place = options.place.place();
   if (place) expect_makespan_alone(options);
@@ -230,12 +238,14 @@ ExitCode run_plan(const PlanOptions& options) {
   if (!loaded) return ExitCode::kNoPlan;
   const Problem& problem = *loaded;
   const bool chooses_modes = may_choose_modes(problem);
+  const bool moves = has_movements(problem);
   const double seconds_to_load = budget.elapsed();
   if (!options.warm_start.empty()) planner.warm_start = load_warm_start(options.warm_start, problem);
   const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
 
   expect_combination(options, chooses_modes);
+  if (moves && !chooses_modes) expect_nothing_beside_reductions(options);
   if (!options.plans() && planner.warm_start) require_valid(options.warm_start, problem, *planner.warm_start);
   if (!options.write_model.empty()) {
     const std::string refusal = write_model_file(problem, planner, options.write_model);
@@ -257,7 +267,7 @@ ExitCode run_plan(const PlanOptions& options) {
     ProgressLine progress;
     planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
     const auto search = [&] {
-      if (chooses_modes) return plan_with_memory_modes(problem, budget.keeping(keep), planner, {options.uniform});
+      if (moves) return plan_with_memory_modes(problem, budget.keeping(keep), planner, {options.uniform});
       return place ? distribute::plan_on(*place, options.place.workers, options.searches, problem, budget.keeping(keep),
                                          planner)
                    : plan(problem, budget.keeping(keep), planner);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 
 #include "cli/command.h"
 #include "cli/inputs.h"
@@ -12,6 +13,9 @@
 #include "cli/progress.h"
 #include "cli/strategy_insight.h"
 #include "cli/terminal.h"
+#include "opweave/io.h"
+#include "opweave/layout_files.h"
+#include "opweave/memory_modes.h"
 #include "opweave/planner.h"
 #include "opweave/what_if.h"
 #include "report/format.h"
@@ -93,7 +97,15 @@ std::string robustness_table(const std::vector<Robustness>& all, Duration makesp
 
 ExitCode run_what_if(const WhatIfOptions& options) {
   expect_files({{"--output", options.output}}, options.files.with({{"PLAN", options.plan}}));
-  const PlannedProblem planned = load_valid_plan(options.files, options.plan);
+  // Options with layouts are refused as by all commands that do not know them.
+  const bool has_layouts = has_layout_options(read_file(options.files.graph), options.files.graph.string());
+  const PlannedProblem planned =
+      load_valid_plan(options.files, options.plan, has_layouts ? Modes::kRefuse : Modes::kTake);
+  std::optional<ProblemWithMovements> movements = planned.movements;
+  if (!movements && has_movements(planned.problem)) {  // everything is kept
+    MemoryChoice keep(planned.problem.value_count(), MemoryMode::kKeep);
+    movements = ProblemWithMovements::create(planned.problem, std::move(keep));
+  }
   const std::atomic<bool>& interrupted = catch_interrupts();
   PlannerOptions planner;
   planner.seed = options.seed;
@@ -102,7 +114,13 @@ ExitCode run_what_if(const WhatIfOptions& options) {
   {
     ProgressLine progress;
     planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
-    answer = what_if(planned.problem, planned.plan, options.question, planner, &interrupted);
+    if (movements) {
+      const Schedule schedule =
+          planned.movements ? to_schedule(planned.problem, planned.plan) : movements->schedule(planned.plan);
+      answer = what_if(*movements, schedule, options.question, planner, &interrupted);
+    } else {
+      answer = what_if(planned.problem, planned.plan, options.question, planner, &interrupted);
+    }
   }
   if (options.json || !options.output.empty()) {
     deliver(options.output, what_if_to_json(answer));
@@ -140,6 +158,8 @@ void add_what_if(CLI::App& app, Action& action) {
       ->check(number_between(1e-3, 1e6));
   command->add_option("--memory", options->question.memories, "every capacity times this")
       ->check(number_between(0, 1e6));
+  command->add_option("--host-link", options->question.host_links, "every link to a host this many times as fast")
+      ->check(number_between(1e-3, 1e6));
   command->add_option("--devices", options->question.devices, "this many devices more, like the last one")
       ->check(whole_between(1, 1024));
   command->add_option("--microbatches", options->question.microbatches, "another number of microbatches")

@@ -31,12 +31,15 @@ std::string_view to_string(MovementKind kind) {
       return "copy_out";
     case MovementKind::kCopyIn:
       return "copy_in";
+    case MovementKind::kAllReduce:
+      return "all_reduce";
   }
   throw InternalError("unknown kind of movement");
 }
 
 std::optional<MovementKind> movement_kind_from_string(std::string_view text) {
-  for (const MovementKind kind : {MovementKind::kRecompute, MovementKind::kCopyOut, MovementKind::kCopyIn}) {
+  for (const MovementKind kind :
+       {MovementKind::kRecompute, MovementKind::kCopyOut, MovementKind::kCopyIn, MovementKind::kAllReduce}) {
     if (text == to_string(kind)) return kind;
   }
   return std::nullopt;

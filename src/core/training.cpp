@@ -44,6 +44,10 @@ void validate(const Training& training) {
   }
   require_factor(training.gradient_bytes_per_weight_byte, "gradient bytes per weight byte");
   require_factor(training.optimizer_bytes_per_weight_byte, "optimizer bytes per weight byte");
+  if (!training.reduction_stream.empty() && training.gradient_bytes_per_weight_byte == 0) {
+    throw InputError(fmt::format("reduction_stream is \"{}\", but gradient_bytes_per_weight_byte is 0, expected more",
+                                 training.reduction_stream));
+  }
 }
 
 }  // namespace opweave

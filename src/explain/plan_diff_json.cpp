@@ -11,13 +11,18 @@ using Json = nlohmann::ordered_json;
 Json figures(const Plan& plan) {
   Bytes peak;
   for (const DeviceStatistics& device : plan.statistics.devices) peak = std::max(peak, device.peak_memory);
-  return {{"makespan_ns", plan.statistics.makespan.value()},
-          {"lower_bound_ns", plan.lower_bound().value()},
-          {"gap", plan.gap()},
-          {"bubble_ratio", plan.statistics.bubble_ratio},
-          {"peak_memory_bytes", peak.value()},
-          {"moved_bytes", plan.statistics.bytes_moved.value()},
-          {"method", plan.provenance.method}};
+  Json result = {{"makespan_ns", plan.statistics.makespan.value()},
+                 {"lower_bound_ns", plan.lower_bound().value()},
+                 {"gap", plan.gap()},
+                 {"bubble_ratio", plan.statistics.bubble_ratio},
+                 {"peak_memory_bytes", peak.value()},
+                 {"moved_bytes", plan.statistics.bytes_moved.value()},
+                 {"method", plan.provenance.method}};
+  if (plan.movements.empty()) return result;
+  result["values_that_do_not_stay"] = plan.modes.size();
+  result["recomputed_ns"] = plan.statistics.recomputed.value();
+  result["copied_out_bytes"] = plan.statistics.bytes_copied_out.value();
+  return result;
 }
 
 Json idle(const IdleByCause& causes) {

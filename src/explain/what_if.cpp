@@ -44,6 +44,20 @@ Cluster with_link_speed(const Cluster& cluster, double factor) {
   return Cluster::create(std::move(parts));
 }
 
+Cluster with_host_link_speed(const Cluster& cluster, double factor) {
+  ClusterParts parts = cluster.parts();
+  bool has_hosts = false;
+  for (DeviceType& type : parts.types) {
+    if (!type.host_link) continue;
+    has_hosts = true;
+    type.host_link->latency = Duration(divided_up(type.host_link->latency.value(), factor));
+    std::optional<std::int64_t>& bandwidth = type.host_link->bandwidth_bytes_per_s;
+    if (bandwidth) bandwidth = std::max<std::int64_t>(1, multiplied_down(*bandwidth, factor));
+  }
+  if (!has_hosts) throw InputError("no type of device has a host_link");
+  return Cluster::create(std::move(parts));
+}
+
 Problem with_memory(const Problem& problem, double factor) {
   ClusterParts parts = problem.cluster().parts();
   for (Device& device : parts.devices) {

@@ -3,8 +3,11 @@
 #include <algorithm>
 
 #include "opweave/bounds.h"
+#include "opweave/check.h"
 #include "opweave/error.h"
 #include "opweave/explain.h"
+#include "opweave/memory_modes.h"
+#include "opweave/simulate.h"
 #include "opweave/what_if.h"
 
 namespace opweave {
@@ -73,6 +76,7 @@ void expect_numbers(std::string_view word, const std::vector<double>& factors, d
 void expect_answerable(const WhatIfQuestion& question) {
   expect_numbers("link-speed", question.link_speeds, 1e-3);
   expect_numbers("memory", question.memories, 0);
+  expect_numbers("host-link", question.host_links, 1e-3);
   expect_numbers("factor", {question.factor}, 1e-3);
   for (const std::uint32_t count : question.devices) {
     if (count < 1 || count > 1024) {
@@ -91,10 +95,12 @@ WhatIfQuestion standard(const Problem& problem, const Schedule& schedule, WhatIf
   return question;
 }
 
-std::vector<Change> changes(const Problem& problem, const Schedule& schedule, WhatIfQuestion question) {
-  const bool is_open = question.link_speeds.empty() && question.memories.empty() && question.devices.empty() &&
-                       question.microbatches.empty() && question.faster.empty();
-  if (is_open) question = standard(problem, schedule, std::move(question));
+bool is_open(const WhatIfQuestion& question) {
+  return question.link_speeds.empty() && question.memories.empty() && question.host_links.empty() &&
+         question.devices.empty() && question.microbatches.empty() && question.faster.empty();
+}
+
+std::vector<Change> changes(const Problem& problem, const WhatIfQuestion& question) {
   std::vector<Change> result;
   for (const double factor : question.link_speeds) {
     result.push_back(
@@ -102,6 +108,11 @@ std::vector<Change> changes(const Problem& problem, const Schedule& schedule, Wh
   }
   for (const double factor : question.memories) {
     result.push_back({fmt::format("memory times {:g}", factor), with_memory(problem, factor)});
+  }
+  for (const double factor : question.host_links) {
+    result.push_back({fmt::format("host links {:g} times as fast", factor), naming("host-link", [&] {
+                        return with(problem, with_host_link_speed(problem.cluster(), factor));
+                      })});
   }
   for (const std::uint32_t count : question.devices) {
     result.push_back({count == 1 ? "one device more" : fmt::format("{} devices more", count),
@@ -165,7 +176,96 @@ WhatIfChange outcome(const Change& change, const Schedule& schedule, const WhatI
   return result;
 }
 
+std::vector<Robustness> robustness_of(const Problem& problem, const Schedule& schedule, const WhatIfQuestion& question,
+                                      std::uint64_t seed, const std::atomic<bool>* stop) {
+  std::vector<Robustness> result;
+  Budget unlimited;
+  if (stop != nullptr) unlimited.watch(stop);
+  for (const double spread : {0.01, 0.02, 0.05, 0.1, 0.2}) {
+    if (question.samples == 0 || (stop != nullptr && *stop)) break;
+    result.push_back(robustness(problem, schedule, spread, question.samples, seed, unlimited));
+  }
+  return result;
+}
+
+/// The order and the modes of a plan with movements in a changed problem.
+void play(const Change& change, const MemoryChoice& choice, const Schedule& schedule, WhatIfChange& result) {
+  const auto derived = ProblemWithMovements::create(change.problem, choice);
+  const SimulationResult played = simulate(derived.problem(), execution_order(derived.problem(), schedule),
+                                           {derived.problem().settings().contention, 1, {}});
+  if (!played.deadlock.empty()) throw InputError("the order cannot run: " + played.deadlock);
+  const Plan plan = derived.plan(played.schedule, {}, {});
+  const auto violations = check(change.problem.graph(), change.problem.cluster(), plan, 1);
+  if (violations.empty()) {
+    result.same_order = plan.statistics.makespan;
+  } else {
+    result.remark = violations.front().rule == Rule::kHostMemory ? "exceeds memory of hosts" : "exceeds memory";
+  }
+}
+
+WhatIfChange outcome(const Change& change, const MemoryChoice& choice, const Schedule& schedule,
+                     const WhatIfQuestion& question, const PlannerOptions& planner, const std::atomic<bool>* stop) {
+  WhatIfChange result;
+  result.what = change.what;
+  result.remark = change.remark;
+  result.microbatches = change.problem.settings().training.microbatches;
+  if (const auto proofs = infeasibility_proofs_with_modes(change.problem); !proofs.empty()) {
+    result.remark = "no plan exists";
+    return result;
+  }
+  if (change.has_same_tasks) play(change, choice, schedule, result);
+  if (!question.replan) {
+    result.bound = lower_bounds_with_modes(change.problem).front().value;
+    return result;
+  }
+  constexpr double kSeconds = 10;
+  const bool is_limited = question.time_limit || question.work_limit;
+  Budget budget(is_limited ? question.time_limit : std::optional(kSeconds), question.work_limit);
+  if (stop != nullptr) budget.watch(stop);
+  const PlanResult planned = plan_with_memory_modes(change.problem, budget, planner);
+  if (!planned.bounds.empty()) result.bound = planned.bounds.front().value;
+  result.replanned = result.same_order;
+  if (!planned.plan) {
+    if (!result.same_order) result.remark = "no plan found";
+    return result;
+  }
+  const Duration makespan = planned.plan->statistics.makespan;
+  result.replanned = result.same_order ? std::min(*result.same_order, makespan) : makespan;
+  return result;
+}
+
 }  // namespace
+
+WhatIfAnswer what_if(const ProblemWithMovements& movements, const Schedule& schedule, const WhatIfQuestion& asked,
+                     const PlannerOptions& planner, const std::atomic<bool>* stop) {
+  expect_answerable(asked);
+  const Problem& problem = movements.original();
+  WhatIfQuestion question = asked;
+  if (is_open(question)) {
+    question = standard(movements.problem(), schedule, question);
+    question.microbatches = {2 * problem.settings().training.microbatches};
+    std::erase_if(question.faster, [&](const std::string& which) {  // what the original does not have: copies
+      return std::ranges::none_of(problem.graph().operators(),
+                                  [&](const Operator& op) { return op.kind == which || op.name == which; });
+    });
+    const auto has_host = [](const DeviceType& type) { return type.host_link.has_value(); };
+    if (std::ranges::any_of(problem.cluster().types(), has_host)) question.host_links = {2};
+  }
+  PlannerOptions search;
+  search.seed = planner.seed;
+  search.threads = planner.threads;
+  search.on_progress = planner.on_progress;
+  const auto is_stopped = [stop] { return stop != nullptr && *stop; };
+  WhatIfAnswer answer;
+  answer.makespan = schedule.makespan(movements.problem());
+  answer.microbatches = problem.settings().training.microbatches;
+  for (const Change& change : changes(problem, question)) {
+    if (is_stopped()) break;
+    answer.changes.push_back(outcome(change, movements.choice(), schedule, question, search, stop));
+  }
+  answer.robustness = robustness_of(movements.problem(), schedule, question, search.seed, stop);
+  return answer;
+}
 
 WhatIfAnswer what_if(const Problem& problem, const Plan& plan, const WhatIfQuestion& question,
                      const PlannerOptions& planner, const std::atomic<bool>* stop) {
@@ -180,16 +280,12 @@ WhatIfAnswer what_if(const Problem& problem, const Plan& plan, const WhatIfQuest
   WhatIfAnswer answer;
   answer.makespan = plan.statistics.makespan;
   answer.microbatches = problem.settings().training.microbatches;
-  for (const Change& change : changes(problem, schedule, question)) {
+  const WhatIfQuestion asked = is_open(question) ? standard(problem, schedule, question) : question;
+  for (const Change& change : changes(problem, asked)) {
     if (is_stopped()) break;
     answer.changes.push_back(outcome(change, schedule, question, search, stop));
   }
-  Budget unlimited;
-  if (stop != nullptr) unlimited.watch(stop);
-  for (const double spread : {0.01, 0.02, 0.05, 0.1, 0.2}) {
-    if (question.samples == 0 || is_stopped()) break;
-    answer.robustness.push_back(robustness(problem, schedule, spread, question.samples, search.seed, unlimited));
-  }
+  answer.robustness = robustness_of(problem, schedule, question, search.seed, stop);
   return answer;
 }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
@@ -22,13 +23,12 @@ using io::required;
 /// rest of the file is found by parse_plan, which reads it again with these.
 class Names {
  public:
+  explicit Names(MovementsAlone movements) : movements_(movements) {}
+
   void collect(const JsonValue& root) {
     read_object<OtherKeys::kIgnore>(
-        root,
-        optional("memory_modes",
-                 [](const JsonValue& v) {
-                   v.fail("memory modes cannot be read from the plan alone", "name GRAPH and CLUSTER before the plan");
-                 }),
+        root, optional("memory_modes", [this](const JsonValue& v) { collect_movements(v); }),
+        optional("movements", [this](const JsonValue& v) { collect_movements(v); }),
         required("statistics", [this](const JsonValue& v) { collect_devices(v); }),
         required("tasks",
                  [this](const JsonValue& v) { v.each([this](const JsonValue& task) { collect_task(task); }); }),
@@ -46,9 +46,17 @@ class Names {
         break;
       }
     }
+    // Likewise one that runs per microbatch makes all that is copied.
+    const auto maker =
+        std::ranges::find_if(operators_, [](const Operator& op) { return op.phase != Phase::kOptimizer; });
+    for (const std::string& tensor : moved_) {
+      if (maker != operators_.end() && !by_replica_.contains(tensor)) maker->outputs.emplace_back(tensors_.at(tensor));
+    }
     std::vector<Tensor> tensors(tensors_.size());
     for (const auto& [text, index] : tensors_) tensors[index].name = text;
-    return ComputationGraph::create("", std::move(operators_), std::move(tensors), {});
+    std::vector<Parameter> parameters;
+    for (const std::string& name : parameters_) parameters.push_back({name, Bytes()});
+    return ComputationGraph::create("", std::move(operators_), std::move(tensors), std::move(parameters));
   }
 
   Cluster cluster() {
@@ -86,6 +94,25 @@ class Names {
     operators_.push_back(std::move(op));
   }
 
+  /// Names in a list of memory modes or movements.
+  void collect_movements(const JsonValue& list) {
+    if (movements_ == MovementsAlone::kRefuse) {
+      list.fail("memory modes and movements cannot be read from the plan alone",
+                "name GRAPH and CLUSTER before the plan");
+    }
+    list.each([this](const JsonValue& value) {
+      read_object<OtherKeys::kIgnore>(
+          value,
+          optional("tensor",
+                   [this](const JsonValue& v) {
+                     const std::string name(v.name());
+                     tensors_.try_emplace(name, tensors_.size());
+                     moved_.insert(name);
+                   }),
+          optional("parameter", [this](const JsonValue& v) { parameters_.insert(std::string(v.name())); }));
+    });
+  }
+
   void collect_transfer(const JsonValue& value) {
     std::string tensor;
     std::optional<JsonValue> replica;
@@ -95,6 +122,9 @@ class Names {
     if (replica) by_replica_.insert(tensor);
   }
 
+  const MovementsAlone movements_;
+  std::set<std::string> moved_;
+  std::set<std::string> parameters_;
   std::vector<std::string> devices_;
   std::set<std::string> streams_;
   std::set<std::string> seen_;
@@ -105,8 +135,8 @@ class Names {
 
 }  // namespace
 
-PlanAlone parse_plan_alone(std::string_view json, const std::string& source) {
-  Names names;
+PlanAlone parse_plan_alone(std::string_view json, const std::string& source, MovementsAlone movements) {
+  Names names(movements);
   {
     const io::JsonDocument document(json, source);
     names.collect(document.root(io::kPlanFormat, io::kPlanVersionWithMovements));

@@ -254,29 +254,48 @@ class PlanReader {
     return mode;
   }
 
+  /// What is moved: an operator that runs again, a tensor that is copied, a parameter whose gradients are reduced.
+  static std::string_view object_of(MovementKind kind) {
+    if (kind == MovementKind::kAllReduce) return "parameter";
+    return is_copy(kind) ? "tensor" : "operator";
+  }
+
   /// Copies name their tensor; what made it is known from the graph.
   PlannedMovement read_movement(const JsonValue& value) const {
     PlannedMovement movement;
     std::optional<JsonValue> op;
     std::optional<JsonValue> tensor;
+    std::optional<JsonValue> parameter;
+    std::optional<JsonValue> microbatch;
     read_object(value,
                 required("kind",
                          [&](const JsonValue& v) {
                            const auto kind = movement_kind_from_string(v.text());
-                           if (!kind) v.reject("\"recompute\", \"copy_out\" or \"copy_in\"");
+                           if (!kind) v.reject("\"recompute\", \"copy_out\", \"copy_in\" or \"all_reduce\"");
                            movement.kind = *kind;
                          }),
                 optional("operator", io::keep(op)), optional("tensor", io::keep(tensor)),
-                required("microbatch", [&](const JsonValue& v) { movement.copy = v.index(); }),
+                optional("parameter", io::keep(parameter)), optional("microbatch", io::keep(microbatch)),
                 required("devices", [&](const JsonValue& list) { read_devices(list, movement.devices); }),
                 required("start_ns", total_into(movement.start)), required("end_ns", total_into(movement.end)));
-    const bool is_copy = movement.kind != MovementKind::kRecompute;
-    if ((is_copy ? op : tensor).has_value()) {
-      value.fail(is_copy ? "key \"operator\" given for a copy, expected \"tensor\""
-                         : "key \"tensor\" given for an operator that runs again, expected \"operator\"");
+    const std::string_view wanted = object_of(movement.kind);
+    const std::pair<std::string_view, const std::optional<JsonValue>*> objects[] = {
+        {"operator", &op}, {"tensor", &tensor}, {"parameter", &parameter}};
+    for (const auto& [key, given] : objects) {
+      if (key == wanted && !*given) value.fail_missing_key(key);
+      if (key == wanted || !*given) continue;
+      value.fail(fmt::format("key \"{}\" given for a movement of kind \"{}\", expected \"{}\"", key,
+                             to_string(movement.kind), wanted));
     }
-    if (!(is_copy ? tensor : op)) value.fail_missing_key(is_copy ? "tensor" : "operator");
-    if (is_copy) {
+    const bool is_reduction = movement.kind == MovementKind::kAllReduce;
+    if (is_reduction && microbatch) value.fail("key \"microbatch\" given for what exists once, expected none");
+    if (!is_reduction && !microbatch) value.fail_missing_key("microbatch");
+    if (is_reduction) {
+      movement.parameter = find_parameter(*parameter);
+      return movement;
+    }
+    movement.copy = microbatch->index();
+    if (is_copy(movement.kind)) {
       movement.tensor = find_tensor(*tensor);
       const std::optional<OperatorId> producer = graph_.at(movement.tensor).producer;
       if (!producer) tensor->reject("a tensor that an operator makes");
@@ -323,6 +342,12 @@ class PlanReader {
     const auto found = operators_.find(value.text());
     if (found == operators_.end()) value.reject("the name of an operator of the graph");
     return found->second;
+  }
+  [[nodiscard]] ParameterId find_parameter(const JsonValue& value) const {
+    const std::string name(value.text());
+    const auto found = std::ranges::find(graph_.parameters(), name, &Parameter::name);
+    if (found == graph_.parameters().end()) value.reject("the name of a parameter of the graph");
+    return ParameterId(static_cast<std::size_t>(found - graph_.parameters().begin()));
   }
   [[nodiscard]] TensorId find_tensor(const JsonValue& value) const {
     const auto found = tensors_.find(value.text());

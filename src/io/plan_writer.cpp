@@ -217,10 +217,12 @@ class PlanWriter {
       json_.member("kind", to_string(movement.kind));
       if (movement.kind == MovementKind::kRecompute) {
         json_.member("operator", graph_.at(movement.op).name);
+      } else if (movement.kind == MovementKind::kAllReduce) {
+        json_.member("parameter", graph_.at(movement.parameter).name);
       } else {
         json_.member("tensor", graph_.at(movement.tensor).name);
       }
-      json_.member("microbatch", movement.copy);
+      if (movement.kind != MovementKind::kAllReduce) json_.member("microbatch", movement.copy);
       write_devices(movement.devices);
       json_.member("start_ns", movement.start.value());
       json_.member("end_ns", movement.end.value());

@@ -17,7 +17,8 @@ Training read_training(const JsonValue& value) {
                          list.each([&](const JsonValue& v) { training.replica_of_microbatch.push_back(v.index()); });
                        }),
               optional("gradient_bytes_per_weight_byte", number_into(training.gradient_bytes_per_weight_byte)),
-              optional("optimizer_bytes_per_weight_byte", number_into(training.optimizer_bytes_per_weight_byte)));
+              optional("optimizer_bytes_per_weight_byte", number_into(training.optimizer_bytes_per_weight_byte)),
+              optional("reduction_stream", [&](const JsonValue& v) { training.reduction_stream = v.name(); }));
   try {
     validate(training);
   } catch (const InputError& error) {
@@ -40,6 +41,7 @@ void write_training(JsonWriter& json, const Training& training) {
   if (training.optimizer_bytes_per_weight_byte != defaults.optimizer_bytes_per_weight_byte) {
     json.member("optimizer_bytes_per_weight_byte", training.optimizer_bytes_per_weight_byte);
   }
+  if (!training.reduction_stream.empty()) json.member("reduction_stream", training.reduction_stream);
   json.close_object();
 }
 

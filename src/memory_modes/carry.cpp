@@ -16,15 +16,15 @@ namespace {
 using Origin = ProblemWithMovements::Origin;
 
 /// What a movement is, whatever the choice around it.
-std::tuple<MovementKind, TaskId, ValueId> key_of(const Origin& origin) {
-  return {origin.kind, origin.task, origin.kind == MovementKind::kRecompute ? ValueId() : origin.value};
+std::tuple<MovementKind, TaskId, ValueId, ParameterId> key_of(const Origin& origin) {
+  return {origin.kind, origin.task, is_copy(origin.kind) ? origin.value : ValueId(), origin.parameter};
 }
 
 /// When each task of `to` would like to start.
 std::vector<std::int64_t> wishes(const ProblemWithMovements& from, const Schedule& schedule,
                                  const ProblemWithMovements& to) {
   std::vector<std::int64_t> of_task(from.original().task_count());
-  std::map<std::tuple<MovementKind, TaskId, ValueId>, std::int64_t> of_movement;
+  std::map<std::tuple<MovementKind, TaskId, ValueId, ParameterId>, std::int64_t> of_movement;
   for (std::size_t t = 0; t < schedule.tasks.size(); ++t) {
     const Origin origin = from.origin(TaskId(t));
     const std::int64_t start = schedule.tasks[t].start.value();
@@ -49,6 +49,10 @@ std::vector<std::int64_t> wishes(const ProblemWithMovements& from, const Schedul
       result[t] = known->second;
     } else if (origin.kind == MovementKind::kCopyOut) {
       result[t] = of_task[origin.task.index()] + problem.shortest(task).value();
+    } else if (origin.kind == MovementKind::kAllReduce) {
+      for (const TaskId earlier : problem.control_predecessors(task)) {
+        result[t] = std::max(result[t], of_task[to.origin(earlier).task.index()] + 1);
+      }
     } else {
       std::int64_t due = std::numeric_limits<std::int64_t>::max();
       for (const TaskId reader : problem.successors(task)) due = std::min(due, result[reader.index()]);
@@ -73,7 +77,10 @@ std::optional<Schedule> carry(const ProblemWithMovements& from, const Schedule& 
   }
   std::vector<ModeIndex> modes;
   for (std::size_t t = 0; t < to.problem().task_count(); ++t) {
-    const auto mode = to.problem().mode_on(TaskId(t), devices[to.origin(TaskId(t)).task.index()]);
+    const Origin origin = to.origin(TaskId(t));
+    const bool is_reduction = origin.is_movement && origin.kind == MovementKind::kAllReduce;
+    const std::optional<ModeIndex> mode =
+        is_reduction ? ModeIndex(0) : to.problem().mode_on(TaskId(t), devices[origin.task.index()]);
     if (!mode) return std::nullopt;  // a device without a host
     modes.push_back(*mode);
   }

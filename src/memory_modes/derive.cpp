@@ -26,8 +26,10 @@ void merge_into(std::vector<Id>& list, const std::vector<Id>& more) {
 
 class Derivation {
  public:
-  Derivation(const ComputationGraph& graph, const Cluster& cluster, const std::vector<MemoryMode>& modes, Return when)
+  Derivation(const ComputationGraph& graph, const Cluster& cluster, const std::vector<MemoryMode>& modes, Return when,
+             const std::vector<GraphReduction>& reductions)
       : when_(when),
+        reductions_(reductions),
         graph_(graph),
         cluster_(cluster),
         modes_(modes),
@@ -52,6 +54,12 @@ class Derivation {
       if (is_late(operators_[i].phase)) read_what_came_back(OperatorId(i));
     }
     if (when_ == Return::kJustInTime) delay_returns();
+    for (const GraphReduction& reduction : reductions_) {
+      result_.reductions.push_back(add_operator(reduction.op));
+      for (const OperatorId op : reduction.optimizers) {
+        merge_into(operators_[op.index()].after, {OperatorId(result_.reductions.back())});
+      }
+    }
     result_.graph = ComputationGraph::create(graph_.name(), std::move(operators_), std::move(tensors_),
                                              graph_.parameters(), graph_.training());
     return std::move(result_);
@@ -238,6 +246,7 @@ class Derivation {
   }
 
   const Return when_;
+  const std::vector<GraphReduction>& reductions_;
   const ComputationGraph& graph_;
   const Cluster& cluster_;
   const std::vector<MemoryMode>& modes_;
@@ -269,8 +278,8 @@ Cluster with_copy_streams(const Cluster& cluster) {
 }
 
 GraphWithMovements derive(const ComputationGraph& graph, const Cluster& cluster, const std::vector<MemoryMode>& modes,
-                          Return when) {
-  return Derivation(graph, cluster, modes, when).derive();
+                          Return when, const std::vector<GraphReduction>& reductions) {
+  return Derivation(graph, cluster, modes, when, reductions).derive();
 }
 
 }  // namespace opweave

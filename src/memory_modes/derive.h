@@ -17,16 +17,24 @@ struct GraphWithMovements {
   static constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 
   ComputationGraph graph;
-  std::vector<std::uint32_t> again;      ///< by old operator: the one that is it once more, or kNone
-  std::vector<std::uint32_t> copy_out;   ///< by old tensor: the operator that copies it to hosts, or kNone
-  std::vector<std::uint32_t> copy_in;    ///< by old tensor: the operator that copies it back, or kNone
-  std::vector<std::uint32_t> come_back;  ///< by old tensor: what comes back of it, or kNone
+  std::vector<std::uint32_t> again;       ///< by old operator: the one that is it once more, or kNone
+  std::vector<std::uint32_t> copy_out;    ///< by old tensor: the operator that copies it to hosts, or kNone
+  std::vector<std::uint32_t> copy_in;     ///< by old tensor: the operator that copies it back, or kNone
+  std::vector<std::uint32_t> come_back;   ///< by old tensor: what comes back of it, or kNone
+  std::vector<std::uint32_t> reductions;  ///< the operators that were given as reductions, in their order
+};
+
+/// A reduction as an operator of a graph in which each task is an operator of its own.
+struct GraphReduction {
+  Operator op;                         ///< complete
+  std::vector<OperatorId> optimizers;  ///< which start after it
 };
 
 /// The graph of `graph` under a mode per tensor. O(operators + edges)
 /// \throws InputError as ProblemWithMovements::create
 [[nodiscard]] GraphWithMovements derive(const ComputationGraph& graph, const Cluster& cluster,
-                                        const std::vector<MemoryMode>& modes, Return when);
+                                        const std::vector<MemoryMode>& modes, Return when,
+                                        const std::vector<GraphReduction>& reductions = {});
 
 /// Each copy of an operator that runs again or whose output is copied goes where its movements go, without more being
 /// said: its devices follow from a parameter, a colocation group or a single choice. Else the copies of the operator

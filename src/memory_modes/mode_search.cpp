@@ -1,32 +1,31 @@
 #include "memory_modes/mode_search.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <numeric>
-#include <set>
 #include <utility>
 
 #include "memory_modes/carry.h"
 #include "memory_modes/memory_slack.h"
+#include "memory_modes/reductions.h"
 #include "opweave/error.h"
 #include "order_search/order_search.h"
 
 namespace opweave {
 namespace {
 
-/// Shares of the units with levers that are tried first, in this order, and steps to others from the best of them.
-constexpr std::array kShares = {1.0, 0.5, 0.25, 0.75};
-constexpr std::array kFinerSteps = {0.125, 0.0625};
-/// Shares of the time and work: for choices in which all microbatches are alike, and for the best of them alone. The
-/// rest is for changes.
-constexpr double kShareOfAlike = 0.3;
-constexpr double kShareOfBest = 0.1;
+/// Share of the time and work for all methods of the planner on the best choice so far. The rest is for changes.
+constexpr double kShareOfBest = 0.15;
+/// The same where memory has room for everything.
+constexpr double kShareOfKept = 0.4;
+/// Where there are no modes to choose: the share of all methods. The rest searches the order with the reductions in it.
+constexpr double kShareOfFirstPlan = 0.02;
+constexpr double kShareOfPlanning = 0.6;
 /// Candidate orders for each change of modes.
 constexpr std::uint64_t kEvaluationsPerChange = 400;
 /// One change of so many keeps all that fits, and takes this share of what is left.
 constexpr std::uint64_t kChangesPerKeeping = 16;
 constexpr double kShareOfKeeping = 0.3;
+/// Share of the time for a choice in which gradients are summed in no time, where they are not.
+constexpr double kShareBeforeReductions = 0.6;
 /// A change is given up that makes the plan so much longer at first.
 constexpr double kLongestBegin = 1.02;
 /// Candidate orders where nothing limits the search.
@@ -44,17 +43,15 @@ std::vector<Likeness> likeness_of(const ProblemWithMovements& derived) {
     const Task& task = original.task(origin.task);
     std::size_t kind = task.op.index();
     if (origin.is_movement && origin.kind == MovementKind::kRecompute) kind += operators;
-    if (origin.is_movement && origin.kind != MovementKind::kRecompute) {
+    if (origin.is_movement && origin.kind == MovementKind::kAllReduce) {
+      kind = 2 * operators + 2 * tensors + origin.parameter.index();
+    } else if (origin.is_movement && origin.kind != MovementKind::kRecompute) {
       kind = 2 * operators + original.tensor_of(origin.value).index();
       if (origin.kind == MovementKind::kCopyIn) kind += tensors;
     }
     result.push_back({task.copy, static_cast<std::uint32_t>(kind), origin.is_movement});
   }
   return result;
-}
-
-Budget budget_of(const Slice& slice) {
-  return slice.evaluations ? slice.budget.with_work(std::max<std::uint64_t>(1, *slice.evaluations)) : slice.budget;
 }
 
 }  // namespace
@@ -66,24 +63,52 @@ ModeSearch::ModeSearch(const Problem& problem, const Budget& budget, const Plann
       options_(options),
       is_uniform_(modes.is_uniform),
       incumbent_(incumbent),
+      unreduced_(without_reductions(problem)),
+      reduces_(!reductions_of(problem).empty()),
       units_(levers_of(problem)),
       microbatches_(problem.settings().training.microbatches),
       state_(units_.size() * microbatches_, 0),
       random_(options.seed) {}
 
 void ModeSearch::run() {
-  try_shares();
+  if (units_.empty()) return order_alone();
+  std::vector<Candidate> found;
+  try_shares(found);
   if (!incumbent_.best()) return;
+  if (!is_uniform_ && !is_over()) try_plenty(found);
+  if (!is_over()) run_rounds(found);
+  found.clear();
   if (!is_over()) improve_best();
-  if (!is_over() && !units_.empty() && !is_uniform_) change_modes();
+  if (!is_over() && !is_uniform_) change_modes();
 }
 
-Slice ModeSearch::part(double of_time_left, double of_all_work) const {
-  Slice slice{budget_.share(of_time_left), budget_.work_limit(), options_.threads};
+/// No value may have a mode: all is in the order.
+void ModeSearch::order_alone() {
+  (void)planned(state_, next(kShareOfFirstPlan));
+  if (!is_over()) (void)planned(state_, next(kShareOfPlanning));
+  if (!incumbent_.best() || is_over()) return;
+  const ModeIncumbent::Best best = *incumbent_.best();
+  offer(in_better_order(state_, best.derived, best.schedule, options_.seed, next(1 - spent_)), "order search");
+}
+
+Slice ModeSearch::next(double of_all) {
+  of_all = std::clamp(of_all, 0.0, 1 - spent_);
+  const double of_rest = spent_ < 1 ? std::min(1.0, of_all / (1 - spent_)) : 1;
+  spent_ += of_all;
+  Slice slice{budget_.share(of_rest), budget_.work_limit(), options_.threads};
   if (slice.evaluations) {
-    slice.evaluations = static_cast<std::uint64_t>(static_cast<double>(*slice.evaluations) * of_all_work);
+    slice.evaluations = static_cast<std::uint64_t>(static_cast<double>(*slice.evaluations) * of_all);
   }
   return slice;
+}
+
+bool ModeSearch::is_behind(double of_all) const {
+  const std::optional<double> limit = budget_.time_limit_seconds();
+  return limit && !budget_.work_limit() && budget_.elapsed() > of_all * *limit;
+}
+
+Budget ModeSearch::budget_of(const Slice& slice) {
+  return slice.evaluations ? slice.budget.with_work(std::max<std::uint64_t>(1, *slice.evaluations)) : slice.budget;
 }
 
 MemoryChoice ModeSearch::choice_of(const State& state) const {
@@ -99,90 +124,34 @@ MemoryChoice ModeSearch::choice_of(const State& state) const {
   return choice;
 }
 
-/// Gives the first units a mode. The last lever of a mode is the one that gives most memory back.
-ModeSearch::State ModeSearch::state_of(const Share& share) const {
-  State state(units_.size() * microbatches_, 0);
-  std::vector<std::size_t> order(units_.size());
-  std::iota(order.begin(), order.end(), 0U);
-  if (share.by_stage) std::ranges::stable_sort(order, {}, [&](std::size_t u) { return units_[u].rank_in_stage; });
-  auto count = static_cast<std::ptrdiff_t>(std::ceil(share.of_units * static_cast<double>(units_.size())));
-  if (is_uniform_ && !order.empty()) {  // as many of each stage
-    const auto rank_at = [&](std::size_t u) { return units_[u].rank_in_stage; };
-    const double ranks = 1.0 + rank_at(order.back());
-    count = std::ranges::lower_bound(order, share.of_units * ranks, {}, rank_at) - order.begin();
-  }
-  order.resize(static_cast<std::size_t>(count));
-  for (const std::size_t u : order) {
-    const std::vector<Lever>& levers = units_[u].levers;
-    const auto last =
-        std::find_if(levers.rbegin(), levers.rend(), [&](const Lever& l) { return l.mode == share.mode; });
-    const auto way = static_cast<std::uint32_t>(levers.rend() - last);
-    std::fill_n(state.begin() + static_cast<std::ptrdiff_t>(u * microbatches_), microbatches_, way);
-  }
-  return state;
-}
-
 void ModeSearch::offer(const Candidate& candidate, const char* method) {
   if (incumbent_.offer(candidate.derived, candidate.schedule, method)) state_ = candidate.state;
 }
 
-/// All microbatches alike: everything kept; all, a half, a quarter and three quarters of the units dropped, or on
-/// hosts; then shares between, around the best.
-void ModeSearch::try_shares() {
-  const std::vector<MemoryMode> modes = modes_of_units();
-  std::vector<Share> shares = {{MemoryMode::kKeep, 0, false}};
-  for (const double share : kShares) {
-    for (const MemoryMode mode : modes) {
-      if (!is_uniform_) shares.push_back({mode, share, false});
-      if (is_uniform_ || share < 1) shares.push_back({mode, share, true});
-    }
-  }
-  const double each = kShareOfAlike / static_cast<double>(shares.size() + 2 * kFinerSteps.size());
-  double time_left = 1;
-  std::set<State> tried;
-  Share best = shares.front();
-  const auto attempt = [&](const Share& share) {
-    const State state = state_of(share);
-    if (!tried.insert(state).second) return;
-    if (incumbent_.is_optimal() || (budget_.expired() && incumbent_.best())) return;
-    plan_modes(state, part(each / time_left, each));
-    time_left -= each;
-    if (state_ == state) best = share;
-  };
-  for (const Share& share : shares) attempt(share);
-  for (const double step : kFinerSteps) {
-    const Share middle = best;
-    if (middle.mode == MemoryMode::kKeep) return;
-    attempt({middle.mode, middle.of_units - step, middle.by_stage});
-    attempt({middle.mode, std::min(1.0, middle.of_units + step), middle.by_stage});
-  }
-}
-
-/// The modes beside keeping that some unit may have.
-std::vector<MemoryMode> ModeSearch::modes_of_units() const {
-  std::vector<MemoryMode> result;
-  for (const MemoryMode mode : {MemoryMode::kHost, MemoryMode::kDrop}) {
-    const bool is_there = std::ranges::any_of(units_, [&](const UnitLevers& unit) {
-      return std::ranges::find(unit.levers, mode, &Lever::mode) != unit.levers.end();
-    });
-    if (is_there) result.push_back(mode);
-  }
-  return result;
-}
-
-void ModeSearch::plan_modes(const State& state, const Slice& slice) {
+std::optional<ModeSearch::Candidate> ModeSearch::planned(const State& state, const Slice& slice) {
   try {
-    const auto derived = ProblemWithMovements::create(problem_, choice_of(state), Return::kJustInTime);
+    const Slice planning = reduces_ ? slice.share(kShareBeforeReductions) : slice;
+    auto derived = ProblemWithMovements::create(unreduced_, choice_of(state), Return::kJustInTime);
     PlannerOptions inner = options_;
     inner.warm_start.reset();
     inner.on_progress = nullptr;
-    PlanResult result = opweave::plan(derived.problem(), budget_of(slice), inner);
-    if (!result.plan) return;
+    PlanResult result = opweave::plan(derived.problem(), budget_of(planning), inner);
+    if (!result.plan) return std::nullopt;
     Schedule schedule = to_schedule(derived.problem(), *result.plan);
-    const Candidate candidate{state, derived, std::move(schedule), result.plan->statistics.makespan};
+    Candidate candidate{state, std::move(derived), std::move(schedule), result.plan->statistics.makespan};
+    if (reduces_) {
+      // Reductions are not alike in all microbatches: what the planner knows of those would be lost to it.
+      Slice rest = slice;
+      if (rest.evaluations) *rest.evaluations -= *planning.evaluations;
+      auto reduced = ProblemWithMovements::create(problem_, choice_of(state));
+      const std::optional<Schedule> begin = carry(candidate.derived, candidate.schedule, reduced);
+      if (!begin) return std::nullopt;
+      candidate = in_better_order(state, std::move(reduced), *begin, options_.seed, rest);
+    }
     offer(candidate, result.plan->provenance.method.c_str());
+    return candidate;
   } catch (const InputError&) {
-    // Units that need each other, a device without a host: other choices are left.
+    return std::nullopt;  // units that need each other, a device without a host: other choices are left
   }
 }
 
@@ -197,24 +166,33 @@ std::optional<ModeSearch::Candidate> ModeSearch::carried(const Candidate& from, 
     if (static_cast<double>(first.value()) > kLongestBegin * static_cast<double>(from.makespan.value())) {
       return std::nullopt;
     }
-    OrderSearchOptions how;
-    how.seed = seed;
-    how.initial_temperature = 0.5;
-    how.max_evaluations = slice.most_evaluations();
-    how.likeness = likeness_of(derived);
-    Schedule better = improve_order(derived.problem(), *begin, slice.budget, how, {});
-    const Duration makespan = better.makespan(derived.problem());
-    return Candidate{std::move(state), std::move(derived), std::move(better), makespan};
+    return in_better_order(std::move(state), std::move(derived), *begin, seed, slice);
   } catch (const InputError&) {
-    return std::nullopt;  // as in plan_modes
+    return std::nullopt;  // as in planned()
   }
+}
+
+ModeSearch::Candidate ModeSearch::in_better_order(State state, ProblemWithMovements derived, const Schedule& begin,
+                                                  std::uint64_t seed, const Slice& slice) const {
+  OrderSearchOptions how;
+  how.seed = seed;
+  how.initial_temperature = 0.5;
+  how.max_evaluations = slice.most_evaluations();
+  how.likeness = likeness_of(derived);
+  Schedule better = improve_order(derived.problem(), begin, slice.budget, how, {});
+  const Duration makespan = better.makespan(derived.problem());
+  return {std::move(state), std::move(derived), std::move(better), makespan};
 }
 
 /// All methods of the planner on the modes that promise most.
 void ModeSearch::improve_best() {
-  const double share = is_uniform_ ? 1 - kShareOfAlike : kShareOfBest;
-  const Slice slice = part(share / (1 - kShareOfAlike), share);
+  const bool is_kept = std::ranges::all_of(state_, [](std::uint32_t way) { return way == 0; });
+  const Slice slice = next(is_uniform_ ? 1 - spent_ : is_kept && !reduces_ ? kShareOfKept : kShareOfBest);
   const ModeIncumbent::Best best = *incumbent_.best();
+  if (!likeness_of(best.derived).empty()) {  // whose microbatches the planner would not know
+    offer(in_better_order(state_, best.derived, best.schedule, random_.next(), slice), "order search");
+    return;
+  }
   PlannerOptions inner = options_;
   inner.warm_start = best.schedule;
   inner.on_progress = [this](const Progress& progress) {
@@ -231,7 +209,7 @@ void ModeSearch::improve_best() {
 /// gives way; then modes of single microbatches change, the order carried over and searched for a moment, as many
 /// changes at once as there are parallel searches. What costs nothing is taken too.
 void ModeSearch::change_modes() {
-  const Slice all = part(1, 1 - kShareOfAlike - kShareOfBest);
+  const Slice all = next(1 - spent_);
   const std::size_t searches = all.parallel_searches();
   std::uint64_t left = all.evaluations.value_or(kMostWork);
   const bool has_end = all.is_repeatable() || !budget_.time_limit_seconds();

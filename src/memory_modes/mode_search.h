@@ -24,11 +24,13 @@ class ModeSearch {
  private:
   /// By unit and microbatch: 0 = keep, else one more than the lever.
   using State = std::vector<std::uint32_t>;
-  /// The first units have a mode, in all microbatches: of each place, or of each stage.
+  /// The first units have a mode, in all microbatches, and those behind them another: of each place, or of each stage.
   struct Share {
     MemoryMode mode;
     double of_units;
     bool by_stage;
+    MemoryMode then = MemoryMode::kKeep;
+    double of_units_then = 0;
   };
   /// A plan of a state.
   struct Candidate {
@@ -38,7 +40,13 @@ class ModeSearch {
     Duration makespan;
   };
 
-  void try_shares();
+  void order_alone();
+  [[nodiscard]] std::vector<Share> shares() const;
+  void try_shares(std::vector<Candidate>& found);
+  void try_plenty(std::vector<Candidate>& found);
+  void run_rounds(std::vector<Candidate>& found);
+  /// Keeps the best few, the shortest first.
+  static void add(std::vector<Candidate>& found, Candidate candidate);
   void improve_best();
   void change_modes();
   [[nodiscard]] State kept_where_it_fits(const Candidate& candidate) const;
@@ -47,12 +55,19 @@ class ModeSearch {
   [[nodiscard]] MemoryChoice choice_of(const State& state) const;
   [[nodiscard]] std::vector<MemoryMode> modes_of_units() const;
   [[nodiscard]] State state_of(const Share& share) const;
-  void plan_modes(const State& state, const Slice& slice);
+  /// What the planner makes of a state, offered; nothing where it finds no plan.
+  [[nodiscard]] std::optional<Candidate> planned(const State& state, const Slice& slice);
   [[nodiscard]] std::optional<Candidate> carried(const Candidate& from, State state, std::uint64_t seed,
                                                  const Slice& slice) const;
+  /// The candidate of a state, and of a schedule to begin with.
+  [[nodiscard]] Candidate in_better_order(State state, ProblemWithMovements derived, const Schedule& begin,
+                                          std::uint64_t seed, const Slice& slice) const;
   void offer(const Candidate& candidate, const char* method);
-  /// The next part of the time, as a share of what is left, and of the work, as a share of all of it.
-  [[nodiscard]] Slice part(double of_time_left, double of_all_work) const;
+  /// The next part of the time and work, as a share of all of it. Who takes longer takes from those behind.
+  [[nodiscard]] Slice next(double of_all);
+  /// By the clock, more than this share of it has gone.
+  [[nodiscard]] bool is_behind(double of_all) const;
+  [[nodiscard]] static Budget budget_of(const Slice& slice);
   [[nodiscard]] bool is_over() const { return incumbent_.is_optimal() || budget_.expired(); }
 
   const Problem& problem_;
@@ -60,9 +75,12 @@ class ModeSearch {
   const PlannerOptions& options_;
   const bool is_uniform_;
   ModeIncumbent& incumbent_;
+  const Problem unreduced_;  ///< the problem whose gradients are summed in no time
+  const bool reduces_;       ///< else that is all that there is
   const std::vector<UnitLevers> units_;
   const std::uint32_t microbatches_;
-  State state_;  ///< of the incumbent; a warm start keeps everything
+  double spent_ = 0;  ///< share of the time and work that next() has given
+  State state_;       ///< of the incumbent; a warm start keeps everything
   Random random_;
 };
 

@@ -5,6 +5,7 @@
 
 #include "core/units.h"
 #include "memory_modes/derive.h"
+#include "memory_modes/reductions.h"
 #include "memory_modes/unfold.h"
 #include "opweave/error.h"
 #include "opweave/memory_modes.h"
@@ -36,6 +37,14 @@ struct MovementData {
   }
   [[nodiscard]] ValueId value_of(std::uint32_t tensor, std::uint32_t copy) const {
     return problem.value_of(TensorId(tensor), is_unfolded ? 0 : copy);
+  }
+  /// The task that reduces the gradients of a parameter of the original problem.
+  [[nodiscard]] TaskId reduction_of(ParameterId parameter) const {
+    for (const std::uint32_t op : derived.reductions) {
+      if (movements[op - old_operators].parameter == parameter) return problem.task_of(OperatorId(op), 0);
+    }
+    throw InputError(fmt::format("plan reduces gradients of parameter \"{}\", which no setting asks for",
+                                 original.graph().at(parameter).name));
   }
   [[nodiscard]] TaskId original_task(std::uint32_t old, std::uint32_t copy) const {
     return is_unfolded ? TaskId(old) : original.task_of(OperatorId(old), copy);
@@ -87,7 +96,28 @@ std::optional<std::vector<MemoryMode>> mode_per_tensor(const Problem& original, 
 
 ProblemSettings ordinary(ProblemSettings settings) {
   settings.memory_modes = {};
+  settings.training.reduction_stream.clear();
   return settings;
+}
+
+/// The reductions as operators of the unfolded graph.
+std::vector<GraphReduction> as_operators(const Problem& original, const std::vector<Reduction>& reductions) {
+  std::vector<GraphReduction> result;
+  for (const Reduction& reduction : reductions) {
+    GraphReduction& one = result.emplace_back();
+    one.op.name = fmt::format("gradients of parameter {}, reduced", reduction.parameter.index());
+    const std::string& name = original.graph().at(reduction.parameter).name;
+    if (!name.empty()) one.op.name = fmt::format("gradients of {} reduced", name);
+    one.op.kind = "all_reduce";
+    one.op.phase = Phase::kWeightGradient;
+    one.op.streams = {original.settings().training.reduction_stream};
+    std::vector<std::string> devices;
+    for (const DeviceId device : reduction.devices) devices.push_back(original.cluster().at(device).name);
+    one.op.modes = {{std::move(devices), reduction.duration, Bytes()}};
+    for (const TaskId task : reduction.updates) one.op.after.emplace_back(task.index());
+    for (const TaskId task : reduction.optimizers) one.optimizers.emplace_back(task.index());
+  }
+  return result;
 }
 
 }  // namespace
@@ -98,14 +128,16 @@ ProblemWithMovements ProblemWithMovements::create(const Problem& original, Memor
   data->original = original;
   const Cluster cluster = with_copy_streams(original.cluster());
   ProblemSettings settings = ordinary(original.settings());
-  if (const auto modes = mode_per_tensor(original, choice)) {
+  const std::vector<Reduction> reductions = reductions_of(original);
+  const auto modes = reductions.empty() ? mode_per_tensor(original, choice) : std::nullopt;
+  if (modes) {
     data->derived = derive(original.graph(), cluster, *modes, when);
     data->old_operators = original.graph().operators().size();
   } else {
     const ComputationGraph graph = unfold(original);
     data->is_unfolded = true;
     settings.training = graph.training();
-    data->derived = derive(graph, cluster, choice, when);
+    data->derived = derive(graph, cluster, choice, when, as_operators(original, reductions));
     data->old_operators = graph.operators().size();
   }
   data->choice = std::move(choice);
@@ -129,6 +161,10 @@ ProblemWithMovements ProblemWithMovements::create(const Problem& original, Memor
     movement(derived.copy_out[t]) = {true, MovementKind::kCopyOut, maker, value};
     movement(derived.copy_in[t]) = {true, MovementKind::kCopyIn, maker, value};
   }
+  for (std::size_t i = 0; i < reductions.size(); ++i) {
+    movement(derived.reductions[i]) = {true, MovementKind::kAllReduce, reductions[i].updates.back(), ValueId(),
+                                       reductions[i].parameter};
+  }
   ProblemWithMovements result;
   result.data_ = std::move(data);
   return result;
@@ -148,7 +184,7 @@ ProblemWithMovements::Origin ProblemWithMovements::origin(TaskId task) const {
   if (data_->is_unfolded) return origin;
   const Problem& original = data_->original;
   origin.task = original.task_of(original.task(origin.task).op, one.copy);
-  if (origin.kind != MovementKind::kRecompute) {
+  if (is_copy(origin.kind)) {
     origin.value = original.value_of(original.tensor_of(origin.value), one.copy);
   }
   return origin;
@@ -165,7 +201,7 @@ std::vector<Bytes> ProblemWithMovements::host_peaks(const Schedule& schedule) co
   std::vector<Change> changes;
   for (std::size_t t = 0; t < problem.task_count(); ++t) {
     const Origin from = origin(TaskId(t));
-    if (!from.is_movement || from.kind == MovementKind::kRecompute) continue;
+    if (!from.is_movement || !is_copy(from.kind)) continue;
     const bool is_out = from.kind == MovementKind::kCopyOut;
     const std::int64_t bytes = data_->original.size(from.value).value();
     const Duration time = is_out ? schedule.tasks[t].start : schedule.end(problem, TaskId(t));
@@ -204,10 +240,13 @@ Plan ProblemWithMovements::plan(const Schedule& schedule, std::vector<LowerBound
       first.tasks[from.task.index()] = {original.mode_on(from.task, devices).value(), start};
       continue;
     }
-    const bool is_copy = from.kind != MovementKind::kRecompute;
-    const TensorId tensor = is_copy ? original.tensor_of(from.value) : TensorId();
-    plan.movements.push_back({from.kind, task.op, tensor, task.copy, list, start, end});
-    if (!is_copy) plan.statistics.recomputed += end - start;
+    if (from.kind == MovementKind::kAllReduce) {
+      plan.movements.push_back({from.kind, OperatorId(), TensorId(), 0, list, start, end, from.parameter});
+      continue;
+    }
+    const TensorId tensor = is_copy(from.kind) ? original.tensor_of(from.value) : TensorId();
+    plan.movements.push_back({from.kind, task.op, tensor, task.copy, list, start, end, ParameterId()});
+    if (from.kind == MovementKind::kRecompute) plan.statistics.recomputed += end - start;
     if (from.kind == MovementKind::kCopyOut) {
       plan.statistics.bytes_copied_out += Bytes(original.size(from.value).value() * std::ssize(list));
     }
@@ -227,8 +266,9 @@ Plan ProblemWithMovements::plan(const Schedule& schedule, std::vector<LowerBound
     return std::tuple(a.start, a.tensor, a.copy, a.destination, a.again);
   });
   std::ranges::sort(plan.modes, {}, [](const PlannedMode& a) { return std::pair(a.tensor, a.copy); });
-  std::ranges::sort(plan.movements, {},
-                    [](const PlannedMovement& a) { return std::tuple(a.start, a.kind, a.op, a.tensor, a.copy); });
+  std::ranges::sort(plan.movements, {}, [](const PlannedMovement& a) {
+    return std::tuple(a.start, a.kind, a.op, a.tensor, a.copy, a.parameter);
+  });
 
   // Where microbatches and replicas became operators and parameters of their own, figures that count by them differ.
   PlanStatistics& figures = plan.statistics;
@@ -273,6 +313,10 @@ Schedule ProblemWithMovements::schedule(const Plan& plan) const {
     place(data_->task_of(data_->old_operator(task), planned.copy), planned.devices, planned.start);
   }
   for (const PlannedMovement& planned : plan.movements) {
+    if (planned.kind == MovementKind::kAllReduce) {
+      place(data_->reduction_of(planned.parameter), planned.devices, planned.start);
+      continue;
+    }
     const std::uint32_t maker = data_->old_operator(existing_task(planned.op, planned.copy));
     std::uint32_t op = data_->derived.again[maker];
     if (planned.kind != MovementKind::kRecompute) {
@@ -317,6 +361,10 @@ OrdinaryPlan with_movements(const Problem& problem, const Plan& plan) {
   ProblemWithMovements movements = ProblemWithMovements::create(problem, std::move(choice));
   Plan ordinary_plan = make_plan(movements.problem(), movements.schedule(plan), plan.bounds, plan.provenance);
   return {std::move(movements), std::move(ordinary_plan)};
+}
+
+bool has_movements(const Problem& problem) {
+  return problem.settings().training.reduces_gradients() || may_choose_modes(problem);
 }
 
 bool may_choose_modes(const Problem& problem) {

@@ -3,9 +3,11 @@
 #include <string>
 #include <utility>
 
+#include "memory_modes/carry.h"
 #include "memory_modes/every_choice.h"
 #include "memory_modes/mode_incumbent.h"
 #include "memory_modes/mode_search.h"
+#include "memory_modes/reductions.h"
 #include "opweave/bounds.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
@@ -18,12 +20,13 @@ namespace {
 
 void require_supported(const Problem& problem, const PlannerOptions& options) {
   if (options.objectives != std::vector{Objective::kMakespan}) {
-    throw InputError("memory modes are planned for the makespan alone, expected no other objective");
+    throw InputError("memory modes and reductions are planned for the makespan alone, expected no other objective");
   }
-  if (options.deadline) throw InputError("memory modes are planned without a deadline, expected none");
+  if (options.deadline) throw InputError("memory modes and reductions are planned without a deadline, expected none");
   if (problem.settings().blocks != Blocks::kNone) {
-    throw InputError("memory modes are planned for single operators, expected no blocks");
+    throw InputError("memory modes and reductions are planned for single operators, expected no blocks");
   }
+  (void)reductions_of(problem);  // which says what is wrong with them
 }
 
 /// Searches, and leaves what it finds in `findings`. \return the reason, if it is proven that there is no plan
@@ -40,7 +43,11 @@ PlanResult search_modes(const Problem& problem, const Budget& budget, const Plan
   ModeIncumbent incumbent(problem, budget, options, findings->copy().bounds.front().value, findings);
   if (options.warm_start) {
     const MemoryChoice keep(problem.value_count(), MemoryMode::kKeep);
-    incumbent.offer(ProblemWithMovements::create(problem, keep), *options.warm_start, "warm start");
+    const auto derived = ProblemWithMovements::create(problem, keep);
+    const auto warm = ProblemWithMovements::create(without_reductions(problem), keep);
+    if (const auto schedule = carry(warm, *options.warm_start, derived)) {
+      incumbent.offer(derived, *schedule, "warm start");
+    }
   }
   EveryChoice every(problem, budget, options);
   if (modes.is_uniform || !every.is_small()) {

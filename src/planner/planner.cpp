@@ -148,6 +148,9 @@ PlanResult plan(const Problem& problem, const Budget& budget, const PlannerOptio
   if (problem.settings().memory_modes.any()) {
     throw InputError("memory modes are planned by plan_with_memory_modes() alone");
   }
+  if (problem.settings().training.reduces_gradients()) {
+    throw InputError("reductions of gradients are planned by plan_with_memory_modes() alone");
+  }
   if (given.warm_start) require_valid(problem, *given.warm_start);
   PlannerOptions options = given;
   options.threads = std::clamp(options.threads, 1U, kMostThreads);

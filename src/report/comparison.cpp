@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "opweave/bounds.h"
+#include "opweave/error.h"
 #include "opweave/experts.h"
 #include "opweave/pipeline.h"
 #include "planner/block_problem.h"
@@ -73,6 +74,10 @@ std::vector<ExpertPlan> published_schedules(const Problem& problem) {
 }
 
 Comparison compare_schedules(const Problem& problem, const Plan* plan) {
+  if (problem.settings().training.reduces_gradients()) {
+    throw InputError(
+        "gradients are reduced (reduction_stream), which comparisons with published schedules do not know");
+  }
   Comparison comparison;
   comparison.problem = problem.graph().name();
   const std::vector<LowerBound> bounds =

@@ -76,3 +76,82 @@ def test_other_commands_refuse_memory_modes_by_name(files):
     assert "memory modes" in fails(2, "compare", graph, cluster, plan)
     assert "memory modes" in fails(2, "plan", graph, cluster, "--memory-modes", "drop", "--objective", "peak-memory")
     assert "expected keep, drop, host" in fails(2, "plan", graph, cluster, "--memory-modes", "forget")
+
+
+def test_diff_compares_plans_with_movements_by_their_files_alone(files, tmp_path):
+    graph, cluster, plan = files
+    kept = tmp_path / "kept.json"
+    succeeds("plan", graph, cluster, "--work-limit", 300, "-o", kept)
+    written = json.loads(plan.read_text())
+    answer = json.loads(succeeds("diff", kept, plan, "--json"))
+    assert answer["first"]["makespan_ns"] == json.loads(kept.read_text())["makespan_ns"]
+    assert answer["tasks_only_in_first"] == answer["tasks_only_in_second"] == 0
+    if "movements" not in written:
+        return
+    assert answer["second"]["values_that_do_not_stay"] == len(written["memory_modes"])
+    assert answer["second"]["recomputed_ns"] == written["statistics"]["recomputed_ns"]
+    assert "run again" in succeeds("diff", kept, plan)
+    assert "know" in fails(2, "diff", graph, cluster, kept, plan)
+    assert "from the plan alone" in fails(2, "show", plan)
+
+
+@pytest.fixture(scope="module")
+def reduced(tmp_path_factory):
+    """Graph and cluster of a two-way pipeline whose gradients are reduced, and a plan."""
+    folder = tmp_path_factory.mktemp("reductions")
+    pipeline = json.loads((ROOT / "examples/memory-modes/pipeline.json").read_text())
+    pipeline["training"] = {
+        "microbatches": 4,
+        "replicas": 2,
+        "gradient_bytes_per_weight_byte": 1,
+        "reduction_stream": "compute",
+    }
+    source, graph, cluster = folder / "pipeline.json", folder / "graph.json", folder / "cluster.json"
+    source.write_text(json.dumps(pipeline))
+    how = ("--shape", "two-way", "--devices", 4, "--activations", 4, "--bandwidth-bytes-per-s", 10**9)
+    succeeds("convert", "pipeline", source, *how, "-o", graph, "--cluster", cluster)
+    succeeds("plan", graph, cluster, "--work-limit", 300, "-o", folder / "plan.json")
+    return graph, cluster, folder / "plan.json"
+
+
+def test_gradients_of_replicas_are_reduced_once_per_parameter(reduced):
+    graph, cluster, plan = reduced
+    succeeds("check", graph, cluster, plan)
+    movements = json.loads(plan.read_text())["movements"]
+    names = [parameter["name"] for parameter in json.loads(graph.read_text())["parameters"]]
+    assert sorted(movement["parameter"] for movement in movements) == sorted(names)
+    assert {movement["kind"] for movement in movements} == {"all_reduce"}
+    # 1 MB over 1 GB/s, on a ring of two.
+    assert all(movement["end_ns"] - movement["start_ns"] == 1_000_000 for movement in movements)
+
+
+def test_commands_know_reductions_or_refuse_them(reduced, tmp_path):
+    graph, cluster, plan = reduced
+    succeeds("simulate", graph, cluster, plan)
+    succeeds("explain", graph, cluster, plan)
+    succeeds("show", graph, cluster, plan)
+    succeeds("bounds", graph, cluster)
+    succeeds("report", graph, cluster, plan, "-o", tmp_path / "report.html", "--trace", tmp_path / "trace.json")
+    assert "gradients are reduced" in fails(2, "compare", graph, cluster, plan)
+    assert "makespan alone" in fails(2, "plan", graph, cluster, "--objective", "period", "-o", plan)
+
+
+def test_what_if_asks_of_memory_and_of_links_to_hosts(files, reduced, tmp_path):
+    graph, cluster, plan = files
+    now = json.loads(plan.read_text())["makespan_ns"]
+    asked = ("--samples", 1, "--json")
+    answer = json.loads(succeeds("what-if", graph, cluster, plan, "--memory", 1, 2, 0.01, *asked))
+    same, more, less = answer["changes"]
+    assert answer["makespan_ns"] == now
+    # The order as it is, each task as early as it can be.
+    assert same["same_order_ns"] == more["same_order_ns"] <= now
+    assert more["lower_bound_ns"] <= same["lower_bound_ns"] <= now
+    assert less["same_order_ns"] is None and less["remark"]
+    assert "host_link" in fails(2, "what-if", graph, cluster, plan, "--host-link", 2)
+    replanned = json.loads(
+        succeeds("what-if", graph, cluster, plan, "--memory", 1, "--replan", "--work-limit", 50, *asked)
+    )["changes"][0]
+    assert replanned["replanned_ns"] <= replanned["same_order_ns"]
+    graph, cluster, plan = reduced
+    faster = json.loads(succeeds("what-if", graph, cluster, plan, "--link-speed", 1, 1000, *asked))["changes"]
+    assert faster[1]["same_order_ns"] < faster[0]["same_order_ns"]

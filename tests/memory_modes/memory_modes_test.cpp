@@ -8,6 +8,7 @@
 
 #include "list_scheduling/list_schedule.h"
 #include "memory_modes/carry.h"
+#include "memory_modes/levers.h"
 #include "memory_modes/mode_problems.h"
 #include "memory_modes/unfold.h"
 #include "opweave/bounds.h"
@@ -16,6 +17,7 @@
 #include "opweave/io.h"
 #include "opweave/simulate.h"
 #include "support/brute_force.h"
+#include "support/random_mode_pipelines.h"
 
 namespace opweave {
 namespace {
@@ -306,6 +308,29 @@ TEST(MemoryModes, what_is_dropped_early_must_be_done_again) {
   chain.modes = {false, true};
   chain.host_bandwidth = 1'000'000'000'000;
   EXPECT_LT(ramp(), Duration(36 + 72 - 8));
+}
+
+/// What is dropped at the beginning may run again within the last interval: a bound that takes it for work
+/// behind the beginning only is above plans of the first two.
+TEST(MemoryModes, bounds_are_not_above_plans_in_which_everything_is_dropped) {
+  for (const std::uint64_t seed : {13, 16, 27}) {
+    const testing::ModePipeline pipeline = testing::random_mode_pipeline(seed);
+    ProblemSettings settings = pipeline.problem.settings();
+    settings.memory_modes = {true, false};
+    const Problem problem = Problem::create(pipeline.problem.graph(), pipeline.problem.cluster(), settings);
+    MemoryChoice choice = keep_all(problem);
+    for (const UnitLevers& unit : levers_of(problem)) {
+      for (const TensorId tensor : unit.levers.back().tensors) {
+        for (std::uint32_t m = 0; m < settings.training.microbatches; ++m) {
+          choice[problem.value_of(tensor, m).index()] = MemoryMode::kDrop;
+        }
+      }
+    }
+    const auto derived = ProblemWithMovements::create(problem, choice, Return::kJustInTime);
+    const PlanResult result = plan(derived.problem(), Budget({}, 400));
+    ASSERT_TRUE(result.plan) << pipeline.name;
+    EXPECT_LE(lower_bounds_with_modes(problem).front().value, result.plan->statistics.makespan) << pipeline.name;
+  }
 }
 
 TEST(MemoryModes, uniform_plans_are_alike_in_all_microbatches) {

@@ -32,6 +32,8 @@ def movements_of(
     maker = {tensor: op["name"] for op in graph["operators"] for tensor in op.get("outputs", ())}
     starts: dict[Key, dict[MovementKind, list[int]]] = defaultdict(lambda: defaultdict(list))
     for movement in plan.get("movements", ()):
+        if movement["kind"] == "all_reduce":
+            continue  # executors sum gradients between homes after the last backward, whatever the plan says
         name = movement["operator"] if movement["kind"] == "recompute" else maker[movement["tensor"]]
         key, kind = (str(segment[name]), movement["microbatch"]), _KINDS[movement["kind"]]
         if modes.get(key) != ("drop" if kind == "again" else "host"):
