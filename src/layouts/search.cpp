@@ -10,6 +10,7 @@
 #include "opweave/error.h"
 #include "opweave/io.h"
 #include "opweave/layouts.h"
+#include "opweave/memory_modes.h"
 #include "planner/provenance.h"
 
 namespace opweave {
@@ -20,7 +21,9 @@ constexpr std::uint64_t kMostSelections = 243;
 constexpr std::size_t kMostTasks = 40;
 /// Share of time or work in which each of them is planned once.
 constexpr double kShareOfFirstRound = 0.25;
-/// Share of the time for choosing by quick values, and of the time or work for the selections that came out best of it.
+/// Shares of the time for bounds that know movements, for choosing by quick values, and of the time or work for the
+/// selections that came out best of it.
+constexpr double kShareOfRelaxation = 0.1;
 constexpr double kShareOfQuick = 0.2;
 constexpr double kShareOfFirst = 0.3;
 /// Share for the selection that everything begins with, so that there is a plan to come back with.
@@ -45,8 +48,14 @@ void require_supported(const PlannerOptions& options) {
 class LayoutSearch {
  public:
   LayoutSearch(const LayoutProblem& problem, const Budget& budget, const PlannerOptions& options,
-               LayoutIncumbent& incumbent)
-      : problem_(problem), budget_(budget), options_(options), incumbent_(incumbent), moves_(problem) {}
+               const ModeOptions& modes, LayoutIncumbent& incumbent, std::vector<LowerBound>& bounds)
+      : problem_(problem),
+        budget_(budget),
+        options_(options),
+        modes_(modes),
+        incumbent_(incumbent),
+        bounds_(bounds),
+        moves_(problem) {}
 
   /// Number of selections; nothing where they are too many to plan them all.
   [[nodiscard]] std::optional<std::uint64_t> few() const {
@@ -91,11 +100,23 @@ class LayoutSearch {
 
   void run() {
     plan_start();
+    relax();
     choose_quickly();
     plan_first();
     if (!incumbent_.best() || incumbent_.is_optimal()) return;
     change();
     plan_best();
+  }
+
+  /// Bounds that know movements, and the selections that they suggest.
+  void relax() {
+    LayoutRelaxation found = relax_layouts(problem_, budget_.share(kShareOfRelaxation));
+    for (LowerBound& bound : found.bounds) {
+      incumbent_.raise_lower_bound(bound.value);
+      bounds_.push_back(std::move(bound));
+    }
+    std::ranges::stable_sort(bounds_, std::ranges::greater(), &LowerBound::value);
+    for (const LayoutSelection& selection : found.selections) note(selection);
   }
 
  private:
@@ -141,14 +162,30 @@ class LayoutSearch {
     }
     PlannerOptions inner = options_;
     inner.on_progress = nullptr;
-    const PlanResult result = opweave::plan(derived->problem(), budget, inner);
+    const PlanResult result = planned(*derived, budget, inner);
     is_impossible_ = result.reason == PlanResult::Reason::kInfeasible;
     if (!result.plan) {
       if (!result.detail.empty()) why_not_ = result.detail;
       return std::nullopt;
     }
-    incumbent_.offer(*derived, to_schedule(derived->problem(), *result.plan), result.plan->provenance.method);
+    offer(*derived, *result.plan);
     return result.plan->lower_bound();
+  }
+
+  [[nodiscard]] PlanResult planned(const DerivedProblem& derived, const Budget& budget,
+                                   const PlannerOptions& options) const {
+    if (!problem_.chooses_modes()) return opweave::plan(derived.problem(), budget, options);
+    return plan_with_memory_modes(derived.problem(), budget, options, modes_);
+  }
+
+  void offer(const DerivedProblem& derived, const Plan& plan) {
+    if (!problem_.chooses_modes()) {
+      incumbent_.offer({derived, {}, to_schedule(derived.problem(), plan), {}, plan.provenance.method});
+      return;
+    }
+    OrdinaryPlan ordinary = with_movements(derived.problem(), plan);
+    Schedule schedule = to_schedule(ordinary.movements.problem(), ordinary.plan);
+    incumbent_.offer({derived, std::move(ordinary.movements), std::move(schedule), {}, plan.provenance.method});
   }
 
   /// The first alternatives or the fastest ones, whichever are worth more.
@@ -160,12 +197,17 @@ class LayoutSearch {
     plan_selection(best_.empty() ? fastest() : LayoutSelection(best_.front().second), part);
   }
 
-  /// Descent by quick values from the first alternatives and from the fastest ones; the best selections are kept.
+  /// Descent by quick values from the best selection that is known, from the first alternatives and from the fastest
+  /// ones; the best selections are kept.
   void choose_quickly() {
     const Budget part = budget_.share(kShareOfQuick);
     std::uint64_t left = UINT64_MAX;
     if (const auto work = budget_.work_limit()) left = std::max<std::uint64_t>(1, *work * kQuickPerEvaluation);
-    for (LayoutSelection selection : {LayoutSelection(problem_.choices().size(), 0), fastest()}) {
+    std::vector<LayoutSelection> starts = {LayoutSelection(problem_.choices().size(), 0), fastest()};
+    if (!best_.empty() && std::ranges::find(starts, best_.front().second) == starts.end()) {
+      starts.insert(starts.begin(), best_.front().second);
+    }
+    for (LayoutSelection& selection : starts) {
       std::optional<QuickValue> value = note(selection);
       bool is_better = true;
       while (is_better) {
@@ -248,19 +290,20 @@ class LayoutSearch {
     if (incumbent_.is_optimal()) return;
     const LayoutIncumbent::Best best = *incumbent_.best();
     PlannerOptions inner = options_;
-    inner.warm_start = best.schedule;
+    if (!best.movements) inner.warm_start = best.schedule;
     inner.on_progress = nullptr;
     Budget part = budget_;
     if (budget_.work_limit()) part = part.with_work(of_work(kShareOfRest * (1 - kShareOfChanges)));
-    const PlanResult result = opweave::plan(best.derived.problem(), part, inner);
-    if (!result.plan) return;
-    incumbent_.offer(best.derived, to_schedule(best.derived.problem(), *result.plan), result.plan->provenance.method);
+    const PlanResult result = planned(best.derived, part, inner);
+    if (result.plan) offer(best.derived, *result.plan);
   }
 
   const LayoutProblem& problem_;
   const Budget& budget_;
   const PlannerOptions& options_;
+  const ModeOptions& modes_;
   LayoutIncumbent& incumbent_;
+  std::vector<LowerBound>& bounds_;  ///< largest first
   const SelectionMoves moves_;
   std::vector<std::pair<QuickValue, LayoutSelection>> best_;  // ascending
   bool is_impossible_ = false;
@@ -270,15 +313,17 @@ class LayoutSearch {
 
 }  // namespace
 
-LayoutPlanResult plan_with_layouts(const LayoutProblem& problem, const Budget& budget, const PlannerOptions& options) {
+LayoutPlanResult plan_with_layouts(const LayoutProblem& problem, const Budget& budget, const PlannerOptions& options,
+                                   const ModeOptions& modes) {
   require_supported(options);
   LayoutPlanResult answer;
   PlanResult& result = answer.result;
   constexpr double kShareOfBounds = 0.05;
   result.bounds = layout_bounds(problem, budget.share(kShareOfBounds));
   LayoutIncumbent incumbent(problem, budget, options, result.bounds.front().value);
-  LayoutSearch search(problem, budget, options, incumbent);
+  LayoutSearch search(problem, budget, options, modes, incumbent, result.bounds);
   if (const auto count = search.few()) {
+    search.relax();
     const std::optional<Duration> bound = search.every(*count);
     if (search.has_no_plan()) {
       result.reason = PlanResult::Reason::kInfeasible;
@@ -302,7 +347,7 @@ LayoutPlanResult plan_with_layouts(const LayoutProblem& problem, const Budget& b
   const LayoutIncumbent::Best& best = *incumbent.best();
   Provenance provenance = provenance_of(budget, options, best.method, incumbent.trajectory());
   provenance.cluster_hash = content_hash(problem.cluster());
-  answer.plan = best.derived.plan(best.schedule, result.bounds, std::move(provenance));
+  answer.plan = best.plan(result.bounds, std::move(provenance));
   result.plan = answer.plan->plan;
   return answer;
 }
