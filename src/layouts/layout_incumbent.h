@@ -13,9 +13,8 @@ namespace opweave {
 /// Holds the shortest schedule of any selection that `check` accepts from the files' content and the plan alone.
 class LayoutIncumbent {
  public:
-  LayoutIncumbent(const LayoutProblem& problem, const Budget& budget, const PlannerOptions& options,
-                  Duration lower_bound)
-      : problem_(problem), budget_(budget), options_(options), lower_bound_(lower_bound) {}
+  LayoutIncumbent(const LayoutProblem& problem, const Budget& budget, const PlannerOptions& options)
+      : problem_(problem), budget_(budget), options_(options) {}
 
   struct Best {
     DerivedProblem derived;

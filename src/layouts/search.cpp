@@ -18,11 +18,14 @@ namespace {
 
 /// So many selections of problems with so few tasks are all planned.
 constexpr std::uint64_t kMostSelections = 243;
-constexpr std::size_t kMostTasks = 40;
+constexpr std::uint64_t kMostTasks = 40;
+/// With more tasks than these a search takes long until it comes back.
+constexpr std::uint64_t kManyTasks = 20'000;
 /// Share of time or work in which each of them is planned once.
 constexpr double kShareOfFirstRound = 0.25;
-/// Shares of the time for bounds that know movements, for choosing by quick values, and of the time or work for the
-/// selections that came out best of it.
+/// Shares of the time for bounds, those that know movements among them, for choosing by quick values, and of the time
+/// or work for the selections that came out best of it.
+constexpr double kShareOfBounds = 0.05;
 constexpr double kShareOfRelaxation = 0.1;
 constexpr double kShareOfQuick = 0.2;
 constexpr double kShareOfFirst = 0.3;
@@ -59,11 +62,7 @@ class LayoutSearch {
 
   /// Number of selections; nothing where they are too many to plan them all.
   [[nodiscard]] std::optional<std::uint64_t> few() const {
-    std::size_t tasks = 0;
-    for (const Operator& op : problem_.graph().graph.operators()) {
-      tasks += op.phase == Phase::kOptimizer ? 1 : problem_.settings().training.microbatches;
-    }
-    std::uint64_t count = tasks <= kMostTasks ? 1 : kMostSelections + 1;
+    std::uint64_t count = task_count() <= kMostTasks ? 1 : kMostSelections + 1;
     for (const LayoutChoice& choice : problem_.choices()) {
       count *= choice.alternatives.size();
       if (count > kMostSelections) return std::nullopt;
@@ -99,8 +98,6 @@ class LayoutSearch {
   [[nodiscard]] const std::string& why_not() const { return why_not_; }
 
   void run() {
-    plan_start();
-    relax();
     choose_quickly();
     plan_first();
     if (!incumbent_.best() || incumbent_.is_optimal()) return;
@@ -108,14 +105,25 @@ class LayoutSearch {
     plan_best();
   }
 
-  /// Bounds that know movements, and the selections that they suggest.
+  /// The first alternatives or the fastest ones, whichever are worth more: so that there is a plan to come back with.
+  void plan_start() {
+    note(LayoutSelection(problem_.choices().size(), 0));
+    note(fastest());
+    const LayoutSelection selection = best_.empty() ? fastest() : best_.front().second;
+    Budget part = budget_.share(kShareOfStart);
+    if (budget_.work_limit()) part = part.with_work(of_work(kShareOfStart));
+    // Of many tasks the very first plan is asked for, which comes as soon as it can.
+    if (!budget_.work_limit() && task_count() > kManyTasks) part = part.with_work(1);
+    plan_selection(selection, part);
+  }
+
+  /// Bounds, and the selections that those which know movements suggest.
   void relax() {
+    bounds_ = layout_bounds(problem_, budget_.share(kShareOfBounds));
     LayoutRelaxation found = relax_layouts(problem_, budget_.share(kShareOfRelaxation));
-    for (LowerBound& bound : found.bounds) {
-      incumbent_.raise_lower_bound(bound.value);
-      bounds_.push_back(std::move(bound));
-    }
+    bounds_.insert(bounds_.end(), found.bounds.begin(), found.bounds.end());
     std::ranges::stable_sort(bounds_, std::ranges::greater(), &LowerBound::value);
+    incumbent_.raise_lower_bound(bounds_.front().value);
     for (const LayoutSelection& selection : found.selections) note(selection);
   }
 
@@ -125,6 +133,14 @@ class LayoutSearch {
     std::optional<Duration> bound;  ///< nothing: no plan was found
     bool is_impossible;             ///< there is none
   };
+
+  [[nodiscard]] std::uint64_t task_count() const {
+    std::uint64_t tasks = 0;
+    for (const Operator& op : problem_.graph().graph.operators()) {
+      tasks += op.phase == Phase::kOptimizer ? 1 : problem_.settings().training.microbatches;
+    }
+    return tasks;
+  }
 
   /// Plans the selections that may have a better plan than the best, each for an equal part of a share of the budget.
   void plan_open(std::vector<Settled>& settled, double share) {
@@ -186,15 +202,6 @@ class LayoutSearch {
     OrdinaryPlan ordinary = with_movements(derived.problem(), plan);
     Schedule schedule = to_schedule(ordinary.movements.problem(), ordinary.plan);
     incumbent_.offer({derived, std::move(ordinary.movements), std::move(schedule), {}, plan.provenance.method});
-  }
-
-  /// The first alternatives or the fastest ones, whichever are worth more.
-  void plan_start() {
-    note(LayoutSelection(problem_.choices().size(), 0));
-    note(fastest());
-    Budget part = budget_.share(kShareOfStart);
-    if (budget_.work_limit()) part = part.with_work(of_work(kShareOfStart));
-    plan_selection(best_.empty() ? fastest() : LayoutSelection(best_.front().second), part);
   }
 
   /// Descent by quick values from the best selection that is known, from the first alternatives and from the fastest
@@ -318,12 +325,12 @@ LayoutPlanResult plan_with_layouts(const LayoutProblem& problem, const Budget& b
   require_supported(options);
   LayoutPlanResult answer;
   PlanResult& result = answer.result;
-  constexpr double kShareOfBounds = 0.05;
-  result.bounds = layout_bounds(problem, budget.share(kShareOfBounds));
-  LayoutIncumbent incumbent(problem, budget, options, result.bounds.front().value);
+  LayoutIncumbent incumbent(problem, budget, options);
   LayoutSearch search(problem, budget, options, modes, incumbent, result.bounds);
-  if (const auto count = search.few()) {
-    search.relax();
+  const auto count = search.few();
+  if (!count) search.plan_start();
+  search.relax();
+  if (count) {
     const std::optional<Duration> bound = search.every(*count);
     if (search.has_no_plan()) {
       result.reason = PlanResult::Reason::kInfeasible;
