@@ -29,7 +29,8 @@ std::vector<Holder> holders_of(const LayoutFacts& facts, const std::vector<std::
                       "task " + facts.name(task.op, task.copy)});
   }
   for (const LayoutMovement& movement : facts.plan().movements) {
-    result.push_back({&movement_streams, &movement.devices, movement.start, movement.end, facts.name(movement.key)});
+    result.push_back({&movement_streams, &movement.devices, movement.start, movement.end,
+                      facts.name(movement.key) + (movement.again ? " again" : "")});
   }
   for (const FormReturn& back : facts.plan().returns) {
     const bool is_again = back.kind == MovementKind::kRecompute;

@@ -216,15 +216,21 @@ void OptionLoads::find_ends() {
   std::vector<std::int64_t> tails(count, kNone);
   const ComputationGraph& graph = problem_.graph().graph;
   for (std::size_t i = 0; i < graph.operators().size(); ++i) {
+    // Wherever the operator runs, since nothing may run on the machine.
+    std::int64_t least_head = kNone;
+    std::int64_t least_tail = kNone;
     for (std::uint32_t a = 0; a < costs_.alternatives(OperatorId(i)); ++a) {
-      const OptionPath& path = paths_.of(OperatorId(i), a);
+      least_head = std::min(least_head, paths_.of(OperatorId(i), a).head);
+      least_tail = std::min(least_tail, paths_.of(OperatorId(i), a).tail);
+    }
+    for (std::uint32_t a = 0; a < costs_.alternatives(OperatorId(i)); ++a) {
       for (const std::string& name : graph.operators()[i].streams) {
         const auto stream = static_cast<std::uint32_t>(std::ranges::find(streams_, name) - streams_.begin());
         for (const DeviceId device : costs_.option(OperatorId(i), a).devices) {
           std::int64_t& head = heads[machine(device, stream)];
           std::int64_t& tail = tails[machine(device, stream)];
-          head = std::min(head, path.head);
-          tail = std::min(tail, path.tail);
+          head = std::min(head, least_head);
+          tail = std::min(tail, least_tail);
         }
       }
     }

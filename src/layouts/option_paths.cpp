@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <queue>
 #include <string_view>
+#include <utility>
 
 namespace opweave {
 namespace {
@@ -13,6 +15,38 @@ constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kLongest = 1'000'000'000'000'000'000;
 
 void raise(std::int64_t& path, std::int64_t length) { path = std::max(path, std::min(length, kLongest)); }
+
+/// Work of one stream between a head and a tail.
+struct Job {
+  std::int64_t head = 0;
+  std::int64_t time = 0;
+  std::int64_t tail = 0;
+};
+
+/// No order of the jobs is shorter than Jackson's, in which jobs may be interrupted: always the one with the longest
+/// tail (Jackson 1955; Carlier 1982). O(n log n)
+std::int64_t end_with_interruptions(std::vector<Job> jobs) {
+  std::ranges::sort(jobs, {}, &Job::head);
+  const auto has_shorter_tail = [](const Job& a, const Job& b) { return a.tail < b.tail; };
+  std::priority_queue<Job, std::vector<Job>, decltype(has_shorter_tail)> ready(has_shorter_tail);
+  std::int64_t now = 0;
+  std::int64_t end = 0;
+  for (std::size_t next = 0; next < jobs.size() || !ready.empty();) {
+    if (ready.empty()) now = std::max(now, jobs[next].head);
+    while (next < jobs.size() && jobs[next].head <= now) ready.push(jobs[next++]);
+    Job job = ready.top();
+    ready.pop();
+    const std::int64_t until = next < jobs.size() ? std::min(now + job.time, jobs[next].head) : now + job.time;
+    job.time -= until - now;
+    now = until;
+    if (job.time > 0) {
+      ready.push(job);
+    } else {
+      end = std::max(end, now + job.tail);
+    }
+  }
+  return end;
+}
 
 bool adds_to_gradients(const Operator& op) {
   return op.phase == Phase::kWeightGradient || op.phase == Phase::kBackward;
@@ -145,24 +179,15 @@ void OptionPaths::find_tails() {
 }
 
 std::optional<std::int64_t> OptionPaths::bound_of(const LayoutChoice& choice, std::uint32_t alternative) const {
-  struct Work {
-    std::int64_t head = kNever;
-    std::int64_t time = 0;
-    std::int64_t tail = kNever;
-  };
-  std::map<std::string_view, Work> streams;
-  std::int64_t bound = 0;
+  std::map<std::string_view, std::vector<Job>> streams;
   for (const OperatorId op : choice.operators) {
     const OptionPath& path = of(op, alternative);
     if (!path.is_possible) return std::nullopt;
-    const std::int64_t time = copies(op) * length(op, alternative);
-    bound = std::max(bound, path.head + time + path.tail);
-    for (const std::string& stream : graph_.at(op).streams) {
-      Work& work = streams[stream];
-      work = {std::min(work.head, path.head), work.time + time, std::min(work.tail, path.tail)};
-    }
+    const Job job{path.head, copies(op) * length(op, alternative), path.tail};
+    for (const std::string& stream : graph_.at(op).streams) streams[stream].push_back(job);
   }
-  for (const auto& [stream, work] : streams) bound = std::max(bound, work.head + work.time + work.tail);
+  std::int64_t bound = 0;
+  for (auto& [stream, jobs] : streams) bound = std::max(bound, end_with_interruptions(std::move(jobs)));
   return bound;
 }
 

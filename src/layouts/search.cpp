@@ -160,7 +160,11 @@ class LayoutSearch {
         const double rest = share < 1 ? share : 1 - kShareOfFirstRound;
         part = part.with_work(std::max<std::uint64_t>(1, of_work(rest) / all));
       }
-      const std::optional<Duration> bound = plan_selection(one.selection, part);
+      std::optional<Duration> bound;
+      // Choices of modes are many, and each gets little: the complete program settles them at once, if it is there.
+      const bool settles = share >= 1 && problem_.chooses_modes() && options_.method == Method::kAuto;
+      if (settles) bound = plan_selection(one.selection, part, Method::kCp);
+      if (!bound && !(settles && is_impossible_)) bound = plan_selection(one.selection, part, options_.method);
       if (bound) one.bound = std::max(one.bound.value_or(*bound), *bound);
       one.is_impossible = is_impossible_;
     }
@@ -168,6 +172,9 @@ class LayoutSearch {
 
   /// Plans one selection. \return its bound if a plan came out; nothing and is_impossible_ where there is none
   std::optional<Duration> plan_selection(const LayoutSelection& selection, const Budget& budget) {
+    return plan_selection(selection, budget, options_.method);
+  }
+  std::optional<Duration> plan_selection(const LayoutSelection& selection, const Budget& budget, Method method) {
     is_impossible_ = true;
     std::optional<DerivedProblem> derived;
     try {
@@ -178,6 +185,7 @@ class LayoutSearch {
     }
     PlannerOptions inner = options_;
     inner.on_progress = nullptr;
+    inner.method = method;
     const PlanResult result = planned(*derived, budget, inner);
     is_impossible_ = result.reason == PlanResult::Reason::kInfeasible;
     if (!result.plan) {

@@ -144,16 +144,15 @@ class RandomLayoutModeProblem {
   std::vector<std::string> parts_;
 };
 
-/// Calls visit(movements) for all choices of memory modes of a selection that some plan could have. \return how many
-template <class Visit>
-std::uint64_t for_each_choice_of_modes(const DerivedProblem& derived, Visit visit) {
+/// A value and the modes that it may have.
+struct FreeMode {
+  std::size_t value;
+  std::vector<MemoryMode> modes;
+};
+
+inline std::vector<FreeMode> free_modes(const DerivedProblem& derived) {
   const Problem& problem = derived.problem();
-  struct Free {
-    std::size_t value;
-    std::vector<MemoryMode> modes;
-  };
-  std::vector<Free> free;
-  std::uint64_t count = 1;
+  std::vector<FreeMode> free;
   for (std::size_t v = 0; v < problem.value_count(); ++v) {
     const MemoryModes may =
         problem.graph().memory_modes(problem.tensor_of(ValueId(v)), problem.settings().memory_modes);
@@ -161,12 +160,26 @@ std::uint64_t for_each_choice_of_modes(const DerivedProblem& derived, Visit visi
     free.push_back({v, {MemoryMode::kKeep}});
     if (may.drop) free.back().modes.push_back(MemoryMode::kDrop);
     if (may.host) free.back().modes.push_back(MemoryMode::kHost);
-    count *= free.back().modes.size();
   }
-  for (std::uint64_t number = 0; number < count; ++number) {
+  return free;
+}
+
+/// How many choices of memory modes a selection has.
+inline std::uint64_t count_choices(const DerivedProblem& derived) {
+  std::uint64_t count = 1;
+  for (const FreeMode& one : free_modes(derived)) count *= one.modes.size();
+  return count;
+}
+
+/// Calls visit(movements) for all choices of memory modes of a selection that some plan could have.
+template <class Visit>
+void for_each_choice_of_modes(const DerivedProblem& derived, Visit visit) {
+  const Problem& problem = derived.problem();
+  const std::vector<FreeMode> free = free_modes(derived);
+  for (std::uint64_t number = 0, count = count_choices(derived); number < count; ++number) {
     MemoryChoice choice(problem.value_count(), MemoryMode::kKeep);
     std::uint64_t rest = number;
-    for (const Free& one : free) {
+    for (const FreeMode& one : free) {
       choice[one.value] = one.modes[rest % one.modes.size()];
       rest /= one.modes.size();
     }
@@ -178,7 +191,6 @@ std::uint64_t for_each_choice_of_modes(const DerivedProblem& derived, Visit visi
     }
     visit(*movements);
   }
-  return count;
 }
 
 }  // namespace opweave::testing

@@ -249,7 +249,7 @@ TEST(LayoutModeRules, a_valid_plan_is_accepted_and_every_corruption_named_by_its
 
 TEST(LayoutModeRules, hosts_hold_no_more_than_they_may) {
   const LayoutPlan plan = plan_with_modes(problem_with_modes());
-  const LayoutProblem small = problem_with_modes(9);  // 8 bytes of x, 6 of y on each device
+  const LayoutProblem small = problem_with_modes(7);  // x has 8 bytes on each device
   const auto violations = check(small.graph(), small.cluster(), plan);
   ASSERT_FALSE(violations.empty());
   EXPECT_EQ(violations.front().rule, Rule::kHostMemory);
