@@ -11,6 +11,7 @@
 #include "opweave/cluster.h"
 #include "opweave/graph.h"
 #include "opweave/id.h"
+#include "opweave/memory_mode.h"
 #include "opweave/plan.h"
 #include "opweave/problem.h"
 #include "opweave/quantity.h"
@@ -104,17 +105,50 @@ struct LayoutMovement {
   std::vector<DeviceId> devices;  ///< all that take part, ascending
   Duration start;
   Duration end;
+  bool again = false;  ///< of kTensor and kForwardWeights: once more, with its unit, for what was dropped
+};
+
+/// A value as it was made, or as a movement made it.
+struct ValueForm {
+  Moved moved = Moved::kTensor;  ///< or kForwardWeights: what is gathered of a parameter for the forward pass
+  TensorId tensor;               ///< of kTensor
+  ParameterId parameter;         ///< of kForwardWeights
+  std::vector<DeviceId> target;  ///< of the movement, ascending; empty = as it was made
+  TensorLayout layout;           ///< of the movement; R as it was made
+  std::uint32_t copy = 0;        ///< microbatch
+  auto operator<=>(const ValueForm&) const = default;
+};
+
+/// The memory mode of a value in one form, where it is not kKeep.
+struct FormMode {
+  ValueForm value;
+  MemoryMode mode = MemoryMode::kDrop;
+};
+
+/// What brings values back, beside movements that happen again.
+struct FormReturn {
+  MovementKind kind = MovementKind::kRecompute;
+  OperatorId op;                  ///< of kRecompute: what runs again
+  ValueForm value;                ///< of copies: what is copied; of kRecompute the copy alone
+  std::vector<DeviceId> devices;  ///< ascending
+  Duration start;
+  Duration end;
 };
 
 /// A plan of a graph with options. `plan` holds tasks, transfers, bounds and figures in the ids of the graph.
 struct LayoutPlan {
   Plan plan;
   std::vector<std::string> options;       ///< by OperatorId: the name of its option; its tasks name the devices
-  std::vector<LayoutMovement> movements;  ///< by start, then key
+  std::vector<LayoutMovement> movements;  ///< by start, then key, the first time first
+  std::vector<FormMode> modes = {};       ///< by value; `plan` has none of its own
+  std::vector<FormReturn> returns = {};   ///< by start, then kind, operator, value
 };
 
+/// The settings or a tensor allow memory modes beside kKeep.
+[[nodiscard]] bool may_choose_modes(const LayoutGraph& graph, const ProblemSettings& settings);
+
 /// Settings for which layouts are planned and checked. \throws InputError naming what is not supported: replicas,
-/// contention, blocks, memory modes
+/// contention, blocks
 void require_layout_settings(const ProblemSettings& settings);
 
 }  // namespace opweave

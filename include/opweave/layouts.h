@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "opweave/budget.h"
 #include "opweave/layout_graph.h"
+#include "opweave/memory_modes.h"
 #include "opweave/plan.h"
 #include "opweave/planner.h"
 #include "opweave/problem.h"
@@ -31,6 +33,12 @@ struct LayoutChoice {
   std::vector<LayoutAlternative> alternatives;
 };
 
+/// An operator without duration that reads what a movement moves, where the movement is on more devices than that.
+struct MovementHelper {
+  std::uint32_t movement = 0;  ///< number of the movement
+  bool is_first = false;       ///< at the start of the movement; else at its end
+};
+
 /// An alternative for every choice, by position.
 using LayoutSelection = std::vector<std::uint32_t>;
 
@@ -44,6 +52,8 @@ class LayoutProblem {
   [[nodiscard]] const LayoutGraph& graph() const { return data_->graph; }
   [[nodiscard]] const Cluster& cluster() const { return data_->cluster; }
   [[nodiscard]] const ProblemSettings& settings() const { return data_->settings; }
+  /// Some value may have a memory mode beside keeping it.
+  [[nodiscard]] bool chooses_modes() const { return data_->chooses_modes; }
   [[nodiscard]] const std::vector<LayoutChoice>& choices() const { return data_->choices; }
   /// Position of the operator's choice.
   [[nodiscard]] std::uint32_t choice_of(OperatorId op) const { return data_->choice_of[op.index()]; }
@@ -59,6 +69,7 @@ class LayoutProblem {
     LayoutGraph graph;
     Cluster cluster;
     ProblemSettings settings;
+    bool chooses_modes = false;
     std::vector<LayoutChoice> choices;
     std::vector<std::uint32_t> choice_of;             // by operator
     std::vector<std::vector<OperatorId>> readers_of;  // by parameter
@@ -82,33 +93,59 @@ class DerivedProblem {
 
   /// The plan that a schedule of problem() is.
   [[nodiscard]] LayoutPlan plan(const Schedule& schedule, std::vector<LowerBound> bounds, Provenance provenance) const;
-  /// Inverse of plan(). \throws InputError where the plan lacks something or has something that is not asked for
+  /// Inverse of plan(). \throws InputError where the plan lacks something or has something that is not asked for, or
+  ///   where values have memory modes
   [[nodiscard]] Schedule schedule(const LayoutPlan& plan) const;
+
+  /// The plan that a schedule of the problem of a choice of memory modes is. \pre movements are of problem()
+  [[nodiscard]] LayoutPlan plan(const ProblemWithMovements& movements, const Schedule& schedule,
+                                std::vector<LowerBound> bounds, Provenance provenance) const;
+  /// Inverse of plan() with memory modes. \throws InputError as schedule()
+  [[nodiscard]] OrdinaryPlan with_movements(const LayoutPlan& plan) const;
 
  private:
   struct Data {
     LayoutProblem original;
     LayoutSelection selection;
     Problem problem;
-    std::vector<LayoutMovement> movements;   // by operator behind those of the graph; copy 0, no times
-    std::vector<TensorId> tensor_of;         // of the graph, by tensor
-    std::vector<std::uint32_t> released_by;  // by operator behind the movements, which lets go what one has read
+    std::vector<LayoutMovement> movements;  // by operator behind those of the graph; copy 0, no times
+    std::vector<TensorId> tensor_of;        // of the graph, by tensor
+    std::vector<MovementHelper> helpers;    // by operator behind the movements
   };
+  [[nodiscard]] std::size_t original_operators() const;
   [[nodiscard]] std::optional<std::size_t> movement_of(OperatorId op) const;
+  [[nodiscard]] std::optional<MovementHelper> helper_of(OperatorId op) const;
+  /// The movement's operator. \pre number < movements
+  [[nodiscard]] OperatorId operator_of(std::uint32_t movement) const;
+  /// What the value of a tensor is in plans.
+  [[nodiscard]] ValueForm form_of(TensorId tensor, std::uint32_t copy) const;
   [[nodiscard]] bool needs_transfers(TensorId tensor) const;
-  /// The schedule with every release at the end of its movement: where it may always be, and where memory is least.
+  /// By tensor of the graph: what is sent of it.
+  [[nodiscard]] std::vector<std::optional<TensorId>> sent_tensors() const;
+  using MovementNumbers = std::map<MovementKey, std::uint32_t>;
+  [[nodiscard]] MovementNumbers movement_numbers() const;
+  /// The movement's operator. \throws InputError where no option asks for it
+  [[nodiscard]] OperatorId operator_of(const MovementNumbers& numbers, const LayoutMovement& movement) const;
+  void require_copy(OperatorId op, std::uint32_t copy) const;
+  /// The schedule with every helper where its movement starts or ends: where it may always be, and where memory is
+  /// least.
   [[nodiscard]] Schedule released(Schedule schedule) const;
+  [[nodiscard]] Schedule released(const ProblemWithMovements& movements, Schedule schedule) const;
+  /// A plan of problem() in the ids of the graph.
+  [[nodiscard]] LayoutPlan translated(Plan plan) const;
+  void place_forms(const LayoutPlan& plan, Plan& result) const;
 
   std::shared_ptr<const Data> data_;
 };
 
-/// Searches selections, and plans of them, within a budget, like plan(). Few selections are all planned.
+/// Searches selections, memory modes where values may have them, and plans, within a budget, like plan(). Few
+/// selections are all planned.
 /// \throws InputError for options that layouts do not know (other objectives, a deadline)
 struct LayoutPlanResult {
   PlanResult result;  ///< `result.plan` has the figures; tasks and transfers as in `plan`
   std::optional<LayoutPlan> plan;
 };
 [[nodiscard]] LayoutPlanResult plan_with_layouts(const LayoutProblem& problem, const Budget& budget,
-                                                 const PlannerOptions& options = {});
+                                                 const PlannerOptions& options = {}, const ModeOptions& modes = {});
 
 }  // namespace opweave

@@ -19,11 +19,13 @@ LayoutFacts::LayoutFacts(const LayoutGraph& graph, const Cluster& cluster, const
       violations.add(Rule::kMovement, [&] { return name(movement.key) + " ends before it starts"; });
       return;
     }
-    movements_.emplace(movement.key, &movement);
+    (movement.again ? movements_again_ : movements_).emplace(movement.key, &movement);
   }
   usable_ = true;
   find_forms();
   find_uses(violations);
+  number_units();
+  file_modes(violations);
 }
 
 bool LayoutFacts::settings_are_usable(ViolationList& violations) const {

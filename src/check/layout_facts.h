@@ -5,9 +5,12 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "check/reading.h"
+#include "check/rules.h"
 #include "check/violation_list.h"
 #include "opweave/layout_graph.h"
 
@@ -21,6 +24,8 @@ struct Form {
   LayoutMovementKind kind = LayoutMovementKind::kSend;
   std::vector<DeviceId> parties;  ///< devices of the movement, or of the maker
   std::optional<Wide> lasts;      ///< of the movement; nothing = no route
+  bool is_forward = true;         ///< of the movement: an operator of the forward pass needs it; as made: true
+  std::size_t unit = 0;           ///< of what the forward pass makes: what runs again with it
 };
 
 /// A reduction or gather of a parameter.
@@ -29,6 +34,7 @@ struct ParameterForm {
   std::optional<OperatorId> op;
   LayoutMovementKind kind = LayoutMovementKind::kAllReduce;
   bool is_per_microbatch = false;
+  std::size_t unit = 0;  ///< of what is gathered for phase F: what runs again with it
   std::vector<DeviceId> devices;
   Wide bytes = 0;  ///< on each device, of what it reads or makes beside the parts that are kept
   std::optional<Wide> lasts;
@@ -79,6 +85,36 @@ class LayoutFacts {
   [[nodiscard]] MovementKey key(TensorId tensor, const Form& form, std::uint32_t copy) const;
   [[nodiscard]] MovementKey key(ParameterId parameter, const ParameterForm& form, std::uint32_t copy) const;
 
+  // Memory modes.
+  /// The operator comes behind the forward pass: it reads what came back.
+  [[nodiscard]] bool is_behind(OperatorId op) const {
+    const Phase phase = graph_.graph.at(op).phase;
+    return phase != Phase::kForward && phase != Phase::kNone;
+  }
+  [[nodiscard]] std::size_t unit(OperatorId op) const { return unit_of_[op.index()]; }
+  /// Of a copy of a tensor in a form, as the plan says.
+  [[nodiscard]] MemoryMode mode(TensorId tensor, std::size_t form, std::uint32_t copy) const;
+  /// Of what is gathered of a parameter for the forward pass.
+  [[nodiscard]] bool is_dropped(ParameterId parameter, std::uint32_t copy) const {
+    return dropped_weights_.contains({parameter, copy});
+  }
+  [[nodiscard]] bool stays(TensorId tensor, std::size_t form, std::uint32_t copy) const {
+    return mode(tensor, form, copy) == MemoryMode::kKeep;
+  }
+  /// Some value of the unit is dropped.
+  [[nodiscard]] bool is_dropped(std::size_t unit, std::uint32_t copy) const { return ends_.contains({unit, copy}); }
+  /// When all of a unit has happened again. \pre is_dropped
+  [[nodiscard]] Duration end_of(std::size_t unit, std::uint32_t copy) const { return ends_.at({unit, copy}); }
+  /// What runs or happens again; null where the plan has none.
+  [[nodiscard]] const FormReturn* again(OperatorId op, std::uint32_t copy) const;
+  [[nodiscard]] const LayoutMovement* again(const MovementKey& key) const;
+  /// The copy to hosts or from them; null where the plan has none.
+  [[nodiscard]] const FormReturn* host_copy(bool is_out, TensorId tensor, std::size_t form, std::uint32_t copy) const;
+  /// On each device that keeps the form.
+  [[nodiscard]] Wide bytes(TensorId tensor, const Form& form) const;
+  /// The form that a value of a plan has; nothing where the tensor never has it.
+  [[nodiscard]] std::optional<std::size_t> form_of(const ValueForm& value) const;
+
   /// Copies of a value that a copy of an operator reads.
   template <class Visit>
   void for_each_read_copy(OperatorId reader, TensorId tensor, std::uint32_t copy, Visit visit) const {
@@ -97,6 +133,8 @@ class LayoutFacts {
   [[nodiscard]] std::string names(const std::vector<DeviceId>& devices) const;
   [[nodiscard]] std::string name(OperatorId op, std::uint32_t copy) const;
   [[nodiscard]] std::string name(const MovementKey& key) const;
+  [[nodiscard]] std::string name(const ValueForm& value) const;
+  [[nodiscard]] std::string name(const FormReturn& back) const;
 
  private:
   bool settings_are_usable(ViolationList& violations) const;
@@ -106,6 +144,14 @@ class LayoutFacts {
   std::optional<std::size_t> form_for(TensorId tensor, std::vector<DeviceId> devices, TensorLayout layout);
   std::size_t add_form(TensorId tensor, std::size_t from, std::vector<DeviceId> devices, TensorLayout layout);
   void find_uses(ViolationList& violations);
+  void number_units();
+  void give_unit(TensorId tensor, std::size_t form, const std::vector<OperatorId>& readers);
+  void file_modes(ViolationList& violations);
+  void give_unit(ParameterId parameter);
+  void file_weights(const ValueForm& value, MemoryMode mode, ViolationList& violations);
+  void file_mode(const FormMode& mode, ViolationList& violations);
+  void file_return(const FormReturn& back, ViolationList& violations);
+  void find_ends();
   void find_parameter_forms(ParameterId parameter);
 
   const LayoutGraph& graph_;
@@ -115,10 +161,19 @@ class LayoutFacts {
   std::vector<const LayoutOption*> chosen_;
   std::map<std::pair<OperatorId, std::uint32_t>, const PlannedTask*> runs_;
   std::map<MovementKey, const LayoutMovement*> movements_;
+  std::map<MovementKey, const LayoutMovement*> movements_again_;
   std::vector<std::vector<Form>> forms_;                       // by tensor
   std::vector<std::vector<std::optional<std::size_t>>> read_;  // by operator and input
   std::vector<ParameterUse> uses_;                             // by parameter
   std::vector<std::vector<ParameterForm>> parameter_forms_;    // by parameter
+  std::vector<std::size_t> unit_of_;                           // by operator
+  std::size_t unit_count_ = 0;
+  std::set<std::pair<ParameterId, std::uint32_t>> dropped_weights_;
+  using Value = std::tuple<TensorId, std::size_t, std::uint32_t>;  // tensor, form, copy
+  std::map<Value, MemoryMode> modes_;
+  std::map<std::pair<bool, Value>, const FormReturn*> host_copies_;  // by whether they are out
+  std::map<std::pair<OperatorId, std::uint32_t>, const FormReturn*> again_;
+  std::map<std::pair<std::size_t, std::uint32_t>, Duration> ends_;  // of units of which something is dropped
 };
 
 /// ceil(a / b) of what is not negative.
@@ -131,7 +186,12 @@ void check_layout_presence_of_parts(const LayoutFacts& facts, ViolationList& vio
 void check_layout_order(const LayoutFacts& facts, ViolationList& violations);
 /// "stream".
 void check_layout_streams(const LayoutFacts& facts, ViolationList& violations);
+/// What runs again, what is copied to hosts and back: "modes", "recompute", "copy", "host-memory".
+/// \return peak of the host of each device
+[[nodiscard]] std::vector<Wide> check_layout_returns(const LayoutFacts& facts, ViolationList& violations);
+/// Memory of each device at its fullest.
+[[nodiscard]] std::vector<MemoryUse> layout_memory(const LayoutFacts& facts);
 /// "memory" and "figures".
-void check_layout_figures(const LayoutFacts& facts, ViolationList& violations);
+void check_layout_figures(const LayoutFacts& facts, const std::vector<Wide>& host_peaks, ViolationList& violations);
 
 }  // namespace opweave::checking

@@ -179,7 +179,7 @@ void LayoutFacts::find_parameter_forms(ParameterId parameter) {
   const Wide gradient = rounded_up(whole_gradient, parts.split);
   const auto add = [&](Moved moved, LayoutMovementKind kind, bool per_microbatch, Wide moved_bytes, Wide held) {
     const Wide rounds = kind == LayoutMovementKind::kAllReduce ? 2 : 1;
-    ParameterForm form{moved, {}, kind, per_microbatch, use.devices, held, {}};
+    ParameterForm form{moved, {}, kind, per_microbatch, 0, use.devices, held, {}};
     form.lasts = time_over(cluster_, pairs, rounds * (copies - 1), moved_bytes, rounds * (copies - 1), copies);
     parameter_forms_[parameter.index()].push_back(std::move(form));
   };

@@ -8,116 +8,12 @@
 namespace opweave::checking {
 namespace {
 
-/// Which runs and movements there have to be.
-class Parts {
- public:
-  Parts(const LayoutFacts& facts, ViolationList& violations) : facts_(facts), violations_(violations) {}
-
-  void check() {
-    for (std::size_t i = 0; i < facts_.graph().operators().size(); ++i) check_runs(OperatorId(i));
-    std::map<MovementKey, std::size_t> count;
-    for (const LayoutMovement& movement : facts_.plan().movements) {
-      if (++count[movement.key] < 2) continue;
-      violations_.add(rule_of(movement.key), [&] { return facts_.name(movement.key) + " happens twice"; });
-    }
-    for (std::size_t t = 0; t < facts_.graph().tensors().size(); ++t) {
-      const TensorId tensor(t);
-      for (const Form& form : facts_.forms(tensor)) {
-        if (!form.from) continue;
-        const std::uint32_t copies = facts_.is_made_once(tensor) ? 1 : facts_.microbatches();
-        for (std::uint32_t copy = 0; copy < copies; ++copy) {
-          expect(facts_.key(tensor, form, copy), form.kind, form.parties, form.lasts);
-        }
-      }
-    }
-    for (std::size_t p = 0; p < facts_.graph().parameters().size(); ++p) {
-      const ParameterId parameter(p);
-      for (const ParameterForm& form : facts_.forms(parameter)) {
-        const std::uint32_t copies = form.is_per_microbatch ? facts_.microbatches() : 1;
-        for (std::uint32_t copy = 0; copy < copies; ++copy) {
-          expect(facts_.key(parameter, form, copy), form.kind, form.devices, form.lasts);
-        }
-      }
-    }
-    for (const LayoutMovement& movement : facts_.plan().movements) {
-      if (expected_.contains(movement.key)) continue;
-      violations_.add(rule_of(movement.key),
-                      [&] { return facts_.name(movement.key) + " is in the plan, but no option asks for it"; });
-    }
-    check_wanted();
-  }
-
- private:
-  static Rule rule_of(const MovementKey& key) {
-    return key.moved == Moved::kTensor ? Rule::kMovement : Rule::kReduction;
-  }
-
-  void check_runs(OperatorId op) {
-    const LayoutOption& option = facts_.option(op);
-    for (std::uint32_t copy = 0; copy < facts_.copies(op); ++copy) {
-      const PlannedTask* run = facts_.run(op, copy);
-      if (run == nullptr) {
-        violations_.add(Rule::kOnce, [&] { return fmt::format("task {} does not run", facts_.name(op, copy)); });
-        continue;
-      }
-      if (run->devices != option.devices) {
-        violations_.add(Rule::kOption, [&] {
-          return fmt::format("task {} runs on {}, but others of its operator on {}", facts_.name(op, copy),
-                             facts_.names(run->devices), facts_.names(option.devices));
-        });
-      }
-      const Wide lasts = Wide{run->end.value()} - run->start.value();
-      if (lasts == option.duration.value()) continue;
-      violations_.add(Rule::kOnce, [&] {
-        return fmt::format("task {} lasts {} ns, expected {} ns", facts_.name(op, copy), lasts,
-                           option.duration.value());
-      });
-    }
-  }
-
-  void expect(const MovementKey& key, LayoutMovementKind kind, const std::vector<DeviceId>& devices,
-              const std::optional<Wide>& lasts) {
-    expected_.insert(key);
-    const LayoutMovement* movement = facts_.movement(key);
-    const auto add = [&](const std::string& what) {
-      violations_.add(rule_of(key), [&] { return facts_.name(key) + " " + what; });
-    };
-    if (movement == nullptr) return add("is missing");
-    if (movement->kind != kind) {
-      add(fmt::format("is \"{}\", expected \"{}\"", to_string(movement->kind), to_string(kind)));
-    }
-    if (movement->devices != devices) {
-      add(fmt::format("is on {}, expected {}", facts_.names(movement->devices), facts_.names(devices)));
-    }
-    if (!lasts) return add("goes where no route leads");
-    const Wide stated = Wide{movement->end.value()} - movement->start.value();
-    if (stated != *lasts) add(fmt::format("lasts {} ns, expected {} ns", stated, *lasts));
-  }
-
-  void check_wanted() {
-    for (std::size_t i = 0; i < facts_.graph().operators().size(); ++i) {
-      const Operator& op = facts_.graph().operators()[i];
-      for (std::size_t k = 0; k < op.inputs.size(); ++k) {
-        if (facts_.read_form(OperatorId(i), k)) continue;
-        violations_.add(Rule::kMovement, [&] {
-          return fmt::format("operator \"{}\" reads partial sums of \"{}\", which no movement makes", op.name,
-                             facts_.graph().at(op.inputs[k]).name);
-        });
-      }
-    }
-  }
-
-  const LayoutFacts& facts_;
-  ViolationList& violations_;
-  std::set<MovementKey> expected_;
-};
-
 /// What waits for what. A thing that is missing is reported elsewhere.
 class Order {
  public:
   Order(const LayoutFacts& facts, ViolationList& violations) : facts_(facts), violations_(violations) {
     for (const PlannedTransfer& transfer : facts.plan().plan.transfers) {
-      auto& there = sent_[{transfer.tensor, transfer.copy, transfer.destination}];
+      auto& there = sent_[{transfer.tensor, transfer.copy, transfer.destination, transfer.again}];
       if (there != nullptr) {
         violations_.add(Rule::kPresence, [&] { return describe(transfer) + " is the second to this device"; });
       }
@@ -131,13 +27,28 @@ class Order {
     for (std::size_t i = 0; i < facts_.graph().operators().size(); ++i) {
       const OperatorId op(i);
       for (std::uint32_t copy = 0; copy < facts_.copies(op); ++copy) {
-        if (facts_.run(op, copy) != nullptr) check_run(op, copy);
+        if (const PlannedTask* run = facts_.run(op, copy)) {
+          check_run({op, copy, "task " + facts_.name(op, copy), run->start, false, {}});
+        }
+        if (const FormReturn* again = facts_.again(op, copy)) {
+          check_run({op, copy, facts_.name(*again), again->start, true, facts_.unit(op)});
+        }
       }
     }
     for (std::size_t p = 0; p < facts_.graph().parameters().size(); ++p) check_parameter(ParameterId(p));
   }
 
  private:
+  /// What reads values: a task, for the first time or again.
+  struct Reader {
+    OperatorId op;
+    std::uint32_t copy = 0;
+    std::string name;
+    Duration start;
+    bool again = false;
+    std::optional<std::size_t> unit;  ///< in whose repetition it is
+  };
+
   void wait(Rule rule, const std::string& who, Duration start, const std::string& whom, Duration end) {
     if (start >= end) return;
     violations_.add(rule, [&] {
@@ -158,6 +69,36 @@ class Order {
     if (const PlannedTask* run = facts_.run(*maker, copy)) visit("task " + facts_.name(*maker, copy), run->end);
   }
 
+  /// When a form of a value is back, as it is dropped or copied to hosts.
+  void when_back(TensorId tensor, std::size_t number, std::uint32_t copy,
+                 const std::function<void(const std::string&, Duration)>& visit) const {
+    const Form& form = facts_.forms(tensor)[number];
+    if (facts_.mode(tensor, number, copy) == MemoryMode::kHost) {
+      if (const FormReturn* in = facts_.host_copy(false, tensor, number, copy)) visit(facts_.name(*in), in->end);
+      return;
+    }
+    if (form.from) {
+      const MovementKey key = facts_.key(tensor, form, copy);
+      if (const LayoutMovement* movement = facts_.again(key)) visit(facts_.name(key) + " again", movement->end);
+      return;
+    }
+    const OperatorId maker = *facts_.graph().at(tensor).producer;
+    if (const FormReturn* run = facts_.again(maker, copy)) visit(facts_.name(*run), run->end);
+  }
+
+  /// A reader waits for a form of a value: as it was made first, or, behind the forward pass, as it came back.
+  void wait_for(const std::string& who, Duration start, bool is_behind, const std::optional<std::size_t>& unit,
+                TensorId tensor, std::size_t number, std::uint32_t copy) {
+    const auto visit = [&](const std::string& whom, Duration end) { wait(Rule::kPresence, who, start, whom, end); };
+    const Form& form = facts_.forms(tensor)[number];
+    const MemoryMode mode = facts_.mode(tensor, number, copy);
+    if (!is_behind || mode == MemoryMode::kKeep) return when_made(tensor, form, copy, visit);
+    when_back(tensor, number, copy, visit);
+    if (mode != MemoryMode::kDrop || unit == form.unit) return;
+    wait(Rule::kRecompute, who, start, fmt::format("the unit that makes \"{}\" again", facts_.graph().at(tensor).name),
+         facts_.end_of(form.unit, copy));
+  }
+
   void check_movements(TensorId tensor) {
     const std::vector<Form>& forms = facts_.forms(tensor);
     for (const Form& form : forms) {
@@ -165,18 +106,19 @@ class Order {
       const std::uint32_t copies = facts_.is_made_once(tensor) ? 1 : facts_.microbatches();
       for (std::uint32_t copy = 0; copy < copies; ++copy) {
         const MovementKey key = facts_.key(tensor, form, copy);
-        const LayoutMovement* movement = facts_.movement(key);
-        if (movement == nullptr) continue;
-        when_made(tensor, forms[*form.from], copy, [&](const std::string& whom, Duration end) {
-          wait(Rule::kPresence, facts_.name(key), movement->start, whom, end);
-        });
+        if (const LayoutMovement* movement = facts_.movement(key)) {
+          wait_for(facts_.name(key), movement->start, !form.is_forward, {}, tensor, *form.from, copy);
+        }
+        if (const LayoutMovement* again = facts_.again(key)) {
+          wait_for(facts_.name(key) + " again", again->start, true, form.unit, tensor, *form.from, copy);
+        }
       }
     }
   }
 
   [[nodiscard]] std::string describe(const PlannedTransfer& transfer) const {
-    return fmt::format("transfer of \"{}#{}\" from {} to {}", facts_.graph().at(transfer.tensor).name, transfer.copy,
-                       facts_.name(transfer.source), facts_.name(transfer.destination));
+    return fmt::format("transfer of \"{}#{}\"{} from {} to {}", facts_.graph().at(transfer.tensor).name, transfer.copy,
+                       transfer.again ? " again" : "", facts_.name(transfer.source), facts_.name(transfer.destination));
   }
 
   /// Only whole values are sent: as they were made, or as they were summed where they were made.
@@ -194,9 +136,14 @@ class Order {
     if (!is_read_on(transfer, static_cast<std::size_t>(whole - forms.begin()))) {
       violations_.add(Rule::kTransfer, [&] { return describe(transfer) + ": nobody there reads it so"; });
     }
-    when_made(transfer.tensor, *whole, transfer.copy, [&](const std::string& whom, Duration end) {
+    const auto visit = [&](const std::string& whom, Duration end) {
       wait(Rule::kTransfer, describe(transfer), transfer.start, whom, end);
-    });
+    };
+    if (transfer.again) {
+      when_back(transfer.tensor, static_cast<std::size_t>(whole - forms.begin()), transfer.copy, visit);
+    } else {
+      when_made(transfer.tensor, *whole, transfer.copy, visit);
+    }
     const std::optional<Route> route = facts_.cluster().route(transfer.source, transfer.destination);
     const Wide lasts = Wide{transfer.end.value()} - transfer.start.value();
     Wide expected = route ? route->latency.value() : 0;
@@ -219,43 +166,57 @@ class Order {
       const auto position = static_cast<std::size_t>(std::ranges::find(inputs, transfer.tensor) - inputs.begin());
       const std::vector<DeviceId>& devices = facts_.option(reader).devices;
       return facts_.read_form(reader, position) == form &&
-             std::ranges::find(devices, transfer.destination) != devices.end();
+             std::ranges::find(devices, transfer.destination) != devices.end() && is_read_by(transfer, form, reader);
     });
   }
 
-  void check_run(OperatorId id, std::uint32_t copy) {
-    const Operator& op = facts_.graph().at(id);
-    const PlannedTask& run = *facts_.run(id, copy);
-    const std::string who = "task " + facts_.name(id, copy);
+  /// The reader, or its repetition, reads what the transfer carries: as it was made first, or as it came back.
+  [[nodiscard]] bool is_read_by(const PlannedTransfer& transfer, std::size_t form, OperatorId reader) const {
+    const bool stays = facts_.stays(transfer.tensor, form, transfer.copy);
+    const bool runs_again = !facts_.is_once(reader) && facts_.again(reader, transfer.copy) != nullptr;
+    if (transfer.again) return !stays && (facts_.is_behind(reader) || runs_again);
+    return stays || !facts_.is_behind(reader);
+  }
+
+  void check_run(const Reader& run) {
+    const Operator& op = facts_.graph().at(run.op);
+    const bool is_behind = run.again || facts_.is_behind(run.op);
     for (std::size_t k = 0; k < op.inputs.size(); ++k) {
-      const auto& number = facts_.read_form(id, k);
+      const auto& number = facts_.read_form(run.op, k);
       if (!number || !facts_.graph().at(op.inputs[k]).producer) continue;
       const Form& form = facts_.forms(op.inputs[k])[*number];
-      facts_.for_each_read_copy(id, op.inputs[k], copy, [&](std::uint32_t read) {
-        when_made(op.inputs[k], form, read,
-                  [&](const std::string& whom, Duration end) { wait(Rule::kPresence, who, run.start, whom, end); });
-        for (const DeviceId device : facts_.option(id).devices) {
+      facts_.for_each_read_copy(run.op, op.inputs[k], run.copy, [&](std::uint32_t read) {
+        wait_for(run.name, run.start, is_behind, run.unit, op.inputs[k], *number, read);
+        const bool returns = is_behind && !facts_.stays(op.inputs[k], *number, read);
+        for (const DeviceId device : facts_.option(run.op).devices) {
           const std::vector<DeviceId>& there = form.devices;
-          if (std::ranges::find(there, device) == there.end()) check_sent(op.inputs[k], read, device, who, run.start);
+          if (std::ranges::find(there, device) == there.end()) check_sent(op.inputs[k], read, device, returns, run);
         }
       });
     }
     for (const OperatorId earlier : op.after) {
-      facts_.for_each_copy(earlier, id, copy, [&](std::uint32_t each) {
+      if (run.again) {
+        const FormReturn* before = facts_.unit(earlier) == run.unit ? facts_.again(earlier, run.copy) : nullptr;
+        if (before != nullptr) wait(Rule::kRecompute, run.name, run.start, facts_.name(*before), before->end);
+        continue;
+      }
+      facts_.for_each_copy(earlier, run.op, run.copy, [&](std::uint32_t each) {
         if (const PlannedTask* before = facts_.run(earlier, each)) {
-          wait(Rule::kPresence, who, run.start, "task " + facts_.name(earlier, each), before->end);
+          wait(Rule::kPresence, run.name, run.start, "task " + facts_.name(earlier, each), before->end);
         }
       });
     }
-    if (facts_.is_once(id)) check_update(op, who, run.start);
+    if (facts_.is_once(run.op)) check_update(op, run.name, run.start);
   }
 
-  void check_sent(TensorId tensor, std::uint32_t copy, DeviceId device, const std::string& who, Duration start) {
-    const auto found = sent_.find({tensor, copy, device});
-    if (found != sent_.end()) return wait(Rule::kPresence, who, start, describe(*found->second), found->second->end);
+  void check_sent(TensorId tensor, std::uint32_t copy, DeviceId device, bool again, const Reader& run) {
+    const auto found = sent_.find({tensor, copy, device, again});
+    if (found != sent_.end()) {
+      return wait(Rule::kPresence, run.name, run.start, describe(*found->second), found->second->end);
+    }
     violations_.add(Rule::kPresence, [&] {
-      return fmt::format("{} reads \"{}#{}\", which is not on {}", who, facts_.graph().at(tensor).name, copy,
-                         facts_.name(device));
+      return fmt::format("{} reads \"{}#{}\", which is not {}on {}", run.name, facts_.graph().at(tensor).name, copy,
+                         again ? "back " : "", facts_.name(device));
     });
   }
 
@@ -274,10 +235,29 @@ class Order {
         }
       }
     }
+    wait_for_repetitions(own, who, start);
     if (!own.empty()) return;
     for (const LayoutMovement& movement : facts_.plan().movements) {
-      if (!movement.key.op) continue;
-      wait(Rule::kReduction, who, start, facts_.name(movement.key), movement.end);
+      if (movement.again) {
+        wait(Rule::kRecompute, who, start, facts_.name(movement.key) + " again", movement.end);
+      } else if (movement.key.op) {
+        wait(Rule::kReduction, who, start, facts_.name(movement.key), movement.end);
+      }
+    }
+  }
+
+  /// What runs again reads its parameters as they were, and so do their gathers.
+  void wait_for_repetitions(const std::set<ParameterId>& own, const std::string& who, Duration start) {
+    for (const LayoutMovement& movement : facts_.plan().movements) {
+      if (!movement.again || movement.key.moved != Moved::kForwardWeights) continue;
+      if (!own.contains(movement.key.parameter)) continue;
+      wait(Rule::kRecompute, who, start, facts_.name(movement.key) + " again", movement.end);
+    }
+    for (const FormReturn& back : facts_.plan().returns) {
+      if (back.kind != MovementKind::kRecompute || back.op.index() >= facts_.graph().operators().size()) continue;
+      const std::vector<ParameterId>& read = facts_.graph().at(back.op).parameters;
+      if (!own.empty() && std::ranges::none_of(read, [&](ParameterId p) { return own.contains(p); })) continue;
+      wait(Rule::kRecompute, who, start, facts_.name(back), back.end);
     }
   }
 
@@ -301,12 +281,30 @@ class Order {
         };
         if (form.moved == Moved::kForwardWeights) before(use.forward, copy);
         if (form.moved == Moved::kBackwardWeights) before(use.backward, copy);
+        if (form.moved == Moved::kForwardWeights && facts_.is_dropped(parameter, copy)) {
+          wait_for_weights(use.forward, form, key);
+        }
         if (form.moved == Moved::kUpdate) after(use.optimizer, {});
         if (form.moved != Moved::kGradient) continue;
         if (form.op) after({*form.op}, copy);
         if (!form.op) after(use.updates, {});
         before(use.optimizer, {});
       }
+    }
+  }
+
+  /// What runs again waits for the weights that are gathered again, and for all of their unit if it is another one.
+  void wait_for_weights(const std::vector<OperatorId>& readers, const ParameterForm& form, const MovementKey& key) {
+    const LayoutMovement* gathered = facts_.again(key);
+    for (const OperatorId op : readers) {
+      const FormReturn* again = facts_.again(op, key.copy);
+      if (again == nullptr) continue;
+      if (gathered != nullptr) {
+        wait(Rule::kReduction, facts_.name(*again), again->start, facts_.name(key) + " again", gathered->end);
+      }
+      if (facts_.unit(op) == form.unit) continue;
+      wait(Rule::kRecompute, facts_.name(*again), again->start, "the unit that gathers its weights again",
+           facts_.end_of(form.unit, key.copy));
     }
   }
 
@@ -323,14 +321,10 @@ class Order {
 
   const LayoutFacts& facts_;
   ViolationList& violations_;
-  std::map<std::tuple<TensorId, std::uint32_t, DeviceId>, const PlannedTransfer*> sent_;
+  std::map<std::tuple<TensorId, std::uint32_t, DeviceId, bool>, const PlannedTransfer*> sent_;  // by whether again
 };
 
 }  // namespace
-
-void check_layout_presence_of_parts(const LayoutFacts& facts, ViolationList& violations) {
-  Parts(facts, violations).check();
-}
 
 void check_layout_order(const LayoutFacts& facts, ViolationList& violations) { Order(facts, violations).check(); }
 

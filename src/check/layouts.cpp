@@ -11,7 +11,7 @@ std::vector<Violation> check(const LayoutGraph& graph, const Cluster& cluster, c
     checking::check_layout_presence_of_parts(facts, violations);
     checking::check_layout_order(facts, violations);
     checking::check_layout_streams(facts, violations);
-    checking::check_layout_figures(facts, violations);
+    checking::check_layout_figures(facts, checking::check_layout_returns(facts, violations), violations);
   }
   return violations.take();
 }

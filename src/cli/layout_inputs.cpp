@@ -17,6 +17,10 @@ LayoutInputs load_layout_inputs(const std::string& graph, const InputFiles& file
 }
 
 PlannedProblem as_ordinary(const DerivedProblem& derived, const LayoutPlan& plan) {
+  if (!plan.modes.empty()) {
+    OrdinaryPlan ordinary = derived.with_movements(plan);
+    return {ordinary.movements.problem(), std::move(ordinary.plan), std::move(ordinary.movements)};
+  }
   return {derived.problem(),
           make_plan(derived.problem(), derived.schedule(plan), plan.plan.bounds, plan.plan.provenance), std::nullopt};
 }

@@ -82,6 +82,12 @@ void print_objectives(const Plan& plan) {
   }
 }
 
+void print_modes(std::size_t count, const PlanStatistics& figures) {
+  if (count == 0) return;
+  print(fmt::format("memory modes: {} values do not stay; {} run again, {} copied to hosts\n", count,
+                    human(figures.recomputed), human(figures.bytes_copied_out)));
+}
+
 void write(const PlanOptions& options, const Problem& problem, Plan plan) {
   plan.provenance.command = options.command;
   deliver(options.output, plan_to_json(plan, problem.graph(), problem.cluster()));
@@ -103,10 +109,7 @@ void write(const PlanOptions& options, const Problem& problem, Plan plan) {
   const std::string pieces = blocks == Blocks::kNone ? "" : fmt::format(" in pieces by {}", to_string(blocks));
   print(fmt::format("{} plan{}: {}\n", to_string(plan.status), pieces, figures(plan)));
   print_objectives(plan);
-  if (!plan.modes.empty()) {
-    print(fmt::format("memory modes: {} values do not stay; {} run again, {} copied to hosts\n", plan.modes.size(),
-                      human(plan.statistics.recomputed), human(plan.statistics.bytes_copied_out)));
-  }
+  print_modes(plan.modes.size(), plan.statistics);
 }
 
 ExitCode refuse(const PlanResult& result) {
@@ -130,7 +133,6 @@ void expect_makespan_alone(const PlanOptions& options) {
 void expect_nothing_beside_layouts(const PlanOptions& options) {
   const std::pair<const char*, bool> refused[] = {{"--on", !options.place.on.empty()},
                                                   {"--warm-start", !options.warm_start.empty()},
-                                                  {"--uniform", options.uniform},
                                                   {"--write-model", !options.write_model.empty()},
                                                   {"--read-solution", !options.read_solution.empty()}};
   for (const auto& [name, is_given] : refused) {
@@ -149,6 +151,7 @@ void write(const PlanOptions& options, const LayoutInputs& inputs, const Derived
   if (options.output.empty()) return;
   print(fmt::format("{} plan: {}\n", to_string(plan.plan.status), figures(plan.plan)));
   print(fmt::format("options: {} movements between layouts\n", plan.movements.size()));
+  print_modes(plan.modes.size(), plan.plan.statistics);
 }
 
 /// A graph whose operators have options with layouts.
@@ -158,6 +161,9 @@ ExitCode run_with_layouts(const PlanOptions& options, const std::string& graph, 
   const ProblemSettings settings = options.settings.apply(default_settings(inputs.graph.graph, inputs.cluster));
   const LayoutProblem problem = naming(options.files.graph.string(),
                                        [&] { return LayoutProblem::create(inputs.graph, inputs.cluster, settings); });
+  if (options.uniform && !problem.chooses_modes()) {
+    throw InputError("--uniform: no value may have a memory mode, expected --memory-modes beside it");
+  }
   const double seconds_to_load = budget.elapsed();
   const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
@@ -165,7 +171,7 @@ ExitCode run_with_layouts(const PlanOptions& options, const std::string& graph, 
   {
     ProgressLine progress;
     planner.on_progress = [&progress](const Progress& state) { progress.show(state); };
-    result = plan_with_layouts(problem, budget.keeping(seconds_to_load), planner);
+    result = plan_with_layouts(problem, budget.keeping(seconds_to_load), planner, {options.uniform});
   }
   if (!result.plan) return refuse(result.result);
   const Plan& best = result.plan->plan;

@@ -65,7 +65,14 @@ void require_layout_settings(const ProblemSettings& settings) {
                                  to_string(settings.contention)));
   }
   if (settings.blocks != Blocks::kNone) throw InputError("options with layouts know no blocks, expected none");
-  if (settings.memory_modes.any()) throw InputError("options with layouts know no memory modes, expected none");
+}
+
+bool may_choose_modes(const LayoutGraph& graph, const ProblemSettings& settings) {
+  const ComputationGraph& operators = graph.graph;
+  for (std::size_t t = 0; t < operators.tensors().size(); ++t) {
+    if (operators.memory_modes(TensorId(t), settings.memory_modes).any()) return true;
+  }
+  return false;
 }
 
 }  // namespace opweave

@@ -40,6 +40,14 @@ class LayoutPlanReader {
                          [&](const JsonValue& list) {
                            list.each([&](const JsonValue& v) { result.movements.push_back(read_movement(v)); });
                          }),
+                optional("memory_modes",
+                         [&](const JsonValue& list) {
+                           list.each([&](const JsonValue& v) { result.modes.push_back(read_mode(v)); });
+                         }),
+                optional("returns",
+                         [&](const JsonValue& list) {
+                           list.each([&](const JsonValue& v) { result.returns.push_back(read_return(v)); });
+                         }),
                 required("plan", io::keep(plan)));
     result.plan = parse_plan(simdjson::minify(plan->element()), root.source() + ": /plan", graph_, cluster_);
     return result;
@@ -61,6 +69,77 @@ class LayoutPlanReader {
                 required("option", [&](const JsonValue& v) { option = v.name(); }));
     if (!options[op].empty()) value.fail("a second option of this operator, expected one");
     options[op] = std::move(option);
+  }
+
+  static TensorLayout read_layout(const JsonValue& value) {
+    const auto found = layout_from_string(value.text());
+    if (!found) value.reject("\"R\", \"P\", or \"S(dim)\" as in \"S(0)\"");
+    return *found;
+  }
+
+  /// The members that say which value, in which form.
+  struct ValueMembers {
+    std::optional<JsonValue> tensor;
+    std::optional<JsonValue> parameter;
+    std::optional<JsonValue> layout;
+    std::optional<JsonValue> target;
+  };
+  void read_form(const JsonValue& value, const ValueMembers& members, ValueForm& form) const {
+    if (members.parameter && !members.tensor && !members.layout && !members.target) {
+      form.moved = Moved::kForwardWeights;
+      form.parameter = ParameterId(find(parameters_, *members.parameter, "a parameter"));
+      return;
+    }
+    if (!members.tensor || members.parameter || members.layout.has_value() != members.target.has_value()) {
+      value.fail("expected \"parameter\" alone, or \"tensor\", with \"layout\" and \"to\" together or not at all");
+    }
+    form.tensor = TensorId(find(tensors_, *members.tensor, "a tensor"));
+    if (members.layout) form.layout = read_layout(*members.layout);
+    if (members.target) form.target = io::read_device_set(*members.target, cluster_);
+  }
+
+  FormMode read_mode(const JsonValue& value) const {
+    FormMode mode;
+    ValueMembers members;
+    read_object(value, optional("tensor", io::keep(members.tensor)), optional("parameter", io::keep(members.parameter)),
+                optional("layout", io::keep(members.layout)), optional("to", io::keep(members.target)),
+                required("microbatch", [&](const JsonValue& v) { mode.value.copy = v.index(); }),
+                required("mode", [&](const JsonValue& v) {
+                  const auto found = memory_mode_from_string(v.text());
+                  if (!found || *found == MemoryMode::kKeep) v.reject("\"drop\" or \"host\"");
+                  mode.mode = *found;
+                }));
+    read_form(value, members, mode.value);
+    return mode;
+  }
+
+  FormReturn read_return(const JsonValue& value) const {
+    FormReturn back;
+    ValueMembers members;
+    std::optional<JsonValue> op;
+    read_object(value,
+                required("kind",
+                         [&](const JsonValue& v) {
+                           const auto kind = movement_kind_from_string(v.text());
+                           if (!kind) v.reject("recompute, copy_out or copy_in");
+                           back.kind = *kind;
+                         }),
+                optional("operator", io::keep(op)), optional("tensor", io::keep(members.tensor)),
+                optional("layout", io::keep(members.layout)), optional("to", io::keep(members.target)),
+                required("microbatch", [&](const JsonValue& v) { back.value.copy = v.index(); }),
+                required("devices", [&](const JsonValue& v) { back.devices = io::read_device_set(v, cluster_); }),
+                required("start_ns", io::amount_into(back.start, io::kMaxTotal)),
+                required("end_ns", io::amount_into(back.end, io::kMaxTotal)));
+    const bool is_again = back.kind == MovementKind::kRecompute;
+    if (is_again != op.has_value() || (is_again && (members.tensor || members.layout || members.target))) {
+      value.fail("expected \"operator\" of what runs again, \"tensor\" of copies");
+    }
+    if (is_again) {
+      back.op = OperatorId(find(operators_, *op, "an operator"));
+    } else {
+      read_form(value, members, back.value);
+    }
+    return back;
   }
 
   LayoutMovement read_movement(const JsonValue& value) const {
@@ -90,19 +169,19 @@ class LayoutPlanReader {
                 required("microbatch", [&](const JsonValue& v) { key.copy = v.index(); }),
                 required("devices", [&](const JsonValue& v) { movement.devices = io::read_device_set(v, cluster_); }),
                 required("start_ns", io::amount_into(movement.start, io::kMaxTotal)),
-                required("end_ns", io::amount_into(movement.end, io::kMaxTotal)));
+                required("end_ns", io::amount_into(movement.end, io::kMaxTotal)),
+                optional("again", [&](const JsonValue& v) { movement.again = v.boolean(); }));
     const bool is_tensor = key.moved == Moved::kTensor;
     if (is_tensor != (tensor && layout && target) || (!is_tensor && (tensor || layout || target)) ||
-        is_tensor == parameter.has_value() || (op && key.moved != Moved::kGradient)) {
+        is_tensor == parameter.has_value() || (movement.again && !is_tensor && key.moved != Moved::kForwardWeights) ||
+        (op && key.moved != Moved::kGradient)) {
       value.fail(
-          "expected \"tensor\", \"layout\" and \"to\" of a tensor, \"parameter\" of anything else, and \"operator\" "
-          "of gradients at most");
+          "expected \"tensor\", \"layout\" and \"to\" of a tensor, \"parameter\" of anything else, \"operator\" of "
+          "gradients at most, and \"again\" of tensors and weights of the forward pass at most");
     }
     if (is_tensor) {
       key.tensor = TensorId(find(tensors_, *tensor, "a tensor"));
-      const auto found = layout_from_string(layout->text());
-      if (!found) layout->reject("\"R\", \"P\", or \"S(dim)\" as in \"S(0)\"");
-      key.layout = *found;
+      key.layout = read_layout(*layout);
       key.target = io::read_device_set(*target, cluster_);
     } else {
       key.parameter = ParameterId(find(parameters_, *parameter, "a parameter"));

@@ -35,7 +35,52 @@ void write_movement(JsonWriter& json, const LayoutMovement& movement, const Comp
   write_devices(json, "devices", movement.devices, cluster);
   json.member("start_ns", movement.start.value());
   json.member("end_ns", movement.end.value());
+  if (movement.again) json.member("again", true);
   json.close_object();
+}
+
+/// As it was made, where no layout and no devices are written.
+void write_value(JsonWriter& json, const ValueForm& value, const ComputationGraph& graph, const Cluster& cluster) {
+  if (value.moved == Moved::kTensor) {
+    json.member("tensor", graph.at(value.tensor).name);
+  } else {
+    json.member("parameter", graph.at(value.parameter).name);
+  }
+  if (!value.target.empty()) {
+    json.member("layout", to_string(value.layout));
+    write_devices(json, "to", value.target, cluster);
+  }
+  json.member("microbatch", value.copy);
+}
+
+void write_modes(JsonWriter& json, const LayoutPlan& plan, const ComputationGraph& graph, const Cluster& cluster) {
+  if (plan.modes.empty()) return;
+  json.key("memory_modes");
+  json.open_array(Set::kBlock);
+  for (const FormMode& mode : plan.modes) {
+    json.open_object(Set::kLine);
+    write_value(json, mode.value, graph, cluster);
+    json.member("mode", to_string(mode.mode));
+    json.close_object();
+  }
+  json.close_array();
+  json.key("returns");
+  json.open_array(Set::kBlock);
+  for (const FormReturn& back : plan.returns) {
+    json.open_object(Set::kLine);
+    json.member("kind", to_string(back.kind));
+    if (back.kind == MovementKind::kRecompute) {
+      json.member("operator", graph.at(back.op).name);
+      json.member("microbatch", back.value.copy);
+    } else {
+      write_value(json, back.value, graph, cluster);
+    }
+    write_devices(json, "devices", back.devices, cluster);
+    json.member("start_ns", back.start.value());
+    json.member("end_ns", back.end.value());
+    json.close_object();
+  }
+  json.close_array();
 }
 
 /// A text of several lines, each but the first two characters further in.
@@ -68,6 +113,7 @@ std::string layout_plan_to_json(const LayoutPlan& plan, const LayoutGraph& graph
   json.open_array(Set::kBlock);
   for (const LayoutMovement& movement : plan.movements) write_movement(json, movement, graph.graph, cluster);
   json.close_array();
+  write_modes(json, plan, graph.graph, cluster);
   json.close_object();
   std::string text = std::move(json).finish();
   // The rest is a plan like others, as its writer sets it.

@@ -39,7 +39,12 @@ class PlanWriter {
   }
 
  private:
-  [[nodiscard]] bool has_movements() const { return !plan_.modes.empty() || !plan_.movements.empty(); }
+  /// In plans with options they are beside this plan, which has their figures.
+  [[nodiscard]] bool has_movements() const {
+    const PlanStatistics& figures = plan_.statistics;
+    return !plan_.modes.empty() || !plan_.movements.empty() || figures.recomputed > Duration() ||
+           figures.bytes_copied_out > Bytes();
+  }
 
   void write_settings() {
     const ProblemSettings& settings = plan_.settings;

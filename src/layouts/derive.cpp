@@ -5,7 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
 
+#include "core/units.h"
+#include "layouts/movement_units.h"
 #include "layouts/parameter_movements.h"
 #include "layouts/tensor_movements.h"
 #include "opweave/error.h"
@@ -28,21 +34,18 @@ class LayoutDerivation {
     for (std::size_t t = 0; t < tensors_.size(); ++t) result_.tensor_of.emplace_back(t);
     for (std::size_t i = 0; i < graph_.operators().size(); ++i) choose(OperatorId(i));
     for (std::size_t i = 0; i < graph_.operators().size(); ++i) read_inputs(OperatorId(i));
+    if (problem_.chooses_modes()) {
+      require_apart();
+      unit_of_ = units_of(graph_);
+      give_units(graph_, unit_of_, moves_, operators_);
+      for (const MovedTensor& move : moves_) allow_modes(move);
+    }
     for (std::size_t p = 0; p < parameters_.size(); ++p) {
       const ParameterParts parts = problem_.parts(ParameterId(p), selection_);
       parameters_[p].weights = resident_bytes(graph_.parameters()[p], problem_.settings().training, parts);
     }
     add_parameter_movements();
-    for (const Release& release : releases_) {
-      Operator op = operator_on(release.devices, Duration());
-      op.name = operators_[release.movement.index()].name + ", release";
-      op.streams = {std::string(kReleaseStream)};
-      op.phase = operators_[release.movement.index()].phase;
-      op.inputs = {release.tensor};
-      op.after = {release.movement};
-      result_.released_by.push_back(static_cast<std::uint32_t>(release.movement.index() - graph_.operators().size()));
-      operators_.push_back(std::move(op));
-    }
+    for (const MovedTensor& move : moves_) add_helpers(move);
     Training training = problem_.settings().training;
     training.gradient_bytes_per_weight_byte = 0;  // in the bytes of the parameters already
     training.optimizer_bytes_per_weight_byte = 0;
@@ -56,12 +59,6 @@ class LayoutDerivation {
     TensorId tensor;
     std::optional<OperatorId> maker;
   };
-  struct Release {
-    std::vector<DeviceId> devices;
-    TensorId tensor;
-    OperatorId movement;
-  };
-
   [[nodiscard]] std::string names(const std::vector<DeviceId>& devices) const {
     std::string text;
     for (const DeviceId device : devices) text += (text.empty() ? "" : "+") + problem_.cluster().at(device).name;
@@ -96,7 +93,7 @@ class LayoutDerivation {
       const TensorId original = graph_.at(id).inputs[k];
       const Holding wanted = normal(option.devices, option.inputs[k]);
       operators_[id.index()].inputs[k] =
-          graph_.at(original).producer ? moved(original, wanted) : given(original, wanted);
+          graph_.at(original).producer ? moved(original, wanted, id) : given(original, wanted);
     }
   }
 
@@ -124,7 +121,7 @@ class LayoutDerivation {
   }
 
   /// What an operator makes, as a reader wants it: by at most one movement for each layout and gang.
-  TensorId moved(TensorId original, const Holding& wanted) {
+  TensorId moved(TensorId original, const Holding& wanted, OperatorId reader) {
     const Tensor& tensor = graph_.at(original);
     const LayoutOption& made = problem_.option(*tensor.producer, selection_);
     const std::vector<TensorId>& outputs = graph_.at(*tensor.producer).outputs;
@@ -137,6 +134,7 @@ class LayoutDerivation {
       const auto [entry, is_new] = versions_.try_emplace({original, step.result});
       if (is_new) entry->second = move(original, version, held, step);
       version = entry->second;
+      moves_[version.maker->index() - graph_.operators().size()].readers.push_back(reader);
       held = step.result;
     }
   }
@@ -159,14 +157,18 @@ class LayoutDerivation {
     const TensorId made = add_tensor(result, size, original);
     op.outputs = {made};
     const OperatorId id(operators_.size());
-    if (devices == held.devices) {
+    // What it reads may not be on all of its devices: then the end of its maker is awaited, and its stay there ends
+    // with a release behind the movement.
+    const bool is_read = devices == held.devices;
+    if (is_read) {
       op.inputs = {from.tensor};
     } else {
-      // What it reads is not on all of its devices: the end of its maker is awaited, and its stay there ends with a
-      // release behind the movement.
       op.after = {*from.maker};
-      releases_.push_back({held.devices, from.tensor, id});
     }
+    MovedTensor record{id, *graph_.at(original).producer, held.devices, from.tensor, made, !is_read, false, false, {}};
+    record.gathers_in_place = step.kind == LayoutMovementKind::kAllGather && step.result.devices == held.devices;
+    record.may_reach_host = step.result.devices == devices;
+    moves_.push_back(std::move(record));
     MovementKey key;
     key.tensor = original;
     key.target = step.result.devices;
@@ -174,6 +176,57 @@ class LayoutDerivation {
     result_.movements.push_back({std::move(key), step.kind, std::move(devices), {}, {}});
     operators_.push_back(std::move(op));
     return {made, id};
+  }
+
+  /// Where microbatches have different memory modes, tasks become operators, which know nothing of who must be apart.
+  void require_apart() {
+    std::map<std::pair<std::string, DeviceId>, std::size_t> first;
+    for (std::size_t i = 0; i < graph_.operators().size(); ++i) {
+      for (const std::string& text : operators_[i].anti_colocation) {
+        for (const DeviceId device : problem_.option(OperatorId(i), selection_).devices) {
+          const std::size_t other = first.try_emplace({text, device}, i).first->second;
+          if (other == i) continue;
+          throw InputError(fmt::format("operators \"{}\" and \"{}\" are anti-colocated, but share device \"{}\"",
+                                       operators_[other].name, operators_[i].name, problem_.cluster().at(device).name));
+        }
+      }
+      operators_[i].anti_colocation.clear();
+    }
+  }
+
+  /// What a movement of the forward pass makes may have the modes of its tensor; copies to hosts are made on all
+  /// devices of the movement, so only where these are the ones that want it.
+  void allow_modes(const MovedTensor& move) {
+    if (operators_[move.movement.index()].phase != Phase::kForward) return;
+    const TensorId original = result_.tensor_of[move.made.index()];
+    MemoryModes modes = graph_.memory_modes(original, problem_.settings().memory_modes);
+    modes.host = modes.host && move.may_reach_host;
+    tensors_[move.made.index()].memory_modes = modes;
+  }
+
+  /// Where a movement is on more devices than what it reads, that is read in its place: by a release when it ends, and,
+  /// where values may come back, when it starts, so that it waits for what came back.
+  void add_helpers(const MovedTensor& move) {
+    if (!move.is_between) return;
+    const auto number = static_cast<std::uint32_t>(move.movement.index() - graph_.operators().size());
+    for (const bool is_first : {true, false}) {
+      if (is_first && !problem_.chooses_modes()) continue;
+      Operator op = operator_on(move.held_on, Duration());
+      Operator& movement = operators_[move.movement.index()];
+      op.name = movement.name + (is_first ? ", take" : ", release");
+      op.streams = {std::string(kReleaseStream)};
+      op.phase = movement.phase;
+      op.unit = movement.unit;
+      if (problem_.chooses_modes()) op.layer = movement.layer;
+      op.inputs = {move.read};
+      if (is_first) {
+        movement.after = {OperatorId(operators_.size())};
+      } else {
+        op.after = {move.movement};
+      }
+      result_.helpers.push_back({number, is_first});
+      operators_.push_back(std::move(op));
+    }
   }
 
   void add_parameter_movements() {
@@ -185,12 +238,14 @@ class LayoutDerivation {
       if (movement.movement.key.op) op.name += " behind " + graph_.at(*movement.movement.key.op).name;
       op.kind = to_string(movement.movement.kind);
       op.phase = movement.phase;
+      const bool is_gradient = movement.movement.key.moved == Moved::kGradient;
       op.parameters = {movement.movement.key.parameter};
+      if (problem_.chooses_modes() && is_gradient && !movement.value) op.parameters = {gradient_of(op.parameters[0])};
       op.after = movement.after;
       const OperatorId id(operators_.size());
       if (movement.value) {
-        const TensorId value = add_tensor(op.name + " value", *movement.value, TensorId());
-        const bool is_gradient = movement.movement.key.moved == Moved::kGradient;
+        const TensorId value = add_tensor(op.name + " value", *movement.value, TensorId(graph_.tensors().size()));
+        if (movement.movement.key.moved == Moved::kForwardWeights) allow_modes(movement, op, value);
         (is_gradient ? op.inputs : op.outputs) = {value};
         for (const OperatorId other : movement.others) {
           Operator& one = operators_[other.index()];
@@ -204,6 +259,42 @@ class LayoutDerivation {
     }
   }
 
+  /// A parameter without bytes that only those read that add to the gradient: its reduction waits for them, and not, as
+  /// optimizer operators do, for what runs again and reads the weights.
+  ParameterId gradient_of(ParameterId parameter) {
+    if (updates_of_.empty()) find_updates();
+    std::string name = graph_.at(parameter).name + " gradient";
+    while (!parameter_names_.insert(name).second) name += "'";
+    parameters_.push_back({std::move(name), Bytes()});
+    const ParameterId result(parameters_.size() - 1);
+    for (const OperatorId op : updates_of_[parameter.index()]) operators_[op.index()].parameters.push_back(result);
+    return result;
+  }
+
+  void find_updates() {
+    updates_of_.resize(graph_.parameters().size());
+    for (const Parameter& parameter : graph_.parameters()) parameter_names_.insert(parameter.name);
+    for (std::size_t i = 0; i < graph_.operators().size(); ++i) {
+      const Operator& op = graph_.operators()[i];
+      if (op.phase != Phase::kWeightGradient && op.phase != Phase::kBackward) continue;
+      for (const ParameterId parameter : op.parameters) updates_of_[parameter.index()].emplace_back(i);
+    }
+  }
+
+  /// What is gathered for the forward pass may be dropped where its readers make something that may: it is gathered
+  /// again, with their unit if they are of one.
+  void allow_modes(const ParameterMovement& movement, Operator& gather, TensorId value) {
+    if (!problem_.chooses_modes() || gather.phase != Phase::kForward) return;
+    MemoryModes modes;
+    for (const OperatorId reader : movement.others) {
+      for (const TensorId output : graph_.at(reader).outputs) {
+        modes.drop = modes.drop || graph_.memory_modes(output, problem_.settings().memory_modes).drop;
+      }
+    }
+    tensors_[value.index()].memory_modes = modes;
+    join_unit_of_readers(graph_, unit_of_, movement.others, gather, operators_);
+  }
+
   const LayoutProblem& problem_;
   const LayoutSelection& selection_;
   const ComputationGraph& graph_;
@@ -212,7 +303,10 @@ class LayoutDerivation {
   std::vector<Parameter> parameters_;
   std::vector<bool> is_named_;  ///< by input of the graph: it stands for one of its layouts
   std::map<std::pair<TensorId, Holding>, Version> versions_;
-  std::vector<Release> releases_;
+  std::vector<MovedTensor> moves_;                   ///< by operator behind those of the original
+  std::vector<std::uint32_t> unit_of_;               ///< by operator, where values may have modes
+  std::vector<std::vector<OperatorId>> updates_of_;  ///< by parameter, once it is asked for
+  std::set<std::string, std::less<>> parameter_names_;
   DerivedGraph result_;
 };
 

@@ -10,14 +10,14 @@
 
 namespace opweave {
 
-/// Stream on which what a movement between gangs has read is let go; nothing else holds it.
+/// Stream on which what a movement between gangs reads is taken and let go; nothing else holds it.
 inline constexpr std::string_view kReleaseStream = "release";
 
 struct DerivedGraph {
-  ComputationGraph graph;                  ///< operators of the original, then movements, then releases
-  std::vector<LayoutMovement> movements;   ///< by operator behind those of the original; copy 0, no times
-  std::vector<std::uint32_t> released_by;  ///< by operator behind the movements: the movement after which it lets go
-  std::vector<TensorId> tensor_of;         ///< of the original, by tensor; meaningless for what parameters became
+  ComputationGraph graph;                 ///< operators of the original, then movements, then helpers
+  std::vector<LayoutMovement> movements;  ///< by operator behind those of the original; copy 0, no times
+  std::vector<MovementHelper> helpers;    ///< by operator behind the movements
+  std::vector<TensorId> tensor_of;        ///< of the original, by tensor; their number for what parameters became
 };
 
 /// \throws InputError as DerivedProblem::create

@@ -1,13 +1,27 @@
 #include "layouts/layout_bounds.h"
 
+#include <utility>
+
+#include "layouts/movement_costs.h"
+#include "layouts/option_loads.h"
+#include "layouts/option_paths.h"
 #include "opweave/bounds.h"
 
 namespace opweave {
+namespace {
+
+/// Pairs of options of a maker and a reader that are looked at, at most.
+constexpr std::size_t kMostPairs = 4'000'000;
+
+}  // namespace
 
 Problem without_layouts(const LayoutProblem& problem) {
   const ComputationGraph& graph = problem.graph().graph;
   std::vector<Tensor> tensors = graph.tensors();
-  for (Tensor& tensor : tensors) tensor.size = Bytes();
+  for (Tensor& tensor : tensors) {
+    tensor.size = Bytes();
+    tensor.memory_modes.reset();
+  }
   std::vector<Parameter> parameters = graph.parameters();
   for (Parameter& parameter : parameters) parameter.weights = Bytes();
   ClusterParts parts = problem.cluster().parts();
@@ -17,6 +31,7 @@ Problem without_layouts(const LayoutProblem& problem) {
   parts.default_link = Link{};
   ProblemSettings settings = problem.settings();
   settings.memory_limit.reset();
+  settings.memory_modes = {};
   return Problem::create(ComputationGraph::create(graph.name(), graph.operators(), std::move(tensors),
                                                   std::move(parameters), graph.training()),
                          Cluster::create(std::move(parts)), std::move(settings));
@@ -24,6 +39,27 @@ Problem without_layouts(const LayoutProblem& problem) {
 
 std::vector<LowerBound> layout_bounds(const LayoutProblem& problem, const Budget& budget) {
   return lower_bounds(without_layouts(problem), budget);
+}
+
+LayoutRelaxation relax_layouts(const LayoutProblem& problem, const Budget& budget) {
+  LayoutRelaxation result;
+  MovementCosts costs(problem);
+  std::size_t pairs = 0;
+  for (const ReaderEdge& edge : costs.edges()) {
+    pairs += std::size_t{costs.alternatives(edge.maker)} * costs.alternatives(edge.reader);
+  }
+  if (pairs > kMostPairs || budget.expired()) return result;
+  const OptionPaths paths(costs);
+  const auto longest = paths.bound();
+  if (!longest) return result;
+  result.bounds.push_back({"option-path", Duration(*longest), "options and movements along a path"});
+  if (budget.expired()) return result;
+  OptionLoads::Result loads = OptionLoads(costs, paths).search(budget);
+  if (loads.bound) {
+    result.bounds.push_back({"option-load", Duration(*loads.bound), "options and movements of a forest of choices"});
+  }
+  result.selections = std::move(loads.selections);
+  return result;
 }
 
 }  // namespace opweave

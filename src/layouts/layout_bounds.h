@@ -13,7 +13,15 @@ namespace opweave {
 /// limits of memory.
 [[nodiscard]] Problem without_layouts(const LayoutProblem& problem);
 
-/// Largest first.
+/// Bounds of that problem, largest first.
 [[nodiscard]] std::vector<LowerBound> layout_bounds(const LayoutProblem& problem, const Budget& budget);
+
+/// What options and the movements between them come to at least.
+struct LayoutRelaxation {
+  std::vector<LowerBound> bounds;  ///< "option-path" and "option-load"; none where there is too much to look at
+  std::vector<LayoutSelection> selections;  ///< with little work on the busiest streams
+};
+/// Looks at the clock of `budget`. Nothing where no selection has a plan.
+[[nodiscard]] LayoutRelaxation relax_layouts(const LayoutProblem& problem, const Budget& budget);
 
 }  // namespace opweave

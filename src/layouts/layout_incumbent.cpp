@@ -1,19 +1,31 @@
 #include "layouts/layout_incumbent.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "opweave/check_layouts.h"
 #include "opweave/error.h"
 
 namespace opweave {
 
-bool LayoutIncumbent::offer(const DerivedProblem& derived, const Schedule& schedule, const std::string& method) {
-  const LayoutPlan plan = derived.plan(schedule, {}, {});
-  const Duration makespan = plan.plan.statistics.makespan;
-  if (best_ && makespan >= best_->makespan) return false;
-  const auto violations = check(problem_.graph(), problem_.cluster(), plan, 1);
-  if (!violations.empty()) throw InternalError("check rejects the plan with options: " + violations.front().message);
-  best_ = {derived, schedule, makespan, method};
-  trajectory_.push_back({budget_.elapsed(), makespan, method});
-  if (options_.on_progress) options_.on_progress({budget_.elapsed(), makespan, lower_bound_, method, nullptr, {}});
+LayoutPlan LayoutIncumbent::Best::plan(std::vector<LowerBound> bounds, Provenance provenance) const {
+  return movements ? derived.plan(*movements, schedule, std::move(bounds), std::move(provenance))
+                   : derived.plan(schedule, std::move(bounds), std::move(provenance));
+}
+
+bool LayoutIncumbent::offer(Best candidate) {
+  const LayoutPlan plan = candidate.plan({}, {});
+  candidate.makespan = plan.plan.statistics.makespan;
+  if (best_ && candidate.makespan >= best_->makespan) return false;
+  for (const Violation& violation : check(problem_.graph(), problem_.cluster(), plan)) {
+    if (violation.rule == Rule::kHostMemory) return false;
+    throw InternalError("check rejects the plan with options: " + violation.message);
+  }
+  best_ = std::move(candidate);
+  trajectory_.push_back({budget_.elapsed(), best_->makespan, best_->method});
+  if (options_.on_progress) {
+    options_.on_progress({budget_.elapsed(), best_->makespan, lower_bound_, best_->method, nullptr, {}});
+  }
   return true;
 }
 

@@ -81,6 +81,7 @@ LayoutProblem LayoutProblem::create(LayoutGraph graph, Cluster cluster, ProblemS
   data->graph = std::move(graph);
   data->cluster = std::move(cluster);
   data->settings = std::move(settings);
+  data->chooses_modes = may_choose_modes(data->graph, data->settings);
   LayoutProblem result;
   result.join_choices(*data);
   const ComputationGraph& operators = data->graph.graph;

@@ -10,6 +10,7 @@
 #include "opweave/error.h"
 #include "opweave/io.h"
 #include "opweave/layouts.h"
+#include "opweave/memory_modes.h"
 #include "planner/provenance.h"
 
 namespace opweave {
@@ -17,10 +18,15 @@ namespace {
 
 /// So many selections of problems with so few tasks are all planned.
 constexpr std::uint64_t kMostSelections = 243;
-constexpr std::size_t kMostTasks = 40;
+constexpr std::uint64_t kMostTasks = 40;
+/// With more tasks than these a search takes long until it comes back.
+constexpr std::uint64_t kManyTasks = 20'000;
 /// Share of time or work in which each of them is planned once.
 constexpr double kShareOfFirstRound = 0.25;
-/// Share of the time for choosing by quick values, and of the time or work for the selections that came out best of it.
+/// Shares of the time for bounds, those that know movements among them, for choosing by quick values, and of the time
+/// or work for the selections that came out best of it.
+constexpr double kShareOfBounds = 0.05;
+constexpr double kShareOfRelaxation = 0.1;
 constexpr double kShareOfQuick = 0.2;
 constexpr double kShareOfFirst = 0.3;
 /// Share for the selection that everything begins with, so that there is a plan to come back with.
@@ -45,16 +51,18 @@ void require_supported(const PlannerOptions& options) {
 class LayoutSearch {
  public:
   LayoutSearch(const LayoutProblem& problem, const Budget& budget, const PlannerOptions& options,
-               LayoutIncumbent& incumbent)
-      : problem_(problem), budget_(budget), options_(options), incumbent_(incumbent), moves_(problem) {}
+               const ModeOptions& modes, LayoutIncumbent& incumbent, std::vector<LowerBound>& bounds)
+      : problem_(problem),
+        budget_(budget),
+        options_(options),
+        modes_(modes),
+        incumbent_(incumbent),
+        bounds_(bounds),
+        moves_(problem) {}
 
   /// Number of selections; nothing where they are too many to plan them all.
   [[nodiscard]] std::optional<std::uint64_t> few() const {
-    std::size_t tasks = 0;
-    for (const Operator& op : problem_.graph().graph.operators()) {
-      tasks += op.phase == Phase::kOptimizer ? 1 : problem_.settings().training.microbatches;
-    }
-    std::uint64_t count = tasks <= kMostTasks ? 1 : kMostSelections + 1;
+    std::uint64_t count = task_count() <= kMostTasks ? 1 : kMostSelections + 1;
     for (const LayoutChoice& choice : problem_.choices()) {
       count *= choice.alternatives.size();
       if (count > kMostSelections) return std::nullopt;
@@ -90,12 +98,33 @@ class LayoutSearch {
   [[nodiscard]] const std::string& why_not() const { return why_not_; }
 
   void run() {
-    plan_start();
     choose_quickly();
     plan_first();
     if (!incumbent_.best() || incumbent_.is_optimal()) return;
     change();
     plan_best();
+  }
+
+  /// The first alternatives or the fastest ones, whichever are worth more: so that there is a plan to come back with.
+  void plan_start() {
+    note(LayoutSelection(problem_.choices().size(), 0));
+    note(fastest());
+    const LayoutSelection selection = best_.empty() ? fastest() : best_.front().second;
+    Budget part = budget_.share(kShareOfStart);
+    if (budget_.work_limit()) part = part.with_work(of_work(kShareOfStart));
+    // Of many tasks the very first plan is asked for, which comes as soon as it can.
+    if (!budget_.work_limit() && task_count() > kManyTasks) part = part.with_work(1);
+    plan_selection(selection, part);
+  }
+
+  /// Bounds, and the selections that those which know movements suggest.
+  void relax() {
+    bounds_ = layout_bounds(problem_, budget_.share(kShareOfBounds));
+    LayoutRelaxation found = relax_layouts(problem_, budget_.share(kShareOfRelaxation));
+    bounds_.insert(bounds_.end(), found.bounds.begin(), found.bounds.end());
+    std::ranges::stable_sort(bounds_, std::ranges::greater(), &LowerBound::value);
+    incumbent_.raise_lower_bound(bounds_.front().value);
+    for (const LayoutSelection& selection : found.selections) note(selection);
   }
 
  private:
@@ -104,6 +133,14 @@ class LayoutSearch {
     std::optional<Duration> bound;  ///< nothing: no plan was found
     bool is_impossible;             ///< there is none
   };
+
+  [[nodiscard]] std::uint64_t task_count() const {
+    std::uint64_t tasks = 0;
+    for (const Operator& op : problem_.graph().graph.operators()) {
+      tasks += op.phase == Phase::kOptimizer ? 1 : problem_.settings().training.microbatches;
+    }
+    return tasks;
+  }
 
   /// Plans the selections that may have a better plan than the best, each for an equal part of a share of the budget.
   void plan_open(std::vector<Settled>& settled, double share) {
@@ -123,7 +160,11 @@ class LayoutSearch {
         const double rest = share < 1 ? share : 1 - kShareOfFirstRound;
         part = part.with_work(std::max<std::uint64_t>(1, of_work(rest) / all));
       }
-      const std::optional<Duration> bound = plan_selection(one.selection, part);
+      std::optional<Duration> bound;
+      // Choices of modes are many, and each gets little: the complete program settles them at once, if it is there.
+      const bool settles = share >= 1 && problem_.chooses_modes() && options_.method == Method::kAuto;
+      if (settles) bound = plan_selection(one.selection, part, Method::kCp);
+      if (!bound && !(settles && is_impossible_)) bound = plan_selection(one.selection, part, options_.method);
       if (bound) one.bound = std::max(one.bound.value_or(*bound), *bound);
       one.is_impossible = is_impossible_;
     }
@@ -131,6 +172,9 @@ class LayoutSearch {
 
   /// Plans one selection. \return its bound if a plan came out; nothing and is_impossible_ where there is none
   std::optional<Duration> plan_selection(const LayoutSelection& selection, const Budget& budget) {
+    return plan_selection(selection, budget, options_.method);
+  }
+  std::optional<Duration> plan_selection(const LayoutSelection& selection, const Budget& budget, Method method) {
     is_impossible_ = true;
     std::optional<DerivedProblem> derived;
     try {
@@ -141,31 +185,44 @@ class LayoutSearch {
     }
     PlannerOptions inner = options_;
     inner.on_progress = nullptr;
-    const PlanResult result = opweave::plan(derived->problem(), budget, inner);
+    inner.method = method;
+    const PlanResult result = planned(*derived, budget, inner);
     is_impossible_ = result.reason == PlanResult::Reason::kInfeasible;
     if (!result.plan) {
       if (!result.detail.empty()) why_not_ = result.detail;
       return std::nullopt;
     }
-    incumbent_.offer(*derived, to_schedule(derived->problem(), *result.plan), result.plan->provenance.method);
+    offer(*derived, *result.plan);
     return result.plan->lower_bound();
   }
 
-  /// The first alternatives or the fastest ones, whichever are worth more.
-  void plan_start() {
-    note(LayoutSelection(problem_.choices().size(), 0));
-    note(fastest());
-    Budget part = budget_.share(kShareOfStart);
-    if (budget_.work_limit()) part = part.with_work(of_work(kShareOfStart));
-    plan_selection(best_.empty() ? fastest() : LayoutSelection(best_.front().second), part);
+  [[nodiscard]] PlanResult planned(const DerivedProblem& derived, const Budget& budget,
+                                   const PlannerOptions& options) const {
+    if (!problem_.chooses_modes()) return opweave::plan(derived.problem(), budget, options);
+    return plan_with_memory_modes(derived.problem(), budget, options, modes_);
   }
 
-  /// Descent by quick values from the first alternatives and from the fastest ones; the best selections are kept.
+  void offer(const DerivedProblem& derived, const Plan& plan) {
+    if (!problem_.chooses_modes()) {
+      incumbent_.offer({derived, {}, to_schedule(derived.problem(), plan), {}, plan.provenance.method});
+      return;
+    }
+    OrdinaryPlan ordinary = with_movements(derived.problem(), plan);
+    Schedule schedule = to_schedule(ordinary.movements.problem(), ordinary.plan);
+    incumbent_.offer({derived, std::move(ordinary.movements), std::move(schedule), {}, plan.provenance.method});
+  }
+
+  /// Descent by quick values from the best selection that is known, from the first alternatives and from the fastest
+  /// ones; the best selections are kept.
   void choose_quickly() {
     const Budget part = budget_.share(kShareOfQuick);
     std::uint64_t left = UINT64_MAX;
     if (const auto work = budget_.work_limit()) left = std::max<std::uint64_t>(1, *work * kQuickPerEvaluation);
-    for (LayoutSelection selection : {LayoutSelection(problem_.choices().size(), 0), fastest()}) {
+    std::vector<LayoutSelection> starts = {LayoutSelection(problem_.choices().size(), 0), fastest()};
+    if (!best_.empty() && std::ranges::find(starts, best_.front().second) == starts.end()) {
+      starts.insert(starts.begin(), best_.front().second);
+    }
+    for (LayoutSelection& selection : starts) {
       std::optional<QuickValue> value = note(selection);
       bool is_better = true;
       while (is_better) {
@@ -248,19 +305,20 @@ class LayoutSearch {
     if (incumbent_.is_optimal()) return;
     const LayoutIncumbent::Best best = *incumbent_.best();
     PlannerOptions inner = options_;
-    inner.warm_start = best.schedule;
+    if (!best.movements) inner.warm_start = best.schedule;
     inner.on_progress = nullptr;
     Budget part = budget_;
     if (budget_.work_limit()) part = part.with_work(of_work(kShareOfRest * (1 - kShareOfChanges)));
-    const PlanResult result = opweave::plan(best.derived.problem(), part, inner);
-    if (!result.plan) return;
-    incumbent_.offer(best.derived, to_schedule(best.derived.problem(), *result.plan), result.plan->provenance.method);
+    const PlanResult result = planned(best.derived, part, inner);
+    if (result.plan) offer(best.derived, *result.plan);
   }
 
   const LayoutProblem& problem_;
   const Budget& budget_;
   const PlannerOptions& options_;
+  const ModeOptions& modes_;
   LayoutIncumbent& incumbent_;
+  std::vector<LowerBound>& bounds_;  ///< largest first
   const SelectionMoves moves_;
   std::vector<std::pair<QuickValue, LayoutSelection>> best_;  // ascending
   bool is_impossible_ = false;
@@ -270,15 +328,17 @@ class LayoutSearch {
 
 }  // namespace
 
-LayoutPlanResult plan_with_layouts(const LayoutProblem& problem, const Budget& budget, const PlannerOptions& options) {
+LayoutPlanResult plan_with_layouts(const LayoutProblem& problem, const Budget& budget, const PlannerOptions& options,
+                                   const ModeOptions& modes) {
   require_supported(options);
   LayoutPlanResult answer;
   PlanResult& result = answer.result;
-  constexpr double kShareOfBounds = 0.05;
-  result.bounds = layout_bounds(problem, budget.share(kShareOfBounds));
-  LayoutIncumbent incumbent(problem, budget, options, result.bounds.front().value);
-  LayoutSearch search(problem, budget, options, incumbent);
-  if (const auto count = search.few()) {
+  LayoutIncumbent incumbent(problem, budget, options);
+  LayoutSearch search(problem, budget, options, modes, incumbent, result.bounds);
+  const auto count = search.few();
+  if (!count) search.plan_start();
+  search.relax();
+  if (count) {
     const std::optional<Duration> bound = search.every(*count);
     if (search.has_no_plan()) {
       result.reason = PlanResult::Reason::kInfeasible;
@@ -302,7 +362,7 @@ LayoutPlanResult plan_with_layouts(const LayoutProblem& problem, const Budget& b
   const LayoutIncumbent::Best& best = *incumbent.best();
   Provenance provenance = provenance_of(budget, options, best.method, incumbent.trajectory());
   provenance.cluster_hash = content_hash(problem.cluster());
-  answer.plan = best.derived.plan(best.schedule, result.bounds, std::move(provenance));
+  answer.plan = best.plan(result.bounds, std::move(provenance));
   result.plan = answer.plan->plan;
   return answer;
 }

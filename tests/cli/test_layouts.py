@@ -10,6 +10,7 @@ from conftest import ROOT, fails, opweave, succeeds
 
 EXAMPLE = ROOT / "examples/layouts"
 WORK = ("--work-limit", 2000, "--threads", 1)
+LITTLE_MEMORY = 150_000_000
 
 
 def plan_of(tmp_path, name, *options):
@@ -68,6 +69,29 @@ def test_plan_check_report_trace_and_explain_know_options(tmp_path, name):
     succeeds("show", *files)
 
 
+def test_values_that_do_not_fit_are_made_again_with_what_their_layer_gathers(tmp_path):
+    graph = json.loads((EXAMPLE / "sequence.json").read_text())
+    for operator in graph["operators"]:
+        operator["options"] = [o for o in operator["options"] if o["name"] == "sequence"]
+    forced = tmp_path / "graph.json"
+    forced.write_text(json.dumps(graph))
+    path, report, trace = tmp_path / "plan.json", tmp_path / "report.html", tmp_path / "trace.json"
+    files = (forced, EXAMPLE / "cluster.json")
+    most = ("--memory-limit", LITTLE_MEMORY)
+    assert opweave("plan", *files, "-o", path, *WORK, *most).returncode == 3
+    shown = ("--report", report, "--trace", trace)
+    said = succeeds("plan", *files, "-o", path, *WORK, *most, "--memory-modes", "drop", *shown)
+    assert "memory modes: " in said
+    assert succeeds("check", *files, path).startswith("valid")
+    plan = json.loads(path.read_text())
+    assert {back["kind"] for back in plan["returns"]} == {"recompute"}
+    assert max(d["peak_memory_bytes"] for d in plan["plan"]["statistics"]["devices"]) <= LITTLE_MEMORY
+    assert "again" in trace.read_text()
+    succeeds("report", *files, path, "-o", tmp_path / "again.html")
+    succeeds("explain", *files, path)
+    succeeds("show", *files, path)
+
+
 def test_the_same_work_gives_the_same_bytes(tmp_path):
     files = [tmp_path / "a.json", tmp_path / "b.json"]
     for path in files:
@@ -81,13 +105,12 @@ def test_the_same_work_gives_the_same_bytes(tmp_path):
     [
         (["bounds", "GRAPH", "CLUSTER"], "options with layouts, which this command does not know"),
         (["compare", "GRAPH", "CLUSTER"], "options with layouts, which this command does not know"),
-        (["plan", "GRAPH", "CLUSTER", "--memory-modes", "drop"], "no memory modes"),
         (["plan", "GRAPH", "CLUSTER", "--contention", "link"], "contention is link"),
         (["plan", "GRAPH", "CLUSTER", "--replicas", "2"], "replicas are 2"),
         (["plan", "GRAPH", "CLUSTER", "--objective", "peak-memory"], "expected no other objective"),
         (["plan", "GRAPH", "CLUSTER", "--on", "processes"], "--on: not for graphs"),
         (["plan", "GRAPH", "CLUSTER", "--write-model", "m.mps"], "--write-model: not for graphs"),
-        (["plan", "GRAPH", "CLUSTER", "--uniform"], "--uniform: not for graphs"),
+        (["plan", "GRAPH", "CLUSTER", "--uniform"], "--uniform: no value may have a memory mode"),
     ],
 )
 def test_what_does_not_know_options_says_so(command, said):

@@ -1,0 +1,222 @@
+// What is where, and for how long, in plans with options, by the stays of docs/layouts.md.
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "check/layout_facts.h"
+#include "check/rules.h"
+
+namespace opweave::checking {
+namespace {
+
+struct MemoryChange {
+  DeviceId device;
+  Duration time;
+  Wide bytes;
+};
+
+/// Memory over time, by the stays of docs/layouts.md.
+class LayoutMemory {
+ public:
+  explicit LayoutMemory(const LayoutFacts& facts) : facts_(facts), use_(facts.cluster().device_count()) {
+    for (const PlannedTransfer& transfer : facts.plan().plan.transfers) {
+      sent_[{transfer.tensor, transfer.copy}].push_back(&transfer);
+    }
+    for (std::size_t p = 0; p < facts.graph().parameters().size(); ++p) hold_parameter(ParameterId(p));
+    for (const PlannedTask& task : facts.plan().plan.tasks) {
+      hold(task.devices, task.start, task.end, facts.option(task.op).workspace.value());
+    }
+    for (const FormReturn& back : facts.plan().returns) {
+      if (back.kind == MovementKind::kRecompute) hold_repetition(back);
+    }
+    for (std::size_t t = 0; t < facts.graph().tensors().size(); ++t) {
+      const TensorId tensor(t);
+      const std::uint32_t copies = facts.is_made_once(tensor) ? 1 : facts.microbatches();
+      for (std::size_t f = 0; f < facts.forms(tensor).size(); ++f) {
+        for (std::uint32_t copy = 0; copy < copies; ++copy) {
+          hold_form(tensor, f, copy, false);
+          if (!facts.stays(tensor, f, copy)) hold_form(tensor, f, copy, true);
+          hold_by_product(tensor, f, copy);
+        }
+      }
+    }
+    find_peaks();
+  }
+
+  [[nodiscard]] std::vector<MemoryUse> take() { return std::move(use_); }
+
+ private:
+  struct Stay {
+    Duration from;
+    Duration until;
+  };
+
+  void hold(const std::vector<DeviceId>& devices, Duration from, Duration until, Wide bytes) {
+    if (from >= until || bytes == 0) return;
+    for (const DeviceId device : devices) {
+      changes_.push_back({device, from, bytes});
+      changes_.push_back({device, until, -bytes});
+    }
+  }
+
+  void hold_parameter(ParameterId parameter) {
+    const ParameterUse& use = facts_.use(parameter);
+    const Training& training = facts_.plan().plan.settings.training;
+    const auto weights = facts_.graph().at(parameter).weights.value();
+    const auto times = [&](double factor) {
+      return Wide{static_cast<std::int64_t>(std::ceil(static_cast<double>(weights) * factor))};
+    };
+    const Wide bytes = rounded_up(weights, use.parts.weights) +
+                       rounded_up(times(training.gradient_bytes_per_weight_byte), use.parts.gradients) +
+                       rounded_up(times(training.optimizer_bytes_per_weight_byte), use.parts.optimizer);
+    for (const DeviceId device : use.devices) use_[device.index()].persistent += bytes;
+    for (const ParameterForm& form : facts_.forms(parameter)) {
+      for (std::uint32_t copy = 0; form.is_per_microbatch && copy < facts_.microbatches(); ++copy) {
+        const LayoutMovement* movement = facts_.movement(facts_.key(parameter, form, copy));
+        if (movement == nullptr) continue;
+        Stay stay{movement->start, movement->end};
+        const bool is_gradient = form.moved == Moved::kGradient;
+        const std::vector<OperatorId> own = is_gradient                            ? std::vector{*form.op}
+                                            : form.moved == Moved::kForwardWeights ? use.forward
+                                                                                   : use.backward;
+        for (const OperatorId op : own) {
+          const PlannedTask* run = facts_.run(op, copy);
+          if (run == nullptr) continue;
+          if (is_gradient) stay.from = run->start;
+          if (!is_gradient) stay.until = std::max(stay.until, run->end);
+        }
+        if (form.moved == Moved::kForwardWeights) hold_again(parameter, form, copy, stay.until);
+        hold(form.devices, stay.from, stay.until, form.bytes);
+      }
+    }
+  }
+
+  /// Weights that are gathered again: for what runs again if they were dropped, else while they are made. Those that
+  /// were not stay for it.
+  void hold_again(ParameterId parameter, const ParameterForm& form, std::uint32_t copy, Duration& until) {
+    const LayoutMovement* again = facts_.again(facts_.key(parameter, form, copy));
+    const bool is_dropped = facts_.is_dropped(parameter, copy);
+    Duration last = again != nullptr ? again->end : Duration();
+    for (const OperatorId op : facts_.use(parameter).forward) {
+      const FormReturn* back = facts_.again(op, copy);
+      if (back == nullptr) continue;
+      if (is_dropped) last = std::max(last, back->end);
+      if (!is_dropped) until = std::max(until, back->end);
+    }
+    if (again != nullptr) hold(form.devices, again->start, last, form.bytes);
+  }
+
+  void hold_repetition(const FormReturn& back) {
+    if (back.op.index() >= facts_.graph().operators().size()) return;
+    hold(back.devices, back.start, back.end, facts_.option(back.op).workspace.value());
+  }
+
+  /// What happens again beside what was dropped, and is not read: it is there while it is made.
+  void hold_by_product(TensorId tensor, std::size_t number, std::uint32_t copy) {
+    if (facts_.mode(tensor, number, copy) == MemoryMode::kDrop) return;
+    const Form& form = facts_.forms(tensor)[number];
+    const auto& maker = facts_.graph().at(tensor).producer;
+    const auto bytes = facts_.bytes(tensor, form);
+    if (form.from) {
+      const LayoutMovement* again = facts_.again(facts_.key(tensor, form, copy));
+      if (again != nullptr) hold(form.parties, again->start, again->end, bytes);
+    } else if (const FormReturn* again = maker ? facts_.again(*maker, copy) : nullptr) {
+      hold(again->devices, again->start, again->end, bytes);
+    }
+  }
+
+  /// Where a form begins to be, as it is made first or as it comes back.
+  [[nodiscard]] std::map<DeviceId, Stay> beginnings(TensorId tensor, std::size_t number, std::uint32_t copy,
+                                                    bool is_back) const {
+    const Form& form = facts_.forms(tensor)[number];
+    std::map<DeviceId, Stay> stays;
+    const auto begin = [&](const std::vector<DeviceId>& devices, const auto* run) {
+      if (run == nullptr) return;
+      for (const DeviceId device : devices) stays[device] = {run->start, run->end};
+    };
+    const auto& maker = facts_.graph().at(tensor).producer;
+    if (is_back && facts_.mode(tensor, number, copy) == MemoryMode::kHost) {
+      begin(form.devices, facts_.host_copy(false, tensor, number, copy));
+    } else if (form.from) {
+      const MovementKey key = facts_.key(tensor, form, copy);
+      begin(form.parties, is_back ? facts_.again(key) : facts_.movement(key));
+    } else if (maker && is_back) {
+      begin(form.devices, facts_.again(*maker, copy));
+    } else if (maker) {
+      begin(form.devices, facts_.run(*maker, copy));
+    }
+    return stays;
+  }
+
+  /// A value in one form: from when it begins to be made, or to come back, until its last use on each device.
+  void hold_form(TensorId tensor, std::size_t number, std::uint32_t copy, bool is_back) {
+    const std::vector<Form>& forms = facts_.forms(tensor);
+    const Form& form = forms[number];
+    std::map<DeviceId, Stay> stays = beginnings(tensor, number, copy, is_back);
+    const auto& maker = facts_.graph().at(tensor).producer;
+    if (maker && stays.empty()) return;
+    const bool returns = !facts_.stays(tensor, number, copy);
+    const bool is_sent = form.layout.kind == TensorLayout::Kind::kReplicated && form.devices == forms[0].devices;
+    const auto found = sent_.find({tensor, copy});
+    std::vector<const PlannedTransfer*> transfers;
+    if (is_sent && found != sent_.end()) transfers = found->second;
+    std::erase_if(transfers, [&](const PlannedTransfer* transfer) { return transfer->again != is_back; });
+    for (const PlannedTransfer* transfer : transfers) stays[transfer->destination] = {transfer->start, transfer->end};
+    const auto use = [&](const std::vector<DeviceId>& devices, const auto* run, bool is_behind) {
+      if (run == nullptr || is_back != (is_behind && returns)) return;
+      for (const DeviceId device : devices) {
+        const auto [place, is_new] = stays.try_emplace(device, Stay{run->start, run->end});
+        if (!is_new && !maker) place->second.from = std::min(place->second.from, run->start);
+        place->second.until = std::max(place->second.until, run->end);
+      }
+    };
+    for (const PlannedTransfer* transfer : transfers) use({transfer->source}, transfer, is_back);
+    use(form.devices, facts_.host_copy(true, tensor, number, copy), false);
+    for (const Form& other : forms) {
+      if (!other.from || *other.from != number) continue;
+      const MovementKey key = facts_.key(tensor, other, copy);
+      use(form.devices, facts_.movement(key), !other.is_forward);
+      use(form.devices, facts_.again(key), true);
+    }
+    for (const OperatorId reader : facts_.graph().at(tensor).consumers) {
+      const std::vector<TensorId>& inputs = facts_.graph().at(reader).inputs;
+      const auto position = static_cast<std::size_t>(std::ranges::find(inputs, tensor) - inputs.begin());
+      if (facts_.read_form(reader, position) != number) continue;
+      const bool reads_all = facts_.is_once(reader) && !facts_.is_made_once(tensor);
+      const std::vector<DeviceId>& devices = facts_.option(reader).devices;
+      use(devices, facts_.run(reader, reads_all ? 0 : copy), facts_.is_behind(reader));
+      if (!facts_.is_once(reader)) use(devices, facts_.again(reader, copy), true);
+    }
+    const Wide bytes = facts_.bytes(tensor, form);
+    for (const auto& [device, stay] : stays) hold({device}, stay.from, stay.until, bytes);
+  }
+
+  void find_peaks() {
+    // Half-open: what ends at a moment is gone before what starts then arrives.
+    std::ranges::sort(changes_, [](const MemoryChange& a, const MemoryChange& b) {
+      return std::tie(a.device, a.time, a.bytes) < std::tie(b.device, b.time, b.bytes);
+    });
+    auto change = changes_.begin();
+    for (std::size_t d = 0; d < use_.size(); ++d) {
+      Wide level = use_[d].peak = use_[d].persistent;
+      for (; change != changes_.end() && change->device == DeviceId(d); ++change) {
+        level += change->bytes;
+        use_[d].peak = std::max(use_[d].peak, level);
+      }
+    }
+  }
+
+  const LayoutFacts& facts_;
+  std::vector<MemoryUse> use_;  ///< by device
+  std::map<std::pair<TensorId, std::uint32_t>, std::vector<const PlannedTransfer*>> sent_;
+  std::vector<MemoryChange> changes_;
+};
+
+}  // namespace
+
+std::vector<MemoryUse> layout_memory(const LayoutFacts& facts) { return LayoutMemory(facts).take(); }
+
+}  // namespace opweave::checking
