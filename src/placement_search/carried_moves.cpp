@@ -27,7 +27,7 @@ constexpr double kFarthest = 1.1;
 /// Share of the tries that leave the placement and go on with the order.
 constexpr std::uint32_t kOrderPercent = 25;
 /// So many moves one after the other without a shorter step are enough.
-constexpr std::uint32_t kPatience = 250;
+constexpr std::uint32_t kPatience = 150;
 
 class Mover {
  public:
