@@ -17,21 +17,21 @@ namespace {
 
 /// Orders that a moved schedule gets to recover, and the temperature at which they begin, in mean durations.
 constexpr std::uint64_t kOrdersPerMove = 300;
-constexpr double kInitialTemperature = 0.2;
+constexpr double kMovedTemperature = 0.2;
 /// Evaluations of orders that take as long as the order carried over, and as the beginning of an order search (measured
 /// on 1,000 to 6,000 tasks: 90 and 60).
 constexpr std::uint64_t kOrdersPerCarry = 90;
 constexpr std::uint64_t kOrdersPerSearch = 60;
 /// What is longer by this share when the order is carried over does not recover.
-constexpr double kFarthest = 1.1;
+constexpr double kFarthestMoved = 1.1;
 /// Share of the tries that leave the placement and go on with the order.
 constexpr std::uint32_t kOrderPercent = 25;
 /// So many moves one after the other without a shorter step are enough.
-constexpr std::uint32_t kPatience = 150;
+constexpr std::uint32_t kMovesInVain = 150;
 
-class Mover {
+class BundleMover {
  public:
-  Mover(const Problem& problem, const Schedule& start, const Budget& budget, const CarriedMovesOptions& options)
+  BundleMover(const Problem& problem, const Schedule& start, const Budget& budget, const CarriedMovesOptions& options)
       : problem_(problem),
         budget_(budget),
         most_(options.max_evaluations),
@@ -44,13 +44,13 @@ class Mover {
   Schedule run(const std::function<void(const Schedule&)>& on_improvement) {
     std::vector<std::size_t> home;
     if (model_.movable().empty() || !model_.home_of(best_.modes(), home)) return best_;
-    for (std::uint32_t in_vain = 0; in_vain < kPatience && !is_over();) {
+    for (std::uint32_t in_vain = 0; in_vain < kMovesInVain && !is_over();) {
       const bool moves = random_.below(100) >= kOrderPercent;
       std::optional<Schedule> tried = moves ? moved(home) : best_;
       if (moves) ++in_vain;
       if (!tried || is_over()) continue;
       spent_ += kOrdersPerSearch + kOrdersPerMove;
-      const OrderSearchOptions how{random_.below(UINT32_MAX), kOrdersPerMove, kInitialTemperature, {}};
+      const OrderSearchOptions how{random_.below(UINT32_MAX), kOrdersPerMove, kMovedTemperature, {}};
       *tried = improve_order(problem_, *tried, budget_, how, {});
       const Duration makespan = tried->makespan(problem_);
       if (makespan > makespan_) continue;
@@ -84,7 +84,7 @@ class Mover {
         wishes[each] = wishes[producer->index()] + placed->duration(static_cast<ActivityId>(producer->index()));
     }
     std::optional<Schedule> result = schedule_in_order(*placed, wishes);
-    const double farthest = kFarthest * static_cast<double>(makespan_.value());
+    const double farthest = kFarthestMoved * static_cast<double>(makespan_.value());
     if (result && static_cast<double>(result->makespan(problem_).value()) > farthest) return std::nullopt;
     return result;
   }
@@ -104,7 +104,7 @@ class Mover {
 
 Schedule move_bundles(const Problem& problem, const Schedule& start, const Budget& budget,
                       const CarriedMovesOptions& options, const std::function<void(const Schedule&)>& on_improvement) {
-  return Mover(problem, start, budget, options).run(on_improvement);
+  return BundleMover(problem, start, budget, options).run(on_improvement);
 }
 
 }  // namespace opweave
