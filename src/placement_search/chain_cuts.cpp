@@ -10,6 +10,13 @@ constexpr std::size_t kRounds[] = {1, 2, 3, 4, 6, 8};
 
 using Devices = std::vector<std::size_t>;
 
+/// How the rounds of a pipeline go over the devices.
+enum class Turns : std::uint8_t {
+  kNone,   ///< each upwards
+  kAll,    ///< up and down
+  kAtEnd,  ///< all upwards but the last: who comes late in the others has the layers whose gradients come first
+};
+
 /// Orders in which a pipeline may go over the devices.
 std::vector<Devices> device_orders(const Problem& problem, const StepModel& model) {
   Devices given(model.devices());
@@ -45,7 +52,7 @@ std::vector<Devices> device_orders(const Problem& problem, const StepModel& mode
   return orders;
 }
 
-/// Lays the rows of all replicas over the devices, every second replica the other way round.
+/// Lays the rows of all replicas over the devices.
 class Cutter {
  public:
   Cutter(const Problem& problem, const StepModel& model) : model_(model) {
@@ -60,9 +67,9 @@ class Cutter {
     }
   }
 
-  /// \param sequence  device of each part, every device as often
+  /// \param sequences  by replica: device of each part, every device of the replica as often
   /// \return empty if it does not fit
-  Devices cut(const Devices& sequence) {
+  Devices cut(const std::vector<Devices>& sequences) {
     std::int64_t high = 1;
     for (const std::size_t u : model_.movable()) {
       std::int64_t longest = 0;
@@ -71,12 +78,12 @@ class Cutter {
       }
       high += longest;
     }
-    if (!lay(sequence, high)) return {};
+    if (!lay(sequences, high)) return {};
     std::int64_t low = 0;  // too little
     Devices best = home_;
     while (high - low > 1 + high / 4096) {
       const std::int64_t middle = low + (high - low) / 2;
-      if (lay(sequence, middle)) {
+      if (lay(sequences, middle)) {
         high = middle;
         best = home_;
       } else {
@@ -89,31 +96,30 @@ class Cutter {
  private:
   /// Whether no device gets more than `most`. A part takes its device's share of what is left for it there, to the
   /// nearest bundle.
-  bool lay(const Devices& sequence, std::int64_t most) {
+  bool lay(const std::vector<Devices>& sequences, std::int64_t most) {
     home_.assign(model_.bundles().size(), StepModel::kStays);
     load_.assign(model_.devices(), 0);
     held_.assign(model_.devices(), 0);
+    parts_left_.assign(model_.devices(), 0);
+    for (const Devices& sequence : sequences) {
+      for (const std::size_t device : sequence) ++parts_left_[device];
+    }
     const std::vector<std::size_t>& movable = model_.movable();
     for (std::size_t first = 0; first < movable.size();) {
       const std::size_t replica = model_.bundles()[movable[first]].replica;
       std::size_t end = first;
       while (end < movable.size() && model_.bundles()[movable[end]].replica == replica) ++end;
-      Devices parts = sequence;
-      if (replica % 2 == 1) std::ranges::reverse(parts);
-      const auto copies_left = static_cast<std::int64_t>(model_.replicas().size() - replica);
-      if (!lay_row(parts, most, copies_left, first, end)) return false;
+      if (!lay_row(sequences[replica], most, first, end)) return false;
       first = end;
     }
     return true;
   }
 
-  bool lay_row(const Devices& parts, std::int64_t most, std::int64_t copies_left, std::size_t first, std::size_t end) {
-    std::vector<std::int64_t> parts_left(model_.devices(), 0);
-    for (const std::size_t device : parts) parts_left[device] += copies_left;
+  bool lay_row(const Devices& parts, std::int64_t most, std::size_t first, std::size_t end) {
     std::size_t next = first;
     for (const std::size_t device : parts) {
-      const std::int64_t share = (most - load_[device]) / parts_left[device];
-      --parts_left[device];
+      const std::int64_t share = (most - load_[device]) / parts_left_[device];
+      --parts_left_[device];
       std::int64_t taken = 0;
       for (; next < end; ++next) {
         const std::size_t bundle = model_.movable()[next];
@@ -136,29 +142,65 @@ class Cutter {
   Devices home_;
   std::vector<std::int64_t> load_;
   std::vector<std::int64_t> held_;
+  std::vector<std::int64_t> parts_left_;  // of all replicas, by device
 };
+
+/// With fewer it is another way to go.
+std::size_t fewest_rounds(Turns turns) {
+  switch (turns) {
+    case Turns::kNone:
+      return 1;
+    case Turns::kAll:
+      return 2;
+    case Turns::kAtEnd:
+      return 3;
+  }
+  return 1;
+}
+
+/// The device of each part of a replica.
+Devices over(const Devices& order, std::size_t rounds, Turns turns) {
+  Devices sequence;
+  for (std::size_t round = 0; round < rounds; ++round) {
+    const bool is_down = turns == Turns::kAll ? round % 2 == 1 : turns == Turns::kAtEnd && round + 1 == rounds;
+    if (is_down) {
+      sequence.insert(sequence.end(), order.rbegin(), order.rend());
+    } else {
+      sequence.insert(sequence.end(), order.begin(), order.end());
+    }
+  }
+  return sequence;
+}
 
 }  // namespace
 
 std::vector<std::vector<std::size_t>> chain_cuts(const Problem& problem, const StepModel& model) {
   std::vector<Devices> homes;
   Cutter cutter(problem, model);
-  const std::size_t row = model.movable().size() / std::max<std::size_t>(1, model.replicas().size());
+  const std::size_t replicas = std::max<std::size_t>(1, model.replicas().size());
+  const std::size_t row = model.movable().size() / replicas;
+  const auto add = [&](const std::vector<Devices>& sequences) {
+    Devices home = cutter.cut(sequences);
+    if (!home.empty() && std::ranges::find(homes, home) == homes.end()) homes.push_back(std::move(home));
+  };
   for (const Devices& order : device_orders(problem, model)) {
     for (const std::size_t rounds : kRounds) {
-      if (rounds > 1 && rounds * order.size() > row) break;
-      for (const bool turns : {false, true}) {
-        if (turns && rounds == 1) continue;
-        Devices sequence;
-        for (std::size_t round = 0; round < rounds; ++round) {
-          if (turns && round % 2 == 1) {
-            sequence.insert(sequence.end(), order.rbegin(), order.rend());
-          } else {
-            sequence.insert(sequence.end(), order.begin(), order.end());
-          }
+      for (const Turns turns : {Turns::kNone, Turns::kAll, Turns::kAtEnd}) {
+        if (rounds < fewest_rounds(turns)) continue;
+        if (rounds == 1 || rounds * order.size() <= row) {
+          // Every second replica the other way round.
+          std::vector<Devices> sequences(replicas, over(order, rounds, turns));
+          for (std::size_t r = 1; r < replicas; r += 2) std::ranges::reverse(sequences[r]);
+          add(sequences);
         }
-        Devices home = cutter.cut(sequence);
-        if (!home.empty() && std::ranges::find(homes, home) == homes.end()) homes.push_back(std::move(home));
+        if (replicas == 1 || order.size() % replicas != 0 || rounds * order.size() / replicas > row) continue;
+        // Each replica on devices of its own.
+        const auto share = static_cast<std::ptrdiff_t>(order.size() / replicas);
+        std::vector<Devices> apart;
+        for (auto first = order.begin(); first != order.end(); first += share) {
+          apart.push_back(over({first, first + share}, rounds, turns));
+        }
+        add(apart);
       }
     }
   }

@@ -33,6 +33,27 @@ StepModel::StepModel(const Problem& problem, const std::vector<ModeIndex>& modes
   });
   find_bundles();
   for (std::uint32_t replica = 0; replica < problem.settings().training.replicas; ++replica) add_replica(replica);
+  devices_are_interchangeable_ = finds_devices_interchangeable();
+}
+
+bool StepModel::finds_devices_interchangeable() const {
+  if (!devices_are_alike_ || movable_.size() != bundles_.size()) return false;
+  for (std::size_t u = 0; u < bundles_.size(); ++u) {
+    const auto first = work_.begin() + static_cast<std::ptrdiff_t>(u * devices_ * streams_);
+    for (std::size_t d = 1; d < devices_; ++d) {
+      if (!std::equal(first, first + static_cast<std::ptrdiff_t>(streams_),
+                      first + static_cast<std::ptrdiff_t>(d * streams_)))
+        return false;
+    }
+  }
+  for (std::uint32_t size = 0; size < sizes_.size(); ++size) {
+    for (std::size_t from = 0; from < devices_; ++from) {
+      for (std::size_t to = 0; to < devices_; ++to) {
+        if (from != to && transfer_time(size, from, to) != transfer_time(size, 0, 1)) return false;
+      }
+    }
+  }
+  return true;
 }
 
 void StepModel::find_bundles() {
@@ -201,6 +222,18 @@ bool StepModel::home_of(const std::vector<ModeIndex>& modes, std::vector<std::si
     }
   }
   return true;
+}
+
+std::vector<std::size_t> StepModel::canonical(const std::vector<std::size_t>& home) const {
+  if (!devices_are_interchangeable_) return home;
+  std::vector<std::size_t> name(devices_, kStays);
+  std::vector<std::size_t> result;
+  std::size_t next = 0;
+  for (const std::size_t device : home) {
+    if (name[device] == kStays) name[device] = next++;
+    result.push_back(name[device]);
+  }
+  return result;
 }
 
 std::int64_t StepModel::work(std::size_t bundle, std::size_t device) const {

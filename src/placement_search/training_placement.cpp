@@ -31,7 +31,9 @@ constexpr double kTurns[] = {0.2, 0.4, 0.65, 1};
 constexpr std::uint32_t kWayPercent = 15;
 /// Share of the time for the schedules of the best, and how many get one.
 constexpr double kScheduleShare = 0.3;
-constexpr std::size_t kScheduled = 3;
+constexpr std::size_t kScheduled = 6;
+/// Cuts among them, whether or not a walk began there or left for something that a dispatch likes better.
+constexpr std::size_t kCuts = 3;
 /// Of the time for one of them, what ways are tuned in.
 constexpr double kTuneShare = 0.8;
 /// Starts so much longer than the shortest are no starts; the share of the search for a look at them.
@@ -85,7 +87,9 @@ TrainingPlacement::TrainingPlacement(const Problem& problem, const std::vector<s
       random_(seed) {
   for (const std::vector<ModeIndex>& modes : starts) {
     std::vector<std::size_t> home;
-    if (model_.home_of(modes, home) && std::ranges::find(starts_, home) == starts_.end()) starts_.push_back(home);
+    if (!model_.home_of(modes, home)) continue;
+    home = model_.canonical(home);
+    if (std::ranges::find(starts_, home) == starts_.end()) starts_.push_back(home);
   }
 }
 
@@ -116,7 +120,8 @@ void TrainingPlacement::scan_ways(State& state, std::size_t ways, std::int64_t l
 /// A rough look at all starts, and a closer one at the best.
 void TrainingPlacement::begin() {
   std::vector<std::vector<std::size_t>> homes = starts_;
-  for (std::vector<std::size_t>& home : chain_cuts(problem_, model_)) {
+  for (const std::vector<std::size_t>& cut : chain_cuts(problem_, model_)) {
+    std::vector<std::size_t> home = model_.canonical(cut);
     if (std::ranges::find(homes, home) == homes.end()) homes.push_back(std::move(home));
   }
   std::int64_t shortest = StepModel::kNever;
@@ -130,6 +135,10 @@ void TrainingPlacement::begin() {
     if (is_over() || done() > kBeginShare) break;
   }
   std::ranges::stable_sort(pool_, {}, &State::length);
+  for (const State& state : pool_) {
+    const bool is_cut = std::ranges::find(starts_, state.home) == starts_.end();
+    if (is_cut && cuts_.size() < kCuts) cuts_.push_back(state);
+  }
   if (pool_.size() > kWalks) pool_.resize(kWalks);
   for (State& state : pool_) {
     if (done() < kBeginShare) scan_ways(state, std::size(kFirstWays), state.length);
@@ -196,9 +205,26 @@ void TrainingPlacement::anneal() {
   std::vector<State> distinct;
   for (State& state : pool_) {
     if (distinct.size() == kWalks) break;
+    state.home = model_.canonical(state.home);
     if (std::ranges::find(distinct, state.home, &State::home) == distinct.end()) distinct.push_back(std::move(state));
   }
   pool_ = std::move(distinct);
+}
+
+/// The best of the walks and of the cuts in turns, but no starts.
+std::vector<TrainingPlacement::State> TrainingPlacement::candidates() {
+  std::vector<State> result;
+  const auto add = [&](const State& state) {
+    if (std::ranges::find(starts_, state.home) == starts_.end() &&
+        std::ranges::find(result, state.home, &State::home) == result.end())
+      result.push_back(state);
+  };
+  for (std::size_t i = 0; i < std::max(pool_.size(), cuts_.size()); ++i) {
+    if (i < pool_.size()) add(pool_[i]);
+    if (i < cuts_.size()) add(cuts_[i]);
+  }
+  cuts_.clear();  // the next search has others to offer
+  return result;
 }
 
 /// Starts of a list schedule of the trial, justified; nothing if it does not fit. The state takes its length.
@@ -262,9 +288,8 @@ std::vector<TrainingPlacement::Found> TrainingPlacement::search(const Budget& bu
   began_ = on_moves.elapsed();
   anneal();
   std::vector<Found> found;
-  for (State state : pool_) {
+  for (State& state : candidates()) {
     if (found.size() == kScheduled || budget.expired() || effort_.scheduled >= most_.scheduled) break;
-    if (std::ranges::find(starts_, state.home) != starts_.end()) continue;
     const auto modes = model_.modes(state.home);
     if (!modes) continue;
     const double share = kTuneShare / static_cast<double>(kScheduled - found.size());

@@ -70,6 +70,7 @@ class TrainingPlacement {
   void walk(Walk& walk, double until);
   bool change_way(StepWay& way);
   void anneal();
+  [[nodiscard]] std::vector<State> candidates();
   [[nodiscard]] std::optional<std::vector<std::int64_t>> scheduled(State& state, const std::vector<ModeIndex>& modes,
                                                                    const Budget& budget);
   [[nodiscard]] std::optional<std::vector<std::int64_t>> tune(State& state, const std::vector<ModeIndex>& modes,
@@ -84,6 +85,7 @@ class TrainingPlacement {
   std::uint32_t widest_;
   Random random_;
   std::vector<State> pool_;  ///< the best of different placement, shortest first
+  std::vector<State> cuts_;  ///< the best of those that the search began from, but no starts
   Effort effort_{0, 0};
   Effort most_;
   const Budget* budget_ = nullptr;

@@ -18,6 +18,7 @@
 #include "opweave/experts.h"
 #include "opweave/simulate.h"
 #include "placement/placement.h"
+#include "planner/step_placement_method.h"
 
 namespace opweave {
 namespace {
@@ -31,6 +32,9 @@ constexpr double kFirstExpertsShare = 0.05;
 /// left then for limits.
 constexpr double kGuessingShare = 0.3;
 constexpr double kTuningShare = 0.3;
+/// Of limits where other placements are searched afterwards: what these are worth counts, not the last percent of the
+/// guesses.
+constexpr double kLimitsShareBeforeSearch = 0.1;
 /// What a first pass of pushing together takes, in steps: two list schedules with their reference orders.
 constexpr double kPassSteps = 3;
 /// Limits wider than this are not tried: by then memory, not the limit, limits what is in flight.
@@ -171,7 +175,7 @@ class Construction::Implementation {
   /// shortest.
   void tune_limits() {
     std::vector<Candidate>& candidates = candidates_;
-    tuning_ = budget_.share(kTuningShare);
+    tuning_ = budget_.share(options_.limits_share);
     const Problem trial = with_fewer_microbatches(problem_, kLimitTrialMicrobatches);
     const bool is_whole = trial.task_count() == problem_.task_count();
     trial_ = &trial;
@@ -373,6 +377,9 @@ Construction& ConstructionMethod::construction(IncumbentStore& incumbent) {
   if (context_.is_decided) {
     options.experts_early = true;
     options.is_enough = [] { return true; };
+  }
+  if (context_.options.searches_placement && StepPlacementMethod::supports(context_.traits)) {
+    options.limits_share = kLimitsShareBeforeSearch;
   }
   construction_ = std::make_unique<Construction>(context_.problem(), incumbent, std::move(options));
   return *construction_;

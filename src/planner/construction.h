@@ -22,6 +22,8 @@ struct ConstructionOptions {
   bool experts_early = false;
   /// Asked before limits are tuned, which takes the longest; may be empty.
   std::function<bool()> is_enough = {};
+  /// Share of the time left then for limits.
+  double limits_share = 0.3;
 };
 
 /// Offers to an incumbent what the guessed placements give, most promising first: schedules made along with them, list

@@ -21,7 +21,7 @@ constexpr std::uint64_t kOrdersPerSchedule = 250;
 constexpr std::uint64_t kMostSchedules = 40;
 /// By the clock, the share of what is left of the time that a search gets, and how much shorter its best must be than
 /// what was known for another to follow.
-constexpr double kCycleShare = 0.5;
+constexpr double kCycleShare = 0.35;
 constexpr double kWorthwhile = 0.995;
 
 }  // namespace
@@ -64,7 +64,7 @@ PlacementsFound search_placements(const Problem& problem, const Budget& budget, 
   for (std::vector<TrainingPlacement::Found>& each : found) {
     for (TrainingPlacement::Found& one : each) {
       if (!incumbent.offer(one.schedule, method) && !is_valid(problem, one.schedule)) continue;
-      result.starts.push_back({std::move(one.schedule), one.makespan, method});
+      result.starts.push_back({std::move(one.schedule), one.makespan, method, false});
     }
   }
   std::ranges::stable_sort(result.starts, {}, &Start::makespan);

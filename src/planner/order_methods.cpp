@@ -4,8 +4,10 @@
 #include <string>
 
 #include "order_search/order_search.h"
+#include "placement_search/carried_moves.h"
 #include "planner/offers.h"
 #include "planner/routing_method.h"
+#include "planner/step_placement_method.h"
 
 namespace opweave {
 namespace {
@@ -17,11 +19,19 @@ constexpr double kInitialTemperatureOfTurns = 1;
 /// Starts of different placements that get a trial, at every initial temperature, before the best of them gets the
 /// rest.
 constexpr std::size_t kOrderTrials = 3;
+/// The same where some of the placements were searched: of these the best kOrderTrials get a second trial.
+constexpr std::size_t kSearchedTrials = 6;
+constexpr std::uint64_t kSeedOfFinalists = 500;
 /// Share of the slice that all trials get together.
 constexpr double kOrderTrialShare = 0.3;
 /// Temperatures of the order search to choose from, in mean durations. A start that was built for
 /// operators wants a low one; one that was built for whole stages must be taken apart first (docs/order-search.md).
 constexpr double kInitialTemperatures[] = {4, 0.4};
+constexpr double kListScheduleTemperature = 0.4;
+/// Share of what is left after the trials for moves of bundles that keep the order, where placements are searched; of
+/// less work nothing comes.
+constexpr double kMoveShare = 0.5;
+constexpr std::uint64_t kFewestMoveOrders = 5000;
 
 }  // namespace
 
@@ -59,32 +69,113 @@ void OrdersOfStarts::run(std::vector<Attempt>& attempts, IncumbentStore& incumbe
   for (const Attempt& attempt : attempts) incumbent.offer(attempt.result, method(attempt));
   for (const Attempt& attempt : attempts) {
     const Duration makespan = attempt.result.makespan(problem);
-    if (makespan < attempt.start->makespan) *attempt.start = {attempt.result, makespan, attempt.start->method};
+    if (makespan >= attempt.start->makespan) continue;
+    attempt.start->schedule = attempt.result;
+    attempt.start->makespan = makespan;
   }
+}
+
+/// The best starts at every initial temperature. Where some placements were searched, more of those, and the best one
+/// that was guessed in any case: whose list schedule is shorter need not be whose best order is.
+std::vector<OrdersOfStarts::Attempt> OrdersOfStarts::trials(std::uint64_t seed) const {
+  std::vector<Start>& starts = context_.starts;
+  std::vector<Attempt> attempts;
+  const auto add = [&](Start& start, std::size_t number) {
+    for (const double initial_temperature : kInitialTemperatures) {
+      if (start.is_guessed || initial_temperature == kListScheduleTemperature)
+        attempts.push_back({&start, seed + number, initial_temperature, {}});
+    }
+  };
+  if (std::ranges::all_of(starts, &Start::is_guessed)) {
+    for (std::size_t i = 0; i < std::min(kOrderTrials, starts.size()); ++i) add(starts[i], i);
+    return attempts;
+  }
+  const auto guess = std::ranges::find_if(starts, &Start::is_guessed);
+  std::size_t number = 0;
+  if (guess != starts.end()) add(*guess, number++);
+  for (Start& start : starts) {
+    if (number == kSearchedTrials) break;
+    if (guess == starts.end() || &start != &*guess) add(start, number++);
+  }
+  return attempts;
+}
+
+/// The best attempts, one per start, with what they found and another seed; of the best guess in any case.
+std::vector<OrdersOfStarts::Attempt> OrdersOfStarts::finalists(std::vector<Attempt> attempts) const {
+  const Problem& problem = context_.problem();
+  std::ranges::stable_sort(attempts, {}, [&](const Attempt& attempt) { return attempt.result.makespan(problem); });
+  std::vector<Attempt> best;
+  bool has_guess = std::ranges::none_of(attempts, [](const Attempt& attempt) { return attempt.start->is_guessed; });
+  for (Attempt& attempt : attempts) {
+    if (std::ranges::find(best, attempt.start, &Attempt::start) != best.end()) continue;
+    const bool is_guess = attempt.start->is_guessed;
+    if (best.size() + (has_guess || is_guess ? 0 : 1) >= kOrderTrials) continue;
+    has_guess |= is_guess;
+    attempt.seed += kSeedOfFinalists;
+    best.push_back(std::move(attempt));
+  }
+  return best;
+}
+
+bool OrdersOfStarts::moves_bundles(const Slice& slice) const {
+  return context_.options.searches_placement && StepPlacementMethod::supports(context_.traits) &&
+         slice.most_evaluations() >= kFewestMoveOrders;
+}
+
+/// Moves bundles of a start; true if that made it shorter.
+bool OrdersOfStarts::improve_placement(Start& start, IncumbentStore& incumbent, const Slice& slice,
+                                       std::uint64_t seed) const {
+  const Problem& problem = context_.problem();
+  const std::string method = "layers moved from " + start.method;
+  std::vector<Schedule> found(slice.parallel_searches(), start.schedule);
+  slice.each(found.size(), [&](std::size_t i, const Slice& own) {
+    Offers offers(incumbent, own, method);
+    found[i] = move_bundles(problem, start.schedule, own.budget, {seed + i, own.most_evaluations()},
+                            [&](const Schedule& schedule) { offers.remember(schedule); });
+  });
+  bool is_shorter = false;
+  for (Schedule& schedule : found) {
+    const Duration makespan = schedule.makespan(problem);
+    incumbent.offer(schedule, method);
+    if (makespan >= start.makespan) continue;
+    start = {std::move(schedule), makespan, method, false};
+    is_shorter = true;
+  }
+  return is_shorter;
 }
 
 void OrdersOfStarts::advance(IncumbentStore& incumbent, const Slice& slice) {
   const std::uint64_t seed = seed_++;
-  std::vector<Start>& starts = context_.starts;
-  std::vector<Attempt> attempts;
-  for (std::size_t i = 0; i < std::min(kOrderTrials, starts.size()); ++i) {
-    for (const double initial_temperature : kInitialTemperatures)
-      attempts.push_back({&starts[i], seed + i, initial_temperature, {}});
+  std::vector<Attempt> attempts = trials(seed);
+  if (std::ranges::all_of(context_.starts, &Start::is_guessed)) {
+    run(attempts, incumbent, slice.share(kOrderTrialShare));
+  } else {
+    run(attempts, incumbent, slice.share(kOrderTrialShare / 2));
+    if (incumbent.is_optimal() || slice.budget.expired()) return;
+    attempts = finalists(std::move(attempts));
+    run(attempts, incumbent, slice.share(kOrderTrialShare / 2));
   }
-  run(attempts, incumbent, slice.share(kOrderTrialShare));
   if (incumbent.is_optimal() || slice.budget.expired()) return;
   const Problem& problem = context_.problem();
   const Attempt winner =
       *std::ranges::min_element(attempts, {}, [&](const Attempt& attempt) { return attempt.result.makespan(problem); });
-  attempts.clear();
-  for (std::size_t i = 0; i < slice.parallel_searches(); ++i) {
-    attempts.push_back({winner.start, seed + 1000 + i, winner.initial_temperature, {}});
-  }
   Slice rest = slice;  // of the time, what is left
   if (rest.evaluations) rest = slice.share(1 - kOrderTrialShare);
   rest.budget = slice.budget;
+  double initial_temperature = winner.initial_temperature;
+  if (moves_bundles(rest)) {
+    if (improve_placement(*winner.start, incumbent, rest.share(kMoveShare), seed))
+      initial_temperature = kListScheduleTemperature;
+    if (incumbent.is_optimal() || slice.budget.expired()) return;
+    if (rest.evaluations) rest = rest.share(1 - kMoveShare);
+    rest.budget = slice.budget;
+  }
+  attempts.clear();
+  for (std::size_t i = 0; i < slice.parallel_searches(); ++i) {
+    attempts.push_back({winner.start, seed + 1000 + i, initial_temperature, {}});
+  }
   run(attempts, incumbent, rest);
-  std::ranges::stable_sort(starts, {}, &Start::makespan);
+  std::ranges::stable_sort(context_.starts, {}, &Start::makespan);
 }
 
 }  // namespace opweave

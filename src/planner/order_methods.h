@@ -21,7 +21,9 @@ class OrderTurns final : public SearchMethod {
 };
 
 /// Trials of the best starts of different placements, and the rest of the slice for the best of them: where nobody
-/// looks for placements meanwhile. The starts get better.
+/// looks for placements meanwhile. Where placements were searched before, the best guess has its trials too, so a
+/// search that was misled costs its time and nothing else; then bundles of the winner move, in its order. The starts
+/// get better.
 class OrdersOfStarts final : public SearchMethod {
  public:
   [[nodiscard]] static bool supports(const ProblemTraits& traits);
@@ -39,6 +41,10 @@ class OrdersOfStarts final : public SearchMethod {
     Schedule result;
   };
 
+  [[nodiscard]] std::vector<Attempt> trials(std::uint64_t seed) const;
+  [[nodiscard]] std::vector<Attempt> finalists(std::vector<Attempt> attempts) const;
+  [[nodiscard]] bool moves_bundles(const Slice& slice) const;
+  bool improve_placement(Start& start, IncumbentStore& incumbent, const Slice& slice, std::uint64_t seed) const;
   void run(std::vector<Attempt>& attempts, IncumbentStore& incumbent, const Slice& slice) const;
 
   SearchContext& context_;

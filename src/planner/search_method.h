@@ -41,6 +41,7 @@ struct Start {
   Schedule schedule;
   Duration makespan;
   std::string method;
+  bool is_guessed = true;  ///< its placement, by a rule of thumb or by who gave it; else it was searched
 };
 
 /// What the methods of one search share beside the incumbent. All of it outlives them.
