@@ -6,10 +6,11 @@
 Blocks are real: two products and a tanh, forward and backward, one thread per process. For every choice of meshes one
 order is run with everything kept, which measures what instructions take: processor time of actions, copies and
 collectives, and how long messages are under way. Steps of other orders and memory modes are predicted from that and
-run. Ranks share the cores of this machine; so they do in the prediction. Other work on the machine is not predicted:
-leave it alone. Of the steps of a strategy those count that others disturbed least, by the processor time that the
-kernel gave to them (half of the steps), and what they still took is printed. With --check, the exit status is 1 unless
-the median error is within 10 %, the worst within 25 % and the rank correlation at least 0.9.
+run. Each rank is bound to a core of this machine, which it shares with others; so it does in the prediction. Other work
+on the machine is not predicted: leave it alone. Of the steps of a strategy those count that others disturbed least, by
+the processor time that the kernel gave to them (half of the steps), and what they still took is printed. With --check,
+the exit status is 1 unless the median error is within 10 %, the worst within 25 % and the rank correlation at least
+0.9.
 """
 
 from __future__ import annotations
@@ -193,7 +194,9 @@ def main() -> None:
     errors, predictions, measurements, others = [], [], [], []
     for processes in map(int, options.processes.split(",")):
         families = [f for f in FAMILIES if f.mesh.size * f.devices == processes]
-        found = launch(measure, processes, (families, max(2, options.steps)), timeout_s=900, start_method="fork")
+        found = launch(
+            measure, processes, (families, max(2, options.steps)), timeout_s=900, start_method="fork", bound=True
+        )
         for number, family in enumerate(families):
             strategies = [least_disturbed([rank[number][i] for rank in found]) for i in range(len(MODES))]
             # What instructions take is measured in all modes' own first order: "host" has copies that "keep" has not.
@@ -203,7 +206,7 @@ def main() -> None:
                 if mode == "host":
                     copies = measured_costs(runs, warms_up=False).busy_ns
                     costs.busy_ns.update({k: v for k, v in copies.items() if k[0].startswith("copy")})
-                predicted = step_ns(predict(program, costs, cores=CORES))
+                predicted = step_ns(predict(program, costs, cores=CORES, bound=True))
                 measured = statistics.median(step_ns(run) for run in runs)
                 others.append(taken)
                 errors.append(abs(predicted / measured - 1))
