@@ -140,12 +140,18 @@ std::string calibrate(const std::string& json, const std::string& source) {
   }
   for (const StepPrediction& prediction : predictions) {
     const auto& measured = prediction.step->measured;
+    const MeasuredParts parts = parts_of(prediction.value.time);
     result["predictions"].push_back(
         {{"id", prediction.step->id},
          {"profile", prediction.step->profile},
          {"predicted_ns", prediction.value.time.step.value()},
          {"left_out_ns", prediction.left_out.value()},
          {"measured_ns", measured ? nlohmann::ordered_json(measured->value()) : nlohmann::ordered_json()},
+         {"parts_ns",
+          {{"compute", parts.compute->value()},
+           {"tensor", parts.tensor->value()},
+           {"expert", parts.expert->value()},
+           {"data", parts.data->value()}}},
          {"fits", prediction.value.fits},
          {"memory_bytes", prediction.value.memory.total().value()}});
   }

@@ -11,6 +11,16 @@
 
 namespace opweave {
 
+/// Where the time of a measured step went on the device that works longest: as far as nothing else hid it, and without
+/// the wait for others.
+struct MeasuredParts {
+  std::optional<Duration> compute;  ///< matrix products, attention, traffic, and what is made again with its messages
+  std::optional<Duration> tensor;   ///< collectives of the tensor and context axes
+  std::optional<Duration> expert;   ///< dispatch and combine
+  std::optional<Duration> data;     ///< gathers and reductions of the data axis
+  bool operator==(const MeasuredParts&) const = default;
+};
+
 /// A step that somebody measured, or one that is to be predicted beside them.
 struct MeasuredStep {
   std::string id;
@@ -21,6 +31,7 @@ struct MeasuredStep {
   TrainingRun run;
   Strategy strategy;
   std::optional<Duration> measured;  ///< without it the step is predicted and not fitted
+  MeasuredParts parts;               ///< of the measured step, where they are known
   std::optional<Bytes> peak;         ///< of a device's memory, as the source states it
   CalibrationProfile kernels;        ///< facts about the stack's kernels, from which its constants are fitted
 };
@@ -37,11 +48,15 @@ struct StepPrediction {
 
 /// Fits `matrix`, `traffic` and `communication` of every profile that `steps` name to its measured steps - all else is
 /// that of the first step's `kernels` -, and predicts each step. Errors beyond 35 % count little, so that a row whose
-/// source forgot a setting does not bend the others; a weak pull to usual values decides what steps do not. The
+/// source forgot a setting does not bend the others; a weak pull to usual values decides what steps do not. Measured
+/// parts count beside their step, each by its share of it: they tell slow products from slow collectives. The
 /// `reserve` is the median of what stated peaks of memory have beyond the rest; without any, that of `kernels`.
 /// Deterministic. O(profiles x groups x steps).
 [[nodiscard]] std::vector<StepPrediction> cross_validate(std::span<const MeasuredStep> steps,
                                                          std::vector<CalibrationProfile>& profiles);
+
+/// The same parts of a predicted step.
+[[nodiscard]] MeasuredParts parts_of(const StepTime& time);
 
 /// `opweave.measured-steps` (docs/formats.md). \throws InputError naming place and value
 [[nodiscard]] std::vector<MeasuredStep> parse_measured_steps(std::string_view json, const std::string& source);

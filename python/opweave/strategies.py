@@ -362,7 +362,7 @@ class Calibration:
     """Per profile: name, matrix, traffic, communication (docs/strategies.md), steps, median_error, ninetieth_error."""
     predictions: list[dict[str, Any]]
     """Per step: id, profile, predicted_ns, left_out_ns (with constants fitted without its group), measured_ns (None
-    without a measurement), fits, memory_bytes."""
+    without a measurement), parts_ns (predicted: compute, tensor, expert, data; docs/formats.md), fits, memory_bytes."""
 
     def to_pandas(self) -> pandas.DataFrame:
         """The predictions, a row per step, as a table of pandas, which must be installed."""

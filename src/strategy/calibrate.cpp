@@ -22,9 +22,37 @@ constexpr Range kRanges[] = {{&CalibrationProfile::matrix, 0.05, 1.0, 0.65, 0.02
                              {&CalibrationProfile::traffic, 0.1, 8.0, 1.5, 0.02},
                              {&CalibrationProfile::communication, 0.05, 12.0, 1, 0.02}};
 
+double log_ratio(Duration predicted, Duration measured) {
+  return std::log(static_cast<double>(predicted.value()) / static_cast<double>(measured.value()));
+}
+
+StepTime time_of(const MeasuredStep& step, const CalibrationProfile& profile) {
+  return evaluate(step.model, step.machines, step.run, step.strategy, profile).time;
+}
+
 double log_error(const MeasuredStep& step, const CalibrationProfile& profile) {
-  const StrategyValue value = evaluate(step.model, step.machines, step.run, step.strategy, profile);
-  return std::log(static_cast<double>(value.time.step.value()) / static_cast<double>(step.measured->value()));
+  return log_ratio(time_of(step, profile).step, *step.measured);
+}
+
+double robust(double log_error) {
+  return std::min(std::abs(log_error), kOutlier) + kOutlierWeight * std::abs(log_error);
+}
+
+/// Of a step and its parts. A part counts by its share of the step: the error of a short one moves the step little, and
+/// is mostly noise.
+double loss_of(const MeasuredStep& step, const CalibrationProfile& profile) {
+  const StepTime time = time_of(step, profile);
+  const MeasuredParts predicted = parts_of(time);
+  double sum = robust(log_ratio(time.step, *step.measured));
+  for (const auto part :
+       {&MeasuredParts::compute, &MeasuredParts::tensor, &MeasuredParts::expert, &MeasuredParts::data}) {
+    // What is predicted to be hidden whole has no constant that could be fitted to it.
+    if (!(step.parts.*part) || (predicted.*part)->value() == 0) continue;
+    const Duration measured = *(step.parts.*part);
+    const double share = static_cast<double>(measured.value()) / static_cast<double>(step.measured->value());
+    sum += share * robust(log_ratio(*(predicted.*part), measured));
+  }
+  return sum;
 }
 
 double loss(std::span<const MeasuredStep* const> steps, const CalibrationProfile& profile) {
@@ -33,10 +61,7 @@ double loss(std::span<const MeasuredStep* const> steps, const CalibrationProfile
     const double distance = std::log(profile.*range.constant / range.usual);
     sum += range.pull * distance * distance;
   }
-  for (const MeasuredStep* step : steps) {
-    const double error = std::abs(log_error(*step, profile));
-    sum += std::min(error, kOutlier) + kOutlierWeight * error;
-  }
+  for (const MeasuredStep* step : steps) sum += loss_of(*step, profile);
   return sum;
 }
 
@@ -109,6 +134,10 @@ StepPrediction predict(const MeasuredStep& step, const CalibrationProfile& profi
 }
 
 }  // namespace
+
+MeasuredParts parts_of(const StepTime& time) {
+  return {time.matrix + time.attention + time.traffic + time.recompute, time.tensor, time.expert, time.data};
+}
 
 std::vector<StepPrediction> cross_validate(std::span<const MeasuredStep> steps,
                                            std::vector<CalibrationProfile>& profiles) {

@@ -99,3 +99,99 @@ def test_times_of_ranks_and_the_bandwidth_of_their_copies_go_back():
     graph, found = parallel.feed_back(plan, program, [timings])
     assert {op["duration_ns"] for op in graph.operators} == {2000}
     assert found.to_dict()["device_types"][0]["host_link"] == {"latency_ns": 10, "bandwidth_bytes_per_s": 2 * 10**9}
+
+
+# A core that several ranks share is never idle where one of them can always go on: a step takes all processor times.
+# Two segments with F, I and W for 3 microbatches are 18 actions of 1000 ns; on two cores and two ranks each has its own.
+@pytest.mark.parametrize("bound", [False, True])
+def test_ranks_on_one_core_take_turns_and_on_a_core_each_do_not(plan, bound):
+    pytest.importorskip("torch", reason="torch is not installed")
+    from opweave.run.parallel import Costs, predict, step_ns
+    from opweave.run.parallel.program import Compute
+    from opweave.run.parallel.timings import cost_key
+
+    program, _ = on_ranks(plan, 1, 0)
+    keys = {cost_key(step) for rank in program.ranks for step in rank if isinstance(step, Compute)}
+    costs = Costs(busy_ns=dict.fromkeys(keys, (1000,)))
+    assert step_ns(predict(program, costs, cores=1, bound=bound)) == 18_000
+    alone = step_ns(predict(program, Costs(durations_ns=dict.fromkeys(keys, 1000))))
+    assert step_ns(predict(program, costs, cores=2, bound=bound)) == alone
+    # The same on average, but unevenly: who is early waits, so that cores are idle and the step is longer.
+    uneven = Costs(busy_ns=dict.fromkeys(keys, (0, 2000)))
+    longer = step_ns(predict(program, uneven, cores=2, bound=bound, plays=101))
+    assert longer > alone
+    assert longer == step_ns(predict(program, uneven, cores=2, bound=bound, plays=101))
+
+
+# Four ranks that compute all the time on two cores: each has half a core, wherever it is. Bound, ranks 0 and 2 share a
+# core; once both are done, that core is idle, although ranks 1 and 3 still share the other.
+def test_ranks_that_are_bound_leave_their_core_idle():
+    pytest.importorskip("torch", reason="torch is not installed")
+    from opweave.run.parallel import Costs, Mesh, predict, spread, step_ns
+    from opweave.run.parallel.program import Compute
+    from opweave.run.parallel.timings import cost_key
+
+    names = [f"s{i}" for i in range(4)]
+    content = support.graph({name: [] for name in names}, 1, frozenset(names))
+    home = {name: i for i, name in enumerate(names)}
+    program = spread(compile_plan(support.plan(content, home, 4), content), Mesh())
+    busy = {
+        cost_key(step): (1000 if step.action.segment in ("s0", "s2") else 4000,)
+        for rank in program.ranks
+        for step in rank
+        if isinstance(step, Compute)
+    }
+    costs = Costs(busy_ns=busy)
+    # F and B of each: 2000 and 8000 ns. The others' core has 2 x 8000 to do; unbound, the work is 20000 on two cores,
+    # of which the last 2 x 6000 need a core each: 4 x 2000 / 2, then 6000.
+    assert step_ns(predict(program, costs, cores=2, bound=True)) == 16_000
+    assert step_ns(predict(program, costs, cores=2)) == 10_000
+
+
+@pytest.mark.parametrize("wrong", [{"cores": 0}, {"cores": 1, "plays": 0}])
+def test_less_than_one_core_or_play_is_refused(plan, wrong):
+    pytest.importorskip("torch", reason="torch is not installed")
+    from opweave.run import ProgramError
+    from opweave.run.parallel import Costs, predict
+
+    program, _ = on_ranks(plan, 1, 0)
+    with pytest.raises(ProgramError, match=r"value is 0, expected an integer from 1"):
+        predict(program, Costs(), **wrong)
+
+
+# Every action lasts 100 ns, 10 of them its sum over the tensor axis, for which the second rank of a pair waits 20 more,
+# since the first comes late. Gradients are reduced in 50 ns, 70 on a rank that waits.
+def test_parts_of_a_step_leave_out_the_wait_for_others_and_calibrate(plan):
+    pytest.importorskip("torch", reason="torch is not installed")
+    from opweave.run.parallel import Mesh, Timing, measured_step, spread, step_parts
+    from opweave.run.parallel.program import Collective, Compute
+    from opweave.run.parallel.within import Within
+
+    program = spread(compile_plan(plan), Mesh(tensor=2, data=2))
+    timings = []
+    for rank, steps in enumerate(program.ranks):
+        now = 0
+        for step in steps:
+            if isinstance(step, Compute):
+                wait = 20 * (rank % 2)
+                timings.append(Timing(rank, Within("all_reduce"), now + 80 - wait, now + 85))
+                timings.append(Timing(rank, Within("wait_tensor"), now + 85, now + 90))
+            length = {Compute: 100, Collective: 50 + 20 * (rank % 4 > 1)}.get(type(step), 0)
+            timings.append(Timing(rank, step, now, now + length))
+            now += length
+    actions = 9  # of a rank: F, I and W of 3 microbatches
+    sums = sum(isinstance(step, Collective) and step.kind == "reduce" for step in program.ranks[0])
+    parts = step_parts(program, timings)
+    assert parts == {"compute": 90 * actions, "tensor": 10 * actions, "data": 50 * sums}
+    length = max(t.end_ns for t in timings)
+    model = {"hidden": 1024, "vocabulary": 32000, "layers": [{"count": 8, "attention": {"heads": 8, "head_dim": 128},
+             "mlp": {"width": 4096}}]}  # fmt: skip
+    strategy = {"format": "opweave.strategy", "version": 1, "tensor": 2, "data": 2, "pipeline": 2, "micro_batch": 1}
+    entry = measured_step(
+        "run", "mine", strategy, model, {"device": "H100"}, {"global_batch": 8, "sequence": 1024},
+        [3_000_000, 4_000_000, 9_000_000], program=program, timings=timings,
+    )  # fmt: skip
+    assert entry["measured_ns"] == 4_000_000
+    assert entry["parts_ns"] == {part: time * 4_000_000 // length for part, time in parts.items()}
+    calibration = opweave.calibrate([entry])
+    assert calibration.profiles[0]["name"] == "mine" and calibration.profiles[0]["steps"] == 1

@@ -111,3 +111,16 @@ def test_logs_in_the_temporary_folder_stay_after_a_failure_only(tmp_path, monkey
         launch(rank_and_argument, 1, (), timeout_s=180, start_method="fork")
     log = str(error.value).split("log: ")[1]
     assert "missing 1 required positional argument" in open(log).read()
+
+
+def cores_of(rank):
+    return sorted(os.sched_getaffinity(0))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="processes cannot be bound to cores here")
+def test_bound_processes_have_a_core_each_in_turn():
+    allowed = sorted(os.sched_getaffinity(0))
+    ranks = len(allowed) + 1
+    bound = launch(cores_of, ranks, timeout_s=180, start_method="fork", bound=True)
+    assert bound == [[allowed[rank % len(allowed)]] for rank in range(ranks)]
+    assert launch(cores_of, 1, timeout_s=180, start_method="fork") == [allowed]

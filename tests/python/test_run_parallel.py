@@ -29,6 +29,7 @@ from opweave.run.parallel import (  # noqa: E402
     predict,
     spread,
     step_ns,
+    step_parts,
     tensor_plan,
     verify_strategy,
 )
@@ -217,6 +218,9 @@ def test_a_strategy_file_runs_and_its_times_and_memory_are_told(tmp_path):
     predicted = predict(found.program, measured_costs([found.timings]))
     inside = {str(t.instruction) for t in found.timings if isinstance(t.instruction, Within)}
     assert {"all_gather_into_tensor", "reduce_scatter_tensor", "wait_tensor"} <= inside
+    parts = step_parts(found.program, found.timings)
+    assert {"compute", "tensor"} <= parts.keys() and "expert" not in parts
+    assert sum(parts.values()) <= step_ns(found.timings)
     assert {str(t.instruction) for t in predicted} == {str(t.instruction) for t in found.timings} - inside
     assert step_ns(predicted) > 0
     parallel_trace(found.program, predicted, found.timings, tmp_path / "trace.json")

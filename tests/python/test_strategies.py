@@ -159,3 +159,28 @@ def test_calibration_finds_the_profile_of_its_steps(tmp_path):
     assert opweave.calibrate(path) == calibration
     with pytest.raises(opweave.InputError, match="no steps, expected at least 1"):
         opweave.calibrate([])
+
+
+def test_measured_parts_of_one_step_tell_how_slow_its_collectives_are():
+    # Parts as the built-in profile predicts them, but collectives of the tensor axis that take twice as long.
+    model = opweave.Model.from_transformers(CONFIG)
+    found = opweave.parallelize(model, "h100", **RUN, target="megatron", fix={"tp": 8, "pp": 2, "mbs": 1})
+    one = found.best
+    time = one.time_ns
+    compute = sum(time[part] for part in ("matrix", "attention", "traffic", "recompute"))
+    step = {
+        "id": "one",
+        "profile": "mine",
+        "machines": {"device": "H100", "nodes": 8},
+        "strategy": {key: value for key, value in one.strategy.items() if key not in ("format", "version")},
+        "model": model,
+        "run": {"global_batch": 512, "sequence": 8192},
+        "measured_ns": one.step_ns + time["tensor"],
+    }
+    parts = {"compute": compute, "tensor": 2 * time["tensor"]}
+    told = opweave.calibrate([{**step, "parts_ns": parts}])
+    assert told.profiles[0]["communication"] == pytest.approx(2.1, rel=0.1)  # twice the 1.05 of the built-in profile
+    assert told.predictions[0]["parts_ns"]["tensor"] == pytest.approx(parts["tensor"], rel=0.1)
+    assert told.predictions[0]["parts_ns"]["compute"] == pytest.approx(compute, rel=0.1)
+    untold = opweave.calibrate([step])
+    assert abs(untold.predictions[0]["parts_ns"]["tensor"] / parts["tensor"] - 1) > 0.1

@@ -409,5 +409,62 @@ TEST(Calibrate, finds_the_constants_that_made_the_steps) {
   for (const StepPrediction& prediction : predictions) EXPECT_LT(std::abs(prediction.error_left_out), 0.05);
 }
 
+// One step alone cannot say whether products or collectives are slow; its parts can. The weak pull to usual values
+// (0.65, 1) keeps the constants a little off.
+TEST(Calibrate, tells_slow_collectives_from_slow_products_by_the_parts_of_one_step) {
+  CalibrationProfile truth;
+  truth.matrix = 0.6;
+  truth.traffic = 1.5;
+  truth.communication = 3;
+  MeasuredStep step;
+  step.id = "one";
+  step.profile = "made-up";
+  step.model = model_of(8, 4096, false);
+  step.machines = machines_named("h100");
+  step.run = {64, 4096, Precision::kBf16};
+  step.strategy.tensor = 8;
+  step.strategy.has_sequence_parallelism = true;
+  const StepTime time = evaluate(step.model, step.machines, step.run, step.strategy, truth).time;
+  step.measured = time.step;
+  const auto fitted = [&] {
+    std::vector<CalibrationProfile> profiles;
+    (void)cross_validate(std::vector{step}, profiles);
+    return profiles.front();
+  };
+  EXPECT_GT(std::abs(std::log(fitted().communication / truth.communication)), std::log(1.2));
+  step.parts = parts_of(time);
+  step.parts.expert.reset();
+  step.parts.data.reset();  // there is no such axis
+  EXPECT_EQ(*step.parts.compute, time.matrix + time.attention + time.traffic + time.recompute);
+  EXPECT_NEAR(fitted().communication, truth.communication, 0.15);
+  EXPECT_NEAR(fitted().matrix, truth.matrix, 0.05);
+}
+
+TEST(Calibrate, refuses_parts_that_a_step_cannot_have) {
+  const auto message = [](const std::string& parts, const std::string& measured) {
+    const std::string json = R"({"format": "opweave.measured-steps", "version": 1, "steps": [{"id": "one",
+      "profile": "mine", "model": {"hidden": 1024, "vocabulary": 32000, "layers": [{"count": 8,
+      "attention": {"heads": 8, "head_dim": 128}, "mlp": {"width": 4096}}]}, "machines": {"device": "H100"},
+      "run": {"global_batch": 64, "sequence": 2048}, "strategy": {"data": 8})" +
+                             measured + R"(, "parts_ns": )" + parts + "}]}";
+    try {
+      (void)parse_measured_steps(json, "s");
+    } catch (const InputError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const std::string measured = R"(, "measured_ns": 1000)";
+  EXPECT_EQ(message(R"({"compute": 700, "data": 300})", measured), "");
+  EXPECT_EQ(message(R"({"compute": 700, "data": 301})", measured),
+            "s: /steps/0/parts_ns: the parts take 1001 ns, expected at most the 1000 of measured_ns");
+  EXPECT_EQ(message(R"({"tensor": 5})", measured),
+            "s: /steps/0/parts_ns/tensor: the strategy has no such part, as tensor x context is 1");
+  EXPECT_EQ(message(R"({"compute": 5})", ""),
+            "s: /steps/0/parts_ns: the step has no measured_ns, expected the time that these are parts of");
+  EXPECT_NE(message(R"({"bubble": 5})", measured).find("bubble"), std::string::npos);
+  EXPECT_NE(message(R"({"compute": 0})", measured).find("value is 0"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace opweave

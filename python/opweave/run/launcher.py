@@ -37,16 +37,21 @@ def launch(
     log_dir: str | os.PathLike[str] | None = None,
     threads: int = 1,
     start_method: Literal["spawn", "fork"] = "spawn",
+    bound: bool = False,
 ) -> list[Any]:
     """Calls `function(rank, *args)` in `processes` new processes that form a process group; returns what they return.
 
     Output of rank r goes to `log_dir/rank<r>.log`, by default in a temporary folder that stays after a failure only.
     torch uses `threads` threads in each process. "spawn" needs a function that can be imported; "fork" starts faster
     and takes any, but the caller must not have used a GPU or threads of its own.
+    With `bound`, each process stays on one of the cores that the caller may use: rank r on the one at place r mod their
+    number. Processes that outnumber the cores then share each evenly, as `opweave.run.parallel.predict` has it.
 
     Raises LaunchError as soon as one process fails or is killed, naming it, its error and its log, or after `timeout_s`
     seconds (the logs then end with where each process was). No process outlives the call.
     """
+    if bound and not hasattr(os, "sched_setaffinity"):
+        raise LaunchError("bound: this system cannot bind a process to a core, expected Linux")
     folder = Path(log_dir or tempfile.mkdtemp(prefix="opweave-run-"))
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("rank*.*"):
@@ -56,7 +61,18 @@ def launch(
     workers = [
         context.Process(
             target=_work,
-            args=(rank, processes, function, tuple(args), backend, threads, str(folder), str(rendezvous), timeout_s),
+            args=(
+                rank,
+                processes,
+                function,
+                tuple(args),
+                backend,
+                threads,
+                str(folder),
+                str(rendezvous),
+                timeout_s,
+                bound,
+            ),
             daemon=True,
         )
         for rank in range(processes)
@@ -86,8 +102,12 @@ def _work(
     folder: str,
     rendezvous: str,
     timeout_s: float,
+    bound: bool,
 ) -> None:
     """Body of one process. Leaves a .result or an .error file behind."""
+    if bound:  # before any thread starts, so that all of them are
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {allowed[rank % len(allowed)]})
     log = open(f"{folder}/rank{rank}.log", "a", buffering=1)
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)

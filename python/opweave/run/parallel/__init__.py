@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from opweave.run.parallel.feedback import feed_back
     from opweave.run.parallel.memory import planned_bytes
     from opweave.run.parallel.mesh import Mesh
+    from opweave.run.parallel.parts import step_parts
     from opweave.run.parallel.prediction import predict, step_ns
     from opweave.run.parallel.program import ParallelProgram
     from opweave.run.parallel.spreading import spread
@@ -53,6 +54,7 @@ _MODULES = {
     "predict": "prediction",
     "spread": "spreading",
     "step_ns": "prediction",
+    "step_parts": "parts",
     "strategy_program": "strategy",
     "styles": "tensor_words",
     "tensor_plan": "tensor_words",
@@ -92,6 +94,7 @@ __all__ = [
     "predict",
     "spread",
     "step_ns",
+    "step_parts",
     "strategy_program",
     "styles",
     "tensor_plan",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 from opweave.run.errors import ProgramError
 from opweave.run.parallel.check import groups_of
 from opweave.run.parallel.program import Communicate, Group, Instruction, ParallelProgram, Piece
@@ -9,15 +12,21 @@ from opweave.run.parallel.step import Timing
 from opweave.run.parallel.timings import Costs, cost_key
 
 
-def on_cores(program: ParallelProgram, costs: Costs, cores: int) -> list[Timing]:
+def on_cores(program: ParallelProgram, costs: Costs, cores: int, *, bound: bool, plays: int, seed: int) -> list[Timing]:
     """See `predict`. Ranks that compute go on at the same speed, min(1, cores / their number), as a fair scheduler of
-    threads lets them; the time goes from one end of an instruction, or arrival of a message, to the next."""
-    return _Cores(program, costs, cores).run()
+    threads lets them, or each core shares itself out among those bound to it; the time goes from one end of an
+    instruction, or arrival of a message, to the next.
+
+    With the mean processor times, ranks that do the same would meet without a wait, and cores would never be idle. So
+    the times are drawn from those that were measured."""
+    rng = random.Random(seed)
+    found = [_Cores(program, costs, cores, bound, rng).run() for _ in range(plays)]
+    return sorted(found, key=lambda timings: max((t.end_ns for t in timings), default=0))[plays // 2]
 
 
 class _Cores:
-    def __init__(self, program: ParallelProgram, costs: Costs, cores: int) -> None:
-        self.program, self.costs, self.cores = program, costs, cores
+    def __init__(self, program: ParallelProgram, costs: Costs, cores: int, bound: bool, rng: random.Random) -> None:
+        self.program, self.costs, self.cores, self.bound, self.rng = program, costs, cores, bound, rng
         self.now = 0.0
         self.position = [0] * program.processes
         self.came: list[float | None] = [None] * program.processes  # when a rank came to its instruction
@@ -33,14 +42,14 @@ class _Cores:
                 pass
             arrivals = [self._arrival(rank) for rank in range(self.program.processes)]
             moments = [moment for moment in arrivals if moment is not None]
-            speed = min(1.0, self.cores / max(1, len(self.work)))
-            moments += [self.now + left / speed for left in self.work.values()]
+            speed = self._speeds()
+            moments += [self.now + left / speed[rank] for rank, left in self.work.items()]
             if not moments:
                 break
             passed = max(0.0, min(moments) - self.now)
             self.now += passed
             for rank in list(self.work):
-                self.work[rank] -= passed * speed
+                self.work[rank] -= passed * speed[rank]
                 if self.work[rank] < 0.5:  # of a nanosecond
                     del self.work[rank]
                     self._ends(rank)
@@ -48,6 +57,13 @@ class _Cores:
         if stuck:
             raise ProgramError(f"ranks {', '.join(map(str, stuck))} wait forever")
         return sorted(self.timings, key=lambda t: (t.start_ns, t.rank))
+
+    def _speeds(self) -> dict[int, float]:
+        """Of the ranks that compute, in processor time per time."""
+        if not self.bound:
+            return dict.fromkeys(self.work, min(1.0, self.cores / max(1, len(self.work))))
+        sharing = Counter(rank % self.cores for rank in self.work)
+        return {rank: 1 / sharing[rank % self.cores] for rank in self.work}
 
     def _step(self, rank: int) -> Instruction | None:
         steps = self.program.ranks[rank]
@@ -73,7 +89,7 @@ class _Cores:
             self.counts[rank][group] = self.counts[rank].get(group, 0) + 1
         if isinstance(step, Communicate) and step.kind == "send":
             self.sent[step.piece] = self.now
-        self.work[rank] = float(self.costs.busy_ns.get(cost_key(step), 0))
+        self.work[rank] = float(self.rng.choice(self.costs.busy_ns.get(cost_key(step)) or (0,)))
         if self.work[rank] < 0.5:
             del self.work[rank]
             self._ends(rank)

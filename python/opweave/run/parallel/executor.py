@@ -40,7 +40,7 @@ class ParallelExecutor:
     path (`tensor_plan` makes those of known architectures).
     *optimizer* makes an optimizer for a list of parameters; it is made for each segment, of what this rank steps, and
     must treat every number by itself (Adam, SGD and the like). *counts_memory* counts what is kept for backwards,
-    *records_collectives* times the collectives inside of actions; both take time.
+    *records_collectives* times the collectives inside of actions and updates; both take time.
 
     All ranks of *group* construct it and call its methods together.
 

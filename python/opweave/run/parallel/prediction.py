@@ -10,16 +10,32 @@ from opweave.run.parallel.step import Timing
 from opweave.run.parallel.timings import Costs
 
 
-def predict(program: ParallelProgram, costs: Costs, *, cores: int | None = None) -> list[Timing]:
+def predict(
+    program: ParallelProgram,
+    costs: Costs,
+    *,
+    cores: int | None = None,
+    bound: bool = False,
+    plays: int = 15,
+    seed: int = 0,
+) -> list[Timing]:
     """The step of a program: every rank goes through its instructions, one after the other.
 
     What ranks do together begins when the last of them has come. A receive ends when its message, which takes what
     messages take from the start of the send, is there. O(instructions x members of a group).
 
     With *cores*, the ranks are threads of one machine with fewer of them than ranks: instructions last until their
-    processor time (`Costs.busy_ns`) is done, and ranks that compute at a time share the cores evenly.
+    processor time is done, and ranks that compute at a time share the cores evenly; *bound* (as `launch` binds them),
+    rank r has core r mod *cores* and shares it with the others there. What an instruction takes is drawn
+    at random (*seed*) from what was measured (`Costs.busy_ns`); of so many *plays* the one of median length is the
+    prediction. Raises ProgramError for less than one core or play.
     """
-    return _Prediction(program, costs).run() if cores is None else on_cores(program, costs, cores)
+    for name, value in (("cores", 1 if cores is None else cores), ("plays", plays)):
+        if not isinstance(value, int) or value < 1:
+            raise ProgramError(f"{name}: value is {value!r}, expected an integer from 1")
+    if cores is None:
+        return _Prediction(program, costs).run()
+    return on_cores(program, costs, cores, bound=bound, plays=plays, seed=seed)
 
 
 def step_ns(timings: list[Timing]) -> int:

@@ -125,7 +125,8 @@ class ParallelStep:
         recorder = CollectiveRecorder(clock.mark) if self.executor.records_collectives else None
         for step in self.program.ranks[self.rank]:
             start, used = clock.mark(), time.process_time_ns()
-            with recorder if recorder and isinstance(step, Compute) else contextlib.nullcontext():
+            talks = isinstance(step, Compute) or (isinstance(step, Collective) and step.kind == "update")
+            with recorder if recorder and talks else contextlib.nullcontext():
                 self._do(step)
             marks.append((step, start, clock.mark()))
             busy.append(0 if clock.on_gpu else time.process_time_ns() - used)

@@ -11,6 +11,7 @@ from typing import Any
 import torch.distributed as dist
 
 from opweave.run.parallel.check import groups_of
+from opweave.run.parallel.parts import step_parts
 from opweave.run.parallel.program import Collective, Communicate, Compute, Copy, Instruction, ParallelProgram
 from opweave.run.parallel.step import ParallelResult, Timing
 from opweave.run.parallel.within import Within
@@ -71,23 +72,25 @@ class Costs:
 
     durations_ns: dict[CostKey, int] = field(default_factory=dict)
     """By cost_key; of `receive`, what passes from the start of a send to the end of the receive."""
-    busy_ns: dict[CostKey, int] = field(default_factory=dict)
-    """Processor time in them, likewise: what several ranks on one core have to share."""
+    busy_ns: dict[CostKey, tuple[int, ...]] = field(default_factory=dict)
+    """Processor time in them, each time that it was measured: what several ranks on one core have to share. All of
+    them, since they are spread widely and a step takes their sum, and since who is early waits for who is late."""
 
     def of(self, step: Instruction) -> int:
         """0 for what was not measured."""
         return self.durations_ns.get(cost_key(step), 0)
 
 
-def measured_costs(steps: Sequence[Sequence[Timing]]) -> Costs:
-    """Costs from the timings of all ranks in some steps, the first of which warms up if there are more.
+def measured_costs(steps: Sequence[Sequence[Timing]], *, warms_up: bool = True) -> Costs:
+    """Costs from the timings of all ranks in some steps, the first of which warms up if there are more (unless it is
+    said that none does).
 
     An instruction in which ranks meet lasts as long as on the one that came last; then the median over ranks,
     microbatches and steps. What a message takes is seen where the receiver has waited for it.
     """
     samples: dict[CostKey, list[int]] = defaultdict(list)
     busy: dict[CostKey, list[int]] = defaultdict(list)
-    for timings in steps[1:] if len(steps) > 1 else steps:
+    for timings in steps[1:] if warms_up and len(steps) > 1 else steps:
         sent: dict[Any, Timing] = {
             t.instruction.piece: t
             for t in timings
@@ -108,7 +111,7 @@ def measured_costs(steps: Sequence[Sequence[Timing]]) -> Costs:
                 samples[cost_key(step)].append(timing.end_ns - timing.start_ns)
         for (key, _, _), together in meetings.items():
             samples[key].append(max(t.end_ns for t in together) - max(t.start_ns for t in together))
-    return Costs(_medians(samples), _medians(busy))
+    return Costs(_medians(samples), {key: tuple(values) for key, values in busy.items()})
 
 
 def _medians(samples: Mapping[CostKey, Sequence[int]]) -> dict[CostKey, int]:
@@ -142,15 +145,29 @@ def measured_step(
     machines: Mapping[str, Any],
     run: Mapping[str, Any],
     steps_ns: Sequence[int],
+    *,
+    program: ParallelProgram | None = None,
+    timings: Sequence[Timing] = (),
 ) -> dict[str, Any]:
-    """An entry for `opweave.calibrate`: the median of measured steps beside what ran (docs/formats.md)."""
+    """An entry for `opweave.calibrate`: the median of measured steps beside what ran (docs/formats.md).
+
+    With the *program* that ran and the *timings* of all ranks in one of the steps (`gather_results`, collectives
+    recorded), actions and collectives are told apart: the entry has the parts of the step (`step_parts`), in the
+    proportion that they had there.
+    """
     content = {key: value for key, value in strategy.items() if key not in ("format", "version", "for")}
-    return {
+    measured = round(statistics.median(steps_ns))
+    entry = {
         "id": name,
         "profile": profile,
         "strategy": content,
         "model": dict(model),
         "machines": dict(machines),
         "run": dict(run),
-        "measured_ns": round(statistics.median(steps_ns)),
+        "measured_ns": measured,
     }
+    if program is not None and timings:
+        length = max(t.end_ns for t in timings) - min(t.start_ns for t in timings)
+        parts = {part: time * measured // length for part, time in step_parts(program, timings).items()}
+        entry["parts_ns"] = {part: time for part, time in parts.items() if time > 0}
+    return entry
