@@ -60,6 +60,7 @@ LayoutProgram::LayoutProgram(const ModelDescription& model, const Machines& mach
   // Some stage holds its share of all weights at least, be they of one kind or the other.
   least_held_ = (sum.common + sum.experts) / mesh_.pipeline;
   add_sets(setting);
+  hops_ = pipeline_time(setting, PipelineLoad{}).hops;
 }
 
 double LayoutProgram::head_seconds() const { return head_.forward.total() + head_.backward.total(); }
@@ -169,8 +170,12 @@ std::optional<LayoutProgram::Found> LayoutProgram::least_again(const Regime& reg
 
 void LayoutProgram::consider(const Regime& regime, const Found& found, Layout& best) const {
   const double value = seconds(found.longest, found.again) + found.end;
-  if (value >= best.seconds) return;
-  best.seconds = value;
+  if (value < best.seconds) take(regime, found, value, best);
+}
+
+void LayoutProgram::take(const Regime& regime, const Found& found, double seconds, Layout& best) const {
+  best.seconds = seconds;
+  best.end = found.end;
   Strategy& s = best.strategy = own_of(regime);
   s.layers_per_stage = found.layers;
   if (!regime.is_free) return;
@@ -267,17 +272,20 @@ void LayoutProgram::look_through(const Regime& regime, Layout& best) {
   }
 }
 
-std::optional<LayoutProgram::Layout> LayoutProgram::fastest(double below) {
+std::optional<LayoutProgram::Layout> LayoutProgram::over_regimes(
+    double below, const std::function<void(const Regime&, Layout&)>& look) {
   Layout best;
   best.seconds = below;
+  left_ = kInfinity;
   std::size_t least = 0;
   for (std::uint32_t stage = 0; stage < mesh_.pipeline; ++stage) least += least_layers(stage);
   if (run_of_.size() < least) return std::nullopt;
   for (const Regime& regime : regimes()) {
     // Those that follow promise no more.
     if (seconds(least_longest(regime.least_again), regime.least_again) + regime.least_end >= best.seconds) break;
-    if (may_fit(regime)) look_through(regime, best);
+    if (may_fit(regime)) look(regime, best);
   }
+  if (left_ >= best.seconds) left_ = kInfinity;
   if (best.seconds >= below) return std::nullopt;
   return best;
 }

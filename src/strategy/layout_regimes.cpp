@@ -14,6 +14,15 @@ namespace {
 /// Bytes that are left where a stage is said not to fit: its parts are rounded to bytes one by one.
 constexpr double kRoundedBytes = 64;
 
+/// Where the earlier chunks have the more layers, which are in flight longer, no fewer are than of equal chunks; only
+/// the embedding may be alone in the first.
+double least_in_flight(const Setting& setting, std::uint32_t stage) {
+  const double even = in_flight(setting, stage);
+  const Strategy& strategy = setting.strategy;
+  if (stage > 0 || strategy.chunks == 1) return even;
+  return std::min(even, in_flight(setting, stage, layers_of_chunks(strategy, stage, strategy.chunks - 1)));
+}
+
 /// What one stage keeps, with so many layers made again whole.
 void set_kept(Strategy& own, const KeptPart& part, std::uint32_t made_again) {
   own.recomputed_modules = part.modules;
@@ -162,7 +171,7 @@ bool LayoutProgram::may_fit(const Regime& regime) const {
     if (stage + 1 == mesh_.pipeline) held = held + last_;
     const double empty = static_cast<double>(stage_memory(setting, stage, {}, held).total().value());
     const double room = static_cast<double>(machines_.device.memory.value()) - empty + kRoundedBytes;
-    const double flights = in_flight(setting, stage) * (1 + kFragmentation) * (1 - offload);
+    const double flights = least_in_flight(setting, stage) * (1 + kFragmentation) * (1 - offload);
     double most = room / (states + flights * (regime.is_free ? lean : kept));
     if (!regime.is_free && regime.recompute == Recompute::kFull) {
       const double whole = regime.count ? static_cast<double>(*regime.count) : kInfinity;
@@ -269,6 +278,11 @@ LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t
   cell.again = time.recompute + time.offload;
   cell.busy = time.total();
   if (stage + 1 == mesh_.pipeline) cell.busy += head_seconds();
+  if (is_valued_by_order(mesh_)) {
+    const Setting setting{model_, machines_, run_, own, profile_};
+    cell.passes = chunk_passes(setting, layer_times_, layers, layers_of_chunks(mesh_, stage, end - begin), cell.again);
+    if (stage + 1 == mesh_.pipeline) add_head(setting, head_, cell.passes.back());
+  }
   cell.end = end_seconds({model_, machines_, run_, own, profile_}, held);
   return cell;
 }

@@ -100,7 +100,10 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   const double two_way = s.strategy.schedule == PipelineKind::kDualPipe ? 2 : 1;
   const StageActivations kept = stage_activations(s, layers);
   const double offload = s.strategy.activation_offload;
-  const double activations = in_flight(s, stage) * kept.microbatch;
+  double count = 0;
+  for (const StageLayers& part : layers) count += part.count;
+  const auto by_chunk = layers_of_chunks(s.strategy, stage, static_cast<std::uint32_t>(std::llround(count)));
+  const double activations = in_flight(s, stage, by_chunk) * kept.microbatch;
   const bool shares_weights = s.strategy.sharding == Sharding::kWeights;
   const double states = (shares_weights ? 0 : kMasterBytes) + (s.run.has_bf16_moments ? 4 : 8);
   const double optimizer = two_way * shared(Sharding::kOptimizer, states);
