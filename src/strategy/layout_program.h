@@ -90,12 +90,14 @@ class LayoutProgram {
   [[nodiscard]] Strategy own_of(const Regime& regime) const;
   [[nodiscard]] std::uint32_t least_layers(std::uint32_t stage) const;
   const Cell& cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin, std::uint32_t end);
-  [[nodiscard]] Cell make_cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin, std::uint32_t end) const;
+  [[nodiscard]] Cell make_cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin, std::uint32_t end);
   /// The least time in which a stage can keep what fits; nothing if nothing fits.
   void choose_kept(Strategy own, std::uint32_t stage, const std::vector<StageLayers>& layers, const LayerWeights& held,
-                   Cell& cell) const;
+                   double flights, Cell& cell) const;
   [[nodiscard]] bool fits_in(const Strategy& own, std::uint32_t stage, const std::vector<StageLayers>& parts,
-                             const LayerWeights& held) const;
+                             const LayerWeights& held, double flights) const;
+  /// Microbatches in flight on a stage with so many layers.
+  [[nodiscard]] double flights_of(std::uint32_t stage, std::uint32_t layers);
   [[nodiscard]] std::vector<StageLayers> parts(std::uint32_t begin, std::uint32_t end) const;
   /// Least `again` with no stage longer than `longest` and no end later than `end`.
   std::optional<Found> least_again(const Regime& regime, double longest, double end);
@@ -150,6 +152,7 @@ class LayoutProgram {
   LayerWeights last_;                ///< of the head
   double hops_ = 0;                  ///< of every layout: exposed transfers
   std::unordered_map<std::uint64_t, Cell> cells_;
+  std::unordered_map<std::uint64_t, double> flights_;  ///< by stage and number of layers
   std::optional<ScheduleOrder> order_;
   double left_ = std::numeric_limits<double>::infinity();
 };

@@ -184,12 +184,21 @@ bool LayoutProgram::may_fit(const Regime& regime) const {
 }
 
 bool LayoutProgram::fits_in(const Strategy& own, std::uint32_t stage, const std::vector<StageLayers>& parts,
-                            const LayerWeights& held) const {
-  return fits(stage_memory({model_, machines_, run_, own, profile_}, stage, parts, held), machines_);
+                            const LayerWeights& held, double flights) const {
+  return fits(stage_memory({model_, machines_, run_, own, profile_}, stage, parts, held, flights), machines_);
+}
+
+double LayoutProgram::flights_of(std::uint32_t stage, std::uint32_t layers) {
+  const auto [place, is_new] = flights_.try_emplace((std::uint64_t{stage} << 32U) | layers);
+  if (is_new) {
+    const Setting setting{model_, machines_, run_, mesh_, profile_};
+    place->second = in_flight(setting, stage, layers_of_chunks(mesh_, stage, layers));
+  }
+  return place->second;
 }
 
 void LayoutProgram::choose_kept(Strategy own, std::uint32_t stage, const std::vector<StageLayers>& layers,
-                                const LayerWeights& held, Cell& cell) const {
+                                const LayerWeights& held, double flights, Cell& cell) const {
   double count = 0;
   double forward = 0;
   double backward = 0;
@@ -204,7 +213,7 @@ void LayoutProgram::choose_kept(Strategy own, std::uint32_t stage, const std::ve
   const std::uint32_t least = choice_.held == Recompute::kFull ? most : 0;
   const auto fits_with = [&](const KeptPart& part, std::uint32_t made_again) {
     set_kept(own, part, made_again);
-    return fits_in(own, stage, layers, held);
+    return fits_in(own, stage, layers, held, flights);
   };
   double best = kInfinity;
   for (const KeptPart& part : choice_.parts) {
@@ -257,7 +266,7 @@ void LayoutProgram::choose_kept(Strategy own, std::uint32_t stage, const std::ve
 }
 
 LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin,
-                                             std::uint32_t end) const {
+                                             std::uint32_t end) {
   const std::vector<StageLayers> layers = parts(begin, end);
   LayerWeights held;
   Strategy own = own_of(regime);
@@ -267,12 +276,13 @@ LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t
   if (stage == 0) held = held + first_;
   if (stage + 1 == mesh_.pipeline) held = held + last_;
   Cell cell;
+  const double flights = flights_of(stage, end - begin);
   if (regime.is_free) {
-    choose_kept(own, stage, layers, held, cell);
+    choose_kept(own, stage, layers, held, flights, cell);
     set_kept(own, cell.part, cell.count);
   } else {
     cell.part = regime.part;
-    cell.fits = fits_in(own, stage, layers, held);
+    cell.fits = fits_in(own, stage, layers, held, flights);
   }
   const StageTime time = stage_time({model_, machines_, run_, own, profile_}, layer_times_, layers);
   cell.again = time.recompute + time.offload;

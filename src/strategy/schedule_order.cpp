@@ -127,33 +127,54 @@ std::uint32_t ScheduleOrder::chunk_of(const Item& item) const {
   return item.pass == Pass::kForward ? chunk : size_.chunks - 1 - chunk;
 }
 
-double ScheduleOrder::duration(const Item& item, const std::vector<PassSeconds>& passes) const {
-  const PassSeconds& of_chunk = passes[std::size_t{item.device} * size_.chunks + chunk_of(item)];
-  return seconds_of_kind(of_chunk, static_cast<std::size_t>(item.pass));
-}
-
+// Most of the time of a search goes by here, so steps are told apart by counting, without the functions above.
 bool ScheduleOrder::advance(std::uint32_t device, const std::vector<PassSeconds>& passes) {
   Progress& mine = progress_[device];
-  const std::uint64_t slots = total_ + ahead_[device] + delay_[device];
-  bool has_run = false;
-  while (mine.next.slot < slots) {
-    if (const auto item = item_at(device, mine.next)) {
-      if (const auto input = input_of(*item)) {
-        if (progress_[input->device].done[static_cast<std::size_t>(input->pass)] <= input->number) return has_run;
-        mine.end = std::max(mine.end, end_of(*input));
-      }
-      mine.end += duration(*item, passes);
-      end_of(*item) = mine.end;
-      ++mine.done[static_cast<std::size_t>(item->pass)];
-      has_run = true;
+  const PassSeconds* of_chunk = &passes[std::size_t{device} * size_.chunks];
+  double* ends = &ends_[device * kKinds * total_];
+  const std::uint64_t ahead = ahead_[device];
+  const std::uint64_t last_chunk = size_.chunks - 1;
+  const bool is_first = device == 0;
+  const bool is_last = device + 1 == size_.devices;
+  const std::uint64_t before = mine.done[0] + mine.done[1];
+  // Where the inputs of a pass come from: the device beside this one, or the other end of the pipeline.
+  const auto input = [&](std::uint32_t from, Pass pass, std::uint64_t number) {
+    const auto kind = static_cast<std::size_t>(pass);
+    if (progress_[from].done[kind] <= number) return false;
+    mine.end = std::max(mine.end, ends_[(from * kKinds + kind) * total_ + number]);
+    return true;
+  };
+  const auto run = [&](Pass pass, double duration) {
+    const auto kind = static_cast<std::size_t>(pass);
+    mine.end += duration;
+    ends[kind * total_ + mine.done[kind]++] = mine.end;
+  };
+  while (mine.done[1] < total_) {
+    const std::uint64_t forward = mine.done[0];
+    const std::uint64_t backward = mine.done[1];
+    // Forward passes run ahead of backward passes by a fixed number; one more begins before each of these.
+    if (forward < total_ && forward <= ahead + backward) {
+      const std::uint32_t chunk = chunk_[forward];
+      if (!is_first && !input(device - 1, Pass::kForward, forward)) break;
+      if (is_first && chunk > 0 && !input(size_.devices - 1, Pass::kForward, in_chunk_before_[forward])) break;
+      run(Pass::kForward, of_chunk[chunk].forward);
+      continue;
     }
-    if (mine.next.pass == Pass::kWeight) {
-      mine.next = {mine.next.slot + 1, Pass::kForward};
-    } else {
-      mine.next.pass = mine.next.pass == Pass::kForward ? Pass::kBackward : Pass::kWeight;
+    const std::uint32_t chunk = chunk_[backward];
+    if (!is_last && !input(device + 1, Pass::kBackward, backward)) break;
+    if (is_last &&
+        !input(chunk > 0 ? 0 : device, chunk > 0 ? Pass::kBackward : Pass::kForward, in_chunk_before_[backward])) {
+      break;
+    }
+    run(Pass::kBackward, of_chunk[last_chunk - chunk].backward);
+    if (!splits_backward(size_)) continue;
+    // Weight gradients need nothing of others.
+    const bool ends_here = mine.done[1] == total_;
+    while (mine.done[2] + delay_[device] < mine.done[1] || (ends_here && mine.done[2] < total_)) {
+      run(Pass::kWeight, of_chunk[last_chunk - chunk_[mine.done[2]]].weight);
     }
   }
-  return has_run;
+  return mine.done[0] + mine.done[1] > before;
 }
 
 double ScheduleOrder::seconds(const std::vector<PassSeconds>& passes) {

@@ -87,7 +87,6 @@ class ScheduleOrder {
     std::uint64_t number = 0;
   };
   struct Progress {
-    Step next;
     std::array<std::uint64_t, 3> done{};  ///< passes, by kind
     double end = 0;                       ///< of the last one
   };
@@ -100,7 +99,6 @@ class ScheduleOrder {
   /// The pass before this one on its device.
   [[nodiscard]] std::optional<Item> before(const Item& item) const;
   [[nodiscard]] std::uint32_t chunk_of(const Item& item) const;
-  [[nodiscard]] double duration(const Item& item, const std::vector<PassSeconds>& passes) const;
   double& end_of(const Item& item) { return ends_[index_of(item)]; }
   [[nodiscard]] std::size_t index_of(const Item& item) const;
   /// Runs what a device can run; false if that is nothing.
