@@ -148,7 +148,7 @@ StepTime step_time(const Setting& s) {
   std::vector<LayerTime> layers;
   for (const LayerRun& run : s.model.layers) layers.push_back(layer_time(s, run));
   const std::vector<StageTime> stages = stage_times(s, layers);
-  const PipelineTime pipeline = pipeline_time(s, stages);
+  const PipelineTime pipeline = pipeline_time(s, layers, stages);
   const StageTime& longest = *std::ranges::max_element(stages, {}, &StageTime::total);
   PassTime both = longest.time.forward;
   both += longest.time.backward;

@@ -47,6 +47,7 @@ LayoutProgram::LayoutProgram(const ModelDescription& model, const Machines& mach
   if (mesh_.sharding == Sharding::kWeights) constant_ = sharded_weights_seconds(setting, layer_times_);
   add_meshes(setting);
   add_sets(setting);
+  hops_ = pipeline_time(setting, PipelineLoad{}).hops;
 }
 
 void LayoutProgram::add_meshes(const Setting& setting) {
@@ -197,8 +198,12 @@ std::optional<LayoutProgram::Found> LayoutProgram::least_again(const Regime& reg
 
 void LayoutProgram::consider(const Regime& regime, const Found& found, Layout& best) const {
   const double value = seconds(found.longest, found.again) + found.end;
-  if (value >= best.seconds) return;
-  best.seconds = value;
+  if (value < best.seconds) take(regime, found, value, best);
+}
+
+void LayoutProgram::take(const Regime& regime, const Found& found, double seconds, Layout& best) const {
+  best.seconds = seconds;
+  best.end = found.end;
   Strategy& s = best.strategy = own_of(regime);
   s.layers_per_stage = found.layers;
   if (!regime.is_free) return;
@@ -295,9 +300,11 @@ void LayoutProgram::look_through(const Regime& regime, Layout& best) {
   }
 }
 
-std::optional<LayoutProgram::Layout> LayoutProgram::fastest(double below) {
+std::optional<LayoutProgram::Layout> LayoutProgram::over_regimes(
+    double below, const std::function<void(const Regime&, Layout&)>& look) {
   Layout best;
   best.seconds = below;
+  left_ = kInfinity;
   for (const StageMesh& mesh : meshes_) {
     std::uint32_t least = 0;
     for (std::uint32_t stage = mesh.begin; stage < mesh.end; ++stage) least += least_layers(stage);
@@ -306,8 +313,9 @@ std::optional<LayoutProgram::Layout> LayoutProgram::fastest(double below) {
   for (const Regime& regime : regimes()) {
     // Those that follow promise no more.
     if (seconds(least_longest(regime.least_again), regime.least_again) + regime.least_end >= best.seconds) break;
-    if (may_fit(regime)) look_through(regime, best);
+    if (may_fit(regime)) look(regime, best);
   }
+  if (left_ >= best.seconds) left_ = kInfinity;
   if (best.seconds >= below) return std::nullopt;
   return best;
 }

@@ -1,14 +1,17 @@
 /// Layers on stages, and what each stage keeps of them, so that a step is shortest.
 #pragma once
 
+#include <functional>
 #include <limits>
 #include <optional>
 #include <unordered_map>
 #include <vector>
 
+#include "opweave/budget.h"
 #include "opweave/strategy.h"
 #include "strategy/keep_choice.h"
 #include "strategy/layer_memory.h"
+#include "strategy/schedule_cuts.h"
 #include "strategy/stages.h"
 
 namespace opweave::strategy {
@@ -28,11 +31,19 @@ class LayoutProgram {
   struct Layout {
     Strategy strategy;
     double seconds = std::numeric_limits<double>::infinity();
+    double end = 0;  ///< those of the step's end
   };
-  /// The fastest that fits in memory and takes less than `below`; nothing if there is none.
-  [[nodiscard]] std::optional<Layout> fastest(double below);
+  /// The fastest by the formulas that fits in memory and takes less than `below`, valued by the order of its passes;
+  /// nothing if that is no less than `below`.
+  [[nodiscard]] std::optional<Layout> fastest_by_formulas(double below);
+  /// The fastest of all that fit and take less than `below`, by the order of their passes.
+  [[nodiscard]] std::optional<Layout> fastest(double below, ScheduleCuts& cuts, const Budget& budget = {});
+  /// Seconds that layouts take at least which the last call did not value, and might be faster than what it found;
+  /// infinite if there are none. Of `fastest` only if the budget ended.
+  [[nodiscard]] double left() const { return left_; }
 
  private:
+  friend class OrderedLayouts;
   /// What is kept: the regime of one run of the dynamic program.
   struct Regime {
     Recompute recompute = Recompute::kNone;
@@ -48,9 +59,10 @@ class LayoutProgram {
     bool fits = false;
     std::uint32_t count = 0;  ///< layers made again
     KeptPart part;
-    double busy = 0;   ///< seconds of a microbatch, with what is made again and exposed copies
-    double again = 0;  ///< seconds of these two
-    double end = 0;    ///< seconds of the step's end
+    double busy = 0;                  ///< seconds of a microbatch, with what is made again and exposed copies
+    double again = 0;                 ///< seconds of these two
+    double end = 0;                   ///< seconds of the step's end
+    std::vector<PassSeconds> passes;  ///< by chunk, where the order of the schedule values them
   };
   struct Found {
     std::vector<std::uint32_t> layers;
@@ -92,12 +104,14 @@ class LayoutProgram {
   [[nodiscard]] Strategy own_of(const Regime& regime, std::uint32_t stage) const;
   [[nodiscard]] std::uint32_t least_layers(std::uint32_t stage) const;
   const Cell& cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin, std::uint32_t end);
-  [[nodiscard]] Cell make_cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin, std::uint32_t end) const;
+  [[nodiscard]] Cell make_cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin, std::uint32_t end);
   /// The least time in which a stage can keep what fits; nothing if nothing fits.
   void choose_kept(Strategy own, std::uint32_t stage, const std::vector<StageLayers>& layers, const LayerWeights& held,
-                   Cell& cell) const;
+                   double flights, Cell& cell) const;
   [[nodiscard]] bool fits_in(const Strategy& own, std::uint32_t stage, const std::vector<StageLayers>& parts,
-                             const LayerWeights& held) const;
+                             const LayerWeights& held, double flights) const;
+  /// Microbatches in flight on a stage with so many layers.
+  [[nodiscard]] double flights_of(std::uint32_t stage, std::uint32_t layers);
   [[nodiscard]] std::vector<StageLayers> parts(std::uint32_t begin, std::uint32_t end) const;
   /// Least `again` with no stage longer than `longest` and no end later than `end`.
   std::optional<Found> least_again(const Regime& regime, double longest, double end);
@@ -108,6 +122,20 @@ class LayoutProgram {
   /// The one whose longest stage is shortest; nothing if none can be better than `best`.
   std::optional<Found> shortest_longest(const Regime& regime, double end, const Layout& best);
   void consider(const Regime& regime, const Found& found, Layout& best) const;
+  /// Makes `found`, which takes so many seconds, the best.
+  void take(const Regime& regime, const Found& found, double seconds, Layout& best) const;
+  /// Where valued by order, the best of the regime by the formulas takes their time, or longer: calls `others` with
+  /// what others take at least if these might be faster.
+  void look_through_by_order(const Regime& regime, Layout& best, const std::function<void(double)>& others);
+  /// All regimes that may have the fastest.
+  std::optional<Layout> over_regimes(double below, const std::function<void(const Regime&, Layout&)>& look);
+  /// Seconds that layouts with such an end take beside the pipeline.
+  [[nodiscard]] double beside(double end) const;
+  /// Seconds of a layout by the order of its passes, no less than by the formulas.
+  [[nodiscard]] double seconds_in_order(double in_order, double by_formulas, double end) const;
+  /// The cells of a layout that has been found.
+  [[nodiscard]] std::vector<PassSeconds> passes_of(const Regime& regime, const std::vector<std::uint32_t>& layers);
+  [[nodiscard]] ScheduleOrder& order();
   /// Without the end of the step.
   [[nodiscard]] double seconds(double longest, double again) const;
   [[nodiscard]] double least_longest(double again) const;
@@ -135,7 +163,11 @@ class LayoutProgram {
   std::vector<SetKept> sets_;        ///< those of `choice_`, none that another beats in all
   std::vector<StageMesh> meshes_;  ///< in the order of their stages: one, or that of a component and that of the others
   std::vector<LayerWeights> beside_;  ///< by stage, what it holds beside layers: embedding, head, a component's own
+  double hops_ = 0;                   ///< of every layout: exposed transfers
   std::unordered_map<std::uint64_t, Cell> cells_;
+  std::unordered_map<std::uint64_t, double> flights_;  ///< by stage and number of layers
+  std::optional<ScheduleOrder> order_;
+  double left_ = std::numeric_limits<double>::infinity();
 };
 
 }  // namespace opweave::strategy

@@ -14,6 +14,15 @@ namespace {
 /// Bytes that are left where a stage is said not to fit: its parts are rounded to bytes one by one.
 constexpr double kRoundedBytes = 64;
 
+/// Where the earlier chunks have the more layers, which are in flight longer, no fewer are than of equal chunks; only
+/// the embedding may be alone in the first.
+double least_in_flight(const Setting& setting, std::uint32_t stage) {
+  const double even = in_flight(setting, stage);
+  const Strategy& strategy = setting.strategy;
+  if (stage > 0 || strategy.chunks == 1) return even;
+  return std::min(even, in_flight(setting, stage, layers_of_chunks(strategy, stage, strategy.chunks - 1)));
+}
+
 /// What one stage keeps, with so many layers made again whole.
 void set_kept(Strategy& own, const KeptPart& part, std::uint32_t made_again) {
   own.recomputed_modules = part.modules;
@@ -168,7 +177,7 @@ bool LayoutProgram::may_fit(const Regime& regime, const StageMesh& mesh) const {
   for (std::uint32_t stage = mesh.begin; stage < mesh.end; ++stage) {
     const double empty = static_cast<double>(stage_memory(setting, stage, {}, beside_[stage]).total().value());
     const double room = static_cast<double>(machines_.device.memory.value()) - empty + kRoundedBytes;
-    const double flights = in_flight(setting, stage) * (1 + kFragmentation) * (1 - offload);
+    const double flights = least_in_flight(setting, stage) * (1 + kFragmentation) * (1 - offload);
     double most = room / (states + flights * (regime.is_free ? lean : kept));
     if (!regime.is_free && regime.recompute == Recompute::kFull) {
       const double whole = regime.count ? static_cast<double>(*regime.count) : kInfinity;
@@ -181,12 +190,21 @@ bool LayoutProgram::may_fit(const Regime& regime, const StageMesh& mesh) const {
 }
 
 bool LayoutProgram::fits_in(const Strategy& own, std::uint32_t stage, const std::vector<StageLayers>& parts,
-                            const LayerWeights& held) const {
-  return fits(stage_memory({model_, machines_, run_, own, profile_}, stage, parts, held), machines_);
+                            const LayerWeights& held, double flights) const {
+  return fits(stage_memory({model_, machines_, run_, own, profile_}, stage, parts, held, flights), machines_);
+}
+
+double LayoutProgram::flights_of(std::uint32_t stage, std::uint32_t layers) {
+  const auto [place, is_new] = flights_.try_emplace((std::uint64_t{stage} << 32U) | layers);
+  if (is_new) {
+    const Setting setting{model_, machines_, run_, mesh_, profile_};
+    place->second = in_flight(setting, stage, layers_of_chunks(mesh_, stage, layers));
+  }
+  return place->second;
 }
 
 void LayoutProgram::choose_kept(Strategy own, std::uint32_t stage, const std::vector<StageLayers>& layers,
-                                const LayerWeights& held, Cell& cell) const {
+                                const LayerWeights& held, double flights, Cell& cell) const {
   double count = 0;
   double forward = 0;
   double backward = 0;
@@ -201,7 +219,7 @@ void LayoutProgram::choose_kept(Strategy own, std::uint32_t stage, const std::ve
   const std::uint32_t least = choice_.held == Recompute::kFull ? most : 0;
   const auto fits_with = [&](const KeptPart& part, std::uint32_t made_again) {
     set_kept(own, part, made_again);
-    return fits_in(own, stage, layers, held);
+    return fits_in(own, stage, layers, held, flights);
   };
   double best = kInfinity;
   for (const KeptPart& part : choice_.parts) {
@@ -254,7 +272,7 @@ void LayoutProgram::choose_kept(Strategy own, std::uint32_t stage, const std::ve
 }
 
 LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t stage, std::uint32_t begin,
-                                             std::uint32_t end) const {
+                                             std::uint32_t end) {
   const std::vector<StageLayers> layers = parts(begin, end);
   LayerWeights held;
   Strategy own = own_of(regime, stage);
@@ -263,17 +281,23 @@ LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t
   }
   held = held + beside_[stage];
   Cell cell;
+  const double flights = flights_of(stage, end - begin);
   if (regime.is_free) {
-    choose_kept(own, stage, layers, held, cell);
+    choose_kept(own, stage, layers, held, flights, cell);
     set_kept(own, cell.part, cell.count);
   } else {
     cell.part = regime.part;
-    cell.fits = fits_in(own, stage, layers, held);
+    cell.fits = fits_in(own, stage, layers, held, flights);
   }
   const StageTime time = stage_time({model_, machines_, run_, own, profile_}, layer_times_, layers);
   cell.again = time.recompute + time.offload;
   cell.busy = time.total();
   if (stage + 1 == mesh_.stages()) cell.busy += head_seconds();
+  if (is_valued_by_order(mesh_)) {
+    const Setting setting{model_, machines_, run_, own, profile_};
+    cell.passes = chunk_passes(setting, layer_times_, layers, layers_of_chunks(mesh_, stage, end - begin), cell.again);
+    if (stage + 1 == mesh_.pipeline) add_head(setting, head_, cell.passes.back());
+  }
   cell.end = end_seconds({model_, machines_, run_, own, profile_}, held);
   return cell;
 }

@@ -101,6 +101,14 @@ std::vector<LayerWeights> held_weights(const Setting& s) {
 
 StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector<StageLayers>& layers,
                         const LayerWeights& held) {
+  double count = 0;
+  for (const StageLayers& part : layers) count += part.count;
+  const auto by_chunk = layers_of_chunks(s.strategy, stage, static_cast<std::uint32_t>(std::llround(count)));
+  return stage_memory(s, stage, layers, held, in_flight(s, stage, by_chunk));
+}
+
+StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector<StageLayers>& layers,
+                        const LayerWeights& held, double flights) {
   const double copies = static_cast<double>(s.strategy.data) * s.strategy.context;
   const double of_experts = std::max(1.0, expert_copies(s.strategy));
   const auto shared = [&](Sharding from, double bytes_per_weight) {
@@ -110,7 +118,7 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   const double two_way = s.strategy.schedule == PipelineKind::kDualPipe ? 2 : 1;
   const StageActivations kept = stage_activations(s, layers);
   const double offload = s.strategy.activation_offload;
-  const double activations = in_flight(s, stage) * kept.microbatch;
+  const double activations = flights * kept.microbatch;
   const bool shares_weights = s.strategy.sharding == Sharding::kWeights;
   const double states = (shares_weights ? 0 : kMasterBytes) + (s.run.has_bf16_moments ? 4 : 8);
   const double optimizer = two_way * shared(Sharding::kOptimizer, states);

@@ -27,6 +27,9 @@ struct StageActivations {
 /// Of one stage with these layers and weights, as the setting's strategy makes layers again.
 [[nodiscard]] StepMemory stage_memory(const Setting& setting, std::uint32_t stage,
                                       const std::vector<StageLayers>& layers, const LayerWeights& held);
+/// The same with so many microbatches in flight.
+[[nodiscard]] StepMemory stage_memory(const Setting& setting, std::uint32_t stage,
+                                      const std::vector<StageLayers>& layers, const LayerWeights& held, double flights);
 /// Of every stage.
 [[nodiscard]] std::vector<StepMemory> stage_memories(const Setting& setting);
 

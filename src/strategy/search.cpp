@@ -107,8 +107,9 @@ class Search {
         break;
       }
       look_into(i, below);
-      if (tell) tell(progress(mesh));
+      if (tell) tell(progress(mesh.bound));
     }
+    least_left = std::min(least_left, look_into_rest(most, tell));
     if (best_.empty() && result_.is_complete && std::isinf(outside())) {
       for (std::size_t i = share_.part; i < meshes_.size(); i += share_.parts) note_memory(i);
     }
@@ -278,20 +279,50 @@ class Search {
     }
   }
 
-  void look_into(std::size_t i, double below) {
-    const Mesh& mesh = meshes_[i];
-    LayoutProgram program(model_, machines_, run_, profile_, mesh.strategy, choice_);
-    ++result_.valued;
+  /// Seconds that a strategy with the degrees of a mesh has to stay below, to be of use.
+  [[nodiscard]] double worth(const Mesh& mesh, double below) const {
     const std::optional<Duration> known = best_.known(mesh.strategy);
-    const auto layout = program.fastest(known ? std::min(below, seconds_of(*known) + kSlack) : below);
+    return known ? std::min(below, seconds_of(*known) + kSlack) : below;
+  }
+
+  void offer(const std::optional<LayoutProgram::Layout>& layout, std::size_t i) {
     if (!layout) return;
     const RankedStrategy ranked{layout->strategy, evaluate(model_, machines_, run_, layout->strategy, profile_), i};
     if (best_.offer(ranked) && share_.on_found) share_.on_found(ranked);
   }
 
-  [[nodiscard]] StrategyProgress progress(const Mesh& mesh) const {
+  void look_into(std::size_t i, double below) {
+    const Mesh& mesh = meshes_[i];
+    LayoutProgram program(model_, machines_, run_, profile_, mesh.strategy, choice_);
+    ++result_.valued;
+    offer(program.fastest_by_formulas(worth(mesh, below)), i);
+    if (std::isfinite(program.left())) rest_.push_back({i, program.left()});
+  }
+
+  /// Layouts whose formulas are too good, once the best by the formulas are known. Seconds that those take at least
+  /// which are left when the budget ends.
+  double look_into_rest(std::size_t most, const std::function<void(const StrategyProgress&)>& tell) {
+    strategy::ScheduleCuts cuts;
+    std::ranges::stable_sort(rest_, {}, &Rest::least);
+    for (const Rest& rest : rest_) {
+      const Mesh& mesh = meshes_[rest.mesh];
+      const double below = worth(mesh, std::min(worst_of_best(most), outside()) + kSlack);
+      if (rest.least >= below) continue;
+      LayoutProgram program(model_, machines_, run_, profile_, mesh.strategy, choice_);
+      if (!budget_.expired()) {
+        offer(program.fastest(below, cuts, budget_), rest.mesh);
+        if (tell) tell(progress(rest.least));
+        if (!std::isfinite(program.left())) continue;
+      }
+      result_.is_complete = false;
+      return rest.least;
+    }
+    return kInfinity;
+  }
+
+  [[nodiscard]] StrategyProgress progress(double bound) const {
     StrategyProgress state{budget_.elapsed(), result_.meshes, result_.valued, best_.last_of(1), {}};
-    state.bound = Duration(static_cast<std::int64_t>(mesh.bound * 1e9));
+    state.bound = Duration(static_cast<std::int64_t>(bound * 1e9));
     if (state.best) state.bound = std::min(state.bound, *state.best);
     return state;
   }
@@ -323,6 +354,12 @@ class Search {
   const SearchShare& share_;
   std::uint64_t experts_ = 0;
   std::vector<Mesh> meshes_;
+  /// A mesh with layouts that have not been valued by the order of their passes.
+  struct Rest {
+    std::size_t mesh;
+    double least;  ///< seconds that they take at least
+  };
+  std::vector<Rest> rest_;
   bool stopped_early_ = false;  ///< before all meshes were listed
   strategy::Ranking best_;
   StrategySearchResult result_;

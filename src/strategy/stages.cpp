@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <numeric>
 
 #include "opweave/strategy_targets.h"
 #include "strategy/axes.h"
@@ -24,6 +26,9 @@ std::vector<double> shares(const Setting& s) {
   return counts;
 }
 
+/// Parts of layers that are smaller are none.
+constexpr double kLayerRounding = 1e-9;
+
 }  // namespace
 
 std::int64_t microbatches(const TrainingRun& run, const Strategy& strategy) {
@@ -39,12 +44,12 @@ std::vector<std::vector<StageLayers>> stages(const ModelDescription& model,
   double left_of_run = static_cast<double>(model.layers.front().count);
   for (double share : layers_per_stage) {
     auto& stage = result.emplace_back();
-    while (share > 1e-9 && run < model.layers.size()) {
+    while (share > kLayerRounding && run < model.layers.size()) {
       const double taken = std::min(share, left_of_run);
       if (taken > 0) stage.push_back({run, taken});
       share -= taken;
       left_of_run -= taken;
-      if (left_of_run > 1e-9) continue;
+      if (left_of_run > kLayerRounding) continue;
       if (++run < model.layers.size()) left_of_run = static_cast<double>(model.layers[run].count);
     }
   }
@@ -93,19 +98,78 @@ std::vector<StageTime> stage_times(const Setting& s, const std::vector<LayerTime
   return times;
 }
 
+std::vector<PassSeconds> chunk_passes(const Setting& s, const std::vector<LayerTime>& layers,
+                                      const std::vector<StageLayers>& stage,
+                                      const std::vector<std::uint32_t>& layers_of_chunk, double again) {
+  const bool splits_backward = s.strategy.schedule == PipelineKind::kZeroBubble1;
+  const double count = std::accumulate(layers_of_chunk.begin(), layers_of_chunk.end(), 0.0);
+  std::vector<PassSeconds> result;
+  std::size_t part = 0;
+  double left_of_part = stage.empty() ? 0 : stage.front().count;
+  for (const std::uint32_t of_chunk : layers_of_chunk) {
+    PassSeconds& passes = result.emplace_back();
+    for (double left = of_chunk; left > kLayerRounding && part < stage.size();) {
+      const double taken = std::min(left, left_of_part);
+      const LayerTime& layer = layers[stage[part].run];
+      passes.forward += taken * layer.forward.total();
+      passes.backward += taken * layer.backward.total();
+      if (splits_backward) passes.weight += taken * weight_gradient_seconds({layer});
+      left -= taken;
+      left_of_part -= taken;
+      if (left_of_part <= kLayerRounding && ++part < stage.size()) left_of_part = stage[part].count;
+    }
+    passes.backward += (count > 0 ? again * of_chunk / count : 0) - passes.weight;
+  }
+  return result;
+}
+
+void add_head(const Setting& s, const LayerTime& head, PassSeconds& last) {
+  const double weight = s.strategy.schedule == PipelineKind::kZeroBubble1 ? weight_gradient_seconds({head}) : 0;
+  last.forward += head.forward.total();
+  last.backward += head.backward.total() - weight;
+  last.weight += weight;
+}
+
+OrderSize order_size(const Setting& s) {
+  return {s.strategy.schedule, s.strategy.pipeline, s.strategy.chunks,
+          static_cast<std::uint32_t>(microbatches(s.run, s.strategy))};
+}
+
+bool is_valued_by_order(const Strategy& strategy) {
+  // What 1F1B takes at most is its formula, unless stages spend unlike shares of their time in forward passes.
+  // Over two meshes the formula counts the stages as they are.
+  return strategy.pipeline > 1 && !strategy.component &&
+         (strategy.schedule == PipelineKind::kInterleaved || strategy.schedule == PipelineKind::kZeroBubble1);
+}
+
 double weight_gradient_seconds(const StageTime& stage) {
   // Measured: 0.20 to 0.26 of a stage (arXiv 2401.10241, table 6). Attention and memory traffic have none.
   return stage.time.backward.matrix / 2;
 }
 
-PipelineTime pipeline_time(const Setting& s, const std::vector<StageTime>& stages) {
+PipelineTime pipeline_time(const Setting& s, const std::vector<LayerTime>& layers,
+                           const std::vector<StageTime>& times) {
   PipelineLoad load;
-  for (const StageTime& stage : stages) {
+  for (const StageTime& stage : times) {
     load.longest = std::max(load.longest, stage.total());
     load.sum += stage.total();
     load.weight += weight_gradient_seconds(stage);
   }
-  return pipeline_time(s, load);
+  PipelineTime result = pipeline_time(s, load);
+  if (!is_valued_by_order(s.strategy)) return result;
+  const auto parts = stages(s);
+  const std::vector<std::uint32_t> by_stage = layers_of_stages(s.model, s.strategy);
+  std::vector<PassSeconds> passes;
+  for (std::uint32_t rank = 0; rank < s.strategy.pipeline; ++rank) {
+    std::vector<std::uint32_t> layers_of_chunk;
+    for (std::size_t i = rank; i < by_stage.size(); i += s.strategy.pipeline) layers_of_chunk.push_back(by_stage[i]);
+    const double again = times[rank].recompute + times[rank].offload;
+    std::ranges::copy(chunk_passes(s, layers, parts[rank], layers_of_chunk, again), std::back_inserter(passes));
+  }
+  add_head(s, head_time(s), passes.back());
+  const double in_order = ScheduleOrder(order_size(s)).seconds(passes);
+  if (in_order > (result.busy + result.bubble) * (1 + kOrderRounding)) result.bubble = in_order - result.busy;
+  return result;
 }
 
 PipelineTime pipeline_time(const Setting& s, const PipelineLoad& load) {
@@ -174,6 +238,29 @@ double in_flight(const Setting& s, std::uint32_t stage) {
       return std::min(count, depth + 1);
   }
   return count;
+}
+
+double in_flight(const Setting& s, std::uint32_t stage, const std::vector<std::uint32_t>& layers_of_chunk) {
+  const auto [fewest, most] = std::ranges::minmax(layers_of_chunk);
+  if (s.strategy.schedule != PipelineKind::kInterleaved || fewest == most) return in_flight(s, stage);
+  // Chunks that hold more count for more: by the order of passes, until it repeats.
+  const OrderSize size = order_size(s);
+  const std::uint64_t ahead = passes_ahead(size, stage);
+  const std::uint64_t total = std::uint64_t{size.chunks} * size.microbatches;
+  const std::uint64_t period = std::uint64_t{size.chunks} * ForwardPasses(size).first_round();
+  std::int64_t held = 0;
+  std::int64_t peak = 0;
+  ForwardPasses forward(size);
+  ForwardPasses backward(size);
+  for (std::uint64_t slot = 0; slot < std::min(total, ahead + 2 * period); ++slot, forward.next()) {
+    held += layers_of_chunk[forward.chunk()];
+    peak = std::max(peak, held);
+    if (slot < ahead) continue;
+    held -= layers_of_chunk[size.chunks - 1 - backward.chunk()];
+    backward.next();
+  }
+  const auto layers = std::accumulate(layers_of_chunk.begin(), layers_of_chunk.end(), std::int64_t{0});
+  return static_cast<double>(peak) / static_cast<double>(layers);
 }
 
 }  // namespace opweave::strategy

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "strategy/layer_work.h"
+#include "strategy/schedule_order.h"
 
 namespace opweave::strategy {
 
@@ -20,6 +21,10 @@ struct StageLayers {
 /// layers stand for a device whose stages differ.
 [[nodiscard]] std::vector<std::vector<StageLayers>> stages(const Setting& setting);
 
+/// Layers in every chunk of a rank that has so many, as layers_of_stages says.
+[[nodiscard]] std::vector<std::uint32_t> layers_of_chunks(const Strategy& strategy, std::uint32_t rank,
+                                                          std::uint32_t layers);
+
 /// Forward and backward of one microbatch on each stage, head included on the last, and forward work that is made
 /// again.
 struct StageTime {
@@ -35,6 +40,17 @@ struct StageTime {
 /// copies back longer than the backward pass.
 [[nodiscard]] double exposed_copy_seconds(const Machines& machines, double bytes, double forward, double backward);
 [[nodiscard]] std::vector<StageTime> stage_times(const Setting& setting, const std::vector<LayerTime>& layers);
+/// Passes of a stage's chunks, which have these numbers of its layers; what is made again, and exposed copies, shared
+/// out over all layers alike.
+[[nodiscard]] std::vector<PassSeconds> chunk_passes(const Setting& setting, const std::vector<LayerTime>& layers,
+                                                    const std::vector<StageLayers>& stage,
+                                                    const std::vector<std::uint32_t>& layers_of_chunk, double again);
+/// Adds the head to the last chunk of the last stage.
+void add_head(const Setting& setting, const LayerTime& head, PassSeconds& last);
+/// What the order of the setting's schedule depends on.
+[[nodiscard]] OrderSize order_size(const Setting& setting);
+/// Orders whose formula may be too good: where stages or their chunks differ.
+[[nodiscard]] bool is_valued_by_order(const Strategy& strategy);
 /// Of one stage without head, as the setting's strategy makes layers again.
 [[nodiscard]] StageTime stage_time(const Setting& setting, const std::vector<LayerTime>& layers,
                                    const std::vector<StageLayers>& stage);
@@ -54,11 +70,19 @@ struct PipelineLoad {
   double sum = 0;
   double weight = 0;  ///< weight gradients
 };
-[[nodiscard]] PipelineTime pipeline_time(const Setting& setting, const std::vector<StageTime>& stages);
+/// By the formulas.
 [[nodiscard]] PipelineTime pipeline_time(const Setting& setting, const PipelineLoad& load);
+/// The same; where `is_valued_by_order`, no less than the passes take in the schedule's order.
+[[nodiscard]] PipelineTime pipeline_time(const Setting& setting, const std::vector<LayerTime>& layers,
+                                         const std::vector<StageTime>& stages);
+/// Formula and order are one if they differ by less than this share.
+inline constexpr double kOrderRounding = 1e-9;
 
 /// Microbatches whose activations a stage holds at most; fractions where a chunk is less than a stage.
 [[nodiscard]] double in_flight(const Setting& setting, std::uint32_t stage);
+/// The same, of a stage whose chunks have these numbers of layers: as a share of all that it keeps of a microbatch.
+[[nodiscard]] double in_flight(const Setting& setting, std::uint32_t stage,
+                               const std::vector<std::uint32_t>& layers_of_chunk);
 
 /// Microbatches per step of one data-parallel rank.
 [[nodiscard]] std::int64_t microbatches(const TrainingRun& run, const Strategy& strategy);

@@ -154,6 +154,11 @@ std::string why_not_torchtitan(const ModelDescription& model, const TrainingRun&
   return {};
 }
 
+/// Of `whole` in so many parts, as even as can be, the first having the more.
+std::uint32_t part_of_whole(std::uint32_t whole, std::uint32_t parts, std::uint32_t index) {
+  return whole / parts + (index < whole % parts ? 1 : 0);
+}
+
 }  // namespace
 
 std::string why_inexpressible(Target target, const ModelDescription& model, const TrainingRun& run,
@@ -182,6 +187,14 @@ std::string why_not_offloaded(Target target, const ModelDescription& model, Modu
   return {};
 }
 
+std::vector<std::uint32_t> layers_of_chunks(const Strategy& s, std::uint32_t rank, std::uint32_t layers) {
+  std::vector<std::uint32_t> result;
+  for (std::uint32_t chunk = 0; chunk < s.chunks; ++chunk) result.push_back(part_of_whole(layers, s.chunks, chunk));
+  // A chunk of the first device that has no layer is the one with the embedding.
+  if (rank == 0 && layers < s.chunks) std::ranges::reverse(result);
+  return result;
+}
+
 }  // namespace strategy
 
 namespace {
@@ -205,21 +218,15 @@ std::vector<std::uint32_t> even_by_mesh(const ModelDescription& model, const Str
 std::vector<std::uint32_t> layers_of_stages(const ModelDescription& model, const Strategy& s) {
   if (s.component) return s.layers_per_stage.empty() ? even_by_mesh(model, s) : s.layers_per_stage;
   const std::uint32_t stages = s.pipeline * s.chunks;
-  const auto part = [](std::uint32_t whole, std::uint32_t parts, std::uint32_t index) {
-    return whole / parts + (index < whole % parts ? 1 : 0);
-  };
   std::vector<std::uint32_t> result;
   const auto layers = static_cast<std::uint32_t>(model.layer_count());
   for (std::uint32_t stage = 0; stage < stages; ++stage) {
     if (s.layers_per_stage.empty()) {
-      result.push_back(part(layers, stages, stage));
+      result.push_back(part_of_whole(layers, stages, stage));
       continue;
     }
-    const std::uint32_t own = s.layers_per_stage[stage % s.pipeline];
-    const std::uint32_t chunk = stage / s.pipeline;
-    // A chunk of the first device that has no layer is the one with the embedding.
-    const bool is_alone = stage % s.pipeline == 0 && own < s.chunks;
-    result.push_back(part(own, s.chunks, is_alone ? s.chunks - 1 - chunk : chunk));
+    const std::uint32_t rank = stage % s.pipeline;
+    result.push_back(strategy::layers_of_chunks(s, rank, s.layers_per_stage[rank])[stage / s.pipeline]);
   }
   // Where the last two stages would have fewer, the embedding's has and the head's.
   if (s.layers_per_stage.empty() && stages > 2 && layers % stages == stages - 2) {
