@@ -70,7 +70,7 @@ def check_component(browser, page):
     assert titles[ranks] == f"rank {ranks}: t0 c0 d0 p0" and titles[-1].startswith(f"rank {devices - 1}: t")
     layers = browser.evaluate("[...document.querySelectorAll('.layers-map i')].map(e => Number(e.textContent))")
     assert layers == sorted(layers) and layers[-1] == own["pipeline"] + best["pipeline"] - 1
-    assert "tower" in browser.evaluate("document.getElementById('figures').textContent")
+    assert "tower" in browser.evaluate("document.getElementById('runners').textContent")
     assert not browser.complaints, browser.complaints
 
 
