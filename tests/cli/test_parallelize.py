@@ -283,7 +283,7 @@ def test_a_tower_may_have_a_mesh_of_its_own_from_the_search_to_the_plan(tmp_path
     assert "(vision: tp" in opweave("what-if", best, "--time-limit", 5).stdout
     for target in ("megatron", "bridge", "torchtitan", "deepspeed"):
         batch = ("--global-batch", 32, "--sequence", 2048)
-        done = opweave("convert", "strategy", best, TOWER, *batch, "--to", target, code=2)
+        done = opweave("convert", "strategy", best, TOWER, *batch, "--to", target, "-o", tmp_path / "file", code=2)
         assert 'component "vision" has a mesh of its own' in done.stderr
 
 

@@ -277,7 +277,8 @@ function showFigures() {
   const limit = source.machines.memory_bytes;
   const {profile} = source;
   byId('figures').replaceChildren(
-    figure('Strategy', label(one).split(' · ')[0], `${describe(one)} · microbatch ${one.strategy.micro_batch}`),
+    figure('Strategy', label(one).split(' · ')[0],
+           [describe(one), `microbatch ${one.strategy.micro_batch}`, ...label(one).split(' · ').slice(2)].join(' · ')),
     figure('Step', formatTime(one.step_ns), `${formatCount(Math.round(one.tokens_per_s))} tokens/s`),
     figure('Prediction error', profile.steps === 0 ? 'unknown' : formatPercent(profile.median_error),
            profile.steps === 0 ? 'uncalibrated' : `median, ${plural(profile.steps, 'step')}; 90 %: ${formatPercent(profile.ninetieth_error)}`),
