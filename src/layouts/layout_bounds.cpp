@@ -1,7 +1,6 @@
 #include "layouts/layout_bounds.h"
 
-#include <utility>
-
+#include "layouts/earliest_selection.h"
 #include "layouts/movement_costs.h"
 #include "layouts/option_loads.h"
 #include "layouts/option_paths.h"
@@ -44,6 +43,7 @@ std::vector<LowerBound> layout_bounds(const LayoutProblem& problem, const Budget
 LayoutRelaxation relax_layouts(const LayoutProblem& problem, const Budget& budget) {
   LayoutRelaxation result;
   MovementCosts costs(problem);
+  for (const double weight : {0.0, 0.5, 1.0}) result.selections.push_back(earliest_selection(costs, weight));
   std::size_t pairs = 0;
   for (const ReaderEdge& edge : costs.edges()) {
     pairs += std::size_t{costs.alternatives(edge.maker)} * costs.alternatives(edge.reader);
@@ -58,7 +58,7 @@ LayoutRelaxation relax_layouts(const LayoutProblem& problem, const Budget& budge
   if (loads.bound) {
     result.bounds.push_back({"option-load", Duration(*loads.bound), "options and movements of a forest of choices"});
   }
-  result.selections = std::move(loads.selections);
+  result.selections.insert(result.selections.end(), loads.selections.begin(), loads.selections.end());
   return result;
 }
 

@@ -19,7 +19,7 @@ namespace opweave {
 /// What options and the movements between them come to at least.
 struct LayoutRelaxation {
   std::vector<LowerBound> bounds;  ///< "option-path" and "option-load"; none where there is too much to look at
-  std::vector<LayoutSelection> selections;  ///< with little work on the busiest streams
+  std::vector<LayoutSelection> selections;  ///< with little work on the busiest streams, or early ends
 };
 /// Looks at the clock of `budget`. Nothing where no selection has a plan.
 [[nodiscard]] LayoutRelaxation relax_layouts(const LayoutProblem& problem, const Budget& budget);

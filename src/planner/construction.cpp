@@ -244,11 +244,14 @@ class Construction::Implementation {
     tried.progress = progress;
     tried.rule = rule;
     const bool is_whole = trial_->task_count() == problem_.task_count();
-    const Duration makespan =
-        is_whole
-            ? keep_limited(problem_, candidate.guess.modes, tried)
-            : schedule_limited(*trial_, fewer_modes(problem_, *trial_, candidate.guess.modes), tried).makespan(*trial_);
-    if (candidate.makespan && *candidate.makespan <= makespan) return false;
+    std::optional<Duration> makespan;
+    if (is_whole) {
+      makespan = keep_limited(problem_, candidate.guess.modes, tried);
+    } else if (const auto schedule =
+                   schedule_limited(*trial_, fewer_modes(problem_, *trial_, candidate.guess.modes), tried)) {
+      makespan = schedule->makespan(*trial_);
+    }
+    if (!makespan || (candidate.makespan && *candidate.makespan <= *makespan)) return false;
     candidate.makespan = makespan;
     candidate.limit = width;
     candidate.progress = progress;
@@ -256,19 +259,23 @@ class Construction::Implementation {
     return true;
   }
 
-  Duration keep_limited(const Problem& problem, const std::vector<ModeIndex>& modes, const Candidate& chosen) {
-    Schedule schedule = schedule_limited(problem, modes, chosen);
-    const Duration makespan = schedule.makespan(problem);
-    keep(std::move(schedule), fmt::format("{}, {}, {} in flight until {:.0f} %", chosen.guess.method, last_rule_,
-                                          chosen.limit, 100 * kLimitProgress[chosen.progress]));
+  std::optional<Duration> keep_limited(const Problem& problem, const std::vector<ModeIndex>& modes,
+                                       const Candidate& chosen) {
+    std::optional<Schedule> schedule = schedule_limited(problem, modes, chosen);
+    if (!schedule) return std::nullopt;
+    const Duration makespan = schedule->makespan(problem);
+    keep(*std::move(schedule), fmt::format("{}, {}, {} in flight until {:.0f} %", chosen.guess.method, last_rule_,
+                                           chosen.limit, 100 * kLimitProgress[chosen.progress]));
     return makespan;
   }
 
-  /// Under the limit, then justified without it.
-  Schedule schedule_limited(const Problem& problem, const std::vector<ModeIndex>& modes, const Candidate& chosen) {
+  /// Under the limit, then justified without it. Nothing where none of the serial orders that are tried fits: the limit
+  /// leaves fewer of them.
+  std::optional<Schedule> schedule_limited(const Problem& problem, const std::vector<ModeIndex>& modes,
+                                           const Candidate& chosen) {
     const InFlightLimit limit{chosen.limit, kLimitProgress[chosen.progress]};
     std::optional<LimitedSchedule> scheduled = schedule_within_limit(problem, modes, limit, chosen.rule);
-    if (!scheduled) throw InternalError("a placement that fits does not fit under an in-flight limit");
+    if (!scheduled) return std::nullopt;
     last_rule_ = scheduled->rule;
     ++evaluations_;
     const auto placed = PlacedProblem::create(problem, modes);

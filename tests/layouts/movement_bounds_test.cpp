@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "layouts/earliest_selection.h"
 #include "layouts/layout_bounds.h"
 #include "layouts/layout_problems.h"
 
@@ -111,6 +112,33 @@ TEST(LayoutBounds, readers_that_want_the_same_share_a_movement) {
       {"name": "b", "inputs": ["y"], "options": [{"name": "o", "mesh": "left", "duration_ns": 1}]},
       {"name": "c", "inputs": ["y"], "options": [{"name": "o", "mesh": "left", "duration_ns": 1}]})json");
   EXPECT_EQ(bound_named(problem, "option-load"), Duration(2 + 40));
+}
+
+TEST(EarliestSelection, an_operator_runs_where_it_ends_first_with_the_movements_of_what_it_reads) {
+  const auto problem_with = [](int duration_here) {
+    return problem_of(R"json({"name": "y", "bytes": 8})json", fmt::format(R"json(
+      {{"name": "a", "outputs": ["y"], "options": [
+        {{"name": "o", "mesh": "left", "duration_ns": 10, "layouts": {{"y": "S(0)"}}}}]}},
+      {{"name": "b", "inputs": ["y"], "options": [
+        {{"name": "there", "mesh": "right", "duration_ns": 5}},
+        {{"name": "here", "mesh": "left", "duration_ns": {}, "layouts": {{"y": "S(0)"}}}}]}})json",
+                                                                          duration_here));
+  };
+  // There b ends at 10 + 12 + 5.
+  for (const int here : {16, 18}) {
+    const LayoutProblem problem = problem_with(here);
+    MovementCosts costs(problem);
+    EXPECT_EQ(earliest_selection(costs, 0), (LayoutSelection{0, here < 17 ? 1U : 0U})) << here;
+  }
+}
+
+TEST(EarliestSelection, work_that_a_gang_wastes_may_count) {
+  const LayoutProblem problem = problem_of(R"json({"name": "y", "bytes": 8})json", R"json(
+      {"name": "a", "outputs": ["y"], "options": [
+        {"name": "gang", "mesh": "all", "duration_ns": 9}, {"name": "alone", "devices": ["d0"], "duration_ns": 10}]})json");
+  MovementCosts costs(problem);
+  EXPECT_EQ(earliest_selection(costs, 0), LayoutSelection{0});
+  EXPECT_EQ(earliest_selection(costs, 1), LayoutSelection{1});  // 9 + 9 against 10 + 10 / 4
 }
 
 }  // namespace
