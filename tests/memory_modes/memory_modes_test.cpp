@@ -311,26 +311,24 @@ TEST(MemoryModes, what_is_dropped_early_must_be_done_again) {
 }
 
 /// What is dropped at the beginning may run again within the last interval: a bound that takes it for work
-/// behind the beginning only is above plans of the first two.
+/// between the two is above this plan.
 TEST(MemoryModes, bounds_are_not_above_plans_in_which_everything_is_dropped) {
-  for (const std::uint64_t seed : {13, 16, 27}) {
-    const testing::ModePipeline pipeline = testing::random_mode_pipeline(seed);
-    ProblemSettings settings = pipeline.problem.settings();
-    settings.memory_modes = {true, false};
-    const Problem problem = Problem::create(pipeline.problem.graph(), pipeline.problem.cluster(), settings);
-    MemoryChoice choice = keep_all(problem);
-    for (const UnitLevers& unit : levers_of(problem)) {
-      for (const TensorId tensor : unit.levers.back().tensors) {
-        for (std::uint32_t m = 0; m < settings.training.microbatches; ++m) {
-          choice[problem.value_of(tensor, m).index()] = MemoryMode::kDrop;
-        }
+  const testing::ModePipeline pipeline = testing::random_mode_pipeline(13);
+  ProblemSettings settings = pipeline.problem.settings();
+  settings.memory_modes = {true, false};
+  const Problem problem = Problem::create(pipeline.problem.graph(), pipeline.problem.cluster(), settings);
+  MemoryChoice choice = keep_all(problem);
+  for (const UnitLevers& unit : levers_of(problem)) {
+    for (const TensorId tensor : unit.levers.back().tensors) {
+      for (std::uint32_t m = 0; m < settings.training.microbatches; ++m) {
+        choice[problem.value_of(tensor, m).index()] = MemoryMode::kDrop;
       }
     }
-    const auto derived = ProblemWithMovements::create(problem, choice, Return::kJustInTime);
-    const PlanResult result = plan(derived.problem(), Budget({}, 400));
-    ASSERT_TRUE(result.plan) << pipeline.name;
-    EXPECT_LE(lower_bounds_with_modes(problem).front().value, result.plan->statistics.makespan) << pipeline.name;
   }
+  const auto derived = ProblemWithMovements::create(problem, choice, Return::kJustInTime);
+  const PlanResult result = plan(derived.problem(), Budget({}, 60));
+  ASSERT_TRUE(result.plan) << pipeline.name;
+  EXPECT_LE(lower_bounds_with_modes(problem).front().value, result.plan->statistics.makespan) << pipeline.name;
 }
 
 TEST(MemoryModes, uniform_plans_are_alike_in_all_microbatches) {
