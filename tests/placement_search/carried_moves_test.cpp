@@ -18,7 +18,7 @@ testing::TrainingStep step_of_twelve_layers(std::uint64_t seed) {
   return testing::random_training_step(seed, 12, 4, 6);
 }
 
-bool is_accepted(const Problem& problem, const Schedule& schedule) {
+bool passes_check(const Problem& problem, const Schedule& schedule) {
   return check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1).empty();
 }
 
@@ -37,11 +37,11 @@ TEST(CarriedMoves, give_valid_steps_that_are_no_longer_and_mostly_shorter) {
     const Schedule start = first_guess(step.problem);
     Duration last = start.makespan(step.problem);
     const Schedule found = move_bundles(step.problem, start, {}, {seed, 20'000}, [&](const Schedule& schedule) {
-      EXPECT_TRUE(is_accepted(step.problem, schedule)) << step.name;
+      EXPECT_TRUE(passes_check(step.problem, schedule)) << step.name;
       EXPECT_LT(schedule.makespan(step.problem), last) << step.name;
       last = schedule.makespan(step.problem);
     });
-    EXPECT_TRUE(is_accepted(step.problem, found)) << step.name;
+    EXPECT_TRUE(passes_check(step.problem, found)) << step.name;
     EXPECT_EQ(found.makespan(step.problem), last) << step.name;
     if (found.modes() != start.modes() && last < start.makespan(step.problem)) ++shorter;
   }
