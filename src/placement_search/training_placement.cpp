@@ -34,6 +34,12 @@ constexpr double kScheduleShare = 0.3;
 constexpr std::size_t kScheduled = 6;
 /// Cuts among them, whether or not a walk began there or left for something that a dispatch likes better.
 constexpr std::size_t kCuts = 3;
+/// So many get a first list schedule, which says which: a dispatch thinks little of cuts that turn back, and justified
+/// they are among the shortest. They have a part of the schedules, or a share of the time
+/// for them.
+constexpr std::size_t kLookedAtCuts = 12;
+constexpr std::uint64_t kCutsPart = 4;
+constexpr double kCutsShare = 0.25;
 /// Of the time for one of them, what ways are tuned in.
 constexpr double kTuneShare = 0.8;
 /// Starts so much longer than the shortest are no starts; the share of the search for a look at them.
@@ -137,7 +143,7 @@ void TrainingPlacement::begin() {
   std::ranges::stable_sort(pool_, {}, &State::length);
   for (const State& state : pool_) {
     const bool is_cut = std::ranges::find(starts_, state.home) == starts_.end();
-    if (is_cut && cuts_.size() < kCuts) cuts_.push_back(state);
+    if (is_cut && cuts_.size() < kLookedAtCuts) cuts_.push_back(state);
   }
   if (pool_.size() > kWalks) pool_.resize(kWalks);
   for (State& state : pool_) {
@@ -211,7 +217,20 @@ void TrainingPlacement::anneal() {
   pool_ = std::move(distinct);
 }
 
-/// The best of the walks and of the cuts in turns, but no starts.
+/// The cuts with the shortest list schedules, as far as there is time for these.
+void TrainingPlacement::rank_cuts(const Budget& budget) {
+  std::vector<State> ranked;
+  for (State& state : cuts_) {
+    if (budget.expired() || effort_.scheduled >= most_.scheduled / kCutsPart) break;
+    const auto modes = model_.modes(state.home);
+    if (modes && scheduled(state, *modes, budget)) ranked.push_back(std::move(state));
+  }
+  std::ranges::stable_sort(ranked, {}, &State::length);
+  if (ranked.size() > kCuts) ranked.resize(kCuts);
+  cuts_ = std::move(ranked);
+}
+
+/// The best of the cuts and of the walks in turns, but no starts.
 std::vector<TrainingPlacement::State> TrainingPlacement::candidates() {
   std::vector<State> result;
   const auto add = [&](const State& state) {
@@ -220,8 +239,8 @@ std::vector<TrainingPlacement::State> TrainingPlacement::candidates() {
       result.push_back(state);
   };
   for (std::size_t i = 0; i < std::max(pool_.size(), cuts_.size()); ++i) {
-    if (i < pool_.size()) add(pool_[i]);
     if (i < cuts_.size()) add(cuts_[i]);
+    if (i < pool_.size()) add(pool_[i]);
   }
   cuts_.clear();  // the next search has others to offer
   return result;
@@ -288,6 +307,7 @@ std::vector<TrainingPlacement::Found> TrainingPlacement::search(const Budget& bu
   began_ = on_moves.elapsed();
   anneal();
   std::vector<Found> found;
+  rank_cuts(budget.share(kCutsShare));
   for (State& state : candidates()) {
     if (found.size() == kScheduled || budget.expired() || effort_.scheduled >= most_.scheduled) break;
     const auto modes = model_.modes(state.home);

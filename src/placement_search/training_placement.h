@@ -70,6 +70,7 @@ class TrainingPlacement {
   void walk(Walk& walk, double until);
   bool change_way(StepWay& way);
   void anneal();
+  void rank_cuts(const Budget& budget);
   [[nodiscard]] std::vector<State> candidates();
   [[nodiscard]] std::optional<std::vector<std::int64_t>> scheduled(State& state, const std::vector<ModeIndex>& modes,
                                                                    const Budget& budget);

@@ -21,7 +21,7 @@ constexpr std::uint64_t kOrdersPerSchedule = 250;
 constexpr std::uint64_t kMostSchedules = 40;
 /// By the clock, the share of what is left of the time that a search gets, and how much shorter its best must be than
 /// what was known for another to follow.
-constexpr double kCycleShare = 0.35;
+constexpr double kCycleShare = 0.5;
 constexpr double kWorthwhile = 0.995;
 
 }  // namespace
