@@ -60,6 +60,7 @@ LayoutProgram::LayoutProgram(const ModelDescription& model, const Machines& mach
   // Some stage holds its share of all weights at least, be they of one kind or the other.
   least_held_ = (sum.common + sum.experts) / mesh_.pipeline;
   add_sets(setting);
+  is_in_order_ = is_valued_by_order(setting);
   hops_ = pipeline_time(setting, PipelineLoad{}).hops;
 }
 

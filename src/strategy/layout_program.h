@@ -150,6 +150,7 @@ class LayoutProgram {
   std::vector<SetKept> sets_;        ///< those of `choice_`, none that another beats in all
   LayerWeights first_;               ///< of the embedding
   LayerWeights last_;                ///< of the head
+  bool is_in_order_ = false;         ///< valued by the order of passes
   double hops_ = 0;                  ///< of every layout: exposed transfers
   std::unordered_map<std::uint64_t, Cell> cells_;
   std::unordered_map<std::uint64_t, double> flights_;  ///< by stage and number of layers

@@ -288,7 +288,7 @@ LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t
   cell.again = time.recompute + time.offload;
   cell.busy = time.total();
   if (stage + 1 == mesh_.pipeline) cell.busy += head_seconds();
-  if (is_valued_by_order(mesh_)) {
+  if (is_in_order_) {
     const Setting setting{model_, machines_, run_, own, profile_};
     cell.passes = chunk_passes(setting, layer_times_, layers, layers_of_chunks(mesh_, stage, end - begin), cell.again);
     if (stage + 1 == mesh_.pipeline) add_head(setting, head_, cell.passes.back());
