@@ -63,7 +63,8 @@ void hold(HeldDecisions& held, std::string_view key, std::string_view value);
 struct RankedStrategy {
   Strategy strategy;
   StrategyValue value;
-  std::uint64_t mesh = 0;  ///< place of its mesh in the order of bounds
+  std::uint64_t mesh = 0;   ///< place of its mesh in the order of bounds
+  std::uint64_t alike = 0;  ///< others of other degrees whose step, memory, bubble, messages and repetitions are equal
 };
 
 /// A search that shares its space with others: each looks into every `parts`-th mesh, and none into what the others
@@ -78,7 +79,8 @@ struct SearchShare {
 
 /// What a search returns.
 struct StrategySearchResult {
-  std::vector<RankedStrategy> ranked;  ///< that fit, fastest first; of equal degrees and microbatch only the fastest
+  /// Those that fit, fastest first; of equal degrees and microbatch only the fastest, of equal figures only one.
+  std::vector<RankedStrategy> ranked;
   std::optional<RankedStrategy> least_memory;  ///< where none fits: the leanest, which says what is missing
   std::uint64_t meshes = 0;                    ///< degrees, microbatches, schedules and shardings of the space
   std::uint64_t valued = 0;                    ///< meshes whose layouts were looked through; bounds exclude the others

@@ -192,7 +192,10 @@ ExitCode run_parallelize(ParallelizeOptions options) {
   } else {
     const Strategy strategy = parse_strategy(read_file(options.evaluated), options.evaluated.string());
     const std::string why = why_impossible(model, machines, options.run, strategy);
-    if (!why.empty()) throw InputError(options.evaluated.string() + ": " + why);
+    if (!why.empty()) {
+      const StrategyQuestion question{model, machines, options.run, profile, *target, held};
+      throw InputError(options.evaluated.string() + ": " + why, strategy_that_would_work(question, strategy, budget));
+    }
     result.ranked = {{strategy, evaluate(model, machines, options.run, strategy, profile)}};
     if (!result.ranked.front().value.fits) complain("warning", "the strategy does not fit in memory");
   }

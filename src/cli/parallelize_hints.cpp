@@ -1,6 +1,11 @@
 #include "cli/parallelize_hints.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+#include <initializer_list>
+#include <vector>
 
 #include <algorithm>
 
@@ -10,6 +15,27 @@
 
 namespace opweave::cli {
 namespace {
+
+struct Degree {
+  std::string_view key;
+  std::optional<std::uint32_t> HeldDecisions::*held;
+  std::uint32_t Strategy::*found;
+};
+constexpr std::array<Degree, 7> kDegrees = {{{"tp", &HeldDecisions::tensor, &Strategy::tensor},
+                                             {"pp", &HeldDecisions::pipeline, &Strategy::pipeline},
+                                             {"dp", &HeldDecisions::data, &Strategy::data},
+                                             {"cp", &HeldDecisions::context, &Strategy::context},
+                                             {"ep", &HeldDecisions::expert, &Strategy::expert},
+                                             {"mbs", &HeldDecisions::micro_batch, &Strategy::micro_batch},
+                                             {"vpp", &HeldDecisions::chunks, &Strategy::chunks}}};
+
+/// "tp=2,dp=4 would do".
+template <class Degrees = std::initializer_list<Degree>>
+std::string degrees_in_words(const Degrees& degrees, const Strategy& found) {
+  std::vector<std::string> values;
+  for (const Degree& degree : degrees) values.push_back(fmt::format("{}={}", degree.key, found.*degree.found));
+  return fmt::format("{} would do", fmt::join(values, ","));
+}
 
 std::optional<Strategy> best_of(const StrategyQuestion& q, const Machines& machines, const HeldDecisions& held,
                                 const Budget& budget) {
@@ -57,24 +83,11 @@ std::string nodes_that_would_work(const StrategyQuestion& q, const Budget& budge
 }
 
 std::string decision_that_would_work(const StrategyQuestion& q, const Budget& budget) {
-  using Degree = std::optional<std::uint32_t> HeldDecisions::*;
-  struct Named {
-    std::string_view key;
-    Degree held;
-    std::uint32_t Strategy::*found;
-  };
-  const Named degrees[] = {
-      {"tp", &HeldDecisions::tensor, &Strategy::tensor}, {"pp", &HeldDecisions::pipeline, &Strategy::pipeline},
-      {"dp", &HeldDecisions::data, &Strategy::data},     {"cp", &HeldDecisions::context, &Strategy::context},
-      {"ep", &HeldDecisions::expert, &Strategy::expert}, {"mbs", &HeldDecisions::micro_batch, &Strategy::micro_batch},
-      {"vpp", &HeldDecisions::chunks, &Strategy::chunks}};
-  for (const Named& degree : degrees) {
+  for (const Degree& degree : kDegrees) {
     if (!(q.held.*degree.held) || budget.expired()) continue;
     HeldDecisions free = q.held;
     (free.*degree.held).reset();
-    if (const auto found = best_of(q, q.machines, free, budget)) {
-      return fmt::format("{}={} would do", degree.key, (*found).*degree.found);
-    }
+    if (const auto found = best_of(q, q.machines, free, budget)) return degrees_in_words({degree}, *found);
   }
   if (std::string text = mesh_that_would_work(q, budget); !text.empty()) return text;
   HeldDecisions free = q.held;
@@ -84,7 +97,29 @@ std::string decision_that_would_work(const StrategyQuestion& q, const Budget& bu
       return fmt::format("schedule={} would do", to_string(found->schedule));
     }
   }
+  // What one degree gives up another takes, as there are so many devices.
+  for (const Degree& degree : kDegrees) {
+    if (!(q.held.*degree.held) || !q.held.data || degree.held == &HeldDecisions::data || budget.expired()) continue;
+    free = q.held;
+    (free.*degree.held).reset();
+    free.data.reset();
+    if (const auto found = best_of(q, q.machines, free, budget)) return degrees_in_words({degree, kDegrees[2]}, *found);
+  }
   return {};
+}
+
+std::string strategy_that_would_work(const StrategyQuestion& q, const Strategy& wrong, const Budget& budget) {
+  HeldDecisions held;
+  for (const Degree& degree : kDegrees) held.*degree.held = wrong.*degree.found;
+  held.schedule = wrong.schedule;
+  if (const auto found = best_of(q, q.machines, held, budget)) {
+    return fmt::format("with its degrees these would do: layers_per_stage [{}], recompute {}",
+                       fmt::join(found->layers_per_stage, ", "), to_string(found->recompute));
+  }
+  std::string decision = decision_that_would_work({q.model, q.machines, q.run, q.profile, q.target, held}, budget);
+  if (!decision.empty()) return decision;
+  const auto found = best_of(q, q.machines, {}, budget);
+  return found ? degrees_in_words(kDegrees, *found) : "";
 }
 
 }  // namespace opweave::cli

@@ -19,7 +19,13 @@ struct StrategyQuestion {
 
 /// The fewest nodes, in steps of two, on which a strategy fits; empty where not even 4096 times as many help.
 [[nodiscard]] std::string nodes_that_would_work(const StrategyQuestion& question, const Budget& budget);
-/// One held decision with the value with which there would be a strategy; empty where no single one helps.
+/// One held decision, or one and the degree of data, with the values with which there would be a strategy; empty where
+/// none helps.
 [[nodiscard]] std::string decision_that_would_work(const StrategyQuestion& question, const Budget& budget);
+
+/// What would have to change in a strategy that is impossible: its layers, a degree (and what it trades ranks with), or
+/// the degrees of the best; empty where nothing fits.
+[[nodiscard]] std::string strategy_that_would_work(const StrategyQuestion& question, const Strategy& wrong,
+                                                   const Budget& budget);
 
 }  // namespace opweave::cli

@@ -21,6 +21,7 @@ nlohmann::ordered_json to_json(const RankedStrategy& ranked) {
           {"tokens_per_s", ranked.value.tokens_per_second},
           {"mfu", ranked.value.mfu},
           {"fits", ranked.value.fits},
+          {"alike", ranked.alike},
           {"time_ns",
            {{"matrix", t.matrix.value()},
             {"attention", t.attention.value()},

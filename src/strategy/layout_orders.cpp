@@ -207,7 +207,7 @@ void LayoutProgram::look_through_by_order(const Regime& regime, Layout& best,
   look_through(regime, fastest);
   const double by_formulas = fastest.seconds;
   if (by_formulas >= best.seconds) return;
-  if (is_valued_by_order(mesh_)) {
+  if (is_in_order_) {
     const double in_order = order().seconds(passes_of(regime, fastest.strategy.layers_per_stage));
     fastest.seconds = seconds_in_order(in_order, by_formulas, fastest.end);
   }

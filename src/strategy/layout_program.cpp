@@ -47,6 +47,7 @@ LayoutProgram::LayoutProgram(const ModelDescription& model, const Machines& mach
   if (mesh_.sharding == Sharding::kWeights) constant_ = sharded_weights_seconds(setting, layer_times_);
   add_meshes(setting);
   add_sets(setting);
+  is_in_order_ = is_valued_by_order(setting);
   hops_ = pipeline_time(setting, PipelineLoad{}).hops;
 }
 

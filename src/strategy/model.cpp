@@ -16,13 +16,25 @@ void expect_positive(std::int64_t value, std::string_view field) {
   if (value < 1) throw InputError(fmt::format("{} is {}, expected at least 1", field, value));
 }
 
+/// The divisors of `whole` on both sides of `value`, which is none.
+std::string nearest_divisors(std::string_view field, std::int64_t value, std::int64_t whole) {
+  std::int64_t below = std::min(value, whole);
+  while (whole % below != 0) --below;
+  std::int64_t above = value;
+  while (above < whole && whole % above != 0) ++above;
+  if (above >= whole) above = whole;
+  return below == above ? fmt::format("{} {} would do", field, below)
+                        : fmt::format("{} {} or {} would do", field, below, above);
+}
+
 void validate(const Attention& attention) {
   expect_positive(attention.heads, "heads");
   expect_positive(attention.kv_heads, "kv_heads");
   expect_positive(attention.head_dim, "head_dim");
   if (attention.heads % attention.kv_heads != 0) {
     throw InputError(
-        fmt::format("kv_heads is {}, expected a divisor of the {} heads", attention.kv_heads, attention.heads));
+        fmt::format("kv_heads is {}, expected a divisor of the {} heads", attention.kv_heads, attention.heads),
+        nearest_divisors("kv_heads", attention.kv_heads, attention.heads));
   }
   if (attention.window) expect_positive(*attention.window, "window");
   if (!attention.latent) return;
@@ -37,7 +49,8 @@ void validate(const Recurrence& recurrence) {
   expect_positive(recurrence.value_dim, "value_dim");
   if (recurrence.heads % recurrence.key_heads != 0) {
     throw InputError(
-        fmt::format("key_heads is {}, expected a divisor of the {} heads", recurrence.key_heads, recurrence.heads));
+        fmt::format("key_heads is {}, expected a divisor of the {} heads", recurrence.key_heads, recurrence.heads),
+        nearest_divisors("key_heads", recurrence.key_heads, recurrence.heads));
   }
   const bool is_scan = recurrence.update == StateUpdate::kScan;
   if (is_scan != (recurrence.decay_rank > 0)) {

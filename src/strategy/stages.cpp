@@ -28,6 +28,8 @@ std::vector<double> shares(const Setting& s) {
 
 /// Parts of layers that are smaller are none.
 constexpr double kLayerRounding = 1e-9;
+/// Forward passes of an order, whose ends are kept: 100 MB.
+constexpr std::int64_t kMostPasses = std::int64_t{1} << 22U;
 
 }  // namespace
 
@@ -135,11 +137,18 @@ OrderSize order_size(const Setting& s) {
           static_cast<std::uint32_t>(microbatches(s.run, s.strategy))};
 }
 
-bool is_valued_by_order(const Strategy& strategy) {
+bool is_valued_by_order(const Setting& s) {
   // What 1F1B takes at most is its formula, unless stages spend unlike shares of their time in forward passes.
+<<<<<<< HEAD
   // Over two meshes the formula counts the stages as they are.
   return strategy.pipeline > 1 && !strategy.component &&
          (strategy.schedule == PipelineKind::kInterleaved || strategy.schedule == PipelineKind::kZeroBubble1);
+=======
+  const PipelineKind schedule = s.strategy.schedule;
+  if (schedule != PipelineKind::kInterleaved && schedule != PipelineKind::kZeroBubble1) return false;
+  const std::int64_t passes = microbatches(s.run, s.strategy) * s.strategy.chunks * s.strategy.pipeline;
+  return s.strategy.pipeline > 1 && passes <= kMostPasses;
+>>>>>>> formulas
 }
 
 double weight_gradient_seconds(const StageTime& stage) {
@@ -156,7 +165,7 @@ PipelineTime pipeline_time(const Setting& s, const std::vector<LayerTime>& layer
     load.weight += weight_gradient_seconds(stage);
   }
   PipelineTime result = pipeline_time(s, load);
-  if (!is_valued_by_order(s.strategy)) return result;
+  if (!is_valued_by_order(s)) return result;
   const auto parts = stages(s);
   const std::vector<std::uint32_t> by_stage = layers_of_stages(s.model, s.strategy);
   std::vector<PassSeconds> passes;

@@ -49,8 +49,9 @@ struct StageTime {
 void add_head(const Setting& setting, const LayerTime& head, PassSeconds& last);
 /// What the order of the setting's schedule depends on.
 [[nodiscard]] OrderSize order_size(const Setting& setting);
-/// Orders whose formula may be too good: where stages or their chunks differ.
-[[nodiscard]] bool is_valued_by_order(const Strategy& strategy);
+/// Schedules whose formula may be too good: where stages or their chunks differ. Not where an order would have millions
+/// of passes, of which what differs is a small part.
+[[nodiscard]] bool is_valued_by_order(const Setting& setting);
 /// Of one stage without head, as the setting's strategy makes layers again.
 [[nodiscard]] StageTime stage_time(const Setting& setting, const std::vector<LayerTime>& layers,
                                    const std::vector<StageLayers>& stage);

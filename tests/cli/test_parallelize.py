@@ -29,7 +29,17 @@ def test_the_best_strategy_is_valued_as_it_was_found(tmp_path):
     best = found["strategies"][0]
     assert sum(best["time_ns"].values()) == best["step_ns"]
     again = json.loads(opweave("parallelize", LARGE, *RUN, "--evaluate", tmp_path / "best.json", "--json").stdout)
-    assert again["strategies"][0] == best
+    assert again["strategies"][0] == best | {"alike": 0}
+
+
+def test_of_strategies_with_equal_figures_one_is_listed():
+    options = (*RUN[:2], "--nodes", "2", *RUN[4:], "--top", "3")
+    found = json.loads(opweave("parallelize", SMALL, *options, "--json").stdout)["strategies"]
+    assert len({(one["step_ns"], one["memory_bytes"]["total"], one["time_ns"]["bubble"]) for one in found}) == 3
+    text = opweave("parallelize", SMALL, *options).stdout
+    rows = [line for line in text.splitlines() if " more" in line]
+    assert [int(row.split()[-2]) for row in rows] == [one["alike"] for one in found if one["alike"] > 0]
+    assert rows
 
 
 def test_the_report_holds_what_was_found(tmp_path):
@@ -69,6 +79,33 @@ def test_a_wrong_configuration_gets_one_line(arguments, message):
     done = opweave("parallelize", SMALL, *(word for pair in options.items() for word in pair), code=2)
     assert message in done.stderr
     assert done.stderr.splitlines()[0].startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "hint"),
+    [
+        ({"data": 3}, "= 3 devices, the cluster has 64", "hint: dp=64 would do"),
+        ({"tensor": 64}, "32 heads cannot be split by tensor 64", "hint: tp="),
+        ({"pipeline": 2, "data": 32, "layers_per_stage": [3, 4]}, "sum up to 7, expected 32", "layers_per_stage ["),
+        ({"data": 64, "recompute": "selective"}, "recomputed modules are not set", "recompute none"),
+        ({"pipeline": 64, "tensor": 3}, "= 192 devices, the cluster has 64", "hint: tp="),
+    ],
+)
+def test_an_impossible_strategy_is_told_what_would_work(change, message, hint, tmp_path):
+    strategy = {"format": "opweave.strategy", "version": 1} | change
+    (tmp_path / "wrong.json").write_text(json.dumps(strategy))
+    done = opweave("parallelize", SMALL, *RUN, "--evaluate", tmp_path / "wrong.json", code=2)
+    assert message in done.stderr
+    assert hint in done.stderr.splitlines()[1]
+
+
+def test_heads_that_do_not_divide_are_told_those_that_do(tmp_path):
+    config = json.loads(SMALL.read_text()) | {"num_attention_heads": 33, "num_key_value_heads": 8, "head_dim": 128}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = opweave("parallelize", tmp_path / "config.json", *RUN, code=2)
+    error, hint = done.stderr.splitlines()
+    assert error.endswith("kv_heads is 8, expected a divisor of the 33 heads")
+    assert hint == "hint: kv_heads 3 or 11 would do"
 
 
 def test_where_nothing_fits_the_least_memory_is_told():

@@ -360,7 +360,7 @@ TEST(StrategySearch, holds_what_is_held_and_keeps_to_what_the_target_can_say) {
   held.micro_batch = 2;
   const auto result = search_strategies(model, machines_named("h100"), run, {}, Target::kMegatron, held, 100);
   ASSERT_FALSE(result.ranked.empty());
-  for (const auto& [strategy, value, mesh] : result.ranked) {
+  for (const auto& [strategy, value, mesh, alike] : result.ranked) {
     EXPECT_EQ(strategy.tensor, 2U);
     EXPECT_EQ(strategy.micro_batch, 2U);
     EXPECT_NE(strategy.sharding, Sharding::kWeights);
