@@ -51,21 +51,17 @@ std::string as_table(const std::vector<RankedStrategy>& ranked) {
   std::vector<std::vector<std::string>> rows = {{"tp", "cp", "ep", "pp", "dp", "microbatch", "schedule", "sharding",
                                                  "recompute", "on the host", "step", "tokens/s/device", "MFU", "memory",
                                                  "bubble", "communication", "made again"}};
-<<<<<<< HEAD
   // A column of its own where some component has a mesh of its own.
   const auto with_mesh =
       std::ranges::find_if(ranked, [](const auto& one) { return one.strategy.component.has_value(); });
   const bool has_meshes = with_mesh != ranked.end();
   if (has_meshes) rows.front().insert(rows.front().begin(), readable(with_mesh->strategy.component->name));
-  for (const auto& [s, value, mesh] : ranked) {
-=======
   const auto has_alike = [](const RankedStrategy& one) { return one.alike > 0; };
   const bool tells_alike = std::ranges::any_of(ranked, has_alike);
   if (tells_alike) rows.front().emplace_back("equal ones");
   for (const RankedStrategy& one : ranked) {
     const Strategy& s = one.strategy;
     const StrategyValue& value = one.value;
->>>>>>> formulas
     const StepTime& t = value.time;
     const std::string pipeline = s.chunks > 1 ? fmt::format("{}x{}", s.pipeline, s.chunks) : std::to_string(s.pipeline);
     rows.push_back({std::to_string(s.tensor), std::to_string(s.context), std::to_string(s.expert), pipeline,
@@ -75,12 +71,9 @@ std::string as_table(const std::vector<RankedStrategy>& ranked) {
                     fmt::format("{:.0f}", value.tokens_per_second / static_cast<double>(s.devices())),
                     percent(value.mfu), human(value.memory.total()), percent(t.bubble, t.step),
                     percent(t.tensor + t.expert + t.data + t.hops + t.offload, t.step), percent(t.recompute, t.step)});
-<<<<<<< HEAD
+    if (tells_alike) rows.back().push_back(has_alike(one) ? fmt::format("{} more", one.alike) : "-");
     if (!has_meshes) continue;
     rows.back().insert(rows.back().begin(), s.component ? component_mesh_text(*s.component) : "as the others");
-=======
-    if (tells_alike) rows.back().push_back(has_alike(one) ? fmt::format("{} more", one.alike) : "-");
->>>>>>> formulas
   }
   return table(rows);
 }

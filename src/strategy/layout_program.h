@@ -161,16 +161,10 @@ class LayoutProgram {
   double most_longest_ = 0;          ///< no stage takes longer
   std::vector<LayerMemory> memory_;  ///< by run, with nothing made again
   std::vector<SetKept> sets_;        ///< those of `choice_`, none that another beats in all
-<<<<<<< HEAD
   std::vector<StageMesh> meshes_;  ///< in the order of their stages: one, or that of a component and that of the others
   std::vector<LayerWeights> beside_;  ///< by stage, what it holds beside layers: embedding, head, a component's own
+  bool is_in_order_ = false;          ///< valued by the order of passes
   double hops_ = 0;                   ///< of every layout: exposed transfers
-=======
-  LayerWeights first_;               ///< of the embedding
-  LayerWeights last_;                ///< of the head
-  bool is_in_order_ = false;         ///< valued by the order of passes
-  double hops_ = 0;                  ///< of every layout: exposed transfers
->>>>>>> formulas
   std::unordered_map<std::uint64_t, Cell> cells_;
   std::unordered_map<std::uint64_t, double> flights_;  ///< by stage and number of layers
   std::optional<ScheduleOrder> order_;

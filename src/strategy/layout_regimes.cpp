@@ -292,13 +292,8 @@ LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t
   const StageTime time = stage_time({model_, machines_, run_, own, profile_}, layer_times_, layers);
   cell.again = time.recompute + time.offload;
   cell.busy = time.total();
-<<<<<<< HEAD
   if (stage + 1 == mesh_.stages()) cell.busy += head_seconds();
-  if (is_valued_by_order(mesh_)) {
-=======
-  if (stage + 1 == mesh_.pipeline) cell.busy += head_seconds();
   if (is_in_order_) {
->>>>>>> formulas
     const Setting setting{model_, machines_, run_, own, profile_};
     cell.passes = chunk_passes(setting, layer_times_, layers, layers_of_chunks(mesh_, stage, end - begin), cell.again);
     if (stage + 1 == mesh_.pipeline) add_head(setting, head_, cell.passes.back());

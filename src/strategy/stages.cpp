@@ -139,16 +139,12 @@ OrderSize order_size(const Setting& s) {
 
 bool is_valued_by_order(const Setting& s) {
   // What 1F1B takes at most is its formula, unless stages spend unlike shares of their time in forward passes.
-<<<<<<< HEAD
   // Over two meshes the formula counts the stages as they are.
-  return strategy.pipeline > 1 && !strategy.component &&
-         (strategy.schedule == PipelineKind::kInterleaved || strategy.schedule == PipelineKind::kZeroBubble1);
-=======
+  if (s.strategy.component) return false;
   const PipelineKind schedule = s.strategy.schedule;
   if (schedule != PipelineKind::kInterleaved && schedule != PipelineKind::kZeroBubble1) return false;
   const std::int64_t passes = microbatches(s.run, s.strategy) * s.strategy.chunks * s.strategy.pipeline;
   return s.strategy.pipeline > 1 && passes <= kMostPasses;
->>>>>>> formulas
 }
 
 double weight_gradient_seconds(const StageTime& stage) {
