@@ -1,8 +1,6 @@
 #include "strategy/ranking.h"
 
 #include <algorithm>
-#include <iterator>
-#include <set>
 #include <tuple>
 
 namespace opweave::strategy {
@@ -30,15 +28,13 @@ bool Ranking::offer(const RankedStrategy& ranked) {
   return true;
 }
 
+// Those alike count each: what is alike may change as long as the search goes on, and a limit must never rise again.
 std::optional<Duration> Ranking::last_of(std::size_t most) const {
   if (best_.size() < most || most == 0) return std::nullopt;
-  std::set<decltype(figures_of(best_.begin()->second))> figures;
-  for (const auto& [degrees, ranked] : best_) {
-    figures.insert(figures_of(ranked));
-    if (figures.size() > most) figures.erase(std::prev(figures.end()));
-  }
-  if (figures.size() < most) return std::nullopt;
-  return std::get<0>(*figures.rbegin());
+  std::vector<Duration> steps;
+  for (const auto& [degrees, ranked] : best_) steps.push_back(ranked.value.time.step);
+  std::ranges::nth_element(steps, steps.begin() + static_cast<std::ptrdiff_t>(most) - 1);
+  return steps[most - 1];
 }
 
 std::optional<Duration> Ranking::known(const Strategy& strategy) const {
@@ -50,12 +46,13 @@ std::vector<RankedStrategy> Ranking::first(std::size_t most) const {
   std::vector<RankedStrategy> all;
   for (const auto& [degrees, one] : best_) all.push_back(one);
   std::ranges::sort(all, is_before);
+  if (all.size() > most) all.resize(most);
   std::vector<RankedStrategy> ranked;
   for (const RankedStrategy& one : all) {
     const auto alike = std::ranges::find(ranked, figures_of(one), figures_of);
     if (alike != ranked.end()) {
       ++alike->alike;
-    } else if (ranked.size() < most) {
+    } else {
       ranked.push_back(one);
     }
   }

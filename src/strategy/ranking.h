@@ -19,11 +19,11 @@ class Ranking {
   /// False if one of the same degrees is at least as good.
   bool offer(const RankedStrategy& ranked);
   [[nodiscard]] bool empty() const { return best_.empty(); }
-  /// Time of the last of the first `most`, those alike counted once; nothing as long as there are fewer.
+  /// Time of the last of the first `most`, nothing as long as there are fewer.
   [[nodiscard]] std::optional<Duration> last_of(std::size_t most) const;
   /// Time of the best with the degrees and microbatch of `strategy`.
   [[nodiscard]] std::optional<Duration> known(const Strategy& strategy) const;
-  /// The first `most`, fastest first; of those alike the one that comes first in the order of the search.
+  /// The first `most`, fastest first; of those alike among them the one that comes first in the order of the search.
   [[nodiscard]] std::vector<RankedStrategy> first(std::size_t most) const;
 
  private:
