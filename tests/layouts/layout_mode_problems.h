@@ -42,6 +42,7 @@ class RandomLayoutModeProblem {
     const std::size_t count = forward_ + backward + (has_step ? 1 : 0);
     const std::uint32_t microbatches = 2 * (forward_ + backward) + (has_step ? 1 : 0) <= 7 ? 1 + random_.below(2) : 1;
     has_layer_ = random_.below(3) == 0;
+    is_stack_ = forward_ > 1 && random_.below(2) == 0;
     reading_ = {0, forward_ + backward - 1};
     std::string tensors;
     std::string operators;
@@ -49,10 +50,10 @@ class RandomLayoutModeProblem {
     for (std::size_t i = 0; i < count; ++i) {
       const bool is_step = has_step && i + 1 == count;
       if (!is_step) {
-        const bool has_modes = i < forward_ && free > 0 && random_.below(4) > 0;
+        const bool has_modes = i < forward_ && free > 0 && (is_stack_ || random_.below(4) > 0);
         if (has_modes) --free;
         tensors += fmt::format(R"({}{{"name": "t{}", "bytes": {}{}}})", i > 0 ? ", " : "", i,
-                               (has_modes ? 6 : 0) + random_.below(13), has_modes ? modes() : "");
+                               (has_modes ? 20 : 0) + random_.below(13), has_modes ? modes() : "");
       }
       operators += (i > 0 ? ",\n" : "") + operator_text(i, is_step);
     }
@@ -66,7 +67,7 @@ class RandomLayoutModeProblem {
     LayoutGraph read = parse_layout_graph(graph, "graph.json", cluster,
                                           parse_meshes(four_devices_with_hosts(), "cluster.json", cluster));
     ProblemSettings settings = default_settings(read.graph, cluster);
-    if (is_tight) settings.memory_limit = Bytes(18 + static_cast<std::int64_t>(random_.below(45)));
+    if (is_tight) settings.memory_limit = Bytes((is_stack_ ? 50 : 20) + static_cast<std::int64_t>(random_.below(50)));
     return LayoutProblem::create(std::move(read), cluster, settings);
   }
 
@@ -96,7 +97,8 @@ class RandomLayoutModeProblem {
     if (i > 0 && !is_step) {
       read(is_forward && random_.below(3) == 0 ? 0 : i - 1);
       // What the backward pass needs of the forward pass.
-      if (!is_forward) read(random_.below(static_cast<std::uint32_t>(forward_)));
+      const auto last = static_cast<std::uint32_t>(forward_) - 1;
+      if (!is_forward) read(!is_stack_ ? random_.below(last + 1) : i == reading_[1] ? 0 : last);
     }
     std::string list;
     for (const std::string& input : inputs) list += (list.empty() ? "" : ", ") + input;
@@ -119,7 +121,7 @@ class RandomLayoutModeProblem {
 
   std::string mesh() {
     constexpr const char* kMeshes[] = {"left", "right", "left", "all", "one"};
-    return kMeshes[random_.below(5)];
+    return is_stack_ ? "one" : kMeshes[random_.below(5)];
   }
 
   std::string parts(const std::string& name) {
@@ -138,6 +140,7 @@ class RandomLayoutModeProblem {
   Random random_;
   std::size_t forward_ = 1;
   bool has_layer_ = false;
+  bool is_stack_ = false;             // on one device, the last in being the first out
   std::vector<std::size_t> reading_;  // the parameter
   std::vector<std::string> meshes_;
   std::vector<std::string> shared_;

@@ -26,6 +26,7 @@ constexpr std::uint64_t kMostNodes = 30'000;
 struct OptimumWithModes {
   bool is_complete = true;
   std::optional<Duration> makespan;
+  std::optional<Duration> kept;  ///< with everything kept
   std::uint64_t choices = 0;
   bool has_many_choices = false;  ///< of one selection, more than the planner tries one by one, or of all
 };
@@ -63,6 +64,7 @@ OptimumWithModes optimum_with_modes(const LayoutProblem& problem) {
       expect_accepted(problem, plan);
       const Duration makespan = plan.plan.statistics.makespan;
       result.makespan = std::min(result.makespan.value_or(makespan), makespan);
+      if (plan.modes.empty()) result.kept = std::min(result.kept.value_or(makespan), makespan);
     });
   }
   return result;
@@ -94,7 +96,6 @@ TEST(LayoutsWithModes, the_search_finds_the_optimum_of_all_choices_and_no_bound_
           layout_plan_to_json(derived.plan(ordinary.movements, schedule, again.plan.bounds, again.plan.provenance),
                               problem.graph(), problem.cluster()),
           text);
-      with_modes += found.plan->modes.empty() ? 0 : 1;
     }
     if (!optimum.is_complete) continue;
     ++settled;
@@ -103,6 +104,7 @@ TEST(LayoutsWithModes, the_search_finds_the_optimum_of_all_choices_and_no_bound_
       ++without_plan;
       continue;
     }
+    with_modes += optimum.makespan != optimum.kept ? 1 : 0;
     EXPECT_EQ(found.plan->plan.statistics.makespan, *optimum.makespan);
     for (const LowerBound& bound : found.plan->plan.bounds) EXPECT_LE(bound.value, *optimum.makespan) << bound.name;
   }
@@ -112,7 +114,7 @@ TEST(LayoutsWithModes, the_search_finds_the_optimum_of_all_choices_and_no_bound_
   RecordProperty("compared", static_cast<int>(compared));
   EXPECT_GE(10 * compared, 7 * problems_with_modes());  // else this proves little
   EXPECT_GE(10 * settled, 8 * compared);
-  EXPECT_GE(10 * with_modes, compared);
+  EXPECT_GE(30 * with_modes, compared);  // keeping everything takes longer, or does not fit
   EXPECT_LT(2 * without_plan, compared);
 }
 
