@@ -62,7 +62,7 @@ HeldDecisions parse_held(const std::string& text) {
 /// What is known of the whole space.
 std::string space_text(const StrategySearchResult& result) {
   std::string text = fmt::format("{} meshes, {} looked into, {}\n", result.meshes, result.valued,
-                                 result.is_complete ? "the others excluded by their bounds" : "then the time was up");
+                                 result.is_complete ? "the others excluded by their bounds" : "the others not all excluded");
   if (result.bound > Duration(0) && !result.ranked.empty()) {
     const Duration best = result.ranked.front().value.time.step;
     text += fmt::format("no strategy of the space takes less than {}: gap {}\n", human(result.bound),

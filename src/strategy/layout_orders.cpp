@@ -15,6 +15,9 @@ constexpr double kPathRounding = 1e-11;
 constexpr std::size_t kMostCuts = 48;
 /// The budget is asked after so many stages that were tried.
 constexpr std::uint64_t kTriesPerLook = 256;
+/// Of one regime. What takes longer has many layouts within a percent of each other, which no path tells apart: its
+/// formula stays its bound.
+constexpr std::uint64_t kMostTries = 1'000'000;
 
 }  // namespace
 
@@ -34,7 +37,7 @@ class OrderedLayouts {
         depth_(program.mesh_.pipeline),
         count_(static_cast<std::uint32_t>(program.run_of_.size())) {}
 
-  /// False if the budget ended before all were excluded or valued.
+  /// False if the budget or the tries ended before all were excluded or valued.
   bool run() {
     list_options();
     for (const PathCounts& path : known_.of(size_)) add_cut(path);
@@ -119,7 +122,7 @@ class OrderedLayouts {
   void descend(std::uint32_t stage, std::uint32_t begin, const Chosen& before) {
     if (stage == depth_) return value(before);
     for (const Option& option : options_[stage][begin]) {
-      if (++tries_ % kTriesPerLook == 0 && budget_.expired()) is_over_ = true;
+      if (++tries_ % kTriesPerLook == 0 && (tries_ >= kMostTries || budget_.expired())) is_over_ = true;
       if (is_over_) return;
       const Cell& cell = *option.cell;
       const Chosen with{std::max(before.longest, cell.busy), before.again + cell.again,

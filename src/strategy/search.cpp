@@ -300,24 +300,27 @@ class Search {
   }
 
   /// Layouts whose formulas are too good, once the best by the formulas are known. Seconds that those take at least
-  /// which are left when the budget ends.
+  /// which are neither valued nor excluded.
   double look_into_rest(std::size_t most, const std::function<void(const StrategyProgress&)>& tell) {
     strategy::ScheduleCuts cuts;
     std::ranges::stable_sort(rest_, {}, &Rest::least);
+    double left = kInfinity;
     for (const Rest& rest : rest_) {
       const Mesh& mesh = meshes_[rest.mesh];
       const double below = worth(mesh, std::min(worst_of_best(most), outside()) + kSlack);
       if (rest.least >= below) continue;
-      LayoutProgram program(model_, machines_, run_, profile_, mesh.strategy, choice_);
-      if (!budget_.expired()) {
-        offer(program.fastest(below, cuts, budget_), rest.mesh);
-        if (tell) tell(progress(rest.least));
-        if (!std::isfinite(program.left())) continue;
+      if (budget_.expired()) {
+        left = std::min(left, rest.least);
+        break;  // those that follow take no less
       }
-      result_.is_complete = false;
-      return rest.least;
+      LayoutProgram program(model_, machines_, run_, profile_, mesh.strategy, choice_);
+      offer(program.fastest(below, cuts, budget_), rest.mesh);
+      left = std::min(left, program.left());
+      if (tell) tell(progress(std::min(left, rest.least)));
     }
-    return kInfinity;
+    // Those that might be among the first, but not the first, leave it the fastest of the space.
+    if (left < worst_of_best(1)) result_.is_complete = false;
+    return left;
   }
 
   [[nodiscard]] StrategyProgress progress(double bound) const {
