@@ -107,6 +107,7 @@ class StrategySearch:
         bf16_gradients: bool,
         bf16_moments: bool,
         fused_loss: bool,
+        profile: tuple[str, str] | None,
         place: Place | None,
         workers: int,
     ) -> None: ...
