@@ -177,6 +177,7 @@ def sweep(
     sequences: Sequence[int],
     precision: str,
     target: str,
+    profiles: Sequence[tuple[str, str]],
     seconds: float,
     place: Place | None,
     workers: int,

@@ -283,7 +283,7 @@ def parallelize(
         bf16_gradients,
         bf16_moments,
         fused_loss,
-        None if profile is None else _profile_text(profile),
+        None if profile is None else profile_text(profile),
         place,
         worker_count,
     )
@@ -327,7 +327,7 @@ def cluster_text(cluster: Mapping[str, Any] | str | os.PathLike[str]) -> tuple[s
     return (read_text(path), path) if path.endswith(".json") else (path, None)
 
 
-def _profile_text(profile: Mapping[str, Any] | str | os.PathLike[str]) -> tuple[str, str]:
+def profile_text(profile: Mapping[str, Any] | str | os.PathLike[str]) -> tuple[str, str]:
     """The text of a profile and its name in errors."""
     if isinstance(profile, Mapping):
         return json.dumps({"format": "opweave.profile", "version": 1, **profile}), "profile"

@@ -26,8 +26,8 @@ auto fitted_into(std::int64_t& target) {
 
 void read_residuals(const JsonValue& value, CalibrationProfile& profile) {
   read_object(value, required("steps", fitted_into(profile.steps)), required("peaks", fitted_into(profile.peaks)),
-              required("median_error", number_into(profile.median_error),
-              required("ninetieth_error", number_into(profile.ninetieth_error));
+              required("median_error", number_into(profile.median_error)),
+              required("ninetieth_error", number_into(profile.ninetieth_error)));
   if (profile.ninetieth_error < profile.median_error) {
     value.fail("the 90th percentile is below the median, expected at least it");
   }
