@@ -13,6 +13,7 @@
 #include "opweave/calibration.h"
 #include "opweave/io.h"
 #include "report/format.h"
+#include "report/names.h"
 
 namespace opweave::cli {
 namespace {
@@ -41,7 +42,7 @@ std::string calibration_table(const std::vector<CalibrationProfile>& profiles,
       if (prediction.step->profile == profile.name && prediction.step->measured)
         left_out.push_back(std::abs(prediction.error_left_out));
     }
-    rows.push_back({profile.name, std::to_string(profile.steps), fmt::format("{:.3f}", profile.matrix),
+    rows.push_back({readable(profile.name), std::to_string(profile.steps), fmt::format("{:.3f}", profile.matrix),
                     fmt::format("{:.2f}", profile.traffic), fmt::format("{:.2f}", profile.communication),
                     percent(profile.median_error), percent(profile.ninetieth_error),
                     left_out.empty() ? "-" : percent(median(left_out)),

@@ -159,7 +159,7 @@ def test_a_sweep_takes_a_profile_per_device_type(folder, tmp_path, place):
             {"precision": "fp8"},
             '/precision: value is "fp8", expected "bf16", the precision of the question',
         ),
-        ("parallelize", {"matrix": 1.5}, "/matrix: value is 1.5, expected a number from 0.01 to 1"),
+        ("parallelize", {"matrix": 1.5}, "/matrix: value is 1.5, expected a number of 0.01 to 1"),
         ("parallelize", {"format": "opweave.plan"}, '/format: value is "opweave.plan", expected "opweave.profile"'),
         ("parallelize", {"kernels": {}}, '/kernels: key "fused_attention" is missing'),
         ("sweep", {"device": "A100"}, '/device: value is "A100", expected a device type of the sweep'),
