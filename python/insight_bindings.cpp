@@ -118,6 +118,7 @@ std::unique_ptr<Work> what_if_of(const ComputationGraph& graph, const Cluster& c
                                  std::uint32_t samples, std::uint64_t seed, unsigned threads) {
   const WhatIfQuestion question{std::move(link_speeds),
                                 std::move(memories),
+                                {},  // links to hosts: plans with movements are asked on the command line
                                 std::move(devices),
                                 std::move(microbatches),
                                 std::move(faster),
