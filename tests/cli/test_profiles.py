@@ -1,4 +1,4 @@
-"""Profiles of one's own: `calibrate -o`, `parallelize --profile`, `sweep run --profile`, and strategies that keep one."""
+"""Profiles of one's own: `calibrate -o`, `--profile` of `parallelize` and `sweep run`, strategies that keep one."""
 
 import csv
 import json
@@ -50,7 +50,8 @@ def folder(tmp_path_factory):
     for fix in ("tp=8,pp=1,mbs=1", "tp=4,pp=2,mbs=1", "tp=2,pp=4,mbs=1", "tp=8,pp=4,mbs=2", "tp=4,pp=4,mbs=1"):
         found = json.loads(opweave("parallelize", MODEL, *RUN, "--fix", fix, "--profile", truth, "--json").stdout)
         one = found["strategies"][0]
-        steps.append({"id": fix, "profile": "mine", "model": bare(own_model), "machines": {"device": "H100", "nodes": 4},
+        steps.append({"id": fix, "profile": "mine", "model": bare(own_model),
+                      "machines": {"device": "H100", "nodes": 4},
                       "run": {"global_batch": 128, "sequence": 8192}, "strategy": bare(one["strategy"]),
                       "measured_ns": one["step_ns"]})  # fmt: skip
     write(place / "steps.json", {"format": "opweave.measured-steps", "version": 1, "steps": steps})
