@@ -150,12 +150,15 @@ std::unique_ptr<Work> pareto_of(const ComputationGraph& graph, const Cluster& cl
 }
 
 /// \param clusters  a device type, or the text of a file with its name in errors
+/// \param profiles  texts of files with their names in errors
 std::unique_ptr<Work> sweep_of(const ModelDescription& model,
                                const std::vector<std::pair<std::string, std::optional<std::string>>>& clusters,
                                const std::vector<std::uint32_t>& nodes, std::vector<std::int64_t> global_batches,
                                std::vector<std::int64_t> sequences, const std::string& precision,
-                               const std::string& target, double seconds, const distribute::Place* place,
-                               unsigned workers, const std::string& journal, std::size_t shard, std::size_t shards) {
+                               const std::string& target,
+                               const std::vector<std::pair<std::string, std::string>>& profiles, double seconds,
+                               const distribute::Place* place, unsigned workers, const std::string& journal,
+                               std::size_t shard, std::size_t shards) {
   SweepQuestion question;
   question.model = model;
   for (const auto& [text, source] : clusters) {
@@ -174,6 +177,7 @@ std::unique_ptr<Work> sweep_of(const ModelDescription& model,
   question.precision = *known_precision;
   question.target = *known_target;
   question.seconds_per_point = seconds;
+  for (const auto& [text, source] : profiles) question.add_profile(parse_profile(text, source), source);
   const std::optional<distribute::Place> where = place != nullptr ? std::optional(*place) : std::nullopt;
   return std::make_unique<Work>([question = std::move(question), journal, where, workers, shard, shards](Work& work) {
     const std::atomic<bool>* stop = &work.stopped();
@@ -218,7 +222,8 @@ void bind_insight(nb::module_& m) {
     });
   });
   m.def("sweep", &sweep_of, "model"_a, "clusters"_a, "nodes"_a, "global_batches"_a, "sequences"_a, "precision"_a,
-        "target"_a, "seconds"_a, "place"_a.none(), "workers"_a, "journal"_a, "shard"_a, "shards"_a, no_gil);
+        "target"_a, "profiles"_a, "seconds"_a, "place"_a.none(), "workers"_a, "journal"_a, "shard"_a, "shards"_a,
+        no_gil);
   m.def(
       "merge_sweeps",
       [](const std::vector<std::string>& journals) {

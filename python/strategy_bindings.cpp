@@ -1,6 +1,7 @@
 #include "strategy_bindings.h"
 
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -47,7 +48,8 @@ class StrategySearch {
                  std::optional<std::uint32_t> nodes, std::int64_t global_batch, std::int64_t sequence,
                  const std::string& precision, const std::string& target, const nb::dict& fix, std::size_t top,
                  double time_limit, bool has_bf16_gradients, bool has_bf16_moments, bool has_fused_loss,
-                 const distribute::Place* place, std::size_t workers)
+                 const std::optional<std::pair<std::string, std::string>>& profile, const distribute::Place* place,
+                 std::size_t workers)
       : model_(model),
         machines_(source ? parse_machines(cluster, *source) : machines_named(cluster)),
         target_(word("target", target, target_from_string, "any, megatron or torchtitan")),
@@ -66,7 +68,8 @@ class StrategySearch {
     }
     run_ = {global_batch,       sequence,         word("precision", precision, precision_from_string, "bf16 or fp8"),
             has_bf16_gradients, has_bf16_moments, has_fused_loss};
-    profile_ = profile_for(model_, machines_, run_.precision, target_);
+    if (profile) use(parse_profile(profile->first, profile->second), profile->second + ": ");
+    if (!fitted_) profile_ = profile_for(model_, machines_, run_.precision, target_);
   }
 
   void run() {
@@ -81,6 +84,9 @@ class StrategySearch {
   /// The value of a strategy that the user has, in place of a search.
   void evaluate_one(const std::string& json, const std::string& source) {
     const Strategy strategy = parse_strategy(json, source);
+    if (!fitted_) {
+      if (const auto its_own = parse_profile_of_strategy(json, source)) use(*its_own, source + ": /for/profile");
+    }
     const std::string why = why_impossible(model_, machines_, run_, strategy);
     if (!why.empty()) throw InputError(source + ": " + why);
     result_.ranked = {{strategy, evaluate(model_, machines_, run_, strategy, profile_)}};
@@ -102,11 +108,18 @@ class StrategySearch {
   }
   /// The strategy's file with what it is for, by its place in the ranking.
   [[nodiscard]] std::string record(std::size_t index) const {
-    return strategy_record_to_json({result_.ranked.at(index).strategy, model_, machines_, run_, target_});
+    return strategy_record_to_json({result_.ranked.at(index).strategy, model_, machines_, run_, target_, fitted_});
   }
   [[nodiscard]] std::uint64_t devices() const { return machines_.devices(); }
 
  private:
+  /// In place of the built-in profile.
+  void use(const FittedProfile& profile, const std::string& place) {
+    require_profile_for(profile, place, machines_, run_.precision);
+    fitted_ = profile;
+    profile_ = profile.constants_for(model_);
+  }
+
   ModelDescription model_;
   Machines machines_;
   Target target_;
@@ -114,6 +127,7 @@ class StrategySearch {
   std::size_t top_;
   double time_limit_;
   TrainingRun run_;
+  std::optional<FittedProfile> fitted_;
   CalibrationProfile profile_;
   std::optional<distribute::Place> place_;
   std::size_t workers_;
@@ -128,6 +142,7 @@ std::string calibrate(const std::string& json, const std::string& source) {
   std::vector<CalibrationProfile> profiles;
   const auto predictions = cross_validate(steps, profiles);
   nlohmann::ordered_json result = {{"profiles", nlohmann::ordered_json::array()},
+                                   {"files", nlohmann::ordered_json::array()},
                                    {"predictions", nlohmann::ordered_json::array()}};
   for (const CalibrationProfile& profile : profiles) {
     result["profiles"].push_back({{"name", profile.name},
@@ -137,6 +152,12 @@ std::string calibrate(const std::string& json, const std::string& source) {
                                   {"steps", profile.steps},
                                   {"median_error", profile.median_error},
                                   {"ninetieth_error", profile.ninetieth_error}});
+    // What cannot be one profile of one device type says why when it is asked for.
+    try {
+      result["files"].push_back({{"file", profile_to_json(fitted_profile(steps, profile))}});
+    } catch (const InputError& error) {
+      result["files"].push_back({{"why_not", error.what()}});
+    }
   }
   for (const StepPrediction& prediction : predictions) {
     const auto& measured = prediction.step->measured;
@@ -181,10 +202,11 @@ void bind_strategies(nb::module_& m) {
   nb::class_<StrategySearch>(m, "StrategySearch")
       .def(nb::init<const ModelDescription&, const std::string&, const std::optional<std::string>&,
                     std::optional<std::uint32_t>, std::int64_t, std::int64_t, const std::string&, const std::string&,
-                    const nb::dict&, std::size_t, double, bool, bool, bool, const distribute::Place*, std::size_t>(),
+                    const nb::dict&, std::size_t, double, bool, bool, bool,
+                    const std::optional<std::pair<std::string, std::string>>&, const distribute::Place*, std::size_t>(),
            "model"_a, "cluster"_a, "source"_a.none(), "nodes"_a.none(), "global_batch"_a, "sequence"_a, "precision"_a,
            "target"_a, "fix"_a, "top"_a, "time_limit"_a, "bf16_gradients"_a, "bf16_moments"_a, "fused_loss"_a,
-           "place"_a.none(), "workers"_a)
+           "profile"_a.none(), "place"_a.none(), "workers"_a)
       .def("run", &StrategySearch::run, no_gil)
       .def("stop", &StrategySearch::stop)
       .def("evaluate", &StrategySearch::evaluate_one, no_gil)

@@ -58,6 +58,33 @@ struct StepPrediction {
 /// The same parts of a predicted step.
 [[nodiscard]] MeasuredParts parts_of(const StepTime& time);
 
+/// A profile that was fitted on steps of one device type and precision, for questions about these alone.
+struct FittedProfile {
+  std::string device;  ///< type: "H100"
+  Precision precision = Precision::kBf16;
+  bool has_experts = false;      ///< some model of its steps had them
+  bool has_recurrences = false;  ///< likewise
+  CalibrationProfile constants;
+  bool operator==(const FittedProfile&) const = default;
+
+  /// For a model. One with experts or recurrences, where no step had them, makes the profile uncalibrated: its name
+  /// says so and it states no error.
+  [[nodiscard]] CalibrationProfile constants_for(const ModelDescription& model) const;
+};
+
+/// The profile of cross_validate() as one for questions, with the device type and precision of its steps in `steps`.
+/// \throws InputError where these differ, or where no step is measured
+[[nodiscard]] FittedProfile fitted_profile(std::span<const MeasuredStep> steps, const CalibrationProfile& profile);
+
+/// \throws InputError "<place>/device: value is ..., expected ..." (or precision) unless the profile is for these.
+/// `place` = "FILE: " and the way to the profile in it
+void require_profile_for(const FittedProfile& profile, const std::string& place, const Machines& machines,
+                         Precision precision);
+
+/// `opweave.profile` (docs/formats.md). parse: \throws InputError naming place and value
+[[nodiscard]] std::string profile_to_json(const FittedProfile& profile);
+[[nodiscard]] FittedProfile parse_profile(std::string_view json, const std::string& source);
+
 /// `opweave.measured-steps` (docs/formats.md). \throws InputError naming place and value
 [[nodiscard]] std::vector<MeasuredStep> parse_measured_steps(std::string_view json, const std::string& source);
 

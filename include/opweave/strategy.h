@@ -199,6 +199,7 @@ struct CalibrationProfile {
   double median_error = 0;  ///< of |predicted / measured - 1|
   double ninetieth_error = 0;
   std::int64_t peaks = 0;  ///< steps with a stated peak of memory, to which `reserve` was fitted; 0 = it was not
+  bool is_own = false;     ///< fitted on steps that the user measured, not on published ones
   bool operator==(const CalibrationProfile&) const = default;
 };
 

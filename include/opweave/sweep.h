@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "opweave/calibration.h"
 #include "opweave/strategy_search.h"
 
 namespace opweave {
@@ -23,7 +24,11 @@ struct SweepQuestion {
   Precision precision = Precision::kBf16;
   Target target = Target::kAny;
   double seconds_per_point = 60;
+  std::vector<FittedProfile> profiles = {};  ///< at most one per device type; other types have the built-in one
 
+  /// Adds a profile of the user's. \throws InputError starting with `source` where its device type is none of the
+  /// question's, or has one already, or its precision is another
+  void add_profile(FittedProfile profile, const std::string& source);
   [[nodiscard]] std::size_t points() const { return machines.size() * global_batches.size() * sequences.size(); }
   [[nodiscard]] const Machines& machines_of(std::size_t point) const;
   /// What the times of a point are predicted with.

@@ -107,6 +107,7 @@ class StrategySearch:
         bf16_gradients: bool,
         bf16_moments: bool,
         fused_loss: bool,
+        profile: tuple[str, str] | None,
         place: Place | None,
         workers: int,
     ) -> None: ...
@@ -176,6 +177,7 @@ def sweep(
     sequences: Sequence[int],
     precision: str,
     target: str,
+    profiles: Sequence[tuple[str, str]],
     seconds: float,
     place: Place | None,
     workers: int,

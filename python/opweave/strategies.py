@@ -83,9 +83,13 @@ class Strategies(Sequence[RankedStrategy]):
         self.profile: str = content["profile"]
         """Calibration profile that the times come from."""
         self.median_error: float = content["median_error"]
-        """Of the profile, on the published steps that it was fitted on."""
+        """Of the profile, on the steps that it was fitted on."""
+        self.ninetieth_error: float = content["ninetieth_error"]
+        """Its 90th percentile."""
         self.published_steps: int = content["published_steps"]
-        """Steps that the profile was fitted on; 0 = uncalibrated."""
+        """Published steps that the profile was fitted on; 0 = uncalibrated, or a profile of your own."""
+        self.measured_steps: int = content["measured_steps"]
+        """Steps of your own that the profile was fitted on; 0 with a built-in profile."""
         self.is_whole_space: bool = content["is_whole_space"]
         """Whether the whole space was looked at: the first is the fastest of it."""
         self.bound_ns: int = content["bound_ns"]
@@ -181,11 +185,8 @@ class Strategies(Sequence[RankedStrategy]):
 
     def summary(self) -> str:
         """Model, devices and the error of the prediction in one line."""
-        error = (
-            f"median error {100 * self.median_error:.1f}% on {self.published_steps} published steps"
-            if self.published_steps
-            else "uncalibrated"
-        )
+        steps, kind = (self.measured_steps, "measured") if self.measured_steps else (self.published_steps, "published")
+        error = f"median error {100 * self.median_error:.1f}% on {steps} {kind} steps" if steps else "uncalibrated"
         billions = self.model.parameters / 1e9
         return (
             f"{self.model.name}, {billions:.2f} billion parameters on {self._search.subject}: {self.profile}, {error}"
@@ -213,6 +214,7 @@ def parallelize(
     precision: str = "bf16",
     target: str = "any",
     fix: Mapping[str, Any] | None = None,
+    profile: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     evaluate: RankedStrategy | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     top: int = 10,
     time_limit: float = 60.0,
@@ -238,6 +240,9 @@ def parallelize(
             "recompute": "none", "modules": "mlp+moe_act", "offload": 0.5, "optimizer_offload": 0.5,
             "tp_overlap": "no", "sharding": "optimizer", "schedule": "1F1B"}; of a component: {"vision.tp": 1,
             "vision.mesh": "own"}.
+        profile: Constants that calibrate() fitted to steps of your own, for this device type and precision: the path
+            or the content of an opweave.profile file. None takes those of published steps, or with *evaluate* those
+            that the strategy was found with.
         evaluate: Value this strategy instead of searching: one that parallelize returned, a file, or its content.
         top: Strategies to return.
         time_limit: Seconds.
@@ -278,6 +283,7 @@ def parallelize(
         bf16_gradients,
         bf16_moments,
         fused_loss,
+        None if profile is None else profile_text(profile),
         place,
         worker_count,
     )
@@ -319,6 +325,16 @@ def cluster_text(cluster: Mapping[str, Any] | str | os.PathLike[str]) -> tuple[s
         )
     path = os.fspath(cluster)
     return (read_text(path), path) if path.endswith(".json") else (path, None)
+
+
+def profile_text(profile: Mapping[str, Any] | str | os.PathLike[str]) -> tuple[str, str]:
+    """The text of a profile and its name in errors."""
+    if isinstance(profile, Mapping):
+        return json.dumps({"format": "opweave.profile", "version": 1, **profile}), "profile"
+    if not isinstance(profile, (str, os.PathLike)):
+        kind = type(profile).__name__
+        raise _core.InputError(f"profile: value is a {kind}, expected a path or the content of an opweave.profile file")
+    return read_text(profile), os.fspath(profile)
 
 
 def record_text(
@@ -365,6 +381,26 @@ class Calibration:
     predictions: list[dict[str, Any]]
     """Per step: id, profile, predicted_ns, left_out_ns (with constants fitted without its group), measured_ns (None
     without a measurement), parts_ns (predicted: compute, tensor, expert, data; docs/formats.md), fits, memory_bytes."""
+
+    files: list[dict[str, str]] = field(default_factory=list, repr=False)
+    """Per profile: its "file" as text (opweave.profile), or "why_not"; see profile()."""
+
+    def profile(self, name: str | None = None) -> dict[str, Any]:
+        """The content of an opweave.profile file, for ``parallelize(..., profile=...)``; *name* chooses among several.
+
+        Raises InputError where there is no such profile, or its steps are of several device types or precisions.
+        """
+        names = [one["name"] for one in self.profiles]
+        if name is None and len(names) == 1:
+            name = names[0]
+        if name not in names:
+            value = "missing" if name is None else f'value is "{name}"'
+            raise _core.InputError(f"name: {value}, expected {', '.join(names)}")
+        found = self.files[names.index(name)]
+        if "file" not in found:
+            raise _core.InputError(found["why_not"])
+        content: dict[str, Any] = json.loads(found["file"])
+        return content
 
     def to_pandas(self) -> pandas.DataFrame:
         """The predictions, a row per step, as a table of pandas, which must be installed."""

@@ -9,15 +9,19 @@
 #include "cli/inputs.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
+#include "io/message.h"
 #include "opweave/calibration.h"
 #include "opweave/io.h"
 #include "report/format.h"
+#include "report/names.h"
 
 namespace opweave::cli {
 namespace {
 
 struct CalibrateOptions {
   std::filesystem::path steps;
+  std::filesystem::path output;
+  std::string profile;  ///< that is written; empty: the only one
   bool json_lines = false;
 };
 
@@ -38,7 +42,7 @@ std::string calibration_table(const std::vector<CalibrationProfile>& profiles,
       if (prediction.step->profile == profile.name && prediction.step->measured)
         left_out.push_back(std::abs(prediction.error_left_out));
     }
-    rows.push_back({profile.name, std::to_string(profile.steps), fmt::format("{:.3f}", profile.matrix),
+    rows.push_back({readable(profile.name), std::to_string(profile.steps), fmt::format("{:.3f}", profile.matrix),
                     fmt::format("{:.2f}", profile.traffic), fmt::format("{:.2f}", profile.communication),
                     percent(profile.median_error), percent(profile.ninetieth_error),
                     left_out.empty() ? "-" : percent(median(left_out)),
@@ -65,12 +69,43 @@ std::string as_json_lines(const std::vector<StepPrediction>& predictions) {
   return text;
 }
 
+/// The profile that is to be written.
+const CalibrationProfile& chosen(const std::vector<CalibrationProfile>& profiles, const CalibrateOptions& options) {
+  if (options.profile.empty() && profiles.size() == 1) return profiles.front();
+  const auto found = std::ranges::find(profiles, options.profile, &CalibrationProfile::name);
+  if (!options.profile.empty() && found != profiles.end()) return *found;
+  std::vector<std::string> names;
+  for (const CalibrationProfile& profile : profiles) names.push_back(io::text_in_quotes(profile.name));
+  throw InputError(fmt::format("--profile: {}, expected {}{}",
+                               options.profile.empty() ? "missing" : "value is " + io::text_in_quotes(options.profile),
+                               names.size() > 1 ? "one of " : "", fmt::join(names, ", ")));
+}
+
+/// Writes a profile and says so.
+void write_profile(const std::vector<MeasuredStep>& steps, const std::vector<CalibrationProfile>& profiles,
+                   const CalibrateOptions& options) {
+  FittedProfile fitted;
+  try {
+    fitted = fitted_profile(steps, chosen(profiles, options));
+  } catch (const InputError& error) {
+    throw InputError(options.steps.string() + ": " + error.what(), error.hint());
+  }
+  deliver(options.output, profile_to_json(fitted));
+  complain("note", fmt::format("profile {} ({}, {}) is in {}: opweave parallelize --profile {}",
+                               io::text_in_quotes(fitted.constants.name), fitted.device, to_string(fitted.precision),
+                               options.output.string(), options.output.string()));
+}
+
 ExitCode run_calibrate(const CalibrateOptions& options) {
-  expect_files({}, {{"STEPS", options.steps}});
+  expect_files({{"--output", options.output}}, {{"STEPS", options.steps}});
+  if (options.output.empty() && !options.profile.empty()) {
+    throw InputError("--profile: chooses what --output writes, expected --output beside it");
+  }
   const auto steps = parse_measured_steps(read_file(options.steps), options.steps.string());
   if (steps.empty()) throw InputError(options.steps.string() + ": /steps: no steps, expected at least 1");
   std::vector<CalibrationProfile> profiles;
   const auto predictions = cross_validate(steps, profiles);
+  if (!options.output.empty()) write_profile(steps, profiles, options);
   print(options.json_lines ? as_json_lines(predictions) : calibration_table(profiles, predictions));
   return ExitCode::kDone;
 }
@@ -85,11 +120,17 @@ void add_calibrate(CLI::App& app, Action& action) {
       "that were left out (docs/strategies.md).\n\n"
       "Examples:\n"
       "  opweave calibrate steps.json\n"
-      "  opweave calibrate steps.json --json-lines");
+      "  opweave calibrate steps.json --json-lines\n"
+      "  opweave calibrate steps.json -o profile.json");
   command->add_option("STEPS", options->steps, "measured steps (opweave.measured-steps)")
       ->required()
       ->check(file_name());
   command->add_flag("--json-lines", options->json_lines, "a JSON object per step: prediction, memory, error");
+  command
+      ->add_option("-o,--output", options->output,
+                   "write a profile here (opweave.profile): parallelize and sweep take it with --profile")
+      ->check(file_name());
+  command->add_option("--profile", options->profile, "name of the profile that is written [the only one]");
   command->callback([options, &action] { action = [options] { return run_calibrate(*options); }; });
 }
 

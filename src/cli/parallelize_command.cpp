@@ -32,6 +32,8 @@ struct ParallelizeOptions {
   TrainingRun run;  ///< of `training`
   std::string target = "any";
   std::string fix;
+  std::filesystem::path profile;        ///< empty: the built-in one
+  std::optional<FittedProfile> fitted;  ///< that of `profile`, or else of the strategy to value
   std::filesystem::path evaluated;
   std::size_t top = 10;
   double time_limit = 60;
@@ -84,11 +86,7 @@ std::string heading(const ModelDescription& model, const Machines& machines, con
                         readable(component.name), component.hidden, component.tokens.value_or(options.run.sequence),
                         has_mesh ? fmt::format("{} devices of its own", best.component->devices()) : "the same mesh");
   }
-  text += profile.steps == 0
-              ? fmt::format("profile: {}, no published step of {}{} is known\n", profile.name,
-                            readable(machines.device.name), model.has_recurrences() ? " with recurrences" : "")
-              : fmt::format("profile: {} (median error {} on {} published steps, 90th percentile {})\n", profile.name,
-                            percent(profile.median_error), profile.steps, percent(profile.ninetieth_error));
+  text += profile_text(profile, model, machines) + "\n";
   if (result.meshes > 0) text += space_text(result);
   return text + "\n";
 }
@@ -136,7 +134,7 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const P
   }
   if (!options.output.empty()) {
     const Target target = *target_from_string(options.target);
-    deliver(options.output, strategy_record_to_json({best, model, machines, options.run, target}));
+    deliver(options.output, strategy_record_to_json({best, model, machines, options.run, target, options.fitted}));
   }
   if (!options.report.empty()) {
     deliver(options.report, strategy_report_html({model, machines, options.run, profile, result}));
@@ -167,12 +165,29 @@ StrategySearchResult search(const StrategyQuestion& q, std::size_t most, const P
   }
 }
 
+/// The user's profile: that of --profile, else the one that the strategy to value was found with.
+std::optional<FittedProfile> own_profile(const ParallelizeOptions& options, const Machines& machines) {
+  std::optional<FittedProfile> fitted;
+  std::string place;
+  if (!options.profile.empty()) {
+    place = options.profile.string() + ": ";
+    fitted = parse_profile(read_file(options.profile), options.profile.string());
+  } else if (!options.evaluated.empty()) {
+    place = options.evaluated.string() + ": /for/profile";
+    fitted = parse_profile_of_strategy(read_file(options.evaluated), options.evaluated.string());
+  }
+  if (fitted) require_profile_for(*fitted, place, machines, options.run.precision);
+  return fitted;
+}
+
 ExitCode run_parallelize(ParallelizeOptions options) {
   Budget budget(options.time_limit, std::nullopt);
   const bool is_file = options.cluster.ends_with(".json");
-  expect_files(
-      {{"--output", options.output}, {"--report", options.report}},
-      {{"MODEL", options.model}, {"--cluster", is_file ? options.cluster : ""}, {"--evaluate", options.evaluated}});
+  expect_files({{"--output", options.output}, {"--report", options.report}},
+               {{"MODEL", options.model},
+                {"--cluster", is_file ? options.cluster : ""},
+                {"--evaluate", options.evaluated},
+                {"--profile", options.profile}});
   const ModelDescription model = load_model(options.model);
   Machines machines = load_machines(options.cluster);
   if (options.nodes) machines.nodes = *options.nodes;
@@ -182,7 +197,9 @@ ExitCode run_parallelize(ParallelizeOptions options) {
     throw InputError(
         fmt::format("--target: value is {}, expected any, megatron or torchtitan", io::text_in_quotes(options.target)));
   }
-  const CalibrationProfile profile = profile_for(model, machines, options.run.precision, *target);
+  options.fitted = own_profile(options, machines);
+  const CalibrationProfile profile = options.fitted ? options.fitted->constants_for(model)
+                                                    : profile_for(model, machines, options.run.precision, *target);
   const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
   StrategySearchResult result;
@@ -216,6 +233,8 @@ void add_parallelize(CLI::App& app, Action& action) {
       "  opweave parallelize config.json --cluster h100 --nodes 8 --global-batch 512 --sequence 8192\n"
       "  opweave parallelize config.json --cluster h100 --nodes 8 --global-batch 512 --sequence 8192 --target megatron "
       "--fix tp=8,pp=4\n"
+      "  opweave parallelize config.json --cluster h100 --nodes 8 --global-batch 512 --sequence 8192 --profile "
+      "profile.json\n"
       "  opweave parallelize config.json --cluster h100 --nodes 8 --global-batch 512 --sequence 8192 --evaluate "
       "mine.json");
   command->add_option("MODEL", options->model, "the model")->required()->check(file_name());
@@ -229,6 +248,11 @@ void add_parallelize(CLI::App& app, Action& action) {
       "--fix", options->fix,
       "decisions that are held: tp=8,pp=4,vpp=2,cp=1,ep=8,dp=4,mbs=1,modules=mlp+moe_act,offload=0.5,...; of a "
       "component: vision.tp=1,vision.mesh=own");
+  command
+      ->add_option("--profile", options->profile,
+                   "constants that calibrate fitted to steps of your own (opweave.profile) [of published steps; with "
+                   "--evaluate those that the strategy was found with]")
+      ->check(file_name());
   command->add_option("--evaluate", options->evaluated, "value this strategy instead (opweave.strategy)")
       ->check(file_name());
   command->add_option("--top", options->top, "strategies to show")

@@ -56,7 +56,24 @@ std::string why_not(const BestStrategy& found) {
   return found.why_not + (found.least_memory ? fmt::format(": {} at least", human(*found.least_memory)) : "");
 }
 
+/// The line of a profile that the file holds; the built-in one follows from the rest.
+std::string own_profile_text(const StrategyRecord& record) {
+  return record.fitted ? profile_text(record.profile(), record.model, record.machines) + "\n" : "";
+}
+
 }  // namespace
+
+std::string profile_text(const CalibrationProfile& profile, const ModelDescription& model, const Machines& machines) {
+  const std::string name = readable(profile.name);
+  if (profile.steps > 0) {
+    return fmt::format("profile: {} (median error {} on {} {} steps, 90th percentile {})", name,
+                       percent(profile.median_error), profile.steps, profile.is_own ? "measured" : "published",
+                       percent(profile.ninetieth_error));
+  }
+  if (profile.is_own) return fmt::format("profile: {}, none of its steps is of such a model", name);
+  return fmt::format("profile: {}, no published step of {}{} is known", name, readable(machines.device.name),
+                     model.has_recurrences() ? " with recurrences" : "");
+}
 
 bool is_strategy_file(const std::filesystem::path& path) {
   try {
@@ -98,8 +115,8 @@ ExitCode explain_strategy_file(const std::filesystem::path& path, const JsonOutp
     const Duration step = found.best->value.time.step;
     others.push_back({choice, human(step), change(as_double(value.time.step), as_double(step))});
   }
-  print(in_words(record) + "\n\n" + as_table({{record.strategy, value}}) + "\n" + table(times) + "\n" +
-        table(memories) + "\n" + table(others));
+  print(in_words(record) + "\n" + own_profile_text(record) + "\n" + as_table({{record.strategy, value}}) + "\n" +
+        table(times) + "\n" + table(memories) + "\n" + table(others));
   if (!value.fits) complain("warning", "the strategy does not fit in memory");
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
@@ -114,7 +131,8 @@ ExitCode diff_strategies(const std::filesystem::path& before, const std::filesys
   }
   const StrategyValue value_a = a.value();
   const StrategyValue value_b = b.value();
-  std::string text = "A: " + in_words(a) + "\nB: " + in_words(b) + "\n";
+  std::string text =
+      "A: " + in_words(a) + "\n" + own_profile_text(a) + "B: " + in_words(b) + "\n" + own_profile_text(b);
   if (!(a.model == b.model)) text += "the models differ\n";
   Rows rows = {{"decision", "A", "B"}};
   for (const DecisionChange& decision : changed_decisions(a.strategy, b.strategy)) {
@@ -167,7 +185,7 @@ ExitCode what_if_strategy_file(const std::filesystem::path& path, double seconds
     row.resize(rows.front().size());
     rows.push_back(std::move(row));
   }
-  print(in_words(today) + "\n\n" + table(rows));
+  print(in_words(today) + "\n" + own_profile_text(today) + "\n" + table(rows));
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 

@@ -28,6 +28,10 @@ ExitCode diff_strategies(const std::filesystem::path& before, const std::filesys
 /// The strategy and the best one under changes of the machines and of the run.
 ExitCode what_if_strategy_file(const std::filesystem::path& path, double seconds_per_change, const JsonOutput& output);
 
+/// What a step is predicted with, and how well that is known to be: "profile: mine (median error 2.0% on 4 measured
+/// steps, 90th percentile 3.1%)".
+[[nodiscard]] std::string profile_text(const CalibrationProfile& profile, const ModelDescription& model,
+                                       const Machines& machines);
 /// The degrees of a component's own mesh: "tp 1 cp 1 pp 1 dp 8".
 [[nodiscard]] std::string component_mesh_text(const ComponentMesh& mesh);
 /// A table of strategies, for people.

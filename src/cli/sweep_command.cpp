@@ -48,6 +48,7 @@ struct SweepOptions {
   std::vector<std::int64_t> sequences;
   std::string precision = "bf16";
   std::string target = "any";
+  std::vector<std::filesystem::path> profiles;
   double time_limit = 60;
   PlaceOptions place;
   std::string shard = "1/1";
@@ -103,6 +104,9 @@ SweepQuestion question_of(const SweepOptions& options) {
   question.precision = *precision;
   question.target = *target;
   question.seconds_per_point = options.time_limit;
+  for (const auto& path : options.profiles) {
+    question.add_profile(parse_profile(read_file(path), path.string()), path.string());
+  }
   return question;
 }
 
@@ -125,6 +129,7 @@ ExitCode run_sweep(const SweepOptions& options) {
   for (const std::string& cluster : options.clusters) {
     if (cluster.ends_with(".json")) inputs.push_back({"--cluster", cluster});
   }
+  for (const auto& path : options.profiles) inputs.push_back({"--profile", path});
   expect_files(outputs, inputs);
   const auto [shard, shards] = parse_shard(options.shard);
   const SweepQuestion question = question_of(options);
@@ -189,6 +194,13 @@ void add_run(CLI::App& sweep, Action& action) {
   command->add_option("--precision", options->precision, "of matrix products: bf16 or fp8")->capture_default_str();
   command->add_option("--target", options->target, "any, megatron or torchtitan: nothing that it cannot say")
       ->capture_default_str();
+  command
+      ->add_option(
+          "--profile", options->profiles,
+          "constants that calibrate fitted to steps of your own (opweave.profile), at most one per device type, "
+          "separated by commas; other types have those of published steps")
+      ->delimiter(',')
+      ->check(file_name());
   command->add_option("--time-limit", options->time_limit, "seconds per point")->check(number())->capture_default_str();
   options->place.on = "processes";
   options->place.add_to(*command, "processes; threads: all in this process");

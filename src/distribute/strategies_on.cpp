@@ -16,10 +16,16 @@ Json claim_of(const RankedStrategy& ranked) {
   return {{"mesh", ranked.mesh}, {"strategy", Json::parse(strategy_to_json(ranked.strategy))}};
 }
 
-Json question_of(const ModelDescription& model, const Machines& machines, const TrainingRun& run, Target target,
-                 const HeldDecisions& held, std::size_t most) {
-  return {{"kind", "strategies"}, {"model", to_json(model)},     {"machines", to_json(machines)},
-          {"run", to_json(run)},  {"target", to_string(target)}, {"held", to_json(held)},
+/// The profile travels whole, the built-in one as well: a worker predicts as its driver does.
+Json question_of(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
+                 const CalibrationProfile& profile, Target target, const HeldDecisions& held, std::size_t most) {
+  return {{"kind", "strategies"},
+          {"model", to_json(model)},
+          {"machines", to_json(machines)},
+          {"run", to_json(run)},
+          {"profile", to_json(FittedProfile{machines.device.name, run.precision, false, false, profile})},
+          {"target", to_string(target)},
+          {"held", to_json(held)},
           {"most", most}};
 }
 
@@ -29,12 +35,13 @@ class SharedSearch final : public Question {
       : model_(model_from(value.at("model"))),
         machines_(machines_from(value.at("machines"))),
         run_(run_from(value.at("run"))),
+        profile_(profile_from(value.at("profile")).constants),
         target_(target_from_string(value.at("target").get<std::string>()).value()),
         held_(held_from(value.at("held"))),
         most_(value.at("most").get<std::size_t>()) {}
 
   [[nodiscard]] std::string hash() const override {
-    return text_hash(question_of(model_, machines_, run_, target_, held_, most_).dump());
+    return text_hash(question_of(model_, machines_, run_, profile_, target_, held_, most_).dump());
   }
 
   void hear(const Json& news) override { cutoff_ = news.at("cutoff").get<std::int64_t>(); }
@@ -48,9 +55,8 @@ class SharedSearch final : public Question {
     share.parts = task.at("parts").get<std::size_t>();
     share.cutoff = &cutoff_;
     share.on_found = [&](const RankedStrategy& ranked) { found(claim_of(ranked)); };
-    const CalibrationProfile profile = profile_for(model_, machines_, run_.precision, target_);
     const StrategySearchResult result =
-        search_strategies(model_, machines_, run_, profile, target_, held_, most_, budget, {}, share);
+        search_strategies(model_, machines_, run_, profile_, target_, held_, most_, budget, {}, share);
     Json answer = {{"meshes", result.meshes},
                    {"valued", result.valued},
                    {"complete", result.is_complete},
@@ -65,6 +71,7 @@ class SharedSearch final : public Question {
   const ModelDescription model_;
   const Machines machines_;
   const TrainingRun run_;
+  const CalibrationProfile profile_;
   const Target target_;
   const HeldDecisions held_;
   const std::size_t most_;
@@ -141,7 +148,7 @@ StrategySearchResult search_strategies_on(const Place& place, std::size_t worker
                                           const CalibrationProfile& profile, Target target, const HeldDecisions& held,
                                           std::size_t most, const Budget& budget,
                                           const std::function<void(const StrategyProgress&)>& tell) {
-  const Json question = question_of(model, machines, run, target, held, most);
+  const Json question = question_of(model, machines, run, profile, target, held, most);
   Crew crew(place, workers, question, text_hash(question.dump()));
   const std::size_t parts = crew.workers();
   for (std::size_t part = 0; part < parts; ++part) {

@@ -71,6 +71,10 @@ Json to_json(const ModelDescription& model) { return Json::parse(model_to_json(m
 
 ModelDescription model_from(const Json& value) { return parse_model(value.dump(), "model"); }
 
+Json to_json(const FittedProfile& profile) { return Json::parse(profile_to_json(profile)); }
+
+FittedProfile profile_from(const Json& value) { return parse_profile(value.dump(), "profile"); }
+
 Json to_json(const HeldDecisions& held) {
   Json value = Json::object();
   say_decisions(held, [&](const std::string& key, std::string text) { value[key] = std::move(text); });

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "opweave/calibration.h"
 #include "opweave/strategy_search.h"
 
 namespace opweave::distribute {
@@ -17,5 +18,8 @@ using Json = nlohmann::ordered_json;
 [[nodiscard]] ModelDescription model_from(const Json& value);
 [[nodiscard]] Json to_json(const HeldDecisions& held);
 [[nodiscard]] HeldDecisions held_from(const Json& value);
+
+[[nodiscard]] Json to_json(const FittedProfile& profile);
+[[nodiscard]] FittedProfile profile_from(const Json& value);
 
 }  // namespace opweave::distribute

@@ -11,9 +11,11 @@ namespace {
 
 Json question_of(const SweepQuestion& question) {
   // A member that is added does not compile here until it travels too.
-  const auto& [model, machines, global_batches, sequences, precision, target, seconds_per_point] = question;
+  const auto& [model, machines, global_batches, sequences, precision, target, seconds_per_point, profiles] = question;
   Json list = Json::array();
   for (const Machines& one : machines) list.push_back(to_json(one));
+  Json fitted = Json::array();
+  for (const FittedProfile& one : profiles) fitted.push_back(to_json(one));
   return {{"kind", "sweep"},
           {"model", to_json(model)},
           {"machines", std::move(list)},
@@ -21,7 +23,8 @@ Json question_of(const SweepQuestion& question) {
           {"sequences", sequences},
           {"precision", to_string(precision)},
           {"target", to_string(target)},
-          {"seconds_per_point", seconds_per_point}};
+          {"seconds_per_point", seconds_per_point},
+          {"profiles", std::move(fitted)}};
 }
 
 class SweepOfPoints final : public Question {
@@ -34,6 +37,7 @@ class SweepOfPoints final : public Question {
     question_.precision = precision_from_string(value.at("precision").get<std::string>()).value();
     question_.target = target_from_string(value.at("target").get<std::string>()).value();
     question_.seconds_per_point = value.at("seconds_per_point").get<double>();
+    for (const Json& profile : value.at("profiles")) question_.profiles.push_back(profile_from(profile));
   }
 
   [[nodiscard]] std::string hash() const override { return question_.hash(); }

@@ -9,13 +9,18 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json subject(const StrategyRecord& record) {
+  const CalibrationProfile profile = record.profile();
   return {{"model", record.model.name},
           {"device", record.machines.device.name},
           {"devices", record.machines.devices()},
           {"device_memory_bytes", record.machines.device.memory.value()},
           {"global_batch", record.run.global_batch},
           {"sequence", record.run.sequence},
-          {"target", to_string(record.target)}};
+          {"target", to_string(record.target)},
+          {"profile", profile.name},
+          {"profile_steps", profile.steps},
+          {"median_error", profile.median_error},
+          {"ninetieth_error", profile.ninetieth_error}};
 }
 
 Json to_json(const BestStrategy& found) {

@@ -1,6 +1,7 @@
 #include <string>
 
 #include "io/formats.h"
+#include "io/profile_json.h"
 #include "io/strategy_json.h"
 #include "opweave/calibration.h"
 
@@ -10,33 +11,6 @@ namespace {
 using io::JsonValue;
 using io::optional;
 using io::required;
-
-auto share_into(double& target) {
-  return [&target](const JsonValue& value) { target = value.number(0.01, 1); };
-}
-auto truth_into(bool& target) {
-  return [&target](const JsonValue& value) { target = value.boolean(); };
-}
-
-/// Facts about a stack's kernels.
-CalibrationProfile read_kernels(const JsonValue& value) {
-  CalibrationProfile kernels;
-  read_object(value, optional("fused_attention", truth_into(kernels.has_fused_attention)),
-              optional("attention_forward", share_into(kernels.attention_forward)),
-              optional("attention_backward", share_into(kernels.attention_backward)),
-              optional("fused_norms", truth_into(kernels.has_fused_norms)),
-              optional("split_loss", truth_into(kernels.has_split_loss)),
-              optional("launches_ns", io::amount_into(kernels.launches, 1'000'000'000)),
-              optional("gathers_again", truth_into(kernels.gathers_again)),
-              optional("keeps_fp8", truth_into(kernels.keeps_fp8)),
-              optional("keeps_expert_outputs", truth_into(kernels.keeps_expert_outputs)),
-              optional("gradient_bytes", io::amount_into(kernels.gradient_bytes, 8)),
-              optional("logit_bytes", io::amount_into(kernels.logit_bytes, 64)),
-              optional("reserve_bytes", io::amount_into(kernels.reserve)),
-              optional("pads_vocabulary", truth_into(kernels.pads_vocabulary)),
-              optional("balances_context", truth_into(kernels.balances_context)));
-  return kernels;
-}
 
 /// Parts of a step. One that the strategy does not have is an error of whoever took it.
 void read_parts(const JsonValue& value, MeasuredStep& step) {
@@ -70,7 +44,8 @@ MeasuredStep read_step(const JsonValue& value) {
               required("machines", [&](const JsonValue& part) { step.machines = io::read_machines(part); }),
               required("run", [&](const JsonValue& part) { step.run = io::read_run(part); }),
               required("strategy", [&](const JsonValue& part) { step.strategy = io::read_strategy(part); }),
-              optional("kernels", [&](const JsonValue& part) { step.kernels = read_kernels(part); }),
+              optional("kernels",
+                       [&](const JsonValue& part) { step.kernels = io::read_kernels(part, io::Kernels::kSomeStated); }),
               optional("peak_bytes", [&](const JsonValue& part) { step.peak = Bytes(part.integer(1)); }),
               optional("measured_ns", [&](const JsonValue& part) { step.measured = Duration(part.integer(1)); }),
               optional("parts_ns", io::keep(parts)));

@@ -298,7 +298,7 @@ namespace opweave {
 
 Strategy parse_strategy(std::string_view json, const std::string& source) {
   const io::JsonDocument document(json, source);
-  return io::read_strategy(document.root(io::kStrategyFormat, io::kStrategyVersionWithComponents));
+  return io::read_strategy(document.root(io::kStrategyFormat, io::kStrategyVersionWithMore));
 }
 
 Machines parse_machines(std::string_view json, const std::string& source) {
@@ -331,10 +331,14 @@ void write_component(io::JsonWriter& json, const ComponentMesh& mesh) {
 }  // namespace
 
 std::string strategy_to_json(const Strategy& strategy) {
+  return io::strategy_document(strategy, strategy.component ? io::kStrategyVersionWithMore : io::kFormatVersion);
+}
+
+std::string io::strategy_document(const Strategy& strategy, std::uint32_t version) {
   io::JsonWriter json;
   json.open_object(io::JsonWriter::Layout::kBlock);
   json.member("format", io::kStrategyFormat);
-  json.member("version", strategy.component ? io::kStrategyVersionWithComponents : io::kFormatVersion);
+  json.member("version", version);
   if (strategy.component) {
     json.key("components");
     json.open_array(io::JsonWriter::Layout::kBlock);

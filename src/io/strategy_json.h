@@ -14,6 +14,9 @@ namespace opweave::io {
 [[nodiscard]] TrainingRun read_run(const JsonValue& value);
 [[nodiscard]] Strategy read_strategy(const JsonValue& value);
 
+/// The strategy as a document of this version.
+[[nodiscard]] std::string strategy_document(const Strategy& strategy, std::uint32_t version);
+
 // What read_machines and read_run read.
 [[nodiscard]] std::string machines_to_json(const Machines& machines);
 [[nodiscard]] std::string run_to_json(const TrainingRun& run);

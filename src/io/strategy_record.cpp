@@ -2,6 +2,7 @@
 
 #include "io/formats.h"
 #include "io/json_writer.h"
+#include "io/profile_json.h"
 #include "io/strategy_json.h"
 
 namespace opweave {
@@ -33,7 +34,12 @@ StrategyRecord read_for(const JsonValue& value, StrategyRecord record) {
   read_object(value, required("model", [&](const JsonValue& part) { record.model = io::read_model(part); }),
               required("machines", [&](const JsonValue& part) { record.machines = io::read_machines(part); }),
               required("run", [&](const JsonValue& part) { record.run = io::read_run(part); }),
-              optional("target", read_target));
+              optional("target", read_target),
+              optional("profile", [&](const JsonValue& part) { record.fitted = io::read_profile(part); }));
+  if (record.fitted) {
+    require_profile_for(*record.fitted, value.source() + ": " + value.pointer() + "/profile", record.machines,
+                        record.run.precision);
+  }
   const std::string why = why_impossible(record.model, record.machines, record.run, record.strategy);
   if (!why.empty()) value.fail("the strategy is impossible here: " + why);
   return record;
@@ -68,23 +74,28 @@ std::string io::run_to_json(const TrainingRun& run) {
   return std::move(json).finish();
 }
 
-CalibrationProfile StrategyRecord::profile() const { return profile_for(model, machines, run.precision, target); }
+CalibrationProfile StrategyRecord::profile() const {
+  return fitted ? fitted->constants_for(model) : profile_for(model, machines, run.precision, target);
+}
 
 StrategyValue StrategyRecord::value() const { return evaluate(model, machines, run, strategy, profile()); }
 
 std::string strategy_record_to_json(const StrategyRecord& record) {
-  std::string text = strategy_to_json(record.strategy);
+  const bool says_more = record.strategy.component || record.fitted;
+  std::string text =
+      io::strategy_document(record.strategy, says_more ? io::kStrategyVersionWithMore : io::kFormatVersion);
   text.resize(text.rfind('\n', text.size() - 2));
   text += ",\n  \"for\": {\n    \"run\": " + as_member(io::run_to_json(record.run));
   text += ",\n    \"machines\": " + as_member(io::machines_to_json(record.machines));
   text += ",\n    \"target\": \"" + std::string(to_string(record.target)) + '"';
+  if (record.fitted) text += ",\n    \"profile\": " + as_member(profile_to_json(*record.fitted));
   text += ",\n    \"model\": " + as_member(model_to_json(record.model)) + "\n  }\n}\n";
   return text;
 }
 
 StrategyRecord parse_strategy_record(std::string_view json, const std::string& source) {
   const io::JsonDocument document(json, source);
-  const JsonValue root = document.root(io::kStrategyFormat, io::kStrategyVersionWithComponents);
+  const JsonValue root = document.root(io::kStrategyFormat, io::kStrategyVersionWithMore);
   StrategyRecord record;
   record.strategy = io::read_strategy(root);
   std::optional<JsonValue> purpose;
@@ -93,6 +104,18 @@ StrategyRecord parse_strategy_record(std::string_view json, const std::string& s
     root.fail("key \"for\" is missing", "opweave parallelize ... --evaluate FILE -o FILE adds what it is for");
   }
   return read_for(*purpose, std::move(record));
+}
+
+std::optional<FittedProfile> parse_profile_of_strategy(std::string_view json, const std::string& source) {
+  const io::JsonDocument document(json, source);
+  const JsonValue root = document.root(io::kStrategyFormat, io::kStrategyVersionWithMore);
+  std::optional<FittedProfile> fitted;
+  const auto read_profile = [&](const JsonValue& part) { fitted = io::read_profile(part); };
+  const auto read_purpose = [&](const JsonValue& purpose) {
+    read_object<io::OtherKeys::kIgnore>(purpose, optional("profile", read_profile));
+  };
+  read_object<io::OtherKeys::kIgnore>(root, optional("for", read_purpose));
+  return fitted;
 }
 
 }  // namespace opweave

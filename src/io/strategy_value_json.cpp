@@ -42,10 +42,16 @@ nlohmann::ordered_json to_json(const RankedStrategy& ranked) {
 std::string strategies_to_json(const CalibrationProfile& profile, const StrategySearchResult& result) {
   auto list = nlohmann::ordered_json::array();
   for (const RankedStrategy& ranked : result.ranked) list.push_back(io::to_json(ranked));
-  return nlohmann::ordered_json{{"profile", profile.name},          {"median_error", profile.median_error},
-                                {"published_steps", profile.steps}, {"meshes", result.meshes},
-                                {"valued", result.valued},          {"is_whole_space", result.is_complete},
-                                {"bound_ns", result.bound.value()}, {"strategies", list}}
+  return nlohmann::ordered_json{{"profile", profile.name},
+                                {"median_error", profile.median_error},
+                                {"ninetieth_error", profile.ninetieth_error},
+                                {"published_steps", profile.is_own ? 0 : profile.steps},
+                                {"measured_steps", profile.is_own ? profile.steps : 0},
+                                {"meshes", result.meshes},
+                                {"valued", result.valued},
+                                {"is_whole_space", result.is_complete},
+                                {"bound_ns", result.bound.value()},
+                                {"strategies", list}}
              .dump(2) +
          "\n";
 }

@@ -20,7 +20,23 @@ std::string SweepQuestion::hash() const {
   }
   text += fmt::format("|{}|{}|{}|{}|{}", fmt::join(global_batches, ","), fmt::join(sequences, ","),
                       to_string(precision), to_string(target), seconds_per_point);
+  for (const FittedProfile& profile : profiles) text += "|" + profile_to_json(profile);
   return text_hash(text);
+}
+
+void SweepQuestion::add_profile(FittedProfile profile, const std::string& source) {
+  const auto is_for = [&](const Machines& one) { return one.device.name == profile.device; };
+  const auto found = std::ranges::find_if(machines, is_for);
+  if (found == machines.end()) {
+    throw InputError(
+        fmt::format("{}: /device: value is \"{}\", expected a device type of the sweep", source, profile.device));
+  }
+  require_profile_for(profile, source + ": ", *found, precision);
+  if (std::ranges::find(profiles, profile.device, &FittedProfile::device) != profiles.end()) {
+    throw InputError(
+        fmt::format("{}: /device: a second profile of \"{}\", expected one per device type", source, profile.device));
+  }
+  profiles.push_back(std::move(profile));
 }
 
 double SweepRow::device_hours() const {
@@ -33,7 +49,10 @@ const Machines& SweepQuestion::machines_of(std::size_t point) const {
 }
 
 CalibrationProfile SweepQuestion::profile_of(std::size_t point) const {
-  return profile_for(model, machines_of(point), precision, target);
+  const Machines& where = machines_of(point);
+  const auto own = std::ranges::find(profiles, where.device.name, &FittedProfile::device);
+  if (own != profiles.end()) return own->constants_for(model);
+  return profile_for(model, where, precision, target);
 }
 
 SweepRow SweepQuestion::asked(std::size_t point) const {

@@ -45,7 +45,7 @@ void SweepFile::take_what_is_there() {
   if (!there.question.empty() && there.question != journal_.question) {
     throw InputError(path_.string() +
                          ": belongs to another question: model, clusters, batches, sequences, precision, "
-                         "target or time limit differ",
+                         "target, profiles or time limit differ",
                      "name another journal, or ask what this one was begun for");
   }
   const std::size_t whole = text.find_last_of('\n') + 1;  // 0 without any

@@ -53,10 +53,10 @@ std::string sweep_table(const SweepJournal& journal, double price) {
     if (row.has_strategy()) {
       cells.insert(cells.end(),
                    {human(row.step), fmt::format("{:.0f}", row.tokens_per_second / static_cast<double>(row.devices)),
-                    percent(row.mfu), human(row.memory), fmt::format("{:.4f}", cost(row, price)), row.profile,
+                    percent(row.mfu), human(row.memory), fmt::format("{:.4f}", cost(row, price)), readable(row.profile),
                     label(row.strategy) + (row.is_whole_space ? "" : " (time limit)")});
     } else {
-      cells.insert(cells.end(), {"-", "-", "-", "-", "-", row.profile, readable(row.failure)});
+      cells.insert(cells.end(), {"-", "-", "-", "-", "-", readable(row.profile), readable(row.failure)});
     }
     rows.push_back(std::move(cells));
   }

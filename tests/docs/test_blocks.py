@@ -119,6 +119,8 @@ def check_json(text, folder, environment):
         run(f"opweave parallelize model.json --cluster h100 {batch} --evaluate strategy.json", folder, environment)
     if kind == "measured-steps":
         run("opweave calibrate measured-steps.json", folder, environment)
+    if kind == "profile":
+        run(f"opweave parallelize model.json --cluster h100 {batch} --profile profile.json", folder, environment)
 
 
 @pytest.mark.parametrize("page", CHOSEN, ids=str)

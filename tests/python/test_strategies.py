@@ -135,9 +135,8 @@ def test_where_nothing_fits_the_least_memory_is_told():
         opweave.parallelize(CONFIG.with_name("llama3-405b.json"), "h100", nodes=1, global_batch=8, sequence=8192)
 
 
-def test_calibration_finds_the_profile_of_its_steps(tmp_path):
-    # Steps as the built-in profile predicts them: constants fitted to them predict them again.
-    model = opweave.Model.from_transformers(CONFIG)
+def steps_as_predicted(model):
+    """Steps as the built-in profile predicts them."""
     steps = []
     for tp, pp in ((8, 2), (8, 4), (4, 4), (2, 8)):
         one = opweave.parallelize(model, "h100", **RUN, target="megatron", fix={"tp": tp, "pp": pp, "mbs": 1}).best
@@ -145,6 +144,67 @@ def test_calibration_finds_the_profile_of_its_steps(tmp_path):
         step = {"id": f"{tp}x{pp}", "profile": "mine", "machines": {"device": "H100", "nodes": 8}, "strategy": strategy}
         run = {"global_batch": 512, "sequence": 8192}
         steps.append(step | {"model": json.loads(CONFIG.read_text()), "run": run, "measured_ns": one.step_ns})
+    return steps
+
+
+def test_a_fitted_profile_predicts_its_steps_and_stays_with_the_strategy(tmp_path):
+    model = opweave.Model.from_transformers(CONFIG)
+    # Software that is a third slower than published: the built-in profile is far off.
+    steps = [step | {"measured_ns": step["measured_ns"] * 4 // 3} for step in steps_as_predicted(model)]
+    calibration = opweave.calibrate(steps)
+    profile = calibration.profile()
+    assert profile == calibration.profile("mine")
+    assert (profile["format"], profile["device"], profile["precision"]) == ("opweave.profile", "H100", "bf16")
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps(profile))
+    for given in (profile, path, str(path)):
+        for step, prediction in zip(steps, calibration.predictions, strict=True):
+            valued = opweave.parallelize(model, "h100", **RUN, evaluate=step["strategy"], profile=given)
+            assert valued.best.step_ns == prediction["predicted_ns"]
+            assert valued.best.step_ns == pytest.approx(step["measured_ns"], rel=0.03)
+    assert (valued.profile, valued.measured_steps, valued.published_steps) == ("mine", 4, 0)
+    assert valued.median_error == calibration.profiles[0]["median_error"]
+    assert valued.ninetieth_error == calibration.profiles[0]["ninetieth_error"]
+    assert "mine, median error" in valued.summary() and "on 4 measured steps" in valued.summary()
+    found = opweave.parallelize(model, "h100", **RUN, profile=path)
+    explained = json.loads(found.best.to_json())
+    assert explained["for"]["profile"] == profile
+    again = opweave.parallelize(model, "h100", **RUN, evaluate=found.best)
+    assert (again.profile, again.best.step_ns) == ("mine", found.best.step_ns)
+    built_in = opweave.parallelize(model, "h100", **RUN, evaluate=found.best.strategy)
+    assert built_in.published_steps and not built_in.measured_steps
+    assert built_in.best.step_ns < 0.9 * found.best.step_ns
+    points = opweave.sweep(model, ["h100", "a100"], nodes=8, global_batch=512, sequence=8192, profile=profile)
+    assert [point.profile for point in points] == ["mine", "megatron-2023/A100/bf16"]
+    assert points[0].step_ns == found.best.step_ns
+
+
+def test_a_profile_that_is_wrong_here_gets_one_line():
+    model = opweave.Model.from_transformers(CONFIG)
+    steps = steps_as_predicted(model)
+    profile = opweave.calibrate(steps[:1]).profile()
+    for changed, message in (
+        ({"device": "A100"}, '^profile: /device: value is "A100", expected "H100", the device type of the question'),
+        ({"precision": "fp8"}, '^profile: /precision: value is "fp8", expected "bf16"'),
+        ({"traffic": "much"}, "^profile: /traffic: "),
+    ):
+        with pytest.raises(opweave.InputError, match=message):
+            opweave.parallelize(model, "h100", **RUN, profile=profile | changed)
+    with pytest.raises(opweave.InputError, match="profile: value is a int, expected a path or the content"):
+        opweave.parallelize(model, "h100", **RUN, profile=3)
+    two = opweave.calibrate([steps[0], steps[1] | {"profile": "other"}])
+    with pytest.raises(opweave.InputError, match="name: missing, expected mine, other"):
+        two.profile()
+    assert two.profile("other")["name"] == "other"
+    mixed = opweave.calibrate([steps[0], steps[1] | {"machines": {"device": "A100", "nodes": 8}}])
+    with pytest.raises(opweave.InputError, match="device type H100 and step"):
+        mixed.profile()
+
+
+def test_calibration_finds_the_profile_of_its_steps(tmp_path):
+    # Constants fitted to steps as the built-in profile predicts them predict them again.
+    model = opweave.Model.from_transformers(CONFIG)
+    steps = steps_as_predicted(model)
     calibration = opweave.calibrate(steps)
     assert [profile["name"] for profile in calibration.profiles] == ["mine"]
     # A weak pull to usual values keeps the constants a little off.

@@ -13,7 +13,7 @@ from opweave import _core
 from opweave.arguments import expect, expect_count
 from opweave.models import Model, to_model
 from opweave.places import to_place
-from opweave.strategies import cluster_text
+from opweave.strategies import cluster_text, profile_text
 from opweave.table import as_frame, as_html, as_text
 from opweave.work import run
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas
 
     AnyCluster = Mapping[str, Any] | str | os.PathLike[str]
+    AnyProfile = Mapping[str, Any] | str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def sweep(
     nodes: int | Sequence[int] = (),
     precision: str = "bf16",
     target: str = "any",
+    profile: AnyProfile | Sequence[AnyProfile] = (),
     time_limit: float = 60.0,
     on: str | None = None,
     workers: int | None = None,
@@ -155,6 +157,7 @@ def sweep(
         sequence: Tokens of a sequence; one number or several.
         nodes: Numbers of nodes; empty takes what each cluster says.
         precision, target: As for parallelize().
+        profile: As for parallelize(); one or several, at most one per device type. Other types have the built-in one.
         time_limit: Seconds per combination.
         on: Where workers answer the combinations (docs/distributed.md): "processes", "ray" or "ray://HOST:PORT". None
             takes threads of this process. The answer is the same.
@@ -174,6 +177,7 @@ def sweep(
     expect(time_limit, (int, float), "time_limit", "a number from 0")
     if not time_limit >= 0:
         raise _core.InputError(f"time_limit: value is {time_limit}, expected a number from 0")
+    profiles = [profile] if isinstance(profile, (str, os.PathLike, Mapping)) else list(profile)
     place, worker_count = to_place(on, workers)
     number, shards = _shard(shard)
     work = _core.sweep(
@@ -184,6 +188,7 @@ def sweep(
         _counts(sequence, "sequence"),
         precision,
         target,
+        [profile_text(one) for one in profiles],
         time_limit,
         place,
         worker_count,
