@@ -43,8 +43,8 @@ class RankedStrategy:
     """Parts of the step by cause; they sum up to step_ns."""
     memory_bytes: dict[str, int]
     """Of the stage that needs most, by kind; ``total`` is their sum, ``stage`` its number."""
-    alike: int = 0
-    """Strategies of other degrees whose step, memory, bubble, messages and repetitions are equal."""
+    alike: int = field(default=0, compare=False)
+    """Others among the first whose step, memory, bubble, messages and repetitions are equal. Not compared."""
     record: str = field(default="", compare=False, repr=False)
     """The file opweave.strategy with what the strategy is for; empty where a strategy was not found by a search."""
 

@@ -35,7 +35,9 @@ def test_the_best_strategy_is_valued_as_it_was_found(tmp_path):
 def test_of_strategies_with_equal_figures_one_is_listed():
     options = (*RUN[:2], "--nodes", "2", *RUN[4:], "--top", "10")
     found = json.loads(opweave("parallelize", SMALL, *options, "--json").stdout)["strategies"]
-    assert len({(one["step_ns"], one["memory_bytes"]["total"], one["time_ns"]["bubble"]) for one in found}) == len(found)
+    assert len({(one["step_ns"], one["memory_bytes"]["total"], one["time_ns"]["bubble"]) for one in found}) == len(
+        found
+    )
     text = opweave("parallelize", SMALL, *options).stdout
     rows = [line for line in text.splitlines() if " more" in line]
     assert [int(row.split()[-2]) for row in rows] == [one["alike"] for one in found if one["alike"] > 0]
