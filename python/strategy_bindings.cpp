@@ -15,6 +15,7 @@
 #include "opweave/model.h"
 #include "opweave/strategy_answer.h"
 #include "opweave/strategy_record.h"
+#include "opweave/strategy_targets.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -87,7 +88,8 @@ class StrategySearch {
     if (!fitted_) {
       if (const auto its_own = parse_profile_of_strategy(json, source)) use(*its_own, source + ": /for/profile");
     }
-    const std::string why = why_impossible(model_, machines_, run_, strategy);
+    std::string why = why_impossible(model_, machines_, run_, strategy);
+    if (why.empty()) why = why_no_whole_batch(run_, strategy);
     if (!why.empty()) throw InputError(source + ": " + why);
     result_.ranked = {{strategy, evaluate(model_, machines_, run_, strategy, profile_)}};
   }

@@ -11,6 +11,9 @@
 
 namespace opweave {
 
+/// Why the data ranks of a strategy cannot run one number of microbatches each, in one line; empty where they can.
+[[nodiscard]] std::string why_no_whole_batch(const TrainingRun& run, const Strategy& strategy);
+
 /// Why the target has no word for a strategy that is possible (why_impossible), in one line; empty where it has, and
 /// for Target::kAny.
 [[nodiscard]] std::string why_inexpressible(Target target, const ModelDescription& model, const TrainingRun& run,

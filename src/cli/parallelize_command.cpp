@@ -18,6 +18,7 @@
 #include "opweave/io.h"
 #include "opweave/strategy_answer.h"
 #include "opweave/strategy_record.h"
+#include "opweave/strategy_targets.h"
 #include "report/format.h"
 #include "report/names.h"
 
@@ -63,8 +64,9 @@ HeldDecisions parse_held(const std::string& text) {
 
 /// What is known of the whole space.
 std::string space_text(const StrategySearchResult& result) {
-  std::string text = fmt::format("{} meshes, {} looked into, {}\n", result.meshes, result.valued,
-                                 result.is_complete ? "the others excluded by their bounds" : "the others not all excluded");
+  std::string text =
+      fmt::format("{} meshes, {} looked into, {}\n", result.meshes, result.valued,
+                  result.is_complete ? "the others excluded by their bounds" : "the others not all excluded");
   if (result.bound > Duration(0) && !result.ranked.empty()) {
     const Duration best = result.ranked.front().value.time.step;
     text += fmt::format("no strategy of the space takes less than {}: gap {}\n", human(result.bound),
@@ -208,7 +210,8 @@ ExitCode run_parallelize(ParallelizeOptions options) {
     result = search({model, machines, options.run, profile, *target, held}, options.top, options.place, budget);
   } else {
     const Strategy strategy = parse_strategy(read_file(options.evaluated), options.evaluated.string());
-    const std::string why = why_impossible(model, machines, options.run, strategy);
+    std::string why = why_impossible(model, machines, options.run, strategy);
+    if (why.empty()) why = why_no_whole_batch(options.run, strategy);
     if (!why.empty()) {
       const StrategyQuestion question{model, machines, options.run, profile, *target, held};
       throw InputError(options.evaluated.string() + ": " + why, strategy_that_would_work(question, strategy, budget));
@@ -254,7 +257,8 @@ void add_parallelize(CLI::App& app, Action& action) {
                    "--evaluate those that the strategy was found with]")
       ->check(file_name());
   command->add_option("--evaluate", options->evaluated, "value this strategy instead (opweave.strategy)")
-      ->check(file_name());
+      ->check(file_name())
+      ->excludes("--fix");
   command->add_option("--top", options->top, "strategies to show")
       ->check(whole_between(1, 10'000))
       ->capture_default_str();

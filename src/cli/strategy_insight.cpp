@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "opweave/error.h"
@@ -71,8 +73,14 @@ std::string profile_text(const CalibrationProfile& profile, const ModelDescripti
                        percent(profile.ninetieth_error));
   }
   if (profile.is_own) return fmt::format("profile: {}, none of its steps is of such a model", name);
-  return fmt::format("profile: {}, no published step of {}{} is known", name, readable(machines.device.name),
-                     model.has_recurrences() ? " with recurrences" : "");
+  const bool has_experts =
+      std::ranges::any_of(model.layers, [](const LayerRun& run) { return run.experts.has_value(); });
+  return fmt::format(
+      "profile: {}, no published step of a {} model on {} in this precision and for this target is known", name,
+      model.has_recurrences() ? "recurrent"
+      : has_experts           ? "mixture-of-experts"
+                              : "dense",
+      readable(machines.device.name));
 }
 
 bool is_strategy_file(const std::filesystem::path& path) {

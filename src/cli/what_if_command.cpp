@@ -13,6 +13,7 @@
 #include "cli/progress.h"
 #include "cli/strategy_insight.h"
 #include "cli/terminal.h"
+#include "opweave/error.h"
 #include "opweave/io.h"
 #include "opweave/layout_files.h"
 #include "opweave/memory_modes.h"
@@ -134,6 +135,15 @@ ExitCode run_what_if(const WhatIfOptions& options) {
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 
+/// What is asked of a strategy is always the same.
+void expect_changes_of_strategies(const CLI::App& command) {
+  for (const char* name : {"--link-speed", "--memory", "--host-link", "--devices", "--microbatches", "--faster",
+                           "--factor", "--replan", "--work-limit", "--threads", "--samples", "--seed"}) {
+    if (command.count(name) == 0) continue;
+    throw InputError(fmt::format("{}: the changes of a strategy are fixed; only plans take others", name));
+  }
+}
+
 }  // namespace
 
 void add_what_if(CLI::App& app, Action& action) {
@@ -184,8 +194,9 @@ void add_what_if(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option("-o,--output", options->output, "write JSON here")->check(file_name());
   command->add_flag("--json", options->json, "JSON on standard output");
-  command->callback([options, &action] {
+  command->callback([options, command, &action] {
     if (options->plan.empty() && options->files.cluster.empty() && is_strategy_file(options->files.graph)) {
+      expect_changes_of_strategies(*command);
       action = [options] {
         return what_if_strategy_file(options->files.graph, options->question.time_limit.value_or(10),
                                      {options->json, options->output});

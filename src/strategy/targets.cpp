@@ -15,14 +15,6 @@ bool has_experts(const ModelDescription& model) {
   return std::ranges::any_of(model.layers, [](const LayerRun& run) { return run.experts.has_value(); });
 }
 
-/// What holds for every framework that runs one number of microbatches on every data rank.
-std::string why_no_whole_batch(const TrainingRun& run, const Strategy& s) {
-  const std::int64_t round = std::int64_t{s.data} * s.micro_batch;
-  if (run.global_batch % round == 0) return {};
-  return fmt::format("a batch of {} is no multiple of data {} x microbatch {}", run.global_batch, s.data,
-                     s.micro_batch);
-}
-
 /// What no framework here builds from a description: branches that feed the main chain.
 std::string why_no_chain(const ModelDescription& model) {
   if (!model.components.empty()) {
@@ -160,6 +152,13 @@ std::uint32_t part_of_whole(std::uint32_t whole, std::uint32_t parts, std::uint3
 }
 
 }  // namespace
+
+std::string why_no_whole_batch(const TrainingRun& run, const Strategy& s) {
+  const std::int64_t round = std::int64_t{s.data} * s.micro_batch;
+  if (run.global_batch % round == 0) return {};
+  return fmt::format("a batch of {} is no multiple of data {} x microbatch {}", run.global_batch, s.data,
+                     s.micro_batch);
+}
 
 std::string why_inexpressible(Target target, const ModelDescription& model, const TrainingRun& run,
                               const Strategy& strategy) {

@@ -32,6 +32,17 @@ def test_the_best_strategy_is_valued_as_it_was_found(tmp_path):
     assert again["strategies"][0] == best | {"alike": 0}
 
 
+def test_what_a_strategy_of_the_user_leaves_out_or_contradicts_is_refused(tmp_path):
+    mine = tmp_path / "mine.json"
+    opweave("parallelize", SMALL, *RUN, "--fix", "dp=64,tp=1,mbs=1", "-o", mine)
+    other = ("--cluster", "h100", "--nodes", "8", "--global-batch", "511", "--sequence", "8192")
+    done = opweave("parallelize", SMALL, *other, "--evaluate", mine, code=2)
+    assert "a batch of 511 is no multiple of data 64 x microbatch 1" in done.stderr
+    assert "--fix" in opweave("parallelize", SMALL, *RUN, "--evaluate", mine, "--fix", "tp=2", code=2).stderr
+    done = opweave("what-if", mine, "--memory", "2", code=2)
+    assert "--memory: the changes of a strategy are fixed" in done.stderr
+
+
 def test_of_strategies_with_equal_figures_one_is_listed():
     options = (*RUN[:2], "--nodes", "2", *RUN[4:], "--top", "10")
     found = json.loads(opweave("parallelize", SMALL, *options, "--json").stdout)["strategies"]
