@@ -258,6 +258,7 @@ def test_megatron_bridge_validates_the_recipes_of_searched_strategies(frameworks
 
 def test_torchtitan_takes_the_configurations_of_searched_strategies(frameworks, tmp_path):
     found = strategies(LLAMA, "torchtitan", "h100", 8, 512, 8192, step=5)
+    found += strategies(LLAMA, "torchtitan", "h100", 8, 512, 8192, 12, "--fix", "schedule=1F1B")
     assert {"ZB1P", "1F1B"} <= {strategy["schedule"] for strategy in found}
     for number, strategy in enumerate(found):
         folder = tmp_path / str(number)
