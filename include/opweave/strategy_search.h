@@ -63,8 +63,9 @@ void hold(HeldDecisions& held, std::string_view key, std::string_view value);
 struct RankedStrategy {
   Strategy strategy;
   StrategyValue value;
-  std::uint64_t mesh = 0;   ///< place of its mesh in the order of bounds
-  std::uint64_t alike = 0;  ///< further ones of those asked for whose step, memory, bubble, messages and repetitions are equal
+  std::uint64_t mesh = 0;  ///< place of its mesh in the order of bounds
+  std::uint64_t alike =
+      0;  ///< further ones of those asked for whose step, memory, bubble, messages and repetitions are equal
 };
 
 /// A search that shares its space with others: each looks into every `parts`-th mesh, and none into what the others
