@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <thread>
 
@@ -222,6 +223,19 @@ void expect_nothing_beside_reductions(const PlanOptions& options) {
   }
 }
 
+/// Nothing reaches the peak rates that time operators without a duration.
+void tell_of_peak_rates(const Problem& problem) {
+  const auto is_timed_by_rates = [](const Operator& op) {
+    return op.durations.empty() && op.modes.empty() && op.flops.value_or(0) > 0;
+  };
+  const auto& operators = problem.graph().operators();
+  const auto count = std::ranges::count_if(operators, is_timed_by_rates);
+  if (count == 0) return;
+  complain("note", fmt::format("{} of {} operators have no duration: the peak rates of devices time them, which is too "
+                               "fast (opweave.costs.analytic, or opweave.plan of Python, estimates them)",
+                               count, operators.size()));
+}
+
 ExitCode run_plan(const PlanOptions& options) {
   const std::optional<distribute::Place> place = options.place.place();
   if (place) expect_makespan_alone(options);
@@ -243,6 +257,7 @@ ExitCode run_plan(const PlanOptions& options) {
       });
   if (!loaded) return ExitCode::kNoPlan;
   const Problem& problem = *loaded;
+  tell_of_peak_rates(problem);
   const bool chooses_modes = may_choose_modes(problem);
   const bool moves = has_movements(problem);
   const double seconds_to_load = budget.elapsed();

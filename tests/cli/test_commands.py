@@ -8,6 +8,18 @@ def test_check_accepts_what_plan_writes(planned):
     assert succeeds("check", *planned.inputs, planned.plan).startswith("valid: makespan ")
 
 
+def test_plan_says_that_peak_rates_time_operators_without_a_duration(planned, tmp_path):
+    assert "no duration" not in opweave("plan", *planned.inputs, "--work-limit", 1).stderr
+    operator = {"name": "product", "flops": 10**12, "dtype": "bf16"}
+    graph, cluster = tmp_path / "rates.json", tmp_path / "device.json"
+    graph.write_text(json.dumps({"format": "opweave.graph", "version": 1, "tensors": [], "operators": [operator]}))
+    device_type = {"name": "gpu", "peak_flops_per_s": {"bf16": 10**15}}
+    devices = {"device_types": [device_type], "devices": [{"name": "d0", "type": "gpu"}]}
+    cluster.write_text(json.dumps({"format": "opweave.cluster", "version": 1, **devices}))
+    done = opweave("plan", graph, cluster, "--work-limit", 1)
+    assert "note: 1 of 1 operators have no duration: the peak rates of devices time them" in done.stderr
+
+
 def test_simulation_of_a_plan_as_planned_takes_no_longer_than_planned(planned):
     figures = json.loads(succeeds("simulate", *planned.inputs, planned.plan, "--json"))
     plan = json.loads(planned.plan.read_text())
