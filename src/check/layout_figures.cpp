@@ -225,6 +225,7 @@ void check_layout_streams(const LayoutFacts& facts, ViolationList& violations) {
     for (const std::string& stream : *holders[i].streams) {
       const std::uint64_t number = numbers.try_emplace(stream, numbers.size()).first->second;
       for (const DeviceId device : *holders[i].devices) {
+        if (device.index() >= count) continue;  // another rule names those that do not exist
         const std::vector<std::string>& own = facts.cluster().at(device).streams;
         if (!holders[i].is_copy && std::ranges::find(own, stream) == own.end()) {
           violations.add(Rule::kStream, [&] {
