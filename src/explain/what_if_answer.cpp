@@ -131,15 +131,29 @@ std::vector<Change> changes(const Problem& problem, const WhatIfQuestion& questi
   return result;
 }
 
+/// For each change.
+Budget replan_budget(const WhatIfQuestion& question, const std::atomic<bool>* stop) {
+  constexpr double kSeconds = 10;
+  const bool is_limited = question.time_limit || question.work_limit;
+  Budget budget(is_limited ? question.time_limit : std::optional(kSeconds), question.work_limit);
+  if (stop != nullptr) budget.watch(stop);
+  return budget;
+}
+
+WhatIfChange unanswered(const Change& change) {
+  WhatIfChange result;
+  result.what = change.what;
+  result.remark = change.remark;
+  result.microbatches = change.problem.settings().training.microbatches;
+  return result;
+}
+
 /// What the planner makes of a changed problem.
 void replan(const Change& change, const Schedule& schedule, const WhatIfQuestion& question, PlannerOptions planner,
             const std::atomic<bool>* stop, WhatIfChange& result) {
   // What was possible before is possible with more.
   if (change.has_same_tasks) planner.warm_start = carried_over(change.problem, schedule);
-  constexpr double kSeconds = 10;
-  const bool is_limited = question.time_limit || question.work_limit;
-  Budget budget(is_limited ? question.time_limit : std::optional(kSeconds), question.work_limit);
-  if (stop != nullptr) budget.watch(stop);
+  const Budget budget = replan_budget(question, stop);
   const PlanResult planned = plan(change.problem, budget, planner);
   if (planned.plan) {
     result.replanned = planned.plan->statistics.makespan;
@@ -152,10 +166,7 @@ void replan(const Change& change, const Schedule& schedule, const WhatIfQuestion
 
 WhatIfChange outcome(const Change& change, const Schedule& schedule, const WhatIfQuestion& question,
                      const PlannerOptions& planner, const std::atomic<bool>* stop) {
-  WhatIfChange result;
-  result.what = change.what;
-  result.remark = change.remark;
-  result.microbatches = change.problem.settings().training.microbatches;
+  WhatIfChange result = unanswered(change);
   if (const auto proofs = infeasibility_proofs(change.problem); !proofs.empty()) {
     result.remark = "no plan exists";
     return result;
@@ -205,10 +216,7 @@ void play(const Change& change, const MemoryChoice& choice, const Schedule& sche
 
 WhatIfChange outcome(const Change& change, const MemoryChoice& choice, const Schedule& schedule,
                      const WhatIfQuestion& question, const PlannerOptions& planner, const std::atomic<bool>* stop) {
-  WhatIfChange result;
-  result.what = change.what;
-  result.remark = change.remark;
-  result.microbatches = change.problem.settings().training.microbatches;
+  WhatIfChange result = unanswered(change);
   if (const auto proofs = infeasibility_proofs_with_modes(change.problem); !proofs.empty()) {
     result.remark = "no plan exists";
     return result;
@@ -218,10 +226,7 @@ WhatIfChange outcome(const Change& change, const MemoryChoice& choice, const Sch
     result.bound = lower_bounds_with_modes(change.problem).front().value;
     return result;
   }
-  constexpr double kSeconds = 10;
-  const bool is_limited = question.time_limit || question.work_limit;
-  Budget budget(is_limited ? question.time_limit : std::optional(kSeconds), question.work_limit);
-  if (stop != nullptr) budget.watch(stop);
+  const Budget budget = replan_budget(question, stop);
   const PlanResult planned = plan_with_memory_modes(change.problem, budget, planner);
   if (!planned.bounds.empty()) result.bound = planned.bounds.front().value;
   result.replanned = result.same_order;

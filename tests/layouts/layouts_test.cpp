@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "layouts/layout_problems.h"
+#include "layouts/layout_spoiler.h"
 #include "opweave/check_layouts.h"
 #include "opweave/error.h"
 
@@ -86,12 +87,6 @@ TEST(Layouts, every_kind_of_movement_is_derived_once_and_lasts_as_long_as_its_fo
   EXPECT_EQ(plan.plan.statistics.devices[0].persistent_memory, Bytes(20 + 15 + 24 + 16));
 }
 
-struct LayoutSpoiler {
-  Rule rule;
-  const char* text;
-  std::function<void(LayoutPlan&)> spoil;
-};
-
 PlannedTask& task(LayoutPlan& plan, std::size_t op) {
   for (PlannedTask& one : plan.plan.tasks) {
     if (one.op == OperatorId(op)) return one;
@@ -105,7 +100,7 @@ void shift(Run& run, std::int64_t start) {
   run.start = Duration(start);
 }
 
-std::vector<LayoutSpoiler> layout_spoilers() {
+std::vector<testing::LayoutSpoiler> layout_spoilers() {
   using Kind = LayoutMovementKind;
   constexpr std::int64_t kLate = 100'000;
   return {
@@ -207,21 +202,7 @@ std::vector<LayoutSpoiler> layout_spoilers() {
 TEST(Layouts, a_valid_plan_is_accepted_and_every_corruption_named_by_its_rule) {
   const LayoutProblem problem = testing::layout_problem(every_kind(), testing::four_devices());
   const LayoutPlan valid = planned(problem);
-  const auto accepted = check(problem.graph(), problem.cluster(), valid);
-  ASSERT_TRUE(accepted.empty()) << to_string(accepted.front().rule) << ": " << accepted.front().message;
-  int number = 0;
-  for (const LayoutSpoiler& spoiler : layout_spoilers()) {
-    LayoutPlan plan = valid;
-    spoiler.spoil(plan);
-    bool found = false;
-    std::string said;
-    for (const Violation& violation : check(problem.graph(), problem.cluster(), plan)) {
-      found = found || (violation.rule == spoiler.rule && violation.message.find(spoiler.text) != std::string::npos);
-      said += std::string(to_string(violation.rule)) + ": " + violation.message + "; ";
-    }
-    EXPECT_TRUE(found) << "kind " << number << " (" << to_string(spoiler.rule) << ", " << spoiler.text << "): " << said;
-    ++number;
-  }
+  testing::expect_each_named(problem, valid, layout_spoilers());
 }
 
 TEST(Layouts, partial_sums_that_another_gang_wants_are_summed_where_they_were_made_whoever_reads_them) {

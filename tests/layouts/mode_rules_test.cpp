@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "layouts/layout_mode_problems.h"
+#include "layouts/layout_spoiler.h"
 #include "list_scheduling/list_schedule.h"
 #include "opweave/check_layouts.h"
 #include "opweave/error.h"
@@ -107,13 +108,7 @@ FormMode& mode_of(LayoutPlan& plan, MemoryMode mode, bool is_moved) {
   throw InternalError("no such mode");
 }
 
-struct ModeSpoiler {
-  Rule rule;
-  const char* text;
-  std::function<void(LayoutPlan&)> spoil;
-};
-
-std::vector<ModeSpoiler> mode_spoilers() {
+std::vector<testing::LayoutSpoiler> mode_spoilers() {
   using Kind = LayoutMovementKind;
   constexpr auto kGather = Kind::kAllGather;
   return {
@@ -230,21 +225,7 @@ std::vector<ModeSpoiler> mode_spoilers() {
 TEST(LayoutModeRules, a_valid_plan_is_accepted_and_every_corruption_named_by_its_rule) {
   const LayoutProblem problem = problem_with_modes();
   const LayoutPlan valid = plan_with_modes(problem);
-  const auto accepted = check(problem.graph(), problem.cluster(), valid);
-  ASSERT_TRUE(accepted.empty()) << to_string(accepted.front().rule) << ": " << accepted.front().message;
-  int number = 0;
-  for (const ModeSpoiler& spoiler : mode_spoilers()) {
-    LayoutPlan plan = valid;
-    spoiler.spoil(plan);
-    bool found = false;
-    std::string said;
-    for (const Violation& violation : check(problem.graph(), problem.cluster(), plan)) {
-      found = found || (violation.rule == spoiler.rule && violation.message.find(spoiler.text) != std::string::npos);
-      said += std::string(to_string(violation.rule)) + ": " + violation.message + "; ";
-    }
-    EXPECT_TRUE(found) << "kind " << number << " (" << to_string(spoiler.rule) << ", " << spoiler.text << "): " << said;
-    ++number;
-  }
+  testing::expect_each_named(problem, valid, mode_spoilers());
 }
 
 TEST(LayoutModeRules, hosts_hold_no_more_than_they_may) {
