@@ -76,12 +76,17 @@ bool Model::list_arcs(std::size_t most_entries) {
   // Lags depend on the sizes of the values and on where the two groups may be: many edges are alike.
   std::map<const Option*, std::uint32_t> known_options;
   std::vector<std::uint32_t> options_id;
-  std::vector<bool> has_like_routes;
   for (const std::span<const Option> options : options_) {
-    const auto [entry, is_new] = known_options.try_emplace(options.data(), known_options.size());
-    if (is_new) has_like_routes.push_back(are_alike(options));
-    options_id.push_back(entry->second);
+    options_id.push_back(known_options.try_emplace(options.data(), known_options.size()).first->second);
   }
+  // Asked only where an edge needs it.
+  std::vector<std::optional<bool>> has_like_routes(known_options.size());
+  const auto joins_alike = [&](std::uint32_t a, std::uint32_t b) {
+    std::optional<bool>& known = has_like_routes[options_id[a]];
+    if (options_id[a] != options_id[b]) return false;
+    if (!known) known = are_alike(options_[a], most_entries);
+    return *known;
+  };
   using Key = std::tuple<std::uint32_t, std::uint32_t, std::vector<std::int64_t>>;
   std::map<Key, std::uint32_t> known_tables;
   tables_.push_back({});
@@ -104,7 +109,7 @@ bool Model::list_arcs(std::size_t most_entries) {
       std::uint32_t table = 0;
       if (!values.empty() && a != b) {
         const auto [entry, is_new] = known_tables.try_emplace({options_id[a], options_id[b], std::move(sizes)}, 0);
-        if (is_new && options_id[a] == options_id[b] && has_like_routes[options_id[a]]) {
+        if (is_new && joins_alike(a, b)) {
           const Time between =
               options_[a].size() == 1 ? 0 : lag_of(values, options_[a][0].devices, options_[a][1].devices);
           if (between > 0) {
@@ -143,10 +148,12 @@ bool Model::list_arcs(std::size_t most_entries) {
   return true;
 }
 
-bool Model::are_alike(std::span<const Option> options) const {
+bool Model::are_alike(std::span<const Option> options, std::size_t most_pairs) const {
+  if (std::ranges::any_of(options, [](const Option& option) { return option.devices.size() > 1; })) return false;
+  if (options.size() < 2 || problem_.cluster().common_rate()) return true;
+  if (options.size() > most_pairs / options.size()) return false;  // reading all rates would take longer than a search
   std::optional<std::pair<Duration, std::optional<std::int64_t>>> first;
   for (const Option& from : options) {
-    if (from.devices.size() > 1) return false;
     for (const Option& to : options) {
       if (std::ranges::equal(from.devices, to.devices)) continue;
       const std::optional<Rate> route = problem_.cluster().rate(from.devices.front(), to.devices.front());

@@ -91,7 +91,8 @@ class Model {
   [[nodiscard]] Time lag_of(std::span<const ValueId> values, std::span<const DeviceId> from,
                             std::span<const DeviceId> to) const;
   /// Every two different ones of these options are single devices joined by routes of the same latency and bandwidth.
-  [[nodiscard]] bool are_alike(std::span<const Option> options) const;
+  /// Said only where the cluster has a common rate or there are at most `most_pairs` pairs to look at.
+  [[nodiscard]] bool are_alike(std::span<const Option> options, std::size_t most_pairs) const;
   [[nodiscard]] bool memory_may_run_out() const;
 
   Problem problem_;

@@ -13,7 +13,7 @@ constexpr double kStepPlacementShare = 0.5;
 }  // namespace
 
 bool StepPlacementMethod::supports(const ProblemTraits& traits) {
-  return !RoutingMethod::supports(traits) && TrainingPlacement::applies_to(traits.problem);
+  return TrainingPlacement::applies_to(traits.problem) && !RoutingMethod::supports(traits);  // the quick one first
 }
 
 double StepPlacementMethod::share(const ProblemTraits&) { return kStepPlacementShare; }

@@ -86,6 +86,18 @@ def one_operator(folder, devices):
     return write_pair(folder, "one-operator", {"operators": [{"name": "x", "duration_ns": 10}]}, alike(devices))
 
 
+def two_operators(folder, devices):
+    """A chain of two: the tensor between them may take any route."""
+    graph = {
+        "tensors": [{"name": "t", "bytes": 1000}],
+        "operators": [
+            {"name": "a", "duration_ns": 10, "outputs": ["t"]},
+            {"name": "b", "duration_ns": 10, "inputs": ["t"]},
+        ],
+    }
+    return write_pair(folder, "two-operators", graph, alike(devices))
+
+
 def ring(folder, devices):
     """One operator, and devices of which each is joined to the next."""
     cluster = {
