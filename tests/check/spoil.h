@@ -9,6 +9,7 @@
 
 namespace opweave::testing {
 
+/// Which tasks run, and how.
 inline std::vector<Spoiler> spoilers_of_tasks() {
   return {
       {"task missing", Rule::kOnce, "is missing",
@@ -46,6 +47,12 @@ inline std::vector<Spoiler> spoilers_of_tasks() {
          if (!training.replica_of_microbatch.empty()) training.replica_of_microbatch.push_back(0);
          return true;
        }},
+  };
+}
+
+/// How long, where and when tasks run.
+inline std::vector<Spoiler> spoilers_of_runs() {
+  return {
       {"duration wrong", Rule::kOnce, "expected",
        [](const Problem&, Plan& plan, Random& random) {
          PlannedTask& task = random.pick(plan.tasks);
@@ -91,6 +98,7 @@ inline std::vector<Spoiler> spoilers_of_tasks() {
   };
 }
 
+/// Inputs of tasks, and the transfers that bring them.
 inline std::vector<Spoiler> spoilers_of_presence() {
   return {
       {"start before a local input", Rule::kPresence, "is made at",
@@ -134,6 +142,12 @@ inline std::vector<Spoiler> spoilers_of_presence() {
          plan.transfers.push_back(again);
          return true;
        }},
+  };
+}
+
+/// Transfers that nobody asks for, and edges that only order tasks.
+inline std::vector<Spoiler> spoilers_of_edges() {
+  return {
       {"transfer to where it is made", Rule::kPresence, "it is made there",
        [](const Problem& problem, Plan& plan, Random& random) {
          if (problem.value_count() == 0) return false;
@@ -354,8 +368,8 @@ inline std::vector<Spoiler> spoilers_of_figures() {
 
 inline std::vector<Spoiler> all_spoilers() {
   std::vector<Spoiler> all;
-  for (auto& part : {spoilers_of_tasks(), spoilers_of_presence(), spoilers_of_transfers(),
-                     spoilers_of_memory_and_placement(), spoilers_of_figures()}) {
+  for (auto& part : {spoilers_of_tasks(), spoilers_of_runs(), spoilers_of_presence(), spoilers_of_edges(),
+                     spoilers_of_transfers(), spoilers_of_memory_and_placement(), spoilers_of_figures()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;

@@ -108,7 +108,8 @@ FormMode& mode_of(LayoutPlan& plan, MemoryMode mode, bool is_moved) {
   throw InternalError("no such mode");
 }
 
-std::vector<testing::LayoutSpoiler> mode_spoilers() {
+/// What a plan says of modes, and of what happens again for them.
+std::vector<testing::LayoutSpoiler> spoilers_of_modes() {
   using Kind = LayoutMovementKind;
   constexpr auto kGather = Kind::kAllGather;
   return {
@@ -171,6 +172,14 @@ std::vector<testing::LayoutSpoiler> mode_spoilers() {
        [](LayoutPlan& p) { std::erase_if(p.modes, [](const FormMode& m) { return m.mode == MemoryMode::kHost; }); }},
       {Rule::kModes, "does not exist",
        [](LayoutPlan& p) { back_of(p, MovementKind::kCopyOut).devices = {DeviceId(9)}; }},
+  };
+}
+
+/// When, where and how long what happens again happens, and the figures.
+std::vector<testing::LayoutSpoiler> spoilers_of_what_happens_again() {
+  using Kind = LayoutMovementKind;
+  constexpr auto kGather = Kind::kAllGather;
+  return {
       {Rule::kMovement, "happens twice",
        [](LayoutPlan& p) { p.movements.push_back(again_of(p, Moved::kTensor, Kind::kSend)); }},
       {Rule::kMovement, "again lasts", [](LayoutPlan& p) { again_of(p, Moved::kTensor, kGather).end += Duration(1); }},
@@ -225,7 +234,8 @@ std::vector<testing::LayoutSpoiler> mode_spoilers() {
 TEST(LayoutModeRules, a_valid_plan_is_accepted_and_every_corruption_named_by_its_rule) {
   const LayoutProblem problem = problem_with_modes();
   const LayoutPlan valid = plan_with_modes(problem);
-  testing::expect_each_named(problem, valid, mode_spoilers());
+  testing::expect_each_named(problem, valid, spoilers_of_modes());
+  testing::expect_each_named(problem, valid, spoilers_of_what_happens_again());
 }
 
 TEST(LayoutModeRules, hosts_hold_no_more_than_they_may) {

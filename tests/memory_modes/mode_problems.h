@@ -30,14 +30,24 @@ struct ModeChain {
   std::int64_t link_latency = 0;
 
   [[nodiscard]] Problem problem() const {
+    auto graph = graph_of_chain();
+    Cluster cluster = two_devices();
+    ProblemSettings settings = default_settings(graph, cluster);
+    settings.memory_modes = modes;
+    return Problem::create(std::move(graph), std::move(cluster), std::move(settings));
+  }
+
+ private:
+  struct Parts {
     std::vector<Operator> operators;
     std::vector<Tensor> tensors;
     std::vector<Parameter> parameters;
-    const auto add_tensor = [&](std::string name, std::int64_t bytes) {
+
+    TensorId add_tensor(std::string name, std::int64_t bytes) {
       tensors.push_back({std::move(name), Bytes(bytes), {}, {}, {}});
       return TensorId(tensors.size() - 1);
-    };
-    const auto add = [&](std::string name, Phase phase, const Layer& layer, std::int64_t ns, std::size_t number) {
+    }
+    std::size_t add(std::string name, Phase phase, const Layer& layer, std::int64_t ns, std::size_t number) {
       Operator op;
       op.name = std::move(name);
       op.phase = phase;
@@ -46,53 +56,74 @@ struct ModeChain {
       op.parameters = {ParameterId(number)};
       operators.push_back(std::move(op));
       return operators.size() - 1;
-    };
-    std::vector<TensorId> kept;
-    std::vector<std::optional<TensorId>> second_kept;
+    }
+  };
+  /// What the forward pass of a layer leaves for its backward pass.
+  struct Kept {
+    TensorId first;
+    std::optional<TensorId> second;
+  };
+
+  [[nodiscard]] ComputationGraph graph_of_chain() const {
+    Parts parts;
+    std::vector<Kept> kept;
     std::optional<TensorId> handed;
-    for (std::size_t l = 0; l < layers.size(); ++l) {
-      parameters.push_back({"w" + std::to_string(l), Bytes(0)});
-      const std::size_t op = add("F" + std::to_string(l), Phase::kForward, layers[l], layers[l].forward, l);
-      if (handed) operators[op].inputs.push_back(*handed);
-      kept.push_back(add_tensor("a" + std::to_string(l), layers[l].kept));
-      if (layers[l].second_forward == 0) {
-        handed = add_tensor("x" + std::to_string(l), 1);
-        operators[op].outputs = {*handed, kept.back()};
-        second_kept.emplace_back();
-        continue;
-      }
-      const TensorId inner = add_tensor("y" + std::to_string(l), 0);
-      operators[op].outputs = {inner, kept.back()};
-      const std::size_t second = add("G" + std::to_string(l), Phase::kForward, layers[l], layers[l].second_forward, l);
-      operators[op].layer = operators[second].layer = "layer " + std::to_string(l);
-      handed = add_tensor("x" + std::to_string(l), 1);
-      second_kept.emplace_back(add_tensor("b" + std::to_string(l), layers[l].second_kept));
-      operators[second].inputs = {inner};
-      operators[second].outputs = {*handed, *second_kept.back()};
-    }
-    for (std::size_t l = layers.size(); l-- > 0;) {
-      const std::size_t op = add("B" + std::to_string(l), Phase::kBackward, layers[l], layers[l].backward, l);
-      operators[op].inputs = {*handed, kept[l]};
-      if (second_kept[l]) operators[op].inputs.push_back(*second_kept[l]);
-      if (layers[l].has_weight_gradient) {
-        const std::size_t weight =
-            add("W" + std::to_string(l), Phase::kWeightGradient, layers[l], layers[l].backward, l);
-        operators[op].phase = Phase::kInputGradient;
-        operators[weight].inputs = {kept[l]};
-        operators[weight].after = {OperatorId(op)};
-      }
-      if (l > 0) {
-        handed = add_tensor("g" + std::to_string(l), 1);
-        operators[op].outputs = {*handed};
-      }
-    }
+    for (std::size_t l = 0; l < layers.size(); ++l) kept.push_back(add_forward(parts, l, handed));
+    for (std::size_t l = layers.size(); l-- > 0;) add_backward(parts, l, kept[l], handed);
     if (has_optimizer) {
       for (std::size_t l = 0; l < layers.size(); ++l) {
-        add("O" + std::to_string(l), Phase::kOptimizer, layers[l], 1, l);
+        parts.add("O" + std::to_string(l), Phase::kOptimizer, layers[l], 1, l);
       }
     }
     Training training;
     training.microbatches = microbatches;
+    return ComputationGraph::create("chain", std::move(parts.operators), std::move(parts.tensors),
+                                    std::move(parts.parameters), training);
+  }
+
+  /// `handed` is what the layer before hands on, and then what this one does.
+  Kept add_forward(Parts& parts, std::size_t l, std::optional<TensorId>& handed) const {
+    const std::string number = std::to_string(l);
+    const Layer& layer = layers[l];
+    parts.parameters.push_back({"w" + number, Bytes(0)});
+    const std::size_t op = parts.add("F" + number, Phase::kForward, layer, layer.forward, l);
+    if (handed) parts.operators[op].inputs.push_back(*handed);
+    const TensorId kept = parts.add_tensor("a" + number, layer.kept);
+    if (layer.second_forward == 0) {
+      handed = parts.add_tensor("x" + number, 1);
+      parts.operators[op].outputs = {*handed, kept};
+      return {kept, std::nullopt};
+    }
+    const TensorId inner = parts.add_tensor("y" + number, 0);
+    parts.operators[op].outputs = {inner, kept};
+    const std::size_t second = parts.add("G" + number, Phase::kForward, layer, layer.second_forward, l);
+    parts.operators[op].layer = parts.operators[second].layer = "layer " + number;
+    handed = parts.add_tensor("x" + number, 1);
+    const TensorId second_kept = parts.add_tensor("b" + number, layer.second_kept);
+    parts.operators[second].inputs = {inner};
+    parts.operators[second].outputs = {*handed, second_kept};
+    return {kept, second_kept};
+  }
+
+  void add_backward(Parts& parts, std::size_t l, const Kept& kept, std::optional<TensorId>& handed) const {
+    const std::string number = std::to_string(l);
+    const Layer& layer = layers[l];
+    const std::size_t op = parts.add("B" + number, Phase::kBackward, layer, layer.backward, l);
+    parts.operators[op].inputs = {*handed, kept.first};
+    if (kept.second) parts.operators[op].inputs.push_back(*kept.second);
+    if (layer.has_weight_gradient) {
+      const std::size_t weight = parts.add("W" + number, Phase::kWeightGradient, layer, layer.backward, l);
+      parts.operators[op].phase = Phase::kInputGradient;
+      parts.operators[weight].inputs = {kept.first};
+      parts.operators[weight].after = {OperatorId(op)};
+    }
+    if (l > 0) {
+      handed = parts.add_tensor("g" + number, 1);
+      parts.operators[op].outputs = {*handed};
+    }
+  }
+
+  [[nodiscard]] Cluster two_devices() const {
     ClusterParts parts;
     parts.types = {{"gpu", {}, {}, HostLink{Duration(0), host_bandwidth}}};
     for (const char* name : {"d0", "d1"}) {
@@ -103,12 +134,7 @@ struct ModeChain {
                                host_memory ? std::optional(Bytes(*host_memory)) : std::nullopt});
     }
     parts.default_link = Link{"", "", "", Duration(link_latency), std::nullopt, true};
-    auto graph =
-        ComputationGraph::create("chain", std::move(operators), std::move(tensors), std::move(parameters), training);
-    Cluster cluster = Cluster::create(std::move(parts));
-    ProblemSettings settings = default_settings(graph, cluster);
-    settings.memory_modes = modes;
-    return Problem::create(std::move(graph), std::move(cluster), std::move(settings));
+    return Cluster::create(std::move(parts));
   }
 };
 

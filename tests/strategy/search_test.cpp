@@ -213,6 +213,58 @@ class StrategyEnumeration {
   std::optional<Duration> best_;
 };
 
+struct RandomCase {
+  ModelDescription model;
+  Machines machines;
+  TrainingRun run;
+  CalibrationProfile profile;
+  Target target;
+  HeldDecisions held;
+};
+
+/// What the i-th case holds: all decisions on what is kept at once where there are few stages, else one kind of them.
+HeldDecisions held_in(int i, const RandomCase& of, std::mt19937& random) {
+  HeldDecisions held;
+  // Half of them with as many stages as can be: there layouts matter.
+  if (i % 2 == 0) {
+    held.pipeline = of.machines.devices_per_node;
+    while (*held.pipeline > of.model.layer_count() || of.machines.devices_per_node % *held.pipeline != 0) {
+      --*held.pipeline;
+    }
+  }
+  if (of.target != Target::kTorchtitan && i % 3 != 0) held.optimizer_offload = i % 3 == 1 ? 0 : 0.5;
+  const bool is_free = of.target != Target::kAny || i % 8 == 1;
+  if (of.target == Target::kAny && is_free) held.pipeline = 1;
+  if (!is_free || i % 4 != 0) held.micro_batch = 1 + random() % 2;
+  if (!is_free && i % 3 != 2) held.modules = ModuleSet();
+  if (!is_free && i % 3 != 1) held.activation_offload = 0;
+  if (!is_free && i % 3 > 0 && held.pipeline.value_or(3) > 2) {
+    held.pipeline = of.machines.devices_per_node % 2 == 0 && of.model.layer_count() > 1 ? 2 : 1;
+  }
+  return held;
+}
+
+/// At most 8 devices and 6 layers, with any memory.
+RandomCase random_case(int i, std::mt19937& random) {
+  Machines machines = machines_named("h100");
+  machines.devices_per_node = std::array{1U, 2U, 3U, 4U, 4U, 6U, 2U, 8U}[random() % 8];
+  ModelDescription model = model_of(1 + static_cast<std::int64_t>(random() % 5), 512 << (i % 3), i % 2 == 1);
+  if (i % 4 == 3) {
+    // A first layer of another kind, and a head that weighs as much as a layer.
+    LayerRun dense = model_of(1, model.hidden, false).layers.front();
+    model.layers.insert(model.layers.begin(), dense);
+    model.vocabulary = 16 * model.hidden;
+  }
+  CalibrationProfile profile;
+  profile.has_fused_attention = i % 5 != 0;
+  const Target target = std::array{Target::kAny, Target::kMegatron, Target::kAny, Target::kTorchtitan}[random() % 4];
+  RandomCase result{
+      std::move(model), std::move(machines), {24, 4096 << (i % 3), Precision::kBf16}, std::move(profile), target, {}};
+  result.held = held_in(i, result, random);
+  result.machines.device.host_bandwidth = std::array{5e9, 50e9, 500e9}[random() % 3];
+  return result;
+}
+
 TEST(StrategySearch, equals_the_enumeration_of_everything_and_bounds_are_never_above) {
   int with_recompute = 0;
   int uneven = 0;
@@ -226,36 +278,7 @@ TEST(StrategySearch, equals_the_enumeration_of_everything_and_bounds_are_never_a
   const char* wanted = std::getenv("OPWEAVE_RANDOM_INSTANCES");
   const int count = wanted != nullptr ? std::atoi(wanted) : 120;
   for (int i = 0; i < count; ++i) {
-    Machines machines = machines_named("h100");
-    machines.devices_per_node = std::array{1U, 2U, 3U, 4U, 4U, 6U, 2U, 8U}[random() % 8];
-    ModelDescription model = model_of(1 + static_cast<std::int64_t>(random() % 5), 512 << (i % 3), i % 2 == 1);
-    if (i % 4 == 3) {
-      // A first layer of another kind, and a head that weighs as much as a layer.
-      LayerRun dense = model_of(1, model.hidden, false).layers.front();
-      model.layers.insert(model.layers.begin(), dense);
-      model.vocabulary = 16 * model.hidden;
-    }
-    const TrainingRun run{24, 4096 << (i % 3), Precision::kBf16};
-    CalibrationProfile profile;
-    profile.has_fused_attention = i % 5 != 0;
-    const Target target = std::array{Target::kAny, Target::kMegatron, Target::kAny, Target::kTorchtitan}[random() % 4];
-    // Half of them with as many stages as can be: there layouts matter.
-    HeldDecisions held;
-    if (i % 2 == 0) {
-      held.pipeline = machines.devices_per_node;
-      while (*held.pipeline > model.layer_count() || machines.devices_per_node % *held.pipeline != 0) --*held.pipeline;
-    }
-    // All decisions on what is kept at once where there are few stages, else one kind of them.
-    if (target != Target::kTorchtitan && i % 3 != 0) held.optimizer_offload = i % 3 == 1 ? 0 : 0.5;
-    const bool is_free = target != Target::kAny || i % 8 == 1;
-    if (target == Target::kAny && is_free) held.pipeline = 1;
-    if (!is_free || i % 4 != 0) held.micro_batch = 1 + random() % 2;
-    if (!is_free && i % 3 != 2) held.modules = ModuleSet();
-    if (!is_free && i % 3 != 1) held.activation_offload = 0;
-    if (!is_free && i % 3 > 0 && held.pipeline.value_or(3) > 2) {
-      held.pipeline = machines.devices_per_node % 2 == 0 && model.layer_count() > 1 ? 2 : 1;
-    }
-    machines.device.host_bandwidth = std::array{5e9, 50e9, 500e9}[random() % 3];
+    auto [model, machines, run, profile, target, held] = random_case(i, random);
     // From less than any strategy needs to twice the least.
     machines.device.memory = Bytes(1);
     const auto nothing_fits = search_strategies(model, machines, run, profile, target, held, 1);

@@ -54,119 +54,147 @@ struct RandomShape {
   std::int64_t least_microbatches = 1;
 };
 
-/// May be infeasible, and may even be rejected by Problem::create (shared parameters on different devices).
-inline RandomProblem random_problem(std::uint64_t seed, const RandomShape& shape = {}) {
-  Dice dice(seed);
-  RandomProblem result;
-  const std::int64_t devices = dice.roll(1, 3);
-  const bool has_comm = dice.chance(40);
+/// Draws one problem; every roll of the dice has its place in the order, so that seeds keep their problems.
+class ProblemDraw {
+ public:
+  ProblemDraw(std::uint64_t seed, const RandomShape& shape) : shape_(shape), dice_(seed) {}
 
-  result.training.microbatches =
-      static_cast<std::uint32_t>(shape.least_microbatches == 1 && dice.chance(50) ? 1 : dice.roll(2, 4));
-  if (result.training.microbatches > 1 && dice.chance(35)) result.training.replicas = 2;
-  if (dice.chance(30)) result.training.optimizer_bytes_per_weight_byte = 1;
-  const std::int64_t microbatches = result.training.microbatches;
-  const std::int64_t repeated = std::max<std::int64_t>(1, dice.roll(1, shape.most_tasks) / microbatches);
-  const std::int64_t room = (shape.most_tasks - repeated * microbatches) / result.training.replicas;
-  const std::int64_t optimizers = room > 0 && dice.chance(30) ? 1 : 0;
-
-  for (std::int64_t p = dice.roll(0, 2); p > 0; --p) {
-    result.parameters.push_back({"p" + std::to_string(p), Bytes(dice.roll(0, 3))});
+  RandomProblem draw() {
+    devices_ = dice_.roll(1, 3);
+    has_comm_ = dice_.chance(40);
+    Training& training = result_.training;
+    training.microbatches =
+        static_cast<std::uint32_t>(shape_.least_microbatches == 1 && dice_.chance(50) ? 1 : dice_.roll(2, 4));
+    if (training.microbatches > 1 && dice_.chance(35)) training.replicas = 2;
+    if (dice_.chance(30)) training.optimizer_bytes_per_weight_byte = 1;
+    const std::int64_t microbatches = training.microbatches;
+    const std::int64_t repeated = std::max<std::int64_t>(1, dice_.roll(1, shape_.most_tasks) / microbatches);
+    const std::int64_t room = (shape_.most_tasks - repeated * microbatches) / training.replicas;
+    const std::int64_t optimizers = room > 0 && dice_.chance(30) ? 1 : 0;
+    for (std::int64_t p = dice_.roll(0, 2); p > 0; --p) {
+      result_.parameters.push_back({"p" + std::to_string(p), Bytes(dice_.roll(0, 3))});
+    }
+    for (std::int64_t i = 0; i < repeated + optimizers; ++i) draw_operator(i, repeated);
+    draw_cluster();
+    return std::move(result_);
   }
-  const auto device_name = [](std::int64_t d) { return "d" + std::to_string(d); };
-  for (std::int64_t i = 0; i < repeated + optimizers; ++i) {
+
+ private:
+  static std::string device_name(std::int64_t d) { return "d" + std::to_string(d); }
+  std::string some_device() { return device_name(dice_.roll(0, devices_ - 1)); }
+  std::vector<std::string> some_devices(int percent) {
+    std::vector<std::string> names;
+    for (std::int64_t d = 0; d < devices_; ++d) {
+      if (dice_.chance(percent)) names.push_back(device_name(d));
+    }
+    if (names.empty()) names.push_back(some_device());
+    return names;
+  }
+  Duration some_duration() { return Duration(dice_.chance(12) ? 0 : dice_.roll(1, 6)); }
+
+  void draw_operator(std::int64_t i, std::int64_t repeated) {
     const bool is_optimizer = i >= repeated;
     Operator op;
     op.name = "o" + std::to_string(i);
     constexpr Phase kPhases[] = {Phase::kForward, Phase::kInputGradient, Phase::kWeightGradient, Phase::kNone};
-    op.phase = is_optimizer ? Phase::kOptimizer : kPhases[dice.roll(0, 3)];
-    if (has_comm) {
-      const std::int64_t streams = dice.roll(0, 5);
+    op.phase = is_optimizer ? Phase::kOptimizer : kPhases[dice_.roll(0, 3)];
+    if (has_comm_) {
+      const std::int64_t streams = dice_.roll(0, 5);
       if (streams == 0) op.streams = {"comm"};
       if (streams == 1) op.streams = {"compute", "comm"};
     }
-    const auto duration = [&] { return Duration(dice.chance(12) ? 0 : dice.roll(1, 6)); };
-    if (shape.gangs && dice.chance(15)) {
-      for (std::int64_t m = dice.roll(1, 3); m > 0; --m) {
-        ModeSpec mode{{}, duration(), Bytes(dice.chance(50) ? 0 : dice.roll(0, 2))};
-        for (std::int64_t d = 0; d < devices; ++d) {
-          if (dice.chance(50)) mode.devices.push_back(device_name(d));
-        }
-        if (mode.devices.empty()) mode.devices.push_back(device_name(dice.roll(0, devices - 1)));
-        op.modes.push_back(std::move(mode));
-      }
-    } else {
-      op.durations = {{"", duration()}};
-      if (dice.chance(20)) op.durations.push_back({"fast", duration()});
-      if (dice.chance(15)) op.workspace = Bytes(dice.roll(1, 2));
-      const auto some_devices = [&] {
-        std::vector<std::string> names;
-        for (std::int64_t d = 0; d < devices; ++d) {
-          if (dice.chance(60)) names.push_back(device_name(d));
-        }
-        if (names.empty()) names.push_back(device_name(dice.roll(0, devices - 1)));
-        return names;
-      };
-      if (dice.chance(shape.pinned_percent)) {
-        op.devices = {{device_name(dice.roll(0, devices - 1))}};
-        if (result.training.replicas == 2 && dice.chance(50)) {
-          op.devices.push_back({device_name(dice.roll(0, devices - 1))});
-        }
-      } else if (dice.chance(40)) {
-        op.devices = {some_devices()};
-      }
+    draw_modes(op);
+    if (dice_.chance(15)) op.colocation = "together";
+    if (dice_.chance(8)) op.anti_colocation = {"apart"};
+    if (!result_.parameters.empty() && dice_.chance(30)) {
+      op.parameters = {ParameterId(static_cast<std::size_t>(dice_.roll(0, std::ssize(result_.parameters) - 1)))};
     }
-    if (dice.chance(15)) op.colocation = "together";
-    if (dice.chance(8)) op.anti_colocation = {"apart"};
-    if (!result.parameters.empty() && dice.chance(30)) {
-      op.parameters = {ParameterId(static_cast<std::size_t>(dice.roll(0, std::ssize(result.parameters) - 1)))};
-    }
-    // Inputs from earlier operators, or of the graph.
-    for (std::size_t t = 0; t < result.tensors.size(); ++t) {
-      if (dice.chance(40)) op.inputs.emplace_back(t);
-    }
-    for (std::int64_t before = 0; before < i; ++before) {
-      const bool crosses = before >= repeated && !is_optimizer;
-      if (!crosses && dice.chance(8)) op.after.emplace_back(static_cast<std::size_t>(before));
-    }
-    for (std::int64_t out = dice.roll(0, 2); out > 0; --out) {
-      op.outputs.emplace_back(result.tensors.size());
-      result.tensors.push_back(
-          {"t" + std::to_string(result.tensors.size()), Bytes(dice.chance(20) ? 0 : dice.roll(1, 4)), {}, {}});
-    }
-    if (dice.chance(10)) {
-      op.inputs.emplace_back(result.tensors.size());
-      result.tensors.push_back({"t" + std::to_string(result.tensors.size()), Bytes(dice.roll(0, 3)), {}, {}});
-    }
-    result.operators.push_back(std::move(op));
+    draw_edges(op, i, repeated);
+    result_.operators.push_back(std::move(op));
   }
 
-  result.cluster.name = "random";
-  result.cluster.types = {{"fast", {}, {}}, {"slow", {}, {}}};
-  const std::int64_t most_memory = dice.roll(6, 24);
-  for (std::int64_t d = 0; d < devices; ++d) {
-    Device device{device_name(d), dice.chance(50) ? "fast" : "slow", {}, {"compute"}};
-    if (has_comm) device.streams.push_back("comm");
-    if (dice.chance(shape.memory_percent)) device.memory = Bytes(dice.roll(most_memory / 2, most_memory));
-    result.cluster.devices.push_back(std::move(device));
-  }
-  // One byte per nanosecond and multiples: transfers of a few bytes take a few nanoseconds.
-  const auto link = [&](std::string name, std::string a, std::string b) {
-    Link l{std::move(name), std::move(a), std::move(b), Duration(dice.roll(0, 2)), {}, dice.chance(60)};
-    if (dice.chance(60)) l.bandwidth_bytes_per_s = 1'000'000'000 * dice.roll(1, 3);
-    return l;
-  };
-  if (dice.chance(70)) result.cluster.default_link = link("", "", "");
-  if (devices > 1 && dice.chance(50)) {
-    for (std::int64_t d = 1; d < devices; ++d) {
-      if (dice.chance(85)) {
-        result.cluster.links.push_back(link("l" + std::to_string(d), device_name(d - 1), device_name(d)));
+  /// How long the operator takes, and where it may run.
+  void draw_modes(Operator& op) {
+    if (shape_.gangs && dice_.chance(15)) {
+      for (std::int64_t m = dice_.roll(1, 3); m > 0; --m) {
+        ModeSpec mode{{}, some_duration(), Bytes(dice_.chance(50) ? 0 : dice_.roll(0, 2))};
+        mode.devices = some_devices(50);
+        op.modes.push_back(std::move(mode));
       }
+      return;
+    }
+    op.durations = {{"", some_duration()}};
+    if (dice_.chance(20)) op.durations.push_back({"fast", some_duration()});
+    if (dice_.chance(15)) op.workspace = Bytes(dice_.roll(1, 2));
+    if (dice_.chance(shape_.pinned_percent)) {
+      op.devices = {{some_device()}};
+      if (result_.training.replicas == 2 && dice_.chance(50)) op.devices.push_back({some_device()});
+    } else if (dice_.chance(40)) {
+      op.devices = {some_devices(60)};
     }
   }
-  constexpr Contention kContentions[] = {Contention::kNone, Contention::kEndpoint, Contention::kLink};
-  result.cluster.contention = kContentions[dice.roll(0, 2)];
-  return result;
+
+  /// Inputs from earlier operators, or of the graph; control edges; outputs.
+  void draw_edges(Operator& op, std::int64_t i, std::int64_t repeated) {
+    for (std::size_t t = 0; t < result_.tensors.size(); ++t) {
+      if (dice_.chance(40)) op.inputs.emplace_back(t);
+    }
+    for (std::int64_t before = 0; before < i; ++before) {
+      const bool crosses = before >= repeated && op.phase != Phase::kOptimizer;
+      if (!crosses && dice_.chance(8)) op.after.emplace_back(static_cast<std::size_t>(before));
+    }
+    const auto add_tensor = [&](Bytes bytes) {
+      result_.tensors.push_back({"t" + std::to_string(result_.tensors.size()), bytes, {}, {}});
+    };
+    for (std::int64_t out = dice_.roll(0, 2); out > 0; --out) {
+      op.outputs.emplace_back(result_.tensors.size());
+      add_tensor(Bytes(dice_.chance(20) ? 0 : dice_.roll(1, 4)));
+    }
+    if (dice_.chance(10)) {
+      op.inputs.emplace_back(result_.tensors.size());
+      add_tensor(Bytes(dice_.roll(0, 3)));
+    }
+  }
+
+  void draw_cluster() {
+    ClusterParts& cluster = result_.cluster;
+    cluster.name = "random";
+    cluster.types = {{"fast", {}, {}}, {"slow", {}, {}}};
+    const std::int64_t most_memory = dice_.roll(6, 24);
+    for (std::int64_t d = 0; d < devices_; ++d) {
+      Device device{device_name(d), dice_.chance(50) ? "fast" : "slow", {}, {"compute"}};
+      if (has_comm_) device.streams.push_back("comm");
+      if (dice_.chance(shape_.memory_percent)) device.memory = Bytes(dice_.roll(most_memory / 2, most_memory));
+      cluster.devices.push_back(std::move(device));
+    }
+    if (dice_.chance(70)) cluster.default_link = some_link("", "", "");
+    if (devices_ > 1 && dice_.chance(50)) {
+      for (std::int64_t d = 1; d < devices_; ++d) {
+        if (!dice_.chance(85)) continue;
+        cluster.links.push_back(some_link("l" + std::to_string(d), device_name(d - 1), device_name(d)));
+      }
+    }
+    constexpr Contention kContentions[] = {Contention::kNone, Contention::kEndpoint, Contention::kLink};
+    cluster.contention = kContentions[dice_.roll(0, 2)];
+  }
+
+  /// One byte per nanosecond and multiples: transfers of a few bytes take a few nanoseconds.
+  Link some_link(std::string name, std::string a, std::string b) {
+    Link link{std::move(name), std::move(a), std::move(b), Duration(dice_.roll(0, 2)), {}, dice_.chance(60)};
+    if (dice_.chance(60)) link.bandwidth_bytes_per_s = 1'000'000'000 * dice_.roll(1, 3);
+    return link;
+  }
+
+  const RandomShape& shape_;
+  Dice dice_;
+  RandomProblem result_;
+  std::int64_t devices_ = 1;
+  bool has_comm_ = false;
+};
+
+/// May be infeasible, and may even be rejected by Problem::create (shared parameters on different devices).
+inline RandomProblem random_problem(std::uint64_t seed, const RandomShape& shape = {}) {
+  return ProblemDraw(seed, shape).draw();
 }
 
 /// The same problem with times and bytes as large as real ones, and as irregular: seconds in nanoseconds, gigabytes in
