@@ -171,6 +171,7 @@ def what_if_plan(
     plan: Plan,
     link_speeds: Sequence[float],
     memories: Sequence[float],
+    host_links: Sequence[float],
     devices: Sequence[int],
     microbatches: Sequence[int],
     faster: Sequence[str],

@@ -83,7 +83,9 @@ def analytic(
     timed = _timed(graph, cluster, fused, dtype, chosen, ", ".join([_ORIGIN, *assumed]))
     if dtype is None and any(map(_is_untimed, graph.operators)):
         for text in _core.slow_dtypes(graph._core, cluster._core):
-            log.warning('%s (dtype="bf16" of opweave.capture changes times and memory, of costs.analytic times alone)', text)
+            log.warning(
+                '%s (dtype="bf16" of opweave.capture changes times and memory, of costs.analytic times alone)', text
+            )
     return timed
 
 

@@ -27,7 +27,9 @@ class Efficiencies:
     def to_core(self) -> _core.Efficiencies:
         """For the model of costs, which computes in the core."""
         curves = (self.matrix, self.memory, self.attention_forward, self.attention_backward)
-        return _core.Efficiencies(*[(list(curve.points), curve.source) for curve in curves], self.optimizer, self.overhead_ns)
+        return _core.Efficiencies(
+            *[(list(curve.points), curve.source) for curve in curves], self.optimizer, self.overhead_ns
+        )
 
 
 def _of(core: _core.Efficiencies) -> Efficiencies:
