@@ -115,9 +115,27 @@ def test_changes_of_a_plan_keep_their_bounds_and_are_repeatable(plans):
     assert asked.records()[0]["per_microbatch"] == asked.changes[0].makespan_ns / plan.makespan_ns
 
 
+# The command line has had links to hosts and plans with movements from the beginning.
+def test_plans_with_movements_are_asked_about_their_hosts():
+    pipeline = opweave.Pipeline.from_file(ROOT / "examples/memory-modes/pipeline.json")
+    graph, cluster = pipeline.build(shape="V", devices=4, activations=2.5)
+    content = cluster.to_dict()
+    host = {"latency_ns": 1000, "bandwidth_bytes_per_s": 50 * 10**9}
+    content["device_types"] = [{"name": "gpu", "host_link": host}]
+    for device in content["devices"]:
+        device["type"] = "gpu"
+    cluster = opweave.Cluster.from_dict(content)
+    plan = opweave.plan(graph, cluster, memory_modes=["host"], microbatches=4, work_limit=300, threads=1)
+    asked = opweave.what_if(plan, host_link=[2, 0.01], samples=0, threads=1)
+    fast, slow = asked.changes
+    assert fast.same_order_ns <= plan.makespan_ns <= slow.same_order_ns
+    assert "2 times as fast" in fast.change
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"host_link": 2}, "host_link"),
         ({"link_speed": 0}, "link-speed: value is 0, expected a number from 0.001"),
         ({"link_speed": "2"}, 'link_speed: value is "2", expected a number, or several'),
         ({"devices": [0]}, "devices: value is 0, expected an integer from 1"),

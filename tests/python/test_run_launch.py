@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 import run_modules as blocks  # noqa: E402, I001
 import run_support as support  # noqa: E402
 
-from opweave.run import Executor, LaunchError, compile_plan, launch  # noqa: E402
+from opweave.run import Executor, LaunchError, compile_plan, launch, launcher  # noqa: E402
 
 
 def chain_plan():
@@ -101,6 +101,21 @@ def test_a_process_that_dies_last_is_named_and_not_those_that_wait_for_it(tmp_pa
 
 def test_spawned_processes_work_as_forked_ones(tmp_path):
     assert launch(max, 2, (5,), timeout_s=180, log_dir=tmp_path) == [5, 5]
+
+
+def size_of(rank, content):
+    return len(content)
+
+
+# A pipe takes 64 KiB before its reader, who imports torch first, has taken them.
+def test_large_arguments_lie_in_a_file_while_processes_start(tmp_path):
+    content = bytes(1 << 20)
+    call = launcher._call_of(tmp_path, size_of, (content,))
+    assert call.stat().st_size > len(content)
+    lock = multiprocessing.get_context("spawn").Lock()
+    assert launcher._call_of(tmp_path, size_of, (lock,)) == (size_of, (lock,))
+    assert launch(size_of, 2, (content,), timeout_s=180, log_dir=tmp_path) == [len(content)] * 2
+    assert not (tmp_path / "call.pickle").exists()
 
 
 def test_logs_in_the_temporary_folder_stay_after_a_failure_only(tmp_path, monkeypatch):
