@@ -51,6 +51,20 @@ def test_a_killed_process_ends_the_run_and_is_named(tmp_path):
     assert re.search(r"PeerError: rank 1: communication.* failed", (tmp_path / "rank1.log").read_text())
 
 
+def step_with_a_narrow_module(rank, graph, plan):
+    modules = blocks.modules(graph)
+    modules["s1"] = torch.nn.Linear(1, 1)
+    x, target = blocks.batch(3)
+    Executor(compile_plan(plan, graph), modules).step(x, target, blocks.mse)
+
+
+def test_a_module_that_does_not_take_its_inputs_is_named():
+    graph = support.chain(2, 3)
+    plan = support.plan(graph, {"s0": 0, "s1": 1}, 2)
+    with pytest.raises(LaunchError, match=r'ProgramError: segment "s1": its module does not take what the graph hands'):
+        launch(step_with_a_narrow_module, 2, (graph, plan), timeout_s=180, start_method="fork")
+
+
 def test_an_exception_names_the_rank_that_raised_it_and_not_its_victims(tmp_path):
     message, _ = failure("raise", 180, tmp_path)
     assert message.startswith("rank 2 ended with exit code 1: ValueError: no such token: 17; the other ranks")

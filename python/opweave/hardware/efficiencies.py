@@ -26,15 +26,16 @@ class Efficiencies:
 
     def to_core(self) -> _core.Efficiencies:
         """For the model of costs, which computes in the core."""
-        curves = (self.matrix, self.memory, self.attention_forward, self.attention_backward)
-        return _core.Efficiencies(
-            *[(list(curve.points), curve.source) for curve in curves], self.optimizer, self.overhead_ns
+        matrix, memory, forward, backward = (
+            (curve.points, curve.source)
+            for curve in (self.matrix, self.memory, self.attention_forward, self.attention_backward)
         )
+        return _core.Efficiencies(matrix, memory, forward, backward, self.optimizer, self.overhead_ns)
 
 
 def _of(core: _core.Efficiencies) -> Efficiencies:
-    curves = [Curve(tuple(points), source) for points, source in core.curves]
-    return Efficiencies(*curves, core.optimizer, core.overhead_ns)
+    matrix, memory, forward, backward = (Curve(tuple(points), source) for points, source in core.curves)
+    return Efficiencies(matrix, memory, forward, backward, core.optimizer, core.overhead_ns)
 
 
 def efficiencies_of(device_type: str) -> Efficiencies:
