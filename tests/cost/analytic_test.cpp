@@ -16,8 +16,9 @@ constexpr const char* kCluster = R"({"format": "opweave.cluster", "version": 1,
 
 /// A graph of "a" (products 0 and attention 1), "b" (1e9 bytes, a kernel with the last call of "a") and "o"
 /// (optimizer).
-std::string captured(const std::string& attention = R"("attention": {"tokens": 8192, "causal": true, "backward": false},)",
-                     const std::string& part = "2") {
+std::string captured(
+    const std::string& attention = R"("attention": {"tokens": 8192, "causal": true, "backward": false},)",
+    const std::string& part = "2") {
   return R"({"format": "opweave.graph", "version": 1, "operators": [
     {"name": "a", "flops": 3e12, "bytes_accessed": 3e9}, {"name": "b", "bytes_accessed": 1e9},
     {"name": "o", "phase": "O", "flops": 1e6, "bytes_accessed": 2e9}, {"name": "known", "duration_ns": 7}],
