@@ -51,7 +51,7 @@ void read_calls_of(const JsonValue& value, const NameIndex& names, const std::ve
     double flops = 0, bytes = 0;
     indices.each([&](const JsonValue& item) {
       const std::uint32_t index = item.index();
-      if (index >= result.calls.size()) item.reject(fmt::format("0 to {}, a call", result.calls.size() - 1));
+      if (index >= result.calls.size()) item.reject(fmt::format("the index of one of {} calls", result.calls.size()));
       result.of[*number].push_back(index);
       flops += result.calls[index].flops;
       bytes += result.calls[index].bytes;
