@@ -30,26 +30,30 @@ void warn_of_instant_links(const Cluster& cluster, const std::string& source) {
                                   count > 1 ? fmt::format(" ({} more like it)", count - 1) : ""));
 }
 
-/// Nothing reaches the peak rates that time operators without a duration, and an estimate is none.
-void tell_of_estimates(const EstimatedGraph& read, const Cluster& cluster) {
+/// What to say where durations are none: nothing reaches the peak rates that time operators without a duration, and an
+/// estimate is none.
+std::vector<std::string> notes_on_durations(const EstimatedGraph& read, const Cluster& cluster) {
   const auto& operators = read.graph.operators();
-  const auto is_timed_by_rates = [](const Operator& op) {
-    return analytic::is_untimed(op) && op.flops.value_or(0) > 0;
-  };
-  const auto by_rates = std::ranges::count_if(operators, is_timed_by_rates);
+  std::vector<std::string> notes;
   if (read.estimated > 0) {
-    complain("note", fmt::format("{} of {} operators have no duration: estimated from flops and bytes, as "
-                                 "opweave.costs.analytic does (docs/costs.md)",
-                                 read.estimated, operators.size()));
+    notes.push_back(
+        fmt::format("{} of {} operators have no duration: estimated from flops and bytes, as "
+                    "opweave.costs.analytic does (docs/costs.md)",
+                    read.estimated, operators.size()));
     for (const DeviceType& type : cluster.types()) {
       const std::string slow = analytic::slow_dtype(read.graph, type);
-      if (!slow.empty()) complain("note", slow + " (dtype=\"bf16\" of opweave.capture)");
+      if (!slow.empty()) notes.push_back(slow + " (dtype=\"bf16\" of opweave.capture)");
     }
-  } else if (by_rates > 0 && !cluster.types().empty()) {
-    complain("note", fmt::format("{} of {} operators have no duration: the peak rates of devices time them, which is "
-                                 "too fast (opweave.costs.analytic of Python estimates them)",
-                                 by_rates, operators.size()));
+    return notes;
   }
+  const auto count = std::ranges::count_if(
+      operators, [](const Operator& op) { return analytic::is_untimed(op) && op.flops.value_or(0) > 0; });
+  if (count == 0) return notes;
+  notes.push_back(
+      fmt::format("{} of {} operators have no duration: the peak rates of devices time them, which is too "
+                  "fast (opweave.costs.analytic of Python estimates them)",
+                  count, operators.size()));
+  return notes;
 }
 
 }  // namespace
@@ -188,7 +192,7 @@ Problem load_problem(const InputFiles& files, const SettingOptions& options, Mod
 Problem load_problem(const std::string& text, const InputFiles& files, const SettingOptions& options, Modes modes,
                      std::string* times) {
   auto [read, cluster] = load_inputs(text, files);
-  tell_of_estimates(read, cluster);
+  const std::vector<std::string> notes = notes_on_durations(read, cluster);
   if (times != nullptr) *times = times_from(read);
   ComputationGraph& graph = read.graph;
   ProblemSettings settings = options.apply(default_settings(graph, cluster));
@@ -199,6 +203,7 @@ Problem load_problem(const std::string& text, const InputFiles& files, const Set
                                                  : ": gradients are reduced, which this command does not know"),
                      "opweave plan, check, simulate, explain, report, show and what-if know them");
   }
+  for (const std::string& note : notes) complain("note", note);  // an error says why alone
   return problem;
 }
 
