@@ -11,6 +11,7 @@
 #include <thread>
 #include <tuple>
 
+#include "cost_bindings.h"
 #include "insight_bindings.h"
 #include "opweave/opweave.h"
 #include "opweave/strategy_files.h"
@@ -369,6 +370,7 @@ NB_MODULE(_core, m) {
   using namespace opweave::python;
   m.attr("__version__") = OPWEAVE_VERSION;
   bind_errors(m);
+  bind_costs(m);
   bind_strategies(m);
   bind_insight(m);
   bind_values(m);

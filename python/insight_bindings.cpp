@@ -15,6 +15,7 @@
 #include "distribute/sweep_on.h"
 #include "opweave/check.h"
 #include "opweave/explain.h"
+#include "opweave/memory_modes.h"
 #include "opweave/pareto.h"
 #include "opweave/plan_diff.h"
 #include "opweave/strategy_insight.h"
@@ -110,15 +111,31 @@ std::string diff_of(const Planned& first, const Planned& second) {
   return diff_to_json(a, b, diff, costs);
 }
 
+/// A plan as what-if plays it, on its problem. With movements these run as operators; a plan of a problem that may have
+/// some, but has none, keeps everything.
+WhatIfAnswer what_if_anything(const Problem& problem, const Plan& plan, const WhatIfQuestion& question,
+                              const PlannerOptions& planner, const std::atomic<bool>* stop) {
+  if (!plan.modes.empty() || !plan.movements.empty()) {
+    const OrdinaryPlan ordinary = with_movements(problem, plan);
+    return what_if(ordinary.movements, to_schedule(ordinary.movements.problem(), ordinary.plan), question, planner,
+                   stop);
+  }
+  if (!has_movements(problem)) return what_if(problem, plan, question, planner, stop);
+  const MemoryChoice keep(problem.value_count(), MemoryMode::kKeep);
+  const auto kept = ProblemWithMovements::create(problem, keep);
+  return what_if(kept, kept.schedule(plan), question, planner, stop);
+}
+
 std::unique_ptr<Work> what_if_of(const ComputationGraph& graph, const Cluster& cluster, const Plan& plan,
                                  std::vector<double> link_speeds, std::vector<double> memories,
-                                 std::vector<std::uint32_t> devices, std::vector<std::uint32_t> microbatches,
-                                 std::vector<std::string> faster, double factor, bool replan,
-                                 std::optional<double> time_limit, std::optional<std::uint64_t> work_limit,
-                                 std::uint32_t samples, std::uint64_t seed, unsigned threads) {
+                                 std::vector<double> host_links, std::vector<std::uint32_t> devices,
+                                 std::vector<std::uint32_t> microbatches, std::vector<std::string> faster,
+                                 double factor, bool replan, std::optional<double> time_limit,
+                                 std::optional<std::uint64_t> work_limit, std::uint32_t samples, std::uint64_t seed,
+                                 unsigned threads) {
   const WhatIfQuestion question{std::move(link_speeds),
                                 std::move(memories),
-                                {},  // links to hosts: plans with movements are asked on the command line
+                                std::move(host_links),
                                 std::move(devices),
                                 std::move(microbatches),
                                 std::move(faster),
@@ -129,7 +146,7 @@ std::unique_ptr<Work> what_if_of(const ComputationGraph& graph, const Cluster& c
                                 samples};
   return std::make_unique<Work>(
       [problem = problem_of_valid(graph, cluster, plan, "plan"), plan, question, seed, threads](Work& work) {
-        return what_if_to_json(what_if(problem, plan, question, work.planner(seed, threads), &work.stopped()));
+        return what_if_to_json(what_if_anything(problem, plan, question, work.planner(seed, threads), &work.stopped()));
       });
 }
 
@@ -200,9 +217,9 @@ void bind_insight(nb::module_& m) {
         return diff_of({graph_a, cluster_a, a}, {graph_b, cluster_b, b});
       },
       no_gil);
-  m.def("what_if_plan", &what_if_of, "graph"_a, "cluster"_a, "plan"_a, "link_speeds"_a, "memories"_a, "devices"_a,
-        "microbatches"_a, "faster"_a, "factor"_a, "replan"_a, "time_limit"_a.none(), "work_limit"_a.none(), "samples"_a,
-        "seed"_a, "threads"_a, no_gil);
+  m.def("what_if_plan", &what_if_of, "graph"_a, "cluster"_a, "plan"_a, "link_speeds"_a, "memories"_a, "host_links"_a,
+        "devices"_a, "microbatches"_a, "faster"_a, "factor"_a, "replan"_a, "time_limit"_a.none(), "work_limit"_a.none(),
+        "samples"_a, "seed"_a, "threads"_a, no_gil);
   m.def("pareto", &pareto_of, "graph"_a, "cluster"_a, "settings"_a, "points"_a, "time_limit"_a.none(),
         "work_limit"_a.none(), "seed"_a, "threads"_a, "method"_a, no_gil);
   m.def("explain_strategy", [](const std::string& json, const std::string& source) {

@@ -3,10 +3,12 @@
 
 #include <filesystem>
 #include <iosfwd>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "opweave/analytic.h"
 #include "opweave/cluster.h"
 #include "opweave/graph.h"
 #include "opweave/pipeline.h"
@@ -28,6 +30,21 @@ void expect_writable(const std::filesystem::path& path);
 
 // `source` names the text in errors. All throw InputError.
 [[nodiscard]] ComputationGraph parse_graph(std::string_view json, const std::string& source);
+/// A graph as it is written, and the calls behind its operators: nothing where opweave.capture has not written it, or
+/// where every operator is timed.
+struct CapturedGraph {
+  ComputationGraph graph;
+  std::optional<analytic::CapturedCalls> calls = {};
+};
+[[nodiscard]] CapturedGraph parse_captured_graph(std::string_view json, const std::string& source);
+/// A graph to be planned on a cluster, and how many of its operators are estimated.
+struct EstimatedGraph {
+  ComputationGraph graph;
+  std::size_t estimated = 0;
+};
+/// Operators of a captured graph that nobody timed take what analytic::durations says, as opweave.plan of Python has
+/// it; all others are as they are written.
+[[nodiscard]] EstimatedGraph parse_graph(std::string_view json, const std::string& source, const Cluster& cluster);
 [[nodiscard]] Cluster parse_cluster(std::string_view json, const std::string& source);
 /// Names are resolved in the graph and the cluster that the plan is for.
 [[nodiscard]] Plan parse_plan(std::string_view json, const std::string& source, const ComputationGraph& graph,

@@ -13,6 +13,7 @@
 #include "opweave/graph.h"
 #include "opweave/cluster.h"
 #include "opweave/cost.h"
+#include "opweave/analytic.h"
 #include "opweave/blocks.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"

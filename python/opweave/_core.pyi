@@ -1,9 +1,11 @@
 """The compiled core. Private: the modules beside it are the interface."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 __version__: str
+
+_Curve: TypeAlias = tuple[Sequence[tuple[float, float]], str]
 
 class InputError(ValueError): ...
 class InternalError(RuntimeError): ...
@@ -138,12 +140,38 @@ def other_devices(graph: Graph, cluster: Cluster, plan: Plan, name: str) -> str:
 def diff_plans(
     first_graph: Graph, first_cluster: Cluster, first: Plan, second_graph: Graph, second_cluster: Cluster, second: Plan
 ) -> str: ...
+
+class Efficiencies:
+    def __init__(
+        self,
+        matrix: _Curve,
+        memory: _Curve,
+        attention_forward: _Curve,
+        attention_backward: _Curve,
+        optimizer: float,
+        overhead_ns: float,
+    ) -> None: ...
+    @property
+    def curves(self) -> list[_Curve]: ...
+    @property
+    def optimizer(self) -> float: ...
+    @property
+    def overhead_ns(self) -> float: ...
+
+def curve_at(points: Sequence[tuple[float, float]], size: float) -> float: ...
+def efficiencies_of(device_type: str) -> Efficiencies: ...
+def efficiencies_alone() -> Efficiencies: ...
+def analytic_durations(
+    graph: str, cluster: Cluster, fused: bool, dtype: str, efficiencies: Mapping[str, Efficiencies]
+) -> dict[str, dict[str, int]]: ...
+def slow_dtypes(graph: Graph, cluster: Cluster) -> list[str]: ...
 def what_if_plan(
     graph: Graph,
     cluster: Cluster,
     plan: Plan,
     link_speeds: Sequence[float],
     memories: Sequence[float],
+    host_links: Sequence[float],
     devices: Sequence[int],
     microbatches: Sequence[int],
     faster: Sequence[str],

@@ -26,10 +26,16 @@ _MEANINGS = {
 }
 
 
+# Of a device that works, but rests for most of the time that a letter stands for.
+_SPARSE = {letter: "-" if letter == "=" else letter.lower() for letter in _MEANINGS}
+_FULL = {small: letter for letter, small in _SPARSE.items()}
+
+
 def rows(plan: Plan, width: int) -> list[tuple[str, str, str]]:
     """(device, stream, *width* letters) for every stream of each device that runs something, in the cluster's order.
 
-    A letter is the phase that fills most of its share of the makespan, "." where idle time does. O(tasks + width).
+    A letter is the phase that fills most of its share of the makespan: a small one ("-" without a phase) where it is
+    less than half busy, "." where nothing runs. O(tasks + width).
     """
     phases = {op["name"]: op.get("phase") or "=" for op in plan.graph.operators}
     makespan = max(plan.makespan_ns, 1)
@@ -42,7 +48,8 @@ def rows(plan: Plan, width: int) -> list[tuple[str, str, str]]:
                 for index in range(int(first), min(int(last) + 1, width)):
                     filled = min(last, index + 1) - max(first, index)
                     letter = phases[task["operator"]]
-                    cells[index][letter] = cells[index].get(letter, 0.0) + filled
+                    if filled > 0:
+                        cells[index][letter] = cells[index].get(letter, 0.0) + filled
     order = {device: index for index, device in enumerate(plan.cluster.devices)}
     labels = sorted(shares, key=lambda row: (order[row[0]], row[1] != "compute", row[1]))
     return [(device, stream, "".join(map(_letter, shares[device, stream]))) for device, stream in labels]
@@ -51,8 +58,8 @@ def rows(plan: Plan, width: int) -> list[tuple[str, str, str]]:
 def _letter(cell: dict[str, float]) -> str:
     if not cell:
         return "."
-    letter, filled = max(cell.items(), key=lambda entry: entry[1])
-    return letter if filled >= 1 - sum(cell.values()) else "."
+    letter = max(cell, key=lambda phase: cell[phase])
+    return letter if 2 * sum(cell.values()) >= 1 else _SPARSE[letter]
 
 
 def show(plan: Plan, width: int | None) -> None:
@@ -74,10 +81,13 @@ def show(plan: Plan, width: int | None) -> None:
         label = labels[device, stream]
         line = Text(label + " " * (label_width - cell_len(label)))
         for letter in letters:
-            line.append(letter, style=_STYLES.get(letter, "dim"))
+            line.append(letter, style=_STYLES.get(_FULL.get(letter, letter), "dim"))
         console.print(line, soft_wrap=True)
     used = {letter for _, _, letters in chart for letter in letters}
-    legend = ", ".join(meaning for letter, meaning in _MEANINGS.items() if letter in used)
+    meanings = [meaning for letter, meaning in _MEANINGS.items() if {letter, _SPARSE[letter]} & used]
+    if used & set(_FULL):
+        meanings.append("small: less than half of the time")
+    legend = ", ".join(meanings)
     console.print(f"0 to {_core.human_time(plan.makespan_ns)}; {legend}", style="dim", soft_wrap=True)
     held = plan.layers
     order = list(dict.fromkeys(op["layer"] for op in plan.graph.operators if op.get("layer")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opweave import _core
@@ -42,6 +42,22 @@ class Model(Input[_core.Model]):
         text, source = _config_text(config)
         return cls(_core.parse_hf_config(text, source, with_prediction_modules))
 
+    @classmethod
+    def from_module(cls, module: Any, example_inputs: Sequence[Any]) -> Model:
+        """The model that an nn.Module is: a stack of equal transformer blocks, with or without embedding and head.
+
+        Args:
+            module: Any, not only of transformers. It is traced once, without values; its weights are not read.
+            example_inputs: Positional arguments of its forward pass, for example ``(ids,)`` of shape (1, tokens).
+
+        Attention is ``scaled_dot_product_attention``, or written out with a softmax, which counts as not causal. Raises
+        InputError, naming the module, for anything that is no such stack (experts, several widths, blocks that run
+        twice): nothing is guessed.
+        """
+        from opweave.modules import describe
+
+        return cls.from_dict(describe(module, example_inputs), type(module).__name__)
+
     @staticmethod
     def known_architectures() -> list[str]:
         """Values of ``model_type`` that from_transformers knows."""
@@ -62,8 +78,11 @@ class Model(Input[_core.Model]):
         return f"Model({self.name!r}, {self.parameters / 1e9:.2f} billion parameters)"
 
 
-def to_model(model: Model | Mapping[str, Any] | str | os.PathLike[str] | Any) -> Model:
-    """A Model as it is; a file or dictionary in our format or in that of transformers; a configuration or a module."""
+def to_model(model: Model | Mapping[str, Any] | str | os.PathLike[str] | Any, tokens: int | None = None) -> Model:
+    """A Model as it is; a file or dictionary in our format or in that of transformers; a configuration or a module.
+
+    A module without a configuration of transformers is traced with *tokens* tokens of one sequence.
+    """
     if isinstance(model, Model):
         return model
     if isinstance(model, Mapping) and "model_type" not in model:
@@ -72,7 +91,26 @@ def to_model(model: Model | Mapping[str, Any] | str | os.PathLike[str] | Any) ->
         text = read_text(model)
         if '"opweave.model"' in text:
             return Model.from_json(text, os.fspath(model))
+    config = getattr(model, "config", model)
+    is_of_transformers = hasattr(config, "model_type") or isinstance(config, (Mapping, str, os.PathLike))
+    if hasattr(model, "named_parameters") and not is_of_transformers and tokens is not None:
+        return _of_tokens(model, tokens)
     return Model.from_transformers(model)
+
+
+def _of_tokens(module: Any, tokens: int) -> Model:
+    """The model of a module that takes tokens of text alone."""
+    import torch
+
+    from opweave.errors import CaptureError
+
+    try:
+        return Model.from_module(module, (torch.zeros(1, tokens, dtype=torch.long),))
+    except CaptureError as error:
+        raise _core.InputError(
+            f"model: {type(module).__name__} does not run on ids of shape (1, {tokens}): {error}"
+            "\nhint: model=opweave.Model.from_module(module, example_inputs) takes others"
+        ) from None
 
 
 def _config_text(config: Mapping[str, Any] | str | os.PathLike[str] | Any) -> tuple[str, str]:

@@ -59,6 +59,7 @@ class Plan(Document):
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], graph: Graph, cluster: Cluster) -> Plan:
         """Read a plan file for this graph and cluster. Raises InputError naming file, place and value."""
+        expect(path, (str, os.PathLike), "plan", "the path of a file")
         return cls.from_json(read_text(path), graph, cluster, os.fspath(path))
 
     def to_json(self) -> str:

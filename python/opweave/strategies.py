@@ -228,7 +228,8 @@ def parallelize(
 
     Args:
         model: A Model, a path of a config.json of transformers (or of a folder with one) or of a model of ours, the
-            content of either, a configuration object of transformers or a module of transformers.
+            content of either, a configuration object of transformers or a module of transformers; or another nn.Module
+            that takes ids of shape (1, *sequence*), traced once (Model.from_module takes other inputs).
         cluster: A device type ("h100", "a100", ...), the path of an opweave.machines file (ending in .json), or its
             content.
         global_batch: Sequences of one optimizer step.
@@ -261,7 +262,7 @@ def parallelize(
             starts: in one line.
         NoPlanError: No strategy fits in memory: says which needs least.
     """
-    described = to_model(model)
+    described = to_model(model, sequence)
     text, source = cluster_text(cluster)
     if top < 1:
         raise _core.InputError(f"top: value is {top}, expected an integer from 1")

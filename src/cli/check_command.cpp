@@ -42,8 +42,8 @@ ExitCode run_check(const CheckOptions& options) {
         parse_layout_plan(read_file(options.plan), options.plan.string(), inputs.graph, inputs.cluster);
     return report(options, inputs.graph.graph, inputs.cluster, plan.plan, check(inputs.graph, inputs.cluster, plan));
   }
-  const ComputationGraph graph = parse_graph(text, options.files.graph.string());
-  const Cluster cluster = load_cluster(options.files.cluster);
+  const auto [read, cluster] = load_inputs(text, options.files);
+  const ComputationGraph& graph = read.graph;
   const Plan plan = parse_plan(read_file(options.plan), options.plan.string(), graph, cluster);
   return report(options, graph, cluster, plan, check(graph, cluster, plan));
 }

@@ -30,6 +30,32 @@ void warn_of_instant_links(const Cluster& cluster, const std::string& source) {
                                   count > 1 ? fmt::format(" ({} more like it)", count - 1) : ""));
 }
 
+/// What to say where durations are none: nothing reaches the peak rates that time operators without a duration, and an
+/// estimate is none.
+std::vector<std::string> notes_on_durations(const EstimatedGraph& read, const Cluster& cluster) {
+  const auto& operators = read.graph.operators();
+  std::vector<std::string> notes;
+  if (read.estimated > 0) {
+    notes.push_back(
+        fmt::format("{} of {} operators have no duration: estimated from flops and bytes, as "
+                    "opweave.costs.analytic does (docs/costs.md)",
+                    read.estimated, operators.size()));
+    for (const DeviceType& type : cluster.types()) {
+      const std::string slow = analytic::slow_dtype(read.graph, type);
+      if (!slow.empty()) notes.push_back(slow + " (dtype=\"bf16\" of opweave.capture)");
+    }
+    return notes;
+  }
+  const auto count = std::ranges::count_if(
+      operators, [](const Operator& op) { return analytic::is_untimed(op) && op.flops.value_or(0) > 0; });
+  if (count == 0) return notes;
+  notes.push_back(
+      fmt::format("{} of {} operators have no duration: the peak rates of devices time them, which is too "
+                  "fast (opweave.costs.analytic of Python estimates them)",
+                  count, operators.size()));
+  return notes;
+}
+
 }  // namespace
 
 void InputFiles::add_to(CLI::App& command) {
@@ -82,12 +108,23 @@ Machines load_machines(const std::string& cluster) {
   return naming("--cluster", [&] { return machines_named(cluster); });
 }
 
-ComputationGraph load_graph(const std::filesystem::path& path) { return parse_graph(read_file(path), path.string()); }
-
 Cluster load_cluster(const std::filesystem::path& path) {
   Cluster cluster = parse_cluster(read_file(path), path.string());
   warn_of_instant_links(cluster, path.string());
   return cluster;
+}
+
+std::string times_from(const EstimatedGraph& graph) {
+  if (graph.estimated == 0) return {};
+  const std::size_t count = graph.graph.operators().size();
+  const std::string words = "analytic, from flops and bytes";
+  return graph.estimated == count ? words : fmt::format("{} of {} operators {}", graph.estimated, count, words);
+}
+
+Inputs load_inputs(const std::string& graph, const InputFiles& files) {
+  Cluster cluster = load_cluster(files.cluster);
+  EstimatedGraph read = parse_graph(graph, files.graph.string(), cluster);
+  return {std::move(read), std::move(cluster)};
 }
 
 Contention parse_contention(const std::string& text) {
@@ -149,11 +186,15 @@ void require_valid(const std::filesystem::path& path, const Problem& problem, co
 }
 
 Problem load_problem(const InputFiles& files, const SettingOptions& options, Modes modes) {
-  return load_problem(load_graph(files.graph), files, options, modes);
+  return load_problem(read_file(files.graph), files, options, modes);
 }
 
-Problem load_problem(ComputationGraph graph, const InputFiles& files, const SettingOptions& options, Modes modes) {
-  Cluster cluster = load_cluster(files.cluster);
+Problem load_problem(const std::string& text, const InputFiles& files, const SettingOptions& options, Modes modes,
+                     std::string* times) {
+  auto [read, cluster] = load_inputs(text, files);
+  const std::vector<std::string> notes = notes_on_durations(read, cluster);
+  if (times != nullptr) *times = times_from(read);
+  ComputationGraph& graph = read.graph;
   ProblemSettings settings = options.apply(default_settings(graph, cluster));
   Problem problem = Problem::create(std::move(graph), std::move(cluster), std::move(settings));
   if (modes == Modes::kRefuse && has_movements(problem)) {
@@ -162,6 +203,7 @@ Problem load_problem(ComputationGraph graph, const InputFiles& files, const Sett
                                                  : ": gradients are reduced, which this command does not know"),
                      "opweave plan, check, simulate, explain, report, show and what-if know them");
   }
+  for (const std::string& note : notes) complain("note", note);  // an error says why alone
   return problem;
 }
 
@@ -177,8 +219,9 @@ std::optional<Problem> load_in_time(const Budget& budget, const InputFiles& file
 }
 
 PlannedProblem load_planned_problem(const InputFiles& files, const std::filesystem::path& plan_path, Modes modes) {
-  ComputationGraph graph = load_graph(files.graph);
-  Cluster cluster = load_cluster(files.cluster);
+  auto [read, cluster] = load_inputs(read_file(files.graph), files);
+  ComputationGraph& graph = read.graph;
+  std::string times = times_from(read);
   Plan plan = parse_plan(read_file(plan_path), plan_path.string(), graph, cluster);
   Problem problem = Problem::create(std::move(graph), std::move(cluster), plan.settings);
   const bool has_modes = !plan.modes.empty() || !plan.movements.empty();
@@ -188,10 +231,10 @@ PlannedProblem load_planned_problem(const InputFiles& files, const std::filesyst
                                                : ": values may have memory modes, which this command does not know"),
                      "opweave plan, check, simulate, explain, report, show and what-if know them");
   }
-  if (!has_modes) return {std::move(problem), std::move(plan)};
+  if (!has_modes) return {std::move(problem), std::move(plan), std::nullopt, std::move(times)};
   return naming(plan_path.string(), [&]() -> PlannedProblem {
     OrdinaryPlan ordinary = with_movements(problem, plan);
-    return {ordinary.movements.problem(), std::move(ordinary.plan), std::move(ordinary.movements)};
+    return {ordinary.movements.problem(), std::move(ordinary.plan), std::move(ordinary.movements), std::move(times)};
   });
 }
 
@@ -206,8 +249,8 @@ PlannedProblem load_valid_plan(const InputFiles& files, const std::filesystem::p
     // The rules speak of the plan as it is written, not of the operators that show its movements.
     const std::string text = read_file(files.graph);
     if (has_layout_options(text, files.graph.string())) return load_layout_plan(text, files, plan_path);
-    const ComputationGraph graph = parse_graph(text, files.graph.string());
     const Cluster cluster = parse_cluster(read_file(files.cluster), files.cluster.string());
+    const ComputationGraph graph = parse_graph(text, files.graph.string(), cluster).graph;
     const Plan plan = parse_plan(read_file(plan_path), plan_path.string(), graph, cluster);
     if (!plan.modes.empty() || !plan.movements.empty()) {
       require_no(check(graph, cluster, plan, 1));

@@ -15,6 +15,7 @@
 #include "opweave/cluster.h"
 #include "opweave/error.h"
 #include "opweave/graph.h"
+#include "opweave/io.h"
 #include "opweave/memory_modes.h"
 #include "opweave/plan.h"
 #include "opweave/planner.h"
@@ -58,8 +59,16 @@ struct SettingOptions {
   [[nodiscard]] ProblemSettings apply(ProblemSettings settings) const;
 };
 
-[[nodiscard]] ComputationGraph load_graph(const std::filesystem::path& path);
 [[nodiscard]] Cluster load_cluster(const std::filesystem::path& path);
+/// GRAPH, its operators estimated where capture wrote it and nobody timed them, and CLUSTER.
+struct Inputs {
+  EstimatedGraph graph;
+  Cluster cluster;
+};
+/// \param graph  content of files.graph, which may be a pipe
+/// What reports say of the durations; empty where they are as in the graph.
+[[nodiscard]] std::string times_from(const EstimatedGraph& graph);
+[[nodiscard]] Inputs load_inputs(const std::string& graph, const InputFiles& files);
 /// A config.json of transformers, or a model of ours.
 [[nodiscard]] ModelDescription load_model(const std::filesystem::path& path);
 /// A device type, or a file of machines where the name ends in ".json".
@@ -95,10 +104,14 @@ auto naming(const std::string& where, Build&& build) {
 /// What a command makes of memory modes (docs/memory-modes.md): most know nothing of them and say so.
 enum class Modes : std::uint8_t { kRefuse, kTake };
 
-/// A problem from its files, with the settings of the authors and the options.
+/// A problem from its files, with the settings of the authors and the options. Says where durations are no measured
+/// ones.
 /// \throws InputError where values may have memory modes and they are refused
 [[nodiscard]] Problem load_problem(const InputFiles& files, const SettingOptions& options = {},
                                    Modes modes = Modes::kRefuse);
+/// The same with the content of files.graph. Writes to `times` what times_from() says.
+[[nodiscard]] Problem load_problem(const std::string& graph, const InputFiles& files, const SettingOptions& options,
+                                   Modes modes, std::string* times = nullptr);
 /// What `load` returns, or nothing where that takes longer than the budget allows in all (core/in_time.h); says so on
 /// stderr. It owns all it uses: where the clock ends it, it goes on while the command returns.
 [[nodiscard]] std::optional<Problem> load_in_time(const Budget& budget, const InputFiles& files,
@@ -110,6 +123,7 @@ struct PlannedProblem {
   Plan plan;
   /// Of a plan with memory modes, which problem and plan then show as operators; nothing for others.
   std::optional<ProblemWithMovements> movements = {};
+  std::string times_from = {};  ///< as times_from() has it
 };
 /// Reads all three files. The plan is parsed and fits the problem; whether it obeys the rules is
 /// for `check` to say.

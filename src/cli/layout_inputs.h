@@ -18,10 +18,6 @@ struct LayoutInputs {
 /// \param graph  content of files.graph, which may be a pipe
 [[nodiscard]] LayoutInputs load_layout_inputs(const std::string& graph, const InputFiles& files);
 
-/// load_problem of inputs.h with the graph of files.graph.
-[[nodiscard]] Problem load_problem(ComputationGraph graph, const InputFiles& files, const SettingOptions& options,
-                                   Modes modes);
-
 /// A plan with options as a plan of an ordinary problem, which shows its movements as operators.
 /// \throws InputError naming the first broken rule if the plan is not valid
 [[nodiscard]] PlannedProblem load_layout_plan(const std::string& graph, const InputFiles& files,

@@ -44,6 +44,8 @@ struct PlanOptions {
   std::filesystem::path write_model;
   std::filesystem::path read_solution;
   std::string command;  ///< as the plan states it
+  /// Of the graph, once it is read: what loads it may outlive the command where the clock ends that.
+  std::shared_ptr<std::string> times_from = std::make_shared<std::string>();
 
   /// Whether there is something to search; else an integer program is written or its solution read.
   [[nodiscard]] bool plans() const { return write_model.empty() && read_solution.empty(); }
@@ -92,16 +94,17 @@ void print_modes(std::size_t count, const PlanStatistics& figures) {
 void write(const PlanOptions& options, const Problem& problem, Plan plan) {
   plan.provenance.command = options.command;
   deliver(options.output, plan_to_json(plan, problem.graph(), problem.cluster()));
+  const ReportNotes notes = {std::nullopt, *options.times_from};
   const bool is_shown = !options.report.empty() || !options.trace.empty();
   if (is_shown && !plan.movements.empty()) {
     const OrdinaryPlan ordinary = with_movements(problem, plan);
     if (!options.report.empty()) {
-      write_file(options.report, report_html(ordinary.movements.problem(), ordinary.plan, {}));
+      write_file(options.report, report_html(ordinary.movements.problem(), ordinary.plan, {}, notes));
     }
     if (!options.trace.empty()) write_file(options.trace, perfetto_trace(ordinary.movements.problem(), ordinary.plan));
   } else if (is_shown) {
     if (!options.report.empty()) {
-      write_file(options.report, report_html(problem, plan, rows_of(compare_schedules(problem, &plan))));
+      write_file(options.report, report_html(problem, plan, rows_of(compare_schedules(problem, &plan)), notes));
     }
     if (!options.trace.empty()) write_file(options.trace, perfetto_trace(problem, plan));
   }
@@ -223,19 +226,6 @@ void expect_nothing_beside_reductions(const PlanOptions& options) {
   }
 }
 
-/// Nothing reaches the peak rates that time operators without a duration.
-void tell_of_peak_rates(const Problem& problem) {
-  const auto is_timed_by_rates = [](const Operator& op) {
-    return op.durations.empty() && op.modes.empty() && op.flops.value_or(0) > 0;
-  };
-  const auto& operators = problem.graph().operators();
-  const auto count = std::ranges::count_if(operators, is_timed_by_rates);
-  if (count == 0) return;
-  complain("note", fmt::format("{} of {} operators have no duration: the peak rates of devices time them, which is too "
-                               "fast (opweave.costs.analytic, or opweave.plan of Python, estimates them)",
-                               count, operators.size()));
-}
-
 ExitCode run_plan(const PlanOptions& options) {
   const std::optional<distribute::Place> place = options.place.place();
   if (place) expect_makespan_alone(options);
@@ -251,13 +241,12 @@ ExitCode run_plan(const PlanOptions& options) {
                options.files.with({{"--warm-start", options.warm_start}, {"--read-solution", options.read_solution}}));
   const std::string graph = read_file(options.files.graph);
   if (has_layout_options(graph, options.files.graph.string())) return run_with_layouts(options, graph, budget, planner);
-  const std::optional<Problem> loaded =
-      load_in_time(budget, options.files, [graph, files = options.files, settings = options.settings] {
-        return load_problem(parse_graph(graph, files.graph.string()), files, settings, Modes::kTake);
+  const std::optional<Problem> loaded = load_in_time(
+      budget, options.files, [graph, files = options.files, settings = options.settings, times = options.times_from] {
+        return load_problem(graph, files, settings, Modes::kTake, times.get());
       });
   if (!loaded) return ExitCode::kNoPlan;
   const Problem& problem = *loaded;
-  tell_of_peak_rates(problem);
   const bool chooses_modes = may_choose_modes(problem);
   const bool moves = has_movements(problem);
   const double seconds_to_load = budget.elapsed();

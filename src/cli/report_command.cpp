@@ -1,4 +1,5 @@
 #include <memory>
+#include <optional>
 
 #include "cli/command.h"
 #include "cli/inputs.h"
@@ -24,7 +25,7 @@ ExitCode run_report(const ReportOptions& options) {
   // Published schedules know no movements.
   const auto rows =
       planned.movements ? std::vector<ComparisonRow>() : rows_of(compare_schedules(planned.problem, &planned.plan));
-  deliver(options.output, report_html(planned.problem, planned.plan, rows));
+  deliver(options.output, report_html(planned.problem, planned.plan, rows, {std::nullopt, planned.times_from}));
   if (!options.trace.empty()) write_file(options.trace, perfetto_trace(planned.problem, planned.plan));
   return ExitCode::kDone;
 }

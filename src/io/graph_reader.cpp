@@ -1,5 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "io/captured_reader.h"
 #include "io/formats.h"
 #include "io/graph_options.h"
 #include "io/json_reader.h"
@@ -30,7 +33,9 @@ auto references_into(std::vector<IdType>& target, const NameIndex& names, const 
 class GraphReader {
  public:
   /// \param options  reads what operators of version 2 have beside those of version 1; null = version 1
-  explicit GraphReader(io::GraphOptions* options) : options_(options) {}
+  /// \param calls    reads the calls of a captured graph with operators that nobody timed; null = reads past them
+  explicit GraphReader(io::GraphOptions* options, std::optional<analytic::CapturedCalls>* calls = nullptr)
+      : options_(options), calls_(calls) {}
 
   ComputationGraph read(const JsonValue& root) {
     std::string name;
@@ -38,11 +43,12 @@ class GraphReader {
     std::optional<JsonValue> parameters;
     std::optional<JsonValue> tensors;
     std::optional<JsonValue> operators;
+    std::optional<JsonValue> captured;
     read_object(root, required("format", [](const JsonValue&) {}), required("version", [](const JsonValue&) {}),
                 optional("name", text_into(name)),
                 optional("training", [&](const JsonValue& value) { training = io::read_training(value); }),
                 optional("parameters", io::keep(parameters)), optional("tensors", io::keep(tensors)),
-                required("operators", io::keep(operators)), optional("captured", read_past),
+                required("operators", io::keep(operators)), optional("captured", io::keep(captured)),
                 optional("movement_stream", [&](const JsonValue& value) {
                   if (options_ == nullptr) root.fail_unknown_key("movement_stream", {});
                   options_->read_stream(value);
@@ -59,6 +65,7 @@ class GraphReader {
     if (tensors) tensors->each([&](const JsonValue& value) { read_tensor(value); });
     operators->each([&](const JsonValue& value) { read_operator_name(value); });
     operators->each([&](const JsonValue& value) { read_operator(value); });
+    if (captured) read_captured(*captured);
     return io::naming_source(root.source(), [&] {
       return ComputationGraph::create(std::move(name), std::move(operators_), std::move(tensors_),
                                       std::move(parameters_), std::move(training));
@@ -66,9 +73,11 @@ class GraphReader {
   }
 
  private:
-  /// What the Python package remembers of a captured graph: nothing here needs it.
-  static void read_past(const JsonValue& value) {
+  /// What the Python package remembers of a captured graph: of no use where everything is timed.
+  void read_captured(const JsonValue& value) {
     if (!value.is_object()) value.reject("an object");
+    if (calls_ == nullptr || std::ranges::none_of(operators_, analytic::is_untimed)) return;
+    *calls_ = io::read_captured_calls(value, operator_names_, operators_);
   }
 
   void read_parameter(const JsonValue& value) {
@@ -155,6 +164,7 @@ class GraphReader {
   }
 
   io::GraphOptions* options_;
+  std::optional<analytic::CapturedCalls>* calls_;
   std::vector<Parameter> parameters_;
   std::vector<Tensor> tensors_;
   std::vector<Operator> operators_;
@@ -174,16 +184,37 @@ bool mentions_another_version(std::string_view json) {
   return false;
 }
 
+JsonValue root_without_options(const io::JsonDocument& document) {
+  const JsonValue root = document.root(io::kGraphFormat, io::kGraphVersionWithOptions);
+  if (io::version_of(root) != io::kFormatVersion) {
+    throw io::error_in(document.source(), "operators have options with layouts, which this command does not know",
+                       "opweave plan, check, explain, report and show know them");
+  }
+  return root;
+}
+
 }  // namespace
 
 ComputationGraph parse_graph(std::string_view json, const std::string& source) {
   const io::JsonDocument document(json, source);
-  const JsonValue root = document.root(io::kGraphFormat, io::kGraphVersionWithOptions);
-  if (io::version_of(root) != io::kFormatVersion) {
-    throw io::error_in(source, "operators have options with layouts, which this command does not know",
-                       "opweave plan, check, explain, report and show know them");
-  }
-  return GraphReader(nullptr).read(root);
+  return GraphReader(nullptr).read(root_without_options(document));
+}
+
+CapturedGraph parse_captured_graph(std::string_view json, const std::string& source) {
+  const io::JsonDocument document(json, source);
+  CapturedGraph result;
+  result.graph = GraphReader(nullptr, &result.calls).read(root_without_options(document));
+  return result;
+}
+
+EstimatedGraph parse_graph(std::string_view json, const std::string& source, const Cluster& cluster) {
+  CapturedGraph captured = parse_captured_graph(json, source);
+  if (!captured.calls || cluster.types().empty()) return {std::move(captured.graph)};
+  return io::naming_source(source, [&]() -> EstimatedGraph {
+    auto durations = analytic::durations(captured.graph, *captured.calls, cluster);
+    const auto count = std::ranges::count_if(captured.graph.operators(), analytic::is_untimed);
+    return {analytic::with_durations(captured.graph, std::move(durations)), static_cast<std::size_t>(count)};
+  });
 }
 
 bool has_layout_options(std::string_view json, const std::string& source) {

@@ -3,6 +3,7 @@
 import graphlib
 import json
 import logging
+import os
 import pathlib
 import statistics
 import subprocess
@@ -163,6 +164,25 @@ def test_integers_and_ties_stay_what_they_are_in_another_dtype():
     graph = opweave.capture(model, (models.ids(),), loss=models.next_token_loss, dtype="bf16")
     assert sum(graph.parameters.values()) == sum(parameter.numel() * 2 for parameter in model.parameters())
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+# It took peak rates, which are several times as fast: the same graph had two plans.
+@pytest.mark.skipif("OPWEAVE_BIN" not in os.environ, reason="the program is not built")
+def test_the_command_line_times_a_captured_graph_as_python_does(tmp_path):
+    graph = opweave.capture(models.Gpt(), (models.ids(),), loss=models.next_token_loss, granularity="block")
+    cluster = opweave.Cluster.preset("h100", devices_per_node=2)
+    files = [tmp_path / name for name in ("graph.json", "cluster.json", "plan.json")]
+    graph.save(files[0])
+    cluster.save(files[1])
+    command = [os.environ["OPWEAVE_BIN"], "plan", *files[:2], "-o", files[2], "--work-limit", "10"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    count = len(graph.operators)
+    assert f"note: {count} of {count} operators have no duration: estimated from flops and bytes" in said
+    assert "% of the operations are in fp32, in which h100 has 67 of its 989 TFLOP/s in bf16" in said
+    subprocess.run([os.environ["OPWEAVE_BIN"], "check", *files], check=True)
+    plan = opweave.Plan.from_file(files[2], graph, cluster)
+    assert plan.provenance["graph_hash"] == analytic(graph, cluster).content_hash == plan.graph.content_hash
+    assert plan.check() == []
 
 
 # fp32 has 67 of 989 Tflop/s on the H100; a large product takes 14.8 times as long in it.

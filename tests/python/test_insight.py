@@ -115,9 +115,33 @@ def test_changes_of_a_plan_keep_their_bounds_and_are_repeatable(plans):
     assert asked.records()[0]["per_microbatch"] == asked.changes[0].makespan_ns / plan.makespan_ns
 
 
+# A copy at a hundredth of the speed takes longer than the plan has room for.
+def test_plans_with_movements_are_asked_about_their_hosts_as_on_the_command_line(tmp_path, opweave_program):
+    pipeline = opweave.Pipeline.from_file(ROOT / "examples/memory-modes/pipeline.json")
+    graph, cluster = pipeline.build(shape="V", devices=4, activations=2.5)
+    content = cluster.to_dict()
+    host = {"latency_ns": 1000, "bandwidth_bytes_per_s": 50 * 10**9}
+    content["device_types"] = [{"name": "gpu", "host_link": host}]
+    for device in content["devices"]:
+        device["type"] = "gpu"
+    cluster = opweave.Cluster.from_dict(content)
+    plan = opweave.plan(graph, cluster, memory_modes=["host"], microbatches=4, work_limit=300, threads=1)
+    asked = opweave.what_if(plan, host_link=[2, 0.01], samples=2, threads=1)
+    fast, slow = asked.changes
+    assert fast.lower_bound_ns <= plan.makespan_ns < slow.lower_bound_ns
+    files = [tmp_path / name for name in ("graph.json", "cluster.json", "plan.json")]
+    for value, path in zip((graph, cluster, plan), files, strict=True):
+        value.save(path)
+    command = [opweave_program, "what-if", *files, "--host-link", "2", "0.01", "--samples", "2", "--json"]
+    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert [vars(one) for one in asked.changes] == said["changes"]
+    assert [vars(one) for one in asked.robustness] == said["robustness"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"host_link": 2}, "host_link"),
         ({"link_speed": 0}, "link-speed: value is 0, expected a number from 0.001"),
         ({"link_speed": "2"}, 'link_speed: value is "2", expected a number, or several'),
         ({"devices": [0]}, "devices: value is 0, expected an integer from 1"),

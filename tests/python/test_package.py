@@ -188,6 +188,27 @@ def test_the_chart_draws_durations_to_scale(diamond, capsys):
     assert "gpu0 compute" in plan._repr_html_()
 
 
+# 1000 ns on 10 letters: "a" takes 10 ns of the first, "b" the last three, with 960 ns of nothing between.
+def test_a_device_that_works_is_never_drawn_idle():
+    from opweave.gantt import rows
+
+    operators = [
+        {"name": "a", "phase": "F", "duration_ns": 10, "outputs": ["x"], "devices": ["gpu0"]},
+        {"name": "b", "phase": "B", "duration_ns": 300, "inputs": ["x"], "devices": ["gpu1"]},
+    ]
+    link = {"latency_ns": 690, "bandwidth_bytes_per_s": 10**12}
+    cluster = {"devices": [{"name": "gpu0"}, {"name": "gpu1"}], "default_link": link}
+    graph = opweave.Graph.from_dict({"tensors": [{"name": "x", "bytes": 0}], "operators": operators})
+    plan = opweave.plan(graph, opweave.Cluster.from_dict(cluster), work_limit=10)
+    assert plan.makespan_ns == 1000
+    assert [letters for _, _, letters in rows(plan, 10)] == ["f.........", ".......BBB"]
+
+
+def test_plans_are_read_from_paths_alone(diamond):
+    with pytest.raises(opweave.InputError, match="plan: value is 7, expected the path of a file"):
+        opweave.Plan.from_file(7, *diamond)
+
+
 HOSTILE = "\x1b[31m\x07\n\x9b2J\u202e[bold]"
 
 

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 import run_modules as blocks  # noqa: E402, I001
 import run_support as support  # noqa: E402
 
-from opweave.run import Executor, LaunchError, compile_plan, launch  # noqa: E402
+from opweave.run import Executor, LaunchError, compile_plan, launch, launcher  # noqa: E402
 
 
 def chain_plan():
@@ -49,6 +49,20 @@ def test_a_killed_process_ends_the_run_and_is_named(tmp_path):
     assert message.startswith("rank 2 ended with signal 9 (SIGKILL); the other ranks (0, 1, 3) were ended")
     assert seconds < 150  # not the time limit ended it
     assert re.search(r"PeerError: rank 1: communication.* failed", (tmp_path / "rank1.log").read_text())
+
+
+def step_with_a_narrow_module(rank, graph, plan):
+    modules = blocks.modules(graph)
+    modules["s1"] = torch.nn.Linear(1, 1)
+    x, target = blocks.batch(3)
+    Executor(compile_plan(plan, graph), modules).step(x, target, blocks.mse)
+
+
+def test_a_module_that_does_not_take_its_inputs_is_named():
+    graph = support.chain(2, 3)
+    plan = support.plan(graph, {"s0": 0, "s1": 1}, 2)
+    with pytest.raises(LaunchError, match=r'ProgramError: segment "s1": its module does not take what the graph hands'):
+        launch(step_with_a_narrow_module, 2, (graph, plan), timeout_s=180, start_method="fork")
 
 
 def test_an_exception_names_the_rank_that_raised_it_and_not_its_victims(tmp_path):
@@ -101,6 +115,21 @@ def test_a_process_that_dies_last_is_named_and_not_those_that_wait_for_it(tmp_pa
 
 def test_spawned_processes_work_as_forked_ones(tmp_path):
     assert launch(max, 2, (5,), timeout_s=180, log_dir=tmp_path) == [5, 5]
+
+
+def size_of(rank, content):
+    return len(content)
+
+
+# A pipe takes 64 KiB before its reader, who imports torch first, has taken them.
+def test_large_arguments_lie_in_a_file_while_processes_start(tmp_path):
+    content = bytes(1 << 20)
+    call = launcher._call_of(tmp_path, size_of, (content,))
+    assert call.stat().st_size > len(content)
+    lock = multiprocessing.get_context("spawn").Lock()
+    assert launcher._call_of(tmp_path, size_of, (lock,)) == (size_of, (lock,))
+    assert launch(size_of, 2, (content,), timeout_s=180, log_dir=tmp_path) == [len(content)] * 2
+    assert not (tmp_path / "call.pickle").exists()
 
 
 def test_logs_in_the_temporary_folder_stay_after_a_failure_only(tmp_path, monkeypatch):

@@ -20,15 +20,20 @@ def is_attention(call: Call) -> bool:
     return call.kind in (_FORWARD, _BACKWARD)
 
 
-def fused_attention(call: Call) -> tuple[int, bool, bool] | None:
-    """Tokens of the sequence that is attended to, whether causally, and whether this is the backward pass; None for
-    other calls."""
+def fused_attention(call: Call) -> dict[str, Any] | None:
+    """What the model of costs needs to know of attention in one kernel (docs/formats.md); None for other calls.
+
+    "tokens" of the sequence that is attended to, whether "causal", and whether this is the "backward" pass.
+    """
     if not call.kind.startswith("aten._scaled_dot_product_"):
         return None
     names = [argument.name for argument in call.target._schema.arguments]
     values = dict(zip(names, call.args, strict=False)) | call.kwargs
-    key = values["key"]
-    return key.shape[-2], bool(values.get("is_causal", False)), "backward" in call.kind
+    return {
+        "tokens": values["key"].shape[-2],
+        "causal": bool(values.get("is_causal", False)),
+        "backward": "backward" in call.kind,
+    }
 
 
 def profiler_names(call: Call) -> tuple[list[str], int]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from opweave.costs.attention import fused_attention
 from opweave.costs.call_records import TensorSpec, decoded, encoded, target_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ class Call:
 
     def to_record(self) -> dict[str, Any]:
         """The call in the file of a graph (docs/formats.md)."""
+        attention = fused_attention(self)
         return {
+            **({} if attention is None else {"attention": attention}),
             "call": self.target_name,
             "signature": self.signature,
             "flops": self.flops,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,13 +37,3 @@ class Kernel:
     def from_record(record: Iterable[Iterable[Any]]) -> Kernel:
         """The kernel of a record that to_record wrote."""
         return Kernel(tuple(Part(str(operator), int(index), float(size)) for operator, index, size in record))
-
-
-def shares(kernels: Iterable[Kernel], time_ns: Mapping[Kernel, float]) -> dict[tuple[str, int], float]:
-    """The time of every call of *kernels*, by operator and number: that of its kernel, shared by bytes."""
-    result: dict[tuple[str, int], float] = {}
-    for kernel in kernels:
-        for part in kernel.parts:
-            share = part.bytes / kernel.bytes if kernel.bytes else 1 / len(kernel.parts)
-            result[part.operator, part.index] = time_ns[kernel] * share
-    return result

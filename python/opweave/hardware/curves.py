@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import bisect
-import math
 from dataclasses import dataclass
+
+from opweave import _core
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,7 @@ class Curve:
 
     def at(self, size: float) -> float:
         """Efficiency at a size."""
-        index = bisect.bisect_right(self.points, (size, math.inf))
-        if index == 0:
-            return self.points[0][1]
-        if index == len(self.points):
-            return self.points[-1][1]
-        (low, first), (high, second) = self.points[index - 1 : index + 1]
-        return first + (second - first) * math.log(size / low) / math.log(high / low)
+        return _core.curve_at(list(self.points), size)
 
 
 def constant(efficiency: float, source: str) -> Curve:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from opweave.hardware.curves import Curve
-from opweave.hardware.efficiencies import AMPERE, BLACKWELL, CDNA3, HOPPER, Efficiencies
+from opweave.hardware.efficiencies import Efficiencies, efficiencies_of
 from opweave.hardware.links import LinkModel
 
 _SIMAI = "SimAI (Wang et al. 2025), tables of bandwidth by message size"
@@ -46,7 +46,8 @@ class NodeModel:
     """Bytes per second of the adapter of one device."""
     latency_ns: Number
     adapter_latency_ns: Number
-    efficiencies: Efficiencies = HOPPER
+    efficiencies: Efficiencies
+    """In training; the core holds them by the name of the device (src/cost/efficiencies.cpp)."""
 
     def intra_link(self) -> LinkModel:
         """Between two devices of a node."""
@@ -97,7 +98,7 @@ NODES: dict[str, NodeModel] = {
         _NIC_200G,
         _NVLINK_LATENCY,
         _NIC_LATENCY,
-        AMPERE,
+        efficiencies_of("a100"),
     ),
     "h100": NodeModel(
         "8 x NVIDIA H100 SXM 80 GB",
@@ -110,6 +111,7 @@ NODES: dict[str, NodeModel] = {
         _NIC_400G,
         _NVLINK_LATENCY,
         _NIC_LATENCY,
+        efficiencies_of("h100"),
     ),
     "h800": NodeModel(
         "8 x NVIDIA H800 SXM 80 GB",
@@ -123,6 +125,7 @@ NODES: dict[str, NodeModel] = {
         _NIC_400G,
         _NVLINK_LATENCY,
         _NIC_LATENCY,
+        efficiencies_of("h800"),
     ),
     "h200": NodeModel(
         "8 x NVIDIA H200 SXM 141 GB",
@@ -135,6 +138,7 @@ NODES: dict[str, NodeModel] = {
         _NIC_400G,
         _NVLINK_LATENCY,
         _NIC_LATENCY,
+        efficiencies_of("h200"),
     ),
     "b200": NodeModel(
         "8 x NVIDIA B200 180 GB",
@@ -147,7 +151,7 @@ NODES: dict[str, NodeModel] = {
         _NIC_400G,
         _NVLINK_LATENCY,
         _NIC_LATENCY,
-        BLACKWELL,
+        efficiencies_of("b200"),
     ),
     "mi300x": NodeModel(
         "8 x AMD MI300X 192 GB",
@@ -160,7 +164,7 @@ NODES: dict[str, NodeModel] = {
         _NIC_400G,
         Number(1000, "as NVLink, unchecked"),
         _NIC_LATENCY,
-        CDNA3,
+        efficiencies_of("mi300x"),
     ),
     "ascend910b": NodeModel(
         "8 x Huawei Ascend 910B 64 GB",
@@ -173,5 +177,6 @@ NODES: dict[str, NodeModel] = {
         _NIC_200G,
         Number(1000, "as NVLink, unchecked"),
         _NIC_LATENCY,
+        efficiencies_of("ascend910b"),
     ),
 }

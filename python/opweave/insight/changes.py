@@ -186,6 +186,7 @@ def what_if(
     *,
     link_speed: float | Sequence[float] = (),
     memory: float | Sequence[float] = (),
+    host_link: float | Sequence[float] = (),
     devices: int | Sequence[int] = (),
     microbatches: int | Sequence[int] = (),
     faster: str | Sequence[str] = (),
@@ -207,6 +208,7 @@ def what_if(
     *,
     link_speed: float | Sequence[float] = (),
     memory: float | Sequence[float] = (),
+    host_link: float | Sequence[float] = (),
     devices: int | Sequence[int] = (),
     microbatches: int | Sequence[int] = (),
     faster: str | Sequence[str] = (),
@@ -229,6 +231,7 @@ def what_if(
             Of a strategy the changes are fixed (nodes, fabric, memory, sequence, batch); only *time_limit* applies.
         link_speed: Every link so many times as fast; one factor or several.
         memory: Every capacity times this.
+        host_link: Every link between a device and its host so many times as fast, for plans that move values there.
         devices: So many devices more, like the last one.
         microbatches: Another number of microbatches.
         faster: Operators of this name or kind, *factor* times as fast.
@@ -252,8 +255,8 @@ def what_if(
         if not time_limit >= 0:
             raise _core.InputError(f"time_limit: value is {time_limit}, expected a number from 0")
     if not isinstance(what, Plan):
-        given = {"link_speed": link_speed, "memory": memory, "devices": devices, "microbatches": microbatches}
-        for name, value in {**given, "faster": faster}.items():
+        given = {"link_speed": link_speed, "memory": memory, "host_link": host_link, "devices": devices}
+        for name, value in {**given, "microbatches": microbatches, "faster": faster}.items():
             if value != ():
                 raise _core.InputError(f"{name}: the changes of a strategy are fixed; only plans take others")
         seconds = 10.0 if time_limit is None else time_limit
@@ -274,6 +277,7 @@ def what_if(
         what._core,
         _several(link_speed, (int, float), "link_speed", "a number, or several"),
         _several(memory, (int, float), "memory", "a number, or several"),
+        _several(host_link, (int, float), "host_link", "a number, or several"),
         _several(devices, int, "devices", "an integer from 1, or several", least=1),
         _several(microbatches, int, "microbatches", "an integer from 1, or several", least=1),
         _several(faster, str, "faster", "a name or kind of operators, or several"),

@@ -47,8 +47,8 @@ def launch(
     With `bound`, each process stays on one of the cores that the caller may use: rank r on the one at place r mod their
     number. Processes that outnumber the cores then share each evenly, as `opweave.run.parallel.predict` has it.
 
-    Raises LaunchError as soon as one process fails or is killed, naming it, its error and its log, or after `timeout_s`
-    seconds (the logs then end with where each process was). No process outlives the call.
+    Raises LaunchError as soon as one process fails or is killed, naming it, its error and its log, or `timeout_s`
+    seconds after the call (the logs then end with where each process was). No process outlives the call.
     """
     if bound and not hasattr(os, "sched_setaffinity"):
         raise LaunchError("bound: this system cannot bind a process to a core, expected Linux")
@@ -57,15 +57,16 @@ def launch(
     for stale in folder.glob("rank*.*"):
         stale.unlink()
     rendezvous = folder / "rank.store"
+    deadline = time.monotonic() + timeout_s
     context: Any = multiprocessing.get_context(start_method)
+    call = _call_of(folder, function, tuple(args)) if start_method == "spawn" else (function, tuple(args))
     workers = [
         context.Process(
             target=_work,
             args=(
                 rank,
                 processes,
-                function,
-                tuple(args),
+                call,
                 backend,
                 threads,
                 str(folder),
@@ -80,9 +81,11 @@ def launch(
     try:
         for worker in workers:
             worker.start()
-        _watch(workers, folder, timeout_s)
+        _watch(workers, folder, deadline, timeout_s)
     finally:
         _end(workers)
+        if isinstance(call, Path):
+            call.unlink()
     results = []
     for rank in range(processes):
         with open(_result(folder, rank), "rb") as file:
@@ -92,11 +95,27 @@ def launch(
     return results
 
 
+_Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+def _call_of(folder: Path, function: Callable[..., Any], args: tuple[Any, ...]) -> _Call | Path:
+    """What new processes run, in a file.
+
+    Through the pipe that starts a process large arguments would wait until it has imported torch, one after the other.
+    """
+    try:
+        content = pickle.dumps((function, args))
+    except Exception:  # what only a starting process may get, such as a lock, or nobody: it says which
+        return function, args
+    path = folder / "call.pickle"
+    path.write_bytes(content)
+    return path
+
+
 def _work(
     rank: int,
     processes: int,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
+    call: _Call | Path,
     backend: str,
     threads: int,
     folder: str,
@@ -126,6 +145,7 @@ def _work(
             world_size=processes,
             timeout=timedelta(seconds=timeout_s),
         )
+        function, args = pickle.loads(call.read_bytes()) if isinstance(call, Path) else call
         result = function(rank, *args)
         with open(f"{folder}/rank{rank}.partial", "wb") as file:
             pickle.dump(result, file)
@@ -161,9 +181,8 @@ def _has_failed(code: int | None, folder: Path, rank: int) -> bool:
     return code is not None and (code != 0 or not _result(folder, rank).exists())
 
 
-def _watch(workers: list[Any], folder: Path, timeout_s: float) -> None:
+def _watch(workers: list[Any], folder: Path, deadline: float, timeout_s: float) -> None:
     """Returns when all processes have ended well."""
-    deadline = time.monotonic() + timeout_s
     while True:
         # Asked once per round: a process that ends between two questions would count as neither failed nor running.
         codes = [worker.exitcode for worker in workers]

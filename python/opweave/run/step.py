@@ -39,6 +39,22 @@ class Rank(Protocol):
 LossFunction = Callable[[Any, Any], Tensor]
 
 
+@contextlib.contextmanager
+def _named(segment: Segment) -> Iterator[None]:
+    """What its module does not take is said with the name of the segment: calls between modules are in none of them."""
+    try:
+        yield
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        if isinstance(error, (PeerError, ProgramError, torch.OutOfMemoryError)):
+            raise
+        given = ", ".join(f'"{entry.tensor}"' for entry in segment.inputs) or "its inputs"
+        raise ProgramError(
+            f'segment "{segment.name}": its module does not take what the graph hands it, {given}: '
+            f"{type(error).__name__}: {error}"
+            "\nhint: opweave.run.TracedModel runs the calls that were traced, also those between modules"
+        ) from error
+
+
 @dataclass
 class StepResult:
     """What one rank knows after a step."""
@@ -128,7 +144,7 @@ class StepRun:
                 buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
                 devices = [executor.device] if executor.device.type == "cuda" else []
                 arguments = self._arguments(segment, 0, lambda tensor: values[tensor])
-                with torch.no_grad(), torch.random.fork_rng(devices=devices):
+                with torch.no_grad(), torch.random.fork_rng(devices=devices), _named(segment):
                     made = torch.func.functional_call(module, buffers, tuple(arguments))
                 outputs = self._outputs(segment, made)
                 values.update(zip(segment.outputs, outputs, strict=True))
@@ -198,7 +214,8 @@ class StepRun:
         arguments = self._arguments(segment, b, lambda tensor: self._take(tensor, b))
         if not segment.has_backward:
             with torch.no_grad():
-                made = module(*arguments)
+                with _named(segment):
+                    made = module(*arguments)
                 outputs = self._outputs(segment, made) if segment.outputs else []
         else:
             # A leaf per consumer, on the same rank too: the backward of a segment must end at its inputs.
@@ -208,7 +225,8 @@ class StepRun:
                 if producer and self.executor.specs[segment.inputs[i].tensor].has_gradient:
                     arguments[i] = value.detach().requires_grad_(self.program.segments[producer].has_backward)
             leaves = [value for value, producer in zip(arguments, producers, strict=True) if producer]
-            made = module(*arguments)
+            with _named(segment):
+                made = module(*arguments)
             if segment.outputs:
                 outputs = [boundary(value) for value in self._outputs(segment, made)]
             else:

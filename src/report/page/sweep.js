@@ -34,12 +34,12 @@ function shape(tag, attributes, ...children) {
   return node;
 }
 
-/// At most `most` round numbers from 0 to the largest.
-function ticks(largest, most = 5) {
-  const rough = largest / most;
+/// At most `most` round numbers of a unit from 0 to the largest.
+function ticks(largest, unit = 1, most = 5) {
+  const rough = largest / unit / most;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map(factor => factor * power).find(size => size >= rough);
-  return Array.from({length: Math.floor(largest / step + 1e-9) + 1}, (_, i) => i * step);
+  return Array.from({length: Math.floor(largest / unit / step + 1e-9) + 1}, (_, i) => i * step * unit);
 }
 
 /// Lines of `value` over `place`; both are functions of a row. Places stand on a logarithmic axis.
@@ -51,7 +51,8 @@ function chart(title, value, format, place, placeName, placeFormat, joins = true
   const largest = Math.max(...solved.map(value)) * 1.05 || 1;
   const y = amount => height - bottom - amount / largest * (height - top - bottom);
   const svg = shape('svg', {viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': `${title} over ${placeName}`});
-  for (const tick of ticks(largest)) {
+  const unit = format === formatBytes ? 1024 ** Math.floor(Math.log(largest) / Math.log(1024)) : 1;
+  for (const tick of ticks(largest, unit)) {
     svg.append(shape('line', {class: 'grid', x1: left, x2: width - right, y1: y(tick), y2: y(tick)}),
                shape('text', {x: left - 6, y: y(tick) + 4, 'text-anchor': 'end'}, format(tick)));
   }
