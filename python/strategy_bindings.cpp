@@ -9,13 +9,13 @@
 #include <nlohmann/json.hpp>
 
 #include "distribute/strategies_on.h"
-#include "io/strategy_value_json.h"
 #include "opweave/calibration.h"
 #include "opweave/error.h"
 #include "opweave/model.h"
 #include "opweave/strategy_answer.h"
 #include "opweave/strategy_record.h"
 #include "opweave/strategy_targets.h"
+#include "report/strategy_words.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -88,18 +88,16 @@ class StrategySearch {
     if (!fitted_) {
       if (const auto its_own = parse_profile_of_strategy(json, source)) use(*its_own, source + ": /for/profile");
     }
-    std::string why = why_impossible(model_, machines_, run_, strategy);
-    if (why.empty()) why = why_no_whole_batch(run_, strategy);
+    const std::string why = why_untrainable(target_, model_, machines_, run_, strategy);
     if (!why.empty()) throw InputError(source + ": " + why);
     result_.ranked = {{strategy, evaluate(model_, machines_, run_, strategy, profile_)}};
   }
 
   [[nodiscard]] bool has_strategy() const { return !result_.ranked.empty(); }
-  [[nodiscard]] std::optional<std::string> least_memory() const {
+  [[nodiscard]] std::optional<std::string> why_nothing_fits() const {
     if (!result_.least_memory) return std::nullopt;
-    return io::to_json(*result_.least_memory).dump();
+    return why_none_fits(*result_.least_memory, machines_);
   }
-  [[nodiscard]] std::int64_t device_memory() const { return machines_.device.memory.value(); }
   [[nodiscard]] std::string to_json() const { return strategies_to_json(profile_, result_); }
   [[nodiscard]] std::string report() const {
     return strategy_report_html({model_, machines_, run_, profile_, result_});
@@ -213,8 +211,7 @@ void bind_strategies(nb::module_& m) {
       .def("stop", &StrategySearch::stop)
       .def("evaluate", &StrategySearch::evaluate_one, no_gil)
       .def_prop_ro("has_strategy", &StrategySearch::has_strategy)
-      .def_prop_ro("least_memory", &StrategySearch::least_memory)
-      .def_prop_ro("device_memory_bytes", &StrategySearch::device_memory)
+      .def_prop_ro("why_none_fits", &StrategySearch::why_nothing_fits)
       .def_prop_ro("subject", &StrategySearch::subject)
       .def_prop_ro("devices", &StrategySearch::devices)
       .def("record", &StrategySearch::record, no_gil)

@@ -101,6 +101,10 @@ struct Improvement {
   std::string method;
 };
 
+// Methods of plans that others made: a schedule of PyTorch's format, a solver's answer to a model file.
+inline constexpr std::string_view kReadSchedule = "csv";
+inline constexpr std::string_view kReadSolution = "solution of ";
+
 /// Where a plan comes from. Identical runs give identical bytes, so wall-clock values are only
 /// written when the run was limited by time (`trajectory` and `seconds` are empty otherwise).
 struct Provenance {

@@ -235,6 +235,7 @@ struct StrategyValue {
   StepTime time;
   StepMemory memory;
   std::uint32_t stage = 0;  ///< that needs most memory
+  Bytes host;               ///< of the host's memory, per device of the stage that needs most of it
   bool fits = false;
   double tokens_per_second = 0;  ///< of all devices
   double mfu = 0;  ///< model flops (6 x matrix weights + attention, without what is made again) / peak of bf16

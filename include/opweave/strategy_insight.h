@@ -14,8 +14,9 @@ namespace opweave {
 /// The best strategy under some condition, or why there is none.
 struct BestStrategy {
   std::optional<RankedStrategy> best;
-  std::string why_not;                ///< empty where there is one
-  std::optional<Bytes> least_memory;  ///< where none fits: what the leanest takes on a device
+  std::string why_not;                     ///< empty where there is one
+  std::optional<Bytes> least_memory;       ///< where none fits: what the leanest takes on a device
+  std::optional<Bytes> least_host_memory;  ///< and of the host's memory for a device
 };
 
 /// One decision made differently ("tensor 8, data 2"), with the best strategy that makes it so: the other decisions of
@@ -45,6 +46,7 @@ struct DecisionChange {
 struct StrategyChange {
   std::string_view what;               ///< "as it is", "twice the nodes", ...
   std::optional<StrategyValue> value;  ///< of the strategy with more or fewer copies; nothing where it is impossible
+  std::string why_impossible;          ///< empty where it is not
   BestStrategy found;
 };
 /// \param seconds  of the search for each change

@@ -53,6 +53,7 @@ struct HeldDecisions {
   std::optional<Sharding> sharding;
   std::optional<PipelineKind> schedule;
   std::optional<HeldComponent> component;
+  bool operator==(const HeldDecisions&) const = default;
 };
 
 /// Holds one decision by its short name ("tp", "modules", ...), as `--fix` and Python's `fix` say it; modules are
@@ -60,12 +61,16 @@ struct HeldDecisions {
 /// what is expected
 void hold(HeldDecisions& held, std::string_view key, std::string_view value);
 
+/// What is held although the search itself would not look there ("tp 16 is over nodes of 8 devices"); it is valued all
+/// the same.
+[[nodiscard]] std::vector<std::string> held_beyond_space(const HeldDecisions& held, const Machines& machines,
+                                                         const TrainingRun& run);
+
 struct RankedStrategy {
   Strategy strategy;
   StrategyValue value;
-  std::uint64_t mesh = 0;  ///< place of its mesh in the order of bounds
-  std::uint64_t alike =
-      0;  ///< further ones of those asked for whose step, memory, bubble, messages and repetitions are equal
+  std::uint64_t mesh = 0;   ///< place of its mesh in the order of bounds
+  std::uint64_t alike = 0;  ///< further ones known whose step, memory, bubble, messages and repetitions are equal
 };
 
 /// A search that shares its space with others: each looks into every `parts`-th mesh, and none into what the others

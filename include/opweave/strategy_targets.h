@@ -19,6 +19,11 @@ namespace opweave {
 [[nodiscard]] std::string why_inexpressible(Target target, const ModelDescription& model, const TrainingRun& run,
                                             const Strategy& strategy);
 
+/// Why a strategy that somebody has cannot train this on these machines with the target, in one line; empty where it
+/// can: impossible, without a whole number of microbatches, or nothing that the target can say.
+[[nodiscard]] std::string why_untrainable(Target target, const ModelDescription& model, const Machines& machines,
+                                          const TrainingRun& run, const Strategy& strategy);
+
 /// Layers of every stage in forward order; stage s lies on pipeline rank s mod `strategy.pipeline`. Those of a rank are
 /// `layers_per_stage`, the earlier of its stages having the more - but where the first rank has fewer layers than
 /// stages, the embedding is alone -; without it, all stages are as even as can be and the earlier ones have the more,

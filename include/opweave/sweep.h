@@ -31,6 +31,9 @@ struct SweepQuestion {
   void add_profile(FittedProfile profile, const std::string& source);
   [[nodiscard]] std::size_t points() const { return machines.size() * global_batches.size() * sequences.size(); }
   [[nodiscard]] const Machines& machines_of(std::size_t point) const;
+  /// The device type of a point, with what sets it apart where clusters of the question differ in more than nodes:
+  /// "A100 (memory 40 GB)".
+  [[nodiscard]] std::string cluster_name(std::size_t point) const;
   /// What the times of a point are predicted with.
   [[nodiscard]] CalibrationProfile profile_of(std::size_t point) const;
   /// A row that says what is asked, and nothing yet of the answer.
@@ -42,7 +45,7 @@ struct SweepQuestion {
 /// A point with its answer.
 struct SweepRow {
   std::size_t point = 0;  ///< in the order of SweepQuestion
-  std::string device;
+  std::string device;     ///< SweepQuestion::cluster_name()
   std::uint32_t nodes = 1;
   std::uint64_t devices = 1;
   std::int64_t global_batch = 1;

@@ -92,6 +92,7 @@ struct WhatIfChange {
 
 struct WhatIfAnswer {
   Duration makespan;               ///< as planned
+  Duration bound;                  ///< no plan of the problem as it is is shorter
   std::uint32_t microbatches = 1;  ///< as planned
   std::vector<WhatIfChange> changes;
   std::vector<Robustness> robustness;  ///< for 1, 2, 5, 10 and 20 %

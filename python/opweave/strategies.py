@@ -364,13 +364,10 @@ def _strategy_text(strategy: RankedStrategy | Mapping[str, Any] | str | os.PathL
 
 
 def _no_strategy(search: _core.StrategySearch, time_limit: float) -> NoPlanError:
-    if search.least_memory is None:
+    if search.why_none_fits is None:
         limit = f"time {time_limit:g} s"
         return NoPlanError(infeasible=False, detail="no strategy was valued", limit=limit, bounds=())
-    least = RankedStrategy(**json.loads(search.least_memory))
-    need, room = _core.human_bytes(least.memory_bytes["total"]), _core.human_bytes(search.device_memory_bytes)
-    detail = f"no strategy fits: the least memory is {need} per device ({least.label}), a device has {room}"
-    return NoPlanError(infeasible=False, detail=detail, limit="", bounds=())
+    return NoPlanError(infeasible=False, detail=search.why_none_fits, limit="", bounds=())
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ ExitCode csv_to_plan(const CsvOptions& options) {
   }
   Provenance provenance;
   provenance.version = OPWEAVE_VERSION;
-  provenance.method = "csv";
+  provenance.method = kReadSchedule;
   provenance.limit = "none";
   provenance.command = options.command;
   provenance.graph_hash = content_hash(problem.graph());

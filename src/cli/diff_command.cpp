@@ -11,6 +11,7 @@
 #include "opweave/io.h"
 #include "opweave/plan_diff.h"
 #include "report/format.h"
+#include "report/names.h"
 
 namespace opweave::cli {
 namespace {
@@ -83,7 +84,7 @@ std::string device_table(const PlanAlone& a, const PlanAlone& b) {
 
 /// What moved to other devices, how much of each device's order changed, which tasks start at other times.
 std::string moves(const PlanDiff& diff) {
-  std::string text = fmt::format("{} tasks in both plans", diff.in_both);
+  std::string text = fmt::format("{} task{} in both plans", diff.in_both, diff.in_both == 1 ? "" : "s");
   if (diff.only_first > 0) text += fmt::format(", {} only in the first", diff.only_first);
   if (diff.only_second > 0) text += fmt::format(", {} only in the second", diff.only_second);
   text += '\n';
@@ -144,6 +145,29 @@ std::string costs_table(const DiffCosts& costs) {
   return text;
 }
 
+/// "1f2e... (8 operators)"
+std::string with_hash(const std::string& hash, const std::string& name, std::size_t count, std::string_view what) {
+  return fmt::format("{} \"{}\", {} {}", hash.empty() ? "no hash," : hash, readable(name), count, what);
+}
+
+/// Which of graph and cluster differ, and by what they can be told apart.
+std::string different_problems(const PlanAlone& a, const PlanAlone& b) {
+  const Provenance& first = a.plan.provenance;
+  const Provenance& second = b.plan.provenance;
+  std::string text;
+  if (first.graph_hash != second.graph_hash) {
+    text += fmt::format("The graphs differ: {}, and {}.\n",
+                        with_hash(first.graph_hash, a.plan.graph_name, a.graph.operators().size(), "operators"),
+                        with_hash(second.graph_hash, b.plan.graph_name, b.graph.operators().size(), "operators"));
+  }
+  if (first.cluster_hash != second.cluster_hash) {
+    text += fmt::format("The clusters differ: {}, and {}.\n",
+                        with_hash(first.cluster_hash, a.plan.cluster_name, a.cluster.device_count(), "devices"),
+                        with_hash(second.cluster_hash, b.plan.cluster_name, b.cluster.device_count(), "devices"));
+  }
+  return text;
+}
+
 /// What the move of places and orders costs, where graph and cluster are given.
 DiffCosts costs_of(const std::vector<std::string>& files) {
   const PlannedProblem before = load_valid_plan({files[0], files[1]}, files[2]);
@@ -174,7 +198,7 @@ ExitCode run_diff(const DiffOptions& options) {
   }
   std::string text;
   if (!diff.is_same_problem) {
-    text += "The plans are for different graphs or clusters; tasks are matched by name.\n";
+    text += different_problems(a, b) + "Tasks are matched by name.\n";
   } else if (!diff.is_same_settings) {
     text += "The plans have different settings; tasks are matched by name.\n";
   }

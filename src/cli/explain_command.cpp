@@ -195,8 +195,10 @@ std::string explain_device(const Explained& it, DeviceId device) {
 std::string explain_alternatives(const Explained& it, OperatorId op) {
   std::string text;
   for (const Alternatives& found : alternatives(it.problem, it.schedule, op)) {
-    text += fmt::format("\nElsewhere than on {} ({} tasks move together; the same order, simulated: {})\n",
-                        readable(it.name(found.from)), found.moved_tasks, human(found.stays));
+    text +=
+        fmt::format("\nElsewhere than on {} ({}; the same order, simulated: {})\n", readable(it.name(found.from)),
+                    found.moved_tasks == 1 ? "1 task moves" : fmt::format("{} tasks move together", found.moved_tasks),
+                    human(found.stays));
     Rows rows = {{"device", "makespan", "cost", "memory"}};
     for (const Alternative& other : found.others) {
       if (!other.makespan) {

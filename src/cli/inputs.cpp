@@ -177,6 +177,18 @@ Schedule load_warm_start(const std::filesystem::path& path, const Problem& probl
   return naming(path.string(), [&] { return to_schedule(problem, plan); });
 }
 
+std::string made_for_another(const Plan& plan, const ComputationGraph& graph, const Cluster& cluster) {
+  std::string text;
+  const auto compare = [&](std::string_view what, const std::string& stated, const std::string& hash) {
+    if (stated.empty() || stated == hash) return;
+    text += fmt::format("{}made for another {}: its hash is {}, that of the file {}", text.empty() ? "" : ", and ",
+                        what, stated, hash);
+  };
+  compare("graph", plan.provenance.graph_hash, content_hash(graph));
+  compare("cluster", plan.provenance.cluster_hash, content_hash(cluster));
+  return text;
+}
+
 void require_valid(const std::filesystem::path& path, const Problem& problem, const Schedule& schedule) {
   const auto violations = check(problem.graph(), problem.cluster(), make_plan(problem, schedule, {}, {}), 1);
   if (violations.empty()) return;
@@ -258,7 +270,12 @@ PlannedProblem load_valid_plan(const InputFiles& files, const std::filesystem::p
     }
   }
   PlannedProblem loaded = load_planned_problem(files, plan_path, modes);
-  require_no(check(loaded.problem.graph(), loaded.problem.cluster(), loaded.plan, 1));
+  const auto violations = check(loaded.problem.graph(), loaded.problem.cluster(), loaded.plan, 1);
+  const std::string reason = made_for_another(loaded.plan, loaded.problem.graph(), loaded.problem.cluster());
+  if (!violations.empty() && !reason.empty()) {
+    throw InputError(fmt::format("{}: {}", plan_path.string(), reason), "take the files that it was made for");
+  }
+  require_no(violations);
   return loaded;
 }
 

@@ -84,6 +84,9 @@ struct Inputs {
 [[nodiscard]] Method parse_method(const std::string& text);
 /// Value of the option --threads, or as many as are used at most, with a warning.
 [[nodiscard]] unsigned used_threads(unsigned wanted);
+/// Which of graph and cluster a plan was made for is another one, by the hashes that it states; empty where none is, or
+/// none is stated.
+[[nodiscard]] std::string made_for_another(const Plan& plan, const ComputationGraph& graph, const Cluster& cluster);
 /// The schedule of a plan file in the modes of this problem, whatever the plan's own settings say.
 /// \throws InputError naming the file if a task has no such mode
 [[nodiscard]] Schedule load_warm_start(const std::filesystem::path& plan, const Problem& problem);

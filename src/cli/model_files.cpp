@@ -66,7 +66,7 @@ Plan read_solution_file(const Problem& problem, const PlannerOptions& options, c
       exact::read_integer_program_solution(problem, upper_bound ? &*upper_bound : nullptr, text, path.string(), exact);
   Provenance provenance;
   provenance.version = OPWEAVE_VERSION;
-  provenance.method = "solution of " + std::string(to_string(exact.method));
+  provenance.method = std::string(kReadSolution) + std::string(to_string(exact.method));
   provenance.limit = "none";
   provenance.graph_hash = content_hash(problem.graph());
   provenance.cluster_hash = content_hash(problem.cluster());

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <memory>
 
@@ -21,6 +22,7 @@
 #include "opweave/strategy_targets.h"
 #include "report/format.h"
 #include "report/names.h"
+#include "report/strategy_words.h"
 
 namespace opweave::cli {
 namespace {
@@ -76,7 +78,7 @@ std::string space_text(const StrategySearchResult& result) {
 }
 
 std::string heading(const ModelDescription& model, const Machines& machines, const ParallelizeOptions& options,
-                    const CalibrationProfile& profile, const StrategySearchResult& result) {
+                    const CalibrationProfile& profile, const HeldDecisions& held, const StrategySearchResult& result) {
   std::string text = fmt::format("{}: {:.2f} billion parameters on {} x {} {}, batch {} x {} tokens\n",
                                  readable(options.model.string()), static_cast<double>(parameters(model)) * 1e-9,
                                  machines.nodes, machines.devices_per_node, readable(machines.device.name),
@@ -89,8 +91,17 @@ std::string heading(const ModelDescription& model, const Machines& machines, con
                         has_mesh ? fmt::format("{} devices of its own", best.component->devices()) : "the same mesh");
   }
   text += profile_text(profile, model, machines) + "\n";
+  text += host_text(result.ranked.front().value);
+  const std::vector<std::string> beyond = held_beyond_space(held, machines, options.run);
+  if (!beyond.empty()) text += fmt::format("held beyond the space of the search: {}\n", fmt::join(beyond, "; "));
   if (result.meshes > 0) text += space_text(result);
   return text + "\n";
+}
+
+/// Where no number of nodes helps.
+std::string what_would_help(const StrategyValue& least, const Machines& machines) {
+  const bool fits_device = least.memory.total() <= machines.device.memory;
+  return fmt::format("fewer tokens per sequence, or {} with more memory", fits_device ? "hosts" : "devices");
 }
 
 ExitCode report(const ModelDescription& model, const Machines& machines, const ParallelizeOptions& options,
@@ -103,18 +114,11 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const P
       return is_interrupted() ? ExitCode::kInterrupted : ExitCode::kNoPlan;
     }
     const RankedStrategy& least = *result.least_memory;
-    complain("error",
-             fmt::format("no strategy fits: the least memory is {} per device (tp {}, pp {}, cp {}, ep {}, dp {}{}), "
-                         "a device has {}",
-                         human(least.value.memory.total()), least.strategy.tensor, least.strategy.pipeline,
-                         least.strategy.context, least.strategy.expert, least.strategy.data,
-                         least.strategy.component ? fmt::format("; {}: {}", readable(least.strategy.component->name),
-                                                                component_mesh_text(*least.strategy.component))
-                                                  : "",
-                         human(machines.device.memory)));
+    complain("error", why_none_fits(least, machines));
     const StrategyQuestion question{model, machines, options.run, profile, *target_from_string(options.target), held};
-    const std::string nodes = nodes_that_would_work(question, budget);
-    complain("hint", nodes.empty() ? "fewer tokens per sequence, or devices with more memory" : nodes);
+    std::string hint = decision_that_would_fit(question, budget);
+    if (hint.empty()) hint = nodes_that_would_work(question, budget);
+    complain("hint", hint.empty() ? what_would_help(least.value, machines) : hint);
     return is_interrupted() ? ExitCode::kInterrupted : ExitCode::kNoPlan;
   }
   const Strategy& best = result.ranked.front().strategy;
@@ -131,7 +135,7 @@ ExitCode report(const ModelDescription& model, const Machines& machines, const P
     }
     print(text);
   } else {
-    const std::string text = heading(model, machines, options, profile, result) + as_table(result.ranked);
+    const std::string text = heading(model, machines, options, profile, held, result) + as_table(result.ranked);
     print(text + (planned ? planned->text : ""));
   }
   if (!options.output.empty()) {
@@ -210,14 +214,13 @@ ExitCode run_parallelize(ParallelizeOptions options) {
     result = search({model, machines, options.run, profile, *target, held}, options.top, options.place, budget);
   } else {
     const Strategy strategy = parse_strategy(read_file(options.evaluated), options.evaluated.string());
-    std::string why = why_impossible(model, machines, options.run, strategy);
-    if (why.empty()) why = why_no_whole_batch(options.run, strategy);
+    const std::string why = why_untrainable(*target, model, machines, options.run, strategy);
     if (!why.empty()) {
       const StrategyQuestion question{model, machines, options.run, profile, *target, held};
       throw InputError(options.evaluated.string() + ": " + why, strategy_that_would_work(question, strategy, budget));
     }
     result.ranked = {{strategy, evaluate(model, machines, options.run, strategy, profile)}};
-    if (!result.ranked.front().value.fits) complain("warning", "the strategy does not fit in memory");
+    warn_of_memory(result.ranked.front().value, machines);
   }
   return report(model, machines, options, profile, held, result, budget);
 }

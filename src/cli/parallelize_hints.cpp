@@ -12,6 +12,7 @@
 #include "cli/strategy_insight.h"
 #include "opweave/error.h"
 #include "report/names.h"
+#include "report/strategy_words.h"
 
 namespace opweave::cli {
 namespace {
@@ -106,6 +107,22 @@ std::string decision_that_would_work(const StrategyQuestion& q, const Budget& bu
     if (const auto found = best_of(q, q.machines, free, budget)) return degrees_in_words({degree, kDegrees[2]}, *found);
   }
   return {};
+}
+
+std::string decision_that_would_fit(const StrategyQuestion& q, const Budget& budget) {
+  if (q.held == HeldDecisions()) return {};
+  if (std::string text = decision_that_would_work(q, budget); !text.empty()) return text;
+  HeldDecisions free = q.held;
+  std::vector<Degree> held;
+  for (const Degree& degree : kDegrees) {
+    if (free.*degree.held) held.push_back(degree);
+    (free.*degree.held).reset();
+  }
+  if (const auto found = best_of(q, q.machines, free, budget); found && !held.empty()) {
+    return degrees_in_words(held, *found);
+  }
+  const auto found = best_of(q, q.machines, {}, budget);
+  return found ? "without --fix " + degrees_in_words(kDegrees, *found) : "";
 }
 
 std::string strategy_that_would_work(const StrategyQuestion& q, const Strategy& wrong, const Budget& budget) {

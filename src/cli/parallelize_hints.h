@@ -23,6 +23,9 @@ struct StrategyQuestion {
 /// none helps.
 [[nodiscard]] std::string decision_that_would_work(const StrategyQuestion& question, const Budget& budget);
 
+/// Where nothing fits: the held decisions that are in the way, with what would do; empty where none is.
+[[nodiscard]] std::string decision_that_would_fit(const StrategyQuestion& question, const Budget& budget);
+
 /// What would have to change in a strategy that is impossible: its layers, a degree (and what it trades ranks with), or
 /// the degrees of the best; empty where nothing fits.
 [[nodiscard]] std::string strategy_that_would_work(const StrategyQuestion& question, const Strategy& wrong,

@@ -30,6 +30,7 @@ struct Row {
   std::string shape;
   Duration step;
   bool fits = false;
+  Bytes peak;  ///< of the memory that layers may use
 };
 
 /// Shapes that the layers allow: linear, and a loop of the strategy's chunks, as the strategy cuts them, so that its
@@ -100,10 +101,11 @@ std::vector<Row> rows_of(const std::vector<Shaped>& all, Duration outside) {
     const std::size_t published = shaped.comparison.schedules.size() - (shaped.result.plan ? 1 : 0);
     for (std::size_t i = 0; i < published; ++i) {
       const ComparisonRow& row = shaped.comparison.schedules[i].row;
-      rows.push_back({row.name, shaped.name, row.makespan + outside, row.fits_memory});
+      rows.push_back({row.name, shaped.name, row.makespan + outside, row.fits_memory, row.peak_memory});
     }
     if (shaped.result.plan) {
-      rows.push_back({"opweave", shaped.name, shaped.result.plan->statistics.makespan + outside, true});
+      const ComparisonRow& row = shaped.comparison.schedules.back().row;
+      rows.push_back({"opweave", shaped.name, row.makespan + outside, true, row.peak_memory});
     }
   }
   std::ranges::stable_sort(rows,
@@ -111,8 +113,23 @@ std::vector<Row> rows_of(const std::vector<Shaped>& all, Duration outside) {
   return rows;
 }
 
+/// Where the strategy's own schedule, which fits by the formulas, does not fit here: why, and what to do.
+std::string own_schedule_text(const std::vector<Row>& rows, const Strategy& strategy, const Cluster& cluster) {
+  const std::string shape = strategy.chunks > 1 ? fmt::format("loop of {}", strategy.chunks) : "linear";
+  const auto own = std::ranges::find_if(
+      rows, [&](const Row& row) { return row.shape == shape && row.name == to_string(strategy.schedule); });
+  if (own == rows.end() || own->fits) return {};
+  return fmt::format(
+      "\n{0} of the strategy does not fit operator by operator: a device holds up to {1} of the {2} that layers may "
+      "use.\nThe formulas count a stage's mean activations for the microbatches in flight; operators hold each value "
+      "until its last reader.\nThe schedule \"opweave\" fits. To stay with {0}, search again with less memory_bytes in "
+      "a file of machines.\n",
+      own->name, human(own->peak), human(*cluster.devices().front().memory));
+}
+
 PlannedSchedule describe(const std::vector<Row>& rows, const Shaped& best, Duration outside, Duration by_formulas,
-                         std::string_view own) {
+                         const Strategy& strategy, const Cluster& cluster) {
+  const std::string_view own = to_string(strategy.schedule);
   const Duration step = best.result.plan->statistics.makespan + outside;
   const Duration bound = best.comparison.bound.value + outside;
   std::vector<std::vector<std::string>> lines = {{"schedule", "stages", "step", "fits"}};
@@ -124,8 +141,8 @@ PlannedSchedule describe(const std::vector<Row>& rows, const Shaped& best, Durat
   PlannedSchedule result;
   result.text = fmt::format(
       "\npipeline planned operator by operator: {} a step ({} by the formulas of {}), no schedule of these stages "
-      "takes less than {}\n\n{}",
-      human(step), human(by_formulas), own, human(bound), table(lines));
+      "takes less than {}\n\n{}{}",
+      human(step), human(by_formulas), own, human(bound), table(lines), own_schedule_text(rows, strategy, cluster));
   result.json = {{"step_ns", step.value()},
                  {"bound_ns", bound.value()},
                  {"outside_ns", outside.value()},
@@ -177,7 +194,7 @@ PlannedSchedule plan_schedule(const ModelDescription& model, const Machines& mac
   if (best == nullptr) throw InputError("--schedule: no schedule of the strategy's stages was found in time");
   write(request.folder, *best);
   const Duration by_formulas = evaluate(model, machines, run, strategy, profile).time.step;
-  return describe(rows_of(all, parts.outside), *best, parts.outside, by_formulas, to_string(strategy.schedule));
+  return describe(rows_of(all, parts.outside), *best, parts.outside, by_formulas, strategy, parts.cluster);
 }
 
 }  // namespace opweave::cli

@@ -112,6 +112,10 @@ void write(const PlanOptions& options, const Problem& problem, Plan plan) {
   const Blocks blocks = plan.settings.blocks;
   const std::string pieces = blocks == Blocks::kNone ? "" : fmt::format(" in pieces by {}", to_string(blocks));
   print(fmt::format("{} plan{}: {}\n", to_string(plan.status), pieces, figures(plan)));
+  if (blocks != Blocks::kNone) {
+    print(fmt::format("bound and gap are of plans in pieces by {}; without --blocks a plan may be shorter\n",
+                      to_string(blocks)));
+  }
   print_objectives(plan);
   print_modes(plan.modes.size(), plan.statistics);
 }
@@ -341,9 +345,10 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--warm-start", options->warm_start, "plan of the same problem, never to be given up for a worse")
       ->check(file_name());
   command
-      ->add_option("--objective", options->objective,
-                   "what to minimise, most important first: makespan, period, peak-memory, devices, communication, "
-                   "utilisation (to maximise), joined by commas")
+      ->add_option(
+          "--objective", options->objective,
+          "what to minimise, most important first: makespan, period, peak-memory, devices, communication, "
+          "utilisation (to maximise), joined by commas; each gets three quarters of the time left, the last the rest")
       ->capture_default_str();
   command->add_option("--deadline", options->deadline, "plans must end by then, e.g. 3.4s or 250ms");
   command

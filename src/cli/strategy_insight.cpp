@@ -11,6 +11,7 @@
 #include "opweave/strategy_insight.h"
 #include "report/format.h"
 #include "report/names.h"
+#include "report/strategy_words.h"
 
 namespace opweave::cli {
 namespace {
@@ -55,7 +56,10 @@ std::string in_words(const StrategyRecord& record) {
 }
 
 std::string why_not(const BestStrategy& found) {
-  return found.why_not + (found.least_memory ? fmt::format(": {} at least", human(*found.least_memory)) : "");
+  if (!found.least_memory) return found.why_not;
+  const Bytes host = found.least_host_memory.value_or(Bytes());
+  const std::string on_host = host > Bytes(0) ? fmt::format(" and {} of the host", human(host)) : "";
+  return fmt::format("{}: {}{} at least", found.why_not, human(*found.least_memory), on_host);
 }
 
 /// The line of a profile that the file holds; the built-in one follows from the rest.
@@ -81,6 +85,17 @@ std::string profile_text(const CalibrationProfile& profile, const ModelDescripti
       : has_experts           ? "mixture-of-experts"
                               : "dense",
       readable(machines.device.name));
+}
+
+std::string host_text(const StrategyValue& value) {
+  if (value.host == Bytes(0)) return {};
+  return "what is copied to the host or stepped there is uncalibrated: no known step has it, the stated error does not "
+         "speak of it\n";
+}
+
+void warn_of_memory(const StrategyValue& value, const Machines& machines) {
+  if (value.fits) return;
+  complain("warning", "the strategy does not fit in memory: it needs " + memory_against(value, machines));
 }
 
 bool is_strategy_file(const std::filesystem::path& path) {
@@ -114,18 +129,20 @@ ExitCode explain_strategy_file(const std::filesystem::path& path, const JsonOutp
   memories.push_back({"all", human(value.memory.total()), "100.0%"});
   if (value.memory.host > Bytes(0)) memories.push_back({"on the host", human(value.memory.host), ""});
   memories.push_back({"a device has", human(record.machines.device.memory), ""});
-  Rows others = {{"other choice", "step", "change"}};
+  Rows others = {{"other choice", "step", "change", "recompute then", "on the host then"}};
   for (const auto& [choice, found] : explanation.others) {
     if (!found.best) {
-      others.push_back({choice, "-", why_not(found)});
+      others.push_back({choice, "-", why_not(found), "", ""});
       continue;
     }
     const Duration step = found.best->value.time.step;
-    others.push_back({choice, human(step), change(as_double(value.time.step), as_double(step))});
+    const Strategy& then = found.best->strategy;
+    others.push_back({choice, human(step), change(as_double(value.time.step), as_double(step)), recompute_text(then),
+                      offload_text(then)});
   }
-  print(in_words(record) + "\n" + own_profile_text(record) + "\n" + as_table({{record.strategy, value}}) + "\n" +
-        table(times) + "\n" + table(memories) + "\n" + table(others));
-  if (!value.fits) complain("warning", "the strategy does not fit in memory");
+  print(in_words(record) + "\n" + own_profile_text(record) + host_text(value) + "\n" +
+        as_table({{record.strategy, value}}) + "\n" + table(times) + "\n" + table(memories) + "\n" + table(others));
+  warn_of_memory(value, record.machines);
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 
@@ -175,8 +192,10 @@ ExitCode what_if_strategy_file(const std::filesystem::path& path, double seconds
   }
   Rows rows = {
       {"change", "this strategy", "best", "tokens/s/device", "tp", "cp", "ep", "pp", "dp", "microbatch", "schedule"}};
-  for (const auto& [what, value, found] : changes) {
+  std::string reasons;
+  for (const auto& [what, value, why_impossible, found] : changes) {
     const std::string own = !value ? "impossible" : value->fits ? human(value->time.step) : "does not fit";
+    if (!value) reasons += fmt::format("{}: this strategy is impossible: {}\n", what, why_impossible);
     Rows::value_type row = {std::string(what), own, found.best ? human(found.best->value.time.step) : "-"};
     if (found.best) {
       const Strategy& s = found.best->strategy;
@@ -193,7 +212,8 @@ ExitCode what_if_strategy_file(const std::filesystem::path& path, double seconds
     row.resize(rows.front().size());
     rows.push_back(std::move(row));
   }
-  print(in_words(today) + "\n" + own_profile_text(today) + "\n" + table(rows));
+  print(in_words(today) + "\n" + own_profile_text(today) + "\n" + table(rows) +
+        (reasons.empty() ? "" : "\n" + reasons));
   return interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
 }
 

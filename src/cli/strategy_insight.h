@@ -32,8 +32,13 @@ ExitCode what_if_strategy_file(const std::filesystem::path& path, double seconds
 /// steps, 90th percentile 3.1%)".
 [[nodiscard]] std::string profile_text(const CalibrationProfile& profile, const ModelDescription& model,
                                        const Machines& machines);
-/// The degrees of a component's own mesh: "tp 1 cp 1 pp 1 dp 8".
-[[nodiscard]] std::string component_mesh_text(const ComponentMesh& mesh);
+/// What a strategy makes again ("full", "3 layers, mlp", "none"), and what waits on the host ("-", "optimizer 50%").
+[[nodiscard]] std::string recompute_text(const Strategy& strategy);
+[[nodiscard]] std::string offload_text(const Strategy& strategy);
+/// A line where the strategy uses the host, which the error of no profile speaks of; else empty.
+[[nodiscard]] std::string host_text(const StrategyValue& value);
+/// A warning with figures where the strategy does not fit.
+void warn_of_memory(const StrategyValue& value, const Machines& machines);
 /// A table of strategies, for people.
 [[nodiscard]] std::string as_table(const std::vector<RankedStrategy>& ranked);
 

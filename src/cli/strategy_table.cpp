@@ -6,10 +6,9 @@
 #include "cli/strategy_insight.h"
 #include "report/format.h"
 #include "report/names.h"
+#include "report/strategy_words.h"
 
 namespace opweave::cli {
-namespace {
-
 std::string recompute_text(const Strategy& s) {
   std::vector<std::string> parts;
   if (s.recompute == Recompute::kFull && !s.recomputed_per_stage.empty()) {
@@ -28,7 +27,6 @@ std::string recompute_text(const Strategy& s) {
   return parts.empty() ? "none" : fmt::format("{}", fmt::join(parts, ", "));
 }
 
-/// Shares of activations and of the optimizer's state on the host.
 std::string offload_text(const Strategy& s) {
   std::vector<std::string> parts;
   if (!s.offload_per_stage.empty()) {
@@ -39,12 +37,6 @@ std::string offload_text(const Strategy& s) {
   }
   if (s.optimizer_offload > 0) parts.push_back(fmt::format("optimizer {:.0f}%", 100 * s.optimizer_offload));
   return parts.empty() ? "-" : fmt::format("{}", fmt::join(parts, ", "));
-}
-
-}  // namespace
-
-std::string component_mesh_text(const ComponentMesh& mesh) {
-  return fmt::format("tp {} cp {} pp {} dp {}", mesh.tensor, mesh.context, mesh.pipeline, mesh.data);
 }
 
 std::string as_table(const std::vector<RankedStrategy>& ranked) {

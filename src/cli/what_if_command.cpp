@@ -66,7 +66,7 @@ std::string changes_table(const WhatIfAnswer& answer, bool replan) {
   }
   std::vector<std::vector<std::string>> rows = {{"change", "same order", "replanned", "lower bound", "per microbatch",
                                                  "change", "per microbatch, drawn", "remark"}};
-  rows.push_back({"as planned", human(answer.makespan), "", "", human(Duration(std::llround(now))), "",
+  rows.push_back({"as planned", human(answer.makespan), "", human(answer.bound), human(Duration(std::llround(now))), "",
                   bar(now / longest, unicode), ""});
   for (const WhatIfChange& change : answer.changes) {
     const auto value = change.makespan();

@@ -143,16 +143,18 @@ std::unique_ptr<Question> read_strategy_question(const Json& question) {
   return std::make_unique<SharedSearch>(question);
 }
 
-StrategySearchResult search_strategies_on(const Place& place, std::size_t workers, const ModelDescription& model,
-                                          const Machines& machines, const TrainingRun& run,
-                                          const CalibrationProfile& profile, Target target, const HeldDecisions& held,
-                                          std::size_t most, const Budget& budget,
-                                          const std::function<void(const StrategyProgress&)>& tell) {
+namespace {
+
+/// The first `most`, those alike among them.
+StrategySearchResult first_on(const Place& place, std::size_t workers, const ModelDescription& model,
+                              const Machines& machines, const TrainingRun& run, const CalibrationProfile& profile,
+                              Target target, const HeldDecisions& held, std::size_t most, const Budget& budget,
+                              const std::function<void(const StrategyProgress&)>& tell) {
   const Json question = question_of(model, machines, run, profile, target, held, most);
   Crew crew(place, workers, question, text_hash(question.dump()));
   const std::size_t parts = crew.workers();
   for (std::size_t part = 0; part < parts; ++part) {
-    crew.submit(part, {{"part", part}, {"parts", parts}, {"seconds", budget.time_limit_seconds().value_or(1e9)}});
+    crew.submit(part, {{"part", part}, {"parts", parts}, {"seconds", budget.remaining().value_or(1e9)}});
   }
   StrategyGathering gathering(model, machines, run, profile, most);
   std::optional<Duration> told;
@@ -172,6 +174,28 @@ StrategySearchResult search_strategies_on(const Place& place, std::size_t worker
     if (tell) tell({budget.elapsed(), 0, 0, gathering.best(), {}});
   }
   return std::move(gathering).finish();
+}
+
+}  // namespace
+
+StrategySearchResult search_strategies_on(const Place& place, std::size_t workers, const ModelDescription& model,
+                                          const Machines& machines, const TrainingRun& run,
+                                          const CalibrationProfile& profile, Target target, const HeldDecisions& held,
+                                          std::size_t most, const Budget& budget,
+                                          const std::function<void(const StrategyProgress&)>& tell) {
+  const auto first = [&](std::size_t count) {
+    return first_on(place, workers, model, machines, run, profile, target, held, count, budget, tell);
+  };
+  StrategySearchResult result = first(most);
+  auto more = strategy::more_to_look_for(result.ranked, most, most);
+  while (more && !budget.expired()) {
+    StrategySearchResult wider = first(*more);
+    if (!wider.is_complete) break;  // cut short: what is known already is better known
+    result.ranked = std::move(wider.ranked);
+    more = strategy::more_to_look_for(result.ranked, most, *more);
+  }
+  if (result.ranked.size() > most) result.ranked.resize(most);
+  return result;
 }
 
 }  // namespace opweave::distribute

@@ -21,6 +21,7 @@ BestStrategy best_with(const StrategyRecord& record, const HeldDecisions& held, 
       choice.best = result.ranked.front();
     } else if (result.least_memory) {
       choice.least_memory = result.least_memory->value.memory.total();
+      choice.least_host_memory = result.least_memory->value.host;
       choice.why_not = "does not fit";
     } else {
       choice.why_not = "not found in time";
@@ -152,6 +153,12 @@ StrategyExplanation explain_strategy(const StrategyRecord& record, const std::at
   StrategyExplanation explanation{record.value(), {}};
   Budget budget;
   if (stop != nullptr) budget.watch(stop);
+  // Other choices have their best layers and recomputation: what those alone would gain stands by itself.
+  const HeldDecisions same = held_by(record.model, record.strategy, record.target);
+  BestStrategy anew = explaining::best_with(record, same, budget);
+  if (anew.best && anew.best->value.time.step < explanation.value.time.step) {
+    explanation.others.push_back({"layers and recomputation anew", std::move(anew)});
+  }
   for (auto& [choice, held] : other_choices(record.model, record.strategy, record.target)) {
     if (budget.stopped()) break;
     explanation.others.push_back({std::move(choice), explaining::best_with(record, held, budget)});

@@ -26,7 +26,9 @@ Json subject(const StrategyRecord& record) {
 Json to_json(const BestStrategy& found) {
   Json result = {{"best", found.best ? io::to_json(*found.best) : Json()}};
   result["why_not"] = found.why_not;
-  result["least_memory_bytes"] = found.least_memory ? Json(found.least_memory->value()) : Json();
+  const auto bytes = [](const std::optional<Bytes>& amount) { return amount ? Json(amount->value()) : Json(); };
+  result["least_memory_bytes"] = bytes(found.least_memory);
+  result["least_host_memory_bytes"] = bytes(found.least_host_memory);
   return result;
 }
 
@@ -67,6 +69,7 @@ std::string what_if_to_json(const StrategyRecord& record, const std::vector<Stra
     Json entry = {{"change", change.what}};
     entry["step_ns"] = change.value ? Json(change.value->time.step.value()) : Json();
     entry["fits"] = change.value ? Json(change.value->fits) : Json();
+    entry["why_impossible"] = change.why_impossible;
     entry.update(to_json(change.found));
     rows.push_back(std::move(entry));
   }

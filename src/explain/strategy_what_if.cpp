@@ -3,6 +3,7 @@
 
 #include "explain/strategy_choices.h"
 #include "opweave/strategy_insight.h"
+#include "opweave/strategy_targets.h"
 
 namespace opweave {
 namespace {
@@ -40,8 +41,9 @@ std::vector<StrategyChange> what_if_strategy(const StrategyRecord& today, double
     // More or fewer nodes hold more or fewer copies.
     StrategyRecord same = then;
     scale_copies(same.strategy, then.machines.devices());
-    StrategyChange change{name, {}, {}};
-    if (why_impossible(same.model, same.machines, same.run, same.strategy).empty()) change.value = same.value();
+    StrategyChange change{name, {}, {}, {}};
+    change.why_impossible = why_untrainable(same.target, same.model, same.machines, same.run, same.strategy);
+    if (change.why_impossible.empty()) change.value = same.value();
     Budget budget(seconds, std::nullopt);
     if (stop != nullptr) budget.watch(stop);
     change.found = explaining::best_with(then, {}, budget);

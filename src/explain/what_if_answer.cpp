@@ -9,6 +9,7 @@
 #include "opweave/memory_modes.h"
 #include "opweave/simulate.h"
 #include "opweave/what_if.h"
+#include "planner/block_question.h"
 
 namespace opweave {
 namespace {
@@ -140,12 +141,21 @@ Budget replan_budget(const WhatIfQuestion& question, const std::atomic<bool>* st
   return budget;
 }
 
-WhatIfChange unanswered(const Change& change) {
+WhatIfChange unanswered(const Change& change, bool replans) {
   WhatIfChange result;
   result.what = change.what;
   result.remark = change.remark;
   result.microbatches = change.problem.settings().training.microbatches;
+  if (!change.has_same_tasks && !replans && result.remark.empty()) {
+    result.remark = "other microbatches have no order yet: --replan";
+  }
   return result;
+}
+
+/// No plan is shorter, in the pieces that it is held to.
+Duration bound_of(const Problem& problem) {
+  const bool has_blocks = problem.settings().blocks != Blocks::kNone;
+  return (has_blocks ? bounds_in_blocks(problem) : lower_bounds(problem)).front().value;
 }
 
 /// What the planner makes of a changed problem.
@@ -166,7 +176,7 @@ void replan(const Change& change, const Schedule& schedule, const WhatIfQuestion
 
 WhatIfChange outcome(const Change& change, const Schedule& schedule, const WhatIfQuestion& question,
                      const PlannerOptions& planner, const std::atomic<bool>* stop) {
-  WhatIfChange result = unanswered(change);
+  WhatIfChange result = unanswered(change, question.replan);
   if (const auto proofs = infeasibility_proofs(change.problem); !proofs.empty()) {
     result.remark = "no plan exists";
     return result;
@@ -182,7 +192,7 @@ WhatIfChange outcome(const Change& change, const Schedule& schedule, const WhatI
   if (question.replan) {
     replan(change, schedule, question, planner, stop, result);
   } else {
-    result.bound = lower_bounds(change.problem).front().value;
+    result.bound = bound_of(change.problem);
   }
   return result;
 }
@@ -216,7 +226,7 @@ void play(const Change& change, const MemoryChoice& choice, const Schedule& sche
 
 WhatIfChange outcome(const Change& change, const MemoryChoice& choice, const Schedule& schedule,
                      const WhatIfQuestion& question, const PlannerOptions& planner, const std::atomic<bool>* stop) {
-  WhatIfChange result = unanswered(change);
+  WhatIfChange result = unanswered(change, question.replan);
   if (const auto proofs = infeasibility_proofs_with_modes(change.problem); !proofs.empty()) {
     result.remark = "no plan exists";
     return result;
@@ -263,6 +273,7 @@ WhatIfAnswer what_if(const ProblemWithMovements& movements, const Schedule& sche
   const auto is_stopped = [stop] { return stop != nullptr && *stop; };
   WhatIfAnswer answer;
   answer.makespan = schedule.makespan(movements.problem());
+  answer.bound = lower_bounds_with_modes(problem).front().value;
   answer.microbatches = problem.settings().training.microbatches;
   for (const Change& change : changes(problem, question)) {
     if (is_stopped()) break;
@@ -284,6 +295,7 @@ WhatIfAnswer what_if(const Problem& problem, const Plan& plan, const WhatIfQuest
 
   WhatIfAnswer answer;
   answer.makespan = plan.statistics.makespan;
+  answer.bound = std::max(plan.lower_bound(), bound_of(problem));
   answer.microbatches = problem.settings().training.microbatches;
   const WhatIfQuestion asked = is_open(question) ? standard(problem, schedule, question) : question;
   for (const Change& change : changes(problem, asked)) {

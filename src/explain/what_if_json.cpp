@@ -25,6 +25,7 @@ std::string what_if_to_json(const WhatIfAnswer& answer) {
                        {"worst_ns", one.worst.value()}});
   }
   return Json{{"makespan_ns", answer.makespan.value()},
+              {"lower_bound_ns", answer.bound.value()},
               {"microbatches", answer.microbatches},
               {"changes", changes},
               {"robustness", samples}}

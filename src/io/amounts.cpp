@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <span>
 
@@ -14,21 +15,23 @@ struct Unit {
   std::int64_t factor;
 };
 
+/// In lower case: no two differ in case alone.
 constexpr Unit kByteUnits[] = {{"", 1},
-                               {"B", 1},
-                               {"kB", 1'000},
-                               {"KB", 1'000},
-                               {"MB", 1'000'000},
-                               {"GB", 1'000'000'000},
-                               {"TB", 1'000'000'000'000},
-                               {"KiB", std::int64_t{1} << 10},
-                               {"MiB", std::int64_t{1} << 20},
-                               {"GiB", std::int64_t{1} << 30},
-                               {"TiB", std::int64_t{1} << 40}};
+                               {"b", 1},
+                               {"kb", 1'000},
+                               {"mb", 1'000'000},
+                               {"gb", 1'000'000'000},
+                               {"tb", 1'000'000'000'000},
+                               {"kib", std::int64_t{1} << 10},
+                               {"mib", std::int64_t{1} << 20},
+                               {"gib", std::int64_t{1} << 30},
+                               {"tib", std::int64_t{1} << 40}};
 constexpr Unit kTimeUnits[] = {{"", 1}, {"ns", 1}, {"us", 1'000}, {"ms", 1'000'000}, {"s", 1'000'000'000}};
 
-/// A decimal number and a unit, rounded down to a whole amount; nothing if it is anything else or above what an
-/// input may be.
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+/// A decimal number and a unit in any case, rounded down to a whole amount; nothing if it is anything else or above
+/// what an input may be.
 std::optional<std::int64_t> parse_amount(std::string_view text, std::span<const Unit> units) {
   constexpr std::size_t kMaxDigits = 18;  // fits in 63 bits
   std::int64_t digits = 0;
@@ -53,7 +56,7 @@ std::optional<std::int64_t> parse_amount(std::string_view text, std::span<const 
   if (!unit.empty() && unit.front() == ' ') unit.remove_prefix(1);
   if (unit.empty() && position != text.size()) return std::nullopt;
   for (const Unit& known : units) {
-    if (unit != known.name) continue;
+    if (!std::ranges::equal(unit, known.name, {}, lower)) continue;
     __extension__ using Wide = __int128;
     const Wide amount = Wide{digits} * known.factor / scale;
     if (amount > kMaxInputValue) return std::nullopt;
@@ -69,7 +72,7 @@ Bytes parse_bytes(std::string_view text) {
   if (const auto bytes = parse_amount(text, kByteUnits)) return Bytes(*bytes);
   throw InputError(
       fmt::format("size is {}, expected a number, for example \"1000\", \"512MiB\" or \"1.5 GB\" "
-                  "(units B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), of at most {} bytes",
+                  "(units B, kB, MB, GB, TB, KiB, MiB, GiB, TiB in any case), of at most {} bytes",
                   io::text_in_quotes(text), kMaxInputValue));
 }
 

@@ -44,6 +44,7 @@ constexpr auto kWithoutEffect = std::to_array<std::string_view>({
     "logit_scale",
     "logits_scaling",
     "max_length",
+    "model_max_length",
     "mscale",
     "n_ctx",
     "n_group",
@@ -73,16 +74,27 @@ constexpr auto kWithoutEffect = std::to_array<std::string_view>({
     "swiglu_alpha",
     "swiglu_limit",
     "task_specific_params",
+    "finetuning_task",
+    "neftune_noise_alpha",
+    "use_flash_attn",
     "temperature_tuning",
     "tokenizer_class",
     "topk_group",
     "topk_method",
     "torch_dtype",
+    "tokenizer_model_max_length",
+    "transformers.js_config",
     "transformers_version",
+    "unsloth_fixed",
+    "unsloth_version",
     "use_cache",
     "model_type",
     "attn_logit_softcapping",
     "default_theta",
+});
+/// A second name of a key, which transformers does not read: harmless where it says the same.
+constexpr auto kSecondNames = std::to_array<std::pair<std::string_view, std::string_view>>({
+    {"sliding_window_size", "sliding_window"},
 });
 constexpr auto kPrefixesWithoutEffect = std::to_array<std::string_view>({"_", "rope_", "output_", "summary_"});
 constexpr auto kSuffixesWithoutEffect = std::to_array<std::string_view>(
@@ -93,6 +105,15 @@ bool says_nothing(std::string_view key) {
   return std::ranges::find(kWithoutEffect, key) != kWithoutEffect.end() ||
          std::ranges::any_of(kPrefixesWithoutEffect, [&](std::string_view part) { return key.starts_with(part); }) ||
          std::ranges::any_of(kSuffixesWithoutEffect, [&](std::string_view part) { return key.ends_with(part); });
+}
+
+/// Does the value only repeat that of the key's usual name?
+bool repeats(const JsonValue& root, std::string_view key, const JsonValue::Element& element) {
+  const auto second = std::ranges::find(kSecondNames, key, &std::pair<std::string_view, std::string_view>::first);
+  std::int64_t value = 0;
+  std::int64_t usual = 0;
+  return second != kSecondNames.end() && element.get(value) == simdjson::SUCCESS &&
+         root.object().at_key(second->second).get(usual) == simdjson::SUCCESS && value == usual;
 }
 
 bool is_off(const JsonValue::Element& element) {
@@ -182,7 +203,7 @@ void HfConfig::ignore(std::initializer_list<std::string_view> keys) const { read
 
 void HfConfig::expect_all_known() const {
   for (const auto& [key, element] : root_.object()) {
-    if (read_.contains(key) || says_nothing(key) || is_off(element)) continue;
+    if (read_.contains(key) || says_nothing(key) || is_off(element) || repeats(root_, key, element)) continue;
     root_.fail(fmt::format("key {} is not known for this model_type, so its parameters cannot be counted",
                            text_in_quotes(key)),
                "remove it if it says nothing about sizes");

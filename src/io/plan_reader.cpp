@@ -36,6 +36,7 @@ class PlanReader {
   }
 
   Plan read(const JsonValue& root) {
+    require_figures(root);
     Plan plan;
     std::optional<JsonValue> lower_bound;
     std::optional<JsonValue> gap;
@@ -86,6 +87,16 @@ class PlanReader {
   }
 
  private:
+  /// What follows from the rest of a plan is required all the same: a plan states what it is good for.
+  static void require_figures(const JsonValue& root) {
+    for (const char* key : {"status", "makespan_ns", "lower_bound_ns", "gap", "statistics"}) {
+      simdjson::dom::element unused;
+      if (root.object().at_key(key).get(unused) == simdjson::SUCCESS) continue;
+      root.fail(fmt::format("key \"{}\" is missing", key),
+                "opweave check GRAPH CLUSTER PLAN --fill FILE computes what follows from tasks and transfers");
+    }
+  }
+
   static ProblemSettings read_settings(const JsonValue& value) {
     ProblemSettings settings;
     read_object(value, optional("training", [&](const JsonValue& v) { settings.training = io::read_training(v); }),

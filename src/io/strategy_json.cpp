@@ -203,17 +203,19 @@ Machines read_machines(const JsonValue& value) {
   double fabric_bandwidth = 0;
   double memory_bandwidth = 0;
   double host_bandwidth = 0;
-  Bytes memory;
-  Bytes host_memory;
+  std::int64_t memory = 0;
+  std::optional<Bytes> host_memory;
   const auto skip = [](const JsonValue&) {};
+  const auto memory_into = [&](const JsonValue& part) { memory = part.integer(1); };
+  const auto host_memory_into = [&](const JsonValue& part) { host_memory = Bytes(part.integer()); };
   read_object(value, optional("format", skip), optional("version", skip), required("device", keep(device)),
               optional("nodes", ranks_into(nodes)), optional("devices_per_node", keep(per_node)),
-              optional("memory_bytes", amount_into(memory)),
+              optional("memory_bytes", memory_into),
               optional("memory_bandwidth_bytes_per_s", rate_into(memory_bandwidth)),
               optional("node_bandwidth_bytes_per_s", rate_into(node_bandwidth)),
               optional("fabric_bandwidth_bytes_per_s", rate_into(fabric_bandwidth)),
               optional("host_bandwidth_bytes_per_s", rate_into(host_bandwidth)),
-              optional("host_memory_bytes", amount_into(host_memory)));
+              optional("host_memory_bytes", host_memory_into));
   Machines machines;
   try {
     machines = machines_named(device->text());
@@ -222,11 +224,11 @@ Machines read_machines(const JsonValue& value) {
   }
   machines.nodes = nodes;
   if (per_node) machines.devices_per_node = static_cast<std::uint32_t>(per_node->integer(1, kMostRanks));
-  if (memory > Bytes(0)) machines.device.memory = memory;
+  if (memory > 0) machines.device.memory = Bytes(memory);
   if (memory_bandwidth > 0) machines.device.memory_bandwidth = memory_bandwidth;
   if (node_bandwidth > 0) machines.device.node_bandwidth = node_bandwidth;
   if (host_bandwidth > 0) machines.device.host_bandwidth = host_bandwidth;
-  if (host_memory > Bytes(0)) machines.device.host_memory = host_memory;
+  if (host_memory) machines.device.host_memory = *host_memory;
   if (fabric_bandwidth > 0) machines.fabric_bandwidth = fabric_bandwidth;
   return machines;
 }

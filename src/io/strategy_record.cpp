@@ -4,6 +4,7 @@
 #include "io/json_writer.h"
 #include "io/profile_json.h"
 #include "io/strategy_json.h"
+#include "opweave/strategy_targets.h"
 
 namespace opweave {
 namespace {
@@ -40,7 +41,7 @@ StrategyRecord read_for(const JsonValue& value, StrategyRecord record) {
     require_profile_for(*record.fitted, value.source() + ": " + value.pointer() + "/profile", record.machines,
                         record.run.precision);
   }
-  const std::string why = why_impossible(record.model, record.machines, record.run, record.strategy);
+  const std::string why = why_untrainable(record.target, record.model, record.machines, record.run, record.strategy);
   if (!why.empty()) value.fail("the strategy is impossible here: " + why);
   return record;
 }
@@ -57,6 +58,8 @@ std::string io::machines_to_json(const Machines& machines) {
   json.member("memory_bandwidth_bytes_per_s", machines.device.memory_bandwidth);
   json.member("node_bandwidth_bytes_per_s", machines.device.node_bandwidth);
   json.member("fabric_bandwidth_bytes_per_s", machines.fabric_bandwidth);
+  json.member("host_bandwidth_bytes_per_s", machines.device.host_bandwidth);
+  json.member("host_memory_bytes", machines.device.host_memory.value());
   json.close_object();
   return std::move(json).finish();
 }

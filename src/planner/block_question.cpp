@@ -27,9 +27,9 @@ double kept_for_bounds(const BlockProblem& blocks, const Budget& budget) {
   return blocks.is_exact() ? 0 : kBlockBoundShare * std::max(0.0, budget.remaining().value_or(0));
 }
 
-/// Bounds that hold for all schedules in pieces though memory or orders within pieces are not exact.
-std::vector<LowerBound> honest_bounds(const Problem& problem, const BlockProblem& blocks, const Budget& budget) {
-  std::vector<LowerBound> bounds = of_pieces(lower_bounds(blocks.relaxed(), budget.share(0.5)));
+/// Bounds that hold for all schedules in pieces, of which `pieces` is a relaxation.
+std::vector<LowerBound> honest_bounds(const Problem& problem, const Problem& pieces, const Budget& budget) {
+  std::vector<LowerBound> bounds = of_pieces(lower_bounds(pieces, budget.share(0.5)));
   for (LowerBound& bound : lower_bounds(problem, budget)) bounds.push_back(std::move(bound));
   std::ranges::stable_sort(bounds, std::greater<>(), &LowerBound::value);
   return bounds;
@@ -85,10 +85,16 @@ Finding BlockQuestion::answer(Finding finding) const {
     finding.method = kWarmStart;
     finding.reason = PlanResult::Reason::kPlanned;
   }
-  finding.bounds = is_exact ? of_pieces(std::move(finding.bounds)) : honest_bounds(whole_, blocks_, budget_);
+  finding.bounds = is_exact ? of_pieces(std::move(finding.bounds)) : honest_bounds(whole_, blocks_.relaxed(), budget_);
   finding.is_optimal =
       finding.schedule && !finding.bounds.empty() && finding.schedule->makespan(whole_) == finding.bounds.front().value;
   return finding;
+}
+
+std::vector<LowerBound> bounds_in_blocks(const Problem& problem) {
+  const Budget budget;
+  const BlockProblem blocks(problem, budget);
+  return honest_bounds(problem, blocks.is_exact() ? blocks.problem() : blocks.relaxed(), budget);
 }
 
 }  // namespace opweave

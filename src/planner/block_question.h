@@ -34,4 +34,8 @@ class BlockQuestion {
   PlannerOptions own_options_;
 };
 
+/// Bounds on all schedules in pieces, best first: those that need them say so in their names. \pre  the settings of the
+/// problem ask for blocks \throws InputError as BlockProblem
+[[nodiscard]] std::vector<LowerBound> bounds_in_blocks(const Problem& problem);
+
 }  // namespace opweave

@@ -29,6 +29,8 @@ using Reason = PlanResult::Reason;
 constexpr Duration kAny{std::numeric_limits<std::int64_t>::max()};
 /// Share of what is left of the time that one question "does it still fit?" gets.
 constexpr double kFitShare = 0.2;
+/// Share of what is left of the time that an objective gets before those that matter less; the last gets the rest.
+constexpr double kObjectiveShare = 0.75;
 /// Share of an objective's time for its bound.
 constexpr double kObjectiveBoundShare = 0.25;
 /// Passes over the values between bound and incumbent in a search for less memory or fewer devices that has no clock.
@@ -52,9 +54,7 @@ class ObjectiveSearch {
     find_first();
     std::vector<ObjectiveBound> bounds;
     for (std::size_t i = 0; store_.schedule() && i < options_.objectives.size(); ++i) {
-      const std::size_t phases_left = options_.objectives.size() - i;
-      const Budget own = phases_left == 1 ? budget_ : budget_.share(1.0 / static_cast<double>(phases_left));
-      bounds.push_back(minimise(options_.objectives[i], own));
+      bounds.push_back(minimise(options_.objectives[i], share_of(i)));
       fix(options_.objectives[i]);
     }
     if (!store_.schedule()) {
@@ -79,13 +79,16 @@ class ObjectiveSearch {
  private:
   enum class Verdict : std::uint8_t { kBetter, kNothing, kImpossible };
 
+  /// Time of one objective. Those before decide which plans the later ones may choose from, so they get most of it.
+  [[nodiscard]] Budget share_of(std::size_t objective) const {
+    return objective + 1 == options_.objectives.size() ? budget_ : budget_.share(kObjectiveShare);
+  }
+
   /// A plan that keeps the deadline, or the reason why there is none. The best makespan where that comes first.
   void find_first() {
     const bool makespan_first = options_.objectives.front() == Objective::kMakespan;
     if (makespan_first) {
-      const std::size_t phases = options_.objectives.size();
-      first_ = minimise_makespan(problem_, phases == 1 ? budget_ : budget_.share(1.0 / static_cast<double>(phases)),
-                                 options_for_parts(true));
+      first_ = minimise_makespan(problem_, share_of(0), options_for_parts(true));
     } else if (store_.schedule()) {
       first_.bounds = lower_bounds(problem_, budget_.share(0.1));
     } else {

@@ -11,12 +11,54 @@
 
 namespace opweave {
 
+namespace {
+
+/// What tells clusters of one device type apart, beside the nodes.
+struct Facet {
+  std::string_view name;
+  std::string_view unit;
+  double (*of)(const Machines&);
+};
+constexpr Facet kFacets[] = {
+    {"devices a node", "", [](const Machines& m) { return static_cast<double>(m.devices_per_node); }},
+    {"memory", " GB", [](const Machines& m) { return static_cast<double>(m.device.memory.value()) * 1e-9; }},
+    {"memory bandwidth", " GB/s", [](const Machines& m) { return m.device.memory_bandwidth * 1e-9; }},
+    {"node bandwidth", " GB/s", [](const Machines& m) { return m.device.node_bandwidth * 1e-9; }},
+    {"fabric bandwidth", " GB/s", [](const Machines& m) { return m.fabric_bandwidth * 1e-9; }},
+    {"host bandwidth", " GB/s", [](const Machines& m) { return m.device.host_bandwidth * 1e-9; }},
+    {"host memory", " GB", [](const Machines& m) { return static_cast<double>(m.device.host_memory.value()) * 1e-9; }},
+};
+
+/// Hosts other than those of the type. Journals of versions that did not tell hosts apart go on.
+std::string own_host(const Machines& one) {
+  const auto type =
+      std::ranges::find_if(known_machines(), [&](const Machines& m) { return m.device.name == one.device.name; });
+  const bool is_known = type != known_machines().end() && type->device.host_bandwidth == one.device.host_bandwidth &&
+                        type->device.host_memory == one.device.host_memory;
+  return is_known ? "" : fmt::format(" {} {}", one.device.host_bandwidth, one.device.host_memory.value());
+}
+
+}  // namespace
+
+std::string SweepQuestion::cluster_name(std::size_t point) const {
+  const Machines& own = machines_of(point);
+  std::string text;
+  for (const Facet& facet : kFacets) {
+    const bool differs = std::ranges::any_of(machines, [&](const Machines& other) {
+      return other.device.name == own.device.name && facet.of(other) != facet.of(own);
+    });
+    if (differs) text += fmt::format("{}{} {:g}{}", text.empty() ? "" : ", ", facet.name, facet.of(own), facet.unit);
+  }
+  return text.empty() ? own.device.name : fmt::format("{} ({})", own.device.name, text);
+}
+
 std::string SweepQuestion::hash() const {
   std::string text = content_hash(model);
   for (const Machines& one : machines) {
     text += fmt::format("|{} {} {} {} {} {} {} {} {}", one.device.name, one.device.memory.value(),
                         one.device.bf16_flops, one.device.fp8_flops, one.device.memory_bandwidth,
                         one.device.node_bandwidth, one.nodes, one.devices_per_node, one.fabric_bandwidth);
+    text += own_host(one);
   }
   text += fmt::format("|{}|{}|{}|{}|{}", fmt::join(global_batches, ","), fmt::join(sequences, ","),
                       to_string(precision), to_string(target), seconds_per_point);
@@ -59,7 +101,7 @@ SweepRow SweepQuestion::asked(std::size_t point) const {
   const Machines& where = machines_of(point);
   SweepRow row;
   row.point = point;
-  row.device = where.device.name;
+  row.device = cluster_name(point);
   row.nodes = where.nodes;
   row.devices = where.devices();
   row.global_batch = global_batches[point / sequences.size() % global_batches.size()];

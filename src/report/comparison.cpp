@@ -63,6 +63,14 @@ std::vector<std::string> undefined_experts(const Problem& problem, const std::ve
   return result;
 }
 
+/// "opweave" for what it found; plans of other origin are named after that, as far as they say it.
+std::string name_of(const Plan& plan) {
+  const std::string& method = plan.provenance.method;
+  if (plan.provenance.version.empty() || method.empty()) return "plan";
+  const bool is_read = method == kReadSchedule || method.starts_with(kReadSolution);
+  return is_read ? fmt::format("plan ({})", method) : "opweave";
+}
+
 }  // namespace
 
 std::vector<ExpertPlan> published_schedules(const Problem& problem) {
@@ -93,7 +101,7 @@ Comparison compare_schedules(const Problem& problem, const Plan* plan) {
       comparison.schedules.begin(), comparison.schedules.end(),
       [](const ComparedSchedule& a, const ComparedSchedule& b) { return a.row.makespan > b.row.makespan; });
   if (plan != nullptr) {
-    comparison.schedules.push_back(compared(problem, "opweave", plan->statistics, comparison.bound));
+    comparison.schedules.push_back(compared(problem, name_of(*plan), plan->statistics, comparison.bound));
   }
   return comparison;
 }

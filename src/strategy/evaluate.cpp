@@ -181,8 +181,12 @@ StrategyValue evaluate(const ModelDescription& model, const Machines& machines, 
   const strategy::Setting setting{model, machines, run, strategy, profile};
   StrategyValue result;
   result.time = strategy::step_time(setting);
-  result.memory = strategy::largest_memory(setting, result.stage);
-  result.fits = strategy::fits(setting);
+  const std::vector<StepMemory> memories = strategy::stage_memories(setting);
+  const auto most = std::ranges::max_element(memories, {}, &StepMemory::total);
+  result.memory = *most;
+  result.stage = static_cast<std::uint32_t>(most - memories.begin());
+  result.host = std::ranges::max_element(memories, {}, &StepMemory::host)->host;
+  result.fits = std::ranges::all_of(memories, [&](const StepMemory& one) { return strategy::fits(one, machines); });
   const double seconds = static_cast<double>(result.time.step.value()) * 1e-9;
   const auto batch = static_cast<double>(run.global_batch);
   const auto sequence = static_cast<double>(run.sequence);

@@ -230,7 +230,11 @@ void LayoutProgram::take(const Regime& regime, const Found& found, double second
     return;
   }
   s.recompute = Recompute::kFull;
-  if (std::ranges::equal(found.counts, found.layers)) return;
+  if (std::ranges::equal(found.counts, found.layers)) {
+    s.recomputed_modules = {};  // of stages without layers
+    s.modules_per_stage.clear();
+    return;
+  }
   if (alike(found.counts)) {
     s.recomputed_layers = found.counts.front();
   } else {

@@ -149,15 +149,4 @@ bool fits(const StepMemory& memory, const Machines& machines) {
   return memory.total() <= machines.device.memory && memory.host <= machines.device.host_memory;
 }
 
-bool fits(const Setting& s) {
-  return std::ranges::all_of(stage_memories(s), [&](const StepMemory& memory) { return fits(memory, s.machines); });
-}
-
-StepMemory largest_memory(const Setting& s, std::uint32_t& stage) {
-  const std::vector<StepMemory> memories = stage_memories(s);
-  const auto most = std::ranges::max_element(memories, {}, &StepMemory::total);
-  stage = static_cast<std::uint32_t>(most - memories.begin());
-  return *most;
-}
-
 }  // namespace opweave::strategy

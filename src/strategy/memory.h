@@ -33,11 +33,7 @@ struct StageActivations {
 /// Of every stage.
 [[nodiscard]] std::vector<StepMemory> stage_memories(const Setting& setting);
 
+/// Does a stage fit, on the device and on its share of the host?
 [[nodiscard]] bool fits(const StepMemory& memory, const Machines& machines);
-/// Do all stages fit, on the device and on its share of the host?
-[[nodiscard]] bool fits(const Setting& setting);
-
-/// Of the stage that needs most, whose number `stage` becomes.
-[[nodiscard]] StepMemory largest_memory(const Setting& setting, std::uint32_t& stage);
 
 }  // namespace opweave::strategy

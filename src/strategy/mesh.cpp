@@ -5,6 +5,8 @@
 #include <numeric>
 
 #include "opweave/strategy.h"
+#include "opweave/strategy_targets.h"
+#include "strategy/modules.h"
 #include "strategy/products.h"
 
 namespace opweave {
@@ -67,15 +69,29 @@ std::string why_layers_do_not_fit(const ModelDescription& model, const Strategy&
   return {};
 }
 
-/// Vectors with an entry per stage, shares, and modules that go with the kind of recomputation.
-std::string why_kept_does_not_fit(const Strategy& s) {
-  const auto entries = [&](std::string_view what, std::size_t size) -> std::string {
-    if (size == 0 || size == s.stages()) return {};
-    return fmt::format("{} per stage has {} entries, expected {}", what, size, s.stages());
-  };
-  if (auto why = entries("recomputed layers", s.recomputed_per_stage.size()); !why.empty()) return why;
-  if (auto why = entries("recomputed modules", s.modules_per_stage.size()); !why.empty()) return why;
-  if (auto why = entries("offload", s.offload_per_stage.size()); !why.empty()) return why;
+/// Numbers of layers that are made again, against those that stages have.
+std::string why_not_so_many_again(const ModelDescription& model, const Strategy& s) {
+  if (!s.recomputed_layers && s.recomputed_per_stage.empty()) return {};
+  if (s.recompute != Recompute::kFull) {
+    return fmt::format("a number of layers to make again is set, but recompute is {}: expected full",
+                       to_string(s.recompute));
+  }
+  std::vector<std::uint32_t> layers(s.stages());
+  const std::vector<std::uint32_t> by_chunk = layers_of_stages(model, s);
+  for (std::size_t i = 0; i < by_chunk.size(); ++i) layers[i % layers.size()] += by_chunk[i];
+  if (const std::uint32_t most = std::ranges::max(layers); s.recomputed_layers && *s.recomputed_layers > most) {
+    return fmt::format("recomputed layers is {}, but no stage has more than {} layers", *s.recomputed_layers, most);
+  }
+  for (std::size_t i = 0; i < s.recomputed_per_stage.size(); ++i) {
+    if (s.recomputed_per_stage[i] <= layers[i]) continue;
+    return fmt::format("recomputed layers of stage {} is {}, but it has {} layers", i, s.recomputed_per_stage[i],
+                       layers[i]);
+  }
+  return {};
+}
+
+/// Modules that go with the kind of recomputation, and that the model has.
+std::string why_modules_do_not_fit(const ModelDescription& model, const Strategy& s) {
   const bool has_modules = !s.recomputed_modules.empty() || !s.modules_per_stage.empty();
   if (s.recompute == Recompute::kNone && has_modules) {
     return "recomputed modules are set, but recompute is none: expected selective";
@@ -83,6 +99,29 @@ std::string why_kept_does_not_fit(const Strategy& s) {
   if (s.recompute == Recompute::kSelective && !has_modules) {
     return "recompute is selective, but recomputed modules are not set";
   }
+  const bool is_whole = !s.recomputed_layers && s.recomputed_per_stage.empty();
+  if (s.recompute == Recompute::kFull && is_whole && has_modules) {
+    return "recomputed modules are set, but recompute is full and makes all layers again whole: expected selective, or "
+           "a number of recomputed layers";
+  }
+  std::string why = strategy::why_no_such_module(model, s.recomputed_modules);
+  for (const ModuleSet& modules : s.modules_per_stage) {
+    if (why.empty()) why = strategy::why_no_such_module(model, modules);
+  }
+  return why;
+}
+
+/// Vectors with an entry per stage, and shares.
+std::string why_kept_does_not_fit(const ModelDescription& model, const Strategy& s) {
+  const auto entries = [&](std::string_view what, std::size_t size) -> std::string {
+    if (size == 0 || size == s.stages()) return {};
+    return fmt::format("{} per stage has {} entries, expected {}", what, size, s.stages());
+  };
+  if (auto why = entries("recomputed layers", s.recomputed_per_stage.size()); !why.empty()) return why;
+  if (auto why = entries("recomputed modules", s.modules_per_stage.size()); !why.empty()) return why;
+  if (auto why = entries("offload", s.offload_per_stage.size()); !why.empty()) return why;
+  if (auto why = why_not_so_many_again(model, s); !why.empty()) return why;
+  if (auto why = why_modules_do_not_fit(model, s); !why.empty()) return why;
   const auto is_share = [](double value) { return value >= 0 && value <= 1; };
   for (const double offload : s.offload_per_stage) {
     if (!is_share(offload)) return fmt::format("offload per stage has {}, expected 0 to 1", offload);
@@ -215,7 +254,7 @@ std::string why_impossible(const ModelDescription& model, const Machines& machin
     if (!why.empty()) return why;
   }
   if (std::string why = why_layers_do_not_fit(model, strategy); !why.empty()) return why;
-  if (std::string why = why_kept_does_not_fit(strategy); !why.empty()) return why;
+  if (std::string why = why_kept_does_not_fit(model, strategy); !why.empty()) return why;
   return why_experts_do_not_fit(model, strategy);
 }
 

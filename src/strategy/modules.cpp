@@ -1,5 +1,7 @@
 #include "strategy/modules.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "strategy/products.h"
@@ -92,6 +94,30 @@ double seconds_of(ModuleSet modules, const ModuleTimes& times) {
     if (modules.has(module) && !is_inside) sum += times[i];
   }
   return sum;
+}
+
+std::string why_no_such_module(const ModelDescription& model, ModuleSet modules) {
+  struct Part {
+    LayerModule module;
+    std::string_view what;
+    bool (*is_in)(const LayerRun&);
+  };
+  constexpr Part kParts[] = {
+      {LayerModule::kCoreAttention, "attention", [](const LayerRun& run) { return run.attention.heads > 0; }},
+      {LayerModule::kExpertActivation, "experts", [](const LayerRun& run) { return run.experts.has_value(); }},
+      {LayerModule::kLatentProjections, "latent attention",
+       [](const LayerRun& run) { return run.attention.latent.has_value(); }},
+      {LayerModule::kPerceptron, "dense perceptron",
+       [](const LayerRun& run) { return !run.experts && run.mlp.width > 0; }},
+      {LayerModule::kExperts, "experts", [](const LayerRun& run) { return run.experts.has_value(); }},
+      {LayerModule::kSharedExperts, "shared experts",
+       [](const LayerRun& run) { return run.experts && run.experts->shared_width > 0; }},
+  };
+  for (const Part& part : kParts) {
+    if (!modules.has(part.module) || std::ranges::any_of(model.layers, part.is_in)) continue;
+    return fmt::format("module {} is made again, but the model has no {}", to_string(part.module), part.what);
+  }
+  return {};
 }
 
 std::vector<ModuleSet> module_sets(const ModelDescription& model, const CalibrationProfile& profile) {

@@ -29,6 +29,7 @@ bool Ranking::offer(const RankedStrategy& ranked) {
 }
 
 // Those alike count each: what is alike may change as long as the search goes on, and a limit must never rise again.
+// Where too many are alike, the search goes on for more with a limit of its own (more_to_look_for).
 std::optional<Duration> Ranking::last_of(std::size_t most) const {
   if (best_.size() < most || most == 0) return std::nullopt;
   std::vector<Duration> steps;
@@ -57,6 +58,14 @@ std::vector<RankedStrategy> Ranking::first(std::size_t most) const {
     }
   }
   return ranked;
+}
+
+std::optional<std::size_t> more_to_look_for(const std::vector<RankedStrategy>& ranked, std::size_t wanted,
+                                            std::size_t looked_for) {
+  std::size_t found = ranked.size();
+  for (const RankedStrategy& one : ranked) found += one.alike;
+  if (ranked.size() >= wanted || found < looked_for) return std::nullopt;
+  return 2 * looked_for;
 }
 
 }  // namespace opweave::strategy

@@ -45,4 +45,9 @@ class Ranking {
   std::map<Degrees, RankedStrategy> best_;
 };
 
+/// As many as are to be looked for next, so that `wanted` that are not alike are among them; nothing where there are,
+/// or where no more are known than were looked for. \param ranked  the first `looked_for` of a ranking
+[[nodiscard]] std::optional<std::size_t> more_to_look_for(const std::vector<RankedStrategy>& ranked, std::size_t wanted,
+                                                          std::size_t looked_for);
+
 }  // namespace opweave::strategy

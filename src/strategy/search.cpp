@@ -29,8 +29,6 @@ constexpr double kSecondsRounding = 1e-9;
 /// not depend on what was known when.
 constexpr double kSlack = 20e-9;
 constexpr std::array<std::string_view, 3> kTargets = {"any", "megatron", "torchtitan"};
-constexpr std::uint32_t kMostMicroBatch = 32;
-constexpr std::uint32_t kMostChunks = 12;
 
 /// A walk over the space, with the best of each set of degrees.
 class Search {
@@ -73,7 +71,10 @@ class Search {
         const auto most_stages = static_cast<std::uint64_t>(model_.layer_count());
         for (const std::uint32_t pipeline : held_or(held_.pipeline, divisors(devices, most_stages))) {
           const std::uint64_t others = std::uint64_t{tensor} * context * pipeline;
-          if (devices % others != 0 || (held_.data && *held_.data != devices / others)) continue;
+          if (devices % others != 0 || (held_.data && *held_.data != devices / others)) {
+            exclude_degrees(tensor, context, pipeline);
+            continue;
+          }
           Strategy strategy;
           strategy.tensor = tensor;
           strategy.has_sequence_parallelism = tensor > 1;
@@ -93,7 +94,31 @@ class Search {
     std::ranges::stable_sort(meshes_, {}, &Mesh::bound);
     result_.meshes = meshes_.size();
     value_even_layouts(most);
+    double least_left = look_into_all(most, tell);
+    if (best_.empty() && result_.is_complete && std::isinf(outside())) {
+      for (std::size_t i = share_.part; i < meshes_.size(); i += share_.parts) note_memory(i);
+    }
+    result_.ranked = best_.first(most);
+    if (!result_.ranked.empty()) least_left = std::min(least_left, seconds_of(result_.ranked.front().value.time.step));
+    if (std::isfinite(least_left) && !stopped_early_) {
+      result_.bound = Duration(static_cast<std::int64_t>(std::floor(least_left * 1e9 * (1 - kSecondsRounding))));
+    }
+    if (share_.parts == 1) look_for_others(most, tell);
+    return std::move(result_);
+  }
+  [[nodiscard]] const std::string& why_excluded() const { return why_; }
+
+ private:
+  /// All of a strategy but layers on stages and what is made again.
+  struct Mesh {
+    Strategy strategy;
+    double bound;  ///< seconds
+  };
+
+  /// Seconds that all take at least which are neither valued nor excluded.
+  double look_into_all(std::size_t most, const std::function<void(const StrategyProgress&)>& tell) {
     double least_left = kInfinity;
+    rest_.clear();
     for (std::size_t i = share_.part; i < meshes_.size(); i += share_.parts) {
       const Mesh& mesh = meshes_[i];
       const double below = std::min(worst_of_best(most), outside()) + kSlack;
@@ -109,25 +134,22 @@ class Search {
       look_into(i, below);
       if (tell) tell(progress(mesh.bound));
     }
-    least_left = std::min(least_left, look_into_rest(most, tell));
-    if (best_.empty() && result_.is_complete && std::isinf(outside())) {
-      for (std::size_t i = share_.part; i < meshes_.size(); i += share_.parts) note_memory(i);
-    }
-    result_.ranked = best_.first(most);
-    if (!result_.ranked.empty()) least_left = std::min(least_left, seconds_of(result_.ranked.front().value.time.step));
-    if (std::isfinite(least_left) && !stopped_early_) {
-      result_.bound = Duration(static_cast<std::int64_t>(std::floor(least_left * 1e9 * (1 - kSecondsRounding))));
-    }
-    return std::move(result_);
+    return std::min(least_left, look_into_rest(most, tell));
   }
-  [[nodiscard]] const std::string& why_excluded() const { return why_; }
 
- private:
-  /// All of a strategy but layers on stages and what is made again.
-  struct Mesh {
-    Strategy strategy;
-    double bound;  ///< seconds
-  };
+  /// Where some of the first `most` are alike: as many more as it takes until so many are not. What is known of the
+  /// fastest stays as it is.
+  void look_for_others(std::size_t most, const std::function<void(const StrategyProgress&)>& tell) {
+    const bool is_complete = result_.is_complete;
+    auto more = strategy::more_to_look_for(result_.ranked, most, most);
+    while (more && !budget_.expired()) {
+      (void)look_into_all(*more, tell);
+      result_.ranked = best_.first(*more);
+      more = strategy::more_to_look_for(result_.ranked, most, *more);
+    }
+    if (result_.ranked.size() > most) result_.ranked.resize(most);
+    result_.is_complete = is_complete;
+  }
 
   static double seconds_of(Duration step) { return static_cast<double>(step.value()) * 1e-9; }
 
@@ -149,12 +171,12 @@ class Search {
     const auto choices = experts_ == 0 ? std::vector<std::uint32_t>{1} : divisors(experts_, ranks);
     for (const std::uint32_t expert : held_or(held_.expert, choices)) {
       strategy.expert = expert;
-      for (std::uint32_t micro_batch = 1; micro_batch <= kMostMicroBatch; micro_batch *= 2) {
+      for (std::uint32_t micro_batch = 1; micro_batch <= strategy::kMostMicroBatch; micro_batch *= 2) {
         if (held_.micro_batch && micro_batch > 1) break;
         strategy.micro_batch = held_.micro_batch.value_or(micro_batch);
         if (run_.global_batch % (std::int64_t{strategy.data} * strategy.micro_batch) != 0) {
-          exclude(fmt::format("a batch of {} is no multiple of data {} x microbatch {}", run_.global_batch,
-                              strategy.data, strategy.micro_batch));
+          // Of microbatches that nobody holds, the smallest tells why there is none.
+          if (held_.micro_batch || micro_batch == 1) exclude(why_no_whole_batch(run_, strategy));
           continue;
         }
         with_schedules(strategy);
@@ -185,8 +207,20 @@ class Search {
     const auto layers = static_cast<std::uint64_t>(model_.layer_count());
     // Interleaving needs groups of as many microbatches as there are stages.
     const std::int64_t count = run_.global_batch / (std::int64_t{strategy.data} * strategy.micro_batch);
-    for (std::uint32_t chunks = 2; chunks <= kMostChunks && count % strategy.pipeline == 0; ++chunks) {
-      if (std::uint64_t{strategy.pipeline} * chunks > layers + 2) break;
+    if (count % strategy.pipeline != 0 && (held_.chunks || held_.schedule == PipelineKind::kInterleaved)) {
+      exclude(fmt::format("{} microbatches are no multiple of pipeline {}, as interleaving needs", count,
+                          strategy.pipeline));
+    }
+    const std::uint32_t most_chunks = std::max(strategy::kMostChunks, held_.chunks.value_or(1));
+    for (std::uint32_t chunks = 2; chunks <= most_chunks && count % strategy.pipeline == 0; ++chunks) {
+      if (std::uint64_t{strategy.pipeline} * chunks > layers + 2) {
+        if (held_.chunks)
+          exclude(
+              fmt::format("pipeline {} x vpp {} are more stages than the {} layers with embedding "
+                          "and head",
+                          strategy.pipeline, *held_.chunks, layers));
+        break;
+      }
       strategy.chunks = chunks;
       if (is_wanted(strategy)) with_sharding(strategy);
     }
@@ -342,6 +376,13 @@ class Search {
     if (is_less) result_.least_memory = ranked;
   }
 
+  /// Where degrees are held: those of the space divide the devices.
+  void exclude_degrees(std::uint32_t tensor, std::uint32_t context, std::uint32_t pipeline) {
+    if (!held_.tensor && !held_.context && !held_.pipeline && !held_.data) return;
+    exclude(fmt::format("tensor {} x context {} x pipeline {}{} does not make {} devices", tensor, context, pipeline,
+                        held_.data ? fmt::format(" x data {}", *held_.data) : "", machines_.devices()));
+  }
+
   void exclude(std::string why) {
     if (why_.empty()) why_ = std::move(why);
   }
@@ -384,6 +425,7 @@ StrategySearchResult search_strategies(const ModelDescription& model, const Mach
                                        std::size_t most, const Budget& budget,
                                        const std::function<void(const StrategyProgress&)>& tell,
                                        const SearchShare& share) {
+  if (const std::string why = strategy::why_not_held(model, held); !why.empty()) throw InputError(why);
   Search search(model, machines, run, profile, target, held, budget, share);
   search.walk();
   StrategySearchResult result = search.finish(most, tell);

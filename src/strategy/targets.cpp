@@ -173,6 +173,14 @@ std::string why_inexpressible(Target target, const ModelDescription& model, cons
                                      : why_not_torchtitan(model, run, strategy);
 }
 
+std::string why_untrainable(Target target, const ModelDescription& model, const Machines& machines,
+                            const TrainingRun& run, const Strategy& strategy) {
+  std::string why = why_impossible(model, machines, run, strategy);
+  if (why.empty()) why = why_no_whole_batch(run, strategy);
+  if (why.empty()) why = why_inexpressible(target, model, run, strategy);
+  return why;
+}
+
 namespace strategy {
 
 std::string why_not_offloaded(Target target, const ModelDescription& model, ModuleSet modules) {

@@ -97,6 +97,10 @@ class MeshEnumeration {
         s.offload_per_stage.assign(s.stages(), 0);
         kept(s, 0);
       }
+      s.recompute = Recompute::kNone;
+      s.recomputed_per_stage.clear();
+      s.modules_per_stage.clear();
+      s.offload_per_stage.clear();
       return;
     }
     const bool has_table = s.pipeline > 1 && (stage == s.component->pipeline || stage + 1 == s.stages());

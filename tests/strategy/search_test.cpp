@@ -351,7 +351,8 @@ TEST(StrategySearch, parts_of_the_space_together_find_what_one_search_finds_and_
         (tells ? valued_together : valued_alone) += part.valued;
       }
       const auto found = ranking.first(most);
-      ASSERT_EQ(found.size(), whole.ranked.size()) << i;
+      // Where some are alike, one search goes on for as many as were asked for.
+      ASSERT_LE(found.size(), whole.ranked.size()) << i;
       for (std::size_t k = 0; k < found.size(); ++k) {
         EXPECT_EQ(found[k].strategy, whole.ranked[k].strategy) << i;
         EXPECT_EQ(found[k].mesh, whole.ranked[k].mesh) << i;

@@ -64,6 +64,8 @@ class PlanChanges:
     changes: tuple[PlanChange, ...]
     robustness: tuple[Robustness, ...]
     """For 1, 2, 5, 10 and 20 %."""
+    lower_bound_ns: int
+    """No plan of the problem as it is is shorter."""
 
     def records(self) -> list[dict[str, Any]]:
         """A flat dictionary per change, with ``per_microbatch``: its makespan per microbatch over the planned one."""
@@ -83,7 +85,7 @@ class PlanChanges:
         return as_frame(self.records())
 
     def _rows(self) -> list[list[str]]:
-        rows = [["as planned", _core.human_time(self.makespan_ns), "", "", "", ""]]
+        rows = [["as planned", _core.human_time(self.makespan_ns), "", _core.human_time(self.lower_bound_ns), "", ""]]
         for one in self.records():
             ratio = one["per_microbatch"]
             rows.append(
@@ -125,12 +127,16 @@ class StrategyChange:
     """Of the strategy, with more or fewer copies; None where it is impossible."""
     fits: bool | None
     """Whether it fits in memory."""
+    why_impossible: str
+    """Why the strategy is impossible then; empty where it is not."""
     best: RankedStrategy | None
     """Of the whole space; None where there is none."""
     why_not: str
     """Why there is none; empty where there is one."""
     least_memory_bytes: int | None
     """Where none fits: what the leanest takes on a device."""
+    least_host_memory_bytes: int | None
+    """Where none fits: what the leanest takes of the host's memory for a device."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +148,13 @@ class StrategyChanges:
     changes: tuple[StrategyChange, ...]
 
     def records(self) -> list[dict[str, Any]]:
-        """A flat dictionary per change: change, step_ns, fits, best, best_step_ns, tokens_per_s, why_not."""
+        """A flat dictionary per change: change, step_ns, fits, why_impossible, best, best_step_ns, tokens_per_s, why_not."""
         return [
             {
                 "change": one.change,
                 "step_ns": one.step_ns,
                 "fits": one.fits,
+                "why_impossible": one.why_impossible,
                 "best": None if one.best is None else one.best.label,
                 "best_step_ns": None if one.best is None else one.best.step_ns,
                 "tokens_per_s": None if one.best is None else one.best.tokens_per_s,
@@ -163,7 +170,7 @@ class StrategyChanges:
     def _rows(self) -> list[list[str]]:
         rows = []
         for one in self.changes:
-            own = "impossible" if one.step_ns is None else _time(one.step_ns) if one.fits else "does not fit"
+            own = f"impossible: {one.why_impossible}" if one.step_ns is None else _time(one.step_ns) if one.fits else "does not fit"
             best = ["-", one.why_not, ""] if one.best is None else [
                 _time(one.best.step_ns), one.best.label, f"{one.best.tokens_per_s:.0f}"
             ]  # fmt: skip
@@ -295,6 +302,7 @@ def what_if(
         content["microbatches"],
         tuple(PlanChange(**one) for one in content["changes"]),
         tuple(Robustness(**one) for one in content["robustness"]),
+        content["lower_bound_ns"],
     )
 
 

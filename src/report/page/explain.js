@@ -124,7 +124,7 @@ function drawBeside() {
   rows.forEach((row, index) => {
     const top = index * height + 5;
     context.fillStyle = row.fits_memory ? ink.text : ink.bad;
-    context.font = row.name === 'opweave' ? `600 ${FONT}` : FONT;
+    context.font = row.name === 'opweave' || row.name.startsWith('plan') ? `600 ${FONT}` : FONT;
     context.fillText(row.name, 0, top + height / 2 - 5);
     context.fillStyle = ink.track;
     context.fillRect(left, top, plot, height - 10);

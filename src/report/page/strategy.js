@@ -276,12 +276,13 @@ function showFigures() {
   const exposed = time.tensor + time.expert + time.data + time.hops;
   const limit = source.machines.memory_bytes;
   const {profile} = source;
+  const beyond = one.memory_bytes.host > 0 ? '; not of copies to the host' : '';
   byId('figures').replaceChildren(
     figure('Strategy', label(one).split(' · ')[0],
            [describe(one), `microbatch ${one.strategy.micro_batch}`, ...label(one).split(' · ').slice(2)].join(' · ')),
     figure('Step', formatTime(one.step_ns), `${formatCount(Math.round(one.tokens_per_s))} tokens/s`),
     figure('Prediction error', profile.steps === 0 ? 'unknown' : formatPercent(profile.median_error),
-           profile.steps === 0 ? 'uncalibrated' : `median, ${plural(profile.steps, 'step')}; 90 %: ${formatPercent(profile.ninetieth_error)}`),
+           profile.steps === 0 ? 'uncalibrated' : `median, ${plural(profile.steps, 'step')}; 90 %: ${formatPercent(profile.ninetieth_error)}${beyond}`),
     figure('Tokens/s/device', formatCount(Math.round(one.tokens_per_s / devices)), `MFU ${formatPercent(one.mfu)}`),
     figure('Memory', formatBytes(one.memory_bytes.total), `stage ${one.memory_bytes.stage} of ${formatBytes(limit)}`, one.fits ? 'good' : 'bad'),
     figure('Bubble', formatPercent(time.bubble / one.step_ns), time.bubble === 0 ? 'no time' : formatTime(time.bubble)),

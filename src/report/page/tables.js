@@ -49,13 +49,14 @@ function showFigures() {
   const best = bounds[0];
   const gap = makespan && best ? (makespan - best.value) / makespan : 0;
   const optimal = source.status === 'optimal';
+  const proven = source.settings.blocks ? `no plan in pieces by ${source.settings.blocks} is shorter` : 'no plan is shorter';
   const peak = devices.reduce((most, device) => device.peak > most.peak ? device : most, devices[0]);
   byId('figures').append(
     figure('Makespan', formatTime(makespan), `period ${formatTime(statistics.period)}`, '', exactTime(makespan)),
     figure('Lower bound', best ? formatTime(best.value) : 'none', best ? best.name : 'nothing proven', '', best ? exactTime(best.value) : ''),
     figure('Gap', best ? formatPercent(gap) : 'unknown', best ? `${formatTime(makespan - best.value)} to bound` : '',
            optimal ? 'good' : ''),
-    figure('Status', optimal ? 'optimal' : 'feasible', optimal ? 'no plan is shorter' : `limit: ${provenance.limit || 'none'}`, optimal ? 'good' : ''),
+    figure('Status', optimal ? 'optimal' : 'feasible', optimal ? proven : `limit: ${provenance.limit || 'none'}`, optimal ? 'good' : ''),
     figure('Bubble ratio', formatPercent(statistics.bubble_ratio), 'idle compute time'),
     figure('Utilisation', formatPercent(statistics.utilisation), 'of compute time'),
     ...speedFigures(),
@@ -177,7 +178,7 @@ function showBounds() {
   byId('bounds').append(
     table(['Bound', '<Where it binds', '', 'Value', 'Of makespan'], source.bounds.map(({name, value, detail}) => ({cells: [
       name, detail || '–', bar(makespan ? value / makespan : 0), exactTime(value, makespan), makespan ? formatPercent(value / makespan) : '–']}))),
-    element('p', {class: 'caption'}, 'Each is a proof: no valid plan is shorter.'));
+    element('p', {class: 'caption'}, 'Each is a proof: no valid plan is shorter' + (source.settings.blocks ? `, in pieces by ${source.settings.blocks} where it says (blocks).` : '.')));
 }
 
 function showProvenance() {
