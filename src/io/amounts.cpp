@@ -15,22 +15,29 @@ struct Unit {
   std::int64_t factor;
 };
 
-/// In lower case: no two differ in case alone.
 constexpr Unit kByteUnits[] = {{"", 1},
-                               {"b", 1},
-                               {"kb", 1'000},
-                               {"mb", 1'000'000},
-                               {"gb", 1'000'000'000},
-                               {"tb", 1'000'000'000'000},
-                               {"kib", std::int64_t{1} << 10},
-                               {"mib", std::int64_t{1} << 20},
-                               {"gib", std::int64_t{1} << 30},
-                               {"tib", std::int64_t{1} << 40}};
+                               {"B", 1},
+                               {"kB", 1'000},
+                               {"MB", 1'000'000},
+                               {"GB", 1'000'000'000},
+                               {"TB", 1'000'000'000'000},
+                               {"KiB", std::int64_t{1} << 10},
+                               {"MiB", std::int64_t{1} << 20},
+                               {"GiB", std::int64_t{1} << 30},
+                               {"TiB", std::int64_t{1} << 40}};
 constexpr Unit kTimeUnits[] = {{"", 1}, {"ns", 1}, {"us", 1'000}, {"ms", 1'000'000}, {"s", 1'000'000'000}};
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+char upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
 
-/// A decimal number and a unit in any case, rounded down to a whole amount; nothing if it is anything else or above
+/// Bytes are also meant by "gib" and "GIB", but not by "Gb", which is a gigabit elsewhere.
+bool is_unit(std::string_view unit, std::string_view name) {
+  if (unit == name || !name.ends_with('B')) return unit == name;
+  const auto is_in = [&](char (*letter)(char)) { return std::ranges::equal(unit, name, {}, {}, letter); };
+  return is_in(lower) || is_in(upper);
+}
+
+/// A decimal number and a unit, rounded down to a whole amount; nothing if it is anything else or above
 /// what an input may be.
 std::optional<std::int64_t> parse_amount(std::string_view text, std::span<const Unit> units) {
   constexpr std::size_t kMaxDigits = 18;  // fits in 63 bits
@@ -56,7 +63,7 @@ std::optional<std::int64_t> parse_amount(std::string_view text, std::span<const 
   if (!unit.empty() && unit.front() == ' ') unit.remove_prefix(1);
   if (unit.empty() && position != text.size()) return std::nullopt;
   for (const Unit& known : units) {
-    if (!std::ranges::equal(unit, known.name, {}, lower)) continue;
+    if (!is_unit(unit, known.name)) continue;
     __extension__ using Wide = __int128;
     const Wide amount = Wide{digits} * known.factor / scale;
     if (amount > kMaxInputValue) return std::nullopt;
@@ -72,7 +79,7 @@ Bytes parse_bytes(std::string_view text) {
   if (const auto bytes = parse_amount(text, kByteUnits)) return Bytes(*bytes);
   throw InputError(
       fmt::format("size is {}, expected a number, for example \"1000\", \"512MiB\" or \"1.5 GB\" "
-                  "(units B, kB, MB, GB, TB, KiB, MiB, GiB, TiB in any case), of at most {} bytes",
+                  "(units B, kB, MB, GB, TB, KiB, MiB, GiB, TiB, also in lower or upper case), of at most {} bytes",
                   io::text_in_quotes(text), kMaxInputValue));
 }
 

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -53,7 +54,7 @@ def test_of_strategies_with_equal_figures_one_is_listed():
     rows = [line for line in text.splitlines() if " more" in line]
     assert [int(row.split()[-2]) for row in rows] == [one["alike"] for one in found if one["alike"] > 0]
     assert rows
-    assert sum(1 + one["alike"] for one in found) == 10
+    assert len(found) == 10
 
 
 def test_the_report_holds_what_was_found(tmp_path):
@@ -218,7 +219,7 @@ def test_explain_of_a_strategy_has_parts_and_other_choices(strategies):
     assert "matrix products" in text and "activations" in text
     choices = text.partition("other choice")[2]
     # Nothing is better than the best.
-    assert "+" in choices and " -" not in choices.replace("  -  ", "")
+    assert "+" in choices and not re.search(r" -\d", choices)
 
 
 def test_diff_of_strategies_names_decisions_and_parts(strategies):
@@ -287,7 +288,7 @@ def test_what_a_target_cannot_say_is_refused_with_the_reason(target, strategy, m
                 "offload=0,optimizer_offload=0",
             ],
             3,
-            "hint: 2 nodes would do: tp ",
+            "hint: without --fix tp=",
         ),
         ([*RUN, "--fix", "tp=3"], 2, "hint: tp=2 would do"),
         ([*RUN, "--fix", "tp=8,pp=4,dp=4"], 2, "hint: tp="),

@@ -15,6 +15,8 @@ TEST(ParseBytes, accepts_numbers_with_decimal_and_binary_units) {
   EXPECT_EQ(parse_bytes("3kB"), Bytes(3000));
   EXPECT_EQ(parse_bytes("1KB"), Bytes(1000));
   EXPECT_EQ(parse_bytes("512MiB"), Bytes(512 * 1024 * 1024));
+  EXPECT_EQ(parse_bytes("512mib"), Bytes(512 * 1024 * 1024));
+  EXPECT_EQ(parse_bytes("512MIB"), Bytes(512 * 1024 * 1024));
   EXPECT_EQ(parse_bytes("80 GiB"), Bytes(85'899'345'920));
   EXPECT_EQ(parse_bytes("1.5 GB"), Bytes(1'500'000'000));
   EXPECT_EQ(parse_bytes("0.1 TiB"), Bytes(109'951'162'777));  // 2^40 / 10 = ...777.6
@@ -36,7 +38,7 @@ TEST(ParseBytes, rejects_everything_else) {
                                  "1.5.5 GB",
                                  "1e9",
                                  "1 Gb",
-                                 "1 gib",
+                                 "1 Gib",
                                  "1 GiB ",
                                  "9007199254740992",
                                  "8192 TiB",

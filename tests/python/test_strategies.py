@@ -18,7 +18,7 @@ def found():
 
 def test_strategies_are_ranked_and_sum_up(found):
     steps = [one.step_ns for one in found]
-    assert steps == sorted(steps) and len(found) + sum(one.alike for one in found) == 10
+    assert steps == sorted(steps) and len(found) == 10
     assert found.best is found[0] and found.is_whole_space
     for one in found:
         assert one.fits and sum(one.time_ns.values()) == one.step_ns

@@ -148,7 +148,8 @@ class StrategyChanges:
     changes: tuple[StrategyChange, ...]
 
     def records(self) -> list[dict[str, Any]]:
-        """A flat dictionary per change: change, step_ns, fits, why_impossible, best, best_step_ns, tokens_per_s, why_not."""
+        """A flat dictionary per change: change, step_ns, fits, why_impossible, best, best_step_ns, tokens_per_s,
+        why_not."""
         return [
             {
                 "change": one.change,
@@ -170,7 +171,13 @@ class StrategyChanges:
     def _rows(self) -> list[list[str]]:
         rows = []
         for one in self.changes:
-            own = f"impossible: {one.why_impossible}" if one.step_ns is None else _time(one.step_ns) if one.fits else "does not fit"
+            own = (
+                f"impossible: {one.why_impossible}"
+                if one.step_ns is None
+                else _time(one.step_ns)
+                if one.fits
+                else "does not fit"
+            )
             best = ["-", one.why_not, ""] if one.best is None else [
                 _time(one.best.step_ns), one.best.label, f"{one.best.tokens_per_s:.0f}"
             ]  # fmt: skip
