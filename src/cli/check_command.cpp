@@ -99,12 +99,11 @@ ExitCode run_check(const CheckOptions& options) {
   const auto [read, cluster] = load_inputs(text, options.files);
   const ComputationGraph& graph = read.graph;
   std::string stated = read_file(options.plan);
-  if (!options.filled.empty()) {
-    stated = filled_plan(stated, options.plan.string(), graph, cluster);
-    deliver(options.filled, stated);
-  }
+  if (!options.filled.empty()) stated = filled_plan(stated, options.plan.string(), graph, cluster);
   const Plan plan = parse_plan(stated, options.plan.string(), graph, cluster);
-  return report(options, graph, cluster, plan, check(graph, cluster, plan));
+  const ExitCode code = report(options, graph, cluster, plan, check(graph, cluster, plan));
+  if (!options.filled.empty() && code == ExitCode::kDone) deliver(options.filled, stated);
+  return code;
 }
 
 }  // namespace
@@ -125,7 +124,7 @@ void add_check(CLI::App& app, Action& action) {
   command
       ->add_option("--fill", options->filled,
                    "compute what a plan states of itself (makespan, bounds, statistics) from its tasks and transfers, "
-                   "and write the plan with it here")
+                   "and write the plan with it here if it is valid")
       ->check(file_name());
   command->callback([options, &action] { action = [options] { return run_check(*options); }; });
 }

@@ -44,10 +44,10 @@ def test_no_host_memory_is_none_and_no_device_memory_is_refused(tmp_path):
 
 def test_too_little_host_memory_is_named_with_figures(tmp_path):
     cluster = machines(tmp_path, memory_bytes=40 * 10**9, host_memory_bytes=10**9)
-    done = opweave("parallelize", SMALL, "--cluster", cluster, *STEP, "--fix", "tp=1,pp=1,offload=1", code=3)
+    done = opweave("parallelize", SMALL, "--cluster", cluster, *STEP, "--fix", "tp=2,pp=1,optimizer_offload=1", code=3)
     error, hint = done.stderr.splitlines()
     assert "no strategy fits: the least memory is" in error
-    assert " of its host (tp 1, pp 1," in error and error.endswith("a device has 37.3 GiB and 953.7 MiB of its host")
+    assert " of its host (tp 2, pp 1," in error and error.endswith("a device has 37.3 GiB and 953.7 MiB of its host")
     assert hint.startswith("hint: ")
 
 
