@@ -129,10 +129,10 @@ ExitCode explain_strategy_file(const std::filesystem::path& path, const JsonOutp
   memories.push_back({"all", human(value.memory.total()), "100.0%"});
   if (value.memory.host > Bytes(0)) memories.push_back({"on the host", human(value.memory.host), ""});
   memories.push_back({"a device has", human(record.machines.device.memory), ""});
-  Rows others = {{"other choice", "step", "change", "recompute then", "on the host then"}};
+  Rows others = {{"other choice", "step", "change", "recompute then, or why there is none", "on the host then"}};
   for (const auto& [choice, found] : explanation.others) {
     if (!found.best) {
-      others.push_back({choice, "-", why_not(found), "", ""});
+      others.push_back({choice, "-", "-", why_not(found), ""});
       continue;
     }
     const Duration step = found.best->value.time.step;

@@ -106,7 +106,7 @@ class Search {
     if (share_.parts == 1) look_for_others(most, tell);
     return std::move(result_);
   }
-  [[nodiscard]] const std::string& why_excluded() const { return why_; }
+  [[nodiscard]] const std::string& why_excluded() const { return why_.empty() ? why_degrees_ : why_; }
 
  private:
   /// All of a strategy but layers on stages and what is made again.
@@ -379,8 +379,9 @@ class Search {
   /// Where degrees are held: those of the space divide the devices.
   void exclude_degrees(std::uint32_t tensor, std::uint32_t context, std::uint32_t pipeline) {
     if (!held_.tensor && !held_.context && !held_.pipeline && !held_.data) return;
-    exclude(fmt::format("tensor {} x context {} x pipeline {}{} does not make {} devices", tensor, context, pipeline,
-                        held_.data ? fmt::format(" x data {}", *held_.data) : "", machines_.devices()));
+    if (!why_degrees_.empty()) return;
+    why_degrees_ = fmt::format("tensor {} x context {} x pipeline {}{} does not make {} devices", tensor, context,
+                               pipeline, held_.data ? fmt::format(" x data {}", *held_.data) : "", machines_.devices());
   }
 
   void exclude(std::string why) {
@@ -408,6 +409,7 @@ class Search {
   strategy::Ranking best_;
   StrategySearchResult result_;
   std::string why_;
+  std::string why_degrees_;  ///< where no degrees make the devices
 };
 
 }  // namespace
