@@ -69,12 +69,17 @@ class LayoutDerivation {
     return text;
   }
 
+  [[nodiscard]] ModeSpec mode_on(const std::vector<DeviceId>& devices, Duration duration, Bytes workspace) const {
+    ModeSpec mode{{}, duration, workspace};
+    mode.devices.reserve(devices.size());
+    for (const DeviceId device : devices) mode.devices.push_back(problem_.cluster().at(device).name);
+    return mode;
+  }
+
   [[nodiscard]] Operator operator_on(const std::vector<DeviceId>& devices, Duration duration) const {
     Operator op;
     op.streams = {problem_.graph().movement_stream};
-    ModeSpec mode{{}, duration, Bytes()};
-    for (const DeviceId device : devices) mode.devices.push_back(problem_.cluster().at(device).name);
-    op.modes.push_back(std::move(mode));
+    op.modes.push_back(mode_on(devices, duration, Bytes()));
     return op;
   }
 
@@ -82,8 +87,7 @@ class LayoutDerivation {
   void choose(OperatorId id) {
     Operator& op = operators_[id.index()];
     const LayoutOption& option = problem_.option(id, selection_);
-    op.modes = operator_on(option.devices, option.duration).modes;
-    op.modes.front().workspace = option.workspace;
+    op.modes = {mode_on(option.devices, option.duration, option.workspace)};
     op.colocation.clear();  // one choice, one set of devices
     for (std::size_t k = 0; k < op.outputs.size(); ++k) {
       Tensor& tensor = tensors_[op.outputs[k].index()];

@@ -25,6 +25,10 @@ std::vector<LayoutAlternative> common_alternatives(const LayoutGraph& graph, con
   for (const LayoutOption& option : graph.options[operators.front().index()]) {
     result.push_back({option.name, option.devices, {}, 0});
   }
+  if (operators.size() == 1) {  // most choices of large graphs
+    for (std::uint32_t i = 0; i < result.size(); ++i) result[i].option_index = {i};
+    return result;
+  }
   for (const OperatorId op : operators) {
     std::map<std::pair<std::string_view, std::vector<DeviceId>>, std::uint32_t> own;
     const std::vector<LayoutOption>& options = graph.options[op.index()];

@@ -3,8 +3,10 @@
 import json
 import pathlib
 import random
+import subprocess
 
 LINK = {"latency_ns": 500, "bandwidth_bytes_per_s": 10**12}
+PIPELINE = pathlib.Path(__file__).resolve().parents[2] / "examples/deepseek-v3/pipeline.json"
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden/formats"
 
 
@@ -111,6 +113,15 @@ def two_stages(folder, microbatches):
     path = folder / f"two-stages-{microbatches}.json"
     path.write_text(json.dumps(graph))
     return path, GOLDEN / "two_gpus.cluster.json"
+
+
+def pipeline(folder, microbatches, opweave):
+    """A two-way pipeline of 320 tasks for each microbatch, short of memory."""
+    paths = folder / f"pipeline{microbatches}.json", folder / f"pipeline{microbatches}.cluster.json"
+    shape = ["--shape", "two-way", "--devices", "8", "--activations", "9", "--microbatches", str(microbatches)]
+    command = [opweave, "convert", "pipeline", PIPELINE, *shape, "-o", paths[0], "--cluster", paths[1]]
+    subprocess.run(command, check=True, capture_output=True)
+    return paths
 
 
 def layouts(folder, operators, devices):

@@ -1,0 +1,62 @@
+#include <gtest/gtest.h>
+
+#include "layouts/layout_problems.h"
+#include "opweave/check_layouts.h"
+
+namespace opweave {
+namespace {
+
+/// A chain in which each operator may run whole on one device, or on a gang that leaves parts or sums. What it makes is
+/// 8 bytes.
+LayoutProblem chain(int operators, const std::string& phase = "", std::optional<std::int64_t> memory = {}) {
+  std::string tensors;
+  std::string list;
+  for (int i = 0; i < operators; ++i) {
+    const std::string in = i > 0 ? fmt::format("\"t{}\"", i - 1) : "";
+    const std::string read = i > 0 ? fmt::format(R"("t{}": "S({})", )", i - 1, i % 2) : "";
+    tensors += fmt::format(R"json({}{{"name": "t{}", "bytes": 8}})json", i > 0 ? ", " : "", i);
+    list += fmt::format(R"json({}{{"name": "f{}", "phase": "{}", "inputs": [{}], "outputs": ["t{}"], "options": [
+             {{"name": "one", "devices": ["d{}"], "duration_ns": 400}},
+             {{"name": "parts", "mesh": "left", "duration_ns": {}, "layouts": {{{}"t{}": "S(0)"}}}},
+             {{"name": "sums", "mesh": "right", "duration_ns": {}, "layouts": {{{}"t{}": "P"}}}}]}})json",
+                        i > 0 ? ", " : "", i, phase, in, i, i % 4, 200 + i % 7, read, i, 200 + i % 5, read, i);
+  }
+  return testing::layout_problem(R"json({"format": "opweave.graph", "version": 2, "tensors": [)json" + tensors +
+                                     R"json(], "operators": [)json" + list + "]}",
+                                 testing::four_devices(), memory);
+}
+
+TEST(ManyOperators, have_a_plan_when_the_time_is_up_before_it_began) {
+  const LayoutProblem problem = chain(3'000);
+  const LayoutPlanResult result = plan_with_layouts(problem, Budget(0.0, std::nullopt));
+  ASSERT_TRUE(result.plan) << result.result.detail;
+  EXPECT_TRUE(check(problem.graph(), problem.cluster(), *result.plan).empty());
+  EXPECT_EQ(result.plan->plan.provenance.method, "earliest finish");
+  EXPECT_EQ(result.plan->plan.provenance.trajectory.size(), 1U);
+  // Whole on one device each takes 400 ns and a transfer; on gangs at most 206 and a movement of at most 2 + 8 and one
+  // of 2 + 8, both ways.
+  EXPECT_LT(result.plan->plan.statistics.makespan, Duration(3'000 * 300));
+}
+
+TEST(ManyOperators, have_a_plan_at_once_that_keeps_all_values_that_may_have_modes) {
+  LayoutProblem problem = chain(3'000, "F");
+  ProblemSettings settings = problem.settings();
+  settings.memory_modes = {true, false};
+  problem = LayoutProblem::create(problem.graph(), problem.cluster(), settings);
+  ASSERT_TRUE(problem.chooses_modes());
+  const LayoutPlanResult result = plan_with_layouts(problem, Budget(0.0, std::nullopt));
+  ASSERT_TRUE(result.plan) << result.result.detail;
+  EXPECT_TRUE(check(problem.graph(), problem.cluster(), *result.plan).empty());
+  EXPECT_TRUE(result.plan->modes.empty());
+}
+
+TEST(ManyOperators, keep_to_little_memory) {
+  // An operator whole on one device holds 16 bytes, and so does a movement with what it moves.
+  const LayoutProblem problem = chain(3'000, "", 24);
+  const LayoutPlanResult result = plan_with_layouts(problem, Budget(0.0, std::nullopt));
+  ASSERT_TRUE(result.plan) << result.result.detail;
+  EXPECT_TRUE(check(problem.graph(), problem.cluster(), *result.plan).empty());
+}
+
+}  // namespace
+}  // namespace opweave
