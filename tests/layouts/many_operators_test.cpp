@@ -50,8 +50,8 @@ TEST(ManyOperators, have_a_plan_at_once_that_keeps_all_values_that_may_have_mode
 }
 
 TEST(ManyOperators, keep_to_little_memory) {
-  // On a gang a device holds half of what is read and half of what is made, or a half in two layouts.
-  const LayoutProblem problem = chain(3'000, "", 8);
+  // On a gang a device holds half of what is read, and half of what is made or a sum: at most 4 + 8 bytes.
+  const LayoutProblem problem = chain(3'000, "", 16);
   const LayoutPlanResult result = plan_with_layouts(problem, Budget(0.0, std::nullopt));
   ASSERT_TRUE(result.plan) << result.result.detail;
   EXPECT_TRUE(check(problem.graph(), problem.cluster(), *result.plan).empty());
