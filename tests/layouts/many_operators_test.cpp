@@ -26,33 +26,33 @@ LayoutProblem chain(int operators, const std::string& phase = "", std::optional<
                                  testing::four_devices(), memory);
 }
 
-TEST(ManyOperators, have_a_plan_when_the_time_is_up_before_it_began) {
+TEST(ManyOperators, begin_with_a_plan_of_one_list_schedule) {
   const LayoutProblem problem = chain(3'000);
-  const LayoutPlanResult result = plan_with_layouts(problem, Budget(0.0, std::nullopt));
+  const LayoutPlanResult result = plan_with_layouts(problem, Budget(2.0, std::nullopt));
   ASSERT_TRUE(result.plan) << result.result.detail;
   EXPECT_TRUE(check(problem.graph(), problem.cluster(), *result.plan).empty());
-  EXPECT_EQ(result.plan->plan.provenance.method, "earliest finish");
-  EXPECT_EQ(result.plan->plan.provenance.trajectory.size(), 1U);
+  const Improvement& first = result.plan->plan.provenance.trajectory.front();
+  EXPECT_EQ(first.method, "earliest finish");
   // On a gang each takes at most 206 ns, and an all_to_all before it (n - 1) 2 + 8 (n - 1) / n^2 = 4 ns.
-  EXPECT_LT(result.plan->plan.statistics.makespan, Duration(3'000 * 210 + 1));
+  EXPECT_LT(first.makespan, Duration(3'000 * 210 + 1));
 }
 
-TEST(ManyOperators, have_a_plan_at_once_that_keeps_all_values_that_may_have_modes) {
+TEST(ManyOperators, begin_with_a_plan_that_keeps_all_values_that_may_have_modes) {
   LayoutProblem problem = chain(3'000, "F");
   ProblemSettings settings = problem.settings();
   settings.memory_modes = {true, false};
   problem = LayoutProblem::create(problem.graph(), problem.cluster(), settings);
   ASSERT_TRUE(problem.chooses_modes());
-  const LayoutPlanResult result = plan_with_layouts(problem, Budget(0.0, std::nullopt));
+  const LayoutPlanResult result = plan_with_layouts(problem, Budget(2.0, std::nullopt));
   ASSERT_TRUE(result.plan) << result.result.detail;
   EXPECT_TRUE(check(problem.graph(), problem.cluster(), *result.plan).empty());
-  EXPECT_TRUE(result.plan->modes.empty());
+  EXPECT_EQ(result.plan->plan.provenance.trajectory.front().method, "earliest finish");
 }
 
 TEST(ManyOperators, keep_to_little_memory) {
   // On a gang a device holds half of what is read, and half of what is made or a sum: at most 4 + 8 bytes.
   const LayoutProblem problem = chain(3'000, "", 16);
-  const LayoutPlanResult result = plan_with_layouts(problem, Budget(0.0, std::nullopt));
+  const LayoutPlanResult result = plan_with_layouts(problem, Budget(2.0, std::nullopt));
   ASSERT_TRUE(result.plan) << result.result.detail;
   EXPECT_TRUE(check(problem.graph(), problem.cluster(), *result.plan).empty());
 }
