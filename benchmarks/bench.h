@@ -110,6 +110,11 @@ struct TransformerInstance {
   [[nodiscard]] Problem problem() const;
 };
 
+/// Part of the suite `scale`: options with layouts.
+void emit_layouts(const Options& options, const Emit& emit);
+/// CPU seconds of this process.
+[[nodiscard]] double cpu_seconds();
+
 /// Header and rows of the table that the suites share.
 void emit_header(const Emit& emit);
 void emit_row(const Emit& emit, const Row& row);

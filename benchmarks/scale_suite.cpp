@@ -35,6 +35,8 @@ Problem LayeredInstance::problem(std::uint64_t seed) const {
       uniform_cluster(devices, {"compute"}, memory, Duration(500), 1'000'000'000'000));
 }
 
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
 namespace {
 
 /// Operators on the same devices, for the growth of times.
@@ -45,9 +47,6 @@ constexpr std::int64_t kGrowthMemory = 750'000;
 constexpr std::uint64_t kSteps = 50;
 /// Short runs are repeated for so many seconds; the fastest counts, since others may be at work on the machine.
 constexpr double kRepeated = 0.3;
-
-/// CPU seconds of this process.
-double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 template <class Run>
 double fastest(Run run) {
@@ -189,6 +188,7 @@ void run_scale(const Options& options, const Emit& emit) {
   }
   emit_equal_layers(options, emit);
   if (options.chooses("growth")) emit_growth(options, emit);
+  if (options.chooses("layouts")) emit_layouts(options, emit);
 }
 
 }  // namespace opweave::bench

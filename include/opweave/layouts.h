@@ -24,6 +24,7 @@ struct LayoutAlternative {
   std::string option;
   std::vector<DeviceId> devices;            ///< ascending
   std::vector<std::uint32_t> option_index;  ///< by position in LayoutChoice::operators, among LayoutGraph::options
+  std::uint32_t gang = 0;                   ///< number of the devices among LayoutProblem::gangs()
 };
 
 /// Operators that run in options of one name on the same devices: those of one `choice` of the file, of one colocation
@@ -55,8 +56,14 @@ class LayoutProblem {
   /// Some value may have a memory mode beside keeping it.
   [[nodiscard]] bool chooses_modes() const { return data_->chooses_modes; }
   [[nodiscard]] const std::vector<LayoutChoice>& choices() const { return data_->choices; }
+  /// The sets of devices that operators may run on.
+  [[nodiscard]] const std::vector<std::vector<DeviceId>>& gangs() const { return data_->gangs; }
   /// Position of the operator's choice.
   [[nodiscard]] std::uint32_t choice_of(OperatorId op) const { return data_->choice_of[op.index()]; }
+  /// What the operator's choice chooses under a selection.
+  [[nodiscard]] const LayoutAlternative& alternative(OperatorId op, const LayoutSelection& selection) const {
+    return choices()[choice_of(op)].alternatives[selection[choice_of(op)]];
+  }
   /// The option of an operator under a selection.
   [[nodiscard]] const LayoutOption& option(OperatorId op, const LayoutSelection& selection) const;
   /// The parts of a parameter under a selection, as an operator that reads it and states them says; else one part.
@@ -71,10 +78,12 @@ class LayoutProblem {
     ProblemSettings settings;
     bool chooses_modes = false;
     std::vector<LayoutChoice> choices;
+    std::vector<std::vector<DeviceId>> gangs;
     std::vector<std::uint32_t> choice_of;             // by operator
     std::vector<std::vector<OperatorId>> readers_of;  // by parameter
   };
   void join_choices(Data& data) const;
+  void number_gangs(Data& data) const;
 
   std::shared_ptr<const Data> data_;
 };

@@ -7,6 +7,7 @@
 #include "cli/layout_inputs.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
+#include "cli/reading_took_all.h"
 #include "core/in_time.h"
 #include "opweave/check.h"
 #include "opweave/error.h"
@@ -221,12 +222,7 @@ Problem load_problem(const std::string& text, const InputFiles& files, const Set
 
 std::optional<Problem> load_in_time(const Budget& budget, const InputFiles& files, std::function<Problem()> load) {
   std::optional<Problem> problem = in_time(budget, std::move(load));
-  if (!problem) {
-    complain("error",
-             fmt::format("no plan found (time limit {:g} s reached): reading {} and building its tasks took all "
-                         "of the time",
-                         *budget.time_limit_seconds(), files.graph.string()));
-  }
+  if (!problem) say_that_reading_took_all(budget, files);
   return problem;
 }
 

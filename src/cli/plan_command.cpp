@@ -14,6 +14,8 @@
 #include "cli/output.h"
 #include "cli/place_options.h"
 #include "cli/progress.h"
+#include "cli/reading_took_all.h"
+#include "core/in_time.h"
 #include "distribute/plan_on.h"
 #include "opweave/io.h"
 #include "opweave/planner.h"
@@ -148,11 +150,11 @@ void expect_nothing_beside_layouts(const PlanOptions& options) {
   }
 }
 
-void write(const PlanOptions& options, const LayoutInputs& inputs, const DerivedProblem& derived, LayoutPlan plan) {
+void write(const PlanOptions& options, const LayoutProblem& problem, LayoutPlan plan) {
   plan.plan.provenance.command = options.command;
-  deliver(options.output, layout_plan_to_json(plan, inputs.graph, inputs.cluster));
+  deliver(options.output, layout_plan_to_json(plan, problem.graph(), problem.cluster()));
   if (!options.report.empty() || !options.trace.empty()) {
-    const PlannedProblem shown = as_ordinary(derived, plan);
+    const PlannedProblem shown = as_ordinary(DerivedProblem::create(problem, problem.selection_of(plan)), plan);
     if (!options.report.empty()) write_file(options.report, report_html(shown.problem, shown.plan, {}));
     if (!options.trace.empty()) write_file(options.trace, perfetto_trace(shown.problem, shown.plan));
   }
@@ -165,10 +167,19 @@ void write(const PlanOptions& options, const LayoutInputs& inputs, const Derived
 /// A graph whose operators have options with layouts.
 ExitCode run_with_layouts(const PlanOptions& options, const std::string& graph, Budget budget, PlannerOptions planner) {
   expect_nothing_beside_layouts(options);
-  const LayoutInputs inputs = load_layout_inputs(graph, options.files);
-  const ProblemSettings settings = options.settings.apply(default_settings(inputs.graph.graph, inputs.cluster));
-  const LayoutProblem problem = naming(options.files.graph.string(),
-                                       [&] { return LayoutProblem::create(inputs.graph, inputs.cluster, settings); });
+  const std::optional<LayoutProblem> loaded =
+      in_time(budget, [graph, files = options.files, settings = options.settings] {
+        LayoutInputs inputs = load_layout_inputs(graph, files);
+        ProblemSettings applied = settings.apply(default_settings(inputs.graph.graph, inputs.cluster));
+        return naming(files.graph.string(), [&] {
+          return LayoutProblem::create(std::move(inputs.graph), std::move(inputs.cluster), std::move(applied));
+        });
+      });
+  if (!loaded) {
+    say_that_reading_took_all(budget, options.files);
+    return ExitCode::kNoPlan;
+  }
+  const LayoutProblem& problem = *loaded;
   if (options.uniform && !problem.chooses_modes()) {
     throw InputError("--uniform: no value may have a memory mode, expected --memory-modes beside it");
   }
@@ -183,7 +194,7 @@ ExitCode run_with_layouts(const PlanOptions& options, const std::string& graph, 
   }
   if (!result.plan) return refuse(result.result);
   const Plan& best = result.plan->plan;
-  write(options, inputs, DerivedProblem::create(problem, problem.selection_of(*result.plan)), *result.plan);
+  write(options, problem, *result.plan);
   if (!result.result.limit.empty() && best.status != PlanStatus::kOptimal) {
     const std::string where = options.output.empty() ? "standard output" : options.output.string();
     complain("warning", fmt::format("{}: {} (plan written to {})", ending(result.result.limit), figures(best), where));

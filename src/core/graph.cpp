@@ -28,16 +28,21 @@ void require_unique_names(const std::vector<Item>& items, const char* what) {
   }
 }
 
+template <class Item>
+bool has_repeat(std::vector<Item> items) {
+  std::sort(items.begin(), items.end());
+  return std::adjacent_find(items.begin(), items.end()) != items.end();
+}
+
 template <class IdType>
-void require_valid_list(const Operator& op, std::vector<IdType> ids, std::size_t count, const char* what) {
+void require_valid_list(const Operator& op, const std::vector<IdType>& ids, std::size_t count, const char* what) {
   for (const IdType id : ids) {
     if (id.index() >= count) {
       throw InputError(
           fmt::format("operator \"{}\" refers to {} {}, but there are {}", op.name, what, id.index(), count));
     }
   }
-  std::sort(ids.begin(), ids.end());
-  if (std::adjacent_find(ids.begin(), ids.end()) != ids.end()) {
+  if (ids.size() > 1 && has_repeat(ids)) {
     throw InputError(fmt::format("operator \"{}\" lists one {} twice", op.name, what));
   }
 }
@@ -50,19 +55,19 @@ void require_rate(const std::optional<double>& value, const Operator& op, const 
 }
 
 void validate_operator(const Operator& op) {
-  require_amount(op.workspace.value(), fmt::format("workspace of operator \"{}\"", op.name));
+  require_amount(op.workspace.value(), [&] { return fmt::format("workspace of operator \"{}\"", op.name); });
   require_rate(op.flops, op, "flops");
   require_rate(op.bytes_accessed, op, "bytes accessed");
   if (op.streams.empty()) throw InputError(fmt::format("operator \"{}\" has no stream", op.name));
-  if (std::set<std::string>(op.streams.begin(), op.streams.end()).size() != op.streams.size()) {
+  if (has_repeat(std::vector<std::string_view>(op.streams.begin(), op.streams.end()))) {
     throw InputError(fmt::format("operator \"{}\" lists one stream twice", op.name));
   }
-  if (std::set<std::string>(op.anti_colocation.begin(), op.anti_colocation.end()).size() != op.anti_colocation.size()) {
+  if (has_repeat(std::vector<std::string_view>(op.anti_colocation.begin(), op.anti_colocation.end()))) {
     throw InputError(fmt::format("operator \"{}\" lists one anti-colocation group twice", op.name));
   }
   std::set<std::string> types;
   for (const MeasuredDuration& measured : op.durations) {
-    require_amount(measured.duration.value(), fmt::format("duration of operator \"{}\"", op.name));
+    require_amount(measured.duration.value(), [&] { return fmt::format("duration of operator \"{}\"", op.name); });
     if (!types.insert(measured.device_type).second) {
       throw InputError(
           fmt::format("operator \"{}\" has two durations for device type \"{}\"", op.name, measured.device_type));
@@ -78,19 +83,19 @@ void validate_operator(const Operator& op) {
                     "each of the modes",
                     op.name, op.workspace.value()));
   }
-  std::set<std::vector<std::string>> gangs;
+  std::vector<std::vector<std::string_view>> gangs;
   for (const ModeSpec& mode : op.modes) {
     if (mode.devices.empty()) throw InputError(fmt::format("operator \"{}\" has a mode without a device", op.name));
-    require_amount(mode.duration.value(), fmt::format("mode duration of operator \"{}\"", op.name));
-    require_amount(mode.workspace.value(), fmt::format("mode workspace of operator \"{}\"", op.name));
-    std::vector<std::string> gang = mode.devices;
+    require_amount(mode.duration.value(), [&] { return fmt::format("mode duration of operator \"{}\"", op.name); });
+    require_amount(mode.workspace.value(), [&] { return fmt::format("mode workspace of operator \"{}\"", op.name); });
+    std::vector<std::string_view>& gang = gangs.emplace_back(mode.devices.begin(), mode.devices.end());
     std::sort(gang.begin(), gang.end());
     if (std::adjacent_find(gang.begin(), gang.end()) != gang.end()) {
       throw InputError(fmt::format("operator \"{}\" has a mode that lists one device twice", op.name));
     }
-    if (!gangs.insert(std::move(gang)).second) {
-      throw InputError(fmt::format("operator \"{}\" has two modes on the same devices", op.name));
-    }
+  }
+  if (gangs.size() > 1 && has_repeat(std::move(gangs))) {
+    throw InputError(fmt::format("operator \"{}\" has two modes on the same devices", op.name));
   }
 }
 
@@ -216,10 +221,10 @@ ComputationGraph ComputationGraph::create(std::string name, std::vector<Operator
   require_unique_names(tensors, "tensor");
   require_unique_names(parameters, "parameter");
   for (const Parameter& parameter : parameters) {
-    require_amount(parameter.weights.value(), fmt::format("size of parameter \"{}\"", parameter.name));
+    require_amount(parameter.weights.value(), [&] { return fmt::format("size of parameter \"{}\"", parameter.name); });
   }
   for (Tensor& tensor : tensors) {
-    require_amount(tensor.size.value(), fmt::format("size of tensor \"{}\"", tensor.name));
+    require_amount(tensor.size.value(), [&] { return fmt::format("size of tensor \"{}\"", tensor.name); });
     tensor.producer.reset();
     tensor.consumers.clear();
   }

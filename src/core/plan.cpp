@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "core/state_bounds.h"
 #include "opweave/error.h"
 
 namespace opweave {
@@ -37,6 +38,12 @@ double Plan::gap() const {
          static_cast<double>(statistics.makespan.value());
 }
 
+void state_bounds(Plan& plan, std::vector<LowerBound> bounds) {
+  plan.bounds = std::move(bounds);
+  std::ranges::stable_sort(plan.bounds, std::ranges::greater(), &LowerBound::value);
+  plan.status = plan.lower_bound() == plan.statistics.makespan ? PlanStatus::kOptimal : PlanStatus::kFeasible;
+}
+
 Plan make_plan(const Problem& problem, const Schedule& schedule, std::vector<LowerBound> bounds,
                Provenance provenance) {
   Plan plan;
@@ -44,11 +51,8 @@ Plan make_plan(const Problem& problem, const Schedule& schedule, std::vector<Low
   plan.cluster_name = problem.cluster().name();
   plan.settings = problem.settings();
   plan.statistics = statistics(problem, schedule);
-  plan.bounds = std::move(bounds);
   plan.provenance = std::move(provenance);
-  std::stable_sort(plan.bounds.begin(), plan.bounds.end(),
-                   [](const LowerBound& a, const LowerBound& b) { return a.value > b.value; });
-  plan.status = plan.lower_bound() == plan.statistics.makespan ? PlanStatus::kOptimal : PlanStatus::kFeasible;
+  state_bounds(plan, std::move(bounds));
 
   plan.tasks.reserve(problem.task_count());
   for (std::size_t t = 0; t < problem.task_count(); ++t) {

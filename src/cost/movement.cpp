@@ -46,16 +46,18 @@ Duration stepwise_time(const Rate& rate, std::int64_t steps, Bytes bytes, std::i
   return Duration(static_cast<std::int64_t>(std::min<Wide>(time, kMaxInputValue)));
 }
 
-Duration gather_time(const Rate& rate, std::int64_t devices, Bytes bytes) {
-  return stepwise_time(rate, devices - 1, bytes, devices - 1, devices);
+Duration MovementTime::of(Bytes bytes) const {
+  return stepwise_time(rate, steps, Bytes((bytes.value() + split - 1) / split), share, parts);
 }
 
-Duration all_reduce_time(const Rate& rate, std::int64_t devices, Bytes bytes) {
-  return stepwise_time(rate, 2 * (devices - 1), bytes, 2 * (devices - 1), devices);
+MovementTime gather_time(const Rate& rate, std::int64_t devices) { return {rate, devices - 1, devices - 1, devices}; }
+
+MovementTime all_reduce_time(const Rate& rate, std::int64_t devices) {
+  return {rate, 2 * (devices - 1), 2 * (devices - 1), devices};
 }
 
-Duration all_to_all_time(const Rate& rate, std::int64_t devices, Bytes bytes) {
-  return stepwise_time(rate, devices - 1, bytes, devices - 1, devices * devices);
+MovementTime all_to_all_time(const Rate& rate, std::int64_t devices) {
+  return {rate, devices - 1, devices - 1, devices * devices};
 }
 
 }  // namespace opweave

@@ -24,12 +24,24 @@ namespace opweave {
 [[nodiscard]] Duration stepwise_time(const Rate& rate, std::int64_t steps, Bytes bytes, std::int64_t share,
                                      std::int64_t parts);
 
-// On a ring of n devices, of a tensor of `bytes` in all (Chan, Heimlich, Purkayastha, van de Geijn 2007).
+/// The time of a movement, whatever the bytes of what it moves.
+struct MovementTime {
+  Rate rate;
+  std::int64_t steps = 0;
+  std::int64_t share = 0;
+  std::int64_t parts = 1;
+  std::int64_t split = 1;  ///< what counts is the largest of so many parts of the tensor
+
+  /// stepwise_time, of a tensor of `bytes` in all.
+  [[nodiscard]] Duration of(Bytes bytes) const;
+};
+
+// On a ring of n devices (Chan, Heimlich, Purkayastha, van de Geijn 2007).
 /// all_gather, and reduce_scatter: n - 1 steps of a part each.
-[[nodiscard]] Duration gather_time(const Rate& rate, std::int64_t devices, Bytes bytes);
+[[nodiscard]] MovementTime gather_time(const Rate& rate, std::int64_t devices);
 /// A reduce_scatter and an all_gather.
-[[nodiscard]] Duration all_reduce_time(const Rate& rate, std::int64_t devices, Bytes bytes);
+[[nodiscard]] MovementTime all_reduce_time(const Rate& rate, std::int64_t devices);
 /// Each device keeps one n-th of its part and sends the others away, to one device after the other.
-[[nodiscard]] Duration all_to_all_time(const Rate& rate, std::int64_t devices, Bytes bytes);
+[[nodiscard]] MovementTime all_to_all_time(const Rate& rate, std::int64_t devices);
 
 }  // namespace opweave

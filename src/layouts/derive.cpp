@@ -28,7 +28,8 @@ class LayoutDerivation {
         operators_(graph_.operators()),
         tensors_(graph_.tensors()),
         parameters_(graph_.parameters()),
-        is_named_(tensors_.size(), false) {}
+        ways_(problem),
+        versions_(tensors_.size()) {}
 
   DerivedGraph derive() {
     for (std::size_t t = 0; t < tensors_.size(); ++t) result_.tensor_of.emplace_back(t);
@@ -56,21 +57,29 @@ class LayoutDerivation {
 
  private:
   struct Version {
+    Holding form;
     TensorId tensor;
     std::optional<OperatorId> maker;
   };
-  [[nodiscard]] std::string names(const std::vector<DeviceId>& devices) const {
+  [[nodiscard]] std::string names(std::uint32_t gang) const {
     std::string text;
-    for (const DeviceId device : devices) text += (text.empty() ? "" : "+") + problem_.cluster().at(device).name;
+    for (const DeviceId device : ways_.gangs().at(gang)) {
+      text += (text.empty() ? "" : "+") + problem_.cluster().at(device).name;
+    }
     return text;
+  }
+
+  [[nodiscard]] ModeSpec mode_on(const std::vector<DeviceId>& devices, Duration duration, Bytes workspace) const {
+    ModeSpec mode{{}, duration, workspace};
+    mode.devices.reserve(devices.size());
+    for (const DeviceId device : devices) mode.devices.push_back(problem_.cluster().at(device).name);
+    return mode;
   }
 
   [[nodiscard]] Operator operator_on(const std::vector<DeviceId>& devices, Duration duration) const {
     Operator op;
     op.streams = {problem_.graph().movement_stream};
-    ModeSpec mode{{}, duration, Bytes()};
-    for (const DeviceId device : devices) mode.devices.push_back(problem_.cluster().at(device).name);
-    op.modes.push_back(std::move(mode));
+    op.modes.push_back(mode_on(devices, duration, Bytes()));
     return op;
   }
 
@@ -78,8 +87,7 @@ class LayoutDerivation {
   void choose(OperatorId id) {
     Operator& op = operators_[id.index()];
     const LayoutOption& option = problem_.option(id, selection_);
-    op.modes = operator_on(option.devices, option.duration).modes;
-    op.modes.front().workspace = option.workspace;
+    op.modes = {mode_on(option.devices, option.duration, option.workspace)};
     op.colocation.clear();  // one choice, one set of devices
     for (std::size_t k = 0; k < op.outputs.size(); ++k) {
       Tensor& tensor = tensors_[op.outputs[k].index()];
@@ -91,7 +99,7 @@ class LayoutDerivation {
     const LayoutOption& option = problem_.option(id, selection_);
     for (std::size_t k = 0; k < option.inputs.size(); ++k) {
       const TensorId original = graph_.at(id).inputs[k];
-      const Holding wanted = normal(option.devices, option.inputs[k]);
+      const Holding wanted = ways_.normal(problem_.alternative(id, selection_).gang, option.inputs[k]);
       operators_[id.index()].inputs[k] =
           graph_.at(original).producer ? moved(original, wanted, id) : given(original, wanted);
     }
@@ -103,21 +111,26 @@ class LayoutDerivation {
     return TensorId(tensors_.size() - 1);
   }
 
-  /// An input of the graph, which is there in every layout.
+  [[nodiscard]] const Version* known(TensorId original, const Holding& form) const {
+    const std::vector<Version>& versions = versions_[original.index()];
+    const auto found = std::ranges::find(versions, form, &Version::form);
+    return found == versions.end() ? nullptr : &*found;
+  }
+
+  /// An input of the graph, which is there in every layout. The first that is wanted has its name.
   TensorId given(TensorId original, const Holding& wanted) {
-    const auto [entry, is_new] = versions_.try_emplace({original, wanted});
-    if (!is_new) return entry->second.tensor;
+    if (const Version* version = known(original, wanted)) return version->tensor;
     const Tensor& tensor = graph_.at(original);
-    const Bytes size = bytes_per_device(tensor.size, wanted.layout, wanted.devices.size());
-    if (!is_named_[original.index()]) {
-      is_named_[original.index()] = true;
+    const Bytes size = bytes_per_device(tensor.size, wanted.layout, ways_.gangs().at(wanted.gang).size());
+    TensorId result = original;
+    if (versions_[original.index()].empty()) {
       tensors_[original.index()].size = size;
-      entry->second.tensor = original;
     } else {
-      entry->second.tensor = add_tensor(
-          fmt::format("{} as {} on {}", tensor.name, to_string(wanted.layout), names(wanted.devices)), size, original);
+      result = add_tensor(fmt::format("{} as {} on {}", tensor.name, to_string(wanted.layout), names(wanted.gang)),
+                          size, original);
     }
-    return entry->second.tensor;
+    versions_[original.index()].push_back({wanted, result, {}});
+    return result;
   }
 
   /// What an operator makes, as a reader wants it: by at most one movement for each layout and gang.
@@ -126,56 +139,66 @@ class LayoutDerivation {
     const LayoutOption& made = problem_.option(*tensor.producer, selection_);
     const std::vector<TensorId>& outputs = graph_.at(*tensor.producer).outputs;
     const auto position = std::ranges::find(outputs, original) - outputs.begin();
-    Holding held = normal(made.devices, made.outputs[static_cast<std::size_t>(position)]);
-    Version version{original, *tensor.producer};
-    for (;;) {
-      const MovementStep step = next_step(problem_.cluster(), tensor, held, wanted);
-      if (step.is_free) return version.tensor;
-      const auto [entry, is_new] = versions_.try_emplace({original, step.result});
-      if (is_new) entry->second = move(original, version, held, step);
-      version = entry->second;
+    Version version{ways_.normal(problem_.alternative(*tensor.producer, selection_).gang,
+                                 made.outputs[static_cast<std::size_t>(position)]),
+                    original, *tensor.producer};
+    const TensorWay& way = ways_.between(version.form, wanted);
+    require_movements(way, tensor, version.form.layout);
+    for (const MovementStep& step : way.steps) {
+      const Version* next = known(original, step.result);
+      version = next != nullptr ? *next : move(original, version, step);
       moves_[version.maker->index() - graph_.operators().size()].readers.push_back(reader);
-      held = step.result;
+    }
+    return version.tensor;
+  }
+
+  static void require_movements(const TensorWay& way, const Tensor& tensor, const TensorLayout& held) {
+    if (way.fault == TensorWay::Fault::kNoPartialSums) {
+      throw InputError(fmt::format(
+          "tensor \"{}\" is wanted in layout P, but made in {} or elsewhere: no movement makes partial sums",
+          tensor.name, to_string(held)));
+    }
+    if (way.fault == TensorWay::Fault::kNoRoute) {
+      throw InputError(fmt::format("tensor \"{}\" has to move between devices that no route joins", tensor.name));
     }
   }
 
-  Version move(TensorId original, const Version& from, const Holding& held, const MovementStep& step) {
-    const Operator& maker = graph_.at(*graph_.at(original).producer);
-    std::vector<DeviceId> devices = held.devices;
-    devices.insert(devices.end(), step.result.devices.begin(), step.result.devices.end());
-    std::ranges::sort(devices);
-    devices.erase(std::ranges::unique(devices).begin(), devices.end());
-    const std::string result = fmt::format("{} in {} on {}", graph_.at(original).name, to_string(step.result.layout),
-                                           names(step.result.devices));
-    Operator op = operator_on(devices, step.duration);
+  Version move(TensorId original, const Version& from, const MovementStep& step) {
+    const Tensor& tensor = graph_.at(original);
+    const Operator& maker = graph_.at(*tensor.producer);
+    const std::vector<DeviceId>& devices = ways_.gangs().at(step.devices);
+    const std::vector<DeviceId>& target = ways_.gangs().at(step.result.gang);
+    const std::string result =
+        fmt::format("{} in {} on {}", tensor.name, to_string(step.result.layout), names(step.result.gang));
+    Operator op = operator_on(devices, step.time.of(tensor.size));
     op.name = fmt::format("{}: {}", result, to_string(step.kind));
     op.kind = to_string(step.kind);
     op.layer = maker.layer;
     op.phase = maker.phase;
     if (op.phase == Phase::kWeightGradient || op.phase == Phase::kBackward) op.phase = Phase::kInputGradient;
-    const Bytes size = bytes_per_device(graph_.at(original).size, step.result.layout, step.result.devices.size());
+    const Bytes size = bytes_per_device(tensor.size, step.result.layout, target.size());
     const TensorId made = add_tensor(result, size, original);
     op.outputs = {made};
     const OperatorId id(operators_.size());
     // What it reads may not be on all of its devices: then the end of its maker is awaited, and its stay there ends
     // with a release behind the movement.
-    const bool is_read = devices == held.devices;
+    const bool is_read = step.devices == from.form.gang;
     if (is_read) {
       op.inputs = {from.tensor};
     } else {
       op.after = {*from.maker};
     }
-    MovedTensor record{id, *graph_.at(original).producer, held.devices, from.tensor, made, !is_read, false, false, {}};
-    record.gathers_in_place = step.kind == LayoutMovementKind::kAllGather && step.result.devices == held.devices;
-    record.may_reach_host = step.result.devices == devices;
+    MovedTensor record{id, *tensor.producer, from.form.gang, from.tensor, made, !is_read, false, false, {}};
+    record.gathers_in_place = step.kind == LayoutMovementKind::kAllGather && step.result.gang == from.form.gang;
+    record.may_reach_host = step.result.gang == step.devices;
     moves_.push_back(std::move(record));
     MovementKey key;
     key.tensor = original;
-    key.target = step.result.devices;
+    key.target = target;
     key.layout = step.result.layout;
-    result_.movements.push_back({std::move(key), step.kind, std::move(devices), {}, {}});
+    result_.movements.push_back({std::move(key), step.kind, devices, {}, {}});
     operators_.push_back(std::move(op));
-    return {made, id};
+    return versions_[original.index()].emplace_back(Version{step.result, made, id});
   }
 
   /// Where microbatches have different memory modes, tasks become operators, which know nothing of who must be apart.
@@ -211,7 +234,7 @@ class LayoutDerivation {
     const auto number = static_cast<std::uint32_t>(move.movement.index() - graph_.operators().size());
     for (const bool is_first : {true, false}) {
       if (is_first && !problem_.chooses_modes()) continue;
-      Operator op = operator_on(move.held_on, Duration());
+      Operator op = operator_on(ways_.gangs().at(move.held_on), Duration());
       Operator& movement = operators_[move.movement.index()];
       op.name = movement.name + (is_first ? ", take" : ", release");
       op.streams = {std::string(kReleaseStream)};
@@ -301,8 +324,8 @@ class LayoutDerivation {
   std::vector<Operator> operators_;
   std::vector<Tensor> tensors_;
   std::vector<Parameter> parameters_;
-  std::vector<bool> is_named_;  ///< by input of the graph: it stands for one of its layouts
-  std::map<std::pair<TensorId, Holding>, Version> versions_;
+  TensorWays ways_;
+  std::vector<std::vector<Version>> versions_;       ///< by tensor: as movements make it, or as an input is wanted
   std::vector<MovedTensor> moves_;                   ///< by operator behind those of the original
   std::vector<std::uint32_t> unit_of_;               ///< by operator, where values may have modes
   std::vector<std::vector<OperatorId>> updates_of_;  ///< by parameter, once it is asked for

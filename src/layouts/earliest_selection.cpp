@@ -17,7 +17,8 @@ class EarliestSelection {
         graph_(costs.problem().graph().graph),
         weight_(weight_of_work / static_cast<double>(costs.problem().cluster().device_count())),
         chosen_(costs.problem().choices().size()),
-        ends_(graph_.operators().size(), 0) {}
+        ends_(graph_.operators().size(), 0),
+        movements_(stream(costs.problem().graph().movement_stream)) {}
 
   LayoutSelection select() {
     for (const OperatorId op : graph_.topological_order()) run(op);
@@ -27,7 +28,13 @@ class EarliestSelection {
   }
 
  private:
+  std::vector<std::int64_t>& stream(std::string_view name) {
+    return free_.try_emplace(name, costs_.problem().cluster().device_count(), 0).first->second;
+  }
+
   void run(OperatorId op) {
+    streams_.clear();
+    for (const std::string& name : graph_.at(op).streams) streams_.push_back(&stream(name));
     std::optional<std::uint32_t>& chosen = chosen_[costs_.problem().choice_of(op)];
     if (!chosen) {
       double least = 0;
@@ -52,31 +59,26 @@ class EarliestSelection {
     for (const std::uint32_t number : costs_.into(op)) {
       const ReaderEdge& edge = costs_.edges()[number];
       const std::uint32_t of_maker = chosen_[costs_.problem().choice_of(edge.maker)].value_or(alternative);
-      const TensorWay& way = costs_.way(edge, of_maker, alternative);
-      if (!way.exists) return std::nullopt;
+      const OptionWay way = costs_.way(edge, of_maker, alternative);
+      if (!way.exists()) return std::nullopt;
       std::int64_t there = ends_[edge.maker.index()];
-      std::int64_t moved = 0;
-      for (const TensorWay::Step& step : way.steps) {
-        there = hold(costs_.problem().graph().movement_stream, costs_.device_sets()[step.devices], there, step.lasts,
-                     keeps);
-        moved += step.lasts;
+      for (const MovementStep& step : way.steps()) {
+        there = hold(movements_, costs_.gangs().at(step.devices), there, way.duration(step), keeps);
       }
-      start = std::max(start, there + way.time - moved);
+      start = std::max(start, there + way.arrival_time());
     }
     for (const OperatorId earlier : graph_.at(op).after) start = std::max(start, ends_[earlier.index()]);
     const LayoutOption& option = costs_.option(op, alternative);
     std::int64_t end = start;
-    for (const std::string& stream : graph_.at(op).streams) {
-      end = std::max(end, hold(stream, option.devices, start, option.duration.value(), keeps));
+    for (std::vector<std::int64_t>* stream : streams_) {
+      end = std::max(end, hold(*stream, option.devices, start, option.duration.value(), keeps));
     }
     return end;
   }
 
   /// The end of what holds a stream of devices from a moment on, or later where one of them is not free.
-  std::int64_t hold(std::string_view stream, const std::vector<DeviceId>& devices, std::int64_t from,
-                    std::int64_t lasts, bool keeps) {
-    std::vector<std::int64_t>& free = free_[stream];
-    free.resize(costs_.problem().cluster().device_count(), 0);
+  static std::int64_t hold(std::vector<std::int64_t>& free, const std::vector<DeviceId>& devices, std::int64_t from,
+                           std::int64_t lasts, bool keeps) {
     for (const DeviceId device : devices) from = std::max(from, free[device.index()]);
     if (keeps) {
       for (const DeviceId device : devices) free[device.index()] = from + lasts;
@@ -90,6 +92,8 @@ class EarliestSelection {
   std::vector<std::optional<std::uint32_t>> chosen_;            ///< by choice
   std::vector<std::int64_t> ends_;                              ///< by operator
   std::map<std::string_view, std::vector<std::int64_t>> free_;  ///< by stream and device
+  std::vector<std::int64_t>& movements_;                        ///< of free_: the stream of movements
+  std::vector<std::vector<std::int64_t>*> streams_;             ///< of free_: those of the operator at hand
 };
 
 }  // namespace

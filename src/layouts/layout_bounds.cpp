@@ -1,7 +1,6 @@
 #include "layouts/layout_bounds.h"
 
 #include "layouts/earliest_selection.h"
-#include "layouts/movement_costs.h"
 #include "layouts/option_loads.h"
 #include "layouts/option_paths.h"
 #include "opweave/bounds.h"
@@ -40,9 +39,8 @@ std::vector<LowerBound> layout_bounds(const LayoutProblem& problem, const Budget
   return lower_bounds(without_layouts(problem), budget);
 }
 
-LayoutRelaxation relax_layouts(const LayoutProblem& problem, const Budget& budget) {
+LayoutRelaxation relax_layouts(MovementCosts& costs, const Budget& budget) {
   LayoutRelaxation result;
-  MovementCosts costs(problem);
   for (const double weight : {0.0, 0.5, 1.0}) result.selections.push_back(earliest_selection(costs, weight));
   std::size_t pairs = 0;
   for (const ReaderEdge& edge : costs.edges()) {

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "layouts/movement_costs.h"
 #include "opweave/budget.h"
 #include "opweave/layouts.h"
 
@@ -22,6 +23,6 @@ struct LayoutRelaxation {
   std::vector<LayoutSelection> selections;  ///< with little work on the busiest streams, or early ends
 };
 /// Looks at the clock of `budget`. Nothing where no selection has a plan.
-[[nodiscard]] LayoutRelaxation relax_layouts(const LayoutProblem& problem, const Budget& budget);
+[[nodiscard]] LayoutRelaxation relax_layouts(MovementCosts& costs, const Budget& budget);
 
 }  // namespace opweave

@@ -23,7 +23,11 @@ std::string describe(const LayoutAlternative& alternative, const Cluster& cluste
 std::vector<LayoutAlternative> common_alternatives(const LayoutGraph& graph, const std::vector<OperatorId>& operators) {
   std::vector<LayoutAlternative> result;
   for (const LayoutOption& option : graph.options[operators.front().index()]) {
-    result.push_back({option.name, option.devices, {}});
+    result.push_back({option.name, option.devices, {}, 0});
+  }
+  if (operators.size() == 1) {  // most choices of large graphs
+    for (std::uint32_t i = 0; i < result.size(); ++i) result[i].option_index = {i};
+    return result;
   }
   for (const OperatorId op : operators) {
     std::map<std::pair<std::string_view, std::vector<DeviceId>>, std::uint32_t> own;
@@ -75,6 +79,18 @@ void LayoutProblem::join_choices(Data& data) const {
   }
 }
 
+void LayoutProblem::number_gangs(Data& data) const {
+  std::map<std::vector<DeviceId>, std::uint32_t> number;
+  for (LayoutChoice& choice : data.choices) {
+    for (LayoutAlternative& alternative : choice.alternatives) {
+      const auto [entry, is_new] =
+          number.try_emplace(alternative.devices, static_cast<std::uint32_t>(data.gangs.size()));
+      if (is_new) data.gangs.push_back(alternative.devices);
+      alternative.gang = entry->second;
+    }
+  }
+}
+
 LayoutProblem LayoutProblem::create(LayoutGraph graph, Cluster cluster, ProblemSettings settings) {
   require_layout_settings(settings);
   auto data = std::make_shared<Data>();
@@ -94,6 +110,7 @@ LayoutProblem LayoutProblem::create(LayoutGraph graph, Cluster cluster, ProblemS
         operators.at(choice.operators.front()).name, operators.at(choice.operators.back()).name,
         choice.operators.size() > 2 ? fmt::format(" ({} operators)", choice.operators.size()) : ""));
   }
+  result.number_gangs(*data);
   for (std::size_t p = 0; p < data->readers_of.size(); ++p) {
     if (data->readers_of[p].empty()) continue;
     const LayoutChoice& choice = data->choices[data->choice_of[data->readers_of[p].front().index()]];
@@ -124,11 +141,9 @@ LayoutProblem LayoutProblem::create(LayoutGraph graph, Cluster cluster, ProblemS
 }
 
 const LayoutOption& LayoutProblem::option(OperatorId op, const LayoutSelection& selection) const {
-  const std::uint32_t number = choice_of(op);
-  const LayoutChoice& choice = choices()[number];
-  const auto position = std::ranges::lower_bound(choice.operators, op) - choice.operators.begin();
-  const LayoutAlternative& alternative = choice.alternatives[selection[number]];
-  return graph().options[op.index()][alternative.option_index[static_cast<std::size_t>(position)]];
+  const std::vector<OperatorId>& operators = choices()[choice_of(op)].operators;
+  const auto position = std::ranges::lower_bound(operators, op) - operators.begin();
+  return graph().options[op.index()][alternative(op, selection).option_index[static_cast<std::size_t>(position)]];
 }
 
 ParameterParts LayoutProblem::parts(ParameterId parameter, const LayoutSelection& selection) const {
@@ -153,7 +168,7 @@ LayoutSelection LayoutProblem::selection_of(const LayoutPlan& plan) const {
     if (found == alternatives.end() || (selection[number] != kNone && selection[number] != index)) {
       throw InputError(
           fmt::format("operator \"{}\" runs in option {}, which {}", graph().graph.at(task.op).name,
-                      describe({name, task.devices, {}}, cluster()),
+                      describe({name, task.devices, {}, 0}, cluster()),
                       found == alternatives.end() ? "it does not have" : "operators that choose with it do not"));
     }
     selection[number] = index;

@@ -7,19 +7,17 @@
 
 namespace opweave {
 
-MovementCosts::MovementCosts(const LayoutProblem& problem) : problem_(problem) {
+MovementCosts::MovementCosts(const LayoutProblem& problem) : problem_(problem), ways_(problem) {
   const ComputationGraph& graph = problem.graph().graph;
   const std::size_t count = graph.operators().size();
   into_.resize(count);
   out_of_.resize(count);
   options_.resize(count);
-  set_of_.resize(count);
   for (const LayoutChoice& choice : problem.choices()) {
     for (std::size_t i = 0; i < choice.operators.size(); ++i) {
       const std::size_t op = choice.operators[i].index();
       for (const LayoutAlternative& alternative : choice.alternatives) {
         options_[op].push_back(&problem.graph().options[op][alternative.option_index[i]]);
-        set_of_[op].push_back(number_of(alternative.devices));
       }
     }
   }
@@ -74,58 +72,18 @@ void MovementCosts::find_parameter_costs() {
   }
 }
 
-std::uint32_t MovementCosts::number_of(const std::vector<DeviceId>& devices) {
-  const auto [entry, is_new] = number_.try_emplace(devices, static_cast<std::uint32_t>(sets_.size()));
-  if (is_new) sets_.push_back(devices);
-  return entry->second;
+OptionWay MovementCosts::way(const ReaderEdge& edge, std::uint32_t of_maker, std::uint32_t of_reader) {
+  const TensorLayout& made = option(edge.maker, of_maker).outputs[edge.output];
+  const TensorLayout& wanted = option(edge.reader, of_reader).inputs[edge.input];
+  return {ways_.between(ways_.normal(gang_of(edge.maker, of_maker), made),
+                        ways_.normal(gang_of(edge.reader, of_reader), wanted)),
+          problem_.graph().graph.at(edge.tensor).size};
 }
 
-const TensorWay& MovementCosts::way(const ReaderEdge& edge, std::uint32_t of_maker, std::uint32_t of_reader) {
-  const LayoutOption& made = option(edge.maker, of_maker);
-  const LayoutOption& wanted = option(edge.reader, of_reader);
-  const Tensor& tensor = problem_.graph().graph.at(edge.tensor);
-  const TensorLayout from = made.devices.size() == 1 ? TensorLayout() : made.outputs[edge.output];
-  const TensorLayout to = wanted.devices.size() == 1 ? TensorLayout() : wanted.inputs[edge.input];
-  const auto [entry, is_new] = ways_.try_emplace(
-      {tensor.size.value(), devices_of(edge.maker, of_maker), from, devices_of(edge.reader, of_reader), to},
-      TensorWay());
-  if (is_new) entry->second = find_way(tensor, {made.devices, from}, {wanted.devices, to});
-  return entry->second;
-}
-
-TensorWay MovementCosts::find_way(const Tensor& tensor, const Holding& from, const Holding& to) {
-  TensorWay way;
-  Holding held = from;
-  try {
-    for (;;) {
-      const MovementStep step = next_step(problem_.cluster(), tensor, held, to);
-      if (step.is_free) break;
-      std::vector<DeviceId> devices = held.devices;
-      devices.insert(devices.end(), step.result.devices.begin(), step.result.devices.end());
-      std::ranges::sort(devices);
-      devices.erase(std::ranges::unique(devices).begin(), devices.end());
-      way.steps.push_back({number_of(devices), step.duration.value()});
-      way.time += step.duration.value();
-      held = step.result;
-    }
-  } catch (const InputError&) {
-    way.exists = false;
-    return way;
-  }
-  // What is whole goes by transfers to devices that lack it: from the nearest of those that have it.
-  std::int64_t last = 0;
-  for (const DeviceId device : to.devices) {
-    if (std::ranges::binary_search(held.devices, device)) continue;
-    std::optional<std::int64_t> least;
-    for (const DeviceId source : held.devices) {
-      const auto time = problem_.cluster().transfer_time(tensor.size, source, device);
-      if (time) least = std::min(least.value_or(time->value()), time->value());
-    }
-    way.exists = way.exists && least;
-    last = std::max(last, least.value_or(0));
-  }
-  way.time += last;
-  return way;
+std::int64_t OptionWay::time() const {
+  std::int64_t time = arrival_time();
+  for (const MovementStep& step : steps()) time += duration(step);
+  return time;
 }
 
 }  // namespace opweave

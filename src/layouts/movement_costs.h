@@ -3,9 +3,7 @@
 
 #include <cstdint>
 #include <limits>
-#include <map>
 #include <optional>
-#include <tuple>
 #include <vector>
 
 #include "layouts/tensor_movements.h"
@@ -14,14 +12,21 @@
 namespace opweave {
 
 /// The way of a tensor from one option to another.
-struct TensorWay {
-  struct Step {
-    std::uint32_t devices = 0;  ///< number of the set on which the movement holds the stream of movements
-    std::int64_t lasts = 0;
-  };
-  bool exists = true;
-  std::int64_t time = 0;  ///< of all movements and the longest transfer behind them
-  std::vector<Step> steps;
+class OptionWay {
+ public:
+  OptionWay(const TensorWay& way, Bytes bytes) : way_(&way), bytes_(bytes) {}
+
+  [[nodiscard]] bool exists() const { return way_->exists(); }
+  [[nodiscard]] const std::vector<MovementStep>& steps() const { return way_->steps; }
+  [[nodiscard]] std::int64_t duration(const MovementStep& step) const { return step.time.of(bytes_).value(); }
+  /// Of the longest transfer behind the movements. \pre exists()
+  [[nodiscard]] std::int64_t arrival_time() const { return way_->arrival_time(bytes_); }
+  /// Of all movements and the longest transfer behind them. \pre exists()
+  [[nodiscard]] std::int64_t time() const;
+
+ private:
+  const TensorWay* way_;
+  Bytes bytes_;
 };
 
 /// What the parts of a parameter cost in an alternative of the choice that reads it; ns.
@@ -59,33 +64,28 @@ class MovementCosts {
   [[nodiscard]] const LayoutOption& option(OperatorId op, std::uint32_t alternative) const {
     return *options_[op.index()][alternative];
   }
-  [[nodiscard]] const TensorWay& way(const ReaderEdge& edge, std::uint32_t of_maker, std::uint32_t of_reader);
+  /// Good as long as this lives.
+  [[nodiscard]] OptionWay way(const ReaderEdge& edge, std::uint32_t of_maker, std::uint32_t of_reader);
   /// Number of the devices of an option.
-  [[nodiscard]] std::uint32_t devices_of(OperatorId op, std::uint32_t alternative) const {
-    return set_of_[op.index()][alternative];
+  [[nodiscard]] std::uint32_t gang_of(OperatorId op, std::uint32_t alternative) const {
+    return problem_.choices()[problem_.choice_of(op)].alternatives[alternative].gang;
   }
   /// \pre some operator reads the parameter
   [[nodiscard]] const ParameterCost& cost(ParameterId parameter, std::uint32_t alternative) const {
     return parameters_[parameter.index()][alternative];
   }
-  /// Number of a set of devices, and the set.
-  [[nodiscard]] std::uint32_t number_of(const std::vector<DeviceId>& devices);
-  [[nodiscard]] const std::vector<std::vector<DeviceId>>& device_sets() const { return sets_; }
+  [[nodiscard]] const Gangs& gangs() const { return ways_.gangs(); }
 
  private:
   void find_parameter_costs();
-  [[nodiscard]] TensorWay find_way(const Tensor& tensor, const Holding& from, const Holding& to);
 
   const LayoutProblem& problem_;
   std::vector<ReaderEdge> edges_;
   std::vector<std::vector<std::uint32_t>> into_;
   std::vector<std::vector<std::uint32_t>> out_of_;
   std::vector<std::vector<const LayoutOption*>> options_;  // by operator and alternative
-  std::vector<std::vector<std::uint32_t>> set_of_;         // by operator and alternative: number of its devices
   std::vector<std::vector<ParameterCost>> parameters_;     // by parameter and alternative of its readers
-  std::vector<std::vector<DeviceId>> sets_;
-  std::map<std::vector<DeviceId>, std::uint32_t> number_;
-  std::map<std::tuple<std::int64_t, std::uint32_t, TensorLayout, std::uint32_t, TensorLayout>, TensorWay> ways_;
+  TensorWays ways_;
 };
 
 }  // namespace opweave

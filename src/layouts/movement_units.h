@@ -11,8 +11,8 @@ namespace opweave {
 /// A movement of a tensor as an operator.
 struct MovedTensor {
   OperatorId movement;
-  OperatorId maker;               ///< operator of the original graph that made the tensor
-  std::vector<DeviceId> held_on;  ///< where what it reads is
+  OperatorId maker;           ///< operator of the original graph that made the tensor
+  std::uint32_t held_on = 0;  ///< gang on which what it reads is
   TensorId read;
   TensorId made;
   bool is_between = false;          ///< it is on more devices than what it reads

@@ -84,7 +84,7 @@ void OptionLoads::add_operators() {
         const LayoutOption& option = costs_.option(op, a);
         for (const std::string& name : graph.at(op).streams) {
           const auto stream = static_cast<std::uint32_t>(std::ranges::find(streams_, name) - streams_.begin());
-          add(own_[c][a], costs_.devices_of(op, a), stream, times(copies, option.duration.value()));
+          add(own_[c][a], costs_.gang_of(op, a), stream, times(copies, option.duration.value()));
         }
       }
     }
@@ -110,7 +110,7 @@ void OptionLoads::add_parameters() {
       const ParameterCost& cost = costs_.cost(ParameterId(p), a);
       const std::int64_t each = cost.forward + cost.backward + times(updates[p], cost.reduce_each);
       const std::int64_t all = times(microbatches_, std::min(each, kMostTime)) + cost.reduce_once + cost.update;
-      add(own_[choice][a], costs_.devices_of(*reader[p], a), movement_stream_, all);
+      add(own_[choice][a], costs_.gang_of(*reader[p], a), movement_stream_, all);
     }
   }
 }
@@ -174,10 +174,10 @@ void OptionLoads::add_edges() {
     const bool is_within = problem_.choice_of(edge.maker) == problem_.choice_of(edge.reader);
     if (is_within || pair_of(edge)) ++counted[edge.tensor.index()];
   }
-  const auto add_way = [&](const ReaderEdge& edge, const TensorWay& way, Works& works) {
+  const auto add_way = [&](const ReaderEdge& edge, const OptionWay& way, Works& works) {
     const bool is_once = graph.at(edge.maker).phase == Phase::kOptimizer;
-    for (const TensorWay::Step& step : way.steps) {
-      const std::int64_t all = times(is_once ? 1 : microbatches_, step.lasts);
+    for (const MovementStep& step : way.steps()) {
+      const std::int64_t all = times(is_once ? 1 : microbatches_, way.duration(step));
       add(works, step.devices, movement_stream_, all / counted[edge.tensor.index()]);
     }
   };
@@ -186,9 +186,9 @@ void OptionLoads::add_edges() {
     const std::uint32_t of_reader = problem_.choice_of(edge.reader);
     if (of_maker == of_reader) {
       for (std::uint32_t a = 0; a < own_[of_maker].size(); ++a) {
-        const TensorWay& way = costs_.way(edge, a, a);
-        if (!way.exists) is_possible_[of_maker][a] = false;
-        if (way.exists) add_way(edge, way, own_[of_maker][a]);
+        const OptionWay way = costs_.way(edge, a, a);
+        if (!way.exists()) is_possible_[of_maker][a] = false;
+        if (way.exists()) add_way(edge, way, own_[of_maker][a]);
       }
       continue;
     }
@@ -199,9 +199,9 @@ void OptionLoads::add_edges() {
       for (std::uint32_t b = 0; b < own_[of_reader].size(); ++b) {
         const bool is_down = pair.parent == of_maker;
         const std::size_t at = is_down ? a * own_[of_reader].size() + b : b * own_[of_maker].size() + a;
-        const TensorWay& way = costs_.way(edge, a, b);
-        if (!way.exists) pair.is_possible[at] = false;
-        if (way.exists) add_way(edge, way, pair.works[at]);
+        const OptionWay way = costs_.way(edge, a, b);
+        if (!way.exists()) pair.is_possible[at] = false;
+        if (way.exists()) add_way(edge, way, pair.works[at]);
       }
     }
   }
@@ -254,9 +254,9 @@ Number OptionLoads::cost_of(const Works& works, const std::vector<Number>& of_se
 
 template <class Number>
 std::optional<std::pair<Number, LayoutSelection>> OptionLoads::least(const std::vector<Number>& weights) const {
-  std::vector<Number> of_set(costs_.device_sets().size() * streams_.size(), 0);
-  for (std::size_t set = 0; set < costs_.device_sets().size(); ++set) {
-    for (const DeviceId device : costs_.device_sets()[set]) {
+  std::vector<Number> of_set(costs_.gangs().count() * streams_.size(), 0);
+  for (std::size_t set = 0; set < costs_.gangs().count(); ++set) {
+    for (const DeviceId device : costs_.gangs().at(static_cast<std::uint32_t>(set))) {
       for (std::uint32_t stream = 0; stream < streams_.size(); ++stream) {
         of_set[set * streams_.size() + stream] += weights[machine(device, stream)];
       }
@@ -313,7 +313,7 @@ std::vector<double> OptionLoads::loads_of(const LayoutSelection& selection) cons
   std::vector<double> loads(ends_.begin(), ends_.end());
   const auto add_all = [&](const Works& works) {
     for (const Work& work : works) {
-      for (const DeviceId device : costs_.device_sets()[work.devices]) {
+      for (const DeviceId device : costs_.gangs().at(work.devices)) {
         loads[machine(device, work.stream)] += static_cast<double>(work.time);
       }
     }

@@ -93,9 +93,9 @@ void OptionPaths::find_heads() {
           if (!before.is_possible || (choice_of(earlier) == choice_of(id) && a != b)) continue;
           std::int64_t moved = 0;
           if (edge != nullptr) {
-            const TensorWay& way = costs_.way(*edge, b, a);
-            if (!way.exists) continue;
-            moved = way.time;
+            const OptionWay way = costs_.way(*edge, b, a);
+            if (!way.exists()) continue;
+            moved = way.time();
           }
           // Optimizer operators wait for all copies, which run one after the other.
           const std::int64_t runs = op.phase == Phase::kOptimizer ? copies(earlier) : 1;
@@ -152,9 +152,13 @@ void OptionPaths::find_tails() {
         for (std::uint32_t b = 0; b < costs_.alternatives(later); ++b) {
           const OptionPath& after = paths_[later.index()][b];
           if (!after.is_possible || (choice_of(later) == choice_of(id) && a != b)) continue;
-          const TensorWay* way = edge != nullptr ? &costs_.way(*edge, a, b) : nullptr;
-          if (way != nullptr && !way->exists) continue;
-          least = std::min(least, (way != nullptr ? way->time : 0) + length(later, b) + after.tail);
+          std::int64_t moved = 0;
+          if (edge != nullptr) {
+            const OptionWay way = costs_.way(*edge, a, b);
+            if (!way.exists()) continue;
+            moved = way.time();
+          }
+          least = std::min(least, moved + length(later, b) + after.tail);
         }
         if (least == kNever) {
           path.is_possible = false;

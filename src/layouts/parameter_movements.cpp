@@ -58,7 +58,7 @@ class Movements {
     const std::int64_t weights = graph_.at(id).weights.value();
     const Bytes part((weights + parts.split - 1) / parts.split);
     const Bytes gradient((gradient_bytes(weights) + parts.split - 1) / parts.split);
-    const Duration gather = gather_time(rate_, copies, part);
+    const Duration gather = gather_time(rate_, copies).of(part);
     const auto make = [&](Moved moved, LayoutMovementKind kind, Duration duration, Phase phase) {
       ParameterMovement movement{{{}, kind, devices, {}, {}}, duration, phase, {}, {}, {}};
       movement.movement.key.moved = moved;
@@ -82,7 +82,7 @@ class Movements {
       for (const OperatorId op : readers.updates) {
         ParameterMovement& movement =
             result_.emplace_back(make(Moved::kGradient, LayoutMovementKind::kReduceScatter,
-                                      gather_time(rate_, copies, gradient), Phase::kWeightGradient));
+                                      gather_time(rate_, copies).of(gradient), Phase::kWeightGradient));
         movement.movement.key.op = op;
         movement.value = gradient;
         movement.others = {op};
@@ -90,7 +90,7 @@ class Movements {
     } else if (!readers.updates.empty()) {
       const bool is_whole = parts.optimizer == parts.split;
       const Duration duration =
-          is_whole ? all_reduce_time(rate_, copies, gradient) : gather_time(rate_, copies, gradient);
+          is_whole ? all_reduce_time(rate_, copies).of(gradient) : gather_time(rate_, copies).of(gradient);
       const auto kind = is_whole ? LayoutMovementKind::kAllReduce : LayoutMovementKind::kReduceScatter;
       result_.emplace_back(make(Moved::kGradient, kind, duration, Phase::kOptimizer)).others = readers.optimizer;
     }

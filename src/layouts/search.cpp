@@ -1,16 +1,21 @@
 #include <algorithm>
+#include <memory>
 #include <string>
 
 #include "core/random.h"
+#include "core/state_bounds.h"
+#include "layouts/earliest_selection.h"
 #include "layouts/layout_bounds.h"
 #include "layouts/layout_incumbent.h"
 #include "layouts/quick_value.h"
 #include "layouts/selection_moves.h"
+#include "list_scheduling/schedule_at_once.h"
 #include "opweave/bounds.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
 #include "opweave/layouts.h"
 #include "opweave/memory_modes.h"
+#include "planner/on_time.h"
 #include "planner/provenance.h"
 
 namespace opweave {
@@ -20,7 +25,7 @@ namespace {
 constexpr std::uint64_t kMostSelections = 243;
 constexpr std::uint64_t kMostTasks = 40;
 /// With more tasks than these a search takes long until it comes back.
-constexpr std::uint64_t kManyTasks = 20'000;
+constexpr std::uint64_t kManyTasks = 2'000;
 /// Share of time or work in which each of them is planned once.
 constexpr double kShareOfFirstRound = 0.25;
 /// Shares of the time for bounds, those that know movements among them, for choosing by quick values, and of the time
@@ -29,6 +34,8 @@ constexpr double kShareOfBounds = 0.05;
 constexpr double kShareOfRelaxation = 0.1;
 constexpr double kShareOfQuick = 0.2;
 constexpr double kShareOfFirst = 0.3;
+/// Of the first selection of many tasks: gangs are taken where they waste little.
+constexpr double kWeightOfWork = 0.5;
 /// Share for the selection that everything begins with, so that there is a plan to come back with.
 constexpr double kShareOfStart = 0.05;
 /// Share of what is then left for changes; the rest is for the best selection alone.
@@ -48,21 +55,23 @@ void require_supported(const PlannerOptions& options) {
   if (options.warm_start) throw InputError("options with layouts know no warm start, expected none");
 }
 
+std::uint64_t task_count(const LayoutProblem& problem) {
+  std::uint64_t tasks = 0;
+  for (const Operator& op : problem.graph().graph.operators()) {
+    tasks += op.phase == Phase::kOptimizer ? 1 : problem.settings().training.microbatches;
+  }
+  return tasks;
+}
+
 class LayoutSearch {
  public:
   LayoutSearch(const LayoutProblem& problem, const Budget& budget, const PlannerOptions& options,
-               const ModeOptions& modes, LayoutIncumbent& incumbent, std::vector<LowerBound>& bounds)
-      : problem_(problem),
-        budget_(budget),
-        options_(options),
-        modes_(modes),
-        incumbent_(incumbent),
-        bounds_(bounds),
-        moves_(problem) {}
+               const ModeOptions& modes, LayoutIncumbent& incumbent)
+      : problem_(problem), budget_(budget), options_(options), modes_(modes), incumbent_(incumbent) {}
 
   /// Number of selections; nothing where they are too many to plan them all.
   [[nodiscard]] std::optional<std::uint64_t> few() const {
-    std::uint64_t count = task_count() <= kMostTasks ? 1 : kMostSelections + 1;
+    std::uint64_t count = task_count(problem_) <= kMostTasks ? 1 : kMostSelections + 1;
     for (const LayoutChoice& choice : problem_.choices()) {
       count *= choice.alternatives.size();
       if (count > kMostSelections) return std::nullopt;
@@ -98,32 +107,34 @@ class LayoutSearch {
   [[nodiscard]] const std::string& why_not() const { return why_not_; }
 
   void run() {
-    choose_quickly();
+    const SelectionMoves moves(problem_);
+    choose_quickly(moves);
     plan_first();
     if (!incumbent_.best() || incumbent_.is_optimal()) return;
-    change();
+    change(moves);
     plan_best();
   }
 
-  /// The first alternatives or the fastest ones, whichever are worth more: so that there is a plan to come back with.
+  /// So that there is a plan to come back with: of many tasks one list schedule of a selection that is found on the way
+  /// through the graph, since anything else takes long; else what the planner makes of the first alternatives or the
+  /// fastest ones, whichever are worth more.
   void plan_start() {
+    if (task_count(problem_) > kManyTasks && schedule_start()) return;
     note(LayoutSelection(problem_.choices().size(), 0));
     note(fastest());
     const LayoutSelection selection = best_.empty() ? fastest() : best_.front().second;
     Budget part = budget_.share(kShareOfStart);
     if (budget_.work_limit()) part = part.with_work(of_work(kShareOfStart));
-    // Of many tasks the very first plan is asked for, which comes as soon as it can.
-    if (!budget_.work_limit() && task_count() > kManyTasks) part = part.with_work(1);
+    if (!budget_.work_limit() && task_count(problem_) > kManyTasks) part = part.with_work(1);  // the very first plan
     plan_selection(selection, part);
   }
 
   /// Bounds, and the selections that those which know movements suggest.
   void relax() {
-    bounds_ = layout_bounds(problem_, budget_.share(kShareOfBounds));
-    LayoutRelaxation found = relax_layouts(problem_, budget_.share(kShareOfRelaxation));
-    bounds_.insert(bounds_.end(), found.bounds.begin(), found.bounds.end());
-    std::ranges::stable_sort(bounds_, std::ranges::greater(), &LowerBound::value);
-    incumbent_.raise_lower_bound(bounds_.front().value);
+    incumbent_.add_bounds(layout_bounds(problem_, budget_.share(kShareOfBounds)));
+    if (budget_.expired() && incumbent_.best()) return;
+    LayoutRelaxation found = relax_layouts(costs(), budget_.share(kShareOfRelaxation));
+    incumbent_.add_bounds(found.bounds);
     for (const LayoutSelection& selection : found.selections) note(selection);
   }
 
@@ -134,12 +145,26 @@ class LayoutSearch {
     bool is_impossible;             ///< there is none
   };
 
-  [[nodiscard]] std::uint64_t task_count() const {
-    std::uint64_t tasks = 0;
-    for (const Operator& op : problem_.graph().graph.operators()) {
-      tasks += op.phase == Phase::kOptimizer ? 1 : problem_.settings().training.microbatches;
+  MovementCosts& costs() {
+    if (!costs_) costs_.emplace(problem_);
+    return *costs_;
+  }
+
+  /// False if no plan came out. Where values may have memory modes all are kept.
+  bool schedule_start() {
+    try {
+      const DerivedProblem derived = DerivedProblem::create(problem_, earliest_selection(costs(), kWeightOfWork));
+      std::optional<ProblemWithMovements> movements;
+      if (problem_.chooses_modes()) {
+        const MemoryChoice keep(derived.problem().value_count(), MemoryMode::kKeep);
+        movements = ProblemWithMovements::create(derived.problem(), keep);
+      }
+      std::optional<Schedule> schedule = schedule_at_once(movements ? movements->problem() : derived.problem());
+      if (!schedule) return false;
+      return incumbent_.offer({derived, std::move(movements), *std::move(schedule), {}, "earliest finish"});
+    } catch (const InputError&) {
+      return false;  // as in plan_selection()
     }
-    return tasks;
   }
 
   /// Plans the selections that may have a better plan than the best, each for an equal part of a share of the budget.
@@ -214,7 +239,7 @@ class LayoutSearch {
 
   /// Descent by quick values from the best selection that is known, from the first alternatives and from the fastest
   /// ones; the best selections are kept.
-  void choose_quickly() {
+  void choose_quickly(const SelectionMoves& moves) {
     const Budget part = budget_.share(kShareOfQuick);
     std::uint64_t left = UINT64_MAX;
     if (const auto work = budget_.work_limit()) left = std::max<std::uint64_t>(1, *work * kQuickPerEvaluation);
@@ -223,13 +248,14 @@ class LayoutSearch {
       starts.insert(starts.begin(), best_.front().second);
     }
     for (LayoutSelection& selection : starts) {
+      if (part.expired() && !best_.empty()) return;
       std::optional<QuickValue> value = note(selection);
       bool is_better = true;
       while (is_better) {
         is_better = false;
-        for (std::size_t move = 0; move < moves_.count(); ++move) {
+        for (std::size_t move = 0; move < moves.count(); ++move) {
           if (left-- == 0 || part.expired()) return;
-          LayoutSelection next = moves_.after(move, selection);
+          LayoutSelection next = moves.after(move, selection);
           if (next == selection) continue;
           const std::optional<QuickValue> other = note(next);
           if (!other || (value && *other >= *value)) continue;
@@ -283,19 +309,19 @@ class LayoutSearch {
   }
 
   /// Changes of the best selection, valued by the plans that they lead to.
-  void change() {
-    if (moves_.count() == 0) return;
+  void change(const SelectionMoves& moves) {
+    if (moves.count() == 0) return;
     const Budget part = budget_.share(kShareOfChanges);
     std::uint64_t work = UINT64_MAX;
     if (budget_.work_limit()) {
       work = of_work(kShareOfRest * kShareOfChanges);
     } else if (!budget_.time_limit_seconds()) {
-      work = moves_.count() * kEvaluationsPerChange;
+      work = moves.count() * kEvaluationsPerChange;
     }
     Random random(options_.seed);
     while (!part.expired() && !incumbent_.is_optimal() && work >= kEvaluationsPerChange) {
       work -= kEvaluationsPerChange;
-      const LayoutSelection next = moves_.after(random.below(moves_.count()), incumbent_.best()->derived.selection());
+      const LayoutSelection next = moves.after(random.below(moves.count()), incumbent_.best()->derived.selection());
       if (next == incumbent_.best()->derived.selection() || !quick_value(problem_, next)) continue;
       plan_selection(next, part.with_work(kEvaluationsPerChange));
     }
@@ -318,51 +344,82 @@ class LayoutSearch {
   const PlannerOptions& options_;
   const ModeOptions& modes_;
   LayoutIncumbent& incumbent_;
-  std::vector<LowerBound>& bounds_;  ///< largest first
-  const SelectionMoves moves_;
+  std::optional<MovementCosts> costs_;
   std::vector<std::pair<QuickValue, LayoutSelection>> best_;  // ascending
   bool is_impossible_ = false;
   bool has_no_plan_ = false;
   std::string why_not_;
 };
 
+/// What a search and the one who waits for it share.
+struct LayoutDesk : SearchDesk {
+  std::string why_not;  ///< there is no plan, or none was found
+  bool has_no_plan = false;
+};
+
+/// Leaves what it finds in `findings`, and on the desk what it knows when it has ended.
+void search_layouts(const LayoutProblem& problem, const Budget& budget, const PlannerOptions& options,
+                    const ModeOptions& modes, const std::shared_ptr<LayoutFindings>& findings, LayoutDesk& desk) {
+  LayoutIncumbent incumbent(problem, budget, options, findings);
+  LayoutSearch search(problem, budget, options, modes, incumbent);
+  const auto count = search.few();
+  if (!count) search.plan_start();
+  if (!incumbent.best() || !budget.expired()) search.relax();
+  if (!count) {
+    if (!incumbent.best() || !budget.expired()) search.run();
+  } else if (const std::optional<Duration> bound = search.every(*count)) {
+    incumbent.add_bounds({{"options", *bound, "least over all selections of options"}});
+  }
+  const std::lock_guard lock(desk.mutex);
+  desk.has_no_plan = search.has_no_plan();
+  desk.why_not = search.why_not();
+}
+
+/// Of the microbatches' operators and their movements, about: measured.
+constexpr double kSecondsToWrite = 15e-6;
+
 }  // namespace
 
 LayoutPlanResult plan_with_layouts(const LayoutProblem& problem, const Budget& budget, const PlannerOptions& options,
                                    const ModeOptions& modes) {
   require_supported(options);
+  const auto findings = std::make_shared<LayoutFindings>();
+  const auto desk = std::make_shared<LayoutDesk>();
+  const auto work = [problem, options, modes, findings, desk](const Budget& own) {
+    PlannerOptions telling = options;
+    telling.on_progress = [&](const Progress& progress) {
+      const std::lock_guard lock(desk->mutex);
+      if (desk->is_closed) return;
+      if (!desk->told_at) desk->told_at = own.elapsed();
+      if (options.on_progress) options.on_progress(progress);
+    };
+    search_layouts(problem, own, telling, modes, findings, *desk);
+  };
+  std::string cluster_hash;
+  const auto find_hash = [&] { cluster_hash = content_hash(problem.cluster()); };
+  const double seconds_to_write = kSecondsToWrite * static_cast<double>(task_count(problem));
+  const bool has_ended = end_on_time(desk, budget, seconds_to_write, work, find_hash);
+  const LayoutFindings::Copy found = findings->copy();
   LayoutPlanResult answer;
   PlanResult& result = answer.result;
-  LayoutIncumbent incumbent(problem, budget, options);
-  LayoutSearch search(problem, budget, options, modes, incumbent, result.bounds);
-  const auto count = search.few();
-  if (!count) search.plan_start();
-  search.relax();
-  if (count) {
-    const std::optional<Duration> bound = search.every(*count);
-    if (search.has_no_plan()) {
-      result.reason = PlanResult::Reason::kInfeasible;
-      result.detail = "no selection of options has a valid plan";
-      if (!search.why_not().empty()) result.detail += ": " + search.why_not();
-      return answer;
-    }
-    if (bound && *bound > result.bounds.front().value) {
-      result.bounds.insert(result.bounds.begin(), {"options", *bound, "least over all selections of options"});
-    }
-  } else {
-    search.run();
+  result.bounds = found.bounds;
+  if (has_ended && desk->has_no_plan) {
+    result.reason = PlanResult::Reason::kInfeasible;
+    result.detail = "no selection of options has a valid plan";
+    if (!desk->why_not.empty()) result.detail += ": " + desk->why_not;
+    return answer;
   }
-  const bool is_optimal = incumbent.best() && incumbent.best()->makespan == result.bounds.front().value;
-  result.limit = reached_limit(budget, is_optimal);
-  if (!incumbent.best()) {
-    result.detail = search.why_not();
+  answer.plan = found.best ? std::optional(*found.best) : std::nullopt;
+  if (answer.plan) state_bounds(answer.plan->plan, found.bounds);
+  result.limit = reached_limit(budget, answer.plan && answer.plan->plan.status == PlanStatus::kOptimal);
+  if (has_ended && desk->is_out_of_memory) result.limit = "memory";
+  if (!answer.plan) {
+    if (has_ended) result.detail = desk->why_not;
     return answer;
   }
   result.reason = PlanResult::Reason::kPlanned;
-  const LayoutIncumbent::Best& best = *incumbent.best();
-  Provenance provenance = provenance_of(budget, options, best.method, incumbent.trajectory());
-  provenance.cluster_hash = content_hash(problem.cluster());
-  answer.plan = best.plan(result.bounds, std::move(provenance));
+  answer.plan->plan.provenance = provenance_of(budget, options, found.method, found.trajectory);
+  answer.plan->plan.provenance.cluster_hash = std::move(cluster_hash);
   result.plan = answer.plan->plan;
   return answer;
 }

@@ -27,14 +27,15 @@ void ModeFindings::replace(Best best, double seconds) {
 bool ModeIncumbent::offer(const ProblemWithMovements& derived, const Schedule& schedule, const std::string& method) {
   const Duration makespan = schedule.makespan(derived.problem());
   if (best_ && makespan >= best_->makespan) return false;
-  const auto violations = check(problem_.graph(), problem_.cluster(), derived.plan(schedule, {}, {}));
+  auto plan = std::make_shared<const Plan>(derived.plan(schedule, {}, {}));
+  const auto violations = check(problem_.graph(), problem_.cluster(), *plan);
   for (const Violation& violation : violations) {
     if (violation.rule != Rule::kHostMemory) {
       throw InternalError("check rejects the plan with memory modes: " + violation.message);
     }
   }
   if (!violations.empty()) return false;
-  best_ = {derived, schedule, makespan, method};
+  best_ = {derived, schedule, makespan, method, std::move(plan)};
   findings_->replace(*best_, budget_.elapsed());
   if (options_.on_progress) {
     options_.on_progress({budget_.elapsed(), makespan, lower_bound_, method, &best_->schedule, {}});

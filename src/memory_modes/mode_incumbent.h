@@ -19,6 +19,7 @@ class ModeFindings {
     Schedule schedule;
     Duration makespan;
     std::string method;
+    std::shared_ptr<const Plan> plan;  ///< without bounds and provenance
   };
   struct Copy {
     std::optional<Best> best;

@@ -43,6 +43,7 @@ class ModeSearch {
   void order_alone();
   [[nodiscard]] std::vector<Share> shares() const;
   void try_shares(std::vector<Candidate>& found);
+  void try_published(std::vector<Candidate>& found);
   void try_plenty(std::vector<Candidate>& found);
   void run_rounds(std::vector<Candidate>& found);
   /// Keeps the best few, the shortest first.
@@ -55,8 +56,14 @@ class ModeSearch {
   [[nodiscard]] MemoryChoice choice_of(const State& state) const;
   [[nodiscard]] std::vector<MemoryMode> modes_of_units() const;
   [[nodiscard]] State state_of(const Share& share) const;
+  /// The first units of every stage have the mode, in all microbatches.
+  [[nodiscard]] State first_of_stages(MemoryMode mode, std::uint32_t count) const;
+  /// The way of a unit that gives most memory back in a mode; 0 where it has none.
+  [[nodiscard]] std::uint32_t way_of(std::size_t unit, MemoryMode mode) const;
+  void give(State& state, std::size_t unit, MemoryMode mode) const;
   /// What the planner makes of a state, offered; nothing where it finds no plan.
   [[nodiscard]] std::optional<Candidate> planned(const State& state, const Slice& slice);
+  [[nodiscard]] std::optional<Candidate> published(State state, const Budget& budget);
   [[nodiscard]] std::optional<Candidate> carried(const Candidate& from, State state, std::uint64_t seed,
                                                  const Slice& slice) const;
   /// The candidate of a state, and of a schedule to begin with.

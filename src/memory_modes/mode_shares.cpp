@@ -9,7 +9,9 @@
 #include "memory_modes/carry.h"
 #include "memory_modes/mode_search.h"
 #include "opweave/error.h"
+#include "opweave/experts.h"
 #include "opweave/planner.h"
+#include "planner/incumbent.h"
 
 namespace opweave {
 namespace {
@@ -28,6 +30,8 @@ constexpr double kMostOfEachOfTwo = 0.18;
 constexpr double kShareOfMoments = 0.1;
 constexpr double kShareOfPlenty = 0.05;
 constexpr double kShareOfRounds = 0.15;
+/// Of the time, for published schedules, which need no work.
+constexpr double kShareOfPublished = 0.2;
 /// All constructions of a problem take less, in seconds per task.
 constexpr double kSecondsPerTask = 5e-4;
 /// By the clock no moment begins when this share of it has gone.
@@ -58,8 +62,25 @@ std::vector<MemoryMode> ModeSearch::modes_of_units() const {
   return result;
 }
 
-/// Gives the first units a mode, and those behind them the next. The last lever of a mode is the one that gives most
-/// memory back.
+std::uint32_t ModeSearch::way_of(std::size_t unit, MemoryMode mode) const {
+  const std::vector<Lever>& levers = units_[unit].levers;
+  const auto last = std::find_if(levers.rbegin(), levers.rend(), [&](const Lever& l) { return l.mode == mode; });
+  return static_cast<std::uint32_t>(levers.rend() - last);
+}
+
+void ModeSearch::give(State& state, std::size_t unit, MemoryMode mode) const {
+  std::fill_n(state.begin() + static_cast<std::ptrdiff_t>(unit * microbatches_), microbatches_, way_of(unit, mode));
+}
+
+ModeSearch::State ModeSearch::first_of_stages(MemoryMode mode, std::uint32_t count) const {
+  State state(units_.size() * microbatches_, 0);
+  for (std::size_t u = 0; u < units_.size(); ++u) {
+    if (units_[u].rank_in_stage < count) give(state, u, mode);
+  }
+  return state;
+}
+
+/// Gives the first units a mode, and those behind them the next.
 ModeSearch::State ModeSearch::state_of(const Share& share) const {
   State state(units_.size() * microbatches_, 0);
   std::vector<std::size_t> order(units_.size());
@@ -76,12 +97,7 @@ ModeSearch::State ModeSearch::state_of(const Share& share) const {
   const std::size_t first = std::min(order.size(), count_of(share.of_units));
   const std::size_t both = std::min(order.size(), count_of(share.of_units + share.of_units_then));
   for (std::size_t i = 0; i < both; ++i) {
-    const std::size_t u = order[i];
-    const MemoryMode mode = i < first ? share.mode : share.then;
-    const std::vector<Lever>& levers = units_[u].levers;
-    const auto last = std::find_if(levers.rbegin(), levers.rend(), [&](const Lever& l) { return l.mode == mode; });
-    const auto way = static_cast<std::uint32_t>(levers.rend() - last);
-    std::fill_n(state.begin() + static_cast<std::ptrdiff_t>(u * microbatches_), microbatches_, way);
+    give(state, order[i], i < first ? share.mode : share.then);
   }
   return state;
 }
@@ -123,6 +139,7 @@ void ModeSearch::try_shares(std::vector<Candidate>& found) {
   const std::vector<MemoryMode> modes = modes_of_units();
   const double moment = kShareOfMoments / static_cast<double>(all.size() + 2 * kFinerSteps.size());
   attempt({MemoryMode::kKeep, 0, false}, moment);  // so that there is a plan soon
+  try_published(found);
   double each = kShareOfEach;
   if (const auto limit = budget_.time_limit_seconds()) {
     const double most = modes.size() > 1 ? kMostOfEachOfTwo : kMostOfEach;
@@ -146,6 +163,49 @@ void ModeSearch::try_shares(std::vector<Candidate>& found) {
     more.of_units = std::min(1.0, more.of_units + step);
     attempt(less, moment);
     attempt(more, moment);
+  }
+}
+
+/// Published schedules with the first units of every stage in one mode, as many as is best: they are made without a
+/// search, so that on large problems, too, no plan is longer than they are. First none and all, then half, and so on.
+void ModeSearch::try_published(std::vector<Candidate>& found) {
+  if (reduces_) return;  // they know no reductions
+  const Budget budget = budget_.share(kShareOfPublished);
+  std::uint32_t most = 0;
+  for (const UnitLevers& unit : units_) most = std::max(most, unit.rank_in_stage + 1);
+  std::set<State> tried;
+  double longest = 0;
+  const auto attempt = [&](MemoryMode mode, std::uint32_t count) {
+    State state = first_of_stages(mode, count);
+    if (is_over() || budget.remaining().value_or(longest) < longest || !tried.insert(state).second) return;
+    const double begin = budget.elapsed();
+    if (std::optional<Candidate> candidate = published(std::move(state), budget)) add(found, *std::move(candidate));
+    longest = std::max(longest, budget.elapsed() - begin);
+  };
+  attempt(MemoryMode::kKeep, 0);
+  for (std::uint32_t step = most; step > 0; step /= 2) {
+    for (std::uint32_t count = step; count <= most; count += step) {
+      for (const MemoryMode mode : modes_of_units()) attempt(mode, count);
+    }
+  }
+}
+
+/// The shortest published schedule of a state that is valid, offered.
+std::optional<ModeSearch::Candidate> ModeSearch::published(State state, const Budget& budget) {
+  try {
+    auto derived = ProblemWithMovements::create(problem_, choice_of(state), Return::kJustInTime);
+    const Problem& problem = derived.problem();
+    std::vector<ExpertPlan> experts = expert_plans(problem, budget);
+    std::ranges::stable_sort(experts, {}, [&](const ExpertPlan& expert) { return expert.schedule.makespan(problem); });
+    const auto valid =
+        std::ranges::find_if(experts, [&](const ExpertPlan& expert) { return is_valid(problem, expert.schedule); });
+    if (valid == experts.end()) return std::nullopt;
+    const Duration makespan = valid->schedule.makespan(problem);
+    Candidate candidate{std::move(state), derived, std::move(valid->schedule), makespan};
+    offer(candidate, valid->name.c_str());
+    return candidate;
+  } catch (const InputError&) {
+    return std::nullopt;  // as in planned()
   }
 }
 

@@ -94,7 +94,7 @@ class Reductions {
     }
     const auto weights = static_cast<double>(problem_.graph().at(one.parameter).weights.value());
     const auto bytes = static_cast<std::int64_t>(std::ceil(weights * training_.gradient_bytes_per_weight_byte));
-    return all_reduce_time(*rate, static_cast<std::int64_t>(one.devices.size()), Bytes(bytes));
+    return all_reduce_time(*rate, static_cast<std::int64_t>(one.devices.size())).of(Bytes(bytes));
   }
 
   const Problem& problem_;

@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "core/state_bounds.h"
 #include "memory_modes/carry.h"
 #include "memory_modes/every_choice.h"
 #include "memory_modes/mode_incumbent.h"
@@ -98,7 +99,9 @@ PlanResult plan_with_memory_modes(const Problem& problem, const Budget& budget, 
   find_hashes();
   provenance.graph_hash = std::move(graph_hash);
   provenance.cluster_hash = std::move(cluster_hash);
-  result.plan = found.best->derived.plan(found.best->schedule, result.bounds, std::move(provenance));
+  result.plan = *found.best->plan;  // made when it was found: it takes too long to be made when time is up
+  result.plan->provenance = std::move(provenance);
+  state_bounds(*result.plan, result.bounds);
   return result;
 }
 

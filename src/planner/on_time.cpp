@@ -1,11 +1,7 @@
 #include "planner/on_time.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <exception>
-#include <memory>
 #include <mutex>
 #include <new>
 #include <optional>
@@ -29,24 +25,12 @@ constexpr double kAfterInterrupt = 0.35;
 constexpr double kSecondsPerTask = 3e-6;
 constexpr double kSecondsPerTaskWithObjectives = 10e-6;
 
-/// What a search and the one who waits for it share; lives until both are done with it.
-struct Desk {
-  Problem problem;
-  Budget budget;
-  PlannerOptions options;
-  std::atomic<bool> stop = false;
-
-  std::mutex mutex;
-  std::condition_variable changed;
-  bool is_closed = false;  ///< nobody waits any more
-  bool has_ended = false;
+/// What a search of a problem and the one who waits for it share besides.
+struct Answer : SearchDesk {
   std::optional<PlanResult> result;
-  std::exception_ptr failure;
-  bool is_out_of_memory = false;
   std::optional<Told> best;
-  double told_at = 0;  ///< seconds of the budget at which there was a first one
 
-  void tell(const Progress& progress, const std::function<void(const Progress&)>& on_progress) {
+  void tell(const Budget& budget, const Progress& progress, const std::function<void(const Progress&)>& on_progress) {
     const std::lock_guard lock(mutex);
     if (is_closed) return;
     if (progress.schedule != nullptr) {
@@ -63,39 +47,28 @@ struct Desk {
     }
     if (on_progress) on_progress(progress);
   }
-
-  void run(const Search& search) {
-    std::optional<PlanResult> own;
-    std::exception_ptr thrown;
-    bool no_memory = false;
-    try {
-      own = search(problem, budget, options);
-    } catch (const std::bad_alloc&) {
-      no_memory = true;
-    } catch (...) {
-      thrown = std::current_exception();
-    }
-    const std::lock_guard lock(mutex);
-    result = std::move(own);
-    failure = thrown;
-    is_out_of_memory = no_memory;
-    has_ended = true;
-    if (is_closed) came_home();
-    changed.notify_all();
-  }
 };
 
-/// When nothing is waited for any longer, in seconds of the budget.
-double last_call(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
-  const double limit = budget.time_limit_seconds().value_or(0);
-  const bool keeps_time = budget.remaining().value_or(0) + budget.elapsed() < limit - 1e-3;
-  const double per_task = options.seeks_makespan_alone() ? kSecondsPerTask : kSecondsPerTaskWithObjectives;
-  const double writing = keeps_time ? per_task * static_cast<double>(problem.task_count()) : 0;
-  return latest_answer(budget) - writing;
+void run(SearchDesk& desk, const Work& work, const Budget& budget) {
+  std::exception_ptr thrown;
+  bool no_memory = false;
+  try {
+    work(budget);
+  } catch (const std::bad_alloc&) {
+    no_memory = true;
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  const std::lock_guard lock(desk.mutex);
+  desk.failure = thrown;
+  desk.is_out_of_memory = no_memory;
+  desk.has_ended = true;
+  if (desk.is_closed) came_home();
+  desk.changed.notify_all();
 }
 
-/// Waits until the search has ended or is overdue; true if it has ended.
-bool wait_for(Desk& desk, const Budget& budget) {
+/// Waits until the work has ended or is overdue; true if it has ended.
+bool wait_for(SearchDesk& desk, const Budget& budget, double last_call) {
   std::optional<double> expired_at;
   std::unique_lock lock(desk.mutex);
   while (!desk.has_ended) {
@@ -104,9 +77,8 @@ bool wait_for(Desk& desk, const Budget& budget) {
     const double now = budget.elapsed();
     if (budget.stopped()) desk.stop = true;
     if (!expired_at) expired_at = now;
-    const double latest = budget.stopped() ? *expired_at + kAfterInterrupt
-                                           : std::max(*expired_at, last_call(desk.problem, budget, desk.options));
-    const double graced = desk.best ? std::max(*expired_at, desk.told_at) + kGrace : latest;
+    const double latest = budget.stopped() ? *expired_at + kAfterInterrupt : std::max(*expired_at, last_call);
+    const double graced = desk.told_at ? std::max(*expired_at, *desk.told_at) + kGrace : latest;
     if (now < std::min(graced, latest)) continue;
     desk.is_closed = true;
     leave_behind();
@@ -117,37 +89,53 @@ bool wait_for(Desk& desk, const Budget& budget) {
 
 }  // namespace
 
-PlanResult on_time(const Problem& problem, const Budget& budget, const PlannerOptions& options, const Search& search,
-                   const std::function<void()>& meanwhile,
-                   const std::function<PlanResult(std::optional<Told>)>& conclude) {
-  const auto desk = std::make_shared<Desk>();
-  desk->problem = problem;
-  desk->budget = budget;
-  desk->budget.watch(&desk->stop);
-  desk->options = options;
-  desk->options.on_progress = [&desk = *desk, told = options.on_progress](const Progress& progress) {
-    desk.tell(progress, told);
-  };
+bool end_on_time(const std::shared_ptr<SearchDesk>& desk, const Budget& budget, double seconds_to_write, const Work& work,
+                 const std::function<void()>& meanwhile) {
+  const double limit = budget.time_limit_seconds().value_or(0);
+  const bool keeps_time = budget.remaining().value_or(0) + budget.elapsed() < limit - 1e-3;
+  const double last_call = latest_answer(budget) - (keeps_time ? seconds_to_write : 0);
+  Budget own = budget;
+  own.watch(&desk->stop);
   std::thread worker;
   try {
-    worker = std::thread([desk, search] { desk->run(search); });
+    worker = std::thread([desk, work, own] { run(*desk, work, own); });
   } catch (const std::system_error&) {
-    desk->budget = budget;  // nobody is there to look at the clock: the search does
-    desk->run(search);
+    run(*desk, work, budget);  // nobody is there to look at the clock: the work does
   }
   try {
     meanwhile();
-  } catch (const std::bad_alloc&) {  // the search may bring a plan all the same
+  } catch (const std::bad_alloc&) {  // the work may bring an answer all the same
   }
-  if (wait_for(*desk, budget)) {
-    if (worker.joinable()) worker.join();
-    if (desk->failure) std::rethrow_exception(desk->failure);
-    if (desk->result) return std::move(*desk->result);
-  } else {
+  if (!wait_for(*desk, budget, last_call)) {
     worker.detach();
+    return false;
   }
-  PlanResult result = conclude(std::move(desk->best));
-  if (desk->is_out_of_memory) result.limit = "memory";
+  if (worker.joinable()) worker.join();
+  if (desk->failure) std::rethrow_exception(desk->failure);
+  return true;
+}
+
+PlanResult on_time(const Problem& problem, const Budget& budget, const PlannerOptions& options, const Search& search,
+                   const std::function<void()>& meanwhile,
+                   const std::function<PlanResult(std::optional<Told>)>& conclude) {
+  const auto answer = std::make_shared<Answer>();
+  const auto work = [answer, problem, options, search](const Budget& own) {
+    PlannerOptions telling = options;
+    // The answer outlives the search, which holds it.
+    telling.on_progress = [&answer = *answer, &own, &told = options.on_progress](const Progress& progress) {
+      answer.tell(own, progress, told);
+    };
+    PlanResult result = search(problem, own, telling);
+    const std::lock_guard lock(answer->mutex);
+    answer->result = std::move(result);
+  };
+  const double per_task = options.seeks_makespan_alone() ? kSecondsPerTask : kSecondsPerTaskWithObjectives;
+  const double seconds_to_write = per_task * static_cast<double>(problem.task_count());
+  if (end_on_time(answer, budget, seconds_to_write, work, meanwhile) && answer->result) {
+    return std::move(*answer->result);
+  }
+  PlanResult result = conclude(std::move(answer->best));
+  if (answer->is_out_of_memory) result.limit = "memory";
   return result;
 }
 

@@ -3,13 +3,15 @@
 import json
 import pathlib
 import random
+import subprocess
 
 LINK = {"latency_ns": 500, "bandwidth_bytes_per_s": 10**12}
+PIPELINE = pathlib.Path(__file__).resolve().parents[2] / "examples/deepseek-v3/pipeline.json"
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden/formats"
 
 
-def write(path, kind, **content):
-    path.write_text(json.dumps({"format": f"opweave.{kind}", "version": 1, **content}))
+def write(path, kind, version=1, **content):
+    path.write_text(json.dumps({"format": f"opweave.{kind}", "version": version, **content}))
     return path
 
 
@@ -123,3 +125,45 @@ def two_stages(folder, microbatches):
     path = folder / f"two-stages-{microbatches}.json"
     path.write_text(json.dumps(graph))
     return path, GOLDEN / "two_gpus.cluster.json"
+
+
+def pipeline(folder, microbatches, opweave):
+    """A two-way pipeline of 320 tasks for each microbatch, short of memory."""
+    paths = folder / f"pipeline{microbatches}.json", folder / f"pipeline{microbatches}.cluster.json"
+    shape = ["--shape", "two-way", "--devices", "8", "--activations", "9", "--microbatches", str(microbatches)]
+    command = [opweave, "convert", "pipeline", PIPELINE, *shape, "-o", paths[0], "--cluster", paths[1]]
+    subprocess.run(command, check=True, capture_output=True)
+    return paths
+
+
+def layouts(folder, operators, devices):
+    """Layers of which every operator has eight options: on its node of eight devices or on sets of them, with any
+    layouts, so that nearly every tensor moves. Layers are dealt to the nodes in turn, 200 operators at a time."""
+    dice = random.Random(1)
+    graph = layered_graph(operators)
+    for i, op in enumerate(graph["operators"]):
+        node = i // 200 % (devices // 8)
+        whole = op.pop("duration_ns")
+        op["options"] = []
+        for k in range(8):
+            size = (8, 8, 8, 4, 4, 2, 2, 1)[k]
+            mesh = f"node{node}" + (f".{size}.{dice.randrange(8 // size)}" if size < 8 else "")
+            layout = {name: dice.choice(["R", "S(0)", "S(1)"]) for name in op.get("inputs", [])}
+            layout |= {name: dice.choice(["R", "S(0)", "S(1)", "P"]) for name in op["outputs"]}
+            option = {"name": f"way{k}", "mesh": mesh, "duration_ns": whole // size, "layouts": layout}
+            op["options"].append(option)
+    names = [f"d{d}" for d in range(devices)]
+    cluster = alike(devices)
+    for device in cluster["devices"]:
+        device["streams"] = ["compute", "comm"]
+    cluster["meshes"] = [{"name": f"node{n}", "devices": names[8 * n : 8 * n + 8]} for n in range(devices // 8)] + [
+        {"name": f"node{n}.{size}.{s}", "devices": names[8 * n + s * size : 8 * n + (s + 1) * size]}
+        for n in range(devices // 8)
+        for size in (4, 2, 1)
+        for s in range(8 // size)
+    ]
+    name = f"layouts-{operators}-{devices}"
+    return (
+        write(folder / f"{name}.json", "graph", 2, name=name, **graph),
+        write(folder / f"{name}.cluster.json", "cluster", name=name, **cluster),
+    )

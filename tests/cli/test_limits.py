@@ -52,11 +52,16 @@ def plan_in_time(paths, plan, seconds, *options):
         (lambda folder: large_inputs.ring(folder, 4096), 3),
         (lambda folder: large_inputs.two_types(folder, 30_000), 3),
         (lambda folder: large_inputs.two_stages(folder, 20_000), 3),
+        (lambda folder: large_inputs.layouts(folder, 10_000, 8), 3),
     ],
-    ids=["one-group", "own-parameters", "one-operator", "two-operators", "ring", "two-types", "microbatches"],
+    ids=["one-group", "own-parameters", "one-operator", "two-operators", "ring", "two-types", "microbatches", "layouts"],
 )
 def test_time_limit_holds_on_large_inputs(make, seconds, tmp_path):
     plan_in_time(make(tmp_path), tmp_path / "plan.json", seconds)
+
+
+def test_time_limit_holds_where_values_have_memory_modes(tmp_path):
+    plan_in_time(large_inputs.pipeline(tmp_path, 60, OPWEAVE), tmp_path / "plan.json", 3, "--memory-modes", "drop")
 
 
 @pytest.mark.parametrize(
@@ -168,6 +173,35 @@ def test_interrupt_while_files_are_read_ends_at_once(tmp_path):
     _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (130, "error: interrupted\n")
     assert time.monotonic() - begin < (10 if SANITIZED else 2)
+
+
+def processor_seconds_of(process):
+    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+# In both the plan was made anew when the search had ended.
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize(
+    "make, options",
+    [
+        (lambda folder: large_inputs.layouts(folder, 20_000, 8), []),
+        (lambda folder: large_inputs.pipeline(folder, 100, OPWEAVE), ["--memory-modes", "drop"]),
+    ],
+    ids=["layouts", "memory modes"],
+)
+def test_interrupt_ends_the_search_of_large_inputs_with_a_plan(make, options, tmp_path):
+    paths, plan = make(tmp_path), tmp_path / "plan.json"
+    begin = processor_seconds()
+    process = start("plan", *paths, *options, "--time-limit", 60, "--threads", 1, "-o", plan)
+    while process.poll() is None and processor_seconds_of(process) < (60 if SANITIZED else 3):
+        time.sleep(0.05)
+    before = processor_seconds_of(process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert processor_seconds() - begin - before < (20 if SANITIZED else 1)
+    assert "valid" in succeeds("check", *paths, plan)
 
 
 def test_signal_that_is_ignored_from_the_start_stays_ignored(small):

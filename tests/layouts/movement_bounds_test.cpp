@@ -10,7 +10,8 @@ namespace opweave {
 namespace {
 
 std::optional<Duration> bound_named(const LayoutProblem& problem, const std::string& name) {
-  for (const LowerBound& bound : relax_layouts(problem, Budget()).bounds) {
+  MovementCosts costs(problem);
+  for (const LowerBound& bound : relax_layouts(costs, Budget()).bounds) {
     if (bound.name == name) return bound.value;
   }
   return std::nullopt;
