@@ -37,7 +37,7 @@ ModelDescription read_hf_mamba2(const HfConfig& config) {
   ModelDescription model = read_outside(config, "mamba2");
   const Mamba2Keys keys{"num_heads", "n_groups", "state_size", "conv_kernel", "use_conv_bias", "use_bias", "use_bias"};
   const std::int64_t values = config.required({"expand"}) * model.hidden;
-  config.ignore({"head_dim"});
+  config.ignore({"head_dim", "time_step_rank"});
   LayerRun layer;
   layer.count = layers_of(config);
   layer.other_parameters = model.hidden;

@@ -85,7 +85,7 @@ MAMBA_BIAS = {"mamba_conv_bias": (True, False), "mamba_proj_bias": (True, False)
 BIAS = {"attention_bias": (True, False), "mlp_bias": (True, False)}
 SPARSE = {"num_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 72}
 DELTA = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": (8, 16)}
-DELTA |= {"linear_value_head_dim": (16, 24), "linear_conv_kernel_dim": (3, 4), "decoder_sparse_step": (1, 2)}
+DELTA |= {"linear_value_head_dim": (16, 24), "linear_conv_kernel_dim": (3, 4)}
 KINDS = ["linear_attention", "moe", "full_attention", "mlp"]
 NEMOTRON = {"layers_block_type": (["linear_attention", "mlp"] * 3, KINDS, KINDS[:1], KINDS[1:] * 2)}
 NEMOTRON |= {"mamba_num_heads": 6, "mamba_head_dim": 8, "n_groups": 3, "ssm_state_size": 16, "n_routed_experts": 6}
@@ -104,7 +104,7 @@ RECURRENT = {
     "nemotron_h": NEMOTRON | {"use_bias": (True, False), "use_conv_bias": (True, False), "mlp_bias": (True, False),
                               "intermediate_size": 72},
     "qwen3_next": DELTA | SPARSE | {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 40, "head_dim": 16,
-                                    "mlp_only_layers": ([], [0]), "attention_bias": (True, False)},
+                                    "mlp_only_layers": ([], [0]), "decoder_sparse_step": (1, 2), "attention_bias": (True, False)},
     "qwen3_5_text": DELTA | {"intermediate_size": 72, "head_dim": 16, "attention_bias": (True, False)},
     "qwen3_5_moe_text": DELTA | SPARSE | {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 40,
                                           "head_dim": 16, "attention_bias": (True, False)},
@@ -209,7 +209,7 @@ def test_a_file_of_kimi_linear_says_its_linear_layers_in_an_object_of_their_own(
     assert model.parameters == parameters_of(transformers.AutoConfig.for_model(**config))
     assert [run["count"] for run in model.layers] == [1, 2, 1, 3, 1]
     assert ["recurrence" in run for run in model.layers] == [True, True, False, True, False]
-    linear["kda_layers"] = [1, 2, 3, 5, 6]
+    config["linear_attn_config"]["kda_layers"] = [1, 2, 3, 5, 6]
     with pytest.raises(opweave.InputError, match='layer 7 is in neither of "full_attn_layers" and "kda_layers"'):
         opweave.Model.from_transformers(config)
 
