@@ -41,6 +41,9 @@ enum class StateUpdate : std::uint8_t {
   kDecay,  ///< it decays by head, then key x value is added: Mamba-2 (arXiv 2405.21060), linear attention
   kDelta,  ///< what the key already recalls is taken off first: gated delta nets (arXiv 2412.06464)
   kScan,   ///< it decays by column, so no matrix products: Mamba (arXiv 2312.00752)
+  /// A mean of the values so far by column, weighted by keys, whose weights decay; tokens are mixed with those before
+  /// them on their way in: RWKV-4 (arXiv 2305.13048). It has no queries.
+  kAverage,
 };
 
 /// A mixer of tokens whose state has the same size however long the sequence is: a state space, or attention without a
@@ -52,19 +55,25 @@ struct Recurrence {
   std::int64_t key_dim = 0;    ///< of a head of queries and keys
   std::int64_t value_dim = 0;  ///< of a head
   std::int64_t decays = 0;     ///< numbers per head and token, made from the hidden state: decays, strengths of writing
-  std::int64_t decay_rank = 0;   ///< kScan: decays, queries and keys are made from the values, decays by this rank
+  /// kScan: decays, queries and keys are made from the values, decays through this rank. kDelta: decays by column of
+  /// the keys instead of by head, through this rank (Kimi, arXiv 2510.26692); 0 = by head.
+  std::int64_t decay_rank = 0;
+  std::int64_t gate_rank = 0;    ///< gates are made through this rank; 0 = from the hidden state at once
   std::int64_t convolution = 0;  ///< tokens that a convolution over queries, keys and values sees; 0 = none
   bool has_gate = false;         ///< results are scaled by a gate per column
   bool operator==(const Recurrence&) const = default;
 
   [[nodiscard]] std::int64_t values() const { return heads * value_dim; }     ///< columns
   [[nodiscard]] std::int64_t queries() const { return key_heads * key_dim; }  ///< columns, as many as of keys
+  /// Columns of queries and keys together.
+  [[nodiscard]] std::int64_t queries_and_keys() const { return (update == StateUpdate::kAverage ? 1 : 2) * queries(); }
 };
 
 /// Two-layer perceptron, or three matrices where gated.
 struct Mlp {
   std::int64_t width = 0;
   bool is_gated = true;
+  bool has_result_gate = false;  ///< results are scaled by a gate per column, made from the hidden state (RWKV)
   bool operator==(const Mlp&) const = default;
 
   /// Matrices that widen: 1, or 2 where gated.
@@ -149,7 +158,7 @@ struct ModelDescription {
 /// All parameters, as a framework counts them: tied ones once.
 [[nodiscard]] std::int64_t parameters(const ModelDescription& model);
 
-// "decay", "delta", "scan"; from_string: nothing for any other text.
+// "decay", "delta", "scan", "average"; from_string: nothing for any other text.
 [[nodiscard]] std::string_view to_string(StateUpdate update);
 [[nodiscard]] std::optional<StateUpdate> state_update_from_string(std::string_view text);
 

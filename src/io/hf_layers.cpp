@@ -165,12 +165,13 @@ std::optional<HfExperts> read_hf_experts(const HfConfig& config, const Habits& h
   HfExperts result;
   Experts& experts = result.experts;
   experts.count = config.required({"num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"});
-  experts.active = config.required({"num_experts_per_tok", "experts_per_token", "moe_k"});
+  experts.active = config.required({"num_experts_per_tok", "experts_per_token", "moe_k", "num_experts_per_token"});
   const auto own_width = config.integer({"moe_intermediate_size"});
   experts.expert.width = own_width ? *own_width : config.required({"intermediate_size"});
   experts.shared_width = config.integer({"shared_expert_intermediate_size"}).value_or(0);
   experts.shared_width +=
-      config.integer({"n_shared_experts", "moe_num_shared_experts"}).value_or(0) * experts.expert.width;
+      config.integer({"n_shared_experts", "moe_num_shared_experts", "num_shared_experts"}).value_or(0) *
+      experts.expert.width;
   if (type == "llama4_text") experts.shared_width = experts.expert.width;
 
   result.extras = experts.count * hidden;                      // router

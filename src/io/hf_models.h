@@ -29,15 +29,24 @@ struct HfOptions {
 [[nodiscard]] ModelDescription read_hf_qwen2_vl(const HfConfig& config);
 [[nodiscard]] ModelDescription read_hf_llama4(const HfConfig& config);
 
-/// State spaces, linear attention, and hybrids with attention: "mamba2", "bamba", "falcon_h1", "nemotron_h", "jamba",
-/// "qwen3_next", "minimax".
+// State spaces, linear attention, and hybrids with attention.
+/// "mamba", "falcon_mamba".
+[[nodiscard]] ModelDescription read_hf_mamba(const HfConfig& config);
 [[nodiscard]] ModelDescription read_hf_mamba2(const HfConfig& config);
 [[nodiscard]] ModelDescription read_hf_bamba(const HfConfig& config);
 [[nodiscard]] ModelDescription read_hf_falcon_h1(const HfConfig& config);
 [[nodiscard]] ModelDescription read_hf_nemotron_h(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_granite_hybrid(const HfConfig& config);
 [[nodiscard]] ModelDescription read_hf_jamba(const HfConfig& config);
 [[nodiscard]] ModelDescription read_hf_qwen3_next(const HfConfig& config);
+/// Without a vision tower: "qwen3_5_text", "qwen3_5_moe_text".
+[[nodiscard]] ModelDescription read_hf_qwen3_5(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_qwen3_5_moe(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_olmo_hybrid(const HfConfig& config);
 [[nodiscard]] ModelDescription read_hf_minimax(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_kimi_linear(const HfConfig& config);
+/// RWKV-4.
+[[nodiscard]] ModelDescription read_hf_rwkv(const HfConfig& config);
 
 /// Which layers have experts, and the experts of one; nothing where none has any.
 struct HfExperts {

@@ -40,6 +40,7 @@ void write(JsonWriter& json, const Recurrence& recurrence) {
   if (recurrence.decay_rank > 0) json.member("decay_rank", recurrence.decay_rank);
   if (recurrence.convolution > 0) json.member("convolution", recurrence.convolution);
   if (recurrence.has_gate) json.member("gate", true);
+  if (recurrence.gate_rank > 0) json.member("gate_rank", recurrence.gate_rank);
   json.close_object();
 }
 
@@ -95,6 +96,7 @@ void write(JsonWriter& json, const ModelDescription& model, const LayerRun& run)
     json.open_object(Layout::kLine);
     json.member("width", run.mlp.width);
     json.member("gated", run.mlp.is_gated);
+    if (run.mlp.has_result_gate) json.member("result_gate", true);
     json.close_object();
   }
   if (run.other_parameters > 0) json.member("other_parameters", run.other_parameters);

@@ -60,13 +60,14 @@ Recurrence read_recurrence(const JsonValue& value) {
   std::int64_t key_heads = 0;
   read_object(
       value,
-      required("update", word_into(recurrence.update, state_update_from_string, "\"decay\", \"delta\" or \"scan\"")),
+      required("update",
+               word_into(recurrence.update, state_update_from_string, "\"decay\", \"delta\", \"scan\" or \"average\"")),
       required("heads", count_into(recurrence.heads)), optional("key_heads", count_into(key_heads)),
       required("key_dim", count_into(recurrence.key_dim)), required("value_dim", count_into(recurrence.value_dim)),
       optional("decays", count_into(recurrence.decays, 0)),
       optional("decay_rank", count_into(recurrence.decay_rank, 0)),
-      optional("convolution", count_into(recurrence.convolution, 0)),
-      optional("gate", truth_into(recurrence.has_gate)));
+      optional("convolution", count_into(recurrence.convolution, 0)), optional("gate", truth_into(recurrence.has_gate)),
+      optional("gate_rank", count_into(recurrence.gate_rank, 0)));
   recurrence.key_heads = key_heads > 0 ? key_heads : recurrence.heads;
   return recurrence;
 }
@@ -119,7 +120,8 @@ LayerRun read_layers(const ModelDescription& model, const JsonValue& value) {
   const auto read_mlp = [&](const JsonValue& part) {
     says_mlp = true;
     if (part.element().is_null()) return;
-    read_object(part, required("width", count_into(run.mlp.width)), optional("gated", truth_into(run.mlp.is_gated)));
+    read_object(part, required("width", count_into(run.mlp.width)), optional("gated", truth_into(run.mlp.is_gated)),
+                optional("result_gate", truth_into(run.mlp.has_result_gate)));
   };
   read_object(value, optional("count", count_into(run.count)),
               optional("component", [&](const JsonValue& part) { run.component = component_named(model, part); }),

@@ -66,6 +66,11 @@ void add_perceptrons(const Setting& s, const LayerRun& layer, double product_inp
   const Mlp mlp = common_mlp(layer);
   kept.wide = kWord * static_cast<double>(mlp.inner() * mlp.width) / tensor;
   kept.active = product_input * static_cast<double>(mlp.width) / tensor;
+  if (mlp.has_result_gate) {
+    // The gate, what it scales, and the inputs of both: mixtures of a token and the one before.
+    kept.wide += (2 * kWord + product_input) * hidden / s.sequence_split();
+    kept.perceptron_norm += product_input * hidden / (s.profile.gathers_again ? s.sequence_split() : 1);
+  }
   if (!layer.experts) return;
   const Experts& experts = *layer.experts;
   const auto active = static_cast<double>(experts.active);

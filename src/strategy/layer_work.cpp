@@ -16,6 +16,9 @@ namespace {
 /// Tensors of hidden width that norm, residual addition and dropout of one part of a layer (mixer, perceptron) read and
 /// write in the forward pass.
 constexpr double kResidualTensors = 5;
+/// Tensors of hidden width beside these where results are gated (RWKV): two mixtures of a token and the one before,
+/// read and written, and the gate with what it scales.
+constexpr double kResultGateTensors = 7;
 /// A backward pass over memory-bound operators moves this many times the bytes of the forward pass.
 constexpr double kBackwardTraffic = 1.7;
 /// Bytes per score that unfused attention moves: write, mask and softmax, dropout, read.
@@ -72,12 +75,8 @@ void add_traffic(const Setting& s, const LayerRun& layer, LayerTime& time) {
   const double heads = static_cast<double>(attention.heads + 2 * attention.kv_heads);
   bytes += 2 * heads * static_cast<double>(attention.head_dim) / s.strategy.tensor;
   if (attention.has_gate) bytes += 3 * static_cast<double>(attention.heads * attention.value_dim()) / s.strategy.tensor;
-  if (const auto& recurrence = layer.recurrence) {
-    const auto values = static_cast<double>(recurrence->values());
-    if (recurrence->convolution > 0)
-      bytes += 2 * (values + 2 * static_cast<double>(recurrence->queries())) / s.strategy.tensor;
-    bytes += (recurrence->has_gate ? 5 : 2) * values / s.strategy.tensor;  // norm, and gate
-  }
+  if (layer.recurrence) bytes += recurrence_traffic(s, *layer.recurrence);
+  if (layer.mlp.has_result_gate) bytes += kResultGateTensors * hidden / split;
   const double forward = s.profile.traffic * kWord * s.tokens() * bytes / s.machines.device.memory_bandwidth;
   time.forward.traffic += forward;
   time.backward.traffic += kBackwardTraffic * forward;

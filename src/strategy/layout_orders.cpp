@@ -34,7 +34,7 @@ class OrderedLayouts {
         known_(cuts),
         budget_(budget),
         size_(order_size({program.model_, program.machines_, program.run_, program.mesh_, program.profile_})),
-        depth_(program.mesh_.pipeline),
+        depth_(program.mesh_.stages()),
         count_(static_cast<std::uint32_t>(program.run_of_.size())) {}
 
   /// False if the budget or the tries ended before all were excluded or valued.
@@ -52,6 +52,7 @@ class OrderedLayouts {
   struct Option {
     std::uint32_t next = 0;
     const Cell* cell = nullptr;
+    double longest = 0;      ///< what counts as the stage's time
     std::size_t number = 0;  ///< of all options
   };
   /// Of the stages chosen so far.
@@ -77,10 +78,11 @@ class OrderedLayouts {
         for (std::uint32_t next = begin + program_.least_layers(stage); next <= count_; ++next) {
           if (program_.busy_before_[next] - program_.busy_before_[begin] > limit) break;
           const double behind = least_again_[stage + 1][next];
-          if (!std::isfinite(behind)) continue;
+          if (!std::isfinite(behind) || program_.is_on_other_mesh(stage, next)) continue;
           const Cell& cell = program_.cell(regime_, stage, begin, next);
-          if (!cell.fits || cell.busy > limit) continue;
-          options_[stage][begin].push_back({next, &cell, number_of_options_++});
+          const double longest = program_.longest_of(cell, stage, begin, next);
+          if (!cell.fits || longest > limit) continue;
+          options_[stage][begin].push_back({next, &cell, longest, number_of_options_++});
           least_again_[stage][begin] = std::min(least_again_[stage][begin], cell.again + behind);
         }
       }
@@ -125,7 +127,7 @@ class OrderedLayouts {
       if (++tries_ % kTriesPerLook == 0 && (tries_ >= kMostTries || budget_.expired())) is_over_ = true;
       if (is_over_) return;
       const Cell& cell = *option.cell;
-      const Chosen with{std::max(before.longest, cell.busy), before.again + cell.again,
+      const Chosen with{std::max(before.longest, option.longest), before.again + cell.again,
                         std::max({before.end, cell.end, regime_.least_end})};
       const double again = with.again + least_again_[stage + 1][option.next];
       if (program_.seconds(with.longest, again) + with.end >= best_.seconds) continue;

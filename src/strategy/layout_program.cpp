@@ -7,6 +7,7 @@
 #include "strategy/memory.h"
 #include "strategy/products.h"
 #include "strategy/step_end.h"
+#include "strategy/ways.h"
 
 namespace opweave::strategy {
 namespace {
@@ -25,7 +26,14 @@ constexpr double kStepGrowth = 4;
 
 LayoutProgram::LayoutProgram(const ModelDescription& model, const Machines& machines, const TrainingRun& run,
                              const CalibrationProfile& profile, const Strategy& mesh, const KeepChoice& choice)
-    : model_(model), machines_(machines), run_(run), profile_(profile), mesh_(mesh), choice_(choice), busy_before_{0} {
+    : model_(model),
+      machines_(machines),
+      run_(run),
+      profile_(profile),
+      mesh_(mesh),
+      choice_(choice),
+      busy_before_{0},
+      passes_before_(1) {
   mesh_.layers_per_stage.clear();
   const Setting setting{model_, machines_, run_, mesh_, profile_};
   StageTime all;
@@ -36,6 +44,7 @@ LayoutProgram::LayoutProgram(const ModelDescription& model, const Machines& mach
     for (std::int64_t k = 0; k < model.layers[i].count; ++k) {
       run_of_.push_back(i);
       busy_before_.push_back(busy_before_.back() + time.forward.total() + time.backward.total());
+      passes_before_.push_back(passes_before_.back() + passes_in(time));
     }
     const auto count = static_cast<double>(model.layers[i].count);
     all.time.backward += time.backward * count;
@@ -48,6 +57,7 @@ LayoutProgram::LayoutProgram(const ModelDescription& model, const Machines& mach
   add_meshes(setting);
   add_sets(setting);
   is_in_order_ = is_valued_by_order(setting);
+  has_ways_ = is_valued_by_ways(mesh_);
   hops_ = pipeline_time(setting, PipelineLoad{}).hops;
 }
 
@@ -94,7 +104,18 @@ double LayoutProgram::least_longest(double again) const {
   for (const StageMesh& mesh : meshes_) {
     if (meshes_.size() == 1) break;
     const double busy = busy_before_[mesh.last_layer] - busy_before_[mesh.first_layer];
-    least = std::max(least, (busy + (mesh.end == mesh_.stages() ? head : 0)) / (mesh.end - mesh.begin));
+    const double all = busy + (mesh.end == mesh_.stages() ? head : 0);
+    const double stages = mesh.end - mesh.begin;
+    least = std::max(least, all / stages);
+    if (!has_ways_) continue;
+    double share = 1;
+    for (std::uint32_t i = mesh.first_layer; i < mesh.last_layer; ++i) {
+      const LayerTime& time = layer_times_[run_of_[i]];
+      share = std::min(share, time.forward.total() / (time.forward.total() + time.backward.total()));
+    }
+    const auto count = static_cast<double>(microbatches(run_, mesh_));
+    const double before = passes_before_[mesh.first_layer].forward;
+    least = std::max(least, least_longest_way(all, share, before, stages, count) / count);
   }
   return std::max(least, head + last);
 }
@@ -123,6 +144,12 @@ std::uint32_t LayoutProgram::least_layers(std::uint32_t stage) const {
   return has_table ? mesh_.chunks - 1 : mesh_.chunks;
 }
 
+bool LayoutProgram::is_on_other_mesh(std::uint32_t stage, std::uint32_t next) const {
+  const std::uint32_t of_component = meshes_.back().first_layer;
+  if (stage < mesh_.first_stage() && next > of_component) return true;
+  return stage + 1 == mesh_.first_stage() && next < of_component;
+}
+
 std::vector<StageLayers> LayoutProgram::parts(std::uint32_t begin, std::uint32_t end) const {
   std::vector<StageLayers> result;
   for (std::uint32_t i = begin; i < end; ++i) {
@@ -143,6 +170,19 @@ const LayoutProgram::Cell& LayoutProgram::cell(const Regime& regime, std::uint32
   return place->second;
 }
 
+double LayoutProgram::longest_of(const Cell& cell, std::uint32_t stage, std::uint32_t begin, std::uint32_t end) const {
+  if (!has_ways_) return cell.busy;
+  const PassSeconds head = passes_in(head_);
+  const PassSeconds all = passes_before_.back() + head;
+  PassSeconds work = passes_before_[end] - passes_before_[begin];
+  if (stage + 1 == mesh_.stages()) work = work + head;
+  const PassSeconds before = passes_before_[begin];
+  PassSeconds own = work;
+  own.backward += cell.again;
+  const auto count = static_cast<double>(microbatches(run_, mesh_));
+  return longest_way(own, {before, all - before - work}, count) / count;
+}
+
 std::optional<LayoutProgram::Found> LayoutProgram::least_again(const Regime& regime, double longest, double end) {
   struct Entry {
     double again = kInfinity;
@@ -150,7 +190,6 @@ std::optional<LayoutProgram::Found> LayoutProgram::least_again(const Regime& reg
   };
   const auto count = static_cast<std::uint32_t>(run_of_.size());
   const std::uint32_t depth = mesh_.stages();
-  const std::uint32_t of_component = meshes_.back().first_layer;
   const double head = head_seconds();
   std::vector<std::vector<Entry>> table(depth + 1, std::vector<Entry>(count + 1));
   table[0][0].again = 0;
@@ -161,16 +200,14 @@ std::optional<LayoutProgram::Found> LayoutProgram::least_again(const Regime& reg
       if (!std::isfinite(table[stage][begin].again)) continue;
       for (std::uint32_t next = begin + least_layers(stage); next <= count; ++next) {
         if (stage + 1 == depth && next < count) continue;
-        // All layers of the component are on its own stages, and no others.
-        if (stage < mesh_.first_stage() && next > of_component) break;
-        if (stage + 1 == mesh_.first_stage() && next < of_component) continue;
+        if (is_on_other_mesh(stage, next)) continue;
         const double busy = busy_before_[next] - busy_before_[begin];
         if (busy > limit) break;
         // What is left must be done by the stages behind.
         if (stage + 1 < depth && busy_before_[count] - busy_before_[next] + head > behind * (1 + kLayoutRounding))
           continue;
         const Cell& made = cell(regime, stage, begin, next);
-        if (!made.fits || made.busy > limit || made.end > end) continue;
+        if (!made.fits || made.end > end || longest_of(made, stage, begin, next) > limit) continue;
         Entry& entry = table[stage + 1][next];
         const double again = table[stage][begin].again + made.again;
         if (again < entry.again) entry = {again, begin};
@@ -190,7 +227,7 @@ std::optional<LayoutProgram::Found> LayoutProgram::least_again(const Regime& reg
     found.layers[stage] = next - begin;
     found.counts[stage] = made.count;
     found.parts[stage] = made.part;
-    found.longest = std::max(found.longest, made.busy);
+    found.longest = std::max(found.longest, longest_of(made, stage, begin, next));
     found.end = std::max(found.end, made.end);
     next = begin;
   }

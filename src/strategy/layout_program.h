@@ -112,6 +112,11 @@ class LayoutProgram {
                              const LayerWeights& held, double flights) const;
   /// Microbatches in flight on a stage with so many layers.
   [[nodiscard]] double flights_of(std::uint32_t stage, std::uint32_t layers);
+  /// What counts as a stage's time where layers up to `end` are on it: that of its passes, or a microbatch's share of
+  /// the longest way through it.
+  [[nodiscard]] double longest_of(const Cell& cell, std::uint32_t stage, std::uint32_t begin, std::uint32_t end) const;
+  /// Would a stage that ends before layer `next` have layers of both meshes on it, or behind it?
+  [[nodiscard]] bool is_on_other_mesh(std::uint32_t stage, std::uint32_t next) const;
   [[nodiscard]] std::vector<StageLayers> parts(std::uint32_t begin, std::uint32_t end) const;
   /// Least `again` with no stage longer than `longest` and no end later than `end`.
   std::optional<Found> least_again(const Regime& regime, double longest, double end);
@@ -154,15 +159,17 @@ class LayoutProgram {
   const KeepChoice& choice_;
   std::vector<LayerTime> layer_times_;  ///< by run
   LayerTime head_;
-  std::vector<std::size_t> run_of_;  ///< by layer
-  std::vector<double> busy_before_;  ///< seconds of all layers before one, forward and backward
-  double weight_seconds_ = 0;        ///< weight gradients of all
-  double constant_ = 0;              ///< of every layout: gathers of sharded weights
-  double most_longest_ = 0;          ///< no stage takes longer
-  std::vector<LayerMemory> memory_;  ///< by run, with nothing made again
-  std::vector<SetKept> sets_;        ///< those of `choice_`, none that another beats in all
+  std::vector<std::size_t> run_of_;         ///< by layer
+  std::vector<double> busy_before_;         ///< seconds of all layers before one, forward and backward
+  std::vector<PassSeconds> passes_before_;  ///< the same, by kind of pass
+  double weight_seconds_ = 0;               ///< weight gradients of all
+  double constant_ = 0;                     ///< of every layout: gathers of sharded weights
+  double most_longest_ = 0;                 ///< no stage takes longer
+  std::vector<LayerMemory> memory_;         ///< by run, with nothing made again
+  std::vector<SetKept> sets_;               ///< those of `choice_`, none that another beats in all
   std::vector<StageMesh> meshes_;  ///< in the order of their stages: one, or that of a component and that of the others
   std::vector<LayerWeights> beside_;  ///< by stage, what it holds beside layers: embedding, head, a component's own
+  bool has_ways_ = false;             ///< valued by the longest way through its stages
   bool is_in_order_ = false;          ///< valued by the order of passes
   double hops_ = 0;                   ///< of every layout: exposed transfers
   std::unordered_map<std::uint64_t, Cell> cells_;

@@ -7,6 +7,7 @@
 #include "strategy/memory.h"
 #include "strategy/modules.h"
 #include "strategy/step_end.h"
+#include "strategy/ways.h"
 
 namespace opweave::strategy {
 namespace {
@@ -41,6 +42,8 @@ void LayoutProgram::add_sets(const Setting& setting) {
   }
   // Everything is made again, and copied there and back beside nothing.
   most_longest_ = 2 * busy_before_.back() + head_seconds() + 2 * copies;
+  // A way goes through all other stages once beside.
+  if (is_valued_by_ways(mesh_)) most_longest_ += busy_before_.back() + head_seconds();
   std::vector<SetKept> all;
   for (const KeptPart& part : choice_.parts) {
     const auto is_same = [&](const SetKept& set) { return set.modules == part.modules; };
@@ -296,7 +299,7 @@ LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t
   if (is_in_order_) {
     const Setting setting{model_, machines_, run_, own, profile_};
     cell.passes = chunk_passes(setting, layer_times_, layers, layers_of_chunks(mesh_, stage, end - begin), cell.again);
-    if (stage + 1 == mesh_.pipeline) add_head(setting, head_, cell.passes.back());
+    if (stage + 1 == mesh_.stages()) add_head(setting, head_, cell.passes.back());
   }
   cell.end = end_seconds({model_, machines_, run_, own, profile_}, held);
   return cell;

@@ -161,6 +161,11 @@ std::string why_not_split(const LayerRun& layers, const Strategy& strategy) {
     return indivisible("heads", layers.attention.heads, "tensor", strategy.tensor);
   }
   if (const auto& recurrence = layers.recurrence) {
+    if (recurrence->update == StateUpdate::kAverage && strategy.context > 1) {
+      return fmt::format(
+          "context is {}, but update \"average\" (RWKV) mixes each token with the one before: expected 1",
+          strategy.context);
+    }
     const std::int64_t ranks = std::int64_t{strategy.tensor} * strategy.context;
     if (recurrence->heads % ranks != 0) {
       return indivisible("heads of a recurrence", recurrence->heads, "tensor x context",

@@ -10,7 +10,7 @@
 namespace opweave {
 namespace {
 
-constexpr std::array<std::string_view, 3> kUpdates = {"decay", "delta", "scan"};
+constexpr std::array<std::string_view, 4> kUpdates = {"decay", "delta", "scan", "average"};
 
 void expect_positive(std::int64_t value, std::string_view field) {
   if (value < 1) throw InputError(fmt::format("{} is {}, expected at least 1", field, value));
@@ -53,9 +53,19 @@ void validate(const Recurrence& recurrence) {
         nearest_divisors("key_heads", recurrence.key_heads, recurrence.heads));
   }
   const bool is_scan = recurrence.update == StateUpdate::kScan;
-  if (is_scan != (recurrence.decay_rank > 0)) {
+  if (is_scan != (recurrence.decay_rank > 0) && recurrence.update != StateUpdate::kDelta) {
     throw InputError(fmt::format("decay_rank is {} with update \"{}\", expected {}", recurrence.decay_rank,
                                  to_string(recurrence.update), is_scan ? "at least 1" : "0"));
+  }
+  if (recurrence.gate_rank > 0 && !recurrence.has_gate) {
+    throw InputError(fmt::format("gate_rank is {} without a gate, expected 0 or \"gate\": true", recurrence.gate_rank));
+  }
+  const bool is_by_column = recurrence.key_heads == recurrence.heads && recurrence.key_dim * recurrence.value_dim == 1;
+  if (recurrence.update == StateUpdate::kAverage && !is_by_column) {
+    throw InputError(
+        fmt::format("update \"average\" has {} heads of {} and {} key heads of {}, expected a head of width 1 "
+                    "and a key for each column",
+                    recurrence.heads, recurrence.value_dim, recurrence.key_heads, recurrence.key_dim));
   }
 }
 
@@ -112,19 +122,21 @@ std::int64_t attention_parameters(std::int64_t hidden, const Attention& attentio
 }
 
 std::int64_t recurrence_parameters(std::int64_t hidden, const Recurrence& r) {
-  const std::int64_t gated = r.values() * (r.has_gate ? 2 : 1);
-  const std::int64_t out = r.values() * hidden;
+  std::int64_t sum = 2 * hidden * r.values();  // values, and out
+  if (r.has_gate) sum += r.gate_rank > 0 ? r.gate_rank * (hidden + r.values()) : hidden * r.values();
   if (r.update == StateUpdate::kScan) {
-    return hidden * gated + r.values() * (r.decay_rank + 2 * r.queries()) + r.decay_rank * r.values() + out;
+    return sum + r.values() * (r.decay_rank + r.queries_and_keys()) + r.decay_rank * r.values();
   }
-  return hidden * (gated + 2 * r.queries() + r.decays * r.heads) + out;
+  return sum + hidden * (r.queries_and_keys() + r.decays * r.heads) + r.decay_rank * (hidden + r.heads * r.key_dim);
 }
 
 std::int64_t cross_attention_parameters(std::int64_t hidden, std::int64_t source, const Attention& cross) {
   return 2 * hidden * cross.heads * cross.head_dim + 2 * source * cross.kv_heads * cross.head_dim;
 }
 
-std::int64_t mlp_parameters(std::int64_t hidden, const Mlp& mlp) { return hidden * mlp.width * (mlp.inner() + 1); }
+std::int64_t mlp_parameters(std::int64_t hidden, const Mlp& mlp) {
+  return hidden * mlp.width * (mlp.inner() + 1) + (mlp.has_result_gate ? hidden * hidden : 0);
+}
 
 namespace {
 

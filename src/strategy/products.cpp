@@ -91,7 +91,11 @@ std::vector<Product> mlp_products(const Setting& s, const Mlp& mlp) {
   if (mlp.width == 0) return {};
   const double width = static_cast<double>(mlp.width) / s.strategy.tensor;
   const auto hidden = static_cast<double>(s.model.hidden);
-  return {{s.tokens(), hidden, static_cast<double>(mlp.inner()) * width}, {s.tokens(), width, hidden}};
+  std::vector<Product> products = {{s.tokens(), hidden, static_cast<double>(mlp.inner()) * width},
+                                   {s.tokens(), width, hidden}};
+  // Results are scaled where they are summed up: each rank makes the gates of its tokens, with the whole matrix.
+  if (mlp.has_result_gate) products.push_back({s.tokens() / s.sequence_split(), hidden, hidden});
+  return products;
 }
 
 Mlp common_mlp(const LayerRun& layer) {

@@ -10,6 +10,7 @@
 #include "strategy/hops.h"
 #include "strategy/memory.h"
 #include "strategy/modules.h"
+#include "strategy/ways.h"
 
 namespace opweave::strategy {
 namespace {
@@ -133,18 +134,16 @@ void add_head(const Setting& s, const LayerTime& head, PassSeconds& last) {
 }
 
 OrderSize order_size(const Setting& s) {
-  return {s.strategy.schedule, s.strategy.pipeline, s.strategy.chunks,
+  return {s.strategy.schedule, s.strategy.stages(), s.strategy.chunks,
           static_cast<std::uint32_t>(microbatches(s.run, s.strategy))};
 }
 
 bool is_valued_by_order(const Setting& s) {
   // What 1F1B takes at most is its formula, unless stages spend unlike shares of their time in forward passes.
-  // Over two meshes the formula counts the stages as they are.
-  if (s.strategy.component) return false;
   const PipelineKind schedule = s.strategy.schedule;
   if (schedule != PipelineKind::kInterleaved && schedule != PipelineKind::kZeroBubble1) return false;
-  const std::int64_t passes = microbatches(s.run, s.strategy) * s.strategy.chunks * s.strategy.pipeline;
-  return s.strategy.pipeline > 1 && passes <= kMostPasses;
+  const std::int64_t passes = microbatches(s.run, s.strategy) * s.strategy.chunks * s.strategy.stages();
+  return s.strategy.stages() > 1 && passes <= kMostPasses;
 }
 
 double weight_gradient_seconds(const StageTime& stage) {
@@ -161,13 +160,17 @@ PipelineTime pipeline_time(const Setting& s, const std::vector<LayerTime>& layer
     load.weight += weight_gradient_seconds(stage);
   }
   PipelineTime result = pipeline_time(s, load);
+  if (is_valued_by_ways(s.strategy)) {
+    result.bubble = longest_way(times, static_cast<double>(microbatches(s.run, s.strategy))) - result.busy;
+  }
   if (!is_valued_by_order(s)) return result;
   const auto parts = stages(s);
   const std::vector<std::uint32_t> by_stage = layers_of_stages(s.model, s.strategy);
   std::vector<PassSeconds> passes;
-  for (std::uint32_t rank = 0; rank < s.strategy.pipeline; ++rank) {
+  const std::uint32_t ranks = s.strategy.stages();
+  for (std::uint32_t rank = 0; rank < ranks; ++rank) {
     std::vector<std::uint32_t> layers_of_chunk;
-    for (std::size_t i = rank; i < by_stage.size(); i += s.strategy.pipeline) layers_of_chunk.push_back(by_stage[i]);
+    for (std::size_t i = rank; i < by_stage.size(); i += ranks) layers_of_chunk.push_back(by_stage[i]);
     const double again = times[rank].recompute + times[rank].offload;
     std::ranges::copy(chunk_passes(s, layers, parts[rank], layers_of_chunk, again), std::back_inserter(passes));
   }
@@ -188,7 +191,10 @@ PipelineTime pipeline_time(const Setting& s, const PipelineLoad& load) {
   const double weight = all_weight / depth;
   if (s.strategy.component) {
     const HopTimes hops = hop_times(s);
-    time.hops = 2 * (count * hops.slowest + hops.sum);
+    // With twice the microbatches of 1F1B in flight there are others to run while one is on its way: what is left is
+    // one way down and back.
+    const bool has_others = s.strategy.schedule == PipelineKind::kZeroBubble2;
+    time.hops = 2 * ((has_others ? 0 : count * hops.slowest) + hops.sum);
   } else {
     const Ring link = hop(s.machines, s.strategy);
     const double message = 2 * s.tokens() * static_cast<double>(s.model.hidden) / s.strategy.tensor;
@@ -198,13 +204,8 @@ PipelineTime pipeline_time(const Setting& s, const PipelineLoad& load) {
   }
   // A first forward pass goes down all stages and its backward pass comes back; ends are filled with weight gradients
   // where the schedule sets them apart.
-  double critical = (depth + count - 1) * (mean - weight) + weight - count * longest;
-  if (s.strategy.component) {
-    // Stages of two meshes are as long as they are: one microbatch takes all of them, the others follow each other on
-    // the longest, which has its share of the weight gradients.
-    const double own_weight = all_weight * longest / sum;
-    critical = sum - all_weight + (count - 1) * (longest - own_weight) + own_weight - count * longest;
-  }
+  const double critical = (depth + count - 1) * (mean - weight) + weight - count * longest;
+  if (is_valued_by_ways(s.strategy)) return time;
   switch (s.strategy.schedule) {
     case PipelineKind::k1F1B:
       time.bubble = sum - longest;

@@ -66,6 +66,7 @@ struct PipelineTime {
   double hops = 0;
 };
 /// All that a pipeline's time depends on: of the longest stage, and sums over stages. Grows with `longest` and `sum`.
+/// Where `is_valued_by_ways`, `longest` is a microbatch's share of the longest way, and all that counts.
 struct PipelineLoad {
   double longest = 0;
   double sum = 0;

@@ -70,6 +70,12 @@ std::string why_not_megatron(const ModelDescription& model, const TrainingRun& r
       if (layers.recurrence->update == StateUpdate::kScan) {
         return "Megatron-LM has Mamba-2 and gated delta nets, not Mamba's scan (update \"scan\")";
       }
+      if (layers.recurrence->update == StateUpdate::kAverage) {
+        return "Megatron-LM has Mamba-2 and gated delta nets, not RWKV (update \"average\")";
+      }
+      if (layers.recurrence->update == StateUpdate::kDelta && layers.recurrence->decay_rank > 0) {
+        return "Megatron-LM has gated delta nets that decay by head, not by column of the keys (decay_rank)";
+      }
       if (layers.recurrence->key_heads % s.tensor != 0) {
         return fmt::format("{} key heads of a recurrence and tensor {}: Megatron-LM needs a multiple",
                            layers.recurrence->key_heads, s.tensor);

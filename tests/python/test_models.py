@@ -85,11 +85,14 @@ MAMBA_BIAS = {"mamba_conv_bias": (True, False), "mamba_proj_bias": (True, False)
 BIAS = {"attention_bias": (True, False), "mlp_bias": (True, False)}
 SPARSE = {"num_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 72}
 DELTA = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": (8, 16)}
-DELTA |= {"linear_value_head_dim": (16, 24), "linear_conv_kernel_dim": (3, 4), "decoder_sparse_step": (1, 2)}
+DELTA |= {"linear_value_head_dim": (16, 24), "linear_conv_kernel_dim": (3, 4)}
 KINDS = ["linear_attention", "moe", "full_attention", "mlp"]
 NEMOTRON = {"layers_block_type": (["linear_attention", "mlp"] * 3, KINDS, KINDS[:1], KINDS[1:] * 2)}
 NEMOTRON |= {"mamba_num_heads": 6, "mamba_head_dim": 8, "n_groups": 3, "ssm_state_size": 16, "n_routed_experts": 6}
 NEMOTRON |= {"moe_intermediate_size": 24, "moe_shared_expert_intermediate_size": 40, "num_experts_per_tok": 2}
+LAYERS = (["linear_attention", "full_attention", "linear_attention"], ["linear_attention"] * 3)
+SCAN = {"state_size": (8, 16), "expand": 2, "time_step_rank": (5, "auto"), "conv_kernel": (3, 4)}
+SCAN |= {"use_bias": (True, False), "use_conv_bias": (True, False)}
 RECURRENT = {
     "mamba2": {"num_heads": 12, "head_dim": 16, "n_groups": (1, 3), "state_size": (16, 24), "expand": 2,
                "conv_kernel": (3, 4), "use_bias": (True, False), "use_conv_bias": (True, False)},
@@ -101,7 +104,24 @@ RECURRENT = {
     "nemotron_h": NEMOTRON | {"use_bias": (True, False), "use_conv_bias": (True, False), "mlp_bias": (True, False),
                               "intermediate_size": 72},
     "qwen3_next": DELTA | SPARSE | {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 40, "head_dim": 16,
-                                    "mlp_only_layers": ([], [0]), "attention_bias": (True, False)},
+                                    "mlp_only_layers": ([], [0]), "decoder_sparse_step": (1, 2),
+                                    "attention_bias": (True, False)},
+    "qwen3_5_text": DELTA | {"intermediate_size": 72, "head_dim": 16, "attention_bias": (True, False)},
+    "qwen3_5_moe_text": DELTA | SPARSE | {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 40,
+                                          "head_dim": 16, "attention_bias": (True, False)},
+    "olmo_hybrid": DELTA | {"intermediate_size": 72, "attention_bias": (True, False), "pad_token_id": None},
+    "granitemoehybrid": MAMBA2 | MAMBA_BIAS | {"num_local_experts": (0, 6), "num_experts_per_tok": 2,
+                                               "intermediate_size": 72, "shared_intermediate_size": 40,
+                                               "attention_bias": (True, False), "layer_types": LAYERS,
+                                               "num_hidden_layers": 3},
+    "mamba": SCAN,
+    "falcon_mamba": SCAN,
+    "kimi_linear": LATENT | {"num_local_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 72,
+                             "moe_intermediate_size": 24, "n_shared_experts": (1, 2), "linear_head_dim": (8, 16),
+                             "linear_num_heads": (3, 6), "linear_conv_kernel_dim": (3, 4), "n_group": 1,
+                             "attention_bias": (True, False), "first_k_dense_replace": (0, 1),
+                             "tie_word_embeddings": False, "pad_token_id": None},
+    "rwkv": {"attention_hidden_size": (None, 72), "intermediate_size": (None, 136)},
     "minimax": {"num_local_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 72, "head_dim": (None, 24)},
 }  # fmt: skip
 # Without these the class of transformers has no model.
@@ -164,7 +184,7 @@ def test_parameters_of_state_spaces_linear_attention_and_hybrids_are_those_of_tr
     sizes = {"hidden_size": 96, "vocab_size": 301, "tie_word_embeddings": (True, False)}
     if name != "nemotron_h":
         sizes["num_hidden_layers"] = (2, 5)
-    if name != "mamba2":
+    if name not in ("mamba", "mamba2", "falcon_mamba", "rwkv"):
         sizes |= {"num_attention_heads": 6, "num_key_value_heads": (2, 6)}
     for _ in range(8):
         members = sizes | RECURRENT[name]
@@ -175,6 +195,24 @@ def test_parameters_of_state_spaces_linear_attention_and_hybrids_are_those_of_tr
         assert opweave.Model.from_dict(model.to_dict()) == model
     usual = configuration(name)
     assert opweave.Model.from_transformers(usual).parameters == parameters_of(usual)
+
+
+def test_a_file_of_kimi_linear_says_its_linear_layers_in_an_object_of_their_own():
+    # Members as on the Hub (Kimi-Linear-48B-A3B): layers are counted from 1, experts under other names.
+    linear = {"full_attn_layers": [4, 8], "kda_layers": [1, 2, 3, 5, 6, 7], "num_heads": 32, "head_dim": 128}
+    config = {"model_type": "kimi_linear", "hidden_size": 2304, "num_hidden_layers": 8, "intermediate_size": 9216}
+    config |= {"num_attention_heads": 32, "kv_lora_rank": 512, "q_lora_rank": None, "qk_nope_head_dim": 128}
+    config |= {"qk_rope_head_dim": 64, "v_head_dim": 128, "num_experts": 256, "num_experts_per_token": 8}
+    config |= {"num_shared_experts": 1, "moe_intermediate_size": 1024, "first_k_dense_replace": 1, "vocab_size": 163840}
+    config |= {"moe_layer_freq": 1, "tie_word_embeddings": False, "head_dim": 72, "model_max_length": 1048576}
+    config |= {"linear_attn_config": linear | {"short_conv_kernel_size": 4}}
+    model = opweave.Model.from_transformers(config)
+    assert model.parameters == parameters_of(transformers.AutoConfig.for_model(**config))
+    assert [run["count"] for run in model.layers] == [1, 2, 1, 3, 1]
+    assert ["recurrence" in run for run in model.layers] == [True, True, False, True, False]
+    config["linear_attn_config"]["kda_layers"] = [1, 2, 3, 5, 6]
+    with pytest.raises(opweave.InputError, match='layer 7 is in neither of "full_attn_layers" and "kda_layers"'):
+        opweave.Model.from_transformers(config)
 
 
 def test_layers_of_a_hybrid_have_the_mixer_that_the_configuration_says():
@@ -299,7 +337,7 @@ def test_nested_configurations_may_leave_out_what_their_class_says():
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"model_type": "rwkv"}, 'model_type "rwkv" is not known yet, expected one of apertus, '),
+        ({"model_type": "rwkv7"}, 'model_type "rwkv7" is not known yet, expected one of apertus, '),
         ({"model_type": "grok-1"}, 'model_type "grok-1" is not known yet'),
         ({"num_experts": 8}, 'key "num_experts" is not known for this model_type'),
         ({"layer_scale_init_value": 0.1}, 'key "layer_scale_init_value" is not known for this model_type'),

@@ -79,6 +79,66 @@ TEST(Recurrence, has_the_parameters_of_its_matrices) {
   EXPECT_EQ(recurrence_parameters(4096, scan), 4096 * 16384 + 8192 * (256 + 2048) + 256 * 8192 + 8192 * 4096);
 }
 
+/// Kimi's linear attention: 32 heads of 128, decays by column and gates through a rank of 128.
+Recurrence kimi() {
+  Recurrence recurrence;
+  recurrence.update = StateUpdate::kDelta;
+  recurrence.heads = recurrence.key_heads = 32;
+  recurrence.key_dim = recurrence.value_dim = recurrence.decay_rank = recurrence.gate_rank = 128;
+  recurrence.decays = 1;
+  recurrence.convolution = 4;
+  recurrence.has_gate = true;
+  return recurrence;
+}
+
+/// RWKV-4 of 4096 columns.
+LayerRun rwkv() {
+  LayerRun run;
+  run.count = 8;
+  run.recurrence.emplace();
+  run.recurrence->update = StateUpdate::kAverage;
+  run.recurrence->heads = run.recurrence->key_heads = 4096;
+  run.recurrence->key_dim = run.recurrence->value_dim = 1;
+  run.recurrence->has_gate = true;
+  run.mlp = {.width = 16384, .is_gated = false, .has_result_gate = true};
+  return run;
+}
+
+TEST(Recurrence, of_kimi_makes_decays_and_gates_through_a_rank) {
+  // Queries, keys, values and out of 4096 columns, a strength per head, and two times into a rank and out of it.
+  EXPECT_EQ(recurrence_parameters(2304, kimi()), 2304 * (4 * 4096 + 32) + 2 * 128 * (2304 + 4096));
+  LayerRun run;
+  run.count = 8;
+  run.recurrence = kimi();
+  const ModelDescription model = of_runs({run});
+  const auto weights = [&](std::uint32_t tensor) {
+    return value_of(model, degrees_in_node(tensor, 1, 8 / tensor)).memory.weights.value();
+  };
+  // Two bytes of each of 4096 x (128 + 128) weights into the ranks in 8 layers, on all of 2 ranks.
+  EXPECT_EQ(2 * weights(2) - weights(1), 2 * 8 * 4096 * 256);
+}
+
+TEST(Recurrence, of_rwkv_has_no_queries_and_gates_what_its_perceptron_makes) {
+  // Keys, values, gates and out; a perceptron of two matrices, and a square one for its gate.
+  const LayerRun run = rwkv();
+  EXPECT_EQ(recurrence_parameters(4096, *run.recurrence), 4 * 4096 * 4096);
+  EXPECT_EQ(mlp_parameters(4096, run.mlp), 2 * 4096 * 16384 + 4096 * 4096);
+  const ModelDescription model = of_runs({run});
+  const auto weights = [&](std::uint32_t tensor) {
+    return value_of(model, degrees_in_node(tensor, 1, 8 / tensor)).memory.weights.value();
+  };
+  EXPECT_EQ(2 * weights(2) - weights(1), std::int64_t{2} * 8 * 4096 * 4096);  // the square one, on all ranks
+  EXPECT_THAT(why_impossible(model, one_node(), {8, 8192}, degrees_in_node(1, 2, 4)),
+              HasSubstr("context is 2, but update \"average\" (RWKV) mixes each token with the one before"));
+}
+
+TEST(Recurrence, of_mamba_sums_what_it_makes_of_its_values_over_the_tensor_axis) {
+  const auto tensor = [](StateUpdate update) {
+    return value_of(of_runs({recurrent(update)}), degrees_in_node(4, 1, 2)).time.tensor.value();
+  };
+  EXPECT_GT(tensor(StateUpdate::kScan), tensor(StateUpdate::kDecay));
+}
+
 TEST(Recurrence, takes_twice_as_long_for_twice_the_tokens_where_attention_takes_four_times) {
   const auto core = [](const LayerRun& run, std::int64_t sequence) {
     const std::int64_t time = value_of(of_runs({run}), degrees_in_node(1, 1, 8), sequence).time.attention.value();
@@ -87,6 +147,7 @@ TEST(Recurrence, takes_twice_as_long_for_twice_the_tokens_where_attention_takes_
   for (const StateUpdate update : {StateUpdate::kDecay, StateUpdate::kDelta, StateUpdate::kScan}) {
     EXPECT_NEAR(core(recurrent(update), 16384) / core(recurrent(update), 8192), 2, 1e-6);
   }
+  EXPECT_NEAR(core(rwkv(), 16384) / core(rwkv(), 8192), 2, 1e-6);
   EXPECT_NEAR(core(attention_alone(), 16384) / core(attention_alone(), 8192), 4, 1e-6);
 }
 
@@ -157,6 +218,11 @@ TEST(Recurrence, is_refused_by_targets_that_have_none) {
   EXPECT_EQ(why(Target::kMegatron, StateUpdate::kDelta), "");
   EXPECT_THAT(why(Target::kMegatron, StateUpdate::kScan), HasSubstr("not Mamba's scan"));
   EXPECT_THAT(why(Target::kTorchtitan, StateUpdate::kDecay), HasSubstr("no recurrences"));
+  EXPECT_THAT(why_inexpressible(Target::kMegatron, of_runs({rwkv()}), run, strategy), HasSubstr("not RWKV"));
+  LayerRun by_column = recurrent(StateUpdate::kDelta);
+  by_column.recurrence = kimi();
+  EXPECT_THAT(why_inexpressible(Target::kMegatron, of_runs({by_column}), run, strategy),
+              HasSubstr("not by column of the keys"));
 }
 
 TEST(Recurrence, makes_a_profile_uncalibrated) {
@@ -169,10 +235,11 @@ TEST(Recurrence, makes_a_profile_uncalibrated) {
 
 TEST(Recurrence, reading_what_was_written_is_the_identity) {
   LayerRun beside = recurrent(StateUpdate::kDelta);
+  beside.recurrence = kimi();
   beside.attention = attention_alone().attention;
   beside.attention.has_gate = true;
   const ModelDescription model =
-      of_runs({recurrent(StateUpdate::kScan), attention_alone(), perceptron_alone(), beside});
+      of_runs({recurrent(StateUpdate::kScan), attention_alone(), perceptron_alone(), beside, rwkv()});
   EXPECT_EQ(parse_model(model_to_json(model), "model.json"), model);
 }
 
@@ -193,10 +260,16 @@ TEST(Recurrence, a_layer_says_what_it_does_not_have) {
   EXPECT_THAT(refusal(R"({"attention": null, "mlp": null})"), HasSubstr("neither attention, recurrence, mlp"));
   const std::string recurrence = R"({"recurrence": {"update": "UPDATE", "heads": 4, "key_heads": 3, "key_dim": 8,
       "value_dim": 8}, "mlp": null})";
-  EXPECT_THAT(refusal(recurrence), HasSubstr("\"decay\", \"delta\" or \"scan\""));
+  EXPECT_THAT(refusal(recurrence), HasSubstr("\"decay\", \"delta\", \"scan\" or \"average\""));
   std::string three = recurrence;
   three.replace(three.find("UPDATE"), 6, "decay");
   EXPECT_THAT(refusal(three), HasSubstr("key_heads is 3, expected a divisor of the 4 heads"));
+  std::string average = recurrence;
+  average.replace(average.find("UPDATE"), 6, "average").replace(average.find("3, \"key_dim"), 1, "4");
+  EXPECT_THAT(refusal(average), HasSubstr("expected a head of width 1 and a key for each column"));
+  std::string ranked = three;
+  ranked.replace(ranked.find("3, \"key_dim"), 1, "4").replace(ranked.find("8},"), 2, "8, \"gate_rank\": 2}");
+  EXPECT_THAT(refusal(ranked), HasSubstr("gate_rank is 2 without a gate"));
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "opweave/representatives.h"
 #include "strategy/layout_program.h"
 #include "strategy/stages.h"
+#include "strategy/ways.h"
 
 namespace opweave {
 namespace {
@@ -21,6 +22,8 @@ namespace {
 using strategy::OrderSize;
 using strategy::PassSeconds;
 using strategy::ScheduleOrder;
+using strategy::operator+;
+using strategy::operator-;
 
 /// The published schedule by the generator of experts and the event simulation, which share nothing with the
 /// recurrence.
@@ -95,6 +98,63 @@ TEST(ScheduleOrder, a_longest_way_takes_all_of_the_schedule_and_bounds_every_oth
     const strategy::PathCounts mean = strategy::mean_of({path, order.critical_path()});
     EXPECT_LE(strategy::seconds_along(mean, first), seconds * (1 + 1e-12)) << i;
     EXPECT_LE(strategy::seconds_along(mean, second), order.seconds(second) * (1 + 1e-12)) << i;
+  }
+}
+
+TEST(Ways, no_published_order_that_sets_weight_gradients_apart_takes_less_than_the_longest) {
+  std::mt19937 random(6);
+  int reached = 0;
+  for (int i = 0; i < 120; ++i) {
+    const OrderSize size{PipelineKind::kZeroBubble1, 2 + static_cast<std::uint32_t>(random() % 4), 1,
+                         1 + static_cast<std::uint32_t>(random() % 12)};
+    std::vector<PassSeconds> passes(size.devices);
+    PassSeconds all;
+    for (PassSeconds& pass : passes) {
+      const auto nanoseconds = [&] { return static_cast<double>(random() % 9 + 1); };
+      pass = {nanoseconds(), nanoseconds(), nanoseconds()};
+      all = all + pass;
+    }
+    double longest = 0;
+    PassSeconds before;
+    for (const PassSeconds& own : passes) {
+      const PassSeconds behind = all - before - own;
+      longest = std::max(longest, strategy::longest_way(own, {before, behind}, size.microbatches));
+      before = before + own;
+    }
+    EXPECT_LE(longest, ScheduleOrder(size).seconds(passes)) << i;
+    const auto simulated_two = static_cast<double>(simulated(size, passes, Expert::kZB2P).value());
+    EXPECT_LE(longest, simulated_two) << i;
+    reached += simulated_two <= 1.1 * longest ? 1 : 0;
+  }
+  EXPECT_GT(reached, 60);  // else the ways would say little
+}
+
+TEST(Ways, of_layers_that_are_shared_out_are_no_shorter_than_the_least) {
+  std::mt19937 random(7);
+  for (int i = 0; i < 200; ++i) {
+    const auto microbatches = static_cast<double>(1 + random() % 12);
+    const PassSeconds layer{static_cast<double>(1 + random() % 5), static_cast<double>(1 + random() % 5),
+                            static_cast<double>(1 + random() % 5)};
+    const PassSeconds tower{static_cast<double>(random() % 5), static_cast<double>(random() % 5), 0};
+    PassSeconds before = tower;
+    std::vector<PassSeconds> stages(2 + random() % 4);
+    PassSeconds all;
+    for (PassSeconds& stage : stages) {
+      const auto layers = static_cast<double>(1 + random() % 6);
+      stage = {layers * layer.forward, layers * layer.backward, layers * layer.weight};
+      all = all + stage;
+    }
+    double longest = 0;
+    for (const PassSeconds& own : stages) {
+      const PassSeconds behind = tower + all - before - own;
+      longest = std::max(longest, strategy::longest_way(own, {before, behind}, microbatches));
+      before = before + own;
+    }
+    const double seconds = all.forward + all.backward + all.weight;
+    const double least = strategy::least_longest_way(seconds, all.forward / seconds, tower.forward,
+                                                     static_cast<double>(stages.size()), microbatches);
+    EXPECT_LE(least, longest * (1 + 1e-12)) << i;
+    EXPECT_GE(least * (1 + 1e-12), tower.forward + microbatches * seconds / static_cast<double>(stages.size())) << i;
   }
 }
 
