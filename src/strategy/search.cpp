@@ -93,6 +93,7 @@ class Search {
   StrategySearchResult finish(std::size_t most, const std::function<void(const StrategyProgress&)>& tell) {
     std::ranges::stable_sort(meshes_, {}, &Mesh::bound);
     result_.meshes = meshes_.size();
+    known_below_.assign(meshes_.size(), -1);
     value_even_layouts(most);
     double least_left = look_into_all(most, tell);
     if (best_.empty() && result_.is_complete && std::isinf(outside())) {
@@ -214,11 +215,10 @@ class Search {
     const std::uint32_t most_chunks = std::max(strategy::kMostChunks, held_.chunks.value_or(1));
     for (std::uint32_t chunks = 2; chunks <= most_chunks && count % strategy.pipeline == 0; ++chunks) {
       if (std::uint64_t{strategy.pipeline} * chunks > layers + 2) {
-        if (held_.chunks)
-          exclude(
-              fmt::format("pipeline {} x vpp {} are more stages than the {} layers with embedding "
-                          "and head",
-                          strategy.pipeline, *held_.chunks, layers));
+        if (held_.chunks) {
+          exclude(fmt::format("pipeline {} x vpp {} are more stages than the {} layers with embedding and head",
+                              strategy.pipeline, *held_.chunks, layers));
+        }
         break;
       }
       strategy.chunks = chunks;
@@ -327,10 +327,15 @@ class Search {
 
   void look_into(std::size_t i, double below) {
     const Mesh& mesh = meshes_[i];
+    const double limit = worth(mesh, below);
+    if (limit <= known_below_[i]) return;
+    if (known_below_[i] < 0) ++result_.valued;
     LayoutProgram program(model_, machines_, run_, profile_, mesh.strategy, choice_);
-    ++result_.valued;
-    offer(program.fastest_by_formulas(worth(mesh, below)), i);
-    if (std::isfinite(program.left())) rest_.push_back({i, program.left()});
+    const auto layout = program.fastest_by_formulas(limit);
+    offer(layout, i);
+    const bool is_rest = std::isfinite(program.left());
+    if (is_rest) rest_.push_back({i, program.left()});
+    known_below_[i] = layout && !is_rest ? kInfinity : limit;
   }
 
   /// Layouts whose formulas are too good, once the best by the formulas are known. Seconds that those take at least
@@ -405,6 +410,8 @@ class Search {
     double least;  ///< seconds that they take at least
   };
   std::vector<Rest> rest_;
+  /// Of each mesh: seconds below which its fastest layout is known, if there is one; negative before it is looked into.
+  std::vector<double> known_below_;
   bool stopped_early_ = false;  ///< before all meshes were listed
   strategy::Ranking best_;
   StrategySearchResult result_;
