@@ -32,7 +32,7 @@ def plan_in_time(paths, plan, seconds, *options):
     assert taken <= seconds * (20 if SANITIZED else 1), taken
     if done.returncode == 3:
         # Reading and one plan may take longer than the limit on a slow machine or beside others: with more time there is one.
-        assert done.stderr.startswith("error: no plan found (time limit 0.5 s reached)")
+        assert "error: no plan found (time limit 0.5 s reached)" in done.stderr  # behind notes
         if SANITIZED or taken < 0.7 * (time.monotonic() - clock):
             pytest.skip("the processor is taken by others: no plan in time")
         done = opweave("plan", *paths, "--time-limit", 4, "--threads", 1, "-o", plan, *options)
