@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <map>
 #include <set>
 
@@ -52,16 +51,18 @@ std::uint32_t parameter_copies(const Problem& problem, const Schedule& schedule)
 template <class End>
 Duration period(const Problem& problem, const Schedule& schedule, const End& end_of) {
   Duration largest;
-  std::vector<std::array<Duration, 32>> streams(problem.cluster().device_count());  // by bit of the mask
+  const std::size_t stream_count = problem.cluster().stream_names().size();
+  std::vector<Duration> loads(problem.cluster().device_count() * stream_count);  // by device and bit of the mask
   for (std::size_t t = 0; t < problem.task_count(); ++t) {
     const Mode mode = problem.mode(TaskId(t), schedule.tasks[t].mode);
     for (const DeviceId device : mode.devices) {
       for (std::uint32_t mask = problem.streams(TaskId(t)); mask != 0; mask &= mask - 1) {
-        streams[device.index()][static_cast<unsigned>(__builtin_ctz(mask))] += end_of(t) - schedule.tasks[t].start;
+        loads[device.index() * stream_count + static_cast<unsigned>(__builtin_ctz(mask))] +=
+            end_of(t) - schedule.tasks[t].start;
       }
     }
   }
-  for (const auto& loads : streams) largest = std::max(largest, *std::ranges::max_element(loads));
+  for (const Duration load : loads) largest = std::max(largest, load);
   std::map<Cluster::Channel, Duration> channels;
   for (const Transfer& transfer : schedule.transfers) {
     for (const Cluster::Channel channel : problem.channels(transfer.source, transfer.destination)) {

@@ -29,6 +29,7 @@ class ClusterReader {
                 optional("default_link", [&](const JsonValue& v) { parts_.default_link = read_link<false>(v); }),
                 optional("meshes", [](const JsonValue& v) { (void)v.array(); }));  // parse_meshes
     if (types) types->each([&](const JsonValue& value) { read_type(value); });
+    parts_.devices.reserve(devices->count());
     devices->each([&](const JsonValue& value) { read_device(value); });
     if (switches) switches->each([&](const JsonValue& value) { read_switch(value); });
     if (links) links->each([&](const JsonValue& value) { parts_.links.push_back(read_link<true>(value)); });
