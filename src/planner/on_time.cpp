@@ -89,8 +89,8 @@ bool wait_for(SearchDesk& desk, const Budget& budget, double last_call) {
 
 }  // namespace
 
-bool end_on_time(const std::shared_ptr<SearchDesk>& desk, const Budget& budget, double seconds_to_write, const Work& work,
-                 const std::function<void()>& meanwhile) {
+bool end_on_time(const std::shared_ptr<SearchDesk>& desk, const Budget& budget, double seconds_to_write,
+                 const Work& work, const std::function<void()>& meanwhile) {
   const double limit = budget.time_limit_seconds().value_or(0);
   const bool keeps_time = budget.remaining().value_or(0) + budget.elapsed() < limit - 1e-3;
   const double last_call = latest_answer(budget) - (keeps_time ? seconds_to_write : 0);
