@@ -95,7 +95,12 @@ void emit_growth(const Options& options, const Emit& emit) {
     const Bytes memory(static_cast<std::int64_t>(operators) * kGrowthMemory / kGrowthDevices);
     const Problem problem = LayeredInstance{operators, kGrowthDevices, memory}.problem(options.seed);
     std::optional<Plan> plan;
-    first.push_back(fastest([&] { plan = opweave::plan(problem, Budget(0.0, std::nullopt)).plan; }));
+    const double seconds = fastest([&] { plan = opweave::plan(problem, Budget(0.0, std::nullopt)).plan; });
+    if (!plan) {
+      emit(fmt::format("| {} | no plan in no time | - |", operators));
+      return;
+    }
+    first.push_back(seconds);
     const Schedule start = to_schedule(problem, *plan);
     OrderSearchOptions search;
     search.max_evaluations = kSteps;
