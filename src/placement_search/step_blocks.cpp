@@ -7,10 +7,13 @@ namespace opweave {
 bool StepBlocks::lay_out(const std::vector<std::size_t>& home) {
   blocks_.clear();
   before_.clear();
+  freed_.clear();
   devices_.clear();
   block_of_.resize(model_.replicas().size());
+  offsets_.resize(model_.replicas().size());
   for (std::uint32_t replica = 0; replica < model_.replicas().size(); ++replica) {
     if (!add_replica(replica, home)) return false;
+    freed_.resize(blocks_.size());
     hold(replica, home);
   }
   return true;
@@ -32,6 +35,7 @@ bool StepBlocks::add_replica(std::uint32_t replica, const std::vector<std::size_
   const std::vector<StepModel::Step>& steps = model_.replicas()[replica].steps;
   std::vector<std::uint32_t>& block_of = block_of_[replica];
   block_of.assign(steps.size(), StepModel::kNothing);
+  offsets_[replica].assign(steps.size(), 0);
   for (std::uint32_t s = 0; s < steps.size(); ++s) {
     const StepModel::Step& step = steps[s];
     const bool stays = home[step.bundle] == StepModel::kStays;
@@ -58,6 +62,7 @@ bool StepBlocks::add_replica(std::uint32_t replica, const std::vector<std::size_
     Block& into = blocks_[block];
     block_of[s] = block;
     into.last = s;
+    offsets_[replica][s] = into.duration;
     into.duration += stays ? step.fixed_duration : step.durations[device];
     into.workspace = std::max(into.workspace, step.workspace);
     for (const StepModel::Before& before : step.before) {
@@ -77,6 +82,27 @@ bool StepBlocks::add_replica(std::uint32_t replica, const std::vector<std::size_
   return true;
 }
 
+/// The block at whose start the last of the other devices has the value; nothing if all its users are where it is made.
+std::uint32_t StepBlocks::last_sent(std::uint32_t replica, const std::vector<std::size_t>& home,
+                                    const StepModel::Held& held) const {
+  const std::vector<StepModel::Step>& steps = model_.replicas()[replica].steps;
+  const auto device_of = [&](std::uint32_t step) { return home[steps[step].bundle]; };
+  std::uint32_t last = StepModel::kNothing;
+  for (std::size_t i = 0; i < held.users.size(); ++i) {
+    const std::size_t device = device_of(held.users[i]);
+    if (device == device_of(held.maker)) continue;
+    std::uint32_t first = block_of_[replica][held.users[i]];
+    bool is_new = true;
+    for (std::size_t j = 0; j < held.users.size(); ++j) {
+      if (device_of(held.users[j]) != device) continue;
+      is_new &= j >= i;
+      first = std::min(first, block_of_[replica][held.users[j]]);
+    }
+    if (is_new && (last == StepModel::kNothing || first > last)) last = first;
+  }
+  return last;
+}
+
 void StepBlocks::hold(std::uint32_t replica, const std::vector<std::size_t>& home) {
   const StepModel::Replica& all = model_.replicas()[replica];
   const auto device_of = [&](std::uint32_t step) { return home[all.steps[step].bundle]; };
@@ -91,12 +117,19 @@ void StepBlocks::hold(std::uint32_t replica, const std::vector<std::size_t>& hom
   };
   for (const StepModel::Held& held : all.held) {
     const std::size_t maker = held.maker == StepModel::kNothing ? StepModel::kStays : device_of(held.maker);
-    if (held.maker != StepModel::kNothing) {
-      std::uint32_t until = block_of_[replica][held.maker];
+    if (held.maker != StepModel::kNothing && maker != StepModel::kStays) {
+      const std::uint32_t from = block_of_[replica][held.maker];
+      std::uint32_t until = from;
       for (const std::uint32_t user : held.users) {
         if (device_of(user) == maker) until = std::max(until, block_of_[replica][user]);
       }
-      hold_on(maker, block_of_[replica][held.maker], until, held.bytes);
+      const std::uint32_t sent = last_sent(replica, home, held);
+      if (sent != StepModel::kNothing && sent > until) {
+        blocks_[from].taken += held.bytes;
+        freed_[sent].push_back({static_cast<std::uint32_t>(maker), held.bytes});
+      } else {
+        hold_on(maker, from, until, held.bytes);
+      }
     }
     for (std::size_t i = 0; i < held.users.size(); ++i) {
       const std::size_t device = device_of(held.users[i]);

@@ -53,6 +53,7 @@ void StepDispatch::prepare(const StepWay& way) {
   }
   next_.assign(blocks.size(), 0);
   waiting_.assign(blocks.size() * most_copies_, 0);
+  starts_.resize(waiting_.size());
   for (std::vector<std::uint32_t>& ready : ready_) ready.clear();
   busy_.assign(model_.devices(), 0);
   work_left_.assign(model_.devices() * model_.streams(), 0);
@@ -105,12 +106,16 @@ void StepDispatch::reserve() {
   unfinished_.assign(model_.devices() * tickets, 0);
   oldest_.assign(model_.devices(), 0);
   std::vector<std::int64_t> level(model_.devices() * replicas, 0);
-  for (const StepBlocks::Block& block : blocks_.blocks()) {
+  for (std::size_t b = 0; b < blocks_.blocks().size(); ++b) {
+    const StepBlocks::Block& block = blocks_.blocks()[b];
     const std::uint32_t device = blocks_.devices(block)[0];
     const std::size_t at = device * replicas + block.replica;
     level[at] += block.taken;
     needs_[at] = std::max(needs_[at], level[at] + block.workspace);
     level[at] -= block.given;
+    for (const StepBlocks::Freed& freed : blocks_.freed()[b]) {
+      level[freed.device * replicas + block.replica] -= freed.bytes;
+    }
     for (std::uint32_t copy = 0; copy < copies_[block.replica]; ++copy) {
       ++unfinished_[device * tickets + ticket(block.replica, copy)];
     }
@@ -229,6 +234,7 @@ std::int64_t StepDispatch::urgency(std::uint32_t block) const {
 void StepDispatch::start(std::uint32_t block) {
   const StepBlocks::Block& each = blocks_.blocks()[block];
   const std::uint32_t copy = next_[block]++;
+  starts_[block * most_copies_ + copy] = now_;
   const std::uint32_t first = blocks_.devices(each)[0];
   free_[first] -= each.taken + each.workspace;
   held_[first * most_copies_ * model_.replicas().size() + ticket(each.replica, copy)] += each.taken;
@@ -243,6 +249,11 @@ void StepDispatch::start(std::uint32_t block) {
     std::vector<std::uint32_t>& ready = ready_[device];
     *std::ranges::find(ready, block) = ready.back();
     ready.pop_back();
+  }
+  for (const StepBlocks::Freed& freed : blocks_.freed()[block]) {
+    free_[freed.device] += freed.bytes;
+    held_[freed.device * most_copies_ * model_.replicas().size() + ticket(each.replica, copy)] -= freed.bytes;
+    mark(freed.device);
   }
   events_.push_back({now_ + each.duration, block, copy, true});
   std::ranges::push_heap(events_, std::greater<>());

@@ -31,6 +31,13 @@ class StepDispatch {
   /// Time of the whole step; nothing if it is above `limit`, parameters do not fit or the microbatches get stuck for
   /// memory.
   std::optional<std::int64_t> length(const std::vector<std::size_t>& home, const StepWay& way, std::int64_t limit);
+  [[nodiscard]] const StepModel& model() const { return model_; }
+  /// Microbatches of a replica that are dispatched.
+  [[nodiscard]] std::uint32_t copies(std::size_t replica) const { return copies_[replica]; }
+  /// When a step of one of them starts in the dispatch before. \pre it had a length
+  [[nodiscard]] std::int64_t start(std::size_t replica, std::uint32_t step, std::uint32_t copy) const {
+    return starts_[blocks_.of(replica, step) * most_copies_ + copy] + blocks_.offset(replica, step);
+  }
 
  private:
   struct Event {
@@ -74,6 +81,7 @@ class StepDispatch {
   std::vector<std::vector<std::pair<std::uint32_t, std::int64_t>>> after_;  ///< by block: who waits, and the delay
   std::vector<std::vector<std::uint32_t>> let_in_;                          ///< by gate block: sources of its replica
   std::vector<std::uint32_t> next_;                                         ///< by block: microbatch to start
+  std::vector<std::int64_t> starts_;                                        ///< by block and microbatch
   std::vector<std::uint32_t> waiting_;                                      ///< by block and microbatch
   std::vector<std::vector<std::uint32_t>> ready_;                           ///< by device: blocks whose next may start
   std::vector<std::uint32_t> busy_;                                         ///< by device: streams

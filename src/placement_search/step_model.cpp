@@ -156,6 +156,7 @@ void StepModel::add_replica(std::uint32_t replica) {
     if (problem_.graph().at(op).phase == Phase::kOptimizer) continue;
     const TaskId task = problem_.task_of(op, *first);
     Step step;
+    step.op = op;
     step.bundle = bundle_of_group_[problem_.group_of(task).index()];
     step.streams = problem_.streams(task);
     step.phase = problem_.graph().at(op).phase;

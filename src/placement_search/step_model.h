@@ -36,6 +36,7 @@ class StepModel {
   };
   /// An operator of one microbatch.
   struct Step {
+    OperatorId op;
     std::size_t bundle = 0;
     std::uint32_t streams = 0;
     Phase phase = Phase::kNone;

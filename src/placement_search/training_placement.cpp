@@ -9,6 +9,7 @@
 #include "list_scheduling/justification.h"
 #include "list_scheduling/limited_schedule.h"
 #include "placement_search/chain_cuts.h"
+#include "placement_search/dispatched_order.h"
 
 namespace opweave {
 namespace {
@@ -230,13 +231,11 @@ void TrainingPlacement::rank_cuts(const Budget& budget) {
   cuts_ = std::move(ranked);
 }
 
-/// The best of the cuts and of the walks in turns, but no starts.
+/// The best of the cuts and of the walks in turns.
 std::vector<TrainingPlacement::State> TrainingPlacement::candidates() {
   std::vector<State> result;
   const auto add = [&](const State& state) {
-    if (std::ranges::find(starts_, state.home) == starts_.end() &&
-        std::ranges::find(result, state.home, &State::home) == result.end())
-      result.push_back(state);
+    if (std::ranges::find(result, state.home, &State::home) == result.end()) result.push_back(state);
   };
   for (std::size_t i = 0; i < std::max(pool_.size(), cuts_.size()); ++i) {
     if (i < cuts_.size()) add(cuts_[i]);
@@ -246,17 +245,36 @@ std::vector<TrainingPlacement::State> TrainingPlacement::candidates() {
   return result;
 }
 
-/// Starts of a list schedule of the trial, justified; nothing if it does not fit. The state takes its length.
+/// Starts of the shorter of two schedules, justified: as dispatched, and a list schedule. Nothing if neither fits.
+std::optional<std::vector<std::int64_t>> TrainingPlacement::schedule_of(const PlacedProblem& placed, const State& state,
+                                                                        const Budget& budget) {
+  std::optional<std::vector<std::int64_t>> best;
+  const auto keep = [&](std::vector<std::int64_t> starts) {
+    starts = justify(placed, std::move(starts), budget);
+    if (!best || length(placed, starts) < length(placed, *best)) best = std::move(starts);
+  };
+  const std::uint32_t microbatches = placed.problem().settings().training.microbatches;
+  StepDispatch dispatch(model_, microbatches, microbatches);
+  if (dispatch.length(state.home, state.way, StepModel::kNever)) {
+    if (auto starts = schedule_as_dispatched(placed, dispatch)) keep(*std::move(starts));
+  }
+  const InFlightLimit limit = limit_of(state.way);
+  if (auto limited = schedule_within_limit(placed.problem(), placed.modes(), limit, state.way.rule)) {
+    keep(std::move(limited->starts));
+  }
+  return best;
+}
+
+/// The same of the trial. The state takes its length.
 std::optional<std::vector<std::int64_t>> TrainingPlacement::scheduled(State& state, const std::vector<ModeIndex>& modes,
                                                                       const Budget& budget) {
   ++effort_.scheduled;
   const double began = budget_->elapsed();
-  const std::vector<ModeIndex> fewer = fewer_modes(problem_, trial_, modes);
-  auto limited = schedule_within_limit(trial_, fewer, limit_of(state.way), state.way.rule);
-  if (!limited) return std::nullopt;
-  const auto placed = PlacedProblem::create(trial_, fewer);
-  std::vector<std::int64_t> starts = justify(*placed, std::move(limited->starts), budget);
-  state.length = length(*placed, starts);
+  const auto placed = PlacedProblem::create(trial_, fewer_modes(problem_, trial_, modes));
+  if (!placed) return std::nullopt;
+  std::optional<std::vector<std::int64_t>> starts = schedule_of(*placed, state, budget);
+  if (!starts) return std::nullopt;
+  state.length = length(*placed, *starts);
   longest_schedule_ = std::max(longest_schedule_, budget_->elapsed() - began);
   return starts;
 }
@@ -320,9 +338,8 @@ std::vector<TrainingPlacement::Found> TrainingPlacement::search(const Budget& bu
       const double expected =
           longest_schedule_ * static_cast<double>(problem_.task_count()) / static_cast<double>(trial_.task_count());
       if (budget.remaining().value_or(expected) < expected) break;
-      auto whole = schedule_within_limit(problem_, *modes, limit_of(state.way), state.way.rule);
-      if (!whole) continue;
-      activity_starts = justify(*placed, std::move(whole->starts), budget);
+      activity_starts = schedule_of(*placed, state, budget);
+      if (!activity_starts) continue;
     }
     Schedule schedule = placed->schedule(*activity_starts);
     const Duration makespan = schedule.makespan(problem_);

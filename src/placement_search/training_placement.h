@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/random.h"
+#include "list_scheduling/placed_problem.h"
 #include "opweave/budget.h"
 #include "opweave/problem.h"
 #include "opweave/schedule.h"
@@ -42,7 +43,7 @@ class TrainingPlacement {
     Duration makespan;
   };
   /// Values placements until the budget or the effort ends, then schedules the best: shortest first, each with another
-  /// placement, none with that of a start. Called again it goes on from the best so far. Without a deadline the result
+  /// placement. Called again it goes on from the best so far. Without a deadline the result
   /// depends on problem, starts, seed and efforts alone.
   [[nodiscard]] std::vector<Found> search(const Budget& budget, const Effort& most);
   /// Of the last search.
@@ -74,6 +75,8 @@ class TrainingPlacement {
   [[nodiscard]] std::vector<State> candidates();
   [[nodiscard]] std::optional<std::vector<std::int64_t>> scheduled(State& state, const std::vector<ModeIndex>& modes,
                                                                    const Budget& budget);
+  [[nodiscard]] std::optional<std::vector<std::int64_t>> schedule_of(const PlacedProblem& placed, const State& state,
+                                                                     const Budget& budget);
   [[nodiscard]] std::optional<std::vector<std::int64_t>> tune(State& state, const std::vector<ModeIndex>& modes,
                                                               const Budget& budget);
 

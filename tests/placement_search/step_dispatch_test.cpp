@@ -6,9 +6,12 @@
 
 #include "list_scheduling/justification.h"
 #include "list_scheduling/limited_schedule.h"
+#include "opweave/check.h"
 #include "opweave/pipeline.h"
+#include "opweave/plan.h"
 #include "placement/placement.h"
 #include "placement_search/chain_cuts.h"
+#include "placement_search/dispatched_order.h"
 #include "support/random_training_steps.h"
 
 namespace opweave {
@@ -107,6 +110,69 @@ TEST(StepDispatch, extrapolates_the_microbatches_that_it_leaves_out) {
   const StepWay way{6, 6, 0};
   const std::int64_t short_step = whole.length({0, 0, 1, 1}, way, StepModel::kNever).value();
   EXPECT_EQ(part.length({0, 0, 1, 1}, way, StepModel::kNever), short_step + 184 * 10);
+}
+
+TEST(StepDispatch, counts_what_waits_to_be_sent_by_its_maker) {
+  // Outputs of 10 bytes: device 0 may keep one that device 1 has not begun with, and no second beside it.
+  PipelineSpec spec;
+  spec.shape = PipelineShape::kFree;
+  spec.training.microbatches = 3;
+  for (int i = 0; i < 2; ++i) {
+    Layer layer;
+    layer.name = fmt::format("layer{}", i);
+    layer.operators = {{"op", "", {"compute"}, Duration(i == 0 ? 1 : 5), std::nullopt, std::nullopt}};
+    layer.output = Bytes(10);
+    spec.layers.push_back(layer);
+  }
+  const auto length = [&](std::int64_t memory) {
+    const Step step(Problem::create(build_pipeline(spec), uniform_cluster(2, {"compute"}, Bytes(memory), Duration(0))));
+    StepDispatch dispatch(step.model, 32, step.model.microbatches());
+    EXPECT_EQ(dispatch.length({0, 1}, {3, 6, 0}, StepModel::kNever), 1 + 3 * 5);
+    return dispatch.start(0, 0, 2);
+  };
+  EXPECT_EQ(length(30), 2);  // three at once
+  EXPECT_EQ(length(20), 2);  // the first has gone when the third is made
+  EXPECT_EQ(length(10), 6);  // one by one
+}
+
+/// What the dispatch says is what the whole step takes in its order, with transfers and memory counted in full.
+TEST(StepDispatch, is_the_length_of_the_schedule_in_its_order) {
+  double longest = 0;
+  int fit = 0;
+  int count = 0;
+  for (std::uint64_t seed = 1; seed <= 24; ++seed) {
+    const testing::TrainingStep step = testing::random_training_step(seed, 20, 6, 10);
+    const auto guesses = guess_placements(step.problem);
+    const StepModel model(step.problem, guesses.front().modes);
+    StepDispatch dispatch(model, 32, model.microbatches());
+    for (const PlacementGuess& guess : guesses) {
+      Home home;
+      const auto problem = PlacedProblem::create(step.problem, guess.modes);
+      if (!model.home_of(guess.modes, home) || !problem) continue;
+      const auto length_of_dispatch = dispatch.length(home, {4, 6, 0}, StepModel::kNever);
+      if (!length_of_dispatch) continue;
+      ++count;
+      const auto starts = schedule_as_dispatched(*problem, dispatch);
+      if (!starts) continue;
+      ++fit;
+      const Plan plan = make_plan(step.problem, problem->schedule(*starts), {}, {});
+      EXPECT_TRUE(check(step.problem.graph(), step.problem.cluster(), plan, 1).empty()) << step.name;
+      longest =
+          std::max(longest, static_cast<double>(length(*problem, *starts)) / static_cast<double>(*length_of_dispatch));
+    }
+  }
+  EXPECT_GT(count, 100);
+  EXPECT_GT(fit, count * 95 / 100);
+  EXPECT_LT(longest, 1.02);
+  fmt::print("{} of {} fit, at most {:.4f} times as long\n", fit, count, longest);
+}
+
+TEST(StepDispatch, has_no_schedule_of_microbatches_that_it_leaves_out) {
+  const Step step(layers(2, 2, 6));
+  const auto problem = PlacedProblem::create(step.problem, placed(step.problem, [](std::size_t i) { return i; }));
+  StepDispatch part(step.model, 4, 6);
+  ASSERT_TRUE(part.length({0, 1}, {2, 6, 0}, StepModel::kNever));
+  EXPECT_FALSE(schedule_as_dispatched(*problem, part));
 }
 
 /// Not a bound to either side, but near: on random steps the list schedule in the same limit takes about as long.
