@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
+#include <span>
 #include <utility>
 
 #include "periodic/find_kernel.h"
@@ -257,6 +258,23 @@ class PeriodicPlans::Work {
     }
   }
 
+  /// The candidates that are shortest as they are, and of the others the one that can get the shortest: ramps get
+  /// shorter when they are searched, the period stays.
+  [[nodiscard]] std::vector<const Candidate*> promising() const {
+    const std::vector<Candidate>& candidates = method_.candidates_;
+    std::vector<const Candidate*> result;
+    for (const Candidate& candidate : candidates) {
+      if (result.size() + 1 < kRampTrials) result.push_back(&candidate);
+    }
+    const auto others = std::span(candidates).subspan(result.size());
+    const auto period = [](const Candidate& candidate) {
+      const Problem& body = candidate.kernel.body->placed().problem();
+      return static_cast<double>(candidate.kernel.period) / body.settings().training.microbatches;
+    };
+    if (!others.empty()) result.push_back(&*std::ranges::min_element(others, {}, period));
+    return result;
+  }
+
   void run(std::vector<Attempt>& attempts, const Slice& slice) {
     slice.each(attempts.size(), [&](std::size_t i, const Slice& own) {
       const Attempt& attempt = attempts[i];
@@ -286,7 +304,7 @@ class PeriodicPlans::Work {
     };
     const Candidate* best = &candidates.front();
     if (candidates.size() > 1) {
-      for (std::size_t i = 0; i < std::min(kRampTrials, candidates.size()); ++i) attempt(candidates[i], seed + i);
+      for (const Candidate* candidate : promising()) attempt(*candidate, seed + attempts.size());
       run(attempts, slice.share(kRampTrialShare));
       if (incumbent_.is_optimal() || slice.budget.expired()) return;
       best =
