@@ -1,6 +1,7 @@
 #include "bounds/device_loads.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 
 namespace opweave::bounds {
@@ -9,6 +10,8 @@ namespace {
 __extension__ using Wide = __int128;
 
 constexpr std::size_t kMostSums = 100'000;
+/// Counts of groups of other than the most frequent work.
+constexpr std::size_t kMostStates = 256;
 
 }  // namespace
 
@@ -20,6 +23,8 @@ DeviceLoads::DeviceLoads(std::vector<Part> parts) : parts_(std::move(parts)) {
   }
   std::stable_sort(parts_.begin(), parts_.end(),
                    [](const Part& a, const Part& b) { return Wide{a.bytes} * b.work < Wide{b.bytes} * a.work; });
+  for (const auto& [work, copies] : count) kinds_.push_back({work, copies});
+  std::ranges::stable_sort(kinds_, std::greater<>(), &Kind::count);
   sums_ = {0};
   for (const auto& [work, copies] : count) {
     if (sums_.size() * (copies + 1) > 4 * kMostSums) {
@@ -44,6 +49,44 @@ Nanoseconds DeviceLoads::most_within(Nanoseconds limit) const {
   if (limit <= 0) return 0;
   if (sums_.empty()) return std::min(limit, total_);
   return *(std::upper_bound(sums_.begin(), sums_.end(), limit) - 1);
+}
+
+bool DeviceLoads::can_be_packed(const std::vector<Nanoseconds>& most) const {
+  Wide sum = 0;
+  for (const Nanoseconds each : most) sum += each;
+  if (sum < total_) return false;
+  // A state says how many groups of each of the other kinds are on devices, the last kind counting fastest.
+  std::size_t states = 1;
+  for (std::size_t kind = 1; kind < kinds_.size() && states <= kMostStates; ++kind) states *= kinds_[kind].count + 1;
+  if (kinds_.empty() || states > kMostStates) return true;
+  /// How much more work a device has that takes the groups from one state to another; negative if it has fewer.
+  const auto work_between = [&](std::size_t from, std::size_t to) {
+    Nanoseconds work = 0;
+    for (std::size_t kind = kinds_.size(); kind-- > 1;) {
+      const std::size_t base = kinds_[kind].count + 1;
+      if (to % base < from % base) return Nanoseconds{-1};
+      work += static_cast<Nanoseconds>(to % base - from % base) * kinds_[kind].work;
+      from /= base;
+      to /= base;
+    }
+    return work;
+  };
+  constexpr Nanoseconds kUnreached = -1;
+  std::vector<Nanoseconds> placed(states, kUnreached);  // groups of the first kind, at most
+  placed[0] = 0;
+  for (const Nanoseconds limit : most) {
+    std::vector<Nanoseconds> next = placed;
+    for (std::size_t from = 0; from < states; ++from) {
+      if (placed[from] == kUnreached) continue;
+      for (std::size_t to = from; to < states; ++to) {
+        const Nanoseconds work = work_between(from, to);
+        if (work < 0 || work > limit) continue;
+        next[to] = std::max(next[to], placed[from] + (limit - work) / kinds_.front().work);
+      }
+    }
+    placed = std::move(next);
+  }
+  return placed.back() >= static_cast<Nanoseconds>(kinds_.front().count);
 }
 
 std::int64_t DeviceLoads::bytes_for(Nanoseconds load) const {

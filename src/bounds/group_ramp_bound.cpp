@@ -10,8 +10,6 @@
 namespace opweave::bounds {
 namespace {
 
-__extension__ using Wide = __int128;
-
 /// One end of the plan, as seen by whichever device a group is on: for each group the least time for which a device
 /// is idle in its interval if that group starts (or gives memory back) first of those on the device.
 class End {
@@ -200,7 +198,7 @@ class GroupRamp {
   }
 
   [[nodiscard]] bool can_take_all(Nanoseconds makespan) const {
-    Wide sum = 0;
+    std::vector<Nanoseconds> loads;
     for (std::size_t k = 0; k < machines_; ++k) {
       Nanoseconds most = 0;
       for (std::size_t i = 0; i < levels_.size(); ++i) {
@@ -208,9 +206,9 @@ class GroupRamp {
         if (i + 1 < levels_.size() && load >= levels_[i + 1].from) load = loads_.most_below(levels_[i + 1].from);
         if (load >= levels_[i].from) most = std::max(most, load);
       }
-      sum += most;
+      loads.push_back(most);
     }
-    return sum >= loads_.total();
+    return loads_.can_be_packed(loads);
   }
 
   const BoundContext& context_;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "support/random_problems.h"
+
 namespace opweave::bounds {
 namespace {
 
@@ -30,6 +32,43 @@ TEST(DeviceLoads, takes_the_groups_with_the_least_parameters_per_work_first) {
   EXPECT_EQ(loads.bytes_for(4), 2);
   EXPECT_EQ(loads.bytes_for(6), 6);
   EXPECT_EQ(loads.bytes_for(8), 10);
+}
+
+TEST(DeviceLoads, knows_whether_groups_can_be_packed) {
+  const DeviceLoads loads({{3, 0}, {3, 0}, {5, 0}, {5, 0}});
+  EXPECT_TRUE(loads.can_be_packed({8, 8}));
+  EXPECT_TRUE(loads.can_be_packed({10, 6}));
+  EXPECT_FALSE(loads.can_be_packed({9, 7}));  // 8 and 6 at most
+  EXPECT_FALSE(loads.can_be_packed({7, 7}));  // together not enough
+  EXPECT_TRUE(DeviceLoads({}).can_be_packed({0}));
+}
+
+TEST(DeviceLoads, packs_as_trying_everything_does) {
+  testing::Dice dice(7);
+  int packed = 0;
+  for (int round = 0; round < 500; ++round) {
+    std::vector<DeviceLoads::Part> parts(static_cast<std::size_t>(dice.roll(1, 7)));
+    for (DeviceLoads::Part& part : parts) part.work = dice.roll(2, 5);
+    std::vector<Nanoseconds> most(static_cast<std::size_t>(dice.roll(1, 3)));
+    for (Nanoseconds& each : most) each = dice.roll(0, 14);
+    std::vector<Nanoseconds> left = most;
+    const auto fits = [&](const auto& self, std::size_t part) -> bool {
+      if (part == parts.size()) return true;
+      for (Nanoseconds& each : left) {
+        if (each < parts[part].work) continue;
+        each -= parts[part].work;
+        const bool rest = self(self, part + 1);
+        each += parts[part].work;
+        if (rest) return true;
+      }
+      return false;
+    };
+    const bool can = fits(fits, 0);
+    EXPECT_EQ(DeviceLoads(parts).can_be_packed(most), can);
+    packed += can ? 1 : 0;
+  }
+  EXPECT_GT(packed, 100);
+  EXPECT_LT(packed, 400);
 }
 
 }  // namespace
