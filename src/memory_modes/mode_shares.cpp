@@ -33,7 +33,7 @@ constexpr double kShareOfRounds = 0.15;
 /// Of the time, for published schedules, which need no work.
 constexpr double kShareOfPublished = 0.2;
 /// All constructions of a problem take less, in seconds per task.
-constexpr double kSecondsPerTask = 5e-4;
+constexpr double kSecondsPerTask = 2e-3;
 /// By the clock no moment begins when this share of it has gone.
 constexpr double kEndOfMoments = 0.45;
 /// Candidates of the first round; half of them in each of the next.
