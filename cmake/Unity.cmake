@@ -1,7 +1,7 @@
 # Compiles the files of a folder together, as one translation unit: what they include is parsed and instantiated once,
 # which is most of the work. A new file changes its own folder's unit alone. Anonymous namespaces of a folder are
-# therefore one: names in them are told apart by what they say. The presets of the sanitizers compile file by file, so
-# that every file includes what it uses.
+# therefore one: names in them are told apart by what they say. `scripts/lint FILE` looks at a file alone, so that every
+# file includes what it uses.
 function(opweave_unity target)
   if(NOT OPWEAVE_UNITY)
     return()

@@ -118,7 +118,7 @@ struct PipelineSpec {
 
 /// `count` equal devices "gpu0", "gpu1", ... with the given streams and capacity, every ordered pair
 /// joined by a default link of this latency and bandwidth.
-[[nodiscard]] Cluster uniform_cluster(std::uint32_t count, std::vector<std::string> streams,
+[[nodiscard]] Cluster uniform_cluster(std::uint32_t count, const std::vector<std::string>& streams,
                                       std::optional<Bytes> memory, Duration hop_latency,
                                       std::optional<std::int64_t> bandwidth_bytes_per_s = std::nullopt);
 

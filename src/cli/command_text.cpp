@@ -11,7 +11,7 @@ namespace {
 /// One word for the shell; in quotation marks only where it needs them. What begins with "-" is the name of a file, no
 /// other value can: the folder in front keeps it from being an option.
 std::string word(const std::string& value) {
-  const std::string text = value.starts_with('-') ? "./" + value : value;
+  std::string text = value.starts_with('-') ? "./" + value : value;
   const auto is_plain = [](unsigned char c) {
     return std::isalnum(c) != 0 || std::string_view("-_./=,:+@%").find(static_cast<char>(c)) != std::string_view::npos;
   };

@@ -33,7 +33,7 @@ std::string to_string(const TensorLayout& layout) {
 std::optional<TensorLayout> layout_from_string(std::string_view text) {
   if (text == "R") return TensorLayout{};
   if (text == "P") return TensorLayout{TensorLayout::Kind::kPartial, 0};
-  if (!text.starts_with("S(") || !text.ends_with(")")) return std::nullopt;
+  if (!text.starts_with("S(") || !text.ends_with(')')) return std::nullopt;
   TensorLayout layout{TensorLayout::Kind::kSharded, 0};
   const char* end = text.data() + text.size() - 1;
   const auto [rest, error] = std::from_chars(text.data() + 2, end, layout.dim);

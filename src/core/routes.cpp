@@ -63,8 +63,8 @@ Routes::Routes(const ClusterParts& parts) {
     } else {
       edges_[doors[a].vertex].push_back({doors[b].vertex, 2 * link});
       edges_[doors[b].vertex].push_back({doors[a].vertex, 2 * link + 1});
-      from_[2 * link] = doors[a].vertex;
-      from_[2 * link + 1] = doors[b].vertex;
+      from_[2 * std::size_t{link}] = doors[a].vertex;
+      from_[2 * std::size_t{link} + 1] = doors[b].vertex;
     }
   }
   doors.resize(parts.devices.size());

@@ -82,7 +82,7 @@ class RayWorkers final : public Workers {
       lines = speaker_.lines();
     }
     if (lines.empty()) throw InputError(fmt::format("{}: {} ended: {}", place.name, python(place), speaker_.ending()));
-    if (lines.front().starts_with("!")) throw InputError(fmt::format("{}: {}", place.name, lines.front().substr(1)));
+    if (lines.front().starts_with('!')) throw InputError(fmt::format("{}: {}", place.name, lines.front().substr(1)));
     const std::string& number = lines.front();
     std::from_chars(number.data(), number.data() + number.size(), count_);
   }
@@ -93,7 +93,7 @@ class RayWorkers final : public Workers {
     const auto [rest, error] = std::from_chars(line.data(), end, event.worker);
     if (error != std::errc() || rest == end || *rest != ' ') throw InputError("Ray's side says \"" + line + "\"");
     event.text = line.substr(static_cast<std::size_t>(rest - line.data()) + 1);
-    event.is_lost = event.text.starts_with("!");
+    event.is_lost = event.text.starts_with('!');
     if (event.is_lost) event.text.erase(0, 1);
     return event;
   }

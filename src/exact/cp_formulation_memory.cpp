@@ -206,7 +206,7 @@ void CpFormulation::add_input_lifetime(ValueId value, DeviceId device, std::vect
       model_.add_order(start, from, 0, std::move(when));
       residence.starts.push_back(from);
     }
-    residence.ends = starts;
+    residence.ends = std::move(starts);
     residences_.push_back(residence);
   }
   add_lifetime(start, last_of(std::move(ends)), present, problem_.size(value).value(), demands);

@@ -125,8 +125,9 @@ using OnImprovement =
 /// passed on: an answer with one becomes kFailed. A model's start that is a solution is never given up
 /// for a worse one.
 template <class Model>
-[[nodiscard]] Claim<Model> run(std::shared_ptr<const Engine<Model>> engine, std::shared_ptr<const Model> model,
-                               const EngineLimits& limits, const std::function<bool()>& should_stop = {},
+[[nodiscard]] Claim<Model> run(const std::shared_ptr<const Engine<Model>>& engine,
+                               const std::shared_ptr<const Model>& model, const EngineLimits& limits,
+                               const std::function<bool()>& should_stop = {},
                                const OnImprovement<Model>& on_improvement = {});
 
 inline constexpr double kGraceSeconds = 0.3;

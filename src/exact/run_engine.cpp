@@ -206,7 +206,7 @@ std::string objection(const Model& model, const Claim<Model>& claim) {
 }
 
 template <class Model>
-Claim<Model> run(std::shared_ptr<const Engine<Model>> engine, std::shared_ptr<const Model> model,
+Claim<Model> run(const std::shared_ptr<const Engine<Model>>& engine, const std::shared_ptr<const Model>& model,
                  const EngineLimits& given, const std::function<bool()>& should_stop,
                  const OnImprovement<Model>& on_improvement) {
   // Threads of a solver beyond the processors bring nothing, and where the system has no more to give, it aborts.
@@ -276,9 +276,9 @@ template class EngineRun<MipModel>;
 template class EngineRun<CpModel>;
 template std::string objection(const MipModel&, const Claim<MipModel>&);
 template std::string objection(const CpModel&, const Claim<CpModel>&);
-template Claim<MipModel> run(std::shared_ptr<const MipEngine>, std::shared_ptr<const MipModel>, const EngineLimits&,
-                             const std::function<bool()>&, const OnImprovement<MipModel>&);
-template Claim<CpModel> run(std::shared_ptr<const CpEngine>, std::shared_ptr<const CpModel>, const EngineLimits&,
-                            const std::function<bool()>&, const OnImprovement<CpModel>&);
+template Claim<MipModel> run(const std::shared_ptr<const MipEngine>&, const std::shared_ptr<const MipModel>&,
+                             const EngineLimits&, const std::function<bool()>&, const OnImprovement<MipModel>&);
+template Claim<CpModel> run(const std::shared_ptr<const CpEngine>&, const std::shared_ptr<const CpModel>&,
+                            const EngineLimits&, const std::function<bool()>&, const OnImprovement<CpModel>&);
 
 }  // namespace opweave::exact

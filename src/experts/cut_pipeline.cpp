@@ -125,7 +125,7 @@ std::optional<StageCut> cut_pipeline(PipelineSpec& spec, const CutRequest& reque
     return std::nullopt;
   }
   if (request.schedule) return cut_for(*request.schedule, spec, row, rounds, cluster);
-  const StageCut cut = cut_stages(row, rounds, dispatch_judge(row, rounds, spec.training.microbatches), kCutEffort);
+  StageCut cut = cut_stages(row, rounds, dispatch_judge(row, rounds, spec.training.microbatches), kCutEffort);
   take(spec, cut.layers_of_stage);
   return cut;
 }

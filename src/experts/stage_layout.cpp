@@ -34,7 +34,7 @@ bool has_empty_stages(const Problem& problem, std::uint32_t stages, StageId last
     if (problem.devices_of(GroupId(group)).size() != 1) return false;
   }
   const auto devices = static_cast<std::uint32_t>(used_devices(problem).size());
-  return last.index() < (stages + devices - 1) / devices * devices;
+  return last.index() < std::size_t{(stages + devices - 1) / devices} * devices;
 }
 
 }  // namespace

@@ -36,9 +36,9 @@ std::vector<Condition> conditions(const Timeline& timeline, TaskId task) {
     if (!producer) continue;
     for (const DeviceId device : mode.devices) {
       if (timeline.runs_on(*producer, device)) {
-        result.push_back({Binding::kInput, timeline.end(*producer), *producer, {}, device});
+        result.push_back({Binding::kInput, timeline.end(*producer), producer, {}, device});
       } else if (const auto i = timeline.arrival(value, device)) {
-        result.push_back({Binding::kTransfer, timeline.schedule.transfers[*i].end, *producer, *i, device});
+        result.push_back({Binding::kTransfer, timeline.schedule.transfers[*i].end, producer, i, device});
       }
     }
   }
@@ -49,7 +49,7 @@ std::vector<Condition> conditions(const Timeline& timeline, TaskId task) {
     for (std::uint32_t mask = problem.streams(task); mask != 0; mask &= mask - 1) {
       const auto stream = static_cast<std::size_t>(__builtin_ctz(mask));
       if (const auto before = timeline.before_on(device, stream, task)) {
-        result.push_back({Binding::kStream, timeline.end(*before), *before, {}, device});
+        result.push_back({Binding::kStream, timeline.end(*before), before, {}, device});
       }
     }
   }
@@ -61,9 +61,9 @@ std::vector<Condition> transfer_conditions(const Timeline& timeline, std::size_t
   const Transfer& transfer = timeline.schedule.transfers[index];
   const auto producer = timeline.problem.producer(transfer.value);
   if (producer && timeline.runs_on(*producer, transfer.source)) {
-    result.push_back({Binding::kInput, timeline.end(*producer), *producer, {}, transfer.source});
+    result.push_back({Binding::kInput, timeline.end(*producer), producer, {}, transfer.source});
   } else if (const auto i = timeline.arrival(transfer.value, transfer.source)) {
-    result.push_back({Binding::kTransfer, timeline.schedule.transfers[*i].end, {}, *i, transfer.source});
+    result.push_back({Binding::kTransfer, timeline.schedule.transfers[*i].end, {}, i, transfer.source});
   }
   for (const std::size_t i : timeline.before_on_links(index)) {
     result.push_back({Binding::kLink, timeline.schedule.transfers[i].end, {}, i, transfer.source});

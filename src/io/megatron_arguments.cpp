@@ -21,7 +21,7 @@ class Words {
   [[nodiscard]] const std::string& text() const { return text_; }
 
  private:
-  static std::string quoted_if_needed(std::string value) {
+  static std::string quoted_if_needed(const std::string& value) {
     const bool is_plain = value.find_first_not_of(
                               "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                               "_.,:/=-") == std::string::npos;

@@ -80,8 +80,7 @@ std::vector<std::string> parse_megatron_layout(std::string_view layout) {
     if (letter == '|') {
       stages.emplace_back();
     } else if (std::string_view("EtmL").find(letter) == std::string_view::npos) {
-      throw InputError(fmt::format("layout {} has the letter {}, expected E, t, m or L",
-                                   io::text_in_quotes(std::string(layout)),
+      throw InputError(fmt::format("layout {} has the letter {}, expected E, t, m or L", io::text_in_quotes(layout),
                                    io::text_in_quotes(std::string(1, letter))));
     } else {
       stages.back() += letter;

@@ -141,7 +141,7 @@ class LayoutDerivation {
     const auto position = std::ranges::find(outputs, original) - outputs.begin();
     Version version{ways_.normal(problem_.alternative(*tensor.producer, selection_).gang,
                                  made.outputs[static_cast<std::size_t>(position)]),
-                    original, *tensor.producer};
+                    original, tensor.producer};
     const TensorWay& way = ways_.between(version.form, wanted);
     require_movements(way, tensor, version.form.layout);
     for (const MovementStep& step : way.steps) {
@@ -287,7 +287,7 @@ class LayoutDerivation {
   ParameterId gradient_of(ParameterId parameter) {
     if (updates_of_.empty()) find_updates();
     std::string name = graph_.at(parameter).name + " gradient";
-    while (!parameter_names_.insert(name).second) name += "'";
+    while (!parameter_names_.insert(name).second) name += '\'';
     parameters_.push_back({std::move(name), Bytes()});
     const ParameterId result(parameters_.size() - 1);
     for (const OperatorId op : updates_of_[parameter.index()]) operators_[op.index()].parameters.push_back(result);

@@ -143,7 +143,7 @@ TensorWay TensorWays::find(Holding held, const Holding& wanted) {
     }
     step->devices = gangs_.united(held.gang, step->result.gang);
     held = step->result;
-    way.steps.push_back(std::move(*step));
+    way.steps.push_back(*step);
   }
   way.end = held;
   way.arrivals = arrivals(held, wanted);

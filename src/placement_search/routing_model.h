@@ -70,7 +70,7 @@ class Model {
   [[nodiscard]] Time lag(std::uint32_t table, std::uint32_t earlier, std::uint32_t later) const {
     const Table& t = tables_[table];
     if (t.columns == 0) return earlier == later ? 0 : t.between;
-    return lags_[t.first + earlier * t.columns + later];
+    return lags_[t.first + std::size_t{earlier} * t.columns + later];
   }
 
   /// Some group has a choice.

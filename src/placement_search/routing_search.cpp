@@ -293,13 +293,7 @@ class RoutingSearch::Implementation {
 
   /// Back to a good graph, which is then shaken: the more, the longer nothing better came of it.
   void restart() {
-    if (round_value_ < base_value_) {
-      shake_ = kLeastShake;
-    } else if (shake_ < kMostShake) {
-      ++shake_;
-    } else {
-      shake_ = kLeastShake;
-    }
+    shake_ = round_value_ < base_value_ || shake_ == kMostShake ? kLeastShake : shake_ + 1;
     if (round_value_ <= base_value_) {
       base_ = round_best_;
       base_value_ = round_value_;

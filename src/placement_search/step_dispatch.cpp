@@ -19,7 +19,7 @@ StepDispatch::StepDispatch(const StepModel& model, std::uint32_t most, std::uint
   const auto replicas = static_cast<std::uint32_t>(model.replicas().size());
   for (const StepModel::Replica& replica : model.replicas()) {
     copies_.push_back(std::min(replica.microbatches, std::max(1U, most / replicas)));
-    most_copies_ = std::max(most_copies_, copies_.back());
+    most_copies_ = std::max<std::size_t>(most_copies_, copies_.back());
     dispatched_ += copies_.back();
   }
   ready_.resize(model.devices());

@@ -71,7 +71,7 @@ class StepDispatch {
   const StepModel& model_;
   StepBlocks blocks_;
   std::vector<std::uint32_t> copies_;  ///< microbatches by replica
-  std::uint32_t most_copies_ = 0;
+  std::size_t most_copies_ = 0;
   std::uint32_t dispatched_ = 0;  ///< microbatches of all replicas
   std::uint32_t all_;
   std::uint64_t left_ = 0;

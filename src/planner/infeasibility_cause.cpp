@@ -67,8 +67,10 @@ class CauseSearch {
     try_without([](Grounds& grounds) { grounds.memories.clear(); });
     try_without([](Grounds& grounds) { grounds.exclusions.clear(); });
     try_without([](Grounds& grounds) { grounds.missing_routes = false; });
-    thin_out(needed_.memories, [](Grounds& grounds, DeviceId device) { grounds.memories.erase(device); });
-    thin_out(needed_.exclusions, [](Grounds& grounds, const std::string& label) { grounds.exclusions.erase(label); });
+    thin_out(std::vector(needed_.memories.begin(), needed_.memories.end()),
+             [](Grounds& grounds, DeviceId device) { grounds.memories.erase(device); });
+    thin_out(std::vector(needed_.exclusions.begin(), needed_.exclusions.end()),
+             [](Grounds& grounds, const std::string& label) { grounds.exclusions.erase(label); });
     return described();
   }
 
@@ -81,7 +83,7 @@ class CauseSearch {
   }
 
   template <class Ground, class LeaveOut>
-  void thin_out(const std::set<Ground> grounds, LeaveOut leave_out) {
+  void thin_out(const std::vector<Ground>& grounds, LeaveOut leave_out) {
     if (grounds.size() < 2 || grounds.size() > kMostGrounds) return;
     for (const Ground& ground : grounds) {
       try_without([&](Grounds& fewer) { leave_out(fewer, ground); });

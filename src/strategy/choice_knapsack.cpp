@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 namespace opweave::strategy {
 namespace {
@@ -116,7 +117,7 @@ class Search {
         time -= step.saved;
         places[step.item] = step.to;
       } else if (!node) {
-        node = Node{std::move(spans), time - step.saved * (left / step.bytes), step.item, step.from};
+        node = Node{std::exchange(spans, {}), time - step.saved * (left / step.bytes), step.item, step.from};
       }
     }
     keep(places);

@@ -93,7 +93,8 @@ class OrderedLayouts {
     Cut cut{std::vector<double>(number_of_options_), least_again_, std::vector<double>(depth_ + 1)};
     const std::uint32_t chunks = size_.chunks;
     for (std::uint32_t stage = depth_; stage-- > 0;) {
-      const PathCounts own(path.begin() + stage * chunks, path.begin() + (stage + 1) * chunks);
+      const PathCounts own(path.begin() + std::ptrdiff_t{stage} * chunks,
+                           path.begin() + std::ptrdiff_t{stage + 1} * chunks);
       for (std::uint32_t begin = 0; begin <= count_; ++begin) {
         double least = kInfinity;
         for (const Option& option : options_[stage][begin]) {
@@ -124,7 +125,8 @@ class OrderedLayouts {
   void descend(std::uint32_t stage, std::uint32_t begin, const Chosen& before) {
     if (stage == depth_) return value(before);
     for (const Option& option : options_[stage][begin]) {
-      if (++tries_ % kTriesPerLook == 0 && (tries_ >= kMostTries || budget_.expired())) is_over_ = true;
+      ++tries_;
+      if (tries_ % kTriesPerLook == 0 && (tries_ >= kMostTries || budget_.expired())) is_over_ = true;
       if (is_over_) return;
       const Cell& cell = *option.cell;
       const Chosen with{std::max(before.longest, option.longest), before.again + cell.again,

@@ -439,7 +439,7 @@ StrategySearchResult search_strategies(const ModelDescription& model, const Mach
   search.walk();
   StrategySearchResult result = search.finish(most, tell);
   if (result.meshes == 0 && result.is_complete) {
-    const std::string why = search.why_excluded();
+    const std::string& why = search.why_excluded();
     throw InputError(fmt::format("no strategy is possible on {} devices{}", machines.devices(),
                                  why.empty() ? ": what is held does not divide them" : ", for example: " + why));
   }

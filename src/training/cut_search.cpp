@@ -165,7 +165,7 @@ bool CutSearch::choose_stage(std::uint32_t group, std::size_t front, const CutLo
   }
   if (most == 0) return false;
   // Near the share of this device first.
-  const auto share = static_cast<std::uint32_t>((available + stages_after / 2) / (stages_after + 1));
+  const std::uint32_t share = (available + stages_after / 2) / (stages_after + 1);
   const std::uint32_t first = std::clamp(share, 1U, most);
   for (std::uint32_t distance = 0; distance < most; ++distance) {
     if (distance <= most - first && take(group, front, first + distance, load)) return true;

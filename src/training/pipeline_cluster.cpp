@@ -2,7 +2,7 @@
 
 namespace opweave {
 
-Cluster uniform_cluster(std::uint32_t count, std::vector<std::string> streams, std::optional<Bytes> memory,
+Cluster uniform_cluster(std::uint32_t count, const std::vector<std::string>& streams, std::optional<Bytes> memory,
                         Duration hop_latency, std::optional<std::int64_t> bandwidth_bytes_per_s) {
   ClusterParts parts;
   parts.name = std::to_string(count) + " equal devices";
