@@ -69,6 +69,25 @@ def test_the_report_holds_what_was_found(tmp_path):
     assert "--report" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["run", "run/", "above/run.1/", "there.is"])
+def test_a_folder_as_output_gets_the_strategy_and_its_page(name, tmp_path):
+    (tmp_path / "there.is").mkdir()
+    opweave("parallelize", SMALL, *RUN, "--top", 1, "-o", f"{tmp_path}/{name}")
+    assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["report.html", "strategy.json"]
+    again = opweave("parallelize", SMALL, *RUN, "--evaluate", tmp_path / name / "strategy.json", "--json").stdout
+    assert json.loads(again)["strategies"]
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_the_search(tmp_path):
+    (tmp_path / "file").touch()
+    for option in ("-o", "--schedule"):
+        done = opweave("parallelize", LARGE, *RUN, option, f"{tmp_path}/file/run", code=2)
+        assert f"error: {tmp_path}/file/run: cannot be made: Not a directory" in done.stderr
+        assert not done.stdout
+    opweave("parallelize", SMALL, *RUN, "--top", 1, "-o", tmp_path / "file")
+    assert (tmp_path / "file").read_text().startswith("{")
+
+
 def test_a_fixed_degree_and_a_target_are_kept():
     text = opweave("parallelize", SMALL, *RUN, "--fix", "tp=8,pp=4", "--target", "megatron", "--json").stdout
     for found in json.loads(text)["strategies"]:
@@ -175,6 +194,30 @@ def test_the_pipeline_of_the_best_strategy_is_planned_and_its_files_are_read_by_
     assert planned["step_ns"] == min(steps.values())
     files = [tmp_path / "run" / name for name in ("graph.json", "cluster.json", "plan.json")]
     opweave("check", *files)
+
+
+@pytest.mark.parametrize("fix", ["vpp=1,schedule=1F1B", "vpp=3,schedule=Interleaved-1F1B"])
+def test_a_schedule_that_fits_by_the_formulas_alone_is_explained(fix, tmp_path):
+    machines = {"format": "opweave.machines", "version": 1, "device": "H100"}
+    layers = [{"count": 12, "attention": {"heads": 32, "head_dim": 128}, "mlp": {"width": 14336}}]
+    model = {"format": "opweave.model", "version": 1, "hidden": 4096, "vocabulary": 32000, "layers": layers}
+    (tmp_path / "model.json").write_text(json.dumps(model))
+
+    def answer(memory, *options):
+        (tmp_path / "machines.json").write_text(json.dumps(machines | memory))
+        cluster = ("--cluster", tmp_path / "machines.json", "--global-batch", 16, "--sequence", 4096)
+        held = ("--fix", f"pp=4,tp=1,dp=2,mbs=1,{fix}")
+        return opweave("parallelize", tmp_path / "model.json", *cluster, *held, *options).stdout
+
+    by_formulas = json.loads(answer({}, "--json"))["strategies"][0]["memory_bytes"]["total"]
+    schedule = ("--schedule", tmp_path / "run", "--time-limit", 3)
+    text = answer({"memory_bytes": by_formulas}, *schedule)
+    name = fix.split("=")[-1]
+    (note,) = (line for line in text.splitlines() if "does not fit operator by operator" in line)
+    assert re.fullmatch(rf"{name} of the strategy .* holds up to [\d.]+ GiB, [\d.]+ [KM]iB more than .* use\.", note)
+    assert "operator by operator:" not in answer({"memory_bytes": by_formulas * 2}, *schedule).replace(
+        "planned operator by operator:", ""
+    )
 
 
 def test_a_strategy_without_a_pipeline_has_no_schedule(tmp_path):

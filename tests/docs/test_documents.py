@@ -17,6 +17,16 @@ def test_every_link_of_the_page_leads_somewhere(page):
             assert (ROOT / page).parent.joinpath(path).exists(), f"{page}: {path}"
 
 
+def test_links_of_the_site_stay_in_it():
+    """A page of the site cannot lead to what is not on it; mkdocs says so of files alone, not of folders."""
+    for page in (ROOT / "docs").rglob("*.md"):
+        for target, _, picture in LINK.findall(BLOCK.sub("", page.read_text())):
+            path = target or picture
+            if not re.match(r"[a-z]+:", path):
+                place = (page.parent / path).resolve()
+                assert place.is_file() and place.is_relative_to(ROOT / "docs"), f"{page.name}: {path}"
+
+
 def test_the_front_page_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 100
 
