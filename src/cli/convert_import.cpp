@@ -39,6 +39,12 @@ void add_convert_fjs(CLI::App& convert, Action& action) {
                [](const std::filesystem::path& path) { return parse_fjs(read_file(path), path.string()); });
 }
 
+void add_convert_jsp(CLI::App& convert, Action& action) {
+  add_importer(convert, action, "jsp", "job shop without choices of machines -> graph and cluster",
+               "instance in the usual text format: a line of pairs \"machine time\" per job",
+               [](const std::filesystem::path& path) { return parse_jsp(read_file(path), path.string()); });
+}
+
 void add_convert_msr(CLI::App& convert, Action& action) {
   add_importer(convert, action, "msr", "placement instance of arXiv 2006.16423 -> graph and cluster",
                "instance (JSON of that suite)", [](const std::filesystem::path& path) {

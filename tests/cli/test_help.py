@@ -29,7 +29,7 @@ def test_help_of_every_command_shows_an_example(command):
     assert f"opweave {command}" in text
 
 
-@pytest.mark.parametrize("kind", ["pipeline", "fjs", "msr", "csv", "expert", "strategy", "recipe"])
+@pytest.mark.parametrize("kind", ["pipeline", "fjs", "jsp", "msr", "csv", "expert", "strategy", "recipe"])
 def test_every_kind_of_conversion_has_help(kind):
     assert "--output" in succeeds("convert", kind, "--help")
 
