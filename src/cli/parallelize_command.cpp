@@ -260,7 +260,8 @@ void add_parallelize(CLI::App& app, Action& action) {
   command->add_option("MODEL", options->model, "the model")->required()->check(file_name());
   command->add_option("--cluster", options->cluster, "device type (h100, a100, ...), or a file (opweave.machines)")
       ->required();
-  command->add_option("--nodes", options->nodes, "nodes [as the file says; 1 of a device type]")->check(whole<std::uint32_t>(1));
+  command->add_option("--nodes", options->nodes, "nodes [as the file says; 1 of a device type]")
+      ->check(whole<std::uint32_t>(1));
   options->training.add_to(*command);
   command->add_option("--target", options->target, "any, megatron or torchtitan: nothing that it cannot say")
       ->capture_default_str();

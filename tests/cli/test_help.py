@@ -58,6 +58,11 @@ def test_no_command_is_an_error_with_a_hint():
         (["pln"], 'opweave: command "pln" is unknown', 'did you mean "plan"?'),
         (["convert", "pipelin", "x.json"], 'opweave convert: command "pipelin" is unknown', 'did you mean "pipeline"?'),
         (["xyzzy"], 'opweave: command "xyzzy" is unknown', "see `opweave --help`"),
+        (
+            ["sweep", "config.json"],
+            'opweave sweep: command "config.json" is unknown',
+            "commands are run and merge; see `opweave sweep --help`",
+        ),
         (["convert"], "opweave convert: a command is missing", "see `opweave convert --help`"),
         (
             ["explain", "plan.json"],

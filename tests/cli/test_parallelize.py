@@ -279,6 +279,24 @@ def test_what_if_of_a_strategy_searches_anew(strategies):
         assert change in text
 
 
+def test_what_if_never_finds_less_than_the_strategy_at_hand(strategies):
+    changes = json.loads(opweave("what-if", strategies / "best.json", "--time-limit", 0, "--json").stdout)["changes"]
+    kept = [change for change in changes if change["fits"]]
+    assert kept
+    for change in kept:
+        assert change["best"]["step_ns"] <= change["step_ns"], change
+
+
+def test_a_folder_where_a_strategy_is_expected_is_told_its_file(tmp_path):
+    opweave("parallelize", SMALL, *RUN, "--top", 1, "-o", tmp_path / "run")
+    for command in (["explain"], ["what-if"], ["diff", tmp_path / "run"]):
+        done = opweave(*command, tmp_path / "run", code=2)
+        expected = (
+            f"error: {tmp_path}/run: is a folder, expected a file\nhint: its strategy is {tmp_path}/run/strategy.json\n"
+        )
+        assert done.stderr == expected
+
+
 def test_a_strategy_that_is_for_nothing_is_refused(tmp_path):
     (tmp_path / "bare.json").write_text('{"format": "opweave.strategy", "version": 1}')
     assert 'key "for" is missing' in opweave("explain", tmp_path / "bare.json", code=2).stderr
@@ -331,7 +349,7 @@ def test_what_a_target_cannot_say_is_refused_with_the_reason(target, strategy, m
                 "offload=0,optimizer_offload=0",
             ],
             3,
-            "hint: without --fix tp=",
+            "hint: without --fix, tp=",
         ),
         ([*RUN, "--fix", "tp=3"], 2, "hint: tp=2 would do"),
         ([*RUN, "--fix", "tp=8,pp=4,dp=4"], 2, "hint: tp="),
