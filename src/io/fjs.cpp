@@ -8,6 +8,7 @@
 #include "io/foreign_files.h"
 #include "io/json_syntax.h"
 #include "io/message.h"
+#include "opweave/error.h"
 #include "opweave/io.h"
 
 namespace opweave {
@@ -230,14 +231,30 @@ ImportedProblem parse_job_shop(std::string_view text, const std::string& source,
   });
 }
 
+/// Of two kinds of files that look alike, the one that was meant; an error tells where the text would be one of the
+/// other kind.
+ImportedProblem parse_as(std::string_view text, const std::string& source, ShopKind kind, ShopKind other,
+                         std::string_view command) {
+  try {
+    return parse_job_shop(text, source, kind);
+  } catch (const InputError& error) {
+    try {
+      (void)JobShopReader(text, source, other).read();
+    } catch (const InputError&) {
+      throw error;
+    }
+    throw InputError(error.what(), fmt::format("`opweave convert {}` reads it", command));
+  }
+}
+
 }  // namespace
 
 ImportedProblem parse_fjs(std::string_view text, const std::string& source) {
-  return parse_job_shop(text, source, ShopKind::kFlexible);
+  return parse_as(text, source, ShopKind::kFlexible, ShopKind::kPlain, "jsp");
 }
 
 ImportedProblem parse_jsp(std::string_view text, const std::string& source) {
-  return parse_job_shop(text, source, ShopKind::kPlain);
+  return parse_as(text, source, ShopKind::kPlain, ShopKind::kFlexible, "fjs");
 }
 
 }  // namespace opweave

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "opweave/error.h"
 #include "opweave/io.h"
 #include "opweave/planner.h"
 #include "opweave/problem.h"
@@ -69,8 +70,20 @@ TEST(Jsp, what_is_no_such_shop_is_refused_with_its_place) {
   EXPECT_EQ(message("1 2\n0 3 0 2\n"), "shop: line 2, column 5: machine 0 is listed twice for one job");
   EXPECT_EQ(message("1 2 1.5\n0 3 1 2\n"),
             "shop: line 1, column 5: found \"1.5\" after the header, expected the end of the line");
-  // A flexible shop: one operation with two machines.
-  EXPECT_NE(message("1 2\n1 2 1 3 2 4\n"), "accepted");
+}
+
+TEST(Jsp, and_flexible_shops_are_told_from_each_other) {
+  const auto hint = [](auto parse, const char* text) -> std::string {
+    try {
+      (void)parse(text, "shop");
+    } catch (const InputError& error) {
+      return error.hint();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(hint(parse_jsp, "1 2\n1 2 1 3 2 4\n"), "`opweave convert fjs` reads it");
+  EXPECT_EQ(hint(parse_fjs, "2 2\n0 3 1 2\n1 5 0 4\n"), "`opweave convert jsp` reads it");
+  EXPECT_EQ(hint(parse_fjs, "2 2\n0 3 1\n1 5 0 4\n"), "");
 }
 
 /// Sums that no schedule beats: the longest job, all work spread evenly over the machines, and for each machine the
