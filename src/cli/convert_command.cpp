@@ -26,7 +26,7 @@ void add_convert(CLI::App& app, Action& action) {
       "  opweave convert expert ZB-V --devices 4 --microbatches 8 -o schedule.csv\n"
       "  opweave convert topology nccl.xml -o cluster.json\n"
       "  opweave convert hf config.json -o model.json\n"
-      "  opweave convert strategy best.json config.json --global-batch 512 --sequence 8192 --to megatron -o args.sh\n"
+      "  opweave convert strategy best.json config.json --to megatron -o args.sh\n"
       "  opweave convert recipe recipes.json -o strategies");
   add_convert_pipeline(*convert, action);
   add_convert_fjs(*convert, action);

@@ -306,6 +306,20 @@ def test_a_strategy_that_is_for_nothing_is_refused(tmp_path):
 STEP = ("--global-batch", "512", "--sequence", "8192")
 
 
+def test_a_strategy_is_converted_for_what_it_was_found_for(tmp_path):
+    best = tmp_path / "best.json"
+    opweave("parallelize", SMALL, *RUN, "--target", "megatron", "--bf16-gradients", "--top", 1, "-o", best)
+    convert = ("convert", "strategy", best, SMALL, "--to", "megatron")
+    given = opweave(*convert, "--global-batch", 512, "--sequence", 8192, "--bf16-gradients").stdout
+    assert "--global-batch-size 512" in given and opweave(*convert).stdout == given
+    assert "--global-batch-size 1024" in opweave(*convert, "--global-batch", 1024, "--sequence", 8192).stdout
+    assert "--sequence is required" in opweave(*convert, "--global-batch", 512, code=2).stderr
+    assert "--global-batch is required" in opweave(*convert, "--bf16-gradients", code=2).stderr
+    best.write_text(json.dumps({key: value for key, value in json.loads(best.read_text()).items() if key != "for"}))
+    done = opweave(*convert, code=2)
+    assert 'key "for" is missing' in done.stderr and "hint: --global-batch and --sequence" in done.stderr
+
+
 def test_the_best_strategy_for_a_target_becomes_its_file(tmp_path):
     best = tmp_path / "best.json"
     for target, formats in (("megatron", ("megatron", "bridge")), ("torchtitan", ("torchtitan",))):
