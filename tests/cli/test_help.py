@@ -17,9 +17,9 @@ def test_help_of_every_command_shows_an_example_of_its_own():
     assert ("plan",) in commands and ("convert", "hf") in commands and ("sweep", "run") in commands
     for command in commands:
         examples = succeeds(*command, "--help").partition("\nExample")[2]
-        if command not in [("version",), ("worker",)]:  # that one is started by others
-            assert f"opweave {' '.join(command)}" in examples, command
-        assert command[0] == "worker" or not re.search(rf"opweave (?!{' '.join(command)})", examples), command
+        if command not in [("version",), ("worker",)]:  # opweave itself starts workers
+            first = re.search(r"opweave (.*)", examples)[1]
+            assert first.startswith(" ".join(command)), command
 
 
 @pytest.mark.parametrize("kind", ["pipeline", "fjs", "jsp", "msr", "csv", "expert", "strategy", "recipe"])
