@@ -141,8 +141,8 @@ int run(int argc, char** argv) {
     }
     emit("## " + suite->second.title);
     emit("");
-    emit(fmt::format("`{}`: {} s per instance, {} threads, seed {}, opweave {}.", command, options.seconds,
-                     options.threads, options.seed, OPWEAVE_VERSION));
+    emit(fmt::format("`{}`: {} s per instance, {} thread{}, seed {}, opweave {}.", command, options.seconds,
+                     options.threads, options.threads == 1 ? "" : "s", options.seed, OPWEAVE_VERSION));
     emit("");
     suite->second.run(options, emit);
     emit("");

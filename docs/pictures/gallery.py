@@ -157,10 +157,11 @@ def sweep(folder, target):
     nodes = sorted({row["nodes"] for row in rows})
     picture = Picture(WIDTH, 300)
     picture.text(16, 20, "Llama 3 8B, batch 256: tokens per second and device", size=13, weight=600)
-    for part in range(5):
-        y = 250 - part * 50
-        picture.parts.append(f'<line x1="90" y1="{y}" x2="700" y2="{y}" stroke="{TRACK}" stroke-width="2"/>')
-        picture.text(80, y, f"{most * part / 4:,.0f}", size=10, anchor="end", fill=MUTED)
+    step = next(size for size in (factor * 10**power for power in range(9) for factor in (1, 2, 5)) if most / size <= 5)
+    for value in range(0, int(most) + 1, step):
+        y = 250 - 200 * value / most
+        picture.parts.append(f'<line x1="90" y1="{y:.1f}" x2="700" y2="{y:.1f}" stroke="{TRACK}" stroke-width="2"/>')
+        picture.text(80, y, f"{value:,}", size=10, anchor="end", fill=MUTED)
     at = {count: 120 + index * 560 / max(1, len(nodes) - 1) for index, count in enumerate(nodes)}
     for count, x in at.items():
         picture.text(x, 266, f"{count} node{'s' * (count > 1)}", size=10, anchor="middle", fill=MUTED)

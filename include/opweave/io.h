@@ -80,5 +80,7 @@ struct ImportedProblem {
 /// Flexible job shop in the `.fjs` text format with machines counted from 0 or 1 (detected); a time
 /// unit becomes 1 microsecond.
 [[nodiscard]] ImportedProblem parse_fjs(std::string_view text, const std::string& source);
+/// Job shop without choices, a line of pairs "machine time" per job with each machine once; else like parse_fjs.
+[[nodiscard]] ImportedProblem parse_jsp(std::string_view text, const std::string& source);
 
 }  // namespace opweave

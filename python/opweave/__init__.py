@@ -12,10 +12,17 @@ The words are those of docs/concepts.md, the dictionaries those of docs/formats.
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+try:
+    from opweave._core import __version__
+except ModuleNotFoundError as error:
+    built = ", ".join(sorted(file.name for file in Path(__file__).parent.glob("_core.*.so")))
+    message = f"this Python cannot load the extension module of opweave ({built or 'there is none'}); "
+    raise ImportError(message + "build it with this one: make python, or pip install") from error
+
 from opweave import capture, costs
-from opweave._core import __version__
 from opweave.bound import Bound
 from opweave.capture import capture_onnx
 from opweave.cluster import Cluster

@@ -26,6 +26,19 @@ void expect_files(const std::vector<NamedFile>& outputs, const std::vector<Named
   }
 }
 
+bool names_folder(const std::filesystem::path& path) {
+  std::error_code unknown;
+  if (path.empty()) return false;
+  if (std::filesystem::exists(path, unknown)) return std::filesystem::is_directory(path, unknown);
+  return !path.has_filename() || !path.has_extension();
+}
+
+void make_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw InputError(fmt::format("{}: cannot be made: {}", folder.string(), error.message()));
+}
+
 CLI::Validator file_name() {
   return {
       [](std::string& text) { return text.empty() ? std::string("value is \"\", expected the name of a file") : ""; },

@@ -19,6 +19,13 @@ struct NamedFile {
 /// likes. \throws InputError naming both
 void expect_files(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs);
 
+/// Whether this output is a folder, to hold files of their usual names: "run/", a folder that is there, or a name
+/// without an ending that nothing has yet.
+[[nodiscard]] bool names_folder(const std::filesystem::path& path);
+
+/// Makes the folder, and those above it, where they are missing. \throws InputError naming it
+void make_folder(const std::filesystem::path& folder);
+
 /// Check of an option or argument that is the name of a file: it is not empty.
 [[nodiscard]] CLI::Validator file_name();
 

@@ -111,7 +111,7 @@ void add_compare(CLI::App& app, Action& action) {
       "gap, since the bound is one for plans that fit.\n"
       "With --experts the table also has every other published schedule on the same devices with the same memory:\n"
       "the placement is left open, every layer is a stage, and there may be two copies of the parameters.\n"
-      "CompareOptions that replace settings hold where no plan is given; a plan carries its own.\n\n"
+      "Options that replace settings hold where no plan is given; a plan carries its own.\n\n"
       "Examples:\n"
       "  opweave compare graph.json cluster.json\n"
       "  opweave compare graph.json cluster.json plan.json\n"

@@ -21,14 +21,16 @@ void add_convert(CLI::App& app, Action& action) {
       "Examples:\n"
       "  opweave convert pipeline spec.json --shape V --devices 8 -o graph.json --cluster cluster.json\n"
       "  opweave convert fjs mk01.txt -o graph.json --cluster cluster.json\n"
+      "  opweave convert jsp ft06.txt -o graph.json --cluster cluster.json\n"
       "  opweave convert csv schedule.csv graph.json cluster.json -o plan.json\n"
       "  opweave convert expert ZB-V --devices 4 --microbatches 8 -o schedule.csv\n"
       "  opweave convert topology nccl.xml -o cluster.json\n"
       "  opweave convert hf config.json -o model.json\n"
-      "  opweave convert strategy best.json config.json --global-batch 512 --sequence 8192 --to megatron -o args.sh\n"
+      "  opweave convert strategy best.json config.json --to megatron -o args.sh\n"
       "  opweave convert recipe recipes.json -o strategies");
   add_convert_pipeline(*convert, action);
   add_convert_fjs(*convert, action);
+  add_convert_jsp(*convert, action);
   add_convert_msr(*convert, action);
   add_convert_csv(*convert, action);
   add_convert_expert(*convert, action);

@@ -12,6 +12,7 @@ namespace opweave::cli {
 
 void add_convert_pipeline(CLI::App& convert, Action& action);
 void add_convert_fjs(CLI::App& convert, Action& action);
+void add_convert_jsp(CLI::App& convert, Action& action);
 void add_convert_msr(CLI::App& convert, Action& action);
 void add_convert_csv(CLI::App& convert, Action& action);
 void add_convert_expert(CLI::App& convert, Action& action);

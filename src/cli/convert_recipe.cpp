@@ -68,7 +68,7 @@ ExitCode run_convert_recipe(const ConvertRecipeOptions& options) {
   expect_files({}, {{"FILE", options.input}});
   const std::vector<Recipe> recipes = parse_recipes(read_file(options.input), options.input.string());
   if (!options.folder.empty()) {
-    std::filesystem::create_directories(options.folder);
+    make_folder(options.folder);
     for (const Recipe& recipe : recipes) {
       deliver(options.folder / (recipe.name + ".json"), strategy_to_json(recipe.strategy));
     }

@@ -109,7 +109,9 @@ void add_convert_csv(CLI::App& convert, Action& action) {
   CLI::App* command = convert.add_subcommand("csv", "PyTorch pipeline schedule -> plan for a graph with stages");
   command->footer(
       "The schedule's order is kept and everything starts as early as it can. A plan that breaks a rule here,\n"
-      "say the memory of a device, is written with a warning.");
+      "say the memory of a device, is written with a warning.\n\n"
+      "Example:\n"
+      "  opweave convert csv schedule.csv graph.json cluster.json -o plan.json");
   command->add_option("SCHEDULE", options->schedule, "schedule (CSV, compute_only or compute_comms)")
       ->required()
       ->check(file_name());
@@ -131,6 +133,7 @@ void add_convert_csv(CLI::App& convert, Action& action) {
 void add_convert_expert(CLI::App& convert, Action& action) {
   auto options = std::make_shared<ExpertOptions>();
   CLI::App* command = convert.add_subcommand("expert", "published schedule -> PyTorch CSV");
+  command->footer("Example:\n  opweave convert expert ZB-V --devices 4 --microbatches 8 -o schedule.csv");
   command->add_option("SCHEDULE", options->expert, "1F1B, ZB1P, ZB-V, ... (docs/experts.md)")->required();
   command->add_option("--devices", options->devices, "number of devices")->required()->check(whole<std::uint32_t>(1));
   command->add_option("--microbatches", options->microbatches, "microbatches")

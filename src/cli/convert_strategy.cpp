@@ -13,6 +13,7 @@
 #include "opweave/experts.h"
 #include "opweave/pytorch_csv.h"
 #include "opweave/strategy_files.h"
+#include "opweave/strategy_record.h"
 
 namespace opweave::cli {
 namespace {
@@ -21,6 +22,7 @@ struct ConvertStrategyOptions {
   std::filesystem::path strategy;
   std::filesystem::path model;
   TrainingOptions training;
+  bool is_training_given = false;  ///< else the strategy's file says it
   std::string format;
   std::string base;
   std::filesystem::path output;
@@ -41,6 +43,15 @@ std::string schedule_csv(const Strategy& s, const TrainingRun& run) {
       earliest_ends(*schedule, costs.forward, costs.input_gradient, costs.weight_gradient, costs.hop_latency));
 }
 
+TrainingRun training_of(const ConvertStrategyOptions& options, const std::string& content) {
+  if (options.is_training_given) return options.training.run();
+  try {
+    return parse_strategy_record(content, options.strategy.string()).run;
+  } catch (const InputError& error) {
+    throw InputError(error.what(), "--global-batch and --sequence say what it is for");
+  }
+}
+
 ExitCode run_convert_strategy(const ConvertStrategyOptions& options) {
   expect_files({{"--output", options.output}}, {{"STRATEGY", options.strategy}, {"MODEL", options.model}});
   const auto format = strategy_format_from_string(options.format);
@@ -49,9 +60,10 @@ ExitCode run_convert_strategy(const ConvertStrategyOptions& options) {
                                  io::text_in_quotes(options.format)));
   }
   const std::string source = options.strategy.string();
-  const Strategy strategy = parse_strategy(read_file(options.strategy), source);
+  const std::string content = read_file(options.strategy);
+  const Strategy strategy = parse_strategy(content, source);
   const ModelDescription model = load_model(options.model);
-  const TrainingRun training = options.training.run();
+  const TrainingRun training = training_of(options, content);
   StrategyFileOptions file;
   file.base = options.base;
   const bool has_schedule = has_schedule_file(*format, strategy);
@@ -87,21 +99,23 @@ void add_convert_strategy(CLI::App& convert, Action& action) {
       "torchtitan (0.3.0: a configuration function), deepspeed (a configuration file). What a target has no word for\n"
       "is refused with the reason (docs/export.md).\n\n"
       "Examples:\n"
-      "  opweave convert strategy best.json config.json --global-batch 512 --sequence 8192 --to megatron -o args.sh\n"
-      "  opweave convert strategy best.json config.json --global-batch 512 --sequence 8192 --to torchtitan \\\n"
-      "    --base llama3.llama3_70b -o opweave_config.py");
+      "  opweave convert strategy best.json config.json --to megatron -o args.sh\n"
+      "  opweave convert strategy best.json config.json --to torchtitan --base llama3.llama3_70b -o opweave_config.py");
   command->add_option("STRATEGY", options->strategy, "the strategy (opweave.strategy)")->required()->check(file_name());
   command->add_option("MODEL", options->model, "its model: config.json of transformers, or opweave.model")
       ->required()
       ->check(file_name());
-  options->training.add_to(*command);
+  options->training.add_optional_to(*command);
   command->add_option("--to", options->format, "megatron, bridge, torchtitan or deepspeed")->required();
   command->add_option("--base", options->base,
                       "configuration function of the framework to start from, like llama3.llama3_70b (torchtitan) or "
                       "llama3_70b_pretrain_config (bridge)");
   command->add_option("-o,--output", options->output, "write the file here instead of standard output")
       ->check(file_name());
-  command->callback([options, &action] { action = [options] { return run_convert_strategy(*options); }; });
+  command->callback([options, command, &action] {
+    options->is_training_given = TrainingOptions::are_given(*command);
+    action = [options] { return run_convert_strategy(*options); };
+  });
 }
 
 }  // namespace opweave::cli

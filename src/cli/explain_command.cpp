@@ -277,8 +277,7 @@ void add_explain(CLI::App& app, Action& action) {
       "  opweave explain graph.json cluster.json plan.json --device gpu3\n"
       "  opweave explain graph.json cluster.json plan.json --operator layer3.mlp.F\n"
       "  opweave explain strategy.json");
-  options->files.add_to(*command);
-  command->get_option("CLUSTER")->required(false);
+  options->files.add_with_strategy_to(*command);
   command->add_option("PLAN", options->plan, "plan (JSON)")->check(file_name());
   CLI::Option* op = command->add_option("--operator", options->op,
                                         "when and why it starts, its slack, what other devices would cost");

@@ -64,6 +64,12 @@ void InputFiles::add_to(CLI::App& command) {
   command.add_option("CLUSTER", cluster, "devices and links (JSON)")->required()->check(file_name());
 }
 
+void InputFiles::add_with_strategy_to(CLI::App& command) {
+  add_to(command);
+  command.get_option("GRAPH")->description("computational graph, or a strategy alone (JSON)");
+  command.get_option("CLUSTER")->required(false);
+}
+
 void expect_plan(const InputFiles& files, const std::filesystem::path& plan) {
   if (files.cluster.empty()) throw CLI::RequiredError("CLUSTER");
   if (plan.empty()) throw CLI::RequiredError("PLAN");

@@ -30,6 +30,8 @@ struct InputFiles {
   std::filesystem::path cluster;
 
   void add_to(CLI::App& command);
+  /// For a command that takes a strategy alone as well, in place of GRAPH.
+  void add_with_strategy_to(CLI::App& command);
   /// Both, and what else a command reads.
   [[nodiscard]] std::vector<NamedFile> with(std::vector<NamedFile> others) const {
     others.insert(others.begin(), {{"GRAPH", graph}, {"CLUSTER", cluster}});

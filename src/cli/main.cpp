@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -66,9 +67,14 @@ ExitCode usage_error(const CLI::ParseError& error, const Reached& reached) {
     std::vector<std::string> names;
     for (const CLI::App* command : reached.commands_below()) names.push_back(command->get_name());
     const std::vector<std::string_view> candidates(names.begin(), names.end());
-    const std::string advice = io::did_you_mean(reached.unknown, candidates);
+    std::string advice = io::did_you_mean(reached.unknown, candidates);
+    if (advice.empty()) {
+      constexpr std::size_t kFew = 3;
+      const std::string all = names.size() <= kFew ? fmt::format("commands are {}; ", fmt::join(names, " and ")) : "";
+      advice = fmt::format("{}see `{} --help`", all, reached.name);
+    }
     return input_error(fmt::format("{}: command {} is unknown", reached.name, io::text_in_quotes(reached.unknown)),
-                       advice.empty() ? fmt::format("see `{} --help`", reached.name) : advice);
+                       advice);
   }
   std::string message = error.what();
   if (!reached.commands_below().empty()) message = reached.name + ": a command is missing";

@@ -186,14 +186,27 @@ std::optional<FittedProfile> own_profile(const ParallelizeOptions& options, cons
   return fitted;
 }
 
+/// Before the search: folders are made, and what will be written can be. Files get their names in a folder.
+void prepare_outputs(ParallelizeOptions& options) {
+  if (names_folder(options.output)) {
+    make_folder(options.output);
+    if (options.report.empty()) options.report = options.output / "report.html";
+    options.output /= "strategy.json";
+  }
+  std::vector<NamedFile> outputs = {{"--output", options.output}, {"--report", options.report}};
+  if (!options.schedule.folder.empty()) {
+    make_folder(options.schedule.folder);
+    for (const char* name : kScheduleFiles) outputs.push_back({"--schedule", options.schedule.folder / name});
+  }
+  const bool is_file = options.cluster.ends_with(".json");
+  expect_files(outputs, {{"MODEL", options.model},
+                         {"--cluster", is_file ? options.cluster : ""},
+                         {"--evaluate", options.evaluated},
+                         {"--profile", options.profile}});
+}
+
 ExitCode run_parallelize(ParallelizeOptions options) {
   Budget budget(options.time_limit, std::nullopt);
-  const bool is_file = options.cluster.ends_with(".json");
-  expect_files({{"--output", options.output}, {"--report", options.report}},
-               {{"MODEL", options.model},
-                {"--cluster", is_file ? options.cluster : ""},
-                {"--evaluate", options.evaluated},
-                {"--profile", options.profile}});
   const ModelDescription model = load_model(options.model);
   Machines machines = load_machines(options.cluster);
   if (options.nodes) machines.nodes = *options.nodes;
@@ -206,10 +219,11 @@ ExitCode run_parallelize(ParallelizeOptions options) {
   options.fitted = own_profile(options, machines);
   const CalibrationProfile profile = options.fitted ? options.fitted->constants_for(model)
                                                     : profile_for(model, machines, options.run.precision, *target);
+  const HeldDecisions held = parse_held(options.fix);
+  prepare_outputs(options);
   const std::atomic<bool>& interrupted = catch_interrupts();
   budget.watch(&interrupted);
   StrategySearchResult result;
-  const HeldDecisions held = parse_held(options.fix);
   if (options.evaluated.empty()) {
     result = search({model, machines, options.run, profile, *target, held}, options.top, options.place, budget);
   } else {
@@ -240,13 +254,14 @@ void add_parallelize(CLI::App& app, Action& action) {
       "  opweave parallelize config.json --cluster h100 --nodes 8 --global-batch 512 --sequence 8192 --target megatron "
       "--fix tp=8,pp=4\n"
       "  opweave parallelize config.json --cluster h100 --nodes 8 --global-batch 512 --sequence 8192 --profile "
-      "profile.json\n"
+      "profile.json -o run/\n"
       "  opweave parallelize config.json --cluster h100 --nodes 8 --global-batch 512 --sequence 8192 --evaluate "
       "mine.json");
   command->add_option("MODEL", options->model, "the model")->required()->check(file_name());
   command->add_option("--cluster", options->cluster, "device type (h100, a100, ...), or a file (opweave.machines)")
       ->required();
-  command->add_option("--nodes", options->nodes, "nodes [1]")->check(whole<std::uint32_t>(1));
+  command->add_option("--nodes", options->nodes, "nodes [as the file says; 1 of a device type]")
+      ->check(whole<std::uint32_t>(1));
   options->training.add_to(*command);
   command->add_option("--target", options->target, "any, megatron or torchtitan: nothing that it cannot say")
       ->capture_default_str();
@@ -267,7 +282,10 @@ void add_parallelize(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option("--time-limit", options->time_limit, "seconds")->check(number())->capture_default_str();
   options->place.add_to(*command, "this process alone");
-  command->add_option("-o,--output", options->output, "write the best strategy here")->check(file_name());
+  command
+      ->add_option("-o,--output", options->output,
+                   "write the best strategy here; into a folder (run/): strategy.json and report.html")
+      ->check(file_name());
   command
       ->add_option("--schedule", options->schedule.folder,
                    "plan the pipeline of the best strategy operator by operator with the time that is left, and write "

@@ -122,7 +122,7 @@ std::string decision_that_would_fit(const StrategyQuestion& q, const Budget& bud
     return degrees_in_words(held, *found);
   }
   const auto found = best_of(q, q.machines, {}, budget);
-  return found ? "without --fix " + degrees_in_words(kDegrees, *found) : "";
+  return found ? "without --fix, " + degrees_in_words(kDegrees, *found) : "";
 }
 
 std::string strategy_that_would_work(const StrategyQuestion& q, const Strategy& wrong, const Budget& budget) {

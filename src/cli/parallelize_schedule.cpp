@@ -85,13 +85,10 @@ std::optional<Schedule> best_published(const Problem& problem) {
 
 /// Files that other commands read.
 void write(const std::filesystem::path& folder, const Shaped& best) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) throw InputError(fmt::format("{}: cannot be made: {}", folder.string(), error.message()));
   const Problem& problem = best.problem;
-  deliver(folder / "graph.json", graph_to_json(problem.graph()));
-  deliver(folder / "cluster.json", cluster_to_json(problem.cluster()));
-  deliver(folder / "plan.json", plan_to_json(*best.result.plan, problem.graph(), problem.cluster()));
+  const std::array texts = {graph_to_json(problem.graph()), cluster_to_json(problem.cluster()),
+                            plan_to_json(*best.result.plan, problem.graph(), problem.cluster())};
+  for (std::size_t i = 0; i < texts.size(); ++i) deliver(folder / kScheduleFiles[i], texts[i]);
 }
 
 std::vector<Row> rows_of(const std::vector<Shaped>& all, Duration outside) {
@@ -116,15 +113,21 @@ std::vector<Row> rows_of(const std::vector<Shaped>& all, Duration outside) {
 /// Where the strategy's own schedule, which fits by the formulas, does not fit here: why, and what to do.
 std::string own_schedule_text(const std::vector<Row>& rows, const Strategy& strategy, const Cluster& cluster) {
   const std::string shape = strategy.chunks > 1 ? fmt::format("loop of {}", strategy.chunks) : "linear";
-  const auto own = std::ranges::find_if(
-      rows, [&](const Row& row) { return row.shape == shape && row.name == to_string(strategy.schedule); });
+  const std::string name(to_string(strategy.schedule));
+  // Published schedules of more than two chunks say how many behind their name.
+  const auto own = std::ranges::find_if(rows, [&](const Row& row) {
+    return row.shape == shape && (row.name == name || row.name.starts_with(name + " ("));
+  });
   if (own == rows.end() || own->fits) return {};
+  const Bytes room = *cluster.devices().front().memory;
   return fmt::format(
-      "\n{0} of the strategy does not fit operator by operator: a device holds up to {1} of the {2} that layers may "
-      "use.\nThe formulas count a stage's mean activations for the microbatches in flight; operators hold each value "
-      "until its last reader.\nThe schedule \"opweave\" fits. To stay with {0}, search again with less memory_bytes in "
-      "a file of machines.\n",
-      own->name, human(own->peak), human(*cluster.devices().front().memory));
+      "\n{0} of the strategy does not fit operator by operator: a device holds up to {1}, {2} more than layers may "
+      "use.\n"
+      "The formulas count a stage's mean activations for the microbatches in flight; operators hold each value until "
+      "its last reader.\nThe schedule \"opweave\" fits. To stay with {0}, search again with less memory_bytes in a "
+      "file "
+      "of machines.\n",
+      name, human(own->peak), human(own->peak - room));
 }
 
 PlannedSchedule describe(const std::vector<Row>& rows, const Shaped& best, Duration outside, Duration by_formulas,

@@ -1,6 +1,7 @@
 /// The last level of `opweave parallelize`: the pipeline of a strategy, planned operator by operator.
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -11,8 +12,11 @@
 
 namespace opweave::cli {
 
+/// What goes into the folder of a schedule.
+inline constexpr std::array kScheduleFiles = {"graph.json", "cluster.json", "plan.json"};
+
 struct ScheduleRequest {
-  std::filesystem::path folder;  ///< graph.json, cluster.json and plan.json go there
+  std::filesystem::path folder;  ///< where kScheduleFiles go
   std::uint64_t seed = 1;
   unsigned threads = 1;
 };

@@ -99,6 +99,12 @@ void warn_of_memory(const StrategyValue& value, const Machines& machines) {
 }
 
 bool is_strategy_file(const std::filesystem::path& path) {
+  std::error_code unknown;
+  if (std::filesystem::is_directory(path, unknown)) {
+    const bool has_strategy = std::filesystem::exists(path / "strategy.json", unknown);
+    throw InputError(fmt::format("{}: is a folder, expected a file", path.string()),
+                     has_strategy ? fmt::format("its strategy is {}", (path / "strategy.json").string()) : "");
+  }
   try {
     return read_file(path).find("\"opweave.strategy\"") != std::string::npos;
   } catch (const InputError&) {

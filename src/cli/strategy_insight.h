@@ -17,7 +17,7 @@ struct JsonOutput {
   [[nodiscard]] bool is_wanted() const { return to_terminal || !file.empty(); }
 };
 
-/// Does the file say that it is a strategy? No for one that cannot be read.
+/// Does the file say that it is a strategy? No for one that cannot be read. \throws InputError for a folder
 [[nodiscard]] bool is_strategy_file(const std::filesystem::path& path);
 
 /// Where the time and the memory of a step go, and what every other choice of one decision would cost.

@@ -162,9 +162,17 @@ ExitCode merge(const MergeOptions& options) {
   return ExitCode::kDone;
 }
 
+constexpr std::string_view kRunExamples =
+    "  opweave sweep run config.json --cluster h100 --nodes 8,16,32 --global-batch 512,1024 --sequence 4096,8192 "
+    "--report sweep.html\n"
+    "  opweave sweep run config.json --cluster h100 --nodes 8,16,32 --global-batch 512 --sequence 8192 --shard 1/2 "
+    "--journal 1.jsonl\n";
+constexpr std::string_view kMergeExample = "  opweave sweep merge 1.jsonl 2.jsonl -o all.jsonl --csv all.csv";
+
 void add_merge(CLI::App& sweep, Action& action) {
   auto options = std::make_shared<MergeOptions>();
   CLI::App* command = sweep.add_subcommand("merge", "journals of shards -> one");
+  command->footer(fmt::format("Example:\n{}", kMergeExample));
   command->add_option("JOURNAL", options->journals, "journals of one question")->required()->check(file_name());
   command->add_option("-o,--output", options->output, "write one journal with all points here")->check(file_name());
   options->outputs.add_to(*command);
@@ -174,6 +182,7 @@ void add_merge(CLI::App& sweep, Action& action) {
 void add_run(CLI::App& sweep, Action& action) {
   auto options = std::make_shared<SweepOptions>();
   CLI::App* command = sweep.add_subcommand("run", "the best strategy of every combination");
+  command->footer(fmt::format("Examples:\n{}", kRunExamples));
   command->add_option("MODEL", options->model, "config.json of transformers, or a model of ours")
       ->required()
       ->check(file_name());
@@ -218,13 +227,7 @@ void add_run(CLI::App& sweep, Action& action) {
 void add_sweep(CLI::App& app, Action& action) {
   CLI::App* sweep = app.add_subcommand(
       "sweep", "strategies over batch sizes, sequence lengths and cluster sizes: table, CSV, charts");
-  sweep->footer(
-      "Examples:\n"
-      "  opweave sweep run config.json --cluster h100 --nodes 8,16,32 --global-batch 512,1024 --sequence 4096,8192 "
-      "--report sweep.html\n"
-      "  opweave sweep run config.json --cluster h100 --nodes 8,16,32 --global-batch 512 --sequence 8192 --shard 1/2 "
-      "--journal 1.jsonl\n"
-      "  opweave sweep merge 1.jsonl 2.jsonl -o all.jsonl --csv all.csv");
+  sweep->footer(fmt::format("Examples:\n{}{}", kRunExamples, kMergeExample));
   sweep->require_subcommand(1);
   add_run(*sweep, action);
   add_merge(*sweep, action);

@@ -17,6 +17,10 @@ struct TrainingOptions {
   bool has_fused_loss = false;
 
   void add_to(CLI::App& command);
+  /// For a command that also reads a strategy, which knows what it is for: all of them may be left out.
+  void add_optional_to(CLI::App& command);
+  /// After parsing: whether any was given. \throws CLI::RequiredError where others must be, too
+  [[nodiscard]] static bool are_given(const CLI::App& command);
   /// \throws InputError if the precision has no such name
   [[nodiscard]] TrainingRun run() const;
 };

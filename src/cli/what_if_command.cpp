@@ -161,8 +161,7 @@ void add_what_if(CLI::App& app, Action& action) {
       "  opweave what-if graph.json cluster.json plan.json --replan --time-limit 5\n"
       "  opweave what-if graph.json cluster.json plan.json --link-speed 2 4 --faster attention --factor 1.5\n"
       "  opweave what-if strategy.json");
-  options->files.add_to(*command);
-  command->get_option("CLUSTER")->required(false);
+  options->files.add_with_strategy_to(*command);
   command->add_option("PLAN", options->plan, "plan (JSON)")->check(file_name());
   command->add_option("--link-speed", options->question.link_speeds, "every link this many times as fast")
       ->check(number_between(1e-3, 1e6));

@@ -18,6 +18,11 @@ void scale_copies(Strategy& strategy, std::uint64_t devices) {
   if (strategy.component) strategy.component->data = scaled(strategy.component->data);
 }
 
+void offer(BestStrategy& found, const RankedStrategy& other) {
+  if (found.best && found.best->value.time.step <= other.value.time.step) return;
+  found = {other, {}, {}, {}};
+}
+
 }  // namespace
 
 std::vector<StrategyChange> what_if_strategy(const StrategyRecord& today, double seconds,
@@ -47,6 +52,8 @@ std::vector<StrategyChange> what_if_strategy(const StrategyRecord& today, double
     Budget budget(seconds, std::nullopt);
     if (stop != nullptr) budget.watch(stop);
     change.found = explaining::best_with(then, {}, budget);
+    // A search that ends early may miss what is there already.
+    if (change.value && change.value->fits) offer(change.found, {same.strategy, *change.value});
     result.push_back(std::move(change));
     if (budget.stopped()) break;
   }

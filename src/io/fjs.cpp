@@ -8,6 +8,7 @@
 #include "io/foreign_files.h"
 #include "io/json_syntax.h"
 #include "io/message.h"
+#include "opweave/error.h"
 #include "opweave/io.h"
 
 namespace opweave {
@@ -21,15 +22,17 @@ class LineScanner {
  public:
   LineScanner(std::string_view text, const std::string& source) : text_(text), source_(source) {}
 
-  /// Skips to the next line that is not blank; false at the end of the text.
+  /// Skips to the next line that is neither blank nor a comment ("# ..."); false at the end of the text.
   bool next_line() {
-    position_ = line_end_;
-    position_ = text_.find_first_not_of(" \t\r\n", position_);
-    if (position_ == std::string_view::npos) {
-      position_ = line_end_ = text_.size();
-      return false;
-    }
-    line_end_ = std::min(text_.find('\n', position_), text_.size());
+    do {
+      position_ = line_end_;
+      position_ = text_.find_first_not_of(" \t\r\n", position_);
+      if (position_ == std::string_view::npos) {
+        position_ = line_end_ = text_.size();
+        return false;
+      }
+      line_end_ = std::min(text_.find('\n', position_), text_.size());
+    } while (text_[position_] == '#');
     return true;
   }
 
@@ -109,16 +112,21 @@ struct JobShop {
   std::vector<Job> jobs;
 };
 
-class FjsReader {
+enum class ShopKind : std::uint8_t { kFlexible, kPlain };
+
+class JobShopReader {
  public:
-  FjsReader(std::string_view text, const std::string& source) : scanner_(text, source) {}
+  JobShopReader(std::string_view text, const std::string& source, ShopKind kind)
+      : scanner_(text, source), kind_(kind) {}
 
   JobShop read() && {
     if (!scanner_.next_line()) scanner_.fail_at_end("no content, expected \"<jobs> <machines>\"");
     const std::int64_t jobs = scanner_.integer("number of jobs", 1, kMaxInputValue);
     shop_.machines = scanner_.integer("number of machines", 1, kMostMachines);
     last_use_.resize(static_cast<std::size_t>(shop_.machines) + 1);
-    if (!scanner_.at_line_end()) scanner_.skip_number("mean number of machines per operation");
+    if (kind_ == ShopKind::kFlexible && !scanner_.at_line_end()) {
+      scanner_.skip_number("mean number of machines per operation");
+    }
     scanner_.expect_line_end("the header");
     for (std::int64_t job = 0; job < jobs; ++job) {
       if (!scanner_.next_line()) scanner_.fail_at_end(fmt::format("job {} is missing, expected {} jobs", job, jobs));
@@ -137,26 +145,35 @@ class FjsReader {
  private:
   void read_job() {
     Job& job = shop_.jobs.emplace_back();
+    if (kind_ == ShopKind::kPlain) {
+      // Each machine once: so a flexible shop, whose lines hold other numbers, is not read as one of these.
+      for (const Alternative& step : read_on_different_machines(shop_.machines, "job")) job.push_back({step});
+      scanner_.expect_line_end(fmt::format("{} operations, one on each machine", shop_.machines));
+      return;
+    }
     const std::int64_t operations = scanner_.integer("number of operations", 1, kMaxInputValue);
-    for (std::int64_t i = 0; i < operations; ++i) job.push_back(read_operation());
+    for (std::int64_t i = 0; i < operations; ++i) {
+      const std::int64_t alternatives = scanner_.integer("number of eligible machines", 1, shop_.machines);
+      job.push_back(read_on_different_machines(alternatives, "operation"));
+    }
     scanner_.expect_line_end(fmt::format("{} operations", operations));
   }
 
-  Operation read_operation() {
-    Operation operation;
-    ++operations_;
-    const std::int64_t alternatives = scanner_.integer("number of eligible machines", 1, shop_.machines);
-    for (std::int64_t i = 0; i < alternatives; ++i) {
+  /// So many pairs of machine and time.
+  std::vector<Alternative> read_on_different_machines(std::int64_t count, std::string_view of) {
+    std::vector<Alternative> result;
+    ++lists_;
+    for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t machine = read_machine();
       std::int64_t& last_use = last_use_[static_cast<std::size_t>(machine)];
-      if (last_use == operations_) {
-        scanner_.fail_at_last_word(fmt::format("machine {} is listed twice for one operation", machine));
+      if (last_use == lists_) {
+        scanner_.fail_at_last_word(fmt::format("machine {} is listed twice for one {}", machine, of));
       }
-      last_use = operations_;
+      last_use = lists_;
       const std::int64_t time = scanner_.integer("time", 0, kMaxInputValue / kNanosecondsPerUnit);
-      operation.push_back({machine, time});
+      result.push_back({machine, time});
     }
-    return operation;
+    return result;
   }
 
   /// Some files count machines from 0, most from 1: the first extreme number found decides.
@@ -170,23 +187,23 @@ class FjsReader {
   }
 
   LineScanner scanner_;
+  ShopKind kind_;
   JobShop shop_;
-  std::int64_t operations_ = 0;         ///< read so far, with the one in hand
-  std::vector<std::int64_t> last_use_;  ///< by machine: the operation that listed it last
+  std::int64_t lists_ = 0;              ///< read so far, with the one in hand
+  std::vector<std::int64_t> last_use_;  ///< by machine: the list that named it last
   bool uses_zero_ = false;              ///< so machines count from 0
   bool uses_last_ = false;              ///< so machines count from 1
 };
 
 std::string machine_name(std::int64_t machine) { return fmt::format("machine{}", machine); }
 
-}  // namespace
-
-ImportedProblem parse_fjs(std::string_view text, const std::string& source) {
+/// A mode per machine that an operation may choose, a device per machine.
+ImportedProblem parse_job_shop(std::string_view text, const std::string& source, ShopKind kind) {
   const std::size_t start = std::min(text.find_first_not_of(" \t\r\n"), text.size());
-  if (start < text.size() && (text[start] < '0' || text[start] > '9')) {
-    io::refuse_foreign(text, source, "a flexible job shop");
+  if (start < text.size() && text[start] != '#' && (text[start] < '0' || text[start] > '9')) {
+    io::refuse_foreign(text, source, kind == ShopKind::kPlain ? "a job shop" : "a flexible job shop");
   }
-  const JobShop shop = FjsReader(text, source).read();
+  const JobShop shop = JobShopReader(text, source, kind).read();
   const std::string name = io::printable(std::filesystem::path(source).stem().string());
   std::vector<Operator> operators;
   for (std::size_t job = 0; job < shop.jobs.size(); ++job) {
@@ -212,6 +229,32 @@ ImportedProblem parse_fjs(std::string_view text, const std::string& source) {
     return ImportedProblem{ComputationGraph::create(name, std::move(operators), {}, {}),
                            Cluster::create(std::move(parts))};
   });
+}
+
+/// Of two kinds of files that look alike, the one that was meant; an error tells where the text would be one of the
+/// other kind.
+ImportedProblem parse_as(std::string_view text, const std::string& source, ShopKind kind, ShopKind other,
+                         std::string_view command) {
+  try {
+    return parse_job_shop(text, source, kind);
+  } catch (const InputError& error) {
+    try {
+      (void)JobShopReader(text, source, other).read();
+    } catch (const InputError&) {
+      throw error;
+    }
+    throw InputError(error.what(), fmt::format("`opweave convert {}` reads it", command));
+  }
+}
+
+}  // namespace
+
+ImportedProblem parse_fjs(std::string_view text, const std::string& source) {
+  return parse_as(text, source, ShopKind::kFlexible, ShopKind::kPlain, "jsp");
+}
+
+ImportedProblem parse_jsp(std::string_view text, const std::string& source) {
+  return parse_as(text, source, ShopKind::kPlain, ShopKind::kFlexible, "fjs");
 }
 
 }  // namespace opweave

@@ -71,7 +71,10 @@ std::optional<ForeignFile> recognise(std::string_view text) {
     return ForeignFile{"a pipeline schedule (CSV)", "opweave convert csv FILE GRAPH CLUSTER -o plan.json reads it"};
   }
   if (is_job_shop(text)) {
-    return ForeignFile{"a flexible job shop", "opweave convert fjs FILE -o graph.json --cluster cluster.json reads it"};
+    return ForeignFile{
+        "a job shop",
+        "opweave convert fjs FILE -o graph.json --cluster cluster.json reads it, convert jsp one without "
+        "choices of machines"};
   }
   return std::nullopt;
 }

@@ -29,8 +29,6 @@ using Reason = PlanResult::Reason;
 constexpr Duration kAny{std::numeric_limits<std::int64_t>::max()};
 /// Share of what is left of the time that one question "does it still fit?" gets.
 constexpr double kFitShare = 0.2;
-/// Share of what is left of the time that an objective gets before those that matter less; the last gets the rest.
-constexpr double kObjectiveShare = 0.75;
 /// Share of an objective's time for its bound.
 constexpr double kObjectiveBoundShare = 0.25;
 /// Passes over the values between bound and incumbent in a search for less memory or fewer devices that has no clock.
@@ -79,9 +77,8 @@ class ObjectiveSearch {
  private:
   enum class Verdict : std::uint8_t { kBetter, kNothing, kImpossible };
 
-  /// Time of one objective. Those before decide which plans the later ones may choose from, so they get most of it.
-  [[nodiscard]] Budget share_of(std::size_t objective) const {
-    return objective + 1 == options_.objectives.size() ? budget_ : budget_.share(kObjectiveShare);
+  [[nodiscard]] Budget share_of(std::size_t place) const {
+    return share_of_objective(budget_, place, options_.objectives.size());
   }
 
   /// A plan that keeps the deadline, or the reason why there is none. The best makespan where that comes first.
@@ -392,6 +389,11 @@ class ObjectiveSearch {
 };
 
 }  // namespace
+
+Budget share_of_objective(const Budget& budget, std::size_t place, std::size_t objectives) {
+  constexpr double kBeforeOthers = 0.75;
+  return place + 1 == objectives ? budget : budget.share(kBeforeOthers);
+}
 
 ObjectiveFinding search_for_objectives(const Problem& problem, const Budget& budget, const PlannerOptions& options) {
   return ObjectiveSearch(problem, budget, options).run();

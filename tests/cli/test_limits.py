@@ -54,7 +54,16 @@ def plan_in_time(paths, plan, seconds, *options):
         (lambda folder: large_inputs.two_stages(folder, 20_000), 3),
         (lambda folder: large_inputs.layouts(folder, 10_000, 8), 3),
     ],
-    ids=["one-group", "own-parameters", "one-operator", "two-operators", "ring", "two-types", "microbatches", "layouts"],
+    ids=[
+        "one-group",
+        "own-parameters",
+        "one-operator",
+        "two-operators",
+        "ring",
+        "two-types",
+        "microbatches",
+        "layouts",
+    ],
 )
 def test_time_limit_holds_on_large_inputs(make, seconds, tmp_path):
     plan_in_time(make(tmp_path), tmp_path / "plan.json", seconds)

@@ -69,6 +69,25 @@ def test_the_report_holds_what_was_found(tmp_path):
     assert "--report" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["run", "run/", "above/run.1/", "there.is"])
+def test_a_folder_as_output_gets_the_strategy_and_its_page(name, tmp_path):
+    (tmp_path / "there.is").mkdir()
+    opweave("parallelize", SMALL, *RUN, "--top", 1, "-o", f"{tmp_path}/{name}")
+    assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["report.html", "strategy.json"]
+    again = opweave("parallelize", SMALL, *RUN, "--evaluate", tmp_path / name / "strategy.json", "--json").stdout
+    assert json.loads(again)["strategies"]
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_the_search(tmp_path):
+    (tmp_path / "file").touch()
+    for option in ("-o", "--schedule"):
+        done = opweave("parallelize", LARGE, *RUN, option, f"{tmp_path}/file/run", code=2)
+        assert f"error: {tmp_path}/file/run: cannot be made: Not a directory" in done.stderr
+        assert not done.stdout
+    opweave("parallelize", SMALL, *RUN, "--top", 1, "-o", tmp_path / "file")
+    assert (tmp_path / "file").read_text().startswith("{")
+
+
 def test_a_fixed_degree_and_a_target_are_kept():
     text = opweave("parallelize", SMALL, *RUN, "--fix", "tp=8,pp=4", "--target", "megatron", "--json").stdout
     for found in json.loads(text)["strategies"]:
@@ -177,6 +196,30 @@ def test_the_pipeline_of_the_best_strategy_is_planned_and_its_files_are_read_by_
     opweave("check", *files)
 
 
+@pytest.mark.parametrize("fix", ["vpp=1,schedule=1F1B", "vpp=3,schedule=Interleaved-1F1B"])
+def test_a_schedule_that_fits_by_the_formulas_alone_is_explained(fix, tmp_path):
+    machines = {"format": "opweave.machines", "version": 1, "device": "H100"}
+    layers = [{"count": 12, "attention": {"heads": 32, "head_dim": 128}, "mlp": {"width": 14336}}]
+    model = {"format": "opweave.model", "version": 1, "hidden": 4096, "vocabulary": 32000, "layers": layers}
+    (tmp_path / "model.json").write_text(json.dumps(model))
+
+    def answer(memory, *options):
+        (tmp_path / "machines.json").write_text(json.dumps(machines | memory))
+        cluster = ("--cluster", tmp_path / "machines.json", "--global-batch", 16, "--sequence", 4096)
+        held = ("--fix", f"pp=4,tp=1,dp=2,mbs=1,{fix}")
+        return opweave("parallelize", tmp_path / "model.json", *cluster, *held, *options).stdout
+
+    by_formulas = json.loads(answer({}, "--json"))["strategies"][0]["memory_bytes"]["total"]
+    schedule = ("--schedule", tmp_path / "run", "--time-limit", 3)
+    text = answer({"memory_bytes": by_formulas}, *schedule)
+    name = fix.split("=")[-1]
+    (note,) = (line for line in text.splitlines() if "does not fit operator by operator" in line)
+    assert re.fullmatch(rf"{name} of the strategy .* holds up to [\d.]+ GiB, [\d.]+ [KM]iB more than .* use\.", note)
+    assert "operator by operator:" not in answer({"memory_bytes": by_formulas * 2}, *schedule).replace(
+        "planned operator by operator:", ""
+    )
+
+
 def test_a_strategy_without_a_pipeline_has_no_schedule(tmp_path):
     done = opweave("parallelize", SMALL, *RUN, "--fix", "pp=1,tp=8", "--schedule", tmp_path / "run", code=2)
     assert "there is nothing to order" in done.stderr
@@ -236,6 +279,24 @@ def test_what_if_of_a_strategy_searches_anew(strategies):
         assert change in text
 
 
+def test_what_if_never_finds_less_than_the_strategy_at_hand(strategies):
+    changes = json.loads(opweave("what-if", strategies / "best.json", "--time-limit", 0, "--json").stdout)["changes"]
+    kept = [change for change in changes if change["fits"]]
+    assert kept
+    for change in kept:
+        assert change["best"]["step_ns"] <= change["step_ns"], change
+
+
+def test_a_folder_where_a_strategy_is_expected_is_told_its_file(tmp_path):
+    opweave("parallelize", SMALL, *RUN, "--top", 1, "-o", tmp_path / "run")
+    for command in (["explain"], ["what-if"], ["diff", tmp_path / "run"]):
+        done = opweave(*command, tmp_path / "run", code=2)
+        expected = (
+            f"error: {tmp_path}/run: is a folder, expected a file\nhint: its strategy is {tmp_path}/run/strategy.json\n"
+        )
+        assert done.stderr == expected
+
+
 def test_a_strategy_that_is_for_nothing_is_refused(tmp_path):
     (tmp_path / "bare.json").write_text('{"format": "opweave.strategy", "version": 1}')
     assert 'key "for" is missing' in opweave("explain", tmp_path / "bare.json", code=2).stderr
@@ -243,6 +304,20 @@ def test_a_strategy_that_is_for_nothing_is_refused(tmp_path):
 
 
 STEP = ("--global-batch", "512", "--sequence", "8192")
+
+
+def test_a_strategy_is_converted_for_what_it_was_found_for(tmp_path):
+    best = tmp_path / "best.json"
+    opweave("parallelize", SMALL, *RUN, "--target", "megatron", "--bf16-gradients", "--top", 1, "-o", best)
+    convert = ("convert", "strategy", best, SMALL, "--to", "megatron")
+    given = opweave(*convert, "--global-batch", 512, "--sequence", 8192, "--bf16-gradients").stdout
+    assert "--global-batch-size 512" in given and opweave(*convert).stdout == given
+    assert "--global-batch-size 1024" in opweave(*convert, "--global-batch", 1024, "--sequence", 8192).stdout
+    assert "--sequence is required" in opweave(*convert, "--global-batch", 512, code=2).stderr
+    assert "--global-batch is required" in opweave(*convert, "--bf16-gradients", code=2).stderr
+    best.write_text(json.dumps({key: value for key, value in json.loads(best.read_text()).items() if key != "for"}))
+    done = opweave(*convert, code=2)
+    assert 'key "for" is missing' in done.stderr and "hint: --global-batch and --sequence" in done.stderr
 
 
 def test_the_best_strategy_for_a_target_becomes_its_file(tmp_path):
@@ -288,7 +363,7 @@ def test_what_a_target_cannot_say_is_refused_with_the_reason(target, strategy, m
                 "offload=0,optimizer_offload=0",
             ],
             3,
-            "hint: without --fix tp=",
+            "hint: without --fix, tp=",
         ),
         ([*RUN, "--fix", "tp=3"], 2, "hint: tp=2 would do"),
         ([*RUN, "--fix", "tp=8,pp=4,dp=4"], 2, "hint: tp="),

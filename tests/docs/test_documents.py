@@ -1,6 +1,9 @@
 """What the pages say: links, length of lines and sentences, index, version."""
 
 import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 from pages import BLOCK, COMMENT, PAGES, ROOT
@@ -17,8 +20,28 @@ def test_every_link_of_the_page_leads_somewhere(page):
             assert (ROOT / page).parent.joinpath(path).exists(), f"{page}: {path}"
 
 
+def test_links_of_the_site_stay_in_it():
+    """A page of the site cannot lead to what is not on it; mkdocs says so of files alone, not of folders."""
+    for page in (ROOT / "docs").rglob("*.md"):
+        for target, _, picture in LINK.findall(BLOCK.sub("", page.read_text())):
+            path = target or picture
+            if not re.match(r"[a-z]+:", path):
+                place = (page.parent / path).resolve()
+                assert place.is_file() and place.is_relative_to(ROOT / "docs"), f"{page.name}: {path}"
+
+
 def test_the_front_page_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 100
+
+
+def test_results_in_short_are_those_of_the_benchmarks(tmp_path):
+    written = ("README.md", "docs/results.md")
+    for name in (*written, "benchmarks/results.md", "benchmarks/summary"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    subprocess.run([sys.executable, tmp_path / "benchmarks/summary"], check=True, timeout=60)
+    for name in written:
+        assert (tmp_path / name).read_text() == (ROOT / name).read_text(), f"{name}: run benchmarks/summary"
 
 
 def test_every_page_is_in_the_index():

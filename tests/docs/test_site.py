@@ -104,3 +104,12 @@ def test_every_page_has_room_on_a_telephone_and_on_a_desk(site, address):
             looks = LOOKS if page.parent == site else LOOKS[:1]
             expect_room(browser, ignored=".md-sidebar, .md-search", looks=looks)
         assert not browser.complaints, browser.complaints
+
+
+@pytest.mark.skipif(find_chromium() is None, reason="no Chromium")
+def test_the_site_is_light_or_dark_as_the_system_asks(site, address):
+    with Chromium(serves=address) as browser:
+        browser.open(address)
+        for asked, scheme in (("dark", "slate"), ("light", "default"), ("dark", "slate")):
+            browser.prefer(asked)
+            browser.wait_for(f"document.body?.getAttribute('data-md-color-scheme') === '{scheme}'")

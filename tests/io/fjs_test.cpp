@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "opweave/error.h"
 #include "opweave/io.h"
 #include "opweave/planner.h"
 #include "opweave/problem.h"
@@ -42,6 +43,47 @@ TEST(Fjs, machines_counted_from_zero_are_detected) {
   EXPECT_EQ(imported.cluster.devices()[0].name, "machine0");
   EXPECT_EQ(imported.cluster.devices()[1].name, "machine1");
   EXPECT_EQ(imported.graph.operators()[0].modes[0].devices.front(), "machine1");
+}
+
+TEST(Jsp, is_a_flexible_shop_of_one_machine_per_operation) {
+  // ft02 of our own: job 0 takes 3 on machine 0, then 2 on machine 1; job 1 takes 5 on machine 1, then 4 on machine 0.
+  const ImportedProblem plain = parse_jsp("# a comment\n2 2\n0 3 1 2\n\n# another\n1 5 0 4\n", "ft02");
+  const ImportedProblem flexible = parse_fjs("2 2\n2 1 0 3 1 1 2\n2 1 1 5 1 0 4\n", "ft02");
+  EXPECT_EQ(graph_to_json(plain.graph), graph_to_json(flexible.graph));
+  EXPECT_EQ(cluster_to_json(plain.cluster), cluster_to_json(flexible.cluster));
+}
+
+TEST(Jsp, what_is_no_such_shop_is_refused_with_its_place) {
+  const auto message = [](const char* text) -> std::string {
+    try {
+      (void)parse_jsp(text, "shop");
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(message("2 2\n0 3 1 2\n1 5\n"),
+            "shop: line 3, column 4: machine is missing, expected an integer of 0 to 1");
+  EXPECT_EQ(
+      message("1 2\n0 3 1 2 0 4\n"),
+      "shop: line 2, column 9: found \"0\" after 2 operations, one on each machine, expected the end of the line");
+  EXPECT_EQ(message("1 2\n0 3 0 2\n"), "shop: line 2, column 5: machine 0 is listed twice for one job");
+  EXPECT_EQ(message("1 2 1.5\n0 3 1 2\n"),
+            "shop: line 1, column 5: found \"1.5\" after the header, expected the end of the line");
+}
+
+TEST(Jsp, and_flexible_shops_are_told_from_each_other) {
+  const auto hint = [](auto parse, const char* text) -> std::string {
+    try {
+      (void)parse(text, "shop");
+    } catch (const InputError& error) {
+      return error.hint();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(hint(parse_jsp, "1 2\n1 2 1 3 2 4\n"), "`opweave convert fjs` reads it");
+  EXPECT_EQ(hint(parse_fjs, "2 2\n0 3 1 2\n1 5 0 4\n"), "`opweave convert jsp` reads it");
+  EXPECT_EQ(hint(parse_fjs, "2 2\n0 3 1\n1 5 0 4\n"), "");
 }
 
 /// Sums that no schedule beats: the longest job, all work spread evenly over the machines, and for each machine the

@@ -37,7 +37,7 @@ TEST(ForeignFiles, what_reads_them_is_named_wherever_they_are_given) {
       {std::string("\x07\x0a\x05") + "0.0.4xx", "a Chakra trace", "opweave.capture(model"},
       {std::string("\x10\0\0\0\0\0\0\0{\"weight\"", 17), "a file of weights", "opweave.capture(model"},
       {"0F0,0B0\n", "a pipeline schedule (CSV)", "opweave convert csv theirs GRAPH CLUSTER"},
-      {"2 2\n1 1 1 5\n1 1 2 5\n", "a flexible job shop", "opweave convert fjs theirs"},
+      {"2 2\n1 1 1 5\n1 1 2 5\n", "a job shop", "opweave convert fjs theirs"},
       {"<system version=\"1\"><cpu/></system>", "a topology of NCCL or nvidia-smi", "opweave convert topology theirs"},
       {"\tGPU0\tGPU1\nGPU0\tX\tNV1\nGPU1\tNV1\tX\n", "a topology of NCCL", "opweave convert topology theirs"},
   };

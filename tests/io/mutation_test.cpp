@@ -38,6 +38,7 @@ std::vector<Seed> files_to_mutate() {
           {TextKind::kPlan, file("two_stage.plan.json"), example},
           {TextKind::kPlan, file("every_key.plan.json"), every_key},
           {TextKind::kFjs, fjs, example},
+          {TextKind::kJsp, "# ours\n2 3\n0 3 2 1 1 2\n1 5 0 4 2 9\n", example},
           {TextKind::kMsr, msr, example},
           {TextKind::kPipeline, file("three_layers.pipeline.json"), example},
           {TextKind::kPipeline, file("unequal.pipeline.json"), example},

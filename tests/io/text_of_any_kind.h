@@ -12,7 +12,7 @@
 
 namespace opweave::testing {
 
-enum class TextKind { kGraph, kCluster, kPlan, kFjs, kMsr, kPipeline, kDurations };
+enum class TextKind { kGraph, kCluster, kPlan, kFjs, kJsp, kMsr, kPipeline, kDurations };
 
 /// What a folder of the corpus of malformed files holds.
 inline TextKind kind_of_folder(std::string_view folder) {
@@ -50,6 +50,8 @@ inline std::string read_and_write(TextKind kind, std::string_view text, const st
       return plan_to_json(parse_plan(text, source, context.graph, context.cluster), context.graph, context.cluster);
     case TextKind::kFjs:
       return graph_to_json(parse_fjs(text, source).graph);
+    case TextKind::kJsp:
+      return graph_to_json(parse_jsp(text, source).graph);
     case TextKind::kMsr:
       return graph_to_json(to_problem(parse_msr(text, source), source).graph);
     case TextKind::kPipeline:

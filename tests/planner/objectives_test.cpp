@@ -11,6 +11,7 @@
 #include "opweave/error.h"
 #include "opweave/planner.h"
 #include "planner/objective_bounds.h"
+#include "planner/objective_search.h"
 #include "planner/restrict.h"
 #include "support/brute_force.h"
 #include "support/tight_problems.h"
@@ -85,6 +86,15 @@ TEST(Objectives, a_deadline_below_a_bound_has_no_plan_and_says_why) {
   const PlanResult result = plan(testing::tiny_diamond(), Budget(std::nullopt, 100), options);
   EXPECT_EQ(result.reason, PlanResult::Reason::kInfeasible);
   EXPECT_THAT(result.detail, HasSubstr("critical-path"));
+}
+
+TEST(Objectives, those_before_get_three_quarters_of_the_time_left_and_the_last_all_of_it) {
+  const Budget budget(1000, std::nullopt);
+  constexpr double kSecondsOfTheTest = 10;
+  EXPECT_NEAR(*share_of_objective(budget, 0, 3).remaining(), 750, kSecondsOfTheTest);
+  EXPECT_NEAR(*share_of_objective(budget, 1, 3).remaining(), 750, kSecondsOfTheTest);
+  EXPECT_NEAR(*share_of_objective(budget, 2, 3).remaining(), 1000, kSecondsOfTheTest);
+  EXPECT_NEAR(*share_of_objective(budget, 0, 1).remaining(), 1000, kSecondsOfTheTest);
 }
 
 TEST(Objectives, none_or_one_twice_is_an_input_error) {

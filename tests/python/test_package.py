@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,20 @@ def test_the_diamond_is_planned_to_its_optimum(diamond):
     assert plan.check() == opweave.check(plan) == []
     assert {task["operator"] for task in plan.tasks} == {"a", "b", "c", "d"}
     assert plan.statistics["moved_bytes"] == 20
+
+
+def test_another_python_is_told_what_the_package_was_built_for(tmp_path):
+    package = pathlib.Path(opweave.__file__).parent
+    shutil.copytree(package, tmp_path / "opweave", ignore=shutil.ignore_patterns("_core.*.so", "__pycache__"))
+    (tmp_path / "opweave/_core.cpython-27.so").touch()
+    command = [sys.executable, "-c", "import opweave"]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(tmp_path)}, text=True, capture_output=True, timeout=60, check=False
+    )
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: this Python cannot load the extension module of opweave (_core.cpython-27.so); "
+        "build it with this one: make python, or pip install"
+    )
 
 
 def test_plans_are_repeatable_and_survive_their_file(small, tmp_path):

@@ -6,8 +6,8 @@ import time
 LOOKS = tuple((*window, scheme) for window in ((390, 844), (1440, 900)) for scheme in ("light", "dark"))
 SECONDS_TO_FOLLOW = 5  # scripts of a page may follow a new size later than the browser
 
-# Elements that stand out of their parent or of the window, and texts that are cut off without a sign of it. What a
-# reader can scroll to is no fault.
+# Elements that stand out of their parent or of the window, texts that are cut off without a sign of it, and words of a
+# drawing too small or too large to be read. What a reader can scroll to is no fault.
 FAULTS = """(ignored => {
   const faults = [];
   const name = e => `${e.tagName.toLowerCase()}${e.id ? '#' + e.id : ''}${[...e.classList].map(c => '.' + c).join('')}`;
@@ -27,6 +27,12 @@ FAULTS = """(ignored => {
                   || box.left < room.left - over(style.marginLeft, style.paddingLeft))) {
       faults.push(`${name(e)} stands out of ${name(parent)}: ${box.left} to ${box.right} in ${room.left} to ${room.right}`);
     }
+  }
+  // Words in drawings are scaled with them.
+  for (const text of document.querySelectorAll('svg text')) {
+    const box = text.getBoundingClientRect(), room = text.ownerSVGElement.getBoundingClientRect();
+    if (box.left < room.left - 1 || box.right > room.right + 1) faults.push(`"${text.textContent}" is cut off by its drawing`);
+    if (box.height < 10 || box.height > 25) faults.push(`"${text.textContent}" is ${box.height} pixels high`);
   }
   if (document.documentElement.scrollWidth > innerWidth) faults.push(`the page is ${document.documentElement.scrollWidth} pixels wide`);
   return faults;

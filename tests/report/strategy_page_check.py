@@ -67,7 +67,7 @@ def check_component(browser, page):
     titles = browser.evaluate("[...document.querySelectorAll('#mesh .devices i')].map(e => e.title)")
     assert len(titles) == devices
     assert all(("tower" in title) == (rank < ranks) for rank, title in enumerate(titles)), titles
-    assert titles[ranks] == f"rank {ranks}: t0 c0 d0 p0" and titles[-1].startswith(f"rank {devices - 1}: t")
+    assert titles[ranks] == f"rank {ranks}: t0 c0 d0 p{own['pipeline']}" and titles[-1].startswith(f"rank {devices - 1}: t")
     layers = browser.evaluate("[...document.querySelectorAll('.layers-map i')].map(e => Number(e.textContent))")
     assert layers == sorted(layers) and layers[-1] == own["pipeline"] + best["pipeline"] - 1
     assert "tower" in browser.evaluate("document.getElementById('runners').textContent")

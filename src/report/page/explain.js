@@ -98,7 +98,7 @@ const layersOf = (() => {
 
 // --- Side by side ------------------------------------------------------------------------------
 
-const BESIDE_NAME = 150, BESIDE_TIME = 76;  // least pixels left and right of the pictures
+const BESIDE_NAME = 150, BESIDE_TIME = 76;  // pixels left (the least where there is room) and right of the pictures
 
 /// Every schedule of the comparison as a small picture, all on one time axis; red: the lower bound.
 function drawBeside() {
@@ -117,7 +117,7 @@ function drawBeside() {
   const width = panel.clientWidth - 24;
   const context = prepare(canvas, width, rows.length * height);
   context.font = `600 ${FONT}`;
-  const left = rows.reduce((most, row) => Math.max(most, context.measureText(row.name).width + 10), BESIDE_NAME);
+  const left = rows.reduce((most, row) => Math.max(most, context.measureText(row.name).width + 10), narrow.matches ? 0 : BESIDE_NAME);
   const plot = Math.max(100, width - left - BESIDE_TIME);
   context.textBaseline = 'middle';
   const scale = plot / slices;

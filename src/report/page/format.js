@@ -41,6 +41,31 @@ function plural(count, noun) {
   return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`;
 }
 
+/// Round values of a unit between two, about `most` of them, at distances of 1, 2 or 5.
+function roundTicks(low, high, unit = 1, most = 5) {
+  const rough = (high - low) / unit / most;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = unit * [1, 2, 5, 10].map(factor => factor * power).find(size => size >= rough * (1 - 1e-9));
+  const first = Math.ceil(low / step - 1e-9);
+  return Array.from({length: Math.floor(high / step + 1e-9) - first + 1}, (_, i) => (first + i) * step);
+}
+
+/// 1, 2 and 5 times the powers of ten between two positive values; the powers alone where these are many.
+function logarithmicTicks(low, high) {
+  const factors = high / low < 300 ? [1, 2, 5] : [1];
+  const powers = Array.from({length: Math.ceil(Math.log10(high / low)) + 2}, (_, i) => 10 ** (Math.floor(Math.log10(low)) + i));
+  return powers.flatMap(power => factors.map(factor => factor * power)).filter(tick => tick >= low * (1 - 1e-9) && tick <= high * (1 + 1e-9));
+}
+
+/// Letters of a drawing that a narrow window makes smaller could not be read: there it is drawn smaller itself.
+const narrow = window.matchMedia('(max-width: 600px)');
+
+/// Draws now, and again whenever the window becomes narrow or wide.
+function drawForWindow(draw) {
+  narrow.addEventListener('change', draw);
+  draw();
+}
+
 /// A DOM element. Text always goes in as text, so no name can become markup.
 function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);

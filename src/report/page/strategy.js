@@ -17,7 +17,7 @@ const AXES = [['tensor', 'TP', 'heads and columns'], ['context', 'CP', 'tokens o
               ['data', 'DP', 'sequences of a batch'], ['pipeline', 'PP', 'layers']];
 const MOST_NODES = 4;    // drawn of the mesh
 const MOST_DEVICES = 16;  // drawn of a node
-const MOST_STAGES = 32;  // rows of the memory panel; of more every so-manyth
+const MOST_STAGES = 24;  // rows of the memory panel; of more every so-manyth and the fullest
 
 function label({strategy}) {
   const parts = AXES.filter(([key]) => strategy[key] > 1).map(([key, short]) => `${short}${strategy[key]}`);
@@ -108,12 +108,14 @@ function showMemory() {
   const {stages} = strategies[shown];
   const limit = source.machines.memory_bytes;
   const scale = Math.max(limit, ...stages.map(stage => stage.memory_bytes.total)) * 1.02;
-  const rows = sample(stages.length, MOST_STAGES).map(i =>
+  const fullest = strategies[shown].memory_bytes.stage;
+  const drawn = [...new Set([...sample(stages.length, MOST_STAGES), fullest])].sort((a, b) => a - b);
+  const rows = drawn.map(i =>
     row(stages.length === 1 ? 'all' : `stage ${i}`, stack(MEMORY, stages[i].memory_bytes, scale, formatBytes, limit),
         formatBytes(stages[i].memory_bytes.total)));
   byId('memory').replaceChildren(...rows);
   byId('memory-note').textContent = `Red line: ${formatBytes(limit)} of ${source.machines.device}.`
-    + (stages.length > MOST_STAGES ? ` ${MOST_STAGES} of ${stages.length} stages.` : '');
+    + (stages.length > MOST_STAGES ? ` ${drawn.length} of ${stages.length} stages, the fullest among them.` : '');
 }
 
 function showTime() {
@@ -212,7 +214,9 @@ function showMesh() {
   // Where all devices of a node have the same place on an axis, the node says it; not where it has two meshes.
   const isWhole = node => meshOf(node * perNode) === meshOf(node * perNode + perNode - 1);
   const isInside = (axis, node) => axis.degree > 1 && (axis.stride < perNode || !isWhole(node));
-  const at = (axis, rank, {first}) => `${axis.short[0].toLowerCase()}${Math.floor((rank - first) / axis.stride) % axis.degree}`;
+  // Pipeline ranks are counted over all meshes, as stages and layers are.
+  const place = (axis, rank, mesh) => Math.floor((rank - mesh.first) / axis.stride) % axis.degree + (axis.short === 'PP' ? mesh.stage : 0);
+  const at = (axis, rank, mesh) => `${axis.short[0].toLowerCase()}${place(axis, rank, mesh)}`;
   const nodes = sample(source.machines.nodes, MOST_NODES).map(node => {
     const begin = node * perNode;
     const devices = Array.from({length: drawn}, (_, device) => {
@@ -222,8 +226,7 @@ function showMesh() {
       const name = mesh.name ? `${mesh.name} ` : '';
       const box = element('i', {title: `rank ${rank}: ${name}${axes.map(axis => at(axis, rank, mesh)).join(' ')}`},
                           axes.filter(axis => isInside(axis, node)).map(axis => at(axis, rank, mesh)).join(' ') || '0');
-      const stage = mesh.stage + Math.floor((rank - mesh.first) / axes[3].stride) % axes[3].degree;
-      box.style.background = stageColour(stage, stageCount(strategy));
+      box.style.background = stageColour(place(axes[3], rank, mesh), stageCount(strategy));
       return box;
     });
     const mesh = meshOf(begin);
@@ -284,7 +287,7 @@ function showFigures() {
     figure('Prediction error', profile.steps === 0 ? 'unknown' : formatPercent(profile.median_error),
            profile.steps === 0 ? 'uncalibrated' : `median, ${plural(profile.steps, 'step')}; 90 %: ${formatPercent(profile.ninetieth_error)}${beyond}`),
     figure('Tokens/s/device', formatCount(Math.round(one.tokens_per_s / devices)), `MFU ${formatPercent(one.mfu)}`),
-    figure('Memory', formatBytes(one.memory_bytes.total), `stage ${one.memory_bytes.stage} of ${formatBytes(limit)}`, one.fits ? 'good' : 'bad'),
+    figure('Memory', formatBytes(one.memory_bytes.total), `of ${formatBytes(limit)}${one.stages.length > 1 ? `, stage ${one.memory_bytes.stage}` : ''}`, one.fits ? 'good' : 'bad'),
     figure('Bubble', formatPercent(time.bubble / one.step_ns), time.bubble === 0 ? 'no time' : formatTime(time.bubble)),
     figure('Communication', formatPercent(exposed / one.step_ns), `${formatTime(exposed)} exposed`),
     figure('Made again', formatPercent(time.recompute / one.step_ns), time.recompute === 0 ? 'no time' : formatTime(time.recompute)));

@@ -12,8 +12,7 @@ const MEASURES = [
   ['Memory of a device', row => row.memory_bytes, formatBytes]];
 const VARIABLES = [['devices', 'devices'], ['global_batch', 'global batch'], ['sequence', 'sequence length'], ['device', 'device type']];
 const SVG = 'http://www.w3.org/2000/svg';
-// Letters of a drawing that a narrow window made smaller could not be read.
-const SIZE = {width: window.innerWidth < 600 ? 340 : 520, height: 230, left: 64, right: 14, top: 10, bottom: 34};
+const SIZE = {height: 230, left: 64, right: 22, top: 10, bottom: 34};
 const ROOM_FOR_PLACE = 44;  // of a number below the axis
 
 // Times of types that nothing was fitted on are estimates beside others that are known to be close.
@@ -34,17 +33,11 @@ function shape(tag, attributes, ...children) {
   return node;
 }
 
-/// At most `most` round numbers of a unit from 0 to the largest.
-function ticks(largest, unit = 1, most = 5) {
-  const rough = largest / unit / most;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map(factor => factor * power).find(size => size >= rough);
-  return Array.from({length: Math.floor(largest / unit / step + 1e-9) + 1}, (_, i) => i * step * unit);
-}
-
-/// Lines of `value` over `place`; both are functions of a row. Places stand on a logarithmic axis.
+/// Lines of `value` over `place`; both are functions of a row. Places stand on a logarithmic axis; where no lines join
+/// them, round numbers are named instead of theirs.
 function chart(title, value, format, place, placeName, placeFormat, joins = true) {
-  const {width, height, left, right, top, bottom} = SIZE;
+  const {height, left, right, top, bottom} = SIZE;
+  const width = narrow.matches ? 330 : 520;
   const places = [...new Set(solved.map(place))].sort((a, b) => a - b);
   const [low, high] = [Math.log(places[0]), Math.log(places[places.length - 1])];
   const x = at => left + (high === low ? 0.5 : (Math.log(at) - low) / (high - low)) * (width - left - right);
@@ -52,12 +45,13 @@ function chart(title, value, format, place, placeName, placeFormat, joins = true
   const y = amount => height - bottom - amount / largest * (height - top - bottom);
   const svg = shape('svg', {viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': `${title} over ${placeName}`});
   const unit = format === formatBytes ? 1024 ** Math.floor(Math.log(largest) / Math.log(1024)) : 1;
-  for (const tick of ticks(largest, unit)) {
+  for (const tick of roundTicks(0, largest, unit)) {
     svg.append(shape('line', {class: 'grid', x1: left, x2: width - right, y1: y(tick), y2: y(tick)}),
                shape('text', {x: left - 6, y: y(tick) + 4, 'text-anchor': 'end'}, format(tick)));
   }
   let free = -Infinity;
-  for (const at of places) {
+  const round = joins ? [] : logarithmicTicks(places[0], places[places.length - 1]);
+  for (const at of round.length > 1 ? round : places) {
     if (x(at) < free) continue;
     free = x(at) + ROOM_FOR_PLACE;
     svg.append(shape('text', {x: x(at), y: height - bottom + 15, 'text-anchor': 'middle'}, placeFormat(at)));
@@ -114,8 +108,8 @@ if (names.length > 1) {
   }));
 }
 if (solved.length > 0) {
-  for (const [title, value, format] of MEASURES) byId('charts').append(chart(title, value, format, row => row[axis[0]], axis[1], formatCount));
-  byId('charts').append(front());
+  drawForWindow(() => byId('charts').replaceChildren(
+    ...MEASURES.map(([title, value, format]) => chart(title, value, format, row => row[axis[0]], axis[1], formatCount)), front()));
 }
 showTable();
 connectTheme();

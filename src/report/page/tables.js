@@ -162,14 +162,14 @@ function showParameters() {
         formatPercent(parameters.bytes[index] / (device.statistics.persistent_memory || 1))]}))),
       ...(left > 0 ? [element('p', {class: 'caption'}, `and ${plural(left, 'smaller one')}`)] : [])];
   };
-  byId('devices').append(element('h3', {}, 'Parameters'), ...devices.filter(device => device.parameters.length > 0).map(device => {
+  byId('devices').append(element('h3', {}, 'Parameters'), element('div', {class: 'scroll'}, ...devices.filter(device => device.parameters.length > 0).map(device => {
     const details = element('details', {class: 'parameters'}, element('summary', {}, deviceName(device.name),
       `: ${plural(device.parameters.length, 'parameter')}, ${formatBytes(device.statistics.persistent_memory)}`));
     details.addEventListener('toggle', () => {
       if (details.open && details.childElementCount === 1) details.append(...list(device));
     });
     return details;
-  }), element('p', {class: 'caption'}, 'Bytes: weights, gradients and optimizer state of a parameter on one device.'));
+  })), element('p', {class: 'caption'}, 'Bytes: weights, gradients and optimizer state of a parameter on one device.'));
 }
 
 function showBounds() {
@@ -213,14 +213,11 @@ function svgElement(tag, attributes, text = '') {
 }
 
 /// Makespan of the best plan over planning time; logarithmic in time where early finds would vanish.
-function showProgress() {
-  const points = source.provenance.trajectory;
-  if (points.length === 0) return;
-  const bound = source.bounds[0]?.value ?? null;
-  const [width, height, left, right, top, bottom] = [560, 220, 66, 16, 10, 26];
+function progressChart(points, bound) {
+  const [width, height, left, right, top, bottom] = [narrow.matches ? 330 : 560, 220, 66, 22, 10, 26];
   const first = Math.max(points[0].seconds, 1e-3);
   const last = Math.max(source.provenance.seconds ?? 0, points[points.length - 1].seconds, first * 1.01);
-  const logarithmic = last / first > 30;
+  const logarithmic = isLogarithmic(points);
   const place = logarithmic ? Math.log10 : value => value;
   const from = logarithmic ? first : 0;
   const x = seconds => left + (place(Math.max(seconds, from)) - place(from)) / (place(last) - place(from)) * (width - left - right);
@@ -231,17 +228,11 @@ function showProgress() {
 
   const chart = svgElement('svg', {viewBox: `0 0 ${width} ${height}`, role: 'img',
     'aria-label': `Best makespan from ${formatTime(points[0].makespan)} to ${formatTime(points[points.length - 1].makespan)}`});
-  for (let i = 0; i <= 4; i++) {
-    const value = low + (high - low) * i / 4;
+  for (const value of high === low ? [low] : roundTicks(low, high, unitFor(high, TIME_UNITS)[0])) {
     chart.append(svgElement('line', {class: 'grid', x1: left, x2: width - right, y1: y(value), y2: y(value)}),
-                 svgElement('text', {x: left - 6, y: y(value) + 4, 'text-anchor': 'end'}, formatTime(value)));
-    if (high === low) break;
+                 svgElement('text', {x: left - 6, y: y(value) + 4, 'text-anchor': 'end'}, exactTime(value, high)));
   }
-  const ticks = logarithmic
-    ? Array.from({length: 36}, (_, i) => [1, 2, 5][i % 3] * 10 ** (Math.floor(i / 3) - 3))
-      .filter(tick => tick >= from && tick <= last && (last / first < 300 || Number.isInteger(Math.log10(tick))))
-    : Array.from({length: 5}, (_, i) => last * i / 4);
-  for (const tick of ticks) {
+  for (const tick of logarithmic ? logarithmicTicks(from, last) : roundTicks(0, last)) {
     chart.append(svgElement('text', {x: x(tick), y: height - 8, 'text-anchor': 'middle'}, `${significant(tick)} s`));
   }
   if (bound !== null) {
@@ -255,8 +246,19 @@ function showProgress() {
     dot.append(svgElement('title', {}, `${significant(point.seconds)} s: ${exactTime(point.makespan)}, ${point.method}`));
     chart.append(dot);
   }
+  return chart;
+}
+
+const isLogarithmic = points => Math.max(source.provenance.seconds ?? 0, points[points.length - 1].seconds) / Math.max(points[0].seconds, 1e-3) > 30;
+
+function showProgress() {
+  const points = source.provenance.trajectory;
+  if (points.length === 0) return;
+  const bound = source.bounds[0]?.value ?? null;
+  const drawing = element('div');
   byId('progress').hidden = false;
-  byId('progress').append(chart, element('p', {class: 'caption'},
-    `Line: best makespan known${bound === null ? '' : ', dashed: lower bound'}${logarithmic ? '; time is logarithmic' : ''}. ` +
+  byId('progress').append(drawing, element('p', {class: 'caption'},
+    `Line: best makespan known${bound === null ? '' : ', dashed: lower bound'}${isLogarithmic(points) ? '; time is logarithmic' : ''}. ` +
     `Last found by ${points[points.length - 1].method}.`));
+  drawForWindow(() => drawing.replaceChildren(progressChart(points, bound)));
 }
