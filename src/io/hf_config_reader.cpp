@@ -25,6 +25,8 @@ const std::map<std::string_view, Reader>& own_readers() {
       {"granitemoehybrid", io::read_hf_granite_hybrid},
       {"jamba", io::read_hf_jamba},
       {"kimi_linear", io::read_hf_kimi_linear},
+      {"lfm2", io::read_hf_lfm2},
+      {"lfm2_moe", io::read_hf_lfm2_moe},
       {"llama4", io::read_hf_llama4},
       {"llava", io::read_hf_llava},
       {"mamba", io::read_hf_mamba},

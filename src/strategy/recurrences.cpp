@@ -46,7 +46,8 @@ Columns columns_of(const Setting& s, const Recurrence& recurrence) {
 
 /// Do vector units compute the core?
 bool is_elementwise(const Recurrence& recurrence) {
-  return recurrence.update == StateUpdate::kScan || recurrence.update == StateUpdate::kAverage;
+  return recurrence.update == StateUpdate::kScan || recurrence.update == StateUpdate::kAverage ||
+         recurrence.update == StateUpdate::kConvolve;
 }
 
 /// Decays per token that a core reads beside queries, keys and values: by column of values, or of keys.
@@ -60,9 +61,10 @@ double decay_bytes(const Recurrence& recurrence, const Columns& columns) {
   return (recurrence.update == StateUpdate::kScan ? kWord : kDecayBytes) * decay_columns(recurrence, columns);
 }
 
-/// Mamba's convolution sees values alone.
+/// Mamba's convolution sees values alone, LFM2's what keys have scaled of them.
 double convolved_columns(const Recurrence& recurrence, const Columns& columns) {
-  return columns.values + (recurrence.update == StateUpdate::kScan ? 0 : columns.queries_and_keys);
+  const bool sees_values_alone = recurrence.update == StateUpdate::kScan || recurrence.update == StateUpdate::kConvolve;
+  return columns.values + (sees_values_alone ? 0 : columns.queries_and_keys);
 }
 
 /// Flops of the core per token, in a forward pass.
@@ -74,6 +76,9 @@ double core_flops(const Recurrence& recurrence, const Columns& columns) {
       return kScanFlops * state;
     case StateUpdate::kAverage:
       return kAverageFlops * columns.values;
+    case StateUpdate::kConvolve:
+      // Keys, a product and a sum per token that is seen, gates.
+      return (2 * static_cast<double>(recurrence.convolution) + 2) * columns.values;
     case StateUpdate::kDecay:
       // Scores in a chunk, by head of keys, and their values; into the state, and out of it.
       return 2 * kChunk * (columns.queries + columns.values) + 4 * state;
@@ -110,7 +115,8 @@ std::vector<Product> recurrence_products(const Setting& s, const Recurrence& rec
 
 double recurrence_traffic(const Setting& s, const Recurrence& recurrence) {
   const Columns columns = columns_of(s, recurrence);
-  double words = (recurrence.has_gate ? 5 : 2) * columns.values;  // norm, and gate
+  double words = (recurrence.has_gate ? 3 : 0) * columns.values;                 // gate
+  if (recurrence.update != StateUpdate::kConvolve) words += 2 * columns.values;  // norm
   if (recurrence.convolution > 0) words += 2 * convolved_columns(recurrence, columns);
   if (recurrence.update == StateUpdate::kAverage) {
     // The token before is mixed in three times, for keys, values and gates.
