@@ -128,6 +128,11 @@ RECURRENT = {
     "lfm2_moe": SHORT | {"intermediate_size": 72, "moe_intermediate_size": 24, "num_experts": 6,
                          "num_experts_per_tok": 2, "num_dense_layers": (0, 1), "num_hidden_layers": 3,
                          "layer_types": (["conv", "full_attention", "conv"], ["conv"] * 3)},
+    "recurrent_gemma": {"intermediate_size": 136, "lru_width": (None, 72), "conv1d_width": (3, 4),
+                        "attention_bias": (True, False), "block_types": (["recurrent", "attention"], ["recurrent"])},
+    "xlstm": {"num_heads": 4, "use_bias": (True, False), "qk_dim_factor": (0.5, 1.0), "v_dim_factor": (1.0, 2.0),
+              "ffn_proj_factor": (2.0, 2.667), "ffn_round_up_to_multiple_of": (8, 64), "embedding_dim": 96,
+              "weight_mode": ("single", "fused"), "num_blocks": None},
     "minimax": {"num_local_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 72, "head_dim": (None, 24)},
 }  # fmt: skip
 # Without these the class of transformers has no model.
@@ -191,7 +196,7 @@ def test_parameters_of_state_spaces_linear_attention_and_hybrids_are_those_of_tr
     sizes = {"hidden_size": 96, "vocab_size": 301, "tie_word_embeddings": (True, False)}
     if name != "nemotron_h":
         sizes["num_hidden_layers"] = (2, 5)
-    if name not in ("mamba", "mamba2", "falcon_mamba", "rwkv"):
+    if name not in ("mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm"):
         sizes |= {"num_attention_heads": 6, "num_key_value_heads": (2, 6)}
     for _ in range(8):
         members = sizes | RECURRENT[name]

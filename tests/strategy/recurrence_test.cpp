@@ -160,6 +160,27 @@ TEST(Recurrence, of_a_short_convolution_has_keys_and_gates_and_no_queries) {
   refused("update \"convolve\" has 4096 heads of 2 and 4096 key heads of 1");
 }
 
+TEST(Recurrence, of_a_linear_unit_makes_its_shares_with_square_matrices_by_head) {
+  LayerRun run;
+  run.count = 8;
+  run.recurrence = Recurrence{.update = StateUpdate::kLru,
+                              .heads = 16,
+                              .key_heads = 16,
+                              .key_dim = 1,
+                              .value_dim = 256,
+                              .convolution = 4,
+                              .has_gate = true};
+  const ModelDescription model = of_runs({run});
+  // Values, gates and out of 4096 columns; two matrices of 256 x 256 per head.
+  EXPECT_EQ(recurrence_parameters(4096, *run.recurrence), 3 * 4096 * 4096 + 16 * 2 * 256 * 256);
+  const auto weights = [&](std::uint32_t tensor) {
+    return value_of(model, degrees_in_node(tensor, 1, 8 / tensor)).memory.weights.value();
+  };
+  EXPECT_EQ(2 * weights(2), weights(1));  // heads are split, with their matrices
+  run.recurrence->key_heads = 8;
+  EXPECT_THROW(validate(of_runs({run})), InputError);
+}
+
 TEST(Recurrence, of_mamba_sums_what_it_makes_of_its_values_over_the_tensor_axis) {
   const auto tensor = [](StateUpdate update) {
     return value_of(of_runs({recurrent(update)}), degrees_in_node(4, 1, 2)).time.tensor.value();
