@@ -157,7 +157,8 @@ class LayoutProgram {
   const CalibrationProfile& profile_;
   Strategy mesh_;
   const KeepChoice& choice_;
-  std::vector<LayerTime> layer_times_;  ///< by run
+  std::vector<LayerTime> layer_times_;    ///< by run
+  std::vector<LayerWeights> layer_held_;  ///< by run
   LayerTime head_;
   std::vector<std::size_t> run_of_;         ///< by layer
   std::vector<double> busy_before_;         ///< seconds of all layers before one, forward and backward

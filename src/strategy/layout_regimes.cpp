@@ -279,9 +279,7 @@ LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t
   const std::vector<StageLayers> layers = parts(begin, end);
   LayerWeights held;
   Strategy own = own_of(regime, stage);
-  for (const StageLayers& part : layers) {
-    held = held + part.count * layer_weights({model_, machines_, run_, own, profile_}, model_.layers[part.run]);
-  }
+  for (const StageLayers& part : layers) held = held + part.count * layer_held_[part.run];
   held = held + beside_[stage];
   Cell cell;
   const double flights = flights_of(stage, end - begin);

@@ -42,14 +42,16 @@ double hidden_bytes(const Setting& s, std::uint32_t stage) {
 double buffer_bytes(const Setting& s, std::uint32_t stage, const std::vector<StageLayers>& layers) {
   const auto hidden = static_cast<double>(s.model.hidden);
   const auto vocabulary = static_cast<double>(s.model.vocabulary);
+  const bool gathers_weights = s.strategy.sharding == Sharding::kWeights;
   double largest_weights = has_table(s.strategy, stage) ? vocabulary * hidden / s.strategy.tensor : 0;
   double heads = stage + 1 == s.strategy.stages() ? 1 : 0;
   for (const StageLayers& part : layers) {
+    if (s.model.layers[part.run].predicts_ahead) heads += part.count;
+    if (!gathers_weights) continue;
     const LayerWeights weights = layer_weights(s, s.model.layers[part.run]);
     largest_weights = std::max(largest_weights, weights.common + weights.experts);
-    if (s.model.layers[part.run].predicts_ahead) heads += part.count;
   }
-  double buffers = s.strategy.sharding == Sharding::kWeights ? kGatheredBytes * largest_weights : 0;
+  double buffers = gathers_weights ? kGatheredBytes * largest_weights : 0;
   if (s.sequence_split() > 1) {
     buffers += (s.strategy.overlaps_tensor ? kOverlappedInputs : kGatheredInputs) * hidden_bytes(s, stage);
   }

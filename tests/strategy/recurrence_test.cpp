@@ -309,7 +309,7 @@ TEST(Recurrence, a_layer_says_what_it_does_not_have) {
   EXPECT_THAT(refusal(R"({"attention": null, "mlp": null})"), HasSubstr("neither attention, recurrence, mlp"));
   const std::string recurrence = R"({"recurrence": {"update": "UPDATE", "heads": 4, "key_heads": 3, "key_dim": 8,
       "value_dim": 8}, "mlp": null})";
-  EXPECT_THAT(refusal(recurrence), HasSubstr("\"decay\", \"delta\", \"scan\" or \"average\""));
+  EXPECT_THAT(refusal(recurrence), HasSubstr("\"decay\", \"delta\", \"scan\", \"average\", \"convolve\" or \"lru\""));
   std::string three = recurrence;
   three.replace(three.find("UPDATE"), 6, "decay");
   EXPECT_THAT(refusal(three), HasSubstr("key_heads is 3, expected a divisor of the 4 heads"));
