@@ -258,6 +258,7 @@ std::int64_t scaled(const HfConfig& config, std::string_view factor, std::int64_
 
 ModelDescription read_hf_xlstm(const HfConfig& config) {
   ModelDescription model = read_outside(config, "xlstm");
+  model.has_tied_embeddings = false;  // its class in transformers ties nothing, whatever `tie_word_embeddings`
   const std::int64_t hidden = config.required({"hidden_size", "embedding_dim"});
   const bool has_biases = config.truth("use_bias", false);
   Mixer mixer;
