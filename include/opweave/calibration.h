@@ -81,6 +81,11 @@ struct FittedProfile {
 void require_profile_for(const FittedProfile& profile, const std::string& place, const Machines& machines,
                          Precision precision);
 
+/// Steps as constants predict them that none of them was fitted on: `left_out` is the prediction. Nothing is fitted.
+/// \throws InputError at the first step of another device type or precision; `place` as above
+[[nodiscard]] std::vector<StepPrediction> predict_steps(std::span<const MeasuredStep> steps,
+                                                        const FittedProfile& profile, const std::string& place);
+
 /// `opweave.profile` (docs/formats.md). parse: \throws InputError naming place and value
 [[nodiscard]] std::string profile_to_json(const FittedProfile& profile);
 [[nodiscard]] FittedProfile parse_profile(std::string_view json, const std::string& source);

@@ -44,6 +44,12 @@ enum class StateUpdate : std::uint8_t {
   /// A mean of the values so far by column, weighted by keys, whose weights decay; tokens are mixed with those before
   /// them on their way in: RWKV-4 (arXiv 2305.13048). It has no queries.
   kAverage,
+  /// There is none but the last tokens of a short convolution over the values, scaled by column before it (keys) and
+  /// after it (gates): LFM2. It has no queries.
+  kConvolve,
+  /// By column it decays and takes in a value, by shares that are made from the values with two square matrices per
+  /// head (RG-LRU of Griffin, arXiv 2402.19427): neither queries nor keys.
+  kLru,
 };
 
 /// A mixer of tokens whose state has the same size however long the sequence is: a state space, or attention without a
@@ -66,7 +72,11 @@ struct Recurrence {
   [[nodiscard]] std::int64_t values() const { return heads * value_dim; }     ///< columns
   [[nodiscard]] std::int64_t queries() const { return key_heads * key_dim; }  ///< columns, as many as of keys
   /// Columns of queries and keys together.
-  [[nodiscard]] std::int64_t queries_and_keys() const { return (update == StateUpdate::kAverage ? 1 : 2) * queries(); }
+  [[nodiscard]] std::int64_t queries_and_keys() const {
+    if (update == StateUpdate::kLru) return 0;
+    const bool has_keys_alone = update == StateUpdate::kAverage || update == StateUpdate::kConvolve;
+    return (has_keys_alone ? 1 : 2) * queries();
+  }
 };
 
 /// Two-layer perceptron, or three matrices where gated.
@@ -158,7 +168,7 @@ struct ModelDescription {
 /// All parameters, as a framework counts them: tied ones once.
 [[nodiscard]] std::int64_t parameters(const ModelDescription& model);
 
-// "decay", "delta", "scan", "average"; from_string: nothing for any other text.
+// "decay", "delta", "scan", "average", "convolve", "lru"; from_string: nothing for any other text.
 [[nodiscard]] std::string_view to_string(StateUpdate update);
 [[nodiscard]] std::optional<StateUpdate> state_update_from_string(std::string_view text);
 

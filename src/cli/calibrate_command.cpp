@@ -21,7 +21,8 @@ namespace {
 struct CalibrateOptions {
   std::filesystem::path steps;
   std::filesystem::path output;
-  std::string profile;  ///< that is written; empty: the only one
+  std::string profile;         ///< that is written; empty: the only one
+  std::filesystem::path with;  ///< a profile that predicts the steps; empty: one is fitted to them
   bool json_lines = false;
 };
 
@@ -96,13 +97,37 @@ void write_profile(const std::vector<MeasuredStep>& steps, const std::vector<Cal
                                options.output.string(), options.output.string()));
 }
 
+/// How well a profile predicts steps that it was not fitted on.
+std::string errors_of(const std::vector<StepPrediction>& predictions) {
+  std::vector<double> errors;
+  for (const StepPrediction& prediction : predictions) {
+    if (prediction.step->measured) errors.push_back(std::abs(prediction.error));
+  }
+  if (errors.empty()) return fmt::format("{} steps, none of them measured\n", predictions.size());
+  std::ranges::sort(errors);
+  return fmt::format("{} measured steps: error median {}, 90th percentile {}, worst {}\n", errors.size(),
+                     percent(errors[errors.size() / 2]), percent(errors[errors.size() * 9 / 10]),
+                     percent(errors.back()));
+}
+
+ExitCode predict_with_profile(const CalibrateOptions& options, const std::vector<MeasuredStep>& steps) {
+  if (!options.output.empty()) {
+    throw InputError("--with: nothing is fitted that --output could write, expected one of the two");
+  }
+  const FittedProfile profile = parse_profile(read_file(options.with), options.with.string());
+  const auto predictions = predict_steps(steps, profile, options.with.string() + ": ");
+  print(options.json_lines ? as_json_lines(predictions) : errors_of(predictions));
+  return ExitCode::kDone;
+}
+
 ExitCode run_calibrate(const CalibrateOptions& options) {
-  expect_files({{"--output", options.output}}, {{"STEPS", options.steps}});
+  expect_files({{"--output", options.output}}, {{"STEPS", options.steps}, {"--with", options.with}});
   if (options.output.empty() && !options.profile.empty()) {
     throw InputError("--profile: chooses what --output writes, expected --output beside it");
   }
   const auto steps = parse_measured_steps(read_file(options.steps), options.steps.string());
   if (steps.empty()) throw InputError(options.steps.string() + ": /steps: no steps, expected at least 1");
+  if (!options.with.empty()) return predict_with_profile(options, steps);
   std::vector<CalibrationProfile> profiles;
   const auto predictions = cross_validate(steps, profiles);
   if (!options.output.empty()) write_profile(steps, profiles, options);
@@ -121,7 +146,8 @@ void add_calibrate(CLI::App& app, Action& action) {
       "Examples:\n"
       "  opweave calibrate steps.json\n"
       "  opweave calibrate steps.json --json-lines\n"
-      "  opweave calibrate steps.json -o profile.json");
+      "  opweave calibrate steps.json -o profile.json\n"
+      "  opweave calibrate later.json --with profile.json");
   command->add_option("STEPS", options->steps, "measured steps (opweave.measured-steps)")
       ->required()
       ->check(file_name());
@@ -129,6 +155,9 @@ void add_calibrate(CLI::App& app, Action& action) {
   command
       ->add_option("-o,--output", options->output,
                    "write a profile here (opweave.profile): parallelize and sweep take it with --profile")
+      ->check(file_name());
+  command
+      ->add_option("--with", options->with, "fit nothing: how well this profile (opweave.profile) predicts the steps")
       ->check(file_name());
   command->add_option("--profile", options->profile, "name of the profile that is written [the only one]");
   command->callback([options, &action] { action = [options] { return run_calibrate(*options); }; });

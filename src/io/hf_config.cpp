@@ -167,6 +167,11 @@ std::optional<std::int64_t> HfConfig::signed_integer(std::string_view key) const
   return value->integer(-1'000'000'000, 1'000'000'000);
 }
 
+std::optional<double> HfConfig::number(std::string_view key) const {
+  const auto value = find(key);
+  return value ? std::optional(value->number()) : std::nullopt;
+}
+
 bool HfConfig::truth(std::string_view key, bool otherwise) const {
   const auto value = find(key);
   return value ? value->boolean() : otherwise;

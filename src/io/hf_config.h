@@ -26,6 +26,7 @@ class HfConfig {
   [[nodiscard]] std::int64_t required(std::initializer_list<std::string_view> keys) const;
   /// Also below 0.
   [[nodiscard]] std::optional<std::int64_t> signed_integer(std::string_view key) const;
+  [[nodiscard]] std::optional<double> number(std::string_view key) const;  ///< at least 0
   [[nodiscard]] bool truth(std::string_view key, bool otherwise) const;
   [[nodiscard]] std::string text(std::string_view key) const;  ///< empty without it
   [[nodiscard]] std::optional<std::vector<std::string>> texts(std::string_view key) const;

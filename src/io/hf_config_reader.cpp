@@ -25,6 +25,8 @@ const std::map<std::string_view, Reader>& own_readers() {
       {"granitemoehybrid", io::read_hf_granite_hybrid},
       {"jamba", io::read_hf_jamba},
       {"kimi_linear", io::read_hf_kimi_linear},
+      {"lfm2", io::read_hf_lfm2},
+      {"lfm2_moe", io::read_hf_lfm2_moe},
       {"llama4", io::read_hf_llama4},
       {"llava", io::read_hf_llava},
       {"mamba", io::read_hf_mamba},
@@ -36,10 +38,12 @@ const std::map<std::string_view, Reader>& own_readers() {
       {"qwen3_5_moe_text", io::read_hf_qwen3_5_moe},
       {"qwen3_5_text", io::read_hf_qwen3_5},
       {"qwen3_next", io::read_hf_qwen3_next},
+      {"recurrent_gemma", io::read_hf_recurrent_gemma},
       {"rwkv", io::read_hf_rwkv},
       {"t5", io::read_hf_t5},
       {"vit", io::read_hf_vit},
       {"whisper", io::read_hf_whisper},
+      {"xlstm", io::read_hf_xlstm},
   };
   return readers;
 }

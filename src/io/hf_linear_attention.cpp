@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "io/hf_mixers.h"
 #include "io/hf_models.h"
@@ -237,6 +238,53 @@ ModelDescription read_hf_rwkv(const HfConfig& config) {
   model.other_parameters = 4 * hidden;               // norms before the first layer and after the last
   model.layers = {with_mixer(layer, mixer)};
   config.ignore({"rescale_every"});
+  config.expect_all_known();
+  return model;
+}
+
+namespace {
+
+/// `factor` x hidden, rounded down, or up to a multiple.
+std::int64_t scaled(const HfConfig& config, std::string_view factor, std::int64_t hidden, std::int64_t multiple) {
+  const auto value = config.number(factor);
+  if (!value) config.fail(fmt::format("key \"{}\" is missing, expected a number", factor));
+  const double width = *value * static_cast<double>(hidden);
+  if (multiple <= 1) return static_cast<std::int64_t>(width);
+  const auto parts = std::floor((width + static_cast<double>(multiple) - 1) / static_cast<double>(multiple));
+  return static_cast<std::int64_t>(parts) * multiple;
+}
+
+}  // namespace
+
+ModelDescription read_hf_xlstm(const HfConfig& config) {
+  ModelDescription model = read_outside(config, "xlstm");
+  model.has_tied_embeddings = false;  // its class in transformers ties nothing, whatever `tie_word_embeddings`
+  const std::int64_t hidden = config.required({"hidden_size", "embedding_dim"});
+  const bool has_biases = config.truth("use_bias", false);
+  Mixer mixer;
+  Recurrence& r = mixer.recurrence;  // mLSTM: keys and values into a state that decays by head
+  r.heads = r.key_heads = config.required({"num_heads"});
+  const std::int64_t values = scaled(config, "v_dim_factor", hidden, 1);
+  const std::int64_t keys = scaled(config, "qk_dim_factor", hidden, 1);
+  if (r.heads < 1 || values % r.heads != 0 || keys % r.heads != 0) {
+    config.reject("num_heads", fmt::format("a divisor of the {} columns of values and {} of keys", values, keys));
+  }
+  r.value_dim = values / r.heads;
+  r.key_dim = keys / r.heads;
+  r.decays = 2;  // of the state, and shares of what comes in
+  r.has_gate = true;
+  mixer.extras = 2 * r.heads + values;  // their biases, a norm by head
+  if (has_biases) mixer.extras += 2 * keys + 3 * values + hidden;
+  LayerRun layer;
+  layer.count = config.required({"num_hidden_layers", "num_blocks"});
+  layer.mlp.width = scaled(config, "ffn_proj_factor", hidden, config.required({"ffn_round_up_to_multiple_of"}));
+  layer.other_parameters = 2 * hidden;
+  if (has_biases) layer.other_parameters += 2 * hidden + 2 * layer.mlp.width + hidden;
+  model.layers = {with_mixer(layer, mixer)};
+  // How its kernels run, and norms and caps without weights of their own.
+  config.ignore({"norm_reduction_force_float32", "add_out_norm", "chunkwise_kernel", "sequence_kernel", "step_kernel",
+                 "mode", "return_last_states", "autocast_kernel_dtype", "eps", "inference_state_dtype", "gate_soft_cap",
+                 "output_logit_soft_cap", "weight_mode", "max_inference_chunksize"});
   config.expect_all_known();
   return model;
 }

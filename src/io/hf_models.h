@@ -45,6 +45,11 @@ struct HfOptions {
 [[nodiscard]] ModelDescription read_hf_olmo_hybrid(const HfConfig& config);
 [[nodiscard]] ModelDescription read_hf_minimax(const HfConfig& config);
 [[nodiscard]] ModelDescription read_hf_kimi_linear(const HfConfig& config);
+/// Short convolutions: "lfm2", "lfm2_moe".
+[[nodiscard]] ModelDescription read_hf_lfm2(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_lfm2_moe(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_recurrent_gemma(const HfConfig& config);
+[[nodiscard]] ModelDescription read_hf_xlstm(const HfConfig& config);
 /// RWKV-4.
 [[nodiscard]] ModelDescription read_hf_rwkv(const HfConfig& config);
 

@@ -213,4 +213,42 @@ ModelDescription read_hf_jamba(const HfConfig& config) {
   return model;
 }
 
+ModelDescription read_hf_recurrent_gemma(const HfConfig& config) {
+  ModelDescription model = read_outside(config, "recurrent_gemma", true);
+  const std::int64_t hidden = model.hidden;
+  Attention attention = read_attention(config, hidden);
+  attention.window = config.required({"attention_window_size"});
+  Mixer mixer;
+  Recurrence& r = mixer.recurrence;
+  r.update = StateUpdate::kLru;
+  r.heads = r.key_heads = attention.heads;
+  r.key_dim = 1;
+  const std::int64_t width = config.integer({"lru_width"}).value_or(hidden);
+  if (r.heads < 1 || width % r.heads != 0) config.reject("lru_width", fmt::format("a multiple of {} heads", r.heads));
+  r.value_dim = width / r.heads;
+  r.convolution = config.required({"conv1d_width"});
+  r.has_gate = true;
+  // A decay and biases of both shares by column, the convolution's, those into values and gates, and out.
+  mixer.extras = (1 + 2 + r.convolution + 1 + 2) * width + hidden;
+  LayerRun layer;
+  layer.mlp.width = config.required({"intermediate_size"}) / 2;
+  layer.other_parameters = 2 * hidden + 2 * layer.mlp.width + hidden;
+  std::int64_t biases = hidden;
+  if (config.truth("attention_bias", false)) {
+    biases += (attention.heads + 2 * attention.kv_heads) * attention.head_dim;
+  }
+  // The pattern is repeated, and cut off after the last layer.
+  const auto pattern = config.texts("block_types");
+  if (!pattern || pattern->empty()) config.fail("key \"block_types\" is missing, expected a list of texts");
+  for (std::int64_t i = 0, layers = layers_of(config); i < layers; ++i) {
+    const std::string& type = pattern->at(static_cast<std::size_t>(i) % pattern->size());
+    if (type != "recurrent" && type != "attention")
+      config.reject("block_types", "\"recurrent\" or \"attention\" alone");
+    add_layer(model.layers, type == "recurrent" ? with_mixer(layer, mixer) : with_attention(layer, attention, biases));
+  }
+  config.ignore({"logits_soft_cap", "w_init_variance_scale", "final_w_init_variance_scale"});
+  config.expect_all_known();
+  return model;
+}
+
 }  // namespace opweave::io

@@ -60,8 +60,8 @@ Recurrence read_recurrence(const JsonValue& value) {
   std::int64_t key_heads = 0;
   read_object(
       value,
-      required("update",
-               word_into(recurrence.update, state_update_from_string, "\"decay\", \"delta\", \"scan\" or \"average\"")),
+      required("update", word_into(recurrence.update, state_update_from_string,
+                                   "\"decay\", \"delta\", \"scan\", \"average\", \"convolve\" or \"lru\"")),
       required("heads", count_into(recurrence.heads)), optional("key_heads", count_into(key_heads)),
       required("key_dim", count_into(recurrence.key_dim)), required("value_dim", count_into(recurrence.value_dim)),
       optional("decays", count_into(recurrence.decays, 0)),

@@ -169,4 +169,15 @@ std::vector<StepPrediction> cross_validate(std::span<const MeasuredStep> steps,
   return result;
 }
 
+std::vector<StepPrediction> predict_steps(std::span<const MeasuredStep> steps, const FittedProfile& profile,
+                                          const std::string& place) {
+  std::vector<StepPrediction> result;
+  for (const MeasuredStep& step : steps) {
+    require_profile_for(profile, place, step.machines, step.run.precision);
+    const CalibrationProfile constants = profile.constants_for(step.model);
+    result.push_back(predict(step, constants, constants));
+  }
+  return result;
+}
+
 }  // namespace opweave

@@ -37,7 +37,6 @@ LayoutProgram::LayoutProgram(const ModelDescription& model, const Machines& mach
   mesh_.layers_per_stage.clear();
   const Setting setting{model_, machines_, run_, mesh_, profile_};
   StageTime all;
-  LayerWeights layers_weigh;
   for (std::size_t i = 0; i < model.layers.size(); ++i) {
     layer_times_.push_back(layer_time(setting, model.layers[i]));
     const LayerTime& time = layer_times_.back();
@@ -48,7 +47,7 @@ LayoutProgram::LayoutProgram(const ModelDescription& model, const Machines& mach
     }
     const auto count = static_cast<double>(model.layers[i].count);
     all.time.backward += time.backward * count;
-    layers_weigh = layers_weigh + count * layer_weights(setting, model.layers[i]);
+    layer_held_.push_back(layer_weights(setting, model.layers[i]));
   }
   head_ = head_time(setting);
   all.time.backward += head_.backward;

@@ -81,6 +81,7 @@ class LayoutProgram {
   struct SetKept {
     ModuleSet modules;
     std::vector<KindKept> kinds;
+    std::vector<LayerMemory> memory;
   };
 
   /// The stages of one mesh, and its layers: half-open ranges.
@@ -108,8 +109,9 @@ class LayoutProgram {
   /// The least time in which a stage can keep what fits; nothing if nothing fits.
   void choose_kept(Strategy own, std::uint32_t stage, const std::vector<StageLayers>& layers, const LayerWeights& held,
                    double flights, Cell& cell) const;
+  /// `set`: that of the modules of `own`.
   [[nodiscard]] bool fits_in(const Strategy& own, std::uint32_t stage, const std::vector<StageLayers>& parts,
-                             const LayerWeights& held, double flights) const;
+                             const LayerWeights& held, double flights, const SetKept& set) const;
   /// Microbatches in flight on a stage with so many layers.
   [[nodiscard]] double flights_of(std::uint32_t stage, std::uint32_t layers);
   /// What counts as a stage's time where layers up to `end` are on it: that of its passes, or a microbatch's share of
@@ -157,7 +159,8 @@ class LayoutProgram {
   const CalibrationProfile& profile_;
   Strategy mesh_;
   const KeepChoice& choice_;
-  std::vector<LayerTime> layer_times_;  ///< by run
+  std::vector<LayerTime> layer_times_;    ///< by run
+  std::vector<LayerWeights> layer_held_;  ///< by run
   LayerTime head_;
   std::vector<std::size_t> run_of_;         ///< by layer
   std::vector<double> busy_before_;         ///< seconds of all layers before one, forward and backward

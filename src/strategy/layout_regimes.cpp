@@ -48,12 +48,13 @@ void LayoutProgram::add_sets(const Setting& setting) {
   for (const KeptPart& part : choice_.parts) {
     const auto is_same = [&](const SetKept& set) { return set.modules == part.modules; };
     if (std::ranges::any_of(all, is_same)) continue;
-    SetKept& set = all.emplace_back(SetKept{part.modules, {}});
+    SetKept& set = all.emplace_back(SetKept{part.modules, {}, {}});
     Strategy own = mesh_;
     own.recomputed_modules = part.modules;
     for (std::size_t i = 0; i < model_.layers.size(); ++i) {
       const LayerMemory memory = layer_memory({model_, machines_, run_, own, profile_}, model_.layers[i]);
       set.kinds.push_back({seconds_of(part.modules, layer_times_[i].modules), memory.kept});
+      set.memory.push_back(memory);
     }
   }
   const auto beats = [](const SetKept& a, const SetKept& b) {
@@ -193,8 +194,9 @@ bool LayoutProgram::may_fit(const Regime& regime, const StageMesh& mesh) const {
 }
 
 bool LayoutProgram::fits_in(const Strategy& own, std::uint32_t stage, const std::vector<StageLayers>& parts,
-                            const LayerWeights& held, double flights) const {
-  return fits(stage_memory({model_, machines_, run_, own, profile_}, stage, parts, held, flights), machines_);
+                            const LayerWeights& held, double flights, const SetKept& set) const {
+  const Setting setting{model_, machines_, run_, own, profile_};
+  return fits(stage_memory(setting, stage, parts, held, flights, {set.memory, layer_held_}), machines_);
 }
 
 double LayoutProgram::flights_of(std::uint32_t stage, std::uint32_t layers) {
@@ -220,14 +222,14 @@ void LayoutProgram::choose_kept(Strategy own, std::uint32_t stage, const std::ve
   }
   const auto most = static_cast<std::uint32_t>(std::llround(count));
   const std::uint32_t least = choice_.held == Recompute::kFull ? most : 0;
-  const auto fits_with = [&](const KeptPart& part, std::uint32_t made_again) {
-    set_kept(own, part, made_again);
-    return fits_in(own, stage, layers, held, flights);
-  };
   double best = kInfinity;
   for (const KeptPart& part : choice_.parts) {
     const auto set = std::ranges::find(sets_, part.modules, &SetKept::modules);
     if (set == sets_.end()) continue;
+    const auto fits_with = [&](std::uint32_t made_again) {
+      set_kept(own, part, made_again);
+      return fits_in(own, stage, layers, held, flights, *set);
+    };
     double again = 0;
     double kept = 0;
     for (const StageLayers& layer : layers) {
@@ -251,19 +253,19 @@ void LayoutProgram::choose_kept(Strategy own, std::uint32_t stage, const std::ve
     }
     const auto is_worth = [&](std::uint32_t made_again) { return extra(made_again) < best; };
     const auto consider = [&](std::uint32_t made_again) {
-      if (!is_worth(made_again) || !fits_with(part, made_again)) return;
+      if (!is_worth(made_again) || !fits_with(made_again)) return;
       best = extra(made_again);
       cell.fits = true;
       cell.count = made_again;
       cell.part = part;
     };
     consider(least);
-    if (choice_.held || most == 0 || std::ranges::none_of(bends, is_worth) || !fits_with(part, most)) continue;
+    if (choice_.held || most == 0 || std::ranges::none_of(bends, is_worth) || !fits_with(most)) continue;
     // One layer made again needs room of its own, so only from one on more of them need less.
     std::uint32_t from = 1;
     for (std::uint32_t to = most; from < to;) {
       const std::uint32_t middle = (from + to) / 2;
-      if (fits_with(part, middle)) {
+      if (fits_with(middle)) {
         to = middle;
       } else {
         from = middle + 1;
@@ -279,9 +281,7 @@ LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t
   const std::vector<StageLayers> layers = parts(begin, end);
   LayerWeights held;
   Strategy own = own_of(regime, stage);
-  for (const StageLayers& part : layers) {
-    held = held + part.count * layer_weights({model_, machines_, run_, own, profile_}, model_.layers[part.run]);
-  }
+  for (const StageLayers& part : layers) held = held + part.count * layer_held_[part.run];
   held = held + beside_[stage];
   Cell cell;
   const double flights = flights_of(stage, end - begin);
@@ -290,7 +290,8 @@ LayoutProgram::Cell LayoutProgram::make_cell(const Regime& regime, std::uint32_t
     set_kept(own, cell.part, cell.count);
   } else {
     cell.part = regime.part;
-    cell.fits = fits_in(own, stage, layers, held, flights);
+    const Setting setting{model_, machines_, run_, own, profile_};
+    cell.fits = fits(stage_memory(setting, stage, layers, held, flights), machines_);
   }
   const StageTime time = stage_time({model_, machines_, run_, own, profile_}, layer_times_, layers);
   cell.again = time.recompute + time.offload;

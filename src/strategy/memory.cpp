@@ -39,15 +39,15 @@ double hidden_bytes(const Setting& s, std::uint32_t stage) {
 }
 
 /// Gathered weights and inputs, logits.
-double buffer_bytes(const Setting& s, std::uint32_t stage, const std::vector<StageLayers>& layers) {
+double buffer_bytes(const Setting& s, std::uint32_t stage, const std::vector<StageLayers>& layers,
+                    std::span<const LayerWeights> weights) {
   const auto hidden = static_cast<double>(s.model.hidden);
   const auto vocabulary = static_cast<double>(s.model.vocabulary);
   double largest_weights = has_table(s.strategy, stage) ? vocabulary * hidden / s.strategy.tensor : 0;
   double heads = stage + 1 == s.strategy.stages() ? 1 : 0;
   for (const StageLayers& part : layers) {
-    const LayerWeights weights = layer_weights(s, s.model.layers[part.run]);
-    largest_weights = std::max(largest_weights, weights.common + weights.experts);
     if (s.model.layers[part.run].predicts_ahead) heads += part.count;
+    largest_weights = std::max(largest_weights, weights[part.run].common + weights[part.run].experts);
   }
   double buffers = s.strategy.sharding == Sharding::kWeights ? kGatheredBytes * largest_weights : 0;
   if (s.sequence_split() > 1) {
@@ -60,13 +60,19 @@ double buffer_bytes(const Setting& s, std::uint32_t stage, const std::vector<Sta
   return buffers + (kWholeLogitBytes + (s.strategy.tensor > 1 ? kGatheredLogitBytes : 0)) * logits;
 }
 
-}  // namespace
+/// Of the runs that have layers on the stage; of others nothing.
+std::vector<LayerMemory> memory_by_run(const Setting& s, const std::vector<StageLayers>& layers) {
+  std::vector<LayerMemory> result(s.model.layers.size());
+  for (const StageLayers& part : layers) result[part.run] = layer_memory(s, s.model.layers[part.run]);
+  return result;
+}
 
-StageActivations stage_activations(const Setting& s, const std::vector<StageLayers>& layers) {
-  const double share = made_again_share(s.strategy, layers);
+StageActivations stage_activations(const Strategy& strategy, const std::vector<StageLayers>& layers,
+                                   std::span<const LayerMemory> by_run) {
+  const double share = made_again_share(strategy, layers);
   StageActivations result;
   for (const StageLayers& part : layers) {
-    const LayerMemory layer = layer_memory(s, s.model.layers[part.run]);
+    const LayerMemory& layer = by_run[part.run];
     result.microbatch += part.count * (layer.kept * (1 - share) + layer.input * share);
     result.largest_layer = std::max(result.largest_layer, share < 1 ? layer.kept : layer.input);
     // What is made again is there while its layer's backward pass runs.
@@ -74,6 +80,12 @@ StageActivations stage_activations(const Setting& s, const std::vector<StageLaye
     result.working = std::max(result.working, again);
   }
   return result;
+}
+
+}  // namespace
+
+StageActivations stage_activations(const Setting& s, const std::vector<StageLayers>& layers) {
+  return stage_activations(s.strategy, layers, memory_by_run(s, layers));
 }
 
 std::vector<LayerWeights> held_weights(const Setting& s) {
@@ -109,6 +121,13 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
 
 StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector<StageLayers>& layers,
                         const LayerWeights& held, double flights) {
+  std::vector<LayerWeights> weights(s.model.layers.size());
+  for (const StageLayers& part : layers) weights[part.run] = layer_weights(s, s.model.layers[part.run]);
+  return stage_memory(s, stage, layers, held, flights, {memory_by_run(s, layers), weights});
+}
+
+StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector<StageLayers>& layers,
+                        const LayerWeights& held, double flights, const LayersHold& hold) {
   const double copies = static_cast<double>(s.strategy.data) * s.strategy.context;
   const double of_experts = std::max(1.0, expert_copies(s.strategy));
   const auto shared = [&](Sharding from, double bytes_per_weight) {
@@ -116,7 +135,7 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
     return bytes_per_weight * (held.common / (is_shared ? copies : 1) + held.experts / (is_shared ? of_experts : 1));
   };
   const double two_way = s.strategy.schedule == PipelineKind::kDualPipe ? 2 : 1;
-  const StageActivations kept = stage_activations(s, layers);
+  const StageActivations kept = stage_activations(s.strategy, layers, hold.activations);
   const double offload = s.strategy.activation_offload;
   const double activations = flights * kept.microbatch;
   const bool shares_weights = s.strategy.sharding == Sharding::kWeights;
@@ -128,7 +147,8 @@ StepMemory stage_memory(const Setting& s, std::uint32_t stage, const std::vector
   memory.optimizer = bytes(optimizer * (1 - s.strategy.optimizer_offload));
   memory.activations = bytes(activations * (1 - offload) + kept.working);
   memory.host = bytes(activations * offload + optimizer * s.strategy.optimizer_offload);
-  memory.buffers = bytes(buffer_bytes(s, stage, layers) + kLayersOnTheirWay * offload * kept.largest_layer);
+  memory.buffers =
+      bytes(buffer_bytes(s, stage, layers, hold.weights) + kLayersOnTheirWay * offload * kept.largest_layer);
   memory.reserve = Bytes(s.profile.reserve.value()) +
                    bytes(kFragmentation * static_cast<double>((memory.activations + memory.buffers).value()));
   return memory;

@@ -1,8 +1,10 @@
 /// Memory of a device in a step.
 #pragma once
 
+#include <span>
 #include <vector>
 
+#include "strategy/layer_memory.h"
 #include "strategy/layer_work.h"
 #include "strategy/stages.h"
 
@@ -20,6 +22,12 @@ struct StageActivations {
   double largest_layer = 0;  ///< what it keeps of one microbatch
 };
 [[nodiscard]] StageActivations stage_activations(const Setting& setting, const std::vector<StageLayers>& layers);
+/// All that the memory of a stage depends on of its layers, by run: of a mesh and a set of modules, whatever else of
+/// its layers a stage makes again.
+struct LayersHold {
+  std::span<const LayerMemory> activations;
+  std::span<const LayerWeights> weights;
+};
 
 /// Weights that one rank of each stage holds, embedding and head included.
 [[nodiscard]] std::vector<LayerWeights> held_weights(const Setting& setting);
@@ -30,6 +38,10 @@ struct StageActivations {
 /// The same with so many microbatches in flight.
 [[nodiscard]] StepMemory stage_memory(const Setting& setting, std::uint32_t stage,
                                       const std::vector<StageLayers>& layers, const LayerWeights& held, double flights);
+/// The same where all this is known of the layers.
+[[nodiscard]] StepMemory stage_memory(const Setting& setting, std::uint32_t stage,
+                                      const std::vector<StageLayers>& layers, const LayerWeights& held, double flights,
+                                      const LayersHold& hold);
 /// Of every stage.
 [[nodiscard]] std::vector<StepMemory> stage_memories(const Setting& setting);
 

@@ -205,6 +205,14 @@ std::string why_component_does_not_fit(const ModelDescription& model, const Mach
                        to_string(s.schedule));
   }
   const std::int64_t rows = std::int64_t{s.data} * s.micro_batch;
+  const std::int64_t microbatches = run.global_batch / rows;
+  if (s.schedule == PipelineKind::kZeroBubble2 && microbatches < s.stages()) {
+    // Its ways leave out how stages then wait for each other, and it has nothing ahead that ZB1P has not.
+    return fmt::format(
+        "schedule is ZB-2P with {} microbatches for {} stages, expected ZB1P or 1F1B where a component has a mesh of "
+        "its own and fewer microbatches than stages",
+        microbatches, s.stages());
+  }
   if (rows % mesh.data != 0) {
     return fmt::format("component \"{}\": the {} sequences of a microbatch cannot be split by data {}", mesh.name, rows,
                        mesh.data);

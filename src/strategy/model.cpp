@@ -10,7 +10,7 @@
 namespace opweave {
 namespace {
 
-constexpr std::array<std::string_view, 4> kUpdates = {"decay", "delta", "scan", "average"};
+constexpr std::array<std::string_view, 6> kUpdates = {"decay", "delta", "scan", "average", "convolve", "lru"};
 
 void expect_positive(std::int64_t value, std::string_view field) {
   if (value < 1) throw InputError(fmt::format("{} is {}, expected at least 1", field, value));
@@ -61,11 +61,21 @@ void validate(const Recurrence& recurrence) {
     throw InputError(fmt::format("gate_rank is {} without a gate, expected 0 or \"gate\": true", recurrence.gate_rank));
   }
   const bool is_by_column = recurrence.key_heads == recurrence.heads && recurrence.key_dim * recurrence.value_dim == 1;
-  if (recurrence.update == StateUpdate::kAverage && !is_by_column) {
+  if (recurrence.update == StateUpdate::kLru && (recurrence.key_heads != recurrence.heads || recurrence.key_dim != 1)) {
     throw InputError(
-        fmt::format("update \"average\" has {} heads of {} and {} key heads of {}, expected a head of width 1 "
-                    "and a key for each column",
-                    recurrence.heads, recurrence.value_dim, recurrence.key_heads, recurrence.key_dim));
+        fmt::format("update \"lru\" has {} key heads of {}, expected key_dim 1 and as many as the {} heads",
+                    recurrence.key_heads, recurrence.key_dim, recurrence.heads));
+  }
+  const bool is_convolution = recurrence.update == StateUpdate::kConvolve;
+  if ((recurrence.update == StateUpdate::kAverage || is_convolution) && !is_by_column) {
+    throw InputError(fmt::format(
+        "update \"{}\" has {} heads of {} and {} key heads of {}, expected a head of width 1 and a key for each column",
+        to_string(recurrence.update), recurrence.heads, recurrence.value_dim, recurrence.key_heads,
+        recurrence.key_dim));
+  }
+  if (is_convolution && (recurrence.convolution == 0 || !recurrence.has_gate)) {
+    throw InputError(fmt::format("update \"convolve\" has convolution {} and {}, expected at least 1 and a gate",
+                                 recurrence.convolution, recurrence.has_gate ? "a gate" : "no gate"));
   }
 }
 
@@ -123,6 +133,7 @@ std::int64_t attention_parameters(std::int64_t hidden, const Attention& attentio
 
 std::int64_t recurrence_parameters(std::int64_t hidden, const Recurrence& r) {
   std::int64_t sum = 2 * hidden * r.values();  // values, and out
+  if (r.update == StateUpdate::kLru) sum += 2 * r.values() * r.value_dim;
   if (r.has_gate) sum += r.gate_rank > 0 ? r.gate_rank * (hidden + r.values()) : hidden * r.values();
   if (r.update == StateUpdate::kScan) {
     return sum + r.values() * (r.decay_rank + r.queries_and_keys()) + r.decay_rank * r.values();

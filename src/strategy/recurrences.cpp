@@ -17,6 +17,8 @@ constexpr double kScanFlops = 9;
 /// Operations per column and token of a mean whose weights decay: numerator, denominator and their largest exponent,
 /// once with the token's own weight and once for the tokens to come (arXiv 2305.13048, appendix D).
 constexpr double kAverageFlops = 24;
+/// Operations per column and token of an RG-LRU: two sigmoids, a decay, what it leaves room for, input and update.
+constexpr double kLruFlops = 16;
 /// The backward pass computes as much once more as it needs, as in attention.
 constexpr double kBackwardFlops = 2.5;
 constexpr double kBackwardBytes = 2;
@@ -46,23 +48,26 @@ Columns columns_of(const Setting& s, const Recurrence& recurrence) {
 
 /// Do vector units compute the core?
 bool is_elementwise(const Recurrence& recurrence) {
-  return recurrence.update == StateUpdate::kScan || recurrence.update == StateUpdate::kAverage;
+  return recurrence.update != StateUpdate::kDecay && recurrence.update != StateUpdate::kDelta;
 }
 
-/// Decays per token that a core reads beside queries, keys and values: by column of values, or of keys.
+/// Decays per token that a core reads beside queries, keys and values: by column of values, or of keys. Of an RG-LRU
+/// also the shares in which it takes them in.
 double decay_columns(const Recurrence& recurrence, const Columns& columns) {
+  if (recurrence.update == StateUpdate::kLru) return 2 * columns.values;
   if (recurrence.decay_rank == 0) return 0;
   if (recurrence.update == StateUpdate::kScan) return columns.values;
   return columns.heads * static_cast<double>(recurrence.key_dim);
 }
 
 double decay_bytes(const Recurrence& recurrence, const Columns& columns) {
-  return (recurrence.update == StateUpdate::kScan ? kWord : kDecayBytes) * decay_columns(recurrence, columns);
+  return (recurrence.update == StateUpdate::kDelta ? kDecayBytes : kWord) * decay_columns(recurrence, columns);
 }
 
-/// Mamba's convolution sees values alone.
+/// That of attention without a softmax sees queries and keys too, all others values alone (LFM2 what keys have scaled
+/// of them).
 double convolved_columns(const Recurrence& recurrence, const Columns& columns) {
-  return columns.values + (recurrence.update == StateUpdate::kScan ? 0 : columns.queries_and_keys);
+  return columns.values + (is_elementwise(recurrence) ? 0 : columns.queries_and_keys);
 }
 
 /// Flops of the core per token, in a forward pass.
@@ -74,6 +79,11 @@ double core_flops(const Recurrence& recurrence, const Columns& columns) {
       return kScanFlops * state;
     case StateUpdate::kAverage:
       return kAverageFlops * columns.values;
+    case StateUpdate::kLru:
+      return kLruFlops * columns.values;
+    case StateUpdate::kConvolve:
+      // Keys, a product and a sum per token that is seen, gates.
+      return (2 * static_cast<double>(recurrence.convolution) + 2) * columns.values;
     case StateUpdate::kDecay:
       // Scores in a chunk, by head of keys, and their values; into the state, and out of it.
       return 2 * kChunk * (columns.queries + columns.values) + 4 * state;
@@ -102,6 +112,10 @@ std::vector<Product> recurrence_products(const Setting& s, const Recurrence& rec
   const double ranks = gate_rank + (is_scan ? 0 : decay_rank);
   if (ranks > 0) products.push_back({tokens, hidden, ranks});
   if (gate_rank > 0) products.push_back({tokens, gate_rank, columns.values});
+  if (recurrence.update == StateUpdate::kLru) {
+    const auto width = static_cast<double>(recurrence.value_dim);
+    products.push_back({tokens, width, 2 * width, columns.heads});
+  }
   if (is_scan) products.push_back({tokens, columns.values, decay_rank + columns.queries_and_keys});
   if (decay_rank > 0) products.push_back({tokens, decay_rank, decay_columns(recurrence, columns)});
   products.push_back({tokens, columns.values, hidden});
@@ -110,7 +124,9 @@ std::vector<Product> recurrence_products(const Setting& s, const Recurrence& rec
 
 double recurrence_traffic(const Setting& s, const Recurrence& recurrence) {
   const Columns columns = columns_of(s, recurrence);
-  double words = (recurrence.has_gate ? 5 : 2) * columns.values;  // norm, and gate
+  double words = (recurrence.has_gate ? 3 : 0) * columns.values;  // gate
+  const bool has_norm = recurrence.update != StateUpdate::kConvolve && recurrence.update != StateUpdate::kLru;
+  if (has_norm) words += 2 * columns.values;  // norm
   if (recurrence.convolution > 0) words += 2 * convolved_columns(recurrence, columns);
   if (recurrence.update == StateUpdate::kAverage) {
     // The token before is mixed in three times, for keys, values and gates.

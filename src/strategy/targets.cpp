@@ -73,6 +73,12 @@ std::string why_not_megatron(const ModelDescription& model, const TrainingRun& r
       if (layers.recurrence->update == StateUpdate::kAverage) {
         return "Megatron-LM has Mamba-2 and gated delta nets, not RWKV (update \"average\")";
       }
+      if (layers.recurrence->update == StateUpdate::kConvolve) {
+        return "Megatron-LM has Mamba-2 and gated delta nets, not short convolutions (update \"convolve\")";
+      }
+      if (layers.recurrence->update == StateUpdate::kLru) {
+        return "Megatron-LM has Mamba-2 and gated delta nets, not RG-LRU (update \"lru\")";
+      }
       if (layers.recurrence->update == StateUpdate::kDelta && layers.recurrence->decay_rank > 0) {
         return "Megatron-LM has gated delta nets that decay by head, not by column of the keys (decay_rank)";
       }

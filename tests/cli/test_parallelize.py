@@ -420,7 +420,9 @@ def test_the_schedule_over_two_meshes_is_checked(tmp_path):
     planned = json.loads(opweave("parallelize", TOWER, *SHORT, *options).stdout)["planned"]
     assert planned["bound_ns"] <= planned["step_ns"]
     assert {row["stages"] for row in planned["schedules"]} == {"linear"}
-    assert abs(planned["step_ns"] / planned["formulas_ns"] - 1) < 0.1
+    # Nine stages and four microbatches: ZB-2P, whose formula leaves out how stages wait then, is not in the space.
+    assert planned["schedule"] == "ZB1P"
+    assert abs(planned["step_ns"] / planned["formulas_ns"] - 1) < 0.03
     opweave("check", *(folder / name for name in ("graph.json", "cluster.json", "plan.json")))
     assert len(json.loads((folder / "cluster.json").read_text())["devices"]) == 9
 

@@ -87,6 +87,25 @@ def test_measured_steps_are_predicted_with_the_fitted_error_and_explained_with_t
     assert abs(built_in["strategies"][0]["step_ns"] / steps[-1]["measured_ns"] - 1) > 0.1
 
 
+def test_a_profile_predicts_steps_that_it_was_not_fitted_on(folder, tmp_path):
+    steps = folder / "steps.json"
+    fitted = [json.loads(line) for line in opweave("calibrate", steps, "--json-lines").stdout.splitlines()]
+    done = opweave("calibrate", steps, "--with", folder / "profile.json", "--json-lines").stdout
+    lines = [json.loads(line) for line in done.splitlines()]
+    assert [line["predicted_s"] for line in lines] == [line["predicted_s"] for line in fitted]
+    assert [line["left_out_s"] for line in lines] == [line["predicted_s"] for line in lines]
+    slow = json.loads((folder / "profile.json").read_text())
+    slow["matrix"] /= 2
+    text = opweave("calibrate", steps, "--with", write(tmp_path / "slow.json", slow)).stdout
+    worst = max(line["predicted_s"] / line["measured_s"] - 1 for line in lines)
+    assert text.startswith("5 measured steps: error median ") and float(text.split()[-1].rstrip("%")) > 100 * worst + 20
+    other = write(tmp_path / "a100.json", slow | {"device": "A100"})
+    error = opweave("calibrate", steps, "--with", other, code=2).stderr
+    assert f'{other}: /device: value is "A100", expected "H100"' in error
+    out = tmp_path / "out.json"
+    assert "expected one of the two" in opweave("calibrate", steps, "--with", other, "-o", out, code=2).stderr
+
+
 def test_the_profile_is_named_with_its_own_errors(folder):
     text = opweave("parallelize", MODEL, *RUN, "--top", 1, "--profile", folder / "truth.json").stdout
     assert "profile: truth (median error 3.1% on 9 measured steps, 90th percentile 8.2%)\n" in text

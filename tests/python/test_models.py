@@ -93,6 +93,7 @@ NEMOTRON |= {"moe_intermediate_size": 24, "moe_shared_expert_intermediate_size":
 LAYERS = (["linear_attention", "full_attention", "linear_attention"], ["linear_attention"] * 3)
 SCAN = {"state_size": (8, 16), "expand": 2, "time_step_rank": (5, "auto"), "conv_kernel": (3, 4)}
 SCAN |= {"use_bias": (True, False), "use_conv_bias": (True, False)}
+SHORT = {"conv_bias": (True, False), "conv_L_cache": (3, 4)}
 RECURRENT = {
     "mamba2": {"num_heads": 12, "head_dim": 16, "n_groups": (1, 3), "state_size": (16, 24), "expand": 2,
                "conv_kernel": (3, 4), "use_bias": (True, False), "use_conv_bias": (True, False)},
@@ -122,6 +123,16 @@ RECURRENT = {
                              "attention_bias": (True, False), "first_k_dense_replace": (0, 1),
                              "tie_word_embeddings": False, "pad_token_id": None},
     "rwkv": {"attention_hidden_size": (None, 72), "intermediate_size": (None, 136)},
+    "lfm2": SHORT | {"block_auto_adjust_ff_dim": (True, False), "block_multiple_of": (8, 256), "intermediate_size": 200,
+                     "block_ffn_dim_multiplier": (1.0, 1.3), "full_attn_idxs": (None, [1]), "layer_types": None},
+    "lfm2_moe": SHORT | {"intermediate_size": 72, "moe_intermediate_size": 24, "num_experts": 6,
+                         "num_experts_per_tok": 2, "num_dense_layers": (0, 1), "num_hidden_layers": 3,
+                         "layer_types": (["conv", "full_attention", "conv"], ["conv"] * 3)},
+    "recurrent_gemma": {"intermediate_size": 136, "lru_width": (None, 72), "conv1d_width": (3, 4),
+                        "attention_bias": (True, False), "block_types": (["recurrent", "attention"], ["recurrent"])},
+    "xlstm": {"num_heads": 4, "use_bias": (True, False), "qk_dim_factor": (0.5, 1.0), "v_dim_factor": (1.0, 2.0),
+              "ffn_proj_factor": (2.0, 2.667), "ffn_round_up_to_multiple_of": (8, 64), "embedding_dim": 96,
+              "weight_mode": ("single", "fused"), "num_blocks": None},
     "minimax": {"num_local_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 72, "head_dim": (None, 24)},
 }  # fmt: skip
 # Without these the class of transformers has no model.
@@ -130,6 +141,7 @@ NEEDED = {
     "deepseek_v2": {"num_experts_per_tok": 4},
     "nemotron": {"num_key_value_heads": 8, "head_dim": 128},
     "hunyuan_v1_dense": {"head_dim": 128},
+    "lfm2_moe": {"layer_types": ["conv"] * 32},
 }
 
 
@@ -184,7 +196,7 @@ def test_parameters_of_state_spaces_linear_attention_and_hybrids_are_those_of_tr
     sizes = {"hidden_size": 96, "vocab_size": 301, "tie_word_embeddings": (True, False)}
     if name != "nemotron_h":
         sizes["num_hidden_layers"] = (2, 5)
-    if name not in ("mamba", "mamba2", "falcon_mamba", "rwkv"):
+    if name not in ("mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm"):
         sizes |= {"num_attention_heads": 6, "num_key_value_heads": (2, 6)}
     for _ in range(8):
         members = sizes | RECURRENT[name]
@@ -213,6 +225,22 @@ def test_a_file_of_kimi_linear_says_its_linear_layers_in_an_object_of_their_own(
     config["linear_attn_config"]["kda_layers"] = [1, 2, 3, 5, 6]
     with pytest.raises(opweave.InputError, match='layer 7 is in neither of "full_attn_layers" and "kda_layers"'):
         opweave.Model.from_transformers(config)
+
+
+def test_a_file_of_lfm2_says_its_sizes_under_other_names_too():
+    # Members as on the Hub (LFM2-1.2B).
+    config = {"model_type": "lfm2", "hidden_size": 2048, "block_dim": 2048, "conv_dim": 2048, "conv_dim_out": 2048}
+    config |= {"block_ff_dim": 12288, "block_auto_adjust_ff_dim": True, "block_ffn_dim_multiplier": 1.0}
+    config |= {"block_multiple_of": 256, "block_norm_eps": 1e-05, "block_use_swiglu": True, "num_hidden_layers": 16}
+    config |= {"conv_L_cache": 3, "conv_bias": False, "full_attn_idxs": [2, 5, 8, 10, 12, 14], "theta": 1000000.0}
+    config |= {"num_attention_heads": 32, "num_heads": 32, "num_key_value_heads": 8, "vocab_size": 65536}
+    config |= {"use_pos_enc": True, "conv_use_xavier_init": True, "tie_embedding": True, "block_out_init_scale": 1.0}
+    model = opweave.Model.from_transformers(config)
+    assert model.parameters == parameters_of(transformers.AutoConfig.for_model(**config)) == 1_170_340_608
+    assert [run["count"] for run in model.layers] == [2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert model.layers[0]["recurrence"]["update"] == "convolve" and "recurrence" not in model.layers[1]
+    with pytest.raises(opweave.InputError, match="conv_dim: value is 1024, expected hidden_size = 2048"):
+        opweave.Model.from_transformers(config | {"conv_dim": 1024})
 
 
 def test_layers_of_a_hybrid_have_the_mixer_that_the_configuration_says():

@@ -70,6 +70,7 @@ class MeshEnumeration {
       for (const Sharding sharding : {Sharding::kNone, Sharding::kOptimizer, Sharding::kWeights}) {
         if ((sharding == Sharding::kNone) == has_copies) continue;
         s.sharding = sharding;
+        s.schedule = PipelineKind::k1F1B;
         if (!why_impossible(model_, machines_, run_, s).empty()) continue;
         for (int code = 0; code < 6; ++code) {
           const bool overlaps = code >= 3;

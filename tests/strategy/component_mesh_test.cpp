@@ -284,5 +284,32 @@ TEST(ComponentMesh, zero_bubble_schedules_take_what_unlike_stages_allow) {
   }
 }
 
+// Ways leave out how stages wait for each other then: nine stages and four microbatches were valued 7 % too low.
+TEST(ComponentMesh, with_fewer_microbatches_than_stages_a_step_is_what_its_schedule_takes) {
+  const Machines machines = machines_named("h100");
+  const ModelDescription model = model_with_tower(8, 24, false);
+  Strategy strategy;
+  strategy.tensor = 1;
+  strategy.pipeline = 6;
+  strategy.component = ComponentMesh{"tower", 1, false, 1, 1, 2};
+  strategy.schedule = PipelineKind::kZeroBubble1;
+  for (const auto& layers : {std::vector<std::uint32_t>{4, 4, 4, 4, 4, 4, 4, 4}, {1, 7, 3, 4, 5, 5, 4, 3}}) {
+    strategy.layers_per_stage = layers;
+    for (const std::int64_t batch : {2, 4, 7}) {
+      strategy.schedule = PipelineKind::kZeroBubble1;
+      const TrainingRun run{batch, 4096, Precision::kBf16};
+      ASSERT_EQ(why_impossible(model, machines, run, strategy), "");
+      const auto predicted = static_cast<double>(evaluate(model, machines, run, strategy, {}).time.step.value());
+      const double published = published_seconds(model, machines, run, strategy, Expert::kZB1P);
+      EXPECT_NEAR(predicted / published, 1, 0.02) << batch;
+      strategy.schedule = PipelineKind::kZeroBubble2;
+      EXPECT_EQ(why_impossible(model, machines, run, strategy),
+                "schedule is ZB-2P with " + std::to_string(batch) +
+                    " microbatches for 8 stages, expected ZB1P or 1F1B where a component has a mesh of its own and "
+                    "fewer microbatches than stages");
+    }
+  }
+}
+
 }  // namespace
 }  // namespace opweave

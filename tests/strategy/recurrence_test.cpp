@@ -132,6 +132,55 @@ TEST(Recurrence, of_rwkv_has_no_queries_and_gates_what_its_perceptron_makes) {
               HasSubstr("context is 2, but update \"average\" (RWKV) mixes each token with the one before"));
 }
 
+TEST(Recurrence, of_a_short_convolution_has_keys_and_gates_and_no_queries) {
+  LayerRun run = rwkv();
+  run.mlp = {};
+  run.mlp.width = 8192;
+  run.recurrence->update = StateUpdate::kConvolve;
+  run.recurrence->convolution = 3;
+  // Keys, gates, values and out.
+  EXPECT_EQ(recurrence_parameters(4096, *run.recurrence), 4 * 4096 * 4096);
+  const auto core = [&](std::int64_t taps) {
+    run.recurrence->convolution = taps;
+    return value_of(of_runs({run}), degrees_in_node(1, 1, 8)).time.attention.value();
+  };
+  EXPECT_GT(core(30), core(3));
+  EXPECT_EQ(why_impossible(of_runs({run}), one_node(), {8, 8192}, degrees_in_node(2, 2, 2)), "");
+  const auto refused = [&](const char* message) {
+    try {
+      validate(of_runs({run}));
+      FAIL() << message;
+    } catch (const InputError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(message));
+    }
+  };
+  run.recurrence->convolution = 0;
+  refused("update \"convolve\" has convolution 0 and a gate, expected at least 1 and a gate");
+  run.recurrence->value_dim = 2;
+  refused("update \"convolve\" has 4096 heads of 2 and 4096 key heads of 1");
+}
+
+TEST(Recurrence, of_a_linear_unit_makes_its_shares_with_square_matrices_by_head) {
+  LayerRun run;
+  run.count = 8;
+  run.recurrence = Recurrence{.update = StateUpdate::kLru,
+                              .heads = 16,
+                              .key_heads = 16,
+                              .key_dim = 1,
+                              .value_dim = 256,
+                              .convolution = 4,
+                              .has_gate = true};
+  const ModelDescription model = of_runs({run});
+  // Values, gates and out of 4096 columns; two matrices of 256 x 256 per head.
+  EXPECT_EQ(recurrence_parameters(4096, *run.recurrence), 3 * 4096 * 4096 + 16 * 2 * 256 * 256);
+  const auto weights = [&](std::uint32_t tensor) {
+    return value_of(model, degrees_in_node(tensor, 1, 8 / tensor)).memory.weights.value();
+  };
+  EXPECT_EQ(2 * weights(2), weights(1));  // heads are split, with their matrices
+  run.recurrence->key_heads = 8;
+  EXPECT_THROW(validate(of_runs({run})), InputError);
+}
+
 TEST(Recurrence, of_mamba_sums_what_it_makes_of_its_values_over_the_tensor_axis) {
   const auto tensor = [](StateUpdate update) {
     return value_of(of_runs({recurrent(update)}), degrees_in_node(4, 1, 2)).time.tensor.value();
@@ -260,7 +309,7 @@ TEST(Recurrence, a_layer_says_what_it_does_not_have) {
   EXPECT_THAT(refusal(R"({"attention": null, "mlp": null})"), HasSubstr("neither attention, recurrence, mlp"));
   const std::string recurrence = R"({"recurrence": {"update": "UPDATE", "heads": 4, "key_heads": 3, "key_dim": 8,
       "value_dim": 8}, "mlp": null})";
-  EXPECT_THAT(refusal(recurrence), HasSubstr("\"decay\", \"delta\", \"scan\" or \"average\""));
+  EXPECT_THAT(refusal(recurrence), HasSubstr("\"decay\", \"delta\", \"scan\", \"average\", \"convolve\" or \"lru\""));
   std::string three = recurrence;
   three.replace(three.find("UPDATE"), 6, "decay");
   EXPECT_THAT(refusal(three), HasSubstr("key_heads is 3, expected a divisor of the 4 heads"));
