@@ -14,6 +14,7 @@ LayoutFacts::LayoutFacts(const LayoutGraph& graph, const Cluster& cluster, const
     : graph_(graph), cluster_(cluster), plan_(plan) {
   if (!settings_are_usable(violations) || !choose(violations)) return;
   choose_together(violations);
+  movements_.reserve(plan.movements.size());
   for (const LayoutMovement& movement : plan.movements) {
     if (movement.end < movement.start) {
       violations.add(Rule::kMovement, [&] { return name(movement.key) + " ends before it starts"; });
@@ -51,6 +52,7 @@ bool LayoutFacts::settings_are_usable(ViolationList& violations) const {
 bool LayoutFacts::choose(ViolationList& violations) {
   const std::size_t count = graph_.graph.operators().size();
   chosen_.assign(count, nullptr);
+  runs_.resize(count);
   for (const PlannedTask& task : plan_.plan.tasks) {
     if (task.end < task.start) {
       violations.add(Rule::kOnce,
@@ -58,7 +60,7 @@ bool LayoutFacts::choose(ViolationList& violations) {
       return false;
     }
     const bool exists = task.copy < copies(task.op);
-    if (!exists || !runs_.emplace(std::pair(task.op, task.copy), &task).second) {
+    if (!exists || !file_run(task)) {
       violations.add(Rule::kOnce, [&] {
         return fmt::format("task {} {}", name(task.op, task.copy), exists ? "runs twice" : "does not exist");
       });
@@ -73,7 +75,7 @@ bool LayoutFacts::choose(ViolationList& violations) {
   for (std::size_t i = 0; i < count; ++i) {
     if (chosen_[i] != nullptr) continue;
     all = false;
-    const bool runs = runs_.lower_bound({OperatorId(i), 0}) != runs_.lower_bound({OperatorId(i + 1), 0});
+    const bool runs = !runs_[i].empty();
     violations.add(runs ? Rule::kOption : Rule::kOnce, [&] {
       if (!runs) return fmt::format("operator \"{}\" does not run", graph_.graph.operators()[i].name);
       const std::string stated = i < plan_.options.size() ? plan_.options[i] : std::string();
@@ -82,6 +84,14 @@ bool LayoutFacts::choose(ViolationList& violations) {
     });
   }
   return all;
+}
+
+bool LayoutFacts::file_run(const PlannedTask& task) {
+  std::vector<const PlannedTask*>& runs = runs_[task.op.index()];
+  if (runs.size() <= task.copy) runs.resize(std::size_t{task.copy} + 1, nullptr);
+  if (runs[task.copy] != nullptr) return false;
+  runs[task.copy] = &task;
+  return true;
 }
 
 /// Operators of one choice, of one colocation group and of one parameter; anti-colocated ones share no device.
@@ -156,8 +166,8 @@ void LayoutFacts::find_uses(ViolationList& violations) {
 }
 
 const PlannedTask* LayoutFacts::run(OperatorId op, std::uint32_t copy) const {
-  const auto found = runs_.find({op, copy});
-  return found == runs_.end() ? nullptr : found->second;
+  const std::vector<const PlannedTask*>& runs = runs_[op.index()];
+  return copy < runs.size() ? runs[copy] : nullptr;
 }
 
 const LayoutMovement* LayoutFacts::movement(const MovementKey& key) const {

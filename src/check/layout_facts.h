@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 #include <tuple>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -139,6 +140,8 @@ class LayoutFacts {
  private:
   bool settings_are_usable(ViolationList& violations) const;
   bool choose(ViolationList& violations);
+  /// False where another run of the task is known. \pre the copy exists
+  bool file_run(const PlannedTask& task);
   void choose_together(ViolationList& violations) const;
   void find_forms();
   std::optional<std::size_t> form_for(TensorId tensor, std::vector<DeviceId> devices, TensorLayout layout);
@@ -159,9 +162,10 @@ class LayoutFacts {
   const LayoutPlan& plan_;
   bool usable_ = false;
   std::vector<const LayoutOption*> chosen_;
-  std::map<std::pair<OperatorId, std::uint32_t>, const PlannedTask*> runs_;
-  std::map<MovementKey, const LayoutMovement*> movements_;
-  std::map<MovementKey, const LayoutMovement*> movements_again_;
+  std::vector<std::vector<const PlannedTask*>> runs_;  // by operator and copy
+  using Movements = std::unordered_map<MovementKey, const LayoutMovement*>;
+  Movements movements_;
+  Movements movements_again_;
   std::vector<std::vector<Form>> forms_;                       // by tensor
   std::vector<std::vector<std::optional<std::size_t>>> read_;  // by operator and input
   std::vector<ParameterUse> uses_;                             // by parameter
