@@ -133,7 +133,7 @@ def test_commands_know_reductions_or_refuse_them(reduced, tmp_path):
     succeeds("bounds", graph, cluster)
     succeeds("report", graph, cluster, plan, "-o", tmp_path / "report.html", "--trace", tmp_path / "trace.json")
     assert "gradients are reduced" in fails(2, "compare", graph, cluster, plan)
-    assert "makespan alone" in fails(2, "plan", graph, cluster, "--objective", "period", "-o", plan)
+    assert "makespan and peak-memory" in fails(2, "plan", graph, cluster, "--objective", "period", "-o", plan)
 
 
 def test_what_if_asks_of_memory_and_of_links_to_hosts(files, reduced, tmp_path):
