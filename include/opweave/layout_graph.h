@@ -2,9 +2,7 @@
 #pragma once
 
 #include <compare>
-#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -153,8 +151,3 @@ struct LayoutPlan {
 void require_layout_settings(const ProblemSettings& settings);
 
 }  // namespace opweave
-
-template <>
-struct std::hash<opweave::MovementKey> {
-  std::size_t operator()(const opweave::MovementKey& key) const noexcept;
-};

@@ -14,16 +14,14 @@ LayoutFacts::LayoutFacts(const LayoutGraph& graph, const Cluster& cluster, const
     : graph_(graph), cluster_(cluster), plan_(plan) {
   if (!settings_are_usable(violations) || !choose(violations)) return;
   choose_together(violations);
-  movements_.reserve(plan.movements.size());
   for (const LayoutMovement& movement : plan.movements) {
-    if (movement.end < movement.start) {
-      violations.add(Rule::kMovement, [&] { return name(movement.key) + " ends before it starts"; });
-      return;
-    }
-    (movement.again ? movements_again_ : movements_).emplace(movement.key, &movement);
+    if (movement.end >= movement.start) continue;
+    violations.add(Rule::kMovement, [&] { return name(movement.key) + " ends before it starts"; });
+    return;
   }
   usable_ = true;
   find_forms();
+  for (const LayoutMovement& movement : plan.movements) file_movement(movement);
   find_uses(violations);
   number_units();
   file_modes(violations);
@@ -170,7 +168,32 @@ const PlannedTask* LayoutFacts::run(OperatorId op, std::uint32_t copy) const {
   return copy < runs.size() ? runs[copy] : nullptr;
 }
 
+std::optional<std::size_t> LayoutFacts::form_made_by(const MovementKey& key) const {
+  if (key.moved != Moved::kTensor || key.tensor.index() >= forms_.size()) return std::nullopt;
+  const auto& maker = graph_.graph.at(key.tensor).producer;
+  if (!maker || key.copy >= copies(*maker)) return std::nullopt;
+  const std::vector<Form>& all = forms(key.tensor);
+  const auto found = std::ranges::find_if(
+      all, [&](const Form& form) { return form.from && form.devices == key.target && form.layout == key.layout; });
+  return found == all.end() ? std::nullopt : std::optional(static_cast<std::size_t>(found - all.begin()));
+}
+
+/// Of those with one key the first counts; the others are a violation.
+void LayoutFacts::file_movement(const LayoutMovement& movement) {
+  const MovementKey& key = movement.key;
+  const auto number = form_made_by(key);
+  if (!number) {
+    (movement.again ? movements_again_ : movements_).emplace(key, &movement);
+    return;
+  }
+  Form& form = forms_[key.tensor.index()][*number];
+  std::vector<const LayoutMovement*>& runs = movement.again ? form.again : form.runs;
+  if (runs.size() <= key.copy) runs.resize(std::size_t{key.copy} + 1, nullptr);
+  if (runs[key.copy] == nullptr) runs[key.copy] = &movement;
+}
+
 const LayoutMovement* LayoutFacts::movement(const MovementKey& key) const {
+  if (const auto number = form_made_by(key)) return movement(forms(key.tensor)[*number], key.copy);
   const auto found = movements_.find(key);
   return found == movements_.end() ? nullptr : found->second;
 }

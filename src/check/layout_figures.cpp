@@ -229,11 +229,12 @@ void check_layout_streams(const LayoutFacts& facts, ViolationList& violations) {
   const std::vector<std::string> movement_streams = {facts.options().movement_stream};
   const std::vector<Holder> holders = holders_of(facts, movement_streams);
   std::map<std::string_view, std::uint64_t> numbers;
-  std::vector<Occupation> occupations;
+  std::vector<std::vector<Occupation>> occupations;  // by stream and device
   const std::uint64_t count = facts.cluster().device_count();
   for (std::size_t i = 0; i < holders.size(); ++i) {
     for (const std::string& stream : *holders[i].streams) {
       const std::uint64_t number = numbers.try_emplace(stream, numbers.size()).first->second;
+      occupations.resize(numbers.size() * count);
       for (const DeviceId device : *holders[i].devices) {
         if (device.index() >= count) continue;  // another rule names those that do not exist
         const std::vector<std::string>& own = facts.cluster().at(device).streams;
@@ -243,18 +244,20 @@ void check_layout_streams(const LayoutFacts& facts, ViolationList& violations) {
                                stream, facts.name(device));
           });
         }
-        occupations.push_back({number * count + device.index(), holders[i].start, holders[i].end, i});
+        const std::uint64_t resource = number * count + device.index();
+        occupations[resource].push_back({resource, holders[i].start, holders[i].end, i});
       }
     }
   }
-  find_overlaps(std::move(occupations), [&](const Occupation& earlier, const Occupation& later) {
+  const auto report = [&](const Occupation& earlier, const Occupation& later) {
     violations.add(Rule::kStream, [&] {
       return fmt::format("{} runs until {} ns, but {} starts at {} ns on the same stream of device {}",
                          name_of(facts, holders[earlier.user]), earlier.end.value(),
                          name_of(facts, holders[later.user]), later.start.value(),
                          facts.name(DeviceId(later.resource % count)));
     });
-  });
+  };
+  for (std::vector<Occupation>& one : occupations) find_overlaps(std::move(one), report);
 }
 
 void check_layout_figures(const LayoutFacts& facts, const std::vector<Wide>& host_peaks, ViolationList& violations) {

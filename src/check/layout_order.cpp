@@ -73,8 +73,7 @@ class Order {
   template <class Visit>
   void when_made(TensorId tensor, const Form& form, std::uint32_t copy, const Visit& visit) const {
     if (form.from) {
-      const MovementKey key = facts_.key(tensor, form, copy);
-      if (const LayoutMovement* movement = facts_.movement(key)) visit(name_of(key), movement->end);
+      if (const LayoutMovement* movement = facts_.movement(form, copy)) visit(name_of(movement->key), movement->end);
       return;
     }
     const auto& maker = facts_.graph().at(tensor).producer;
@@ -91,8 +90,7 @@ class Order {
       return;
     }
     if (form.from) {
-      const MovementKey key = facts_.key(tensor, form, copy);
-      if (const LayoutMovement* movement = facts_.again(key)) visit(name_of(key, true), movement->end);
+      if (const LayoutMovement* again = facts_.again(form, copy)) visit(name_of(again->key, true), again->end);
       return;
     }
     const OperatorId maker = *facts_.graph().at(tensor).producer;
@@ -119,12 +117,11 @@ class Order {
       if (!form.from) continue;
       const std::uint32_t copies = facts_.is_made_once(tensor) ? 1 : facts_.microbatches();
       for (std::uint32_t copy = 0; copy < copies; ++copy) {
-        const MovementKey key = facts_.key(tensor, form, copy);
-        if (const LayoutMovement* movement = facts_.movement(key)) {
-          wait_for(name_of(key), movement->start, !form.is_forward, {}, tensor, *form.from, copy);
+        if (const LayoutMovement* movement = facts_.movement(form, copy)) {
+          wait_for(name_of(movement->key), movement->start, !form.is_forward, {}, tensor, *form.from, copy);
         }
-        if (const LayoutMovement* again = facts_.again(key)) {
-          wait_for(name_of(key, true), again->start, true, form.unit, tensor, *form.from, copy);
+        if (const LayoutMovement* again = facts_.again(form, copy)) {
+          wait_for(name_of(again->key, true), again->start, true, form.unit, tensor, *form.from, copy);
         }
       }
     }

@@ -76,20 +76,3 @@ bool may_choose_modes(const LayoutGraph& graph, const ProblemSettings& settings)
 }
 
 }  // namespace opweave
-
-std::size_t std::hash<opweave::MovementKey>::operator()(const opweave::MovementKey& key) const noexcept {
-  std::size_t mixed = 0;
-  const auto add = [&](std::size_t part) {
-    mixed = (mixed ^ part) * 0x9E3779B97F4A7C15ULL;  // as in SplitMix64
-    mixed ^= mixed >> 32U;
-  };
-  add(static_cast<std::size_t>(key.moved));
-  add(key.tensor.index());
-  add(key.parameter.index());
-  add(key.op ? key.op->index() + 1 : 0);
-  add(key.copy);
-  for (const opweave::DeviceId device : key.target) add(device.index());
-  add(static_cast<std::size_t>(key.layout.kind));
-  add(key.layout.dim);
-  return mixed;
-}

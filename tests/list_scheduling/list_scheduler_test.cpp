@@ -81,7 +81,9 @@ TEST(ListScheduler, makes_the_same_schedule_without_a_guard_as_with_one_that_adm
   for (std::uint64_t seed = 1; seed <= 400; ++seed) {
     const std::optional<Problem> problem = feasible_input(testing::random_problem(seed, shape));
     if (!problem) continue;
-    const PlacementGuess guess = guess_placements(*problem).front();
+    const std::vector<PlacementGuess> guesses = guess_placements(*problem);
+    if (guesses.empty()) continue;
+    const PlacementGuess& guess = guesses.front();
     const auto placed = PlacedProblem::create(*problem, guess.modes);
     if (!placed) continue;
     std::vector<std::int64_t> all = placed->persistent();

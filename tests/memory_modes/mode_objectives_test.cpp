@@ -28,7 +28,7 @@ Problem with_limit(const Problem& problem, std::int64_t memory) {
 }
 
 /// F0 F1 B1 B0 on one device, each F keeping 100 bytes and handing on 1.
-ModeChain two_layers() {
+ModeChain layers_to_make_again() {
   ModeChain chain;
   chain.layers = {{10, 20, 100, "d0"}, {10, 20, 100, "d0"}};
   chain.modes = {true, false};
@@ -36,7 +36,7 @@ ModeChain two_layers() {
 }
 
 TEST(ModeObjectives, least_memory_makes_again_what_a_short_plan_keeps) {
-  const Problem problem = two_layers().problem();
+  const Problem problem = layers_to_make_again().problem();
   const auto plan = [&](std::vector<Objective> objectives) {
     const PlanResult result =
         plan_with_memory_modes(problem, Budget({}, 2'000), with_objectives(std::move(objectives)));
@@ -57,7 +57,7 @@ TEST(ModeObjectives, least_memory_makes_again_what_a_short_plan_keeps) {
 }
 
 TEST(ModeObjectives, keep_the_deadline_or_say_why_none_can) {
-  const Problem problem = two_layers().problem();
+  const Problem problem = layers_to_make_again().problem();
   PlannerOptions options = with_objectives({Objective::kPeakMemory});
   options.deadline = Duration(69);  // too early for a second run of F0
   const PlanResult kept = plan_with_memory_modes(problem, Budget({}, 2'000), options);
@@ -101,7 +101,7 @@ TEST(ModeObjectives, agree_with_exhaustive_search_over_all_choices) {
 }
 
 TEST(ModeObjectives, end_with_a_plan_when_they_are_interrupted) {
-  ModeChain chain = two_layers();
+  ModeChain chain = layers_to_make_again();
   chain.microbatches = 30;
   const Problem problem = chain.problem();
   std::atomic<bool> stop = false;
