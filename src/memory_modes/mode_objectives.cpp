@@ -31,6 +31,28 @@ std::int64_t value_of(Objective objective, const Plan& plan) {
   return objective == Objective::kMakespan ? plan.statistics.makespan.value() : peak_of(plan).value();
 }
 
+/// What a task holds while it runs, whatever the modes: what it reads, which is there or back, what it makes, and its
+/// parameters. The most of all tasks, which no peak is below. One that takes no time may hold nothing.
+ObjectiveBound most_of_one_task(const Problem& problem) {
+  ObjectiveBound bound;
+  for (std::size_t t = 0; t < problem.task_count(); ++t) {
+    const TaskId task(t);
+    if (problem.shortest(task) == Duration()) continue;
+    std::int64_t bytes = problem.mode(task, 0).workspace.value();
+    for (ModeIndex m = 1; m < problem.mode_count(task); ++m) {
+      bytes = std::min(bytes, problem.mode(task, m).workspace.value());
+    }
+    for (const ValueId value : problem.inputs(task)) bytes += problem.size(value).value();
+    for (const ValueId value : problem.outputs(task)) bytes += problem.size(value).value();
+    for (const ParameterId parameter : problem.op(task).parameters) {
+      bytes += problem.persistent_bytes(parameter).value();
+    }
+    if (bytes <= bound.value) continue;
+    bound.raise(bytes, fmt::format("task \"{}\" with all that it reads and makes", problem.task_name(task)));
+  }
+  return bound;
+}
+
 /// A share of the time that is left and of the work limit.
 Budget part_of(const Budget& budget, double share) {
   const Budget part = budget.share(share);
@@ -155,15 +177,18 @@ class ModeObjectives {
                     deadline_ ? "no plan with less memory ends by the deadline" : "no plan needs less memory");
   }
 
-  /// The largest memory at which a plan is proven impossible, plus one: bisection, as far as the time goes.
+  /// The largest memory at which a plan is proven impossible, plus one: what a single task holds, then bisection, as
+  /// far as the time goes.
   std::int64_t least_peak(const Budget& budget) {
-    std::int64_t low = -1;
+    const ObjectiveBound of_task = most_of_one_task(problem_);
+    findings_.prove(Objective::kPeakMemory, of_task.value, of_task.proof);
+    std::int64_t low = of_task.value - 1;
     std::int64_t high = peak_of(*best_).value();
     while (low + 1 < high && !budget.expired()) {
       const std::int64_t middle = low + (high - low) / 2;
       (is_impossible_with(Bytes(middle), budget) ? low : high) = middle;
     }
-    if (low >= 0) prove_peak(low + 1);
+    if (low >= of_task.value) prove_peak(low + 1);
     return low + 1;
   }
 

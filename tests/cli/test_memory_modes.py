@@ -136,6 +136,23 @@ def test_commands_know_reductions_or_refuse_them(reduced, tmp_path):
     assert "makespan and peak-memory" in fails(2, "plan", graph, cluster, "--objective", "period", "-o", plan)
 
 
+def test_least_memory_lets_values_go_that_a_short_plan_keeps(files, tmp_path):
+    graph, cluster, _ = files
+    plan = tmp_path / "least.json"
+    limits = ("--memory-modes", "drop", "--work-limit", 300, "-o", plan)
+
+    def goal(*objectives):
+        succeeds("plan", graph, cluster, "--objective", ",".join(objectives), *limits)
+        assert "valid" in succeeds("check", graph, cluster, plan)
+        return {figure["name"]: figure for figure in json.loads(plan.read_text())["goal"]["objectives"]}
+
+    short = goal("makespan", "peak-memory")
+    small = goal("peak-memory", "makespan")
+    assert small["peak-memory"]["value"] < short["peak-memory"]["value"]
+    assert small["makespan"]["value"] > short["makespan"]["value"]
+    assert 0 < small["peak-memory"]["bound"] <= small["peak-memory"]["value"]
+
+
 def test_what_if_asks_of_memory_and_of_links_to_hosts(files, reduced, tmp_path):
     graph, cluster, plan = files
     now = json.loads(plan.read_text())["makespan_ns"]
