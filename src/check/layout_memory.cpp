@@ -1,9 +1,9 @@
 // What is where, and for how long, in plans with options, by the stays of docs/layouts.md.
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <map>
 #include <optional>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -13,9 +13,10 @@
 namespace opweave::checking {
 namespace {
 
+/// Of 16 bytes, since there are millions to sort. What one form takes is never more than what a file may say.
 struct MemoryChange {
   Duration time;
-  Wide bytes;
+  std::int64_t bytes;
 };
 
 struct Stay {
@@ -84,8 +85,9 @@ class LayoutMemory {
 
   void hold(DeviceId device, Duration from, Duration until, Wide bytes) {
     if (from >= until || bytes == 0 || !exists(device)) return;
-    changes_[device.index()].push_back({from, bytes});
-    changes_[device.index()].push_back({until, -bytes});
+    const auto change = static_cast<std::int64_t>(bytes);
+    changes_[device.index()].push_back({from, change});
+    changes_[device.index()].push_back({until, -change});
   }
   void hold(const std::vector<DeviceId>& devices, Duration from, Duration until, Wide bytes) {
     for (const DeviceId device : devices) hold(device, from, until, bytes);
@@ -228,7 +230,7 @@ class LayoutMemory {
     // Half-open: what ends at a moment is gone before what starts then arrives.
     for (std::size_t d = 0; d < use_.size(); ++d) {
       std::ranges::sort(changes_[d], [](const MemoryChange& a, const MemoryChange& b) {
-        return std::tie(a.time, a.bytes) < std::tie(b.time, b.bytes);
+        return a.time == b.time ? a.bytes < b.bytes : a.time < b.time;
       });
       Wide level = use_[d].peak = use_[d].persistent;
       for (const MemoryChange& change : changes_[d]) {

@@ -76,7 +76,7 @@ std::vector<std::int64_t> starts_with(const Problem& problem, const std::vector<
 // where the most that is there at once is far less, a guard has nothing to refuse.
 TEST(ListScheduler, makes_the_same_schedule_without_a_guard_as_with_one_that_admits_all) {
   testing::RandomShape shape;
-  shape.most_tasks = 60;
+  shape.most_tasks = 200;
   std::size_t guarded = 0;
   for (std::uint64_t seed = 1; seed <= 400; ++seed) {
     const std::optional<Problem> problem = feasible_input(testing::random_problem(seed, shape));
