@@ -18,8 +18,10 @@ constexpr double kShareOfObjective = 0.75;
 constexpr double kShareOfFirst = 0.3;
 constexpr double kShareOfBound = 0.1;
 constexpr double kShareOfQuestion = 0.2;
-/// Passes over the values between bound and peak where no clock ends them.
-constexpr std::uint64_t kRounds = 2;
+/// Part of the work limit that one question gets, of which there is one pass: halving asks about a dozen.
+constexpr double kQuestionOfWork = 1.0 / 16;
+/// Questions end where the peak is known to this part of itself.
+constexpr std::int64_t kFineness = 1000;
 
 Bytes peak_of(const Plan& plan) {
   Bytes peak;
@@ -154,11 +156,11 @@ class ModeObjectives {
     const std::int64_t least = least_peak(budget.share(kShareOfBound));
     std::int64_t proven = least;
     const auto peak = [&] { return peak_of(*best_).value(); };
-    for (std::uint64_t round = 0; goes_on(round, budget) && proven < peak(); ++round) {
+    for (std::uint64_t round = 0; goes_on(round, budget) && peak() - proven > peak() / kFineness; ++round) {
       std::int64_t floor = proven;  // below, nothing is to be found in this round
-      while (floor < peak() && !budget.expired()) {
+      while (peak() - floor > peak() / kFineness && !budget.expired()) {
         const std::int64_t middle = floor + (peak() - 1 - floor) / 2;
-        const bool is_possible = ask(Bytes(middle), part_of(budget, kShareOfQuestion), options_.seed + round);
+        const bool is_possible = ask(Bytes(middle), question_of(budget), options_.seed + round);
         if (peak() <= middle) continue;
         floor = middle + 1;
         if (!is_possible) prove_peak(proven = floor);
@@ -167,9 +169,12 @@ class ModeObjectives {
     limit_ = peak_of(*best_);
   }
 
+  [[nodiscard]] static bool is_by_clock(const Budget& budget) { return budget.remaining() && !budget.work_limit(); }
   [[nodiscard]] static bool goes_on(std::uint64_t round, const Budget& budget) {
-    const bool is_by_clock = budget.remaining() && !budget.work_limit();
-    return !budget.expired() && (is_by_clock || round < kRounds);
+    return !budget.expired() && (is_by_clock(budget) || round == 0);
+  }
+  [[nodiscard]] static Budget question_of(const Budget& budget) {
+    return is_by_clock(budget) ? budget.share(kShareOfQuestion) : part_of(budget, kQuestionOfWork);
   }
 
   void prove_peak(std::int64_t value) {
@@ -184,7 +189,7 @@ class ModeObjectives {
     findings_.prove(Objective::kPeakMemory, of_task.value, of_task.proof);
     std::int64_t low = of_task.value - 1;
     std::int64_t high = peak_of(*best_).value();
-    while (low + 1 < high && !budget.expired()) {
+    while (high - low > 1 + high / kFineness && !budget.expired()) {
       const std::int64_t middle = low + (high - low) / 2;
       (is_impossible_with(Bytes(middle), budget) ? low : high) = middle;
     }

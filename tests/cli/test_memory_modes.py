@@ -139,7 +139,7 @@ def test_commands_know_reductions_or_refuse_them(reduced, tmp_path):
 def test_least_memory_lets_values_go_that_a_short_plan_keeps(files, tmp_path):
     graph, cluster, _ = files
     plan = tmp_path / "least.json"
-    limits = ("--memory-modes", "drop", "--work-limit", 300, "-o", plan)
+    limits = ("--memory-modes", "drop", "--work-limit", 40, "-o", plan)
 
     def goal(*objectives):
         succeeds("plan", graph, cluster, "--objective", ",".join(objectives), *limits)
