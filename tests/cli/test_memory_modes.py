@@ -74,7 +74,7 @@ def test_bounds_hold_for_all_modes(files):
 def test_other_commands_refuse_memory_modes_by_name(files):
     graph, cluster, plan = files
     assert "memory modes" in fails(2, "compare", graph, cluster, plan)
-    assert "memory modes" in fails(2, "plan", graph, cluster, "--memory-modes", "drop", "--objective", "peak-memory")
+    assert "memory modes" in fails(2, "plan", graph, cluster, "--memory-modes", "drop", "--objective", "communication")
     assert "expected keep, drop, host" in fails(2, "plan", graph, cluster, "--memory-modes", "forget")
 
 
