@@ -17,8 +17,9 @@ using Meshes = std::map<std::string, std::vector<std::vector<DeviceId>>, std::le
 // `source` names the text in errors. All throw InputError.
 /// The key "meshes" of a cluster file.
 [[nodiscard]] Meshes parse_meshes(std::string_view json, const std::string& source, const Cluster& cluster);
-/// Whether a graph file is of the version whose operators have options.
-[[nodiscard]] bool has_layout_options(std::string_view json, const std::string& source);
+/// Whether a graph file says that it is of the version whose operators have options. Reads no further than to where it
+/// says so: what is wrong with the file is for the reader of that version to find.
+[[nodiscard]] bool has_layout_options(std::string_view json);
 [[nodiscard]] LayoutGraph parse_layout_graph(std::string_view json, const std::string& source, const Cluster& cluster,
                                              const Meshes& meshes);
 

@@ -57,8 +57,7 @@ struct LayoutOption {
   std::vector<std::optional<ParameterParts>> parameters;  ///< by position; nothing = what other operators say
 };
 
-/// A graph whose operators all have options. `graph` has a mode for each set of devices that an operator has options
-/// on, with the least duration and workspace: what can be said of it without a choice.
+/// A graph whose operators all have options, and neither durations nor devices beside them.
 struct LayoutGraph {
   ComputationGraph graph;
   std::vector<std::vector<LayoutOption>> options;  ///< by OperatorId; at least one

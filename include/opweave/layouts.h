@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "opweave/budget.h"
@@ -21,8 +22,7 @@ namespace opweave {
 
 /// What operators of one choice may choose together.
 struct LayoutAlternative {
-  std::string option;
-  std::vector<DeviceId> devices;            ///< ascending
+  std::string_view option;                  ///< name in the graph of the problem
   std::vector<std::uint32_t> option_index;  ///< by position in LayoutChoice::operators, among LayoutGraph::options
   std::uint32_t gang = 0;                   ///< number of the devices among LayoutProblem::gangs()
 };
@@ -56,7 +56,7 @@ class LayoutProblem {
   /// Some value may have a memory mode beside keeping it.
   [[nodiscard]] bool chooses_modes() const { return data_->chooses_modes; }
   [[nodiscard]] const std::vector<LayoutChoice>& choices() const { return data_->choices; }
-  /// The sets of devices that operators may run on.
+  /// The sets of devices that operators may run on, each ascending.
   [[nodiscard]] const std::vector<std::vector<DeviceId>>& gangs() const { return data_->gangs; }
   /// Position of the operator's choice.
   [[nodiscard]] std::uint32_t choice_of(OperatorId op) const { return data_->choice_of[op.index()]; }

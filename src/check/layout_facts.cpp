@@ -15,14 +15,13 @@ LayoutFacts::LayoutFacts(const LayoutGraph& graph, const Cluster& cluster, const
   if (!settings_are_usable(violations) || !choose(violations)) return;
   choose_together(violations);
   for (const LayoutMovement& movement : plan.movements) {
-    if (movement.end < movement.start) {
-      violations.add(Rule::kMovement, [&] { return name(movement.key) + " ends before it starts"; });
-      return;
-    }
-    (movement.again ? movements_again_ : movements_).emplace(movement.key, &movement);
+    if (movement.end >= movement.start) continue;
+    violations.add(Rule::kMovement, [&] { return name(movement.key) + " ends before it starts"; });
+    return;
   }
   usable_ = true;
   find_forms();
+  for (const LayoutMovement& movement : plan.movements) file_movement(movement);
   find_uses(violations);
   number_units();
   file_modes(violations);
@@ -51,6 +50,7 @@ bool LayoutFacts::settings_are_usable(ViolationList& violations) const {
 bool LayoutFacts::choose(ViolationList& violations) {
   const std::size_t count = graph_.graph.operators().size();
   chosen_.assign(count, nullptr);
+  runs_.resize(count);
   for (const PlannedTask& task : plan_.plan.tasks) {
     if (task.end < task.start) {
       violations.add(Rule::kOnce,
@@ -58,7 +58,7 @@ bool LayoutFacts::choose(ViolationList& violations) {
       return false;
     }
     const bool exists = task.copy < copies(task.op);
-    if (!exists || !runs_.emplace(std::pair(task.op, task.copy), &task).second) {
+    if (!exists || !file_run(task)) {
       violations.add(Rule::kOnce, [&] {
         return fmt::format("task {} {}", name(task.op, task.copy), exists ? "runs twice" : "does not exist");
       });
@@ -73,7 +73,7 @@ bool LayoutFacts::choose(ViolationList& violations) {
   for (std::size_t i = 0; i < count; ++i) {
     if (chosen_[i] != nullptr) continue;
     all = false;
-    const bool runs = runs_.lower_bound({OperatorId(i), 0}) != runs_.lower_bound({OperatorId(i + 1), 0});
+    const bool runs = !runs_[i].empty();
     violations.add(runs ? Rule::kOption : Rule::kOnce, [&] {
       if (!runs) return fmt::format("operator \"{}\" does not run", graph_.graph.operators()[i].name);
       const std::string stated = i < plan_.options.size() ? plan_.options[i] : std::string();
@@ -82,6 +82,14 @@ bool LayoutFacts::choose(ViolationList& violations) {
     });
   }
   return all;
+}
+
+bool LayoutFacts::file_run(const PlannedTask& task) {
+  std::vector<const PlannedTask*>& runs = runs_[task.op.index()];
+  if (runs.size() <= task.copy) runs.resize(std::size_t{task.copy} + 1, nullptr);
+  if (runs[task.copy] != nullptr) return false;
+  runs[task.copy] = &task;
+  return true;
 }
 
 /// Operators of one choice, of one colocation group and of one parameter; anti-colocated ones share no device.
@@ -156,11 +164,36 @@ void LayoutFacts::find_uses(ViolationList& violations) {
 }
 
 const PlannedTask* LayoutFacts::run(OperatorId op, std::uint32_t copy) const {
-  const auto found = runs_.find({op, copy});
-  return found == runs_.end() ? nullptr : found->second;
+  const std::vector<const PlannedTask*>& runs = runs_[op.index()];
+  return copy < runs.size() ? runs[copy] : nullptr;
+}
+
+std::optional<std::size_t> LayoutFacts::form_made_by(const MovementKey& key) const {
+  if (key.moved != Moved::kTensor || key.tensor.index() >= forms_.size()) return std::nullopt;
+  const auto& maker = graph_.graph.at(key.tensor).producer;
+  if (!maker || key.copy >= copies(*maker)) return std::nullopt;
+  const std::vector<Form>& all = forms(key.tensor);
+  const auto found = std::ranges::find_if(
+      all, [&](const Form& form) { return form.from && form.devices == key.target && form.layout == key.layout; });
+  return found == all.end() ? std::nullopt : std::optional(static_cast<std::size_t>(found - all.begin()));
+}
+
+/// Of those with one key the first counts; the others are a violation.
+void LayoutFacts::file_movement(const LayoutMovement& movement) {
+  const MovementKey& key = movement.key;
+  const auto number = form_made_by(key);
+  if (!number) {
+    (movement.again ? movements_again_ : movements_).emplace(key, &movement);
+    return;
+  }
+  Form& form = forms_[key.tensor.index()][*number];
+  std::vector<const LayoutMovement*>& runs = movement.again ? form.again : form.runs;
+  if (runs.size() <= key.copy) runs.resize(std::size_t{key.copy} + 1, nullptr);
+  if (runs[key.copy] == nullptr) runs[key.copy] = &movement;
 }
 
 const LayoutMovement* LayoutFacts::movement(const MovementKey& key) const {
+  if (const auto number = form_made_by(key)) return movement(forms(key.tensor)[*number], key.copy);
   const auto found = movements_.find(key);
   return found == movements_.end() ? nullptr : found->second;
 }

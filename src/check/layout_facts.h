@@ -26,6 +26,8 @@ struct Form {
   std::optional<Wide> lasts;      ///< of the movement; nothing = no route
   bool is_forward = true;         ///< of the movement: an operator of the forward pass needs it; as made: true
   std::size_t unit = 0;           ///< of what the forward pass makes: what runs again with it
+  std::vector<const LayoutMovement*> runs;   ///< of the movement, by copy; null or too short where the plan has none
+  std::vector<const LayoutMovement*> again;  ///< the same of those that happen again
 };
 
 /// A reduction or gather of a parameter.
@@ -80,8 +82,11 @@ class LayoutFacts {
   [[nodiscard]] const std::vector<ParameterForm>& forms(ParameterId parameter) const {
     return parameter_forms_[parameter.index()];
   }
-  /// The movement of the plan; null where it has none.
+  /// The movement of the plan, the first of those with the key; null where it has none.
   [[nodiscard]] const LayoutMovement* movement(const MovementKey& key) const;
+  [[nodiscard]] static const LayoutMovement* movement(const Form& form, std::uint32_t copy) {
+    return copy < form.runs.size() ? form.runs[copy] : nullptr;
+  }
   [[nodiscard]] MovementKey key(TensorId tensor, const Form& form, std::uint32_t copy) const;
   [[nodiscard]] MovementKey key(ParameterId parameter, const ParameterForm& form, std::uint32_t copy) const;
 
@@ -108,6 +113,9 @@ class LayoutFacts {
   /// What runs or happens again; null where the plan has none.
   [[nodiscard]] const FormReturn* again(OperatorId op, std::uint32_t copy) const;
   [[nodiscard]] const LayoutMovement* again(const MovementKey& key) const;
+  [[nodiscard]] static const LayoutMovement* again(const Form& form, std::uint32_t copy) {
+    return copy < form.again.size() ? form.again[copy] : nullptr;
+  }
   /// The copy to hosts or from them; null where the plan has none.
   [[nodiscard]] const FormReturn* host_copy(bool is_out, TensorId tensor, std::size_t form, std::uint32_t copy) const;
   /// On each device that keeps the form.
@@ -139,9 +147,14 @@ class LayoutFacts {
  private:
   bool settings_are_usable(ViolationList& violations) const;
   bool choose(ViolationList& violations);
+  /// False where another run of the task is known. \pre the copy exists
+  bool file_run(const PlannedTask& task);
   void choose_together(ViolationList& violations) const;
   void find_forms();
-  std::optional<std::size_t> form_for(TensorId tensor, std::vector<DeviceId> devices, TensorLayout layout);
+  void file_movement(const LayoutMovement& movement);
+  /// The form that a movement makes; nothing of parameters, and of what no option asks for.
+  [[nodiscard]] std::optional<std::size_t> form_made_by(const MovementKey& key) const;
+  std::optional<std::size_t> form_for(TensorId tensor, const std::vector<DeviceId>& devices, TensorLayout layout);
   std::size_t add_form(TensorId tensor, std::size_t from, std::vector<DeviceId> devices, TensorLayout layout);
   void find_uses(ViolationList& violations);
   void number_units();
@@ -159,9 +172,10 @@ class LayoutFacts {
   const LayoutPlan& plan_;
   bool usable_ = false;
   std::vector<const LayoutOption*> chosen_;
-  std::map<std::pair<OperatorId, std::uint32_t>, const PlannedTask*> runs_;
-  std::map<MovementKey, const LayoutMovement*> movements_;
-  std::map<MovementKey, const LayoutMovement*> movements_again_;
+  std::vector<std::vector<const PlannedTask*>> runs_;  // by operator and copy
+  using Movements = std::map<MovementKey, const LayoutMovement*>;
+  Movements movements_;  // of parameters, and those that no option asks for; the others are with their forms
+  Movements movements_again_;
   std::vector<std::vector<Form>> forms_;                       // by tensor
   std::vector<std::vector<std::optional<std::size_t>>> read_;  // by operator and input
   std::vector<ParameterUse> uses_;                             // by parameter

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <tuple>
+#include <variant>
 
 #include "check/layout_facts.h"
 #include "check/occupation.h"
@@ -16,21 +17,30 @@ struct Holder {
   const std::vector<DeviceId>* devices;
   Duration start;
   Duration end;
-  std::string name;
+  std::variant<const PlannedTask*, const LayoutMovement*, const FormReturn*> what;
   bool is_copy = false;  ///< to hosts or from them, on streams that every device with a host has
 };
+
+/// Made when it is said: nearly all are not.
+std::string name_of(const LayoutFacts& facts, const Holder& holder) {
+  if (const auto* task = std::get_if<const PlannedTask*>(&holder.what)) {
+    return "task " + facts.name((*task)->op, (*task)->copy);
+  }
+  if (const auto* movement = std::get_if<const LayoutMovement*>(&holder.what)) {
+    return facts.name((*movement)->key) + ((*movement)->again ? " again" : "");
+  }
+  return facts.name(*std::get<const FormReturn*>(holder.what));
+}
 
 std::vector<Holder> holders_of(const LayoutFacts& facts, const std::vector<std::string>& movement_streams) {
   static const std::vector<std::string> kOut = {std::string(kCopyOutStream)};
   static const std::vector<std::string> kIn = {std::string(kCopyInStream)};
   std::vector<Holder> result;
   for (const PlannedTask& task : facts.plan().plan.tasks) {
-    result.push_back({&facts.graph().at(task.op).streams, &task.devices, task.start, task.end,
-                      "task " + facts.name(task.op, task.copy)});
+    result.push_back({&facts.graph().at(task.op).streams, &task.devices, task.start, task.end, &task});
   }
   for (const LayoutMovement& movement : facts.plan().movements) {
-    result.push_back({&movement_streams, &movement.devices, movement.start, movement.end,
-                      facts.name(movement.key) + (movement.again ? " again" : "")});
+    result.push_back({&movement_streams, &movement.devices, movement.start, movement.end, &movement});
   }
   for (const FormReturn& back : facts.plan().returns) {
     const bool is_again = back.kind == MovementKind::kRecompute;
@@ -39,7 +49,7 @@ std::vector<Holder> holders_of(const LayoutFacts& facts, const std::vector<std::
     if (!is_known) continue;
     const std::vector<std::string>& copy_stream = back.kind == MovementKind::kCopyOut ? kOut : kIn;
     result.push_back({is_again ? &facts.graph().at(back.op).streams : &copy_stream, &back.devices, back.start, back.end,
-                      facts.name(back), !is_again});
+                      &back, !is_again});
   }
   return result;
 }
@@ -51,6 +61,7 @@ class LayoutFigures {
         host_peaks_(host_peaks),
         violations_(violations),
         streams_{facts.options().movement_stream},
+        holders_(holders_of(facts, streams_)),
         memory_(layout_memory(facts)) {}
 
   void check() {
@@ -94,8 +105,7 @@ class LayoutFigures {
     };
     require_name("graph", plan().graph_name, facts_.graph().name());
     require_name("cluster", plan().cluster_name, facts_.cluster().name());
-    const std::vector<Holder> holders = holders_of(facts_, streams_);
-    for (const Holder& holder : holders) makespan_ = std::max(makespan_, Wide{holder.end.value()});
+    for (const Holder& holder : holders_) makespan_ = std::max(makespan_, Wide{holder.end.value()});
     require("makespan_ns", plan().statistics.makespan.value(), makespan_);
     Wide best = 0;
     for (const LowerBound& bound : plan().bounds) {
@@ -118,7 +128,7 @@ class LayoutFigures {
       });
     }
     std::map<std::pair<std::string_view, DeviceId>, Wide> loads;
-    for (const Holder& holder : holders) {
+    for (const Holder& holder : holders_) {
       for (const std::string& stream : *holder.streams) {
         for (const DeviceId device : *holder.devices) {
           loads[{stream, device}] += Wide{holder.end.value()} - holder.start.value();
@@ -154,8 +164,7 @@ class LayoutFigures {
   void check_devices() {
     const std::size_t count = facts_.cluster().device_count();
     std::vector<std::vector<std::pair<Duration, Duration>>> spans(count);
-    const std::vector<Holder> holders = holders_of(facts_, streams_);
-    for (const Holder& holder : holders) {
+    for (const Holder& holder : holders_) {
       if (std::ranges::find(*holder.streams, "compute") == holder.streams->end()) continue;
       for (const DeviceId device : *holder.devices) spans[device.index()].emplace_back(holder.start, holder.end);
     }
@@ -209,6 +218,7 @@ class LayoutFigures {
   const std::vector<Wide>& host_peaks_;
   ViolationList& violations_;
   const std::vector<std::string> streams_;
+  const std::vector<Holder> holders_;
   const std::vector<MemoryUse> memory_;
   Wide makespan_ = 0;
 };
@@ -219,31 +229,35 @@ void check_layout_streams(const LayoutFacts& facts, ViolationList& violations) {
   const std::vector<std::string> movement_streams = {facts.options().movement_stream};
   const std::vector<Holder> holders = holders_of(facts, movement_streams);
   std::map<std::string_view, std::uint64_t> numbers;
-  std::vector<Occupation> occupations;
+  std::vector<std::vector<Occupation>> occupations;  // by stream and device
   const std::uint64_t count = facts.cluster().device_count();
   for (std::size_t i = 0; i < holders.size(); ++i) {
     for (const std::string& stream : *holders[i].streams) {
       const std::uint64_t number = numbers.try_emplace(stream, numbers.size()).first->second;
+      occupations.resize(numbers.size() * count);
       for (const DeviceId device : *holders[i].devices) {
         if (device.index() >= count) continue;  // another rule names those that do not exist
         const std::vector<std::string>& own = facts.cluster().at(device).streams;
         if (!holders[i].is_copy && std::ranges::find(own, stream) == own.end()) {
           violations.add(Rule::kStream, [&] {
-            return fmt::format("{} holds stream \"{}\" of device {}, which has none", holders[i].name, stream,
-                               facts.name(device));
+            return fmt::format("{} holds stream \"{}\" of device {}, which has none", name_of(facts, holders[i]),
+                               stream, facts.name(device));
           });
         }
-        occupations.push_back({number * count + device.index(), holders[i].start, holders[i].end, i});
+        const std::uint64_t resource = number * count + device.index();
+        occupations[resource].push_back({resource, holders[i].start, holders[i].end, i});
       }
     }
   }
-  find_overlaps(std::move(occupations), [&](const Occupation& earlier, const Occupation& later) {
+  const auto report = [&](const Occupation& earlier, const Occupation& later) {
     violations.add(Rule::kStream, [&] {
       return fmt::format("{} runs until {} ns, but {} starts at {} ns on the same stream of device {}",
-                         holders[earlier.user].name, earlier.end.value(), holders[later.user].name, later.start.value(),
+                         name_of(facts, holders[earlier.user]), earlier.end.value(),
+                         name_of(facts, holders[later.user]), later.start.value(),
                          facts.name(DeviceId(later.resource % count)));
     });
-  });
+  };
+  for (std::vector<Occupation>& one : occupations) find_overlaps(std::move(one), report);
 }
 
 void check_layout_figures(const LayoutFacts& facts, const std::vector<Wide>& host_peaks, ViolationList& violations) {

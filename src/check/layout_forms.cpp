@@ -1,6 +1,7 @@
 // The movements that layouts and parts ask for, written from docs/layouts.md alone.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "check/layout_facts.h"
 
@@ -111,7 +112,8 @@ void LayoutFacts::find_forms() {
 }
 
 /// The form in which a reader finds a tensor: nothing where no movement makes it.
-std::optional<std::size_t> LayoutFacts::form_for(TensorId tensor, std::vector<DeviceId> devices, TensorLayout layout) {
+std::optional<std::size_t> LayoutFacts::form_for(TensorId tensor, const std::vector<DeviceId>& devices,
+                                                 TensorLayout layout) {
   if (devices.size() == 1) layout = {};
   std::vector<Form>& forms = forms_[tensor.index()];
   for (std::size_t i = 0; i < forms.size(); ++i) {
@@ -119,7 +121,7 @@ std::optional<std::size_t> LayoutFacts::form_for(TensorId tensor, std::vector<De
   }
   if (!graph_.graph.at(tensor).producer) {  // an input of the graph is there in every form
     Form form;
-    form.devices = std::move(devices);
+    form.devices = devices;
     form.layout = layout;
     forms.push_back(std::move(form));
     return forms.size() - 1;
@@ -141,7 +143,7 @@ std::optional<std::size_t> LayoutFacts::form_for(TensorId tensor, std::vector<De
         std::ranges::all_of(devices, [&](DeviceId device) { return std::ranges::find(at, device) != at.end(); });
     if (is_there || layout.kind == TensorLayout::Kind::kReplicated) return base;
   }
-  return add_form(tensor, base, std::move(devices), layout);
+  return add_form(tensor, base, devices, layout);
 }
 
 std::size_t LayoutFacts::add_form(TensorId tensor, std::size_t from, std::vector<DeviceId> devices,
@@ -151,10 +153,7 @@ std::size_t LayoutFacts::add_form(TensorId tensor, std::size_t from, std::vector
   form.devices = std::move(devices);
   form.layout = layout;
   form.from = from;
-  const std::set<DeviceId> before(forms[from].devices.begin(), forms[from].devices.end());
-  std::set<DeviceId> parties = before;
-  parties.insert(form.devices.begin(), form.devices.end());
-  form.parties.assign(parties.begin(), parties.end());
+  std::ranges::set_union(forms[from].devices, form.devices, std::back_inserter(form.parties));  // both ascend
   describe(cluster_, graph_.graph.at(tensor).size.value(), forms[from], form);
   forms.push_back(std::move(form));
   return forms.size() - 1;

@@ -1,8 +1,9 @@
 // What is where, and for how long, in plans with options, by the stays of docs/layouts.md.
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <map>
-#include <tuple>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -12,17 +13,47 @@
 namespace opweave::checking {
 namespace {
 
+/// Of 16 bytes, since there are millions to sort. What one form takes is never more than what a file may say.
 struct MemoryChange {
-  DeviceId device;
   Duration time;
-  Wide bytes;
+  std::int64_t bytes;
+};
+
+struct Stay {
+  Duration from;
+  Duration until;
+};
+
+/// From when until when something is on each of some devices.
+class Stays {
+ public:
+  explicit Stays(std::size_t devices) : stays_(devices) {}
+
+  void clear() {
+    for (const DeviceId device : devices_) stays_[device.index()].reset();
+    devices_.clear();
+  }
+  /// In any order.
+  [[nodiscard]] const std::vector<DeviceId>& devices() const { return devices_; }
+  /// Nothing where it is not.
+  [[nodiscard]] std::optional<Stay>& on(DeviceId device) { return stays_[device.index()]; }
+  void set(DeviceId device, const Stay& stay) {
+    if (!on(device)) devices_.push_back(device);
+    on(device) = stay;
+  }
+
+ private:
+  std::vector<std::optional<Stay>> stays_;  // by device
+  std::vector<DeviceId> devices_;
 };
 
 /// Memory over time, by the stays of docs/layouts.md.
 class LayoutMemory {
  public:
-  explicit LayoutMemory(const LayoutFacts& facts) : facts_(facts), use_(facts.cluster().device_count()) {
+  explicit LayoutMemory(const LayoutFacts& facts)
+      : facts_(facts), use_(facts.cluster().device_count()), changes_(use_.size()), stays_(use_.size()) {
     for (const PlannedTransfer& transfer : facts.plan().plan.transfers) {
+      if (!exists(transfer.source) || !exists(transfer.destination)) continue;
       sent_[{transfer.tensor, transfer.copy}].push_back(&transfer);
     }
     for (std::size_t p = 0; p < facts.graph().parameters().size(); ++p) hold_parameter(ParameterId(p));
@@ -49,17 +80,17 @@ class LayoutMemory {
   [[nodiscard]] std::vector<MemoryUse> take() { return std::move(use_); }
 
  private:
-  struct Stay {
-    Duration from;
-    Duration until;
-  };
+  /// Another rule names devices that do not.
+  [[nodiscard]] bool exists(DeviceId device) const { return device.index() < use_.size(); }
 
+  void hold(DeviceId device, Duration from, Duration until, Wide bytes) {
+    if (from >= until || bytes == 0 || !exists(device)) return;
+    const auto change = static_cast<std::int64_t>(bytes);
+    changes_[device.index()].push_back({from, change});
+    changes_[device.index()].push_back({until, -change});
+  }
   void hold(const std::vector<DeviceId>& devices, Duration from, Duration until, Wide bytes) {
-    if (from >= until || bytes == 0) return;
-    for (const DeviceId device : devices) {
-      changes_.push_back({device, from, bytes});
-      changes_.push_back({device, until, -bytes});
-    }
+    for (const DeviceId device : devices) hold(device, from, until, bytes);
   }
 
   void hold_parameter(ParameterId parameter) {
@@ -121,7 +152,7 @@ class LayoutMemory {
     const auto& maker = facts_.graph().at(tensor).producer;
     const auto bytes = facts_.bytes(tensor, form);
     if (form.from) {
-      const LayoutMovement* again = facts_.again(facts_.key(tensor, form, copy));
+      const LayoutMovement* again = facts_.again(form, copy);
       if (again != nullptr) hold(form.parties, again->start, again->end, bytes);
     } else if (const FormReturn* again = maker ? facts_.again(*maker, copy) : nullptr) {
       hold(again->devices, again->start, again->end, bytes);
@@ -129,57 +160,56 @@ class LayoutMemory {
   }
 
   /// Where a form begins to be, as it is made first or as it comes back.
-  [[nodiscard]] std::map<DeviceId, Stay> beginnings(TensorId tensor, std::size_t number, std::uint32_t copy,
-                                                    bool is_back) const {
+  void find_beginnings(TensorId tensor, std::size_t number, std::uint32_t copy, bool is_back) {
     const Form& form = facts_.forms(tensor)[number];
-    std::map<DeviceId, Stay> stays;
+    stays_.clear();
     const auto begin = [&](const std::vector<DeviceId>& devices, const auto* run) {
       if (run == nullptr) return;
-      for (const DeviceId device : devices) stays[device] = {run->start, run->end};
+      for (const DeviceId device : devices) stays_.set(device, {run->start, run->end});
     };
     const auto& maker = facts_.graph().at(tensor).producer;
     if (is_back && facts_.mode(tensor, number, copy) == MemoryMode::kHost) {
       begin(form.devices, facts_.host_copy(false, tensor, number, copy));
     } else if (form.from) {
-      const MovementKey key = facts_.key(tensor, form, copy);
-      begin(form.parties, is_back ? facts_.again(key) : facts_.movement(key));
+      begin(form.parties, is_back ? facts_.again(form, copy) : facts_.movement(form, copy));
     } else if (maker && is_back) {
       begin(form.devices, facts_.again(*maker, copy));
     } else if (maker) {
       begin(form.devices, facts_.run(*maker, copy));
     }
-    return stays;
   }
 
   /// A value in one form: from when it begins to be made, or to come back, until its last use on each device.
   void hold_form(TensorId tensor, std::size_t number, std::uint32_t copy, bool is_back) {
     const std::vector<Form>& forms = facts_.forms(tensor);
     const Form& form = forms[number];
-    std::map<DeviceId, Stay> stays = beginnings(tensor, number, copy, is_back);
+    find_beginnings(tensor, number, copy, is_back);
     const auto& maker = facts_.graph().at(tensor).producer;
-    if (maker && stays.empty()) return;
+    if (maker && stays_.devices().empty()) return;
     const bool returns = !facts_.stays(tensor, number, copy);
     const bool is_sent = form.layout.kind == TensorLayout::Kind::kReplicated && form.devices == forms[0].devices;
     const auto found = sent_.find({tensor, copy});
     std::vector<const PlannedTransfer*> transfers;
     if (is_sent && found != sent_.end()) transfers = found->second;
     std::erase_if(transfers, [&](const PlannedTransfer* transfer) { return transfer->again != is_back; });
-    for (const PlannedTransfer* transfer : transfers) stays[transfer->destination] = {transfer->start, transfer->end};
+    for (const PlannedTransfer* transfer : transfers) {
+      stays_.set(transfer->destination, {transfer->start, transfer->end});
+    }
     const auto use = [&](const std::vector<DeviceId>& devices, const auto* run, bool is_behind) {
       if (run == nullptr || is_back != (is_behind && returns)) return;
       for (const DeviceId device : devices) {
-        const auto [place, is_new] = stays.try_emplace(device, Stay{run->start, run->end});
-        if (!is_new && !maker) place->second.from = std::min(place->second.from, run->start);
-        place->second.until = std::max(place->second.until, run->end);
+        if (!stays_.on(device)) stays_.set(device, {run->start, run->end});
+        Stay& stay = *stays_.on(device);
+        if (!maker) stay.from = std::min(stay.from, run->start);
+        stay.until = std::max(stay.until, run->end);
       }
     };
     for (const PlannedTransfer* transfer : transfers) use({transfer->source}, transfer, is_back);
     use(form.devices, facts_.host_copy(true, tensor, number, copy), false);
     for (const Form& other : forms) {
       if (!other.from || *other.from != number) continue;
-      const MovementKey key = facts_.key(tensor, other, copy);
-      use(form.devices, facts_.movement(key), !other.is_forward);
-      use(form.devices, facts_.again(key), true);
+      use(form.devices, facts_.movement(other, copy), !other.is_forward);
+      use(form.devices, facts_.again(other, copy), true);
     }
     for (const OperatorId reader : facts_.graph().at(tensor).consumers) {
       const std::vector<TensorId>& inputs = facts_.graph().at(reader).inputs;
@@ -191,19 +221,20 @@ class LayoutMemory {
       if (!facts_.is_once(reader)) use(devices, facts_.again(reader, copy), true);
     }
     const Wide bytes = facts_.bytes(tensor, form);
-    for (const auto& [device, stay] : stays) hold({device}, stay.from, stay.until, bytes);
+    for (const DeviceId device : stays_.devices()) {
+      hold(device, stays_.on(device)->from, stays_.on(device)->until, bytes);
+    }
   }
 
   void find_peaks() {
     // Half-open: what ends at a moment is gone before what starts then arrives.
-    std::ranges::sort(changes_, [](const MemoryChange& a, const MemoryChange& b) {
-      return std::tie(a.device, a.time, a.bytes) < std::tie(b.device, b.time, b.bytes);
-    });
-    auto change = changes_.begin();
     for (std::size_t d = 0; d < use_.size(); ++d) {
+      std::ranges::sort(changes_[d], [](const MemoryChange& a, const MemoryChange& b) {
+        return a.time == b.time ? a.bytes < b.bytes : a.time < b.time;
+      });
       Wide level = use_[d].peak = use_[d].persistent;
-      for (; change != changes_.end() && change->device == DeviceId(d); ++change) {
-        level += change->bytes;
+      for (const MemoryChange& change : changes_[d]) {
+        level += change.bytes;
         use_[d].peak = std::max(use_[d].peak, level);
       }
     }
@@ -212,7 +243,8 @@ class LayoutMemory {
   const LayoutFacts& facts_;
   std::vector<MemoryUse> use_;  ///< by device
   std::map<std::pair<TensorId, std::uint32_t>, std::vector<const PlannedTransfer*>> sent_;
-  std::vector<MemoryChange> changes_;
+  std::vector<std::vector<MemoryChange>> changes_;  // by device
+  Stays stays_;                                     // of the form at hand
 };
 
 }  // namespace

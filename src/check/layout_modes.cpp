@@ -164,14 +164,13 @@ void LayoutFacts::find_ends() {
     if (found != ends_.end()) found->second = std::max(found->second, end);
   };
   for (const auto& [run, back] : again_) add(unit(run.first), run.second, back->end);
-  for (const auto& [key, movement] : movements_again_) {
-    if (key.moved != Moved::kTensor) {
-      const auto number = unit_of_weights(key.parameter);
-      if (number) add(*number, key.copy, movement->end);
-      continue;
-    }
-    const auto form = form_of({Moved::kTensor, key.tensor, {}, key.target, key.layout, key.copy});
-    if (form) add(forms(key.tensor)[*form].unit, key.copy, movement->end);
+  for (const LayoutMovement& movement : plan_.movements) {
+    const MovementKey& key = movement.key;
+    if (!movement.again || again(key) != &movement) continue;
+    const auto form = form_made_by(key);
+    const auto number = key.moved == Moved::kTensor ? std::nullopt : unit_of_weights(key.parameter);
+    if (form) add(forms(key.tensor)[*form].unit, key.copy, movement.end);
+    if (number) add(*number, key.copy, movement.end);
   }
 }
 
@@ -203,6 +202,7 @@ const FormReturn* LayoutFacts::again(OperatorId op, std::uint32_t copy) const {
 }
 
 const LayoutMovement* LayoutFacts::again(const MovementKey& key) const {
+  if (const auto number = form_made_by(key)) return again(forms(key.tensor)[*number], key.copy);
   const auto found = movements_again_.find(key);
   return found == movements_again_.end() ? nullptr : found->second;
 }

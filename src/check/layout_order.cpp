@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
 
 #include "check/layout_facts.h"
 
@@ -27,11 +26,9 @@ class Order {
     for (std::size_t i = 0; i < facts_.graph().operators().size(); ++i) {
       const OperatorId op(i);
       for (std::uint32_t copy = 0; copy < facts_.copies(op); ++copy) {
-        if (const PlannedTask* run = facts_.run(op, copy)) {
-          check_run({op, copy, "task " + facts_.name(op, copy), run->start, false, {}});
-        }
+        if (const PlannedTask* run = facts_.run(op, copy)) check_run({op, copy, run->start, false, {}});
         if (const FormReturn* again = facts_.again(op, copy)) {
-          check_run({op, copy, facts_.name(*again), again->start, true, facts_.unit(op)});
+          check_run({op, copy, again->start, true, facts_.unit(op)});
         }
       }
     }
@@ -43,60 +40,75 @@ class Order {
   struct Reader {
     OperatorId op;
     std::uint32_t copy = 0;
-    std::string name;
     Duration start;
     bool again = false;
     std::optional<std::size_t> unit;  ///< in whose repetition it is
   };
 
-  void wait(Rule rule, const std::string& who, Duration start, const std::string& whom, Duration end) {
+  // Names are functions: nearly all are never said, and to make them would take most of the time of a check.
+  [[nodiscard]] auto name_of(OperatorId op, std::uint32_t copy, bool again = false) const {
+    return [this, op, copy, again] { return "task " + facts_.name(op, copy) + (again ? " again" : ""); };
+  }
+  [[nodiscard]] auto name_of(const Reader& run) const { return name_of(run.op, run.copy, run.again); }
+  /// \pre the key outlives the name
+  [[nodiscard]] auto name_of(const MovementKey& key, bool again = false) const {
+    return [this, &key, again] { return facts_.name(key) + (again ? " again" : ""); };
+  }
+  [[nodiscard]] auto name_of(const FormReturn& back) const {
+    return [this, &back] { return facts_.name(back); };
+  }
+  [[nodiscard]] auto name_of(const PlannedTransfer& transfer) const {
+    return [this, &transfer] { return describe(transfer); };
+  }
+
+  template <class Who, class Whom>
+  void wait(Rule rule, const Who& who, Duration start, const Whom& whom, Duration end) {
     if (start >= end) return;
     violations_.add(rule, [&] {
-      return fmt::format("{} starts at {} ns, but {} ends at {} ns", who, start.value(), whom, end.value());
+      return fmt::format("{} starts at {} ns, but {} ends at {} ns", who(), start.value(), whom(), end.value());
     });
   }
 
   /// When a form of a value is there, and who makes it so.
-  void when_made(TensorId tensor, const Form& form, std::uint32_t copy,
-                 const std::function<void(const std::string&, Duration)>& visit) const {
+  template <class Visit>
+  void when_made(TensorId tensor, const Form& form, std::uint32_t copy, const Visit& visit) const {
     if (form.from) {
-      const MovementKey key = facts_.key(tensor, form, copy);
-      if (const LayoutMovement* movement = facts_.movement(key)) visit(facts_.name(key), movement->end);
+      if (const LayoutMovement* movement = facts_.movement(form, copy)) visit(name_of(movement->key), movement->end);
       return;
     }
     const auto& maker = facts_.graph().at(tensor).producer;
     if (!maker) return;
-    if (const PlannedTask* run = facts_.run(*maker, copy)) visit("task " + facts_.name(*maker, copy), run->end);
+    if (const PlannedTask* run = facts_.run(*maker, copy)) visit(name_of(*maker, copy), run->end);
   }
 
   /// When a form of a value is back, as it is dropped or copied to hosts.
-  void when_back(TensorId tensor, std::size_t number, std::uint32_t copy,
-                 const std::function<void(const std::string&, Duration)>& visit) const {
+  template <class Visit>
+  void when_back(TensorId tensor, std::size_t number, std::uint32_t copy, const Visit& visit) const {
     const Form& form = facts_.forms(tensor)[number];
     if (facts_.mode(tensor, number, copy) == MemoryMode::kHost) {
-      if (const FormReturn* in = facts_.host_copy(false, tensor, number, copy)) visit(facts_.name(*in), in->end);
+      if (const FormReturn* in = facts_.host_copy(false, tensor, number, copy)) visit(name_of(*in), in->end);
       return;
     }
     if (form.from) {
-      const MovementKey key = facts_.key(tensor, form, copy);
-      if (const LayoutMovement* movement = facts_.again(key)) visit(facts_.name(key) + " again", movement->end);
+      if (const LayoutMovement* again = facts_.again(form, copy)) visit(name_of(again->key, true), again->end);
       return;
     }
     const OperatorId maker = *facts_.graph().at(tensor).producer;
-    if (const FormReturn* run = facts_.again(maker, copy)) visit(facts_.name(*run), run->end);
+    if (const FormReturn* run = facts_.again(maker, copy)) visit(name_of(*run), run->end);
   }
 
   /// A reader waits for a form of a value: as it was made first, or, behind the forward pass, as it came back.
-  void wait_for(const std::string& who, Duration start, bool is_behind, const std::optional<std::size_t>& unit,
-                TensorId tensor, std::size_t number, std::uint32_t copy) {
-    const auto visit = [&](const std::string& whom, Duration end) { wait(Rule::kPresence, who, start, whom, end); };
+  template <class Who>
+  void wait_for(const Who& who, Duration start, bool is_behind, const std::optional<std::size_t>& unit, TensorId tensor,
+                std::size_t number, std::uint32_t copy) {
+    const auto visit = [&](const auto& whom, Duration end) { wait(Rule::kPresence, who, start, whom, end); };
     const Form& form = facts_.forms(tensor)[number];
     const MemoryMode mode = facts_.mode(tensor, number, copy);
     if (!is_behind || mode == MemoryMode::kKeep) return when_made(tensor, form, copy, visit);
     when_back(tensor, number, copy, visit);
     if (mode != MemoryMode::kDrop || unit == form.unit) return;
-    wait(Rule::kRecompute, who, start, fmt::format("the unit that makes \"{}\" again", facts_.graph().at(tensor).name),
-         facts_.end_of(form.unit, copy));
+    const auto whom = [&] { return fmt::format("the unit that makes \"{}\" again", facts_.graph().at(tensor).name); };
+    wait(Rule::kRecompute, who, start, whom, facts_.end_of(form.unit, copy));
   }
 
   void check_movements(TensorId tensor) {
@@ -105,12 +117,11 @@ class Order {
       if (!form.from) continue;
       const std::uint32_t copies = facts_.is_made_once(tensor) ? 1 : facts_.microbatches();
       for (std::uint32_t copy = 0; copy < copies; ++copy) {
-        const MovementKey key = facts_.key(tensor, form, copy);
-        if (const LayoutMovement* movement = facts_.movement(key)) {
-          wait_for(facts_.name(key), movement->start, !form.is_forward, {}, tensor, *form.from, copy);
+        if (const LayoutMovement* movement = facts_.movement(form, copy)) {
+          wait_for(name_of(movement->key), movement->start, !form.is_forward, {}, tensor, *form.from, copy);
         }
-        if (const LayoutMovement* again = facts_.again(key)) {
-          wait_for(facts_.name(key) + " again", again->start, true, form.unit, tensor, *form.from, copy);
+        if (const LayoutMovement* again = facts_.again(form, copy)) {
+          wait_for(name_of(again->key, true), again->start, true, form.unit, tensor, *form.from, copy);
         }
       }
     }
@@ -136,8 +147,8 @@ class Order {
     if (!is_read_on(transfer, static_cast<std::size_t>(whole - forms.begin()))) {
       violations_.add(Rule::kTransfer, [&] { return describe(transfer) + ": nobody there reads it so"; });
     }
-    const auto visit = [&](const std::string& whom, Duration end) {
-      wait(Rule::kTransfer, describe(transfer), transfer.start, whom, end);
+    const auto visit = [&](const auto& whom, Duration end) {
+      wait(Rule::kTransfer, name_of(transfer), transfer.start, whom, end);
     };
     if (transfer.again) {
       when_back(transfer.tensor, static_cast<std::size_t>(whole - forms.begin()), transfer.copy, visit);
@@ -186,7 +197,7 @@ class Order {
       if (!number || !facts_.graph().at(op.inputs[k]).producer) continue;
       const Form& form = facts_.forms(op.inputs[k])[*number];
       facts_.for_each_read_copy(run.op, op.inputs[k], run.copy, [&](std::uint32_t read) {
-        wait_for(run.name, run.start, is_behind, run.unit, op.inputs[k], *number, read);
+        wait_for(name_of(run), run.start, is_behind, run.unit, op.inputs[k], *number, read);
         const bool returns = is_behind && !facts_.stays(op.inputs[k], *number, read);
         for (const DeviceId device : facts_.option(run.op).devices) {
           const std::vector<DeviceId>& there = form.devices;
@@ -197,31 +208,32 @@ class Order {
     for (const OperatorId earlier : op.after) {
       if (run.again) {
         const FormReturn* before = facts_.unit(earlier) == run.unit ? facts_.again(earlier, run.copy) : nullptr;
-        if (before != nullptr) wait(Rule::kRecompute, run.name, run.start, facts_.name(*before), before->end);
+        if (before != nullptr) wait(Rule::kRecompute, name_of(run), run.start, name_of(*before), before->end);
         continue;
       }
       facts_.for_each_copy(earlier, run.op, run.copy, [&](std::uint32_t each) {
         if (const PlannedTask* before = facts_.run(earlier, each)) {
-          wait(Rule::kPresence, run.name, run.start, "task " + facts_.name(earlier, each), before->end);
+          wait(Rule::kPresence, name_of(run), run.start, name_of(earlier, each), before->end);
         }
       });
     }
-    if (facts_.is_once(run.op)) check_update(op, run.name, run.start);
+    if (facts_.is_once(run.op)) check_update(op, name_of(run), run.start);
   }
 
   void check_sent(TensorId tensor, std::uint32_t copy, DeviceId device, bool again, const Reader& run) {
     const auto found = sent_.find({tensor, copy, device, again});
     if (found != sent_.end()) {
-      return wait(Rule::kPresence, run.name, run.start, describe(*found->second), found->second->end);
+      return wait(Rule::kPresence, name_of(run), run.start, name_of(*found->second), found->second->end);
     }
     violations_.add(Rule::kPresence, [&] {
-      return fmt::format("{} reads \"{}#{}\", which is not {}on {}", run.name, facts_.graph().at(tensor).name, copy,
-                         again ? "back " : "", facts_.name(device));
+      return fmt::format("{} reads \"{}#{}\", which is not {}on {}", name_of(run)(), facts_.graph().at(tensor).name,
+                         copy, again ? "back " : "", facts_.name(device));
     });
   }
 
   /// An optimizer operator waits for all that updates its parameters; without any, for everything that updates.
-  void check_update(const Operator& op, const std::string& who, Duration start) {
+  template <class Who>
+  void check_update(const Operator& op, const Who& who, Duration start) {
     std::set<ParameterId> own(op.parameters.begin(), op.parameters.end());
     for (std::size_t i = 0; i < facts_.graph().operators().size(); ++i) {
       const Operator& other = facts_.graph().operators()[i];
@@ -231,7 +243,7 @@ class Order {
       if (!is_own) continue;
       for (std::uint32_t copy = 0; copy < facts_.microbatches(); ++copy) {
         if (const PlannedTask* run = facts_.run(OperatorId(i), copy)) {
-          wait(Rule::kPresence, who, start, "task " + facts_.name(OperatorId(i), copy), run->end);
+          wait(Rule::kPresence, who, start, name_of(OperatorId(i), copy), run->end);
         }
       }
     }
@@ -239,25 +251,26 @@ class Order {
     if (!own.empty()) return;
     for (const LayoutMovement& movement : facts_.plan().movements) {
       if (movement.again) {
-        wait(Rule::kRecompute, who, start, facts_.name(movement.key) + " again", movement.end);
+        wait(Rule::kRecompute, who, start, name_of(movement.key, true), movement.end);
       } else if (movement.key.op) {
-        wait(Rule::kReduction, who, start, facts_.name(movement.key), movement.end);
+        wait(Rule::kReduction, who, start, name_of(movement.key), movement.end);
       }
     }
   }
 
   /// What runs again reads its parameters as they were, and so do their gathers.
-  void wait_for_repetitions(const std::set<ParameterId>& own, const std::string& who, Duration start) {
+  template <class Who>
+  void wait_for_repetitions(const std::set<ParameterId>& own, const Who& who, Duration start) {
     for (const LayoutMovement& movement : facts_.plan().movements) {
       if (!movement.again || movement.key.moved != Moved::kForwardWeights) continue;
       if (!own.contains(movement.key.parameter)) continue;
-      wait(Rule::kRecompute, who, start, facts_.name(movement.key) + " again", movement.end);
+      wait(Rule::kRecompute, who, start, name_of(movement.key, true), movement.end);
     }
     for (const FormReturn& back : facts_.plan().returns) {
       if (back.kind != MovementKind::kRecompute || back.op.index() >= facts_.graph().operators().size()) continue;
       const std::vector<ParameterId>& read = facts_.graph().at(back.op).parameters;
       if (!own.empty() && std::ranges::none_of(read, [&](ParameterId p) { return own.contains(p); })) continue;
-      wait(Rule::kRecompute, who, start, facts_.name(back), back.end);
+      wait(Rule::kRecompute, who, start, name_of(back), back.end);
     }
   }
 
@@ -270,13 +283,13 @@ class Order {
         const LayoutMovement* movement = facts_.movement(key);
         if (movement == nullptr) continue;
         const auto after = [&](const std::vector<OperatorId>& operators, std::optional<std::uint32_t> only) {
-          for_each_run(operators, only, [&](const std::string& whom, const PlannedTask& run) {
-            wait(Rule::kReduction, facts_.name(key), movement->start, whom, run.end);
+          for_each_run(operators, only, [&](const auto& whom, const PlannedTask& run) {
+            wait(Rule::kReduction, name_of(key), movement->start, whom, run.end);
           });
         };
         const auto before = [&](const std::vector<OperatorId>& operators, std::optional<std::uint32_t> only) {
-          for_each_run(operators, only, [&](const std::string& who, const PlannedTask& run) {
-            wait(Rule::kReduction, who, run.start, facts_.name(key), movement->end);
+          for_each_run(operators, only, [&](const auto& who, const PlannedTask& run) {
+            wait(Rule::kReduction, who, run.start, name_of(key), movement->end);
           });
         };
         if (form.moved == Moved::kForwardWeights) before(use.forward, copy);
@@ -300,11 +313,11 @@ class Order {
       const FormReturn* again = facts_.again(op, key.copy);
       if (again == nullptr) continue;
       if (gathered != nullptr) {
-        wait(Rule::kReduction, facts_.name(*again), again->start, facts_.name(key) + " again", gathered->end);
+        wait(Rule::kReduction, name_of(*again), again->start, name_of(key, true), gathered->end);
       }
       if (facts_.unit(op) == form.unit) continue;
-      wait(Rule::kRecompute, facts_.name(*again), again->start, "the unit that gathers its weights again",
-           facts_.end_of(form.unit, key.copy));
+      const auto whom = [] { return std::string("the unit that gathers its weights again"); };
+      wait(Rule::kRecompute, name_of(*again), again->start, whom, facts_.end_of(form.unit, key.copy));
     }
   }
 
@@ -314,7 +327,7 @@ class Order {
     for (const OperatorId op : operators) {
       for (std::uint32_t copy = 0; copy < facts_.copies(op); ++copy) {
         const PlannedTask* run = facts_.run(op, copy);
-        if (run != nullptr && (!only || *only == copy)) visit("task " + facts_.name(op, copy), *run);
+        if (run != nullptr && (!only || *only == copy)) visit(name_of(op, copy), *run);
       }
     }
   }

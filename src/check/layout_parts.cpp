@@ -2,10 +2,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <optional>
-#include <set>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -21,9 +20,8 @@ class Parts {
 
   void check() {
     for (std::size_t i = 0; i < facts_.graph().operators().size(); ++i) check_runs(OperatorId(i));
-    std::map<std::pair<MovementKey, bool>, std::size_t> count;
     for (const LayoutMovement& movement : facts_.plan().movements) {
-      if (++count[{movement.key, movement.again}] < 2) continue;
+      if (first_of(movement) == &movement) continue;
       violations_.add(rule_of(movement.key), [&] { return facts_.name(movement.key) + " happens twice"; });
     }
     for (std::size_t t = 0; t < facts_.graph().tensors().size(); ++t) {
@@ -46,7 +44,7 @@ class Parts {
       }
     }
     for (const LayoutMovement& movement : facts_.plan().movements) {
-      if (expected_.contains(movement.key)) continue;
+      if (expected_.contains(first_of(movement))) continue;
       violations_.add(rule_of(movement.key),
                       [&] { return facts_.name(movement.key) + " is in the plan, but no option asks for it"; });
     }
@@ -61,6 +59,11 @@ class Parts {
  private:
   static Rule rule_of(const MovementKey& key) {
     return key.moved == Moved::kTensor ? Rule::kMovement : Rule::kReduction;
+  }
+
+  /// Of those with the same key, that which the plan lists first.
+  [[nodiscard]] const LayoutMovement* first_of(const LayoutMovement& movement) const {
+    return movement.again ? facts_.again(movement.key) : facts_.movement(movement.key);
   }
 
   void check_runs(OperatorId op) {
@@ -88,8 +91,8 @@ class Parts {
 
   void expect(const MovementKey& key, LayoutMovementKind kind, const std::vector<DeviceId>& devices,
               const std::optional<Wide>& lasts) {
-    expected_.insert(key);
     const LayoutMovement* movement = facts_.movement(key);
+    expected_.insert({movement, facts_.again(key)});
     if (movement == nullptr) {
       violations_.add(rule_of(key), [&] { return facts_.name(key) + " is missing"; });
     } else {
@@ -131,7 +134,7 @@ class Parts {
 
   const LayoutFacts& facts_;
   ViolationList& violations_;
-  std::set<MovementKey> expected_;
+  std::unordered_set<const LayoutMovement*> expected_;
 };
 
 }  // namespace

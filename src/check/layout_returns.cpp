@@ -96,7 +96,7 @@ class Returns {
     });
     std::optional<Duration> made;
     if (form.from) {
-      const LayoutMovement* movement = facts_.movement(facts_.key(tensor, form, copy));
+      const LayoutMovement* movement = facts_.movement(form, copy);
       if (movement != nullptr) made = movement->end;
     } else if (const PlannedTask* run = facts_.run(*facts_.graph().at(tensor).producer, copy)) {
       made = run->end;

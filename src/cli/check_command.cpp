@@ -89,7 +89,7 @@ ExitCode report(const CheckOptions& options, const ComputationGraph& graph, cons
 ExitCode run_check(const CheckOptions& options) {
   expect_files({{"--fill", options.filled}}, options.files.with({{"PLAN", options.plan}}));
   const std::string text = read_file(options.files.graph);
-  if (has_layout_options(text, options.files.graph.string())) {
+  if (has_layout_options(text)) {
     if (!options.filled.empty()) throw InputError("--fill: not for graphs whose operators have options with layouts");
     const LayoutInputs inputs = load_layout_inputs(text, options.files);
     const LayoutPlan plan =

@@ -262,7 +262,7 @@ PlannedProblem load_valid_plan(const InputFiles& files, const std::filesystem::p
   if (modes == Modes::kTake) {
     // The rules speak of the plan as it is written, not of the operators that show its movements.
     const std::string text = read_file(files.graph);
-    if (has_layout_options(text, files.graph.string())) return load_layout_plan(text, files, plan_path);
+    if (has_layout_options(text)) return load_layout_plan(text, files, plan_path);
     const Cluster cluster = parse_cluster(read_file(files.cluster), files.cluster.string());
     const ComputationGraph graph = parse_graph(text, files.graph.string(), cluster).graph;
     const Plan plan = parse_plan(read_file(plan_path), plan_path.string(), graph, cluster);

@@ -255,7 +255,7 @@ ExitCode run_plan(const PlanOptions& options) {
                 {"--write-model", options.write_model}},
                options.files.with({{"--warm-start", options.warm_start}, {"--read-solution", options.read_solution}}));
   const std::string graph = read_file(options.files.graph);
-  if (has_layout_options(graph, options.files.graph.string())) return run_with_layouts(options, graph, budget, planner);
+  if (has_layout_options(graph)) return run_with_layouts(options, graph, budget, planner);
   const std::optional<Problem> loaded = load_in_time(
       budget, options.files, [graph, files = options.files, settings = options.settings, times = options.times_from] {
         return load_problem(graph, files, settings, Modes::kTake, times.get());

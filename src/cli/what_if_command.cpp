@@ -99,7 +99,7 @@ std::string robustness_table(const std::vector<Robustness>& all, Duration makesp
 ExitCode run_what_if(const WhatIfOptions& options) {
   expect_files({{"--output", options.output}}, options.files.with({{"PLAN", options.plan}}));
   // Options with layouts are refused as by all commands that do not know them.
-  const bool has_layouts = has_layout_options(read_file(options.files.graph), options.files.graph.string());
+  const bool has_layouts = has_layout_options(read_file(options.files.graph));
   const PlannedProblem planned =
       load_valid_plan(options.files, options.plan, has_layouts ? Modes::kRefuse : Modes::kTake);
   std::optional<ProblemWithMovements> movements = planned.movements;

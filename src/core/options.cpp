@@ -94,9 +94,6 @@ class OptionBuilder {
 
   /// Gangs that every given variant has a mode with; ascending.
   [[nodiscard]] std::vector<std::span<const DeviceId>> common_gangs(const std::vector<std::uint32_t>& variants) const {
-    const auto before = [](std::span<const DeviceId> a, std::span<const DeviceId> b) {
-      return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end());
-    };
     const auto gangs_of = [&](std::uint32_t v) {
       std::vector<std::span<const DeviceId>> gangs;
       for (const ExplicitMode& mode : explicit_modes(v, true)) gangs.push_back(devices_of(mode));
@@ -107,7 +104,8 @@ class OptionBuilder {
     for (const std::uint32_t v : variants) {
       const auto gangs = gangs_of(v);
       std::vector<std::span<const DeviceId>> both;
-      std::set_intersection(common.begin(), common.end(), gangs.begin(), gangs.end(), std::back_inserter(both), before);
+      std::set_intersection(common.begin(), common.end(), gangs.begin(), gangs.end(), std::back_inserter(both),
+                            Before());
       common = std::move(both);
     }
     return common;
@@ -139,8 +137,15 @@ class OptionBuilder {
   }
 
   /// Most groups can use what a single operator can, so that answer is remembered: not every group looks at every
-  /// device.
+  /// device, or at how the devices of its only mode are told from others.
   std::uint32_t list_of(const std::vector<std::uint32_t>& variants) {
+    if (const ModeTable& table = data_.tables[variants.front()];
+        variants.size() == 1 && table.device_set == kNoIndex && table.count == 1) {
+      const auto [entry, is_new] =
+          list_of_only_mode_.try_emplace(devices_of(data_.explicit_modes[table.first_mode]), kNoIndex);
+      if (is_new) entry->second = interned(variants);
+      return entry->second;
+    }
     const std::uint32_t device_set = data_.tables[variants.front()].device_set;
     const bool is_shared = std::all_of(variants.begin(), variants.end(),
                                        [&](std::uint32_t v) { return data_.tables[v].device_set == device_set; });
@@ -156,6 +161,12 @@ class OptionBuilder {
   const std::uint32_t replicas_;
   std::map<std::pair<DeviceSet, std::vector<DeviceSet>>, std::uint32_t> list_index_;
   std::vector<std::uint32_t> list_of_device_set_;  ///< by index of a device set
+  struct Before {
+    bool operator()(std::span<const DeviceId> a, std::span<const DeviceId> b) const {
+      return std::ranges::lexicographical_compare(a, b);
+    }
+  };
+  std::map<std::span<const DeviceId>, std::uint32_t, Before> list_of_only_mode_;  ///< by its devices
 };
 
 }  // namespace

@@ -3,21 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 
 #include "io/message.h"
 
 namespace opweave::io {
 namespace {
 
-/// Position of the member's name in a list of ids.
-template <class Id>
-std::size_t position_of(std::string_view key, const JsonValue& member, const std::vector<Id>& ids,
-                        const NameIndex& names, std::string_view what) {
-  const std::optional<std::uint32_t> number = names.find(key);
-  const auto found = number ? std::ranges::find(ids, Id(*number)) : ids.end();
-  if (found == ids.end()) member.fail(fmt::format("{} is no {}", io::text_in_quotes(key), what));
-  return static_cast<std::size_t>(found - ids.begin());
+/// Position in a list of ids of what has a name: an operator has few, so nothing is looked up among all of the graph.
+template <class Id, class Item>
+std::optional<std::size_t> position_of(std::string_view name, const std::vector<Id>& ids,
+                                       const std::vector<Item>& items) {
+  const auto found = std::ranges::find_if(ids, [&](Id id) { return items[id.index()].name == name; });
+  return found == ids.end() ? std::nullopt : std::optional(static_cast<std::size_t>(found - ids.begin()));
 }
 
 std::uint32_t parts_of(const JsonValue& value) { return static_cast<std::uint32_t>(value.integer(1, 1'000'000)); }
@@ -43,8 +40,8 @@ std::vector<DeviceId> read_device_set(const JsonValue& list, const Cluster& clus
   return devices;
 }
 
-void GraphOptions::read(const JsonValue& value, Operator& op, const std::optional<JsonValue>& options,
-                        const std::optional<JsonValue>& choice, const NameIndex& tensors, const NameIndex& parameters) {
+void GraphOptions::read(const JsonValue& value, const Operator& op, const std::optional<JsonValue>& options,
+                        const std::optional<JsonValue>& choice, const Named& named) {
   if (!options) value.fail_missing_key("options");
   const bool says_more = !op.durations.empty() || op.flops || op.bytes_accessed || !op.devices.empty() ||
                          !op.modes.empty() || op.workspace != Bytes();
@@ -53,13 +50,11 @@ void GraphOptions::read(const JsonValue& value, Operator& op, const std::optiona
   }
   graph_.choices.emplace_back(choice ? choice->name() : std::string_view());
   graph_.options.emplace_back();
-  options->each([&](const JsonValue& item) { read_option(item, op, tensors, parameters); });
+  options->each([&](const JsonValue& item) { read_option(item, op, named); });
   if (graph_.options.back().empty()) options->fail("no option, expected at least one");
-  add_modes(op);
 }
 
-void GraphOptions::read_option(const JsonValue& value, const Operator& op, const NameIndex& tensors,
-                               const NameIndex& parameters) {
+void GraphOptions::read_option(const JsonValue& value, const Operator& op, const Named& named) {
   LayoutOption option;
   std::optional<JsonValue> mesh;
   std::optional<JsonValue> devices;
@@ -70,51 +65,57 @@ void GraphOptions::read_option(const JsonValue& value, const Operator& op, const
               required("duration_ns", amount_into(option.duration)),
               optional("workspace_bytes", amount_into(option.workspace)), optional("layouts", keep(layouts)),
               optional("parameters", keep(parts)));
-  option.inputs.resize(op.inputs.size());
-  option.outputs.resize(op.outputs.size());
-  option.parameters.resize(op.parameters.size());
   std::vector<LayoutOption>& all = graph_.options.back();
-  for (std::vector<DeviceId>& place : read_places(value, mesh, devices)) {
-    option.devices = std::move(place);
-    if (layouts) read_layouts(*layouts, op, tensors, option);
-    if (parts) read_parameters(*parts, op, parameters, option.devices.size(), option);
+  std::vector<std::vector<DeviceId>> listed;
+  for (const std::vector<DeviceId>& place : read_places(value, mesh, devices, listed)) {
     const bool is_known = std::ranges::any_of(
-        all, [&](const LayoutOption& other) { return other.name == option.name && other.devices == option.devices; });
+        all, [&](const LayoutOption& other) { return other.name == option.name && other.devices == place; });
+    LayoutOption& one = all.emplace_back(option);
+    one.devices = place;
+    one.inputs.resize(op.inputs.size());
+    one.outputs.resize(op.outputs.size());
+    one.parameters.resize(op.parameters.size());
+    if (layouts) read_layouts(*layouts, op, named.tensors, one);
+    if (parts) read_parameters(*parts, op, named.parameters, one);
     if (is_known)
       value.fail(fmt::format("option {} is there twice on the same devices", io::text_in_quotes(option.name)));
-    all.push_back(option);
   }
 }
 
-std::vector<std::vector<DeviceId>> GraphOptions::read_places(const JsonValue& value,
-                                                             const std::optional<JsonValue>& mesh,
-                                                             const std::optional<JsonValue>& devices) const {
+const std::vector<std::vector<DeviceId>>& GraphOptions::read_places(const JsonValue& value,
+                                                                    const std::optional<JsonValue>& mesh,
+                                                                    const std::optional<JsonValue>& devices,
+                                                                    std::vector<std::vector<DeviceId>>& listed) const {
   if (mesh.has_value() == devices.has_value()) {
     value.fail(fmt::format("{} of the keys \"mesh\" and \"devices\", expected one of them", mesh ? "both" : "none"));
   }
-  if (devices) return {read_device_set(*devices, cluster_)};
+  if (devices) {
+    listed.push_back(read_device_set(*devices, cluster_));
+    return listed;
+  }
   const auto found = meshes_.find(mesh->text());
   if (found == meshes_.end()) mesh->reject("the name of a mesh of the cluster");
   return found->second;
 }
 
-void GraphOptions::read_layouts(const JsonValue& value, const Operator& op, const NameIndex& tensors,
+void GraphOptions::read_layouts(const JsonValue& value, const Operator& op, const std::vector<Tensor>& tensors,
                                 LayoutOption& option) {
-  std::vector<TensorId> both = op.inputs;
-  both.insert(both.end(), op.outputs.begin(), op.outputs.end());
   value.each_member([&](std::string_view key, const JsonValue& member) {
-    const std::size_t position = position_of(key, member, both, tensors, "tensor of the operator");
+    const auto input = position_of(key, op.inputs, tensors);
+    const auto output = input ? std::nullopt : position_of(key, op.outputs, tensors);
+    if (!input && !output) member.fail(fmt::format("{} is no tensor of the operator", io::text_in_quotes(key)));
     const auto layout = layout_from_string(member.text());
     if (!layout) member.reject("\"R\", \"P\", or \"S(dim)\" as in \"S(0)\"");
-    const std::size_t inputs = op.inputs.size();
-    (position < inputs ? option.inputs[position] : option.outputs[position - inputs]) = *layout;
+    (input ? option.inputs[*input] : option.outputs[*output]) = *layout;
   });
 }
 
-void GraphOptions::read_parameters(const JsonValue& value, const Operator& op, const NameIndex& parameters,
-                                   std::size_t devices, LayoutOption& option) {
+void GraphOptions::read_parameters(const JsonValue& value, const Operator& op, const std::vector<Parameter>& parameters,
+                                   LayoutOption& option) {
+  const std::size_t devices = option.devices.size();
   value.each_member([&](std::string_view key, const JsonValue& member) {
-    const std::size_t position = position_of(key, member, op.parameters, parameters, "parameter of the operator");
+    const auto position = position_of(key, op.parameters, parameters);
+    if (!position) member.fail(fmt::format("{} is no parameter of the operator", io::text_in_quotes(key)));
     ParameterParts parts;
     std::optional<std::uint32_t> weights;
     std::optional<std::uint32_t> gradients;
@@ -138,22 +139,8 @@ void GraphOptions::read_parameters(const JsonValue& value, const Operator& op, c
       }
       least = count;
     }
-    option.parameters[position] = parts;
+    option.parameters[*position] = parts;
   });
-}
-
-void GraphOptions::add_modes(Operator& op) const {
-  std::map<std::vector<DeviceId>, ModeSpec> modes;
-  for (const LayoutOption& option : graph_.options.back()) {
-    const auto [entry, is_new] = modes.try_emplace(option.devices, ModeSpec{{}, option.duration, option.workspace});
-    ModeSpec& mode = entry->second;
-    if (is_new) {
-      for (const DeviceId device : option.devices) mode.devices.push_back(cluster_.at(device).name);
-    }
-    mode.duration = std::min(mode.duration, option.duration);
-    mode.workspace = std::min(mode.workspace, option.workspace);
-  }
-  for (auto& [devices, mode] : modes) op.modes.push_back(std::move(mode));
 }
 
 }  // namespace opweave::io

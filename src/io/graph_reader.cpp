@@ -6,8 +6,10 @@
 #include "io/formats.h"
 #include "io/graph_options.h"
 #include "io/json_reader.h"
+#include "io/json_syntax.h"
 #include "io/message.h"
 #include "io/settings_json.h"
+#include "io/whole_number.h"
 #include "opweave/io.h"
 #include "opweave/layout_files.h"
 
@@ -124,7 +126,7 @@ class GraphReader {
         optional("layer", text_into(op.layer)), optional("unit", text_into(op.unit)),
         optional("options", io::keep(options)), optional("choice", io::keep(choice)));
     if (options_ != nullptr) {
-      options_->read(value, op, options, choice, tensor_names_, parameter_names_);
+      options_->read(value, op, options, choice, {tensors_, parameters_});
     } else if (options || choice) {
       value.fail(fmt::format("key \"{}\" in a graph of version 1, expected version {}", options ? "options" : "choice",
                              io::kGraphVersionWithOptions));
@@ -173,17 +175,6 @@ class GraphReader {
   NameIndex operator_names_;
 };
 
-/// Whether some key "version" has another value than 1: needs no parser, and finds those of inner objects too.
-bool mentions_another_version(std::string_view json) {
-  constexpr std::string_view kKey = "\"version\"";
-  for (std::size_t at = json.find(kKey); at != std::string_view::npos; at = json.find(kKey, at + 1)) {
-    const std::size_t value = json.find_first_not_of(" \t\r\n:", at + kKey.size());
-    const std::size_t end = json.find_first_of(" \t\r\n,}", value);
-    if (value != std::string_view::npos && json.substr(value, end - value) != "1") return true;
-  }
-  return false;
-}
-
 JsonValue root_without_options(const io::JsonDocument& document) {
   const JsonValue root = document.root(io::kGraphFormat, io::kGraphVersionWithOptions);
   if (io::version_of(root) != io::kFormatVersion) {
@@ -217,10 +208,9 @@ EstimatedGraph parse_graph(std::string_view json, const std::string& source, con
   });
 }
 
-bool has_layout_options(std::string_view json, const std::string& source) {
-  if (!mentions_another_version(json)) return false;  // most graphs need not be parsed for it
-  const io::JsonDocument document(json, source);
-  return io::version_of(document.root(io::kGraphFormat, io::kGraphVersionWithOptions)) != io::kFormatVersion;
+bool has_layout_options(std::string_view json) {
+  const std::optional<std::string_view> version = io::outermost_number(json, "version");
+  return version && io::whole_number(*version) == io::kGraphVersionWithOptions;
 }
 
 LayoutGraph parse_layout_graph(std::string_view json, const std::string& source, const Cluster& cluster,

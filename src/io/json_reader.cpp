@@ -171,6 +171,11 @@ const std::string* JsonDocument::if_rounded(const JsonValue& number) const {
 
 JsonValue JsonDocument::root(std::string_view format, std::int64_t newest) const {
   const JsonValue value = root();
+  require_format(value, format, newest);
+  return value;
+}
+
+void require_format(const JsonValue& value, std::string_view format, std::int64_t newest) {
   // Before anything else: the wrong file is told from the misspelt key.
   refuse_foreign(value, text_in_quotes(format));
   std::optional<JsonValue> stated_format;
@@ -185,7 +190,6 @@ JsonValue JsonDocument::root(std::string_view format, std::int64_t newest) const
   if (const std::int64_t number = stated_version->integer(1); number > newest) {
     stated_version->reject(newest == 1 ? "1" : fmt::format("1 to {}", newest), "the file needs a newer opweave");
   }
-  return value;
 }
 
 void NameIndex::add(const JsonValue& name, std::string_view kind) {

@@ -187,8 +187,7 @@ class JsonDocument {
   [[nodiscard]] const std::string& source() const { return source_; }
   /// The root of any document.
   [[nodiscard]] JsonValue root() const { return {*this, root_}; }
-  /// The root of a document of ours. \throws InputError unless it is an object with this format and a version of
-  /// 1 to `newest`.
+  /// The root of a document of ours, as require_format().
   [[nodiscard]] JsonValue root(std::string_view format, std::int64_t newest) const;
 
   /// How a number of the document is written, where its double alone does not say whether it is an integer, and which.
@@ -204,6 +203,9 @@ class JsonDocument {
 };
 
 inline const std::string& JsonValue::source() const { return document_->source(); }
+
+/// \throws InputError unless the value is an object of this format and of a version of 1 to `newest`.
+void require_format(const JsonValue& value, std::string_view format, std::int64_t newest);
 
 /// Names given so far to things of one or several kinds, numbered in order of appearance.
 class NameIndex {

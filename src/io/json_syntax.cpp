@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "io/message.h"
@@ -187,6 +188,29 @@ std::unordered_map<std::string, std::string> rounded_numbers(std::string_view te
   RoundedNumbers numbers;
   nlohmann::json::sax_parse(text.begin(), text.end(), &numbers);
   return numbers.take();
+}
+
+std::optional<std::string_view> outermost_number(std::string_view text, std::string_view key) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  std::size_t depth = 0;
+  for (std::size_t at = text.find_first_of("{}[]\""); at != std::string_view::npos;
+       at = text.find_first_of("{}[]\"", at + 1)) {
+    if (text[at] == '{' || text[at] == '[') ++depth;
+    if (text[at] == '}' || text[at] == ']') --depth;
+    if (text[at] != '"') continue;
+    const std::size_t begin = at + 1;
+    at = text.find_first_of("\"\\", begin);
+    while (at != std::string_view::npos && text[at] == '\\') at = text.find_first_of("\"\\", at + 2);
+    if (at == std::string_view::npos) return std::nullopt;
+    if (depth != 1 || text.substr(begin, at - begin) != key) continue;
+    const std::size_t colon = text.find_first_not_of(kSpace, at + 1);
+    if (colon == std::string_view::npos || text[colon] != ':') continue;  // a value, not a key
+    const std::size_t number = std::min(text.find_first_not_of(kSpace, colon + 1), text.size());
+    const std::string_view rest = text.substr(number);
+    const std::string_view digits = rest.substr(0, rest.find_first_not_of("+-.0123456789eE"));
+    return digits.empty() ? std::nullopt : std::optional(digits);
+  }
+  return std::nullopt;
 }
 
 }  // namespace opweave::io

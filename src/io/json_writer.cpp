@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <iterator>
@@ -18,6 +19,11 @@ void append_number(std::string& out, Number number) {
   const auto [end, error] = std::to_chars(std::begin(buffer), std::end(buffer), number);
   if (error != std::errc()) throw InternalError("number does not fit its buffer");
   out.append(buffer, end);
+}
+
+bool stays_as_it_is(char character) {
+  const auto c = static_cast<unsigned char>(character);
+  return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
 }  // namespace
@@ -61,6 +67,11 @@ void JsonWriter::value(std::string_view text) {
   begin_item();
   out_ += '"';
   while (!text.empty()) {
+    // Nearly all texts are such a run from beginning to end.
+    const auto run = static_cast<std::size_t>(std::ranges::find_if_not(text, stays_as_it_is) - text.begin());
+    out_.append(text.substr(0, run));
+    text.remove_prefix(run);
+    if (text.empty()) break;
     const auto c = static_cast<unsigned char>(text.front());
     std::size_t length = 1;
     if (c == '"' || c == '\\') {
@@ -72,8 +83,6 @@ void JsonWriter::value(std::string_view text) {
       out_ += "\\t";
     } else if (c < 0x20) {
       fmt::format_to(std::back_inserter(out_), "\\u{:04x}", static_cast<unsigned>(c));
-    } else if (c < 0x80) {
-      out_ += text.front();
     } else if (const std::size_t sequence = utf8_sequence_length(text); sequence > 0) {
       length = sequence;
       out_ += text.substr(0, length);

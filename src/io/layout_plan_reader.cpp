@@ -4,9 +4,8 @@
 
 #include "io/formats.h"
 #include "io/graph_options.h"
-#include "io/json_reader.h"
+#include "io/plan_json.h"
 #include "opweave/error.h"
-#include "opweave/io.h"
 #include "opweave/layout_files.h"
 
 namespace opweave {
@@ -49,7 +48,7 @@ class LayoutPlanReader {
                            list.each([&](const JsonValue& v) { result.returns.push_back(read_return(v)); });
                          }),
                 required("plan", io::keep(plan)));
-    result.plan = parse_plan(simdjson::minify(plan->element()), root.source() + ": /plan", graph_, cluster_);
+    result.plan = io::read_plan(*plan, graph_, cluster_);
     return result;
   }
 

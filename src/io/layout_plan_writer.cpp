@@ -1,6 +1,5 @@
 #include "io/formats.h"
-#include "io/json_writer.h"
-#include "opweave/io.h"
+#include "io/plan_json.h"
 #include "opweave/layout_files.h"
 
 namespace opweave {
@@ -83,16 +82,6 @@ void write_modes(JsonWriter& json, const LayoutPlan& plan, const ComputationGrap
   json.close_array();
 }
 
-/// A text of several lines, each but the first two characters further in.
-std::string indented(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    result.push_back(c);
-    if (c == '\n') result += "  ";
-  }
-  return result;
-}
-
 }  // namespace
 
 std::string layout_plan_to_json(const LayoutPlan& plan, const LayoutGraph& graph, const Cluster& cluster) {
@@ -114,13 +103,10 @@ std::string layout_plan_to_json(const LayoutPlan& plan, const LayoutGraph& graph
   for (const LayoutMovement& movement : plan.movements) write_movement(json, movement, graph.graph, cluster);
   json.close_array();
   write_modes(json, plan, graph.graph, cluster);
+  json.key("plan");  // the rest is a plan like others
+  io::write_plan(json, plan.plan, graph.graph, cluster);
   json.close_object();
-  std::string text = std::move(json).finish();
-  // The rest is a plan like others, as its writer sets it.
-  std::string rest = plan_to_json(plan.plan, graph.graph, cluster);
-  text.resize(text.rfind('\n', text.size() - 2));
-  rest.pop_back();
-  return text + ",\n  \"plan\": " + indented(rest) + "\n}\n";
+  return std::move(json).finish();
 }
 
 }  // namespace opweave

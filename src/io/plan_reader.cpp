@@ -6,9 +6,9 @@
 #include <unordered_map>
 
 #include "io/formats.h"
-#include "io/json_reader.h"
 #include "io/message.h"
 #include "io/plan_copies.h"
+#include "io/plan_json.h"
 #include "io/settings_json.h"
 #include "opweave/io.h"
 
@@ -382,10 +382,15 @@ class PlanReader {
 
 }  // namespace
 
+Plan io::read_plan(const JsonValue& value, const ComputationGraph& graph, const Cluster& cluster) {
+  require_format(value, kPlanFormat, kPlanVersionWithMovements);
+  return PlanReader(graph, cluster).read(value);
+}
+
 Plan parse_plan(std::string_view json, const std::string& source, const ComputationGraph& graph,
                 const Cluster& cluster) {
   const io::JsonDocument document(json, source);
-  return PlanReader(graph, cluster).read(document.root(io::kPlanFormat, io::kPlanVersionWithMovements));
+  return io::read_plan(document.root(), graph, cluster);
 }
 
 }  // namespace opweave

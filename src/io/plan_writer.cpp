@@ -1,6 +1,6 @@
 #include "io/formats.h"
-#include "io/json_writer.h"
 #include "io/plan_copies.h"
+#include "io/plan_json.h"
 #include "io/settings_json.h"
 #include "opweave/io.h"
 
@@ -12,10 +12,10 @@ using Layout = io::JsonWriter::Layout;
 
 class PlanWriter {
  public:
-  PlanWriter(const Plan& plan, const ComputationGraph& graph, const Cluster& cluster)
-      : plan_(plan), graph_(graph), cluster_(cluster) {}
+  PlanWriter(JsonWriter& json, const Plan& plan, const ComputationGraph& graph, const Cluster& cluster)
+      : plan_(plan), graph_(graph), cluster_(cluster), json_(json) {}
 
-  std::string write() && {
+  void write() {
     json_.open_object(Layout::kBlock);
     json_.member("format", io::kPlanFormat);
     json_.member("version", has_movements() ? io::kPlanVersionWithMovements : io::kFormatVersion);
@@ -35,7 +35,6 @@ class PlanWriter {
     write_modes();
     write_movements();
     json_.close_object();
-    return std::move(json_).finish();
   }
 
  private:
@@ -239,13 +238,19 @@ class PlanWriter {
   const Plan& plan_;
   const ComputationGraph& graph_;
   const Cluster& cluster_;
-  JsonWriter json_;
+  JsonWriter& json_;
 };
 
 }  // namespace
 
+void io::write_plan(JsonWriter& json, const Plan& plan, const ComputationGraph& graph, const Cluster& cluster) {
+  PlanWriter(json, plan, graph, cluster).write();
+}
+
 std::string plan_to_json(const Plan& plan, const ComputationGraph& graph, const Cluster& cluster) {
-  return PlanWriter(plan, graph, cluster).write();
+  JsonWriter json;
+  io::write_plan(json, plan, graph, cluster);
+  return std::move(json).finish();
 }
 
 }  // namespace opweave

@@ -61,10 +61,14 @@ class LayoutDerivation {
     TensorId tensor;
     std::optional<OperatorId> maker;
   };
-  [[nodiscard]] std::string names(std::uint32_t gang) const {
-    std::string text;
+  /// Of its devices; made once, since many movements go to few gangs.
+  [[nodiscard]] const std::string& names(std::uint32_t gang) {
+    if (names_.size() <= gang) names_.resize(gang + 1);
+    std::string& text = names_[gang];
+    if (!text.empty()) return text;
     for (const DeviceId device : ways_.gangs().at(gang)) {
-      text += (text.empty() ? "" : "+") + problem_.cluster().at(device).name;
+      if (!text.empty()) text += '+';
+      text += problem_.cluster().at(device).name;
     }
     return text;
   }
@@ -325,6 +329,7 @@ class LayoutDerivation {
   std::vector<Tensor> tensors_;
   std::vector<Parameter> parameters_;
   TensorWays ways_;
+  std::vector<std::string> names_;                   ///< by gang, once they are asked for
   std::vector<std::vector<Version>> versions_;       ///< by tensor: as movements make it, or as an input is wanted
   std::vector<MovedTensor> moves_;                   ///< by operator behind those of the original
   std::vector<std::uint32_t> unit_of_;               ///< by operator, where values may have modes

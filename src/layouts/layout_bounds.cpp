@@ -1,5 +1,10 @@
 #include "layouts/layout_bounds.h"
 
+#include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
+
 #include "layouts/earliest_selection.h"
 #include "layouts/option_loads.h"
 #include "layouts/option_paths.h"
@@ -11,10 +16,31 @@ namespace {
 /// Pairs of options of a maker and a reader that are looked at, at most.
 constexpr std::size_t kMostPairs = 4'000'000;
 
+/// A mode for each set of devices of the options, with the least duration and workspace there.
+std::vector<ModeSpec> least_modes(const std::vector<LayoutOption>& options, const Cluster& cluster) {
+  std::map<std::vector<DeviceId>, ModeSpec> modes;
+  for (const LayoutOption& option : options) {
+    const auto [entry, is_new] = modes.try_emplace(option.devices, ModeSpec{{}, option.duration, option.workspace});
+    ModeSpec& mode = entry->second;
+    if (is_new) {
+      for (const DeviceId device : option.devices) mode.devices.push_back(cluster.at(device).name);
+    }
+    mode.duration = std::min(mode.duration, option.duration);
+    mode.workspace = std::min(mode.workspace, option.workspace);
+  }
+  std::vector<ModeSpec> result;
+  for (auto& [devices, mode] : modes) result.push_back(std::move(mode));
+  return result;
+}
+
 }  // namespace
 
 Problem without_layouts(const LayoutProblem& problem) {
   const ComputationGraph& graph = problem.graph().graph;
+  std::vector<Operator> operators = graph.operators();
+  for (std::size_t i = 0; i < operators.size(); ++i) {
+    operators[i].modes = least_modes(problem.graph().options[i], problem.cluster());
+  }
   std::vector<Tensor> tensors = graph.tensors();
   for (Tensor& tensor : tensors) {
     tensor.size = Bytes();
@@ -30,7 +56,7 @@ Problem without_layouts(const LayoutProblem& problem) {
   ProblemSettings settings = problem.settings();
   settings.memory_limit.reset();
   settings.memory_modes = {};
-  return Problem::create(ComputationGraph::create(graph.name(), graph.operators(), std::move(tensors),
+  return Problem::create(ComputationGraph::create(graph.name(), std::move(operators), std::move(tensors),
                                                   std::move(parameters), graph.training()),
                          Cluster::create(std::move(parts)), std::move(settings));
 }

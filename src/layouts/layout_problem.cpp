@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
+#include <unordered_map>
 
 #include "core/union_find.h"
 #include "layouts/derive.h"
@@ -11,32 +13,26 @@
 namespace opweave {
 namespace {
 
-std::string describe(const LayoutAlternative& alternative, const Cluster& cluster) {
-  std::string devices;
-  for (const DeviceId device : alternative.devices) {
-    devices += (devices.empty() ? "" : ", ") + cluster.at(device).name;
-  }
-  return fmt::format("\"{}\" on {}", alternative.option, devices);
+std::string describe(std::string_view option, const std::vector<DeviceId>& devices, const Cluster& cluster) {
+  std::string names;
+  for (const DeviceId device : devices) names += (names.empty() ? "" : ", ") + cluster.at(device).name;
+  return fmt::format("\"{}\" on {}", option, names);
 }
 
 /// What all operators have, in the order of the first of them.
 std::vector<LayoutAlternative> common_alternatives(const LayoutGraph& graph, const std::vector<OperatorId>& operators) {
+  const std::vector<LayoutOption>& of_first = graph.options[operators.front().index()];
   std::vector<LayoutAlternative> result;
-  for (const LayoutOption& option : graph.options[operators.front().index()]) {
-    result.push_back({option.name, option.devices, {}, 0});
-  }
-  if (operators.size() == 1) {  // most choices of large graphs
-    for (std::uint32_t i = 0; i < result.size(); ++i) result[i].option_index = {i};
-    return result;
-  }
-  for (const OperatorId op : operators) {
+  result.reserve(of_first.size());
+  for (std::uint32_t i = 0; i < of_first.size(); ++i) result.push_back({of_first[i].name, {i}, 0});
+  for (const OperatorId op : std::span(operators).subspan(1)) {
     std::map<std::pair<std::string_view, std::vector<DeviceId>>, std::uint32_t> own;
     const std::vector<LayoutOption>& options = graph.options[op.index()];
     for (std::uint32_t i = 0; i < options.size(); ++i) {
       own.emplace(std::pair(std::string_view(options[i].name), options[i].devices), i);
     }
     std::erase_if(result, [&](LayoutAlternative& alternative) {
-      const auto found = own.find({alternative.option, alternative.devices});
+      const auto found = own.find({alternative.option, of_first[alternative.option_index.front()].devices});
       if (found == own.end()) return true;
       alternative.option_index.push_back(found->second);
       return false;
@@ -80,12 +76,18 @@ void LayoutProblem::join_choices(Data& data) const {
 }
 
 void LayoutProblem::number_gangs(Data& data) const {
-  std::map<std::vector<DeviceId>, std::uint32_t> number;
+  const auto hash = [](const std::vector<DeviceId>& devices) {
+    std::size_t sum = 0;
+    for (const DeviceId device : devices) sum = sum * 31 + device.index();
+    return sum;
+  };
+  std::unordered_map<std::vector<DeviceId>, std::uint32_t, decltype(hash)> number(0, hash);
   for (LayoutChoice& choice : data.choices) {
+    const std::vector<LayoutOption>& options = data.graph.options[choice.operators.front().index()];
     for (LayoutAlternative& alternative : choice.alternatives) {
-      const auto [entry, is_new] =
-          number.try_emplace(alternative.devices, static_cast<std::uint32_t>(data.gangs.size()));
-      if (is_new) data.gangs.push_back(alternative.devices);
+      const std::vector<DeviceId>& devices = options[alternative.option_index.front()].devices;
+      const auto [entry, is_new] = number.try_emplace(devices, static_cast<std::uint32_t>(data.gangs.size()));
+      if (is_new) data.gangs.push_back(devices);
       alternative.gang = entry->second;
     }
   }
@@ -124,7 +126,8 @@ LayoutProblem LayoutProblem::create(LayoutGraph graph, Cluster cluster, ProblemS
         const auto& own = option.parameters[static_cast<std::size_t>(found - read.begin())];
         if (own && stated && *own != *stated) {
           throw InputError(fmt::format("parameter \"{}\" has different parts in options {} of its operators",
-                                       operators.at(ParameterId(p)).name, describe(alternative, data->cluster)));
+                                       operators.at(ParameterId(p)).name,
+                                       describe(option.name, option.devices, data->cluster)));
         }
         if (own) stated = own;
       }
@@ -162,13 +165,14 @@ LayoutSelection LayoutProblem::selection_of(const LayoutPlan& plan) const {
     const std::uint32_t number = choice_of(task.op);
     const std::string& name = plan.options[task.op.index()];
     const std::vector<LayoutAlternative>& alternatives = choices()[number].alternatives;
-    const auto found = std::ranges::find_if(
-        alternatives, [&](const LayoutAlternative& one) { return one.option == name && one.devices == task.devices; });
+    const auto found = std::ranges::find_if(alternatives, [&](const LayoutAlternative& one) {
+      return one.option == name && gangs()[one.gang] == task.devices;
+    });
     const auto index = static_cast<std::uint32_t>(found - alternatives.begin());
     if (found == alternatives.end() || (selection[number] != kNone && selection[number] != index)) {
       throw InputError(
           fmt::format("operator \"{}\" runs in option {}, which {}", graph().graph.at(task.op).name,
-                      describe({name, task.devices, {}, 0}, cluster()),
+                      describe(name, task.devices, cluster()),
                       found == alternatives.end() ? "it does not have" : "operators that choose with it do not"));
     }
     selection[number] = index;

@@ -9,7 +9,7 @@
 #include "layouts/layout_incumbent.h"
 #include "layouts/quick_value.h"
 #include "layouts/selection_moves.h"
-#include "list_scheduling/schedule_at_once.h"
+#include "list_scheduling/list_schedule.h"
 #include "opweave/bounds.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
@@ -159,7 +159,8 @@ class LayoutSearch {
         const MemoryChoice keep(derived.problem().value_count(), MemoryMode::kKeep);
         movements = ProblemWithMovements::create(derived.problem(), keep);
       }
-      std::optional<Schedule> schedule = schedule_at_once(movements ? movements->problem() : derived.problem());
+      const Problem& problem = movements ? movements->problem() : derived.problem();
+      std::optional<Schedule> schedule = list_schedule(problem, std::vector<ModeIndex>(problem.task_count(), 0));
       if (!schedule) return false;
       return incumbent_.offer({derived, std::move(movements), *std::move(schedule), {}, "earliest finish"});
     } catch (const InputError&) {

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 
 namespace opweave {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 std::string signature(const LayoutProblem& problem, const LayoutChoice& choice) {
   std::string text;
   for (const LayoutAlternative& alternative : choice.alternatives) {
-    text += alternative.option + '\n';
+    text.append(alternative.option) += '\n';
     for (std::size_t i = 0; i < choice.operators.size(); ++i) {
       const LayoutOption& option = problem.graph().options[choice.operators[i].index()][alternative.option_index[i]];
       text += std::to_string(option.duration.value()) + ' ';
@@ -49,7 +50,7 @@ SelectionMoves::SelectionMoves(const LayoutProblem& problem) : problem_(problem)
 
 LayoutSelection SelectionMoves::after(std::size_t number, LayoutSelection selection) const {
   const Move& move = moves_[number];
-  const std::string& option = problem_.choices()[members_[move.first]].alternatives[move.alternative].option;
+  const std::string_view option = problem_.choices()[members_[move.first]].alternatives[move.alternative].option;
   for (std::uint32_t m = move.first; m < move.first + move.count; ++m) {
     std::uint32_t& own = selection[members_[m]];
     if (!move.keeps_devices) {
@@ -58,7 +59,7 @@ LayoutSelection SelectionMoves::after(std::size_t number, LayoutSelection select
     }
     const std::vector<LayoutAlternative>& alternatives = problem_.choices()[members_[m]].alternatives;
     const auto found = std::ranges::find_if(alternatives, [&](const LayoutAlternative& alternative) {
-      return alternative.option == option && alternative.devices == alternatives[own].devices;
+      return alternative.option == option && alternative.gang == alternatives[own].gang;
     });
     if (found != alternatives.end()) own = static_cast<std::uint32_t>(found - alternatives.begin());
   }

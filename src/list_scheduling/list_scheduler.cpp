@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <optional>
 #include <queue>
 #include <set>
 #include <unordered_map>
@@ -24,9 +25,9 @@ class ListScheduler {
       : placed_(placed),
         reference_(reference),
         priority_(priority),
-        guard_(placed, reference),
         starts_(placed.activity_count(), -1),
         waiting_(placed.activity_count()) {
+    if (!MemoryGuard::has_room_for_all(placed)) guard_.emplace(placed, reference);
     find_resources();
     make_queues();
   }
@@ -123,6 +124,8 @@ class ListScheduler {
     mark(queue_of_[activity]);
   }
 
+  [[nodiscard]] bool admits(ActivityId activity) { return !guard_ || guard_->admits(activity); }
+
   [[nodiscard]] bool is_free(std::span<const std::uint32_t> resources) const {
     return std::none_of(resources.begin(), resources.end(), [&](std::uint32_t r) { return busy_[r]; });
   }
@@ -144,7 +147,7 @@ class ListScheduler {
     for (auto entry = queue.activities.begin(); entry != queue.activities.end() && refusals < kRefusals;) {
       if (!is_free(queue.resources)) return;
       const ActivityId activity = entry->second;
-      if (guard_.admits(activity)) {
+      if (admits(activity)) {
         entry = queue.activities.erase(entry);
         start(activity);
       } else {
@@ -155,7 +158,7 @@ class ListScheduler {
   }
 
   void start(ActivityId activity) {
-    guard_.start(activity);
+    if (guard_) guard_->start(activity);
     starts_[activity] = now_;
     ++started_;
     for (const std::uint32_t resource : resources_[activity]) busy_[resource] = true;
@@ -167,9 +170,11 @@ class ListScheduler {
       busy_[resource] = false;
       for (const std::uint32_t queue : queues_of_resource_[resource]) mark(queue);
     }
-    guard_.finish(activity, [&](DeviceId device) {
-      for (const std::uint32_t queue : queues_of_device_[device.index()]) mark(queue);
-    });
+    if (guard_) {
+      guard_->finish(activity, [&](DeviceId device) {
+        for (const std::uint32_t queue : queues_of_device_[device.index()]) mark(queue);
+      });
+    }
     for (const ActivityId successor : placed_.successors(activity)) {
       if (--waiting_[successor] == 0) make_ready(successor);
     }
@@ -180,7 +185,7 @@ class ListScheduler {
   void start_first_of_reference() {
     while (starts_[reference_.activities[next_reference_]] >= 0) ++next_reference_;
     const ActivityId activity = reference_.activities[next_reference_];
-    if (waiting_[activity] != 0 || !guard_.admits(activity)) {
+    if (waiting_[activity] != 0 || !admits(activity)) {
       throw InternalError("list scheduling: the first item of the reference order cannot start");
     }
     queues_[queue_of_[activity]].activities.erase({priority_[activity], activity});
@@ -190,7 +195,7 @@ class ListScheduler {
   const PlacedProblem& placed_;
   const ReferenceOrder& reference_;
   std::span<const std::int64_t> priority_;
-  MemoryGuard guard_;
+  std::optional<MemoryGuard> guard_;        // nothing: memory never refuses anything, and wakes nobody
   detail::Lists<std::uint32_t> resources_;  // per activity
   std::vector<bool> busy_;                  // per resource
   std::vector<Queue> queues_;

@@ -1,8 +1,25 @@
 #include "list_scheduling/memory_guard.h"
 
 #include <algorithm>
+#include <functional>
 
 namespace opweave {
+
+bool MemoryGuard::has_room_for_all(const PlacedProblem& placed) {
+  std::vector<std::int64_t> bytes = placed.persistent();
+  for (std::uint32_t r = 0; r < placed.residence_count(); ++r) {
+    bytes[placed.residence(r).device.index()] += placed.residence(r).bytes;
+  }
+  std::vector<std::int64_t> workspace(bytes.size(), 0);  // the largest, which each stream may hold at once
+  for (ActivityId task = 0; task < placed.task_count(); ++task) {
+    for (const DeviceId device : placed.devices(task)) {
+      workspace[device.index()] = std::max(workspace[device.index()], placed.workspace(task));
+    }
+  }
+  const auto streams = static_cast<std::int64_t>(placed.problem().cluster().stream_names().size());
+  for (std::size_t d = 0; d < bytes.size(); ++d) bytes[d] += streams * workspace[d];
+  return std::ranges::equal(bytes, placed.capacity(), std::less_equal());
+}
 
 MemoryGuard::MemoryGuard(const PlacedProblem& placed, const ReferenceOrder& reference)
     : placed_(placed),

@@ -17,6 +17,9 @@ namespace opweave {
 /// order can always start once nothing else runs.
 class MemoryGuard {
  public:
+  /// Each device has room for all that is ever there, and all workspaces beside: a guard would admit everything.
+  [[nodiscard]] static bool has_room_for_all(const PlacedProblem& placed);
+
   /// \pre reference.fits
   MemoryGuard(const PlacedProblem& placed, const ReferenceOrder& reference);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "opweave/plan.h"
@@ -12,17 +13,24 @@ namespace {
 
 using Pairs = std::vector<std::pair<std::uint32_t, std::uint32_t>>;
 
-/// Lists of second elements by first element, ascending, without repeats.
-detail::Lists<std::uint32_t> group_pairs(Pairs pairs, std::size_t list_count) {
-  std::sort(pairs.begin(), pairs.end());
-  pairs.erase(std::unique(pairs.begin(), pairs.end()), pairs.end());
+/// Lists of second elements by first element, ascending, without repeats. Lists are short, so that dealing the pairs to
+/// them and sorting each takes less than sorting all.
+detail::Lists<std::uint32_t> group_pairs(const Pairs& pairs, std::size_t list_count) {
+  std::vector<std::size_t> ends(list_count + 1, 0);  // where each list ends among those dealt so far
+  for (const auto& [list, item] : pairs) ++ends[list + 1];
+  std::partial_sum(ends.begin(), ends.end(), ends.begin());
+  std::vector<std::uint32_t> dealt(pairs.size());
+  for (const auto& [list, item] : pairs) dealt[ends[list]++] = item;
   detail::Lists<std::uint32_t> lists;
   lists.items.reserve(pairs.size());
   lists.offsets.reserve(list_count + 1);
-  std::size_t next = 0;
+  auto begin = dealt.begin();
   for (std::size_t i = 0; i < list_count; ++i) {
-    for (; next < pairs.size() && pairs[next].first == i; ++next) lists.items.push_back(pairs[next].second);
+    const auto end = dealt.begin() + static_cast<std::ptrdiff_t>(ends[i]);
+    std::sort(begin, end);
+    lists.items.insert(lists.items.end(), begin, std::unique(begin, end));
     lists.close_list();
+    begin = end;
   }
   return lists;
 }
@@ -114,8 +122,8 @@ void PlacedProblem::connect_activities(const std::vector<ExtraEdge>& extra) {
   Pairs inverse;
   inverse.reserve(edges.size());
   for (const auto& [later, earlier] : edges) inverse.emplace_back(earlier, later);
-  predecessors_ = group_pairs(std::move(edges), activity_count());
-  successors_ = group_pairs(std::move(inverse), activity_count());
+  predecessors_ = group_pairs(edges, activity_count());
+  successors_ = group_pairs(inverse, activity_count());
 }
 
 void PlacedProblem::find_residences() {
@@ -157,9 +165,9 @@ void PlacedProblem::find_residences() {
       for (const DeviceId device : devices(activity)) use(activity, home(device, activity, !producer));
     }
   }
-  made_ = group_pairs(std::move(made), activity_count());
-  used_ = group_pairs(std::move(used), activity_count());
-  users_ = group_pairs(std::move(users), residences_.size());
+  made_ = group_pairs(made, activity_count());
+  used_ = group_pairs(used, activity_count());
+  users_ = group_pairs(users, residences_.size());
 }
 
 PlacedProblem PlacedProblem::mirrored() const {
@@ -183,9 +191,9 @@ PlacedProblem PlacedProblem::mirrored() const {
       residence.is_graph_input = true;
     }
   }
-  mirror.made_ = group_pairs(std::move(made), activity_count());
-  mirror.used_ = group_pairs(std::move(used), activity_count());
-  mirror.users_ = group_pairs(std::move(users), residence_count());
+  mirror.made_ = group_pairs(made, activity_count());
+  mirror.used_ = group_pairs(used, activity_count());
+  mirror.users_ = group_pairs(users, residence_count());
   return mirror;
 }
 

@@ -1,6 +1,7 @@
 #include "memory_modes/mode_incumbent.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "opweave/check.h"
 #include "opweave/error.h"
@@ -16,6 +17,11 @@ void ModeFindings::add_bounds(std::vector<LowerBound> bounds) {
   const std::lock_guard lock(mutex_);
   found_.bounds.insert(found_.bounds.end(), bounds.begin(), bounds.end());
   std::ranges::stable_sort(found_.bounds, std::ranges::greater(), &LowerBound::value);
+}
+
+void ModeFindings::prove(Objective objective, std::int64_t bound, std::string proof) {
+  const std::lock_guard lock(mutex_);
+  found_.proofs[objective].raise(bound, std::move(proof));
 }
 
 void ModeFindings::replace(Best best, double seconds) {

@@ -1,6 +1,8 @@
 /// The best plan with memory modes that is known.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -8,6 +10,8 @@
 #include <vector>
 
 #include "opweave/memory_modes.h"
+#include "opweave/objective.h"
+#include "planner/objective_bounds.h"
 
 namespace opweave {
 
@@ -24,11 +28,13 @@ class ModeFindings {
   struct Copy {
     std::optional<Best> best;
     std::vector<Improvement> trajectory;
-    std::vector<LowerBound> bounds;  ///< largest first
+    std::vector<LowerBound> bounds;                   ///< largest first
+    std::map<Objective, ObjectiveBound> proofs = {};  ///< where the makespan is not all that is asked for
   };
 
   [[nodiscard]] Copy copy() const;
   void add_bounds(std::vector<LowerBound> bounds);
+  void prove(Objective objective, std::int64_t bound, std::string proof);
   void replace(Best best, double seconds);
 
  private:

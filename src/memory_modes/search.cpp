@@ -7,9 +7,11 @@
 #include "memory_modes/carry.h"
 #include "memory_modes/every_choice.h"
 #include "memory_modes/mode_incumbent.h"
+#include "memory_modes/mode_objectives.h"
 #include "memory_modes/mode_search.h"
 #include "memory_modes/reductions.h"
 #include "opweave/bounds.h"
+#include "opweave/check.h"
 #include "opweave/error.h"
 #include "opweave/io.h"
 #include "opweave/memory_modes.h"
@@ -20,10 +22,7 @@ namespace opweave {
 namespace {
 
 void require_supported(const Problem& problem, const PlannerOptions& options) {
-  if (options.objectives != std::vector{Objective::kMakespan}) {
-    throw InputError("memory modes and reductions are planned for the makespan alone, expected no other objective");
-  }
-  if (options.deadline) throw InputError("memory modes and reductions are planned without a deadline, expected none");
+  require_objectives_with_modes(options.objectives);
   if (problem.settings().blocks != Blocks::kNone) {
     throw InputError("memory modes and reductions are planned for single operators, expected no blocks");
   }
@@ -70,8 +69,13 @@ PlanResult plan_with_memory_modes(const Problem& problem, const Budget& budget, 
                                   const ModeOptions& modes) {
   require_supported(problem, options);
   const auto findings = std::make_shared<ModeFindings>();
-  const auto search = [findings, modes](const Problem& own, const Budget& limits, const PlannerOptions& chosen) {
-    return search_modes(own, limits, chosen, modes, findings);
+  const ShortestWithModes shortest = [modes](const Problem& own, const Budget& limits, const PlannerOptions& chosen,
+                                             const std::shared_ptr<ModeFindings>& found) {
+    return search_modes(own, limits, chosen, modes, found);
+  };
+  const auto search = [findings, shortest](const Problem& own, const Budget& limits, const PlannerOptions& chosen) {
+    return chosen.seeks_makespan_alone() ? shortest(own, limits, chosen, findings)
+                                         : search_objectives_with_modes(own, limits, chosen, shortest, *findings);
   };
   // As in plan(): the hashes take as long as writing the graph.
   std::string graph_hash;
@@ -89,19 +93,24 @@ PlanResult plan_with_memory_modes(const Problem& problem, const Budget& budget, 
   ModeFindings::Copy found = findings->copy();
   result.bounds = std::move(found.bounds);
   if (result.reason == PlanResult::Reason::kInfeasible) return result;
-  if (result.limit.empty()) {
-    const bool is_optimal = found.best && !result.bounds.empty() && found.best->makespan == result.bounds.front().value;
-    result.limit = reached_limit(budget, is_optimal);
+  if (!found.best) {
+    if (result.limit.empty()) result.limit = reached_limit(budget, false);
+    return result;
   }
-  if (!found.best) return result;
   result.reason = PlanResult::Reason::kPlanned;
-  Provenance provenance = provenance_of(budget, options, found.best->method, std::move(found.trajectory));
+  Provenance provenance = provenance_of(budget, options, found.best->method, found.trajectory);
   find_hashes();
   provenance.graph_hash = std::move(graph_hash);
   provenance.cluster_hash = std::move(cluster_hash);
   result.plan = *found.best->plan;  // made when it was found: it takes too long to be made when time is up
   result.plan->provenance = std::move(provenance);
   state_bounds(*result.plan, result.bounds);
+  if (!options.seeks_makespan_alone()) {
+    state_objectives(options, found, *result.plan);
+    const auto violations = check(problem.graph(), problem.cluster(), *result.plan, 1);
+    if (!violations.empty()) throw InternalError("check rejects the plan: " + violations.front().message);
+  }
+  if (result.limit.empty()) result.limit = reached_limit(budget, result.plan->status == PlanStatus::kOptimal);
   return result;
 }
 

@@ -74,7 +74,7 @@ def test_bounds_hold_for_all_modes(files):
 def test_other_commands_refuse_memory_modes_by_name(files):
     graph, cluster, plan = files
     assert "memory modes" in fails(2, "compare", graph, cluster, plan)
-    assert "memory modes" in fails(2, "plan", graph, cluster, "--memory-modes", "drop", "--objective", "peak-memory")
+    assert "memory modes" in fails(2, "plan", graph, cluster, "--memory-modes", "drop", "--objective", "communication")
     assert "expected keep, drop, host" in fails(2, "plan", graph, cluster, "--memory-modes", "forget")
 
 
@@ -133,7 +133,26 @@ def test_commands_know_reductions_or_refuse_them(reduced, tmp_path):
     succeeds("bounds", graph, cluster)
     succeeds("report", graph, cluster, plan, "-o", tmp_path / "report.html", "--trace", tmp_path / "trace.json")
     assert "gradients are reduced" in fails(2, "compare", graph, cluster, plan)
-    assert "makespan alone" in fails(2, "plan", graph, cluster, "--objective", "period", "-o", plan)
+    assert "makespan and peak-memory" in fails(2, "plan", graph, cluster, "--objective", "period", "-o", plan)
+
+
+def test_least_memory_lets_values_go_that_a_short_plan_keeps(tmp_path):
+    graph, cluster, plan = tmp_path / "graph.json", tmp_path / "cluster.json", tmp_path / "plan.json"
+    shape = ("--shape", "linear", "--devices", 2, "--microbatches", 2)
+    pipeline = ROOT / "examples/memory-modes/pipeline.json"
+    succeeds("convert", "pipeline", pipeline, *shape, "-o", graph, "--cluster", cluster)
+
+    def goal(objectives):
+        limits = ("--memory-modes", "drop", "--time-limit", 3, "-o", plan)
+        succeeds("plan", graph, cluster, "--objective", objectives, *limits)
+        assert "valid" in succeeds("check", graph, cluster, plan)
+        return {figure["name"]: figure for figure in json.loads(plan.read_text())["goal"]["objectives"]}
+
+    short = goal("makespan,peak-memory")
+    small = goal("peak-memory,makespan")
+    assert small["peak-memory"]["value"] < short["peak-memory"]["value"]
+    assert small["makespan"]["value"] > short["makespan"]["value"]
+    assert 0 < small["peak-memory"]["bound"] <= small["peak-memory"]["value"]
 
 
 def test_what_if_asks_of_memory_and_of_links_to_hosts(files, reduced, tmp_path):

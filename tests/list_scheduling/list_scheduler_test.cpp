@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "list_scheduling/in_flight_limit.h"
+#include "list_scheduling/memory_guard.h"
 #include "list_scheduling/placed_problem.h"
 #include "list_scheduling/priority_rules.h"
 #include "list_scheduling/reference_order.h"
@@ -17,6 +20,8 @@
 
 namespace opweave {
 namespace {
+
+constexpr Bytes kPlenty{1'000'000'000'000};
 
 std::optional<Problem> feasible_input(const testing::RandomProblem& input) {
   try {
@@ -71,6 +76,37 @@ Problem pipeline(PipelineShape shape, std::uint32_t stages, std::int64_t activat
   spec.training.replicas = replicas;
   return Problem::create(build_pipeline(spec),
                          uniform_cluster(4, {"compute"}, Bytes(100 * activations_of_stage), Duration(1)));
+}
+
+/// The starts on devices with so much memory each, by the first rule.
+std::vector<std::int64_t> starts_with(const Problem& problem, const std::vector<ModeIndex>& modes, Bytes memory) {
+  ProblemSettings settings = problem.settings();
+  settings.memory_limit = memory;
+  const Problem limited = Problem::create(problem.graph(), problem.cluster(), settings);
+  const auto placed = PlacedProblem::create(limited, modes);
+  const ReferenceOrder reference = reference_order(*placed);
+  EXPECT_TRUE(reference.fits);
+  EXPECT_EQ(MemoryGuard::has_room_for_all(*placed), memory == kPlenty);
+  return list_schedule(*placed, reference, priority_rules(*placed, reference).front().priority);
+}
+
+// With plenty nothing is guarded, with a byte less than all values take together everything is: of two chains of 20
+// values of 10 bytes four are there at once at most, so a guard has nothing to refuse.
+TEST(ListScheduler, makes_the_same_schedule_without_a_guard_as_with_one_that_admits_all) {
+  std::vector<Operator> operators(40);
+  std::vector<Tensor> tensors(40);
+  for (std::size_t i = 0; i < operators.size(); ++i) {
+    operators[i].name = "op" + std::to_string(i);
+    operators[i].durations = {{"", Duration(static_cast<std::int64_t>(1 + i * 7 % 5))}};
+    operators[i].outputs = {TensorId(i)};
+    if (i >= 2) operators[i].inputs = {TensorId(i - 2)};
+    tensors[i] = {"t" + std::to_string(i), Bytes(10), {}, {}, {}};
+  }
+  const Problem problem =
+      Problem::create(ComputationGraph::create("two chains", std::move(operators), std::move(tensors), {}),
+                      uniform_cluster(1, {"compute"}, std::nullopt, Duration(1)));
+  const std::vector<ModeIndex> modes(problem.task_count(), 0);
+  EXPECT_EQ(starts_with(problem, modes, Bytes(399)), starts_with(problem, modes, kPlenty));
 }
 
 // One microbatch at a time needs as many stage activations as stages lie on one device; every limit from

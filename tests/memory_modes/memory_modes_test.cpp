@@ -22,14 +22,12 @@
 namespace opweave {
 namespace {
 
+using testing::best_of_all_choices;
+using testing::first_of;
+using testing::keep_all;
+using testing::kMostChoices;
 using testing::ModeChain;
 using testing::value_named;
-
-std::string first_of(const std::vector<Violation>& violations) {
-  return violations.empty() ? "" : std::string(to_string(violations[0].rule)) + ": " + violations[0].message;
-}
-
-MemoryChoice keep_all(const Problem& problem) { return MemoryChoice(problem.value_count(), MemoryMode::kKeep); }
 
 std::vector<ModeIndex> first_modes(const Problem& problem) { return std::vector<ModeIndex>(problem.task_count(), 0); }
 
@@ -209,52 +207,14 @@ TEST(MemoryModes, what_is_not_allowed_is_refused_by_name) {
   choice[value_named(problem, "a0").index()] = MemoryMode::kHost;
   EXPECT_THROW((void)ProblemWithMovements::create(problem, choice), InputError);
   PlannerOptions options;
-  options.objectives = {Objective::kPeakMemory};
+  for (const Objective objective :
+       {Objective::kPeriod, Objective::kDevices, Objective::kCommunication, Objective::kUtilisation}) {
+    options.objectives = {Objective::kPeakMemory, objective};
+    EXPECT_THROW((void)plan_with_memory_modes(problem, Budget({}, 10), options), InputError);
+  }
+  options.objectives = {Objective::kMakespan, Objective::kPeakMemory, Objective::kMakespan};
   EXPECT_THROW((void)plan_with_memory_modes(problem, Budget({}, 10), options), InputError);
   EXPECT_THROW((void)plan(problem, Budget({}, 10)), InputError);
-}
-
-/// Problems with more choices are left out: the planner does not try all of them.
-constexpr std::size_t kMostChoices = 81;
-
-/// The shortest plan over all choices of modes, each by exhaustive search; nothing where none has one. Every plan is
-/// valid from the files' point of view, or holds too much on a host.
-std::optional<Duration> best_of_all_choices(const Problem& problem, std::size_t& count) {
-  struct Free {
-    ValueId value;
-    std::vector<MemoryMode> modes;
-  };
-  std::vector<Free> free;
-  count = 1;
-  for (std::size_t v = 0; v < problem.value_count(); ++v) {
-    const MemoryModes may =
-        problem.graph().memory_modes(problem.tensor_of(ValueId(v)), problem.settings().memory_modes);
-    if (!may.any()) continue;
-    free.push_back({ValueId(v), {MemoryMode::kKeep}});
-    if (may.drop) free.back().modes.push_back(MemoryMode::kDrop);
-    if (may.host) free.back().modes.push_back(MemoryMode::kHost);
-    count *= free.back().modes.size();
-  }
-  std::optional<Duration> best;
-  if (count > kMostChoices) return best;
-  for (std::size_t number = 0; number < count; ++number) {
-    MemoryChoice choice = keep_all(problem);
-    std::size_t rest = number;
-    for (const Free& one : free) {
-      choice[one.value.index()] = one.modes[rest % one.modes.size()];
-      rest /= one.modes.size();
-    }
-    const auto derived = ProblemWithMovements::create(problem, choice);
-    const auto answer = testing::brute_force(derived.problem());
-    if (!answer.finished || !answer.best) continue;
-    const Plan plan = derived.plan(*answer.best, {}, {});
-    const auto violations = check(problem.graph(), problem.cluster(), plan);
-    const bool fits_host =
-        std::ranges::none_of(violations, [](const Violation& v) { return v.rule == Rule::kHostMemory; });
-    EXPECT_TRUE(violations.empty() || !fits_host) << first_of(violations);
-    if (violations.empty() && (!best || plan.statistics.makespan < *best)) best = plan.statistics.makespan;
-  }
-  return best;
 }
 
 /// Problems of the random agreement; OPWEAVE_AGREEMENT=500 asks for more of them.

@@ -3,7 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "opweave/check.h"
 #include "opweave/memory_modes.h"
+#include "support/brute_force.h"
 #include "support/varied_problem.h"
 
 namespace opweave::testing {
@@ -170,6 +176,56 @@ inline ValueId value_named(const Problem& problem, const std::string& name, std:
     if (tensors[t].name == name) return problem.value_of(TensorId(t), copy);
   }
   throw InternalError("no tensor " + name);
+}
+
+/// The rule and message of the first; empty if there is none.
+inline std::string first_of(const std::vector<Violation>& violations) {
+  return violations.empty() ? "" : std::string(to_string(violations[0].rule)) + ": " + violations[0].message;
+}
+
+inline MemoryChoice keep_all(const Problem& problem) { return MemoryChoice(problem.value_count(), MemoryMode::kKeep); }
+
+/// Problems with more choices are left out: the planner does not try all of them.
+inline constexpr std::size_t kMostChoices = 81;
+
+/// The shortest plan over all choices of modes, each by exhaustive search; nothing where none has one. Every plan is
+/// valid from the files' point of view, or holds too much on a host.
+inline std::optional<Duration> best_of_all_choices(const Problem& problem, std::size_t& count) {
+  struct Free {
+    ValueId value;
+    std::vector<MemoryMode> modes;
+  };
+  std::vector<Free> free;
+  count = 1;
+  for (std::size_t v = 0; v < problem.value_count(); ++v) {
+    const MemoryModes may =
+        problem.graph().memory_modes(problem.tensor_of(ValueId(v)), problem.settings().memory_modes);
+    if (!may.any()) continue;
+    free.push_back({ValueId(v), {MemoryMode::kKeep}});
+    if (may.drop) free.back().modes.push_back(MemoryMode::kDrop);
+    if (may.host) free.back().modes.push_back(MemoryMode::kHost);
+    count *= free.back().modes.size();
+  }
+  std::optional<Duration> best;
+  if (count > kMostChoices) return best;
+  for (std::size_t number = 0; number < count; ++number) {
+    MemoryChoice choice = keep_all(problem);
+    std::size_t rest = number;
+    for (const Free& one : free) {
+      choice[one.value.index()] = one.modes[rest % one.modes.size()];
+      rest /= one.modes.size();
+    }
+    const auto derived = ProblemWithMovements::create(problem, choice);
+    const auto answer = brute_force(derived.problem());
+    if (!answer.finished || !answer.best) continue;
+    const Plan plan = derived.plan(*answer.best, {}, {});
+    const auto violations = check(problem.graph(), problem.cluster(), plan);
+    const bool fits_host =
+        std::ranges::none_of(violations, [](const Violation& v) { return v.rule == Rule::kHostMemory; });
+    EXPECT_TRUE(violations.empty() || !fits_host) << first_of(violations);
+    if (violations.empty() && (!best || plan.statistics.makespan < *best)) best = plan.statistics.makespan;
+  }
+  return best;
 }
 
 }  // namespace opweave::testing
