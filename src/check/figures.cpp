@@ -281,9 +281,9 @@ class FiguresCheck {
     }
     for (std::size_t d = 0; d < expected.size(); ++d) {
       const DeviceStatistics& device = stated().devices[d];
-      const auto require_here = [&](const char* figure, std::int64_t stated, Wide expected) {
-        if (Wide{stated} == expected) return;  // names of a hundred thousand devices are not written for nothing
-        require(fmt::format("{} of device {}", figure, reading_.name(DeviceId(d))), stated, expected);
+      const auto require_here = [&](const char* figure, std::int64_t said, Wide computed) {
+        if (Wide{said} == computed) return;  // names of a hundred thousand devices are not written for nothing
+        require(fmt::format("{} of device {}", figure, reading_.name(DeviceId(d))), said, computed);
       };
       require_here("compute_busy_ns", device.compute_busy.value(), expected[d].compute_busy);
       require_here("bubble_ns", device.bubble.value(), makespan_ - expected[d].compute_busy);
