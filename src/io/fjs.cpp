@@ -231,6 +231,15 @@ ImportedProblem parse_job_shop(std::string_view text, const std::string& source,
   });
 }
 
+bool is_job_shop(std::string_view text, const std::string& source, ShopKind kind) {
+  try {
+    (void)JobShopReader(text, source, kind).read();
+    return true;
+  } catch (const InputError&) {
+    return false;
+  }
+}
+
 /// Of two kinds of files that look alike, the one that was meant; an error tells where the text would be one of the
 /// other kind.
 ImportedProblem parse_as(std::string_view text, const std::string& source, ShopKind kind, ShopKind other,
@@ -238,11 +247,7 @@ ImportedProblem parse_as(std::string_view text, const std::string& source, ShopK
   try {
     return parse_job_shop(text, source, kind);
   } catch (const InputError& error) {
-    try {
-      (void)JobShopReader(text, source, other).read();
-    } catch (const InputError&) {
-      throw error;
-    }
+    if (!is_job_shop(text, source, other)) throw;
     throw InputError(error.what(), fmt::format("`opweave convert {}` reads it", command));
   }
 }
