@@ -7,14 +7,14 @@
 
 #include "opweave/bounds.h"
 #include "opweave/error.h"
+#include "planner/objective_search.h"
 #include "planner/restrict.h"
 
 namespace opweave {
 namespace {
 
-/// Shares of what is left of the time and of the work: of an objective before those that matter less, of the first plan
-/// where memory comes first, of what is proven of memory, and of one question "does it still fit?".
-constexpr double kShareOfObjective = 0.75;
+/// Shares of what is left of the time and of the work: of the first plan where memory comes first, of what is proven of
+/// memory, and of one question "does it still fit?".
 constexpr double kShareOfFirst = 0.3;
 constexpr double kShareOfBound = 0.1;
 constexpr double kShareOfQuestion = 0.2;
@@ -78,7 +78,7 @@ class ModeObjectives {
     PlanResult none;
     for (std::size_t i = 0; i < options_.objectives.size(); ++i) {
       const bool is_last = i + 1 == options_.objectives.size();
-      const Budget part = is_last ? budget_ : part_of(budget_, kShareOfObjective);
+      const Budget part = is_last ? budget_ : part_of(budget_, kShareBeforeOthers);
       if (options_.objectives[i] == Objective::kMakespan) {
         minimise_makespan(part);
       } else {

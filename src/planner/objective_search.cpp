@@ -391,8 +391,7 @@ class ObjectiveSearch {
 }  // namespace
 
 Budget share_of_objective(const Budget& budget, std::size_t place, std::size_t objectives) {
-  constexpr double kBeforeOthers = 0.75;
-  return place + 1 == objectives ? budget : budget.share(kBeforeOthers);
+  return place + 1 == objectives ? budget : budget.share(kShareBeforeOthers);
 }
 
 ObjectiveFinding search_for_objectives(const Problem& problem, const Budget& budget, const PlannerOptions& options) {

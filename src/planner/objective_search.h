@@ -15,6 +15,8 @@ struct ObjectiveFinding {
   std::vector<ObjectiveFigure> figures;  ///< by order of importance; empty without a schedule
 };
 
+/// Share of what is left for an objective before those that matter less.
+inline constexpr double kShareBeforeOthers = 0.75;
 /// What the objective of this place among so many gets of the time that is left: three quarters, as those before decide
 /// which plans the later ones may choose from; the last gets the rest.
 [[nodiscard]] Budget share_of_objective(const Budget& budget, std::size_t place, std::size_t objectives);
