@@ -35,8 +35,8 @@ constexpr double kTuningShare = 0.3;
 /// Of limits where other placements are searched afterwards: what these are worth counts, not the last percent of the
 /// guesses.
 constexpr double kLimitsShareBeforeSearch = 0.1;
-/// What a first pass of pushing together takes, in steps: two list schedules with their reference orders.
-constexpr double kPassSteps = 3;
+/// What a first pass of pushing together takes, in list schedules: two of them, with their reference orders.
+constexpr double kPassSchedules = 3;
 /// Limits wider than this are not tried: by then memory, not the limit, limits what is in flight.
 constexpr std::uint32_t kWidestLimit = 64;
 /// What a list schedule takes beside a schedule made along with a placement, both with their check: measured 2, to be
@@ -140,8 +140,10 @@ class Construction::Implementation {
     }
     const PriorityRule& rule = placing_->rules[placing_->next++];
     ++evaluations_;
-    keep(placing_->placed->schedule(list_schedule(*placing_->placed, placing_->reference, rule.priority)),
-         placing_->guess.method + ", " + rule.name);
+    const double began = budget_.elapsed();
+    const std::vector<std::int64_t> starts = list_schedule(*placing_->placed, placing_->reference, rule.priority);
+    longest_schedule_ = std::max(longest_schedule_, budget_.elapsed() - began);
+    keep(placing_->placed->schedule(starts), placing_->guess.method + ", " + rule.name);
     if (placing_->next == placing_->rules.size()) {
       candidates_.push_back({std::move(placing_->guess), 0, 0, 0, std::nullopt});
       placing_.reset();
@@ -274,7 +276,9 @@ class Construction::Implementation {
   std::optional<Schedule> schedule_limited(const Problem& problem, const std::vector<ModeIndex>& modes,
                                            const Candidate& chosen) {
     const InFlightLimit limit{chosen.limit, kLimitProgress[chosen.progress]};
+    const double began = budget_.elapsed();
     std::optional<LimitedSchedule> scheduled = schedule_within_limit(problem, modes, limit, chosen.rule);
+    longest_schedule_ = std::max(longest_schedule_, budget_.elapsed() - began);
     if (!scheduled) return std::nullopt;
     last_rule_ = scheduled->rule;
     ++evaluations_;
@@ -315,11 +319,12 @@ class Construction::Implementation {
          name + ", pushed together");
   }
 
-  /// As they are where there is no time for it.
+  /// As they are where there is no time for it, going by the longest list schedule: other steps, such as all published
+  /// schedules, may take a hundred times as long.
   std::vector<std::int64_t> justified(const PlacedProblem& placed, std::vector<std::int64_t> starts,
                                       const Budget& budget) {
     end_step();
-    const double pass = kPassSteps * longest_step_;
+    const double pass = kPassSchedules * (longest_schedule_ > 0 ? longest_schedule_ : longest_step_);
     if (budget.remaining().value_or(pass) < pass) return starts;
     starts = justify(placed, std::move(starts), budget);
     asked_ = budget_.elapsed();  // that kept to the time by itself
@@ -358,6 +363,7 @@ class Construction::Implementation {
   std::vector<Candidate> candidates_;  ///< whose limits may be tuned
   bool experts_added_ = false;         ///< all of them
   double asked_ = 0;                   ///< when the last step ended
+  double longest_schedule_ = 0;        ///< seconds of a list schedule; 0 = none yet
   const Problem* trial_ = nullptr;     ///< on which limits are tuned
   Budget tuning_;                      ///< for limits
   std::string last_rule_;
