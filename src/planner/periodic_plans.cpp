@@ -212,17 +212,30 @@ class PeriodicPlans::Work {
         .kernel;
   }
 
-  /// Searches for shorter periods of the best candidates. Returns the orders tried in a repeatable slice.
-  std::uint64_t shorten_periods(const Slice& slice, std::uint64_t seed) {
-    std::vector<Candidate> tried;
+  /// Whose periods can get shorter: the best candidates, and by the clock behind them the others, of the shortest least
+  /// period first. Many get there in a moment, and what a kernel is worth before says little.
+  [[nodiscard]] std::vector<Candidate> to_shorten() const {
+    std::vector<Candidate> result;
     for (const Candidate& candidate : method_.candidates_) {
-      if (tried.size() < kRampTrials && candidate.kernel.period > periodic::least_period(*candidate.kernel.body)) {
-        tried.push_back(candidate);
-      }
+      if (candidate.kernel.period > periodic::least_period(*candidate.kernel.body)) result.push_back(candidate);
     }
+    if (result.size() <= kRampTrials) return result;
+    if (slice_.is_repeatable()) {
+      result.resize(kRampTrials);
+    } else {
+      std::ranges::stable_sort(result.begin() + kRampTrials, result.end(), {}, [](const Candidate& candidate) {
+        return periodic::least_period(*candidate.kernel.body);
+      });
+    }
+    return result;
+  }
+
+  /// Searches for shorter periods. Returns the orders tried in a repeatable slice.
+  std::uint64_t shorten_periods(const Slice& slice, std::uint64_t seed) {
+    const std::vector<Candidate> tried = to_shorten();
     std::uint64_t evaluations = 0;
     for (std::size_t i = 0; i < tried.size() && !slice.budget.expired(); ++i) {
-      Slice own = slice.share(1.0 / static_cast<double>(tried.size() - i));
+      Slice own = slice.share(1.0 / static_cast<double>(std::min(kRampTrials, tried.size() - i)));
       if (own.evaluations) {
         own.evaluations = *slice.evaluations / tried.size();
         evaluations += *own.evaluations;
