@@ -337,20 +337,13 @@ class Construction::Implementation {
   bool keep(Schedule schedule, const std::string& method, bool is_claim = false) {
     if (options_.on_schedule) options_.on_schedule(schedule, method);
     const Duration makespan = schedule.makespan(problem_);
-    const auto same_placement = [&](const Start& start) {
-      return std::ranges::equal(start.schedule.tasks, schedule.tasks, {}, &TaskAssignment::mode, &TaskAssignment::mode);
-    };
-    const auto known = std::find_if(starts_.begin(), starts_.end(), same_placement);
+    const auto known = start_of_placement(starts_, schedule);
     if (known != starts_.end() && known->makespan <= makespan) return !is_claim || is_valid(problem_, schedule);
     const bool better = !incumbent_.makespan() || makespan < *incumbent_.makespan();
     const bool valid = better ? incumbent_.offer(schedule, method) : is_valid(problem_, schedule);
     if (!valid && better && !is_claim) rejection_ = incumbent_.last_rejection();
     if (!valid) return false;
-    if (known != starts_.end()) {
-      *known = {std::move(schedule), makespan, method};
-    } else {
-      starts_.push_back({std::move(schedule), makespan, method});
-    }
+    add_start(starts_, {std::move(schedule), makespan, method});
     return true;
   }
 
@@ -394,12 +387,15 @@ Construction& ConstructionMethod::construction(IncumbentStore& incumbent) {
   if (context_.options.searches_placement && StepPlacementMethod::supports(context_.traits)) {
     options.limits_share = kLimitsShareBeforeSearch;
   }
+  handed_over_ = context_.starts;
   construction_ = std::make_unique<Construction>(context_.problem(), incumbent, std::move(options));
   return *construction_;
 }
 
 void ConstructionMethod::report() {
-  context_.starts = construction_->starts();
+  context_.starts = handed_over_;
+  for (const Start& start : construction_->starts()) add_start(context_.starts, start);
+  std::ranges::stable_sort(context_.starts, {}, &Start::makespan);
   context_.step = construction_->longest_step();
 }
 

@@ -72,6 +72,7 @@ class ConstructionMethod final : public SearchMethod {
 
   SearchContext& context_;
   std::unique_ptr<Construction> construction_;
+  std::vector<Start> handed_over_;  ///< by methods that made first plans before
 };
 
 }  // namespace opweave

@@ -76,7 +76,7 @@ std::uint64_t improve_placements(const Problem& problem, const Budget& budget, c
                                  std::vector<Start>& starts, std::optional<std::uint64_t> work,
                                  IncumbentStore& incumbent) {
   PlacementsFound found = search_placements(problem, budget, options, starts, work, incumbent);
-  std::ranges::move(found.starts, std::back_inserter(starts));
+  for (Start& start : found.starts) add_start(starts, std::move(start));
   std::ranges::stable_sort(starts, {}, &Start::makespan);
   return found.orders;
 }

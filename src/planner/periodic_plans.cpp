@@ -39,6 +39,11 @@ constexpr std::uint32_t kMoreLaps = 3;
 /// Candidates whose ramps get a trial before the best gets the rest, and the share of all trials.
 constexpr std::size_t kRampTrials = 3;
 constexpr double kRampTrialShare = 0.3;
+/// Share of their first length that ramps may come to, and of the time to see whether they do where that decides.
+constexpr double kLeastRamps = 0.5;
+constexpr double kDecisionShare = 0.15;
+/// Plans that searches of the whole begin from, where it comes to them.
+constexpr std::size_t kHandedOver = 6;
 /// The order of a kernel is good already: little of it may be given up, in mean durations.
 constexpr double kInitialTemperature = 1;
 /// Time kept for an offer, as a multiple of the longest so far.
@@ -111,6 +116,9 @@ class PeriodicPlans::Work {
     method_.leads_ =
         makespan && method_.candidates_.front().makespan <= *makespan &&
         (!store.makespan() || iteration->period() <= periodic::distance_of_repetitions(trial_, store.schedule()));
+    if (slice_.is_repeatable() || method_.leads_ || placement_is_fixed(trial_)) return;
+    method_.leads_ = leads_with_ramps(*iteration, store.schedule());
+    if (!method_.leads_) hand_over();
   }
 
   void improve() {
@@ -126,16 +134,53 @@ class PeriodicPlans::Work {
   }
 
  private:
+  /// How long the whole gets like a schedule of the short iteration: none of its microbatches is nearer to the next
+  /// than the load of the placement allows, wherever its ramps end. Measured within 0.5 % of what searches of the whole
+  /// come to.
+  [[nodiscard]] Duration whole_like(const Schedule& schedule) const {
+    periodic::Time distance = periodic::distance_of_repetitions(trial_, schedule);
+    if (const auto kernel = periodic::kernel_from_schedule(problem_, trial_, schedule)) {
+      distance = std::max(distance, periodic::least_period(*kernel->body));
+    }
+    const std::size_t more = periodic::microbatches_by_replica(problem_).front().size() -
+                             periodic::microbatches_by_replica(trial_).front().size();
+    return schedule.makespan(trial_) + Duration(distance * static_cast<periodic::Time>(more));
+  }
+
+  /// Where the best plan is longer than a whole like the best schedule of the short iteration, but might not be with
+  /// shorter ramps: whether it is not, after a trial of them.
+  bool leads_with_ramps(const periodic::Iteration& iteration, const Schedule& schedule) {
+    const Duration goal = whole_like(schedule);
+    const auto steady =
+        iteration.period() * static_cast<periodic::Time>(periodic::microbatches_by_replica(problem_).front().size());
+    const double ramps = static_cast<double>(iteration.makespan() - steady);
+    if (static_cast<double>(steady) + kLeastRamps * ramps > static_cast<double>(goal.value())) return false;
+    if (incumbent_.makespan() && *incumbent_.makespan() > goal)
+      improve_ramps(slice_.share(kDecisionShare), method_.seed_++);
+    return incumbent_.makespan() && *incumbent_.makespan() <= goal;
+  }
+
+  /// The best plans for the searches of the whole to begin from.
+  void hand_over() {
+    for (const Candidate& candidate : method_.candidates_) {
+      if (method_.context_.starts.size() == kHandedOver || slice_.budget.expired()) return;
+      Schedule schedule = periodic::Iteration::create(problem_, candidate.kernel, candidate.example.get())->schedule();
+      if (!is_valid(problem_, schedule)) continue;
+      method_.context_.starts.push_back(
+          {std::move(schedule), candidate.makespan, candidate.method, candidate.is_guessed});
+    }
+  }
+
   /// True if nothing better can come on this placement, but for the ramps.
-  bool consider(const Schedule& schedule, const std::string& method) {
+  bool consider(const Schedule& schedule, const std::string& method, bool is_guessed = true) {
     const std::optional<periodic::Kernel> kernel = periodic::kernel_from_schedule(problem_, trial_, schedule);
     if (!kernel) return false;
-    return keep(*kernel, method, std::make_shared<const periodic::Iteration::Example>(trial_, schedule));
+    return keep(*kernel, method, std::make_shared<const periodic::Iteration::Example>(trial_, schedule), is_guessed);
   }
 
   /// Keeps the best kernel of each placement. True as consider().
   bool keep(const periodic::Kernel& kernel, const std::string& method,
-            std::shared_ptr<const periodic::Iteration::Example> example) {
+            std::shared_ptr<const periodic::Iteration::Example> example, bool is_guessed) {
     const std::unique_ptr<periodic::Iteration> iteration = periodic::Iteration::create(problem_, kernel, example.get());
     if (!iteration) return false;
     std::vector<Candidate>& candidates = method_.candidates_;
@@ -150,7 +195,7 @@ class PeriodicPlans::Work {
       if (known != candidates.end()) candidates.erase(known);
       const auto behind =
           std::ranges::find_if(candidates, [&](const Candidate& candidate) { return candidate.makespan > makespan; });
-      candidates.insert(behind, {kernel, method, std::move(example), makespan});
+      candidates.insert(behind, {kernel, method, std::move(example), is_guessed, makespan});
     }
     return iteration->period() == periodic::least_period(*kernel.body);
   }
@@ -184,7 +229,7 @@ class PeriodicPlans::Work {
     PlacementsFound found = search_placements(trial_, slice.budget, options, method_.starts_, slice.evaluations, store,
                                               problem_.settings().training.microbatches);
     for (Start& start : found.starts) {
-      consider(start.schedule, start.method);
+      consider(start.schedule, start.method, start.is_guessed);
       method_.starts_.push_back(std::move(start));
     }
     std::ranges::stable_sort(method_.starts_, {}, &Start::makespan);
@@ -244,10 +289,10 @@ class PeriodicPlans::Work {
       options.seed = seed + i;
       options.max_evaluations = own.most_evaluations();
       std::optional<periodic::Kernel> best = solve_for_least_period(tried[i].kernel, own);
-      if (best && keep(*best, tried[i].method, nullptr)) continue;
+      if (best && keep(*best, tried[i].method, nullptr, tried[i].is_guessed)) continue;
       periodic::shorten_period(tried[i].kernel, own.budget, options,
                                [&](const periodic::Kernel& kernel) { best = kernel; });
-      if (best) keep(*best, tried[i].method, nullptr);
+      if (best) keep(*best, tried[i].method, nullptr, tried[i].is_guessed);
     }
     return evaluations;
   }

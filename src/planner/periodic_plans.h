@@ -41,6 +41,7 @@ class PeriodicPlans final : public SearchMethod {
     periodic::Kernel kernel;
     std::string method;
     std::shared_ptr<const periodic::Iteration::Example> example;  ///< the kernel is from; null = from the search
+    bool is_guessed;                                              ///< its placement
     Duration makespan;
   };
   struct Attempt;

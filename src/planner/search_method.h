@@ -7,10 +7,10 @@
 
 #include "exact/engine.h"
 #include "opweave/planner.h"
-#include "opweave/schedule.h"
 #include "planner/incumbent.h"
 #include "planner/problem_traits.h"
 #include "planner/slice.h"
+#include "planner/starts.h"
 
 namespace opweave {
 
@@ -34,14 +34,6 @@ class SearchMethod {
   [[nodiscard]] virtual bool goes_on_alone() const { return false; }
   /// Evaluations made so far by a method that makes first plans, which takes as many as it needs.
   [[nodiscard]] virtual std::uint64_t evaluations() const { return 0; }
-};
-
-/// A valid schedule to improve, the best that is known for its placement.
-struct Start {
-  Schedule schedule;
-  Duration makespan;
-  std::string method;
-  bool is_guessed = true;  ///< its placement, by a rule of thumb or by who gave it; else it was searched
 };
 
 /// What the methods of one search share beside the incumbent. All of it outlives them.
