@@ -33,27 +33,38 @@ StepModel::StepModel(const Problem& problem, const std::vector<ModeIndex>& modes
   });
   find_bundles();
   for (std::uint32_t replica = 0; replica < problem.settings().training.replicas; ++replica) add_replica(replica);
-  devices_are_interchangeable_ = finds_devices_interchangeable();
+  find_kinds();
 }
 
-bool StepModel::finds_devices_interchangeable() const {
-  if (!devices_are_alike_ || movable_.size() != bundles_.size()) return false;
+/// Nothing would change if the two changed their names.
+bool StepModel::are_interchangeable(std::size_t a, std::size_t b) const {
+  if (capacity_[a] != capacity_[b]) return false;
   for (std::size_t u = 0; u < bundles_.size(); ++u) {
-    const auto first = work_.begin() + static_cast<std::ptrdiff_t>(u * devices_ * streams_);
-    for (std::size_t d = 1; d < devices_; ++d) {
-      if (!std::equal(first, first + static_cast<std::ptrdiff_t>(streams_),
-                      first + static_cast<std::ptrdiff_t>(d * streams_)))
-        return false;
-    }
+    const auto work_of = [&](std::size_t device) {
+      return work_.begin() + static_cast<std::ptrdiff_t>((u * devices_ + device) * streams_);
+    };
+    if (!std::equal(work_of(a), work_of(a) + static_cast<std::ptrdiff_t>(streams_), work_of(b))) return false;
   }
   for (std::uint32_t size = 0; size < sizes_.size(); ++size) {
-    for (std::size_t from = 0; from < devices_; ++from) {
-      for (std::size_t to = 0; to < devices_; ++to) {
-        if (from != to && transfer_time(size, from, to) != transfer_time(size, 0, 1)) return false;
-      }
+    if (transfer_time(size, a, b) != transfer_time(size, b, a)) return false;
+    for (std::size_t other = 0; other < devices_; ++other) {
+      if (other == a || other == b) continue;
+      if (transfer_time(size, a, other) != transfer_time(size, b, other)) return false;
+      if (transfer_time(size, other, a) != transfer_time(size, other, b)) return false;
     }
   }
   return true;
+}
+
+void StepModel::find_kinds() {
+  for (std::size_t d = 0; d < devices_; ++d) {
+    const auto kind = std::ranges::find_if(kinds_, [&](const std::vector<std::size_t>& devices) {
+      return movable_.size() == bundles_.size() && are_interchangeable(devices.front(), d);
+    });
+    kind_of_.push_back(static_cast<std::size_t>(kind - kinds_.begin()));
+    if (kind == kinds_.end()) kinds_.emplace_back();
+    kinds_[kind_of_.back()].push_back(d);
+  }
 }
 
 void StepModel::find_bundles() {
@@ -226,13 +237,15 @@ bool StepModel::home_of(const std::vector<ModeIndex>& modes, std::vector<std::si
 }
 
 std::vector<std::size_t> StepModel::canonical(const std::vector<std::size_t>& home) const {
-  if (!devices_are_interchangeable_) return home;
   std::vector<std::size_t> name(devices_, kStays);
+  std::vector<std::size_t> named(kinds_.size(), 0);
   std::vector<std::size_t> result;
-  std::size_t next = 0;
   for (const std::size_t device : home) {
-    if (name[device] == kStays) name[device] = next++;
-    result.push_back(name[device]);
+    if (device != kStays && name[device] == kStays) {
+      const std::size_t kind = kind_of_[device];
+      name[device] = kinds_[kind][named[kind]++];
+    }
+    result.push_back(device == kStays ? kStays : name[device]);
   }
   return result;
 }

@@ -94,14 +94,15 @@ class StepModel {
   }
   /// No two devices differ in type or memory.
   [[nodiscard]] bool devices_are_alike() const { return devices_are_alike_; }
-  /// The placement itself, or where devices may change their names the one like it that uses them in their order.
+  /// The placement like it that uses devices which may change their names in their order.
   [[nodiscard]] std::vector<std::size_t> canonical(const std::vector<std::size_t>& home) const;
   /// Modes of all tasks; nothing if parameters do not fit or groups must be apart.
   [[nodiscard]] std::optional<std::vector<ModeIndex>> modes(const std::vector<std::size_t>& home) const;
 
  private:
   void find_bundles();
-  [[nodiscard]] bool finds_devices_interchangeable() const;
+  [[nodiscard]] bool are_interchangeable(std::size_t a, std::size_t b) const;
+  void find_kinds();
   void measure_bundle(std::size_t bundle);
   void add_replica(std::uint32_t replica);
   void add_held(Replica& replica, std::uint32_t copy, const std::vector<std::uint32_t>& position);
@@ -123,7 +124,8 @@ class StepModel {
   std::vector<std::pair<std::int64_t, std::uint32_t>> sizes_;  ///< bytes and class
   std::vector<std::int64_t> transfers_;                        ///< by class, from, to
   bool devices_are_alike_ = true;
-  bool devices_are_interchangeable_ = false;  ///< nothing would change if two of them changed their names
+  std::vector<std::vector<std::size_t>> kinds_;  ///< devices that may change their names, in their order
+  std::vector<std::size_t> kind_of_;             ///< by device
 };
 
 }  // namespace opweave
