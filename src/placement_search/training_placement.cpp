@@ -30,6 +30,8 @@ constexpr std::size_t kWalks = 8;
 constexpr double kTurns[] = {0.2, 0.4, 0.65, 1};
 /// Share of the changes that leave the placement and take another way to let microbatches in.
 constexpr std::uint32_t kWayPercent = 15;
+/// Placements dispatched in one search, by bundle and device: from there on it pays more to search orders.
+constexpr std::uint64_t kDispatchedPerChoice = 500;
 /// Share of the time for the schedules of the best, and how many get one.
 constexpr double kScheduleShare = 0.3;
 constexpr std::size_t kScheduled = 6;
@@ -320,6 +322,7 @@ std::vector<TrainingPlacement::Found> TrainingPlacement::search(const Budget& bu
   const Budget on_moves = budget.share(1 - kScheduleShare);
   budget_ = &on_moves;
   most_ = most;
+  most_.dispatched = std::min(most.dispatched, kDispatchedPerChoice * model_.movable().size() * model_.devices());
   effort_ = {0, 0};
   seconds_ = on_moves.remaining().value_or(0);
   began_ = on_moves.elapsed();
