@@ -287,23 +287,37 @@ class Construction::Implementation {
   }
 
   /// Every expert as published, and its order with the blocks taken apart, so that operators start as soon as their
-  /// inputs and streams allow, then justified.
+  /// inputs and streams allow, then justified. Goes on where the call before ended: to make them all takes as long as a
+  /// hundred list schedules.
   void add_experts() {
     if (experts_added_) return;
-    const std::vector<ExpertPlan> experts = expert_plans(problem_, budget_);
-    for (const ExpertPlan& expert : experts) {
-      add_expert(expert.schedule, expert.name);
-      if (finished()) return;
+    if (experts_.empty()) {
+      experts_ = expert_plans(problem_, budget_);
+      next_expert_ = 0;
     }
-    for (const ExpertPlan& expert : experts) {
-      const Schedule apart =
-          simulate(problem_, execution_order(problem_, expert.schedule), {problem_.settings().contention, 1, {}})
-              .schedule;
-      const std::string name = expert.name + ", blocks taken apart";
-      if (add_expert(apart, name) && !finished()) push_together(apart, name);
-      if (finished()) return;
+    const bool are_all = !budget_.expired();
+    while (next_expert_ < 2 * experts_.size()) {
+      add_expert_form(next_expert_++);
+      if (!finished()) continue;
+      if (!are_all) experts_.clear();
+      return;
     }
+    experts_.clear();
     experts_added_ = true;
+  }
+
+  /// First all as published, then all taken apart.
+  void add_expert_form(std::size_t number) {
+    const ExpertPlan& expert = experts_[number % experts_.size()];
+    if (number < experts_.size()) {
+      add_expert(expert.schedule, expert.name);
+      return;
+    }
+    const Schedule apart =
+        simulate(problem_, execution_order(problem_, expert.schedule), {problem_.settings().contention, 1, {}})
+            .schedule;
+    const std::string name = expert.name + ", blocks taken apart";
+    if (add_expert(apart, name) && !finished()) push_together(apart, name);
   }
 
   /// False if it is not valid: it may take too much memory.
@@ -354,6 +368,8 @@ class Construction::Implementation {
   PlacementGuesses guesses_;
   std::optional<Placing> placing_;
   std::vector<Candidate> candidates_;  ///< whose limits may be tuned
+  std::vector<ExpertPlan> experts_;    ///< while some are not added
+  std::size_t next_expert_ = 0;        ///< form of them
   bool experts_added_ = false;         ///< all of them
   double asked_ = 0;                   ///< when the last step ended
   double longest_schedule_ = 0;        ///< seconds of a list schedule; 0 = none yet
