@@ -109,6 +109,10 @@ double TrainingPlacement::done() const {
   return std::min(1.0, share);
 }
 
+std::uint64_t TrainingPlacement::paying_dispatches() const {
+  return kDispatchedPerChoice * model_.movable().size() * model_.devices();
+}
+
 bool TrainingPlacement::value(State& state, std::int64_t limit) {
   ++effort_.dispatched;
   const std::optional<std::int64_t> length = dispatch_.length(state.home, state.way, limit);
@@ -322,7 +326,7 @@ std::vector<TrainingPlacement::Found> TrainingPlacement::search(const Budget& bu
   const Budget on_moves = budget.share(1 - kScheduleShare);
   budget_ = &on_moves;
   most_ = most;
-  most_.dispatched = std::min(most.dispatched, kDispatchedPerChoice * model_.movable().size() * model_.devices());
+  most_.dispatched = std::min(most.dispatched, paying_dispatches());
   effort_ = {0, 0};
   seconds_ = on_moves.remaining().value_or(0);
   began_ = on_moves.elapsed();

@@ -48,6 +48,8 @@ class TrainingPlacement {
   [[nodiscard]] std::vector<Found> search(const Budget& budget, const Effort& most);
   /// Of the last search.
   [[nodiscard]] const Effort& effort() const { return effort_; }
+  /// The last search valued as many placements as pay: another one would find hardly any better.
+  [[nodiscard]] bool is_saturated() const { return effort_.dispatched >= paying_dispatches(); }
 
  private:
   struct State {
@@ -61,6 +63,7 @@ class TrainingPlacement {
     State best;
   };
 
+  [[nodiscard]] std::uint64_t paying_dispatches() const;
   [[nodiscard]] bool is_over() const { return budget_->expired() || effort_.dispatched >= most_.dispatched; }
   /// Share of the search that is done, 0 to 1.
   [[nodiscard]] double done() const;

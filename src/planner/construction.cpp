@@ -34,7 +34,7 @@ constexpr double kGuessingShare = 0.3;
 constexpr double kTuningShare = 0.3;
 /// Of limits where other placements are searched afterwards: what these are worth counts, not the last percent of the
 /// guesses.
-constexpr double kLimitsShareBeforeSearch = 0.1;
+constexpr double kLimitsShareBeforeSearch = 0.2;
 /// What a first pass of pushing together takes, in list schedules: two of them, with their reference orders.
 constexpr double kPassSchedules = 3;
 /// Limits wider than this are not tried: by then memory, not the limit, limits what is in flight.

@@ -53,7 +53,7 @@ PlacementsFound search_placements(const Problem& problem, const Budget& budget, 
         orders[number] +=
             kOrdersPerDispatch * search.effort().dispatched + kOrdersPerSchedule * search.effort().scheduled;
         is_worthwhile =
-            !work && !more.empty() &&
+            !work && !more.empty() && !search.is_saturated() &&
             static_cast<double>(more.front().makespan.value()) < kWorthwhile * static_cast<double>(best.value());
         if (!more.empty()) best = std::min(best, more.front().makespan);
         std::ranges::move(more, std::back_inserter(found[number]));

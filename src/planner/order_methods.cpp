@@ -32,6 +32,9 @@ constexpr double kListScheduleTemperature = 0.4;
 /// less work nothing comes.
 constexpr double kMoveShare = 0.5;
 constexpr std::uint64_t kFewestMoveOrders = 5000;
+/// The best guess and the best searched placement share what is left at the end where the longer is so much longer at
+/// most: what the trials of either come to says no more than that.
+constexpr double kContested = 1.02;
 
 }  // namespace
 
@@ -157,22 +160,28 @@ void OrdersOfStarts::advance(IncumbentStore& incumbent, const Slice& slice) {
   }
   if (incumbent.is_optimal() || slice.budget.expired()) return;
   const Problem& problem = context_.problem();
-  const Attempt winner =
-      *std::ranges::min_element(attempts, {}, [&](const Attempt& attempt) { return attempt.result.makespan(problem); });
+  std::ranges::stable_sort(attempts, {}, [&](const Attempt& attempt) { return attempt.result.makespan(problem); });
+  const Attempt winner = attempts.front();
+  const auto other = std::ranges::find_if(
+      attempts, [&](const Attempt& attempt) { return attempt.start->is_guessed != winner.start->is_guessed; });
+  std::vector<Attempt> last = {winner};
+  if (other != attempts.end()) last.push_back(*other);
   Slice rest = slice;  // of the time, what is left
   if (rest.evaluations) rest = slice.share(1 - kOrderTrialShare);
   rest.budget = slice.budget;
-  double initial_temperature = winner.initial_temperature;
   if (moves_bundles(rest)) {
     if (improve_placement(*winner.start, incumbent, rest.share(kMoveShare), seed))
-      initial_temperature = kListScheduleTemperature;
+      last.front().initial_temperature = kListScheduleTemperature;
     if (incumbent.is_optimal() || slice.budget.expired()) return;
     if (rest.evaluations) rest = rest.share(1 - kMoveShare);
     rest.budget = slice.budget;
   }
+  const auto length = [](const Attempt& attempt) { return static_cast<double>(attempt.start->makespan.value()); };
+  if (last.size() > 1 && length(last.back()) > kContested * length(last.front())) last.pop_back();
   attempts.clear();
-  for (std::size_t i = 0; i < slice.parallel_searches(); ++i) {
-    attempts.push_back({winner.start, seed + 1000 + i, initial_temperature, {}});
+  for (std::size_t i = 0; i < std::max(last.size(), slice.parallel_searches()); ++i) {
+    const Attempt& again = last[i % last.size()];
+    attempts.push_back({again.start, seed + 1000 + i, again.initial_temperature, {}});
   }
   run(attempts, incumbent, rest);
   std::ranges::stable_sort(context_.starts, {}, &Start::makespan);
