@@ -53,6 +53,19 @@ struct Step {
   explicit Step(Problem of) : problem(std::move(of)), model(problem, placed(problem, [](std::size_t) { return 0U; })) {}
 };
 
+TEST(StepModel, devices_of_a_kind_change_their_names) {
+  const Step alike(layers(5, 4, 2));
+  EXPECT_EQ(alike.model.canonical({2, 0, 3, 2, 1}), (Home{0, 1, 2, 0, 3}));
+
+  ClusterParts parts = uniform_cluster(4, {"compute"}, Bytes(1000), Duration(1)).parts();
+  parts.devices[1].memory = Bytes(2000);
+  parts.devices[3].memory = Bytes(2000);
+  const Problem uniform = layers(5, 4, 2);
+  const Step two_kinds(Problem::create(uniform.graph(), Cluster::create(std::move(parts))));
+  EXPECT_EQ(two_kinds.model.canonical({2, 3, 0, 2, 1}), (Home{0, 1, 2, 0, 3}));
+  EXPECT_EQ(two_kinds.model.canonical({0, 1, 2, 0, 3}), (Home{0, 1, 2, 0, 3}));
+}
+
 TEST(StepDispatch, takes_what_one_device_takes) {
   const Step step(layers(3, 1, 4));
   StepDispatch dispatch(step.model, 32, step.model.microbatches());
