@@ -113,11 +113,12 @@ class PeriodicPlans::Work {
     if (method_.candidates_.empty()) return;
     const auto iteration = offer_best();
     const std::optional<Duration> makespan = incumbent_.makespan();
-    method_.leads_ =
-        makespan && method_.candidates_.front().makespan <= *makespan &&
-        (!store.makespan() || iteration->period() <= periodic::distance_of_repetitions(trial_, store.schedule()));
-    if (slice_.is_repeatable() || method_.leads_ || placement_is_fixed(trial_)) return;
-    method_.leads_ = leads_with_ramps(*iteration, store.schedule());
+    const bool is_own = makespan && method_.candidates_.front().makespan <= *makespan;
+    method_.leads_ = is_own && (!store.makespan() ||
+                                iteration->period() <= periodic::distance_of_repetitions(trial_, store.schedule()));
+    if (method_.leads_ || !store.makespan() || placement_is_fixed(trial_)) return;
+    if (slice_.is_repeatable() || slice_.budget.expired()) return;
+    method_.leads_ = is_own && leads_with_ramps(*iteration, store.schedule());
     if (!method_.leads_) hand_over();
   }
 
@@ -135,7 +136,7 @@ class PeriodicPlans::Work {
 
  private:
   /// How long the whole gets like a schedule of the short iteration: none of its microbatches is nearer to the next
-  /// than the load of the placement allows, wherever its ramps end. Measured within 0.5 % of what searches of the whole
+  /// than the load of the placement allows, wherever its ramps end. Measured within 1 % of what searches of the whole
   /// come to.
   [[nodiscard]] Duration whole_like(const Schedule& schedule) const {
     periodic::Time distance = periodic::distance_of_repetitions(trial_, schedule);
@@ -163,7 +164,7 @@ class PeriodicPlans::Work {
   /// The best plans for the searches of the whole to begin from.
   void hand_over() {
     for (const Candidate& candidate : method_.candidates_) {
-      if (method_.context_.starts.size() == kHandedOver || slice_.budget.expired()) return;
+      if (method_.context_.starts.size() >= kHandedOver || slice_.budget.expired()) return;
       Schedule schedule = periodic::Iteration::create(problem_, candidate.kernel, candidate.example.get())->schedule();
       if (!is_valid(problem_, schedule)) continue;
       method_.context_.starts.push_back(

@@ -32,7 +32,7 @@ class PeriodicPlans final : public SearchMethod {
   /// repeatable slices also the kernels.
   void advance(IncumbentStore& incumbent, const Slice& slice) override;
   /// The incumbent is one of these plans, and no schedule of the short iteration has its microbatches nearer to each
-  /// other: searches of the whole take longer and find less.
+  /// other, or would be shorter as a whole: searches of the whole take longer and find less.
   [[nodiscard]] bool goes_on_alone() const override { return leads_; }
   [[nodiscard]] std::uint64_t evaluations() const override { return evaluations_; }
 
