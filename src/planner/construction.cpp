@@ -1,6 +1,7 @@
 #include "planner/construction.h"
 
 #include <algorithm>
+#include <bit>
 #include <optional>
 #include <utility>
 
@@ -32,6 +33,8 @@ constexpr double kFirstExpertsShare = 0.05;
 /// left then for limits.
 constexpr double kGuessingShare = 0.3;
 constexpr double kTuningShare = 0.3;
+/// Share of the time for the best limits to be justified where there was none for each.
+constexpr double kPolishShare = 0.05;
 /// Of limits where other placements are searched afterwards: what these are worth counts, not the last percent of the
 /// guesses.
 constexpr double kLimitsShareBeforeSearch = 0.2;
@@ -182,6 +185,7 @@ class Construction::Implementation {
     const bool is_whole = trial.task_count() == problem_.task_count();
     trial_ = &trial;
     const std::uint32_t widest = std::min(kWidestLimit, trial.settings().training.microbatches);
+    justifies_ = candidates.size() == 1 || time_justifies(candidates.size(), widest);
     if (candidates.size() > 1) {
       for (Candidate& candidate : candidates) try_limit(candidate, widest, 0, 0);
       keep_best(candidates, kScannedPlacements);
@@ -198,10 +202,21 @@ class Construction::Implementation {
     candidates.insert(candidates.end(), others.begin(), others.end());
     keep_best(candidates, kTunedPlacements);
     for (Candidate& candidate : candidates) descend(candidate, widest);
-    if (is_whole) return;
+    if (is_whole && justifies_) return;
+    justifies_ = true;
+    tuning_ = budget_.share(kPolishShare);
     for (const Candidate& candidate : candidates) {
       if (!finished()) keep_limited(problem_, candidate.guess.modes, candidate);
     }
+  }
+
+  /// Whether all limits can be justified in the time. Where they cannot, more limits are worth more than few justified
+  /// ones, of which narrow ones would hardly be tried.
+  [[nodiscard]] bool time_justifies(std::size_t placements, std::uint32_t widest) const {
+    const auto scanned = static_cast<double>(std::min(placements, kScannedPlacements) + 2 * kTunedPlacements);
+    const double tries = static_cast<double>(placements) + scanned * std::bit_width(widest);
+    const double needed = tries * kPassSchedules * longest_schedule_;
+    return tuning_.remaining().value_or(needed) >= needed;
   }
 
   void scan_widths(Candidate& candidate, std::uint32_t widest, std::size_t progress, std::size_t rule) {
@@ -338,6 +353,7 @@ class Construction::Implementation {
   std::vector<std::int64_t> justified(const PlacedProblem& placed, std::vector<std::int64_t> starts,
                                       const Budget& budget) {
     end_step();
+    if (!justifies_) return starts;
     const double pass = kPassSchedules * (longest_schedule_ > 0 ? longest_schedule_ : longest_step_);
     if (budget.remaining().value_or(pass) < pass) return starts;
     starts = justify(placed, std::move(starts), budget);
@@ -373,6 +389,7 @@ class Construction::Implementation {
   bool experts_added_ = false;         ///< all of them
   double asked_ = 0;                   ///< when the last step ended
   double longest_schedule_ = 0;        ///< seconds of a list schedule; 0 = none yet
+  bool justifies_ = true;              ///< limits as they are tried; else the best at the end
   const Problem* trial_ = nullptr;     ///< on which limits are tuned
   Budget tuning_;                      ///< for limits
   std::string last_rule_;
