@@ -119,4 +119,14 @@ std::optional<Kernel> kernel_from_schedule(const Problem& whole, const Problem& 
   return best;
 }
 
+Duration makespan_of_whole_like(const Problem& whole, const Problem& problem, const Schedule& schedule) {
+  Time distance = distance_of_repetitions(problem, schedule);
+  if (const auto kernel = kernel_from_schedule(whole, problem, schedule)) {
+    distance = std::max(distance, least_period(*kernel->body));
+  }
+  const std::size_t more =
+      microbatches_by_replica(whole).front().size() - microbatches_by_replica(problem).front().size();
+  return schedule.makespan(problem) + Duration(distance * static_cast<Time>(more));
+}
+
 }  // namespace opweave::periodic

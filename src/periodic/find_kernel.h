@@ -20,4 +20,8 @@ namespace opweave::periodic {
 [[nodiscard]] std::optional<Kernel> kernel_from_schedule(const Problem& whole, const Problem& problem,
                                                          const Schedule& schedule);
 
+/// How long the whole gets like a schedule of a shorter iteration: each further microbatch takes the distance of those
+/// that are there, but no less than the load of the placement allows, however its ramps end. An estimate.
+[[nodiscard]] Duration makespan_of_whole_like(const Problem& whole, const Problem& problem, const Schedule& schedule);
+
 }  // namespace opweave::periodic
