@@ -25,11 +25,18 @@ class LayoutDerivation {
       : problem_(problem),
         selection_(selection),
         graph_(problem.graph().graph),
-        operators_(graph_.operators()),
-        tensors_(graph_.tensors()),
         parameters_(graph_.parameters()),
         ways_(problem),
-        versions_(tensors_.size()) {}
+        versions_(graph_.tensors().size()) {
+    // Room for a movement and its release for each tensor that is read: to move operators that are there takes longer
+    // than to make them.
+    std::size_t read = 0;
+    for (const Operator& op : graph_.operators()) read += op.inputs.size();
+    operators_.reserve(graph_.operators().size() + 2 * read);
+    operators_ = graph_.operators();
+    tensors_.reserve(graph_.tensors().size() + read);
+    tensors_ = graph_.tensors();
+  }
 
   DerivedGraph derive() {
     for (std::size_t t = 0; t < tensors_.size(); ++t) result_.tensor_of.emplace_back(t);
