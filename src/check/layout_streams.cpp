@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <string_view>
-#include <unordered_map>
 
 #include "check/layout_holders.h"
 
@@ -41,13 +40,15 @@ class Streams {
 
   /// Of a stream, in the order in which they are asked for.
   std::size_t number(const std::string& stream) {
-    const auto [entry, is_new] = numbers_.try_emplace(stream, numbers_.size());
-    if (is_new) {
+    const auto known = std::ranges::find(streams_, stream);  // they are few
+    const auto result = static_cast<std::size_t>(known - streams_.begin());
+    if (known == streams_.end()) {
+      streams_.emplace_back(stream);
       for (const Device& device : facts_.cluster().devices()) {
         has_stream_.push_back(std::ranges::find(device.streams, stream) != device.streams.end());
       }
     }
-    return entry->second;
+    return result;
   }
 
   void require_stream(const Holder& holder, const std::string& stream) {
@@ -83,7 +84,7 @@ class Streams {
   const LayoutHolders& holders_;
   ViolationList& violations_;
   const std::size_t count_;  // of devices
-  std::unordered_map<std::string_view, std::size_t> numbers_;
+  std::vector<std::string_view> streams_;
   std::vector<bool> has_stream_;  // by stream and device
   std::vector<Overlap> overlaps_;
 };
