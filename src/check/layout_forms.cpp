@@ -37,6 +37,7 @@ void add_ring(std::span<const DeviceId> devices, Pairs& pairs) {
 
 Pairs everybody(std::span<const DeviceId> from, std::span<const DeviceId> to) {
   Pairs pairs;
+  pairs.reserve(from.size() * to.size());
   for (const DeviceId a : from) {
     for (const DeviceId b : to) pairs.emplace_back(a, b);
   }

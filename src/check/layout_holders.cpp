@@ -12,7 +12,10 @@ LayoutHolders::LayoutHolders(const LayoutFacts& facts)
   const LayoutPlan& plan = facts.plan();
   all_.reserve(plan.plan.tasks.size() + plan.movements.size() + plan.returns.size());
   for (const PlannedTask& task : plan.plan.tasks) {
-    all_.push_back({&facts.graph().at(task.op).streams, &task.devices, task.start, task.end, &task});
+    // Mostly as those of the task before: one list for all of them is in the cache when it is read.
+    const std::vector<std::string>* streams = &facts.graph().at(task.op).streams;
+    if (!all_.empty() && *all_.back().streams == *streams) streams = all_.back().streams;
+    all_.push_back({streams, &task.devices, task.start, task.end, &task});
   }
   for (const LayoutMovement& movement : plan.movements) {
     all_.push_back({&movement_streams_, &movement.devices, movement.start, movement.end, &movement});

@@ -22,17 +22,22 @@ namespace {
 
 template <class Item>
 void require_unique_names(const std::vector<Item>& items, const char* what) {
-  // A hash table of positions with open addressing: nodes for each of a million names would cost more than the names.
-  constexpr auto kNone = std::numeric_limits<std::uint32_t>::max();
-  std::vector<std::uint32_t> table(std::bit_ceil(2 * items.size() + 1), kNone);
+  // A hash table with open addressing: nodes for each of a million names would cost more than the names.
+  struct Slot {
+    std::uint32_t item = std::numeric_limits<std::uint32_t>::max();  ///< none
+    std::uint32_t hash = 0;                                          ///< the part of it that says no place
+  };
+  std::vector<Slot> table(std::bit_ceil(2 * items.size() + 1));
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (items[i].name.empty()) throw InputError(fmt::format("{} {} has an empty name", what, i));
-    std::size_t place = std::hash<std::string>()(items[i].name) & (table.size() - 1);
-    for (; table[place] != kNone; place = (place + 1) & (table.size() - 1)) {
-      if (items[table[place]].name != items[i].name) continue;
+    const std::size_t hash = std::hash<std::string>()(items[i].name);
+    const Slot own{static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(hash >> 32U)};
+    std::size_t place = hash & (table.size() - 1);
+    for (; table[place].item < items.size(); place = (place + 1) & (table.size() - 1)) {
+      if (table[place].hash != own.hash || items[table[place].item].name != items[i].name) continue;
       throw InputError(fmt::format("{} \"{}\" is defined twice", what, items[i].name));
     }
-    table[place] = static_cast<std::uint32_t>(i);
+    table[place] = own;
   }
 }
 
