@@ -163,6 +163,7 @@ class LayoutDerivation {
     for (const MovementStep& step : way.steps) {
       const Version* next = known(original, step.result);
       version = next != nullptr ? *next : move(original, version, step);
+      if (!problem_.chooses_modes()) continue;  // nobody asks
       moves_[version.maker->index() - graph_.operators().size()].readers.push_back(reader);
     }
     return version.tensor;

@@ -18,7 +18,8 @@ struct MovedTensor {
   bool is_between = false;          ///< it is on more devices than what it reads
   bool gathers_in_place = false;    ///< an all_gather on one gang
   bool may_reach_host = false;      ///< all of its devices keep what it makes
-  std::vector<OperatorId> readers;  ///< operators of the original graph that need what it makes, perhaps moved further
+  /// Where values may have modes: operators of the original graph that need what it makes, perhaps moved further.
+  std::vector<OperatorId> readers;
 };
 
 /// Gives each movement of what the forward pass makes its phase and, where some operator of the forward pass needs it,
