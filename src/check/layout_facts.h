@@ -24,10 +24,10 @@ struct Form {
   TensorLayout layout;
   std::optional<std::size_t> from;  ///< the form that the movement reads; nothing = as it was made
   LayoutMovementKind kind = LayoutMovementKind::kSend;
-  std::vector<DeviceId> united;  ///< devices of a movement between different ones; else empty
-  std::optional<Wide> lasts;     ///< of the movement; nothing = no route
-  bool is_forward = true;        ///< of the movement: an operator of the forward pass needs it; as made: true
-  std::size_t unit = 0;          ///< of what the forward pass makes: what runs again with it
+  std::vector<DeviceId> united;            ///< devices of a movement between different ones; else empty
+  std::optional<Wide> lasts;               ///< of the movement; nothing = no route
+  bool is_forward = true;                  ///< of the movement: an operator of the forward pass needs it; as made: true
+  std::size_t unit = 0;                    ///< of what the forward pass makes: what runs again with it
   std::span<const LayoutMovement*> runs;   ///< of the movement, by copy; null where the plan has none
   std::span<const LayoutMovement*> again;  ///< the same of those that happen again; empty where none of a plan does
 
@@ -196,15 +196,15 @@ class LayoutFacts {
   Movements movements_again_;
   std::vector<const LayoutMovement*> repeated_;
   std::vector<const LayoutMovement*> beside_forms_;
-  std::vector<Form> forms_;               // by tensor
-  std::vector<std::size_t> first_form_;   // by tensor, and one behind the last
+  std::vector<Form> forms_;                           // by tensor
+  std::vector<std::size_t> first_form_;               // by tensor, and one behind the last
   std::vector<const LayoutMovement*> movement_runs_;  // by form and copy
   std::vector<const LayoutMovement*> movement_runs_again_;
-  std::vector<std::optional<std::size_t>> read_;  // by operator and input
-  std::vector<std::size_t> first_input_;          // by operator
-  std::vector<ParameterUse> uses_;                             // by parameter
-  std::vector<std::vector<ParameterForm>> parameter_forms_;    // by parameter
-  std::vector<std::size_t> unit_of_;                           // by operator
+  std::vector<std::optional<std::size_t>> read_;             // by operator and input
+  std::vector<std::size_t> first_input_;                     // by operator
+  std::vector<ParameterUse> uses_;                           // by parameter
+  std::vector<std::vector<ParameterForm>> parameter_forms_;  // by parameter
+  std::vector<std::size_t> unit_of_;                         // by operator
   std::size_t unit_count_ = 0;
   std::set<std::pair<ParameterId, std::uint32_t>> dropped_weights_;
   using Value = std::tuple<TensorId, std::size_t, std::uint32_t>;  // tensor, form, copy

@@ -120,8 +120,8 @@ void LayoutFacts::find_forms() {
   }
 }
 
-/// The form in which a reader finds a tensor: nothing where no movement makes it. \pre all forms known are of the tensor
-/// or of those before it
+/// The form in which a reader finds a tensor: nothing where no movement makes it. \pre all forms known are of the
+/// tensor or of those before it
 std::optional<std::size_t> LayoutFacts::form_for(TensorId tensor, std::span<const DeviceId> devices,
                                                  TensorLayout layout) {
   if (devices.size() == 1) layout = {};
@@ -177,7 +177,8 @@ void LayoutFacts::make_room_for_movements() {
   const bool any_again = std::ranges::any_of(plan_.movements, &LayoutMovement::again);
   const auto copies_of = [&](TensorId tensor) { return is_made_once(tensor) ? 1 : microbatches(); };
   std::size_t count = 0;
-  for (std::size_t t = 0; t < graph().tensors().size(); ++t) count += forms(TensorId(t)).size() * copies_of(TensorId(t));
+  for (std::size_t t = 0; t < graph().tensors().size(); ++t)
+    count += forms(TensorId(t)).size() * copies_of(TensorId(t));
   movement_runs_.assign(count, nullptr);
   if (any_again) movement_runs_again_.assign(count, nullptr);
   std::size_t next = 0;

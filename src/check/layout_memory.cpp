@@ -13,8 +13,8 @@
 namespace opweave::checking {
 namespace {
 
-/// On consecutive devices, since what many hold for the same time is sorted once. What one form takes is never more than
-/// what a file may say.
+/// On consecutive devices, since what many hold for the same time is sorted once. What one form takes is never more
+/// than what a file may say.
 struct MemoryChange {
   Duration time;
   std::int64_t bytes;
@@ -263,7 +263,7 @@ class LayoutMemory {
   }
 
   const LayoutFacts& facts_;
-  std::vector<MemoryUse> use_;  ///< by device
+  std::vector<MemoryUse> use_;                ///< by device
   std::vector<const PlannedTransfer*> sent_;  // by tensor and copy
   std::vector<MemoryChange> changes_;
   std::size_t open_ = 0;  // changes from here on are of what is held at hand, and may be joined

@@ -136,8 +136,8 @@ detail::Lists<OperatorId> direct_predecessors(const std::vector<Operator>& opera
 }
 
 /// One cycle among the operators that a topological sort could not place.
-std::string describe_cycle(const std::vector<Operator>& operators,
-                           const detail::Lists<OperatorId>& predecessors, const std::vector<std::size_t>& waiting_for) {
+std::string describe_cycle(const std::vector<Operator>& operators, const detail::Lists<OperatorId>& predecessors,
+                           const std::vector<std::size_t>& waiting_for) {
   std::size_t current = 0;
   while (waiting_for[current] == 0) ++current;
   // Each unplaced operator has an unplaced predecessor: walking backwards must revisit one.

@@ -157,7 +157,7 @@ class MemoryAccount {
   std::vector<Change> allocations_;
   std::vector<Change> releases_;  ///< once all is accounted for: all changes, by time
   std::size_t open_ = 0;          ///< what is held from here on is of the value or task at hand, and may be joined
-  std::vector<Life> lives_;  ///< of the value at hand, by device
+  std::vector<Life> lives_;       ///< of the value at hand, by device
 };
 
 }  // namespace

@@ -155,9 +155,9 @@ class LayoutDerivation {
     const LayoutOption& made = *chosen_[tensor.producer->index()].option;
     const std::vector<TensorId>& outputs = graph_.at(*tensor.producer).outputs;
     const auto position = std::ranges::find(outputs, original) - outputs.begin();
-    Version version{ways_.normal(chosen_[tensor.producer->index()].gang,
-                                 made.outputs[static_cast<std::size_t>(position)]),
-                    original, tensor.producer};
+    Version version{
+        ways_.normal(chosen_[tensor.producer->index()].gang, made.outputs[static_cast<std::size_t>(position)]),
+        original, tensor.producer};
     const TensorWay& way = ways_.between(version.form, wanted);
     require_movements(way, tensor, version.form.layout);
     for (const MovementStep& step : way.steps) {

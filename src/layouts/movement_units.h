@@ -15,9 +15,9 @@ struct MovedTensor {
   std::uint32_t held_on = 0;  ///< gang on which what it reads is
   TensorId read;
   TensorId made;
-  bool is_between = false;          ///< it is on more devices than what it reads
-  bool gathers_in_place = false;    ///< an all_gather on one gang
-  bool may_reach_host = false;      ///< all of its devices keep what it makes
+  bool is_between = false;        ///< it is on more devices than what it reads
+  bool gathers_in_place = false;  ///< an all_gather on one gang
+  bool may_reach_host = false;    ///< all of its devices keep what it makes
   /// Where values may have modes: operators of the original graph that need what it makes, perhaps moved further.
   std::vector<OperatorId> readers;
 };

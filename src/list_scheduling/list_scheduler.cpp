@@ -224,9 +224,9 @@ class ListScheduler {
   detail::Lists<std::uint32_t> resources_;  // per activity
   std::vector<bool> busy_;                  // per resource
   std::vector<Queue> queues_;
-  std::vector<std::uint32_t> queue_of_;  // per activity
+  std::vector<std::uint32_t> queue_of_;                          // per activity
   std::vector<std::vector<std::uint32_t>> waiting_of_resource_;  // queues that have activities
-  std::vector<std::vector<std::uint32_t>> queues_of_device_;  // woken when memory is released there
+  std::vector<std::vector<std::uint32_t>> queues_of_device_;     // woken when memory is released there
   std::vector<std::uint32_t> dirty_;
   std::vector<std::int64_t> starts_;
   std::vector<std::uint32_t> waiting_;
