@@ -44,7 +44,7 @@ class Parts {
           const LayoutMovement* movement = facts_.movement(key);
           const LayoutMovement* again = facts_.again(key);
           expected_.insert({movement, again});
-          expect(movement, again, {form.kind, form.devices, form.lasts}, [&] { return key; });
+          expect(movement, again, {form.kind, form.devices, form.lasts}, [&]() -> const MovementKey& { return key; });
         }
       }
     }
