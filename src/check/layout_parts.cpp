@@ -105,7 +105,7 @@ class Parts {
   template <class Key>
   void expect(const LayoutMovement* movement, const LayoutMovement* again, const Expected& expected, const Key& key) {
     if (movement == nullptr) {
-      const MovementKey missing = key();
+      const MovementKey& missing = key();
       violations_.add(rule_of(missing), [&] { return facts_.name(missing) + " is missing"; });
     } else {
       describe(*movement, expected);
