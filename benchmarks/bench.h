@@ -69,6 +69,8 @@ void run_memory_modes(const Options& options, const Emit& emit);
 
 /// The overlap suite's V on 8 devices with one copy and memory for this many layer activations per device.
 [[nodiscard]] Problem overlap_problem(std::int64_t slots, std::uint32_t microbatches);
+/// The same layers in four rounds up and down over the devices, which no published schedule is for.
+[[nodiscard]] Problem overlap_zigzag_problem(std::int64_t slots, std::uint32_t microbatches);
 
 /// A model with branches of examples/ on 8 devices.
 struct BranchedExample {

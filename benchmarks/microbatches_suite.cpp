@@ -126,6 +126,10 @@ void run_microbatches(const Options& options, const Emit& emit) {
     plan_all(fmt::format("overlap, V, 8 devices, peak {}", static_cast<double>(slots) / 4),
              [&](std::uint32_t microbatches) { return overlap_problem(slots, microbatches); });
   }
+  for (const std::int64_t slots : {44, 34}) {
+    plan_all(fmt::format("overlap, four rounds up and down, 8 devices, peak {}", static_cast<double>(slots) / 4),
+             [&](std::uint32_t microbatches) { return overlap_zigzag_problem(slots, microbatches); });
+  }
   for (const BranchedExample& example : branched_examples()) {
     plan_all(example.folder, [&](std::uint32_t microbatches) { return branched_problem(example, microbatches); });
   }

@@ -168,6 +168,21 @@ Problem overlap_problem(std::int64_t slots, std::uint32_t microbatches) {
   return make_problem({"V", PipelineShape::kV, 2 * kDevices, 1, slots, "", std::nullopt, microbatches});
 }
 
+Problem overlap_zigzag_problem(std::int64_t slots, std::uint32_t microbatches) {
+  const Problem free =
+      make_problem({"zigzag", PipelineShape::kFree, kLayers, 1, slots, "", std::nullopt, microbatches});
+  const ComputationGraph& graph = free.graph();
+  std::vector<Operator> operators(graph.operators());
+  for (Operator& op : operators) {
+    const std::size_t round = op.stage->index() / kDevices;
+    const std::size_t place = op.stage->index() % kDevices;
+    op.devices = {{fmt::format("gpu{}", round % 2 == 0 ? place : kDevices - 1 - place)}};
+  }
+  return Problem::create(ComputationGraph::create("zigzag", std::move(operators), graph.tensors(), graph.parameters(),
+                                                  free.settings().training),
+                         free.cluster());
+}
+
 void run_overlap(const Options& options, const Emit& emit) {
   emit(
       "8 devices with a compute and a comm stream, 32 layers, 20 microbatches unless said; milliseconds. The published "

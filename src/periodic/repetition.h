@@ -42,6 +42,8 @@ class LoopBody {
   [[nodiscard]] const Network& network() const { return network_; }
   /// Nodes that run once per microbatch, in topological order.
   [[nodiscard]] const std::vector<Node>& nodes() const { return nodes_; }
+  /// Whether the node is one of them.
+  [[nodiscard]] bool repeats(Node node) const { return is_repeated_[node]; }
   /// Nodes of each resource of the network.
   [[nodiscard]] std::span<const Node> on_resource(std::size_t resource) const { return on_resource_[resource]; }
   /// The node of a task, or of the transfer of a value to a device; kNone if it is none of nodes().

@@ -11,6 +11,7 @@
 #include "periodic/find_kernel.h"
 #include "periodic/kernel_program.h"
 #include "periodic/kernel_search.h"
+#include "periodic/modulo_schedule.h"
 #include "planner/construction.h"
 #include "planner/improve_placements.h"
 #include "planner/offers.h"
@@ -31,6 +32,16 @@ constexpr double kPlacementShare = 0.2;
 constexpr double kShortenShare = 0.3;
 /// Orders tried for that while plans are constructed, where the clock does not count.
 constexpr std::uint64_t kFirstShortening = 3000;
+/// Placements whose kernels are scheduled anew, and the share of the time for that; how many modulo schedules are begun
+/// for each, of as many nodes, and fewer of more.
+constexpr std::size_t kModuloPlacements = 12;
+constexpr double kFirstModuloShare = 0.1;
+constexpr std::uint64_t kFirstModuloTries = 50;
+constexpr std::uint64_t kFirstModuloNodes = 400;
+/// Of what shortens the periods of the best later, the share of modulo schedules.
+constexpr double kModuloShare = 0.3;
+/// Nodes for which a modulo schedule takes as long as an order of a kernel: its effort grows with their square.
+constexpr std::uint64_t kNodesPerOrder = 32;
 /// Of it, the share of the solver, and intervals of the largest kernel that it is asked for.
 constexpr double kSolverShare = 0.3;
 constexpr std::size_t kMostKernelIntervals = 1000;
@@ -57,6 +68,11 @@ Problem trial_problem(const Problem& problem) {
     counts.push_back(std::min(static_cast<std::uint32_t>(list.size()), std::max(1U, share)));
   }
   return periodic::with_microbatches(problem, counts);
+}
+
+std::uint64_t first_modulo_tries(const periodic::LoopBody& body) {
+  const std::uint64_t nodes = std::max<std::uint64_t>(body.nodes().size(), kFirstModuloNodes);
+  return std::max<std::uint64_t>(1, kFirstModuloTries * kFirstModuloNodes * kFirstModuloNodes / (nodes * nodes));
 }
 
 bool placement_is_fixed(const Problem& problem) {
@@ -100,6 +116,7 @@ class PeriodicPlans::Work {
     if (!slice_.is_repeatable() && !slice_.budget.expired()) {
       (void)place_layers(slice_.share(kPlacementShare), method_.seed_, store);
     }
+    schedule_placements(slice_.budget.share(kFirstModuloShare));
     if (!slice_.budget.expired()) {
       Slice own = slice_.share(kShortenShare);
       if (own.evaluations) own.evaluations = kFirstShortening;
@@ -115,7 +132,12 @@ class PeriodicPlans::Work {
 
   void improve() {
     if (method_.candidates_.empty()) return;
-    if (!slice_.is_repeatable()) return improve_ramps(slice_, method_.seed_++);
+    if (!slice_.is_repeatable()) {
+      // Every lap is as long as the kernel: what a long period costs, no ramp makes up for.
+      const std::uint64_t seed = method_.seed_++;
+      shorten_periods(slice_.share(kShortenShare), seed);
+      return improve_ramps(slice_, seed);
+    }
     const std::uint64_t seed = ++method_.seed_;
     IncumbentStore store(trial_, slice_.budget, {});
     Slice on_ramps = slice_;
@@ -130,29 +152,46 @@ class PeriodicPlans::Work {
   bool consider(const Schedule& schedule, const std::string& method) {
     const std::optional<periodic::Kernel> kernel = periodic::kernel_from_schedule(problem_, trial_, schedule);
     if (!kernel) return false;
-    return keep(*kernel, method, std::make_shared<const periodic::Iteration::Example>(trial_, schedule));
+    return keep({*kernel, method, std::make_shared<const periodic::Iteration::Example>(trial_, schedule)});
   }
 
-  /// Keeps the best kernel of each placement. True as consider().
-  bool keep(const periodic::Kernel& kernel, const std::string& method,
-            std::shared_ptr<const periodic::Iteration::Example> example) {
-    const std::unique_ptr<periodic::Iteration> iteration = periodic::Iteration::create(problem_, kernel, example.get());
+  /// Kernels of the best placements that owe nothing to the orders that they are known in: which placement is best is
+  /// seen only then.
+  void schedule_placements(const Budget& budget) {
+    std::vector<Candidate> tried = method_.candidates_;
+    if (tried.size() > kModuloPlacements) tried.resize(kModuloPlacements);
+    for (const Candidate& candidate : tried) {
+      const periodic::Kernel& kernel = candidate.kernel;
+      if (!periodic::can_be_modulo_scheduled(*kernel.body)) continue;
+      const std::optional<periodic::Kernel> shorter = periodic::modulo_kernel(
+          kernel.body, kernel.period, budget, {method_.seed_, first_modulo_tries(*kernel.body)});
+      if (shorter) keep({*shorter, candidate.method + ", modulo schedule", nullptr, true});
+    }
+  }
+
+  /// Keeps the best kernel of each placement, and the best that was scheduled anew: whose period gets shorter is not
+  /// known. True as consider(). \param found  without its makespan
+  bool keep(Candidate found) {
+    const std::unique_ptr<periodic::Iteration> iteration =
+        periodic::Iteration::create(problem_, found.kernel, found.example.get());
     if (!iteration) return false;
     std::vector<Candidate>& candidates = method_.candidates_;
-    const Duration makespan(iteration->makespan());
-    const auto same_placement = [&](const Candidate& candidate) {
-      return candidate.kernel.body->placed().modes() == kernel.body->placed().modes();
+    found.makespan = Duration(iteration->makespan());
+    const bool is_least = iteration->period() == periodic::least_period(*found.kernel.body);
+    const auto is_like = [&](const Candidate& candidate) {
+      return candidate.is_anew == found.is_anew &&
+             candidate.kernel.body->placed().modes() == found.kernel.body->placed().modes();
     };
-    const auto known = std::ranges::find_if(candidates, same_placement);
-    if (known == candidates.end() || makespan < known->makespan) {
+    const auto known = std::ranges::find_if(candidates, is_like);
+    if (known == candidates.end() || found.makespan < known->makespan) {
       // The others when all are known: a check of a long iteration takes a while.
-      if (!incumbent_.makespan()) offer(*iteration, method);
+      if (!incumbent_.makespan()) offer(*iteration, found.method);
       if (known != candidates.end()) candidates.erase(known);
-      const auto behind =
-          std::ranges::find_if(candidates, [&](const Candidate& candidate) { return candidate.makespan > makespan; });
-      candidates.insert(behind, {kernel, method, std::move(example), makespan});
+      const auto behind = std::ranges::find_if(
+          candidates, [&](const Candidate& candidate) { return candidate.makespan > found.makespan; });
+      candidates.insert(behind, std::move(found));
     }
-    return iteration->period() == periodic::least_period(*kernel.body);
+    return is_least;
   }
 
   /// Kernels of the schedules that construction makes of the trial, one of them even past the time.
@@ -212,6 +251,18 @@ class PeriodicPlans::Work {
         .kernel;
   }
 
+  /// A shorter kernel of the same placement. What that takes is no longer for the search.
+  [[nodiscard]] static std::optional<periodic::Kernel> schedule_anew(const periodic::Kernel& kernel, const Slice& slice,
+                                                                     periodic::KernelSearchOptions& options) {
+    std::uint64_t tries = UINT64_MAX;
+    if (slice.evaluations) {
+      const std::uint64_t orders_per_try = kernel.body->nodes().size() / kNodesPerOrder + 1;
+      tries = static_cast<std::uint64_t>(kModuloShare * static_cast<double>(options.max_evaluations)) / orders_per_try;
+      options.max_evaluations -= tries * orders_per_try;
+    }
+    return periodic::modulo_kernel(kernel.body, kernel.period, slice.budget.share(kModuloShare), {options.seed, tries});
+  }
+
   /// Searches for shorter periods of the best candidates. Returns the orders tried in a repeatable slice.
   std::uint64_t shorten_periods(const Slice& slice, std::uint64_t seed) {
     std::vector<Candidate> tried;
@@ -231,10 +282,15 @@ class PeriodicPlans::Work {
       options.seed = seed + i;
       options.max_evaluations = own.most_evaluations();
       std::optional<periodic::Kernel> best = solve_for_least_period(tried[i].kernel, own);
-      if (best && keep(*best, tried[i].method, nullptr)) continue;
-      periodic::shorten_period(tried[i].kernel, own.budget, options,
-                               [&](const periodic::Kernel& kernel) { best = kernel; });
-      if (best) keep(*best, tried[i].method, nullptr);
+      const auto keep_shorter = [&](const periodic::Kernel& kernel) {
+        return keep({kernel, tried[i].method, nullptr, tried[i].is_anew});
+      };
+      if (best && keep_shorter(*best)) continue;
+      best = tried[i].is_anew ? schedule_anew(tried[i].kernel, own, options) : std::nullopt;
+      if (best && keep_shorter(*best)) continue;
+      const periodic::Kernel start = best.value_or(tried[i].kernel);
+      periodic::shorten_period(start, own.budget, options, [&](const periodic::Kernel& kernel) { best = kernel; });
+      if (best) keep_shorter(*best);
     }
     return evaluations;
   }

@@ -41,7 +41,8 @@ class PeriodicPlans final : public SearchMethod {
     periodic::Kernel kernel;
     std::string method;
     std::shared_ptr<const periodic::Iteration::Example> example;  ///< the kernel is from; null = from the search
-    Duration makespan;
+    bool is_anew = false;                                         ///< owes nothing to the orders of a schedule
+    Duration makespan = {};
   };
   struct Attempt;
   class Work;
@@ -52,7 +53,7 @@ class PeriodicPlans final : public SearchMethod {
   const Problem trial_;                    ///< the short iteration
   std::vector<Start> starts_;              ///< schedules of it, best first
   bool has_sought_ = false;                ///< kernels, to the end
-  std::vector<Candidate> candidates_;      ///< one per placement, best first
+  std::vector<Candidate> candidates_;      ///< best first
   std::atomic<double> offer_seconds_ = 0;  ///< longest so far
   std::uint64_t evaluations_ = 0;
   bool leads_ = false;
