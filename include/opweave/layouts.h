@@ -142,6 +142,9 @@ class DerivedProblem {
   [[nodiscard]] Schedule released(const ProblemWithMovements& movements, Schedule schedule) const;
   /// A plan of problem() in the ids of the graph.
   [[nodiscard]] LayoutPlan translated(Plan plan) const;
+  [[nodiscard]] LayoutMovement movement(std::size_t number, std::uint32_t copy, Duration start, Duration end,
+                                        bool again) const;
+  static void sort_movements(LayoutPlan& plan);
   void place_forms(const LayoutPlan& plan, Plan& result) const;
 
   std::shared_ptr<const Data> data_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -142,8 +143,9 @@ struct Plan {
 };
 
 /// Turns a schedule into a plan: names, order, statistics (by simulation of the given times).
+/// \param listed  the tasks of so many operators, the first, are listed; the figures are of all
 [[nodiscard]] Plan make_plan(const Problem& problem, const Schedule& schedule, std::vector<LowerBound> bounds,
-                             Provenance provenance);
+                             Provenance provenance, std::size_t listed = std::numeric_limits<std::size_t>::max());
 
 /// The schedule of a plan in the ids of a problem with the same graph, cluster and settings.
 /// \throws InputError if a task is missing, repeated, or runs on devices that are no mode of it, or if the plan has
@@ -162,12 +164,16 @@ struct Plan {
 /// Bytes of the parameters that live on each device, with gradients and optimizer state: once per parameter and device.
 [[nodiscard]] std::vector<Bytes> persistent_memory(const Problem& problem, const Schedule& schedule);
 
+/// Memory of each device at its fullest. O(n). \param task_ends  as for statistics().
+[[nodiscard]] std::vector<Bytes> peak_memory(const Problem& problem, const Schedule& schedule,
+                                             std::span<const Duration> task_ends = {});
+
 /// One step of a memory curve.
 struct MemoryStep {
   Duration time;
   Bytes bytes;  ///< from `time` until the next step
 };
-/// Memory of each device over time, starting at time 0 with the persistent bytes; O(n log n).
+/// Memory of each device over time, starting at time 0 with the persistent bytes; O(n).
 /// \param task_ends  as for statistics().
 [[nodiscard]] std::vector<std::vector<MemoryStep>> memory_curves(const Problem& problem, const Schedule& schedule,
                                                                  std::span<const Duration> task_ends = {});

@@ -51,7 +51,7 @@ Nanoseconds DeviceLoads::most_within(Nanoseconds limit) const {
   return *(std::upper_bound(sums_.begin(), sums_.end(), limit) - 1);
 }
 
-bool DeviceLoads::can_be_packed(const std::vector<Nanoseconds>& most) const {
+bool DeviceLoads::can_be_packed(const std::vector<Nanoseconds>& most, const std::vector<Nanoseconds>& most_with) const {
   Wide sum = 0;
   for (const Nanoseconds each : most) sum += each;
   if (sum < total_) return false;
@@ -59,17 +59,23 @@ bool DeviceLoads::can_be_packed(const std::vector<Nanoseconds>& most) const {
   std::size_t states = 1;
   for (std::size_t kind = 1; kind < kinds_.size() && states <= kMostStates; ++kind) states *= kinds_[kind].count + 1;
   if (kinds_.empty() || states > kMostStates) return true;
-  /// How much more work a device has that takes the groups from one state to another; negative if it has fewer.
-  const auto work_between = [&](std::size_t from, std::size_t to) {
+  /// How much more work a device has that takes the groups from one state to another, and of which kinds; negative if
+  /// it has fewer.
+  struct Added {
     Nanoseconds work = 0;
+    std::size_t kinds = 0;
+  };
+  const auto added = [&](std::size_t from, std::size_t to) {
+    Added result;
     for (std::size_t kind = kinds_.size(); kind-- > 1;) {
       const std::size_t base = kinds_[kind].count + 1;
-      if (to % base < from % base) return Nanoseconds{-1};
-      work += static_cast<Nanoseconds>(to % base - from % base) * kinds_[kind].work;
+      if (to % base < from % base) return Added{-1, 0};
+      if (to % base > from % base) result.kinds |= std::size_t{1} << (kind - 1);
+      result.work += static_cast<Nanoseconds>(to % base - from % base) * kinds_[kind].work;
       from /= base;
       to /= base;
     }
-    return work;
+    return result;
   };
   constexpr Nanoseconds kUnreached = -1;
   std::vector<Nanoseconds> placed(states, kUnreached);  // groups of the first kind, at most
@@ -79,9 +85,10 @@ bool DeviceLoads::can_be_packed(const std::vector<Nanoseconds>& most) const {
     for (std::size_t from = 0; from < states; ++from) {
       if (placed[from] == kUnreached) continue;
       for (std::size_t to = from; to < states; ++to) {
-        const Nanoseconds work = work_between(from, to);
-        if (work < 0 || work > limit) continue;
-        next[to] = std::max(next[to], placed[from] + (limit - work) / kinds_.front().work);
+        const Added more = added(from, to);
+        const Nanoseconds takes = most_with.empty() ? limit : std::min(limit, most_with[more.kinds]);
+        if (more.work < 0 || more.work > takes) continue;
+        next[to] = std::max(next[to], placed[from] + (takes - more.work) / kinds_.front().work);
       }
     }
     placed = std::move(next);

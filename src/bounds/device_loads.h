@@ -25,9 +25,19 @@ class DeviceLoads {
   [[nodiscard]] Nanoseconds most_within(Nanoseconds limit) const;
   /// The largest load below the limit. \pre limit > 0.
   [[nodiscard]] Nanoseconds most_below(Nanoseconds limit) const { return most_within(limit - 1); }
+  /// Groups of the same work.
+  struct Kind {
+    Nanoseconds work;
+    std::size_t count;
+  };
+  /// The most frequent first.
+  [[nodiscard]] const std::vector<Kind>& kinds() const { return kinds_; }
   /// False if groups cannot be put on devices that take so much work each. Where all but the most frequent work are
   /// few, that is found out exactly; else what the devices take together is compared. O(devices x states^2).
-  [[nodiscard]] bool can_be_packed(const std::vector<Nanoseconds>& most) const;
+  /// \param most_with  what a device takes that has, beside groups of the first kind, some of exactly these kinds (bit
+  ///   i: kinds()[i + 1]); empty = as much as `most` says
+  [[nodiscard]] bool can_be_packed(const std::vector<Nanoseconds>& most,
+                                   const std::vector<Nanoseconds>& most_with = {}) const;
   /// Least bytes of parameters of a device with at least this load: groups with the least bytes per work, one of them
   /// in part (the linear relaxation of a covering knapsack).
   [[nodiscard]] std::int64_t bytes_for(Nanoseconds load) const;
@@ -36,12 +46,7 @@ class DeviceLoads {
   Nanoseconds total_ = 0;
   std::vector<Part> parts_;        ///< by bytes per work
   std::vector<Nanoseconds> sums_;  ///< ascending; empty if too many
-  /// Groups of the same work.
-  struct Kind {
-    Nanoseconds work;
-    std::size_t count;
-  };
-  std::vector<Kind> kinds_;  ///< the most frequent first
+  std::vector<Kind> kinds_;
 };
 
 }  // namespace opweave::bounds

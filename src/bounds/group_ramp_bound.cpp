@@ -10,6 +10,9 @@
 namespace opweave::bounds {
 namespace {
 
+/// Kinds of groups beside the most frequent one of which all sets are looked at.
+constexpr std::size_t kMostOtherKinds = 3;
+
 /// One end of the plan, as seen by whichever device a group is on: for each group the least time for which a device
 /// is idle in its interval if that group starts (or gives memory back) first of those on the device.
 class End {
@@ -20,10 +23,14 @@ class End {
     const Earliest& earliest = direction == Direction::kForward ? context.ends.head : context.ends.tail;
     const Relaxation& relaxation = context.relaxation;
     const Problem& problem = relaxation.problem();
-    const IntervalWork interval(relaxation, pool, stream, direction, earliest);
-    const std::vector<Nanoseconds> releases = member_releases(relaxation, pool, direction, earliest);
     std::unordered_map<GroupId, std::size_t> position;
     for (const GroupId group : groups) position.emplace(group, position.size());
+    std::vector<bool> counts;
+    for (const Index member : pool.members) {
+      counts.push_back(position.contains(problem.group_of(TaskId(relaxation.classes()[member].tasks.front()))));
+    }
+    const IntervalWork interval(relaxation, pool, stream, direction, earliest, nullptr, &counts);
+    const std::vector<Nanoseconds> releases = member_releases(relaxation, pool, direction, earliest);
     std::vector<Nanoseconds> first_release(groups.size(), std::numeric_limits<Nanoseconds>::max());
     by_start_.assign(groups.size(), std::numeric_limits<Nanoseconds>::max());
     for (std::size_t m = 0; m < pool.members.size(); ++m) {
@@ -103,8 +110,8 @@ std::vector<Nanoseconds> least_idle(const std::vector<Nanoseconds>& head, const 
 }
 
 /// Groups of the pool with their work on the stream, and what a device keeps of parameters for it.
-DeviceLoads loads_of(const BoundContext& context, const MemoryPool& pool, StreamId stream,
-                     std::vector<GroupId>& groups) {
+DeviceLoads loads_of(const BoundContext& context, const MemoryPool& pool, StreamId stream, std::vector<GroupId>& groups,
+                     std::vector<Nanoseconds>& loads) {
   const Relaxation& relaxation = context.relaxation;
   const Problem& problem = relaxation.problem();
   std::map<GroupId, Nanoseconds> work;
@@ -117,6 +124,7 @@ DeviceLoads loads_of(const BoundContext& context, const MemoryPool& pool, Stream
   std::vector<DeviceLoads::Part> parts;
   for (const auto& [group, load] : work) {
     groups.push_back(group);
+    loads.push_back(load);
     parts.push_back({load, 0});
   }
   std::map<ParameterId, std::vector<std::size_t>> readers;
@@ -140,7 +148,7 @@ DeviceLoads loads_of(const BoundContext& context, const MemoryPool& pool, Stream
 class GroupRamp {
  public:
   GroupRamp(const BoundContext& context, const MemoryPool& pool, StreamId stream)
-      : context_(context), loads_(loads_of(context, pool, stream, groups_)) {
+      : context_(context), loads_(loads_of(context, pool, stream, groups_, work_)) {
     for (const DeviceId device : pool.devices) {
       machines_ += context.relaxation.problem().cluster().stream_mask(device) >> stream.index() & 1U;
     }
@@ -155,8 +163,9 @@ class GroupRamp {
     for (const Nanoseconds load : from) {
       MemoryPool reduced = pool;
       if (reduced.capacity) *reduced.capacity = std::max<std::int64_t>(0, *reduced.capacity - loads_.bytes_for(load));
-      levels_.push_back({load, idle(reduced, stream)});
+      levels_.push_back({load, idle(reduced, stream, groups_, machines_)});
     }
+    look_at_kinds(pool, stream);
   }
 
   /// The least makespan for which the devices can take all work.
@@ -182,19 +191,39 @@ class GroupRamp {
     std::vector<Nanoseconds> idle;  ///< k-th least over the devices
   };
 
-  [[nodiscard]] std::vector<Nanoseconds> idle(const MemoryPool& pool, StreamId stream) const {
+  /// Of so many devices that have these groups and no others.
+  [[nodiscard]] std::vector<Nanoseconds> idle(const MemoryPool& pool, StreamId stream,
+                                              const std::vector<GroupId>& groups, std::size_t machines) const {
     // Intervals that together are no longer than any plan do not overlap.
     const Nanoseconds half = context_.known / 2;
-    const End head(context_, pool, stream, Direction::kForward, half, groups_, machines_);
-    const End tail(context_, pool, stream, Direction::kBackward, context_.known - half, groups_, machines_);
-    std::vector<Nanoseconds> most(machines_, 0);
+    const End head(context_, pool, stream, Direction::kForward, half, groups, machines);
+    const End tail(context_, pool, stream, Direction::kBackward, context_.known - half, groups, machines);
+    std::vector<Nanoseconds> most(machines, 0);
     for (const auto* at_head : {&head.by_start(), &head.by_release()}) {
       for (const auto* at_tail : {&tail.by_start(), &tail.by_release()}) {
-        const std::vector<Nanoseconds> least = least_idle(*at_head, *at_tail, context_.known, machines_);
-        for (std::size_t k = 0; k < machines_; ++k) most[k] = std::max(most[k], least[k]);
+        const std::vector<Nanoseconds> least = least_idle(*at_head, *at_tail, context_.known, machines);
+        for (std::size_t k = 0; k < machines; ++k) most[k] = std::max(most[k], least[k]);
       }
     }
     return most;
+  }
+
+  /// What a group of few does for the head and the tail of its device, it does for no other.
+  void look_at_kinds(const MemoryPool& pool, StreamId stream) {
+    const std::vector<DeviceLoads::Kind>& kinds = loads_.kinds();
+    if (machines_ < 2 || kinds.size() < 2 || kinds.size() - 1 > kMostOtherKinds) return;
+    const auto kind_of = [&](GroupId group) {
+      const auto at = static_cast<std::size_t>(std::ranges::lower_bound(groups_, group) - groups_.begin());
+      return static_cast<std::size_t>(std::ranges::find(kinds, work_[at], &DeviceLoads::Kind::work) - kinds.begin());
+    };
+    for (std::size_t others = 0; others < std::size_t{1} << (kinds.size() - 1); ++others) {
+      std::vector<GroupId> groups;
+      for (const GroupId group : groups_) {
+        const std::size_t kind = kind_of(group);
+        if (kind == 0 || (others >> (kind - 1) & 1U) != 0) groups.push_back(group);
+      }
+      idle_with_.push_back(context_.budget.expired() ? 0 : idle(pool, stream, groups, 1).front());
+    }
   }
 
   [[nodiscard]] bool can_take_all(Nanoseconds makespan) const {
@@ -208,14 +237,18 @@ class GroupRamp {
       }
       loads.push_back(most);
     }
-    return loads_.can_be_packed(loads);
+    std::vector<Nanoseconds> loads_with;
+    for (const Nanoseconds idle : idle_with_) loads_with.push_back(makespan - idle);
+    return loads_.can_be_packed(loads, loads_with);
   }
 
   const BoundContext& context_;
   std::vector<GroupId> groups_;
+  std::vector<Nanoseconds> work_;  ///< by position in the list of groups
   DeviceLoads loads_;
   std::size_t machines_ = 0;
   std::vector<Level> levels_;
+  std::vector<Nanoseconds> idle_with_;  ///< least, of a device with groups of the first kind and of these others
 };
 
 }  // namespace

@@ -85,7 +85,7 @@ std::vector<Nanoseconds> member_releases(const Relaxation& relaxation, const Mem
 }
 
 IntervalWork::IntervalWork(const Relaxation& relaxation, const MemoryPool& pool, StreamId stream, Direction direction,
-                           const Earliest& earliest, const ModeRules* modes)
+                           const Earliest& earliest, const ModeRules* modes, const std::vector<bool>* counts)
     : modes_(modes), relaxation_(relaxation), device_(pool.devices.front()), capacity_(pool.capacity) {
   // What is dropped may come back within the last interval, and takes its time there.
   const bool may_repeat = modes_ != nullptr && modes_->may_drop() && direction == Direction::kBackward;
@@ -95,7 +95,7 @@ IntervalWork::IntervalWork(const Relaxation& relaxation, const MemoryPool& pool,
   }
   if (pool.kind == MemoryPoolKind::kUnknown) machines_ = 1;
   if (capacity_) collect_holdings(relaxation, pool, direction, earliest);
-  collect_jobs(relaxation, pool, stream, direction, earliest);
+  collect_jobs(relaxation, pool, stream, direction, earliest, counts);
   if (may_repeat) collect_repetitions(relaxation, pool, stream, earliest);
   std::stable_sort(jobs_.begin(), jobs_.end(), [](const Job& a, const Job& b) { return a.earliest < b.earliest; });
   pour();
@@ -161,10 +161,11 @@ void IntervalWork::collect_holdings(const Relaxation& relaxation, const MemoryPo
 }
 
 void IntervalWork::collect_jobs(const Relaxation& relaxation, const MemoryPool& pool, StreamId stream,
-                                Direction direction, const Earliest& earliest) {
+                                Direction direction, const Earliest& earliest, const std::vector<bool>* counts) {
   const bool one_device = pool.kind != MemoryPoolKind::kShared;
   const std::vector<Nanoseconds> releases = member_releases(relaxation, pool, direction, earliest);
   for (std::size_t m = 0; m < pool.members.size(); ++m) {
+    if (counts != nullptr && !(*counts)[m]) continue;
     const std::vector<Index>& tasks = relaxation.classes()[pool.members[m]].tasks;
     if ((relaxation.problem().streams(TaskId(tasks.front())) >> stream.index() & 1U) == 0) continue;
     for (Index i = 0; i < tasks.size(); ++i) {

@@ -17,10 +17,11 @@ namespace opweave::bounds {
 class IntervalWork {
  public:
   /// \param earliest  heads forward, tails backward.
+  /// \param counts  by member of the pool: whether its tasks count, as a device has only such; null = all
   /// \param modes  where values may leave the device for a while: work counts less what must be done once more behind
   ///   the interval (docs/bounds.md, "memory-modes"). \pre the pool is one device
   IntervalWork(const Relaxation& relaxation, const MemoryPool& pool, StreamId stream, Direction direction,
-               const Earliest& earliest, const ModeRules* modes = nullptr);
+               const Earliest& earliest, const ModeRules* modes = nullptr, const std::vector<bool>* counts = nullptr);
 
   /// Work that the members certainly have on the stream: time x devices.
   [[nodiscard]] Nanoseconds total() const { return total_; }
@@ -70,7 +71,7 @@ class IntervalWork {
   void collect_holdings(const Relaxation& relaxation, const MemoryPool& pool, Direction direction,
                         const Earliest& earliest);
   void collect_jobs(const Relaxation& relaxation, const MemoryPool& pool, StreamId stream, Direction direction,
-                    const Earliest& earliest);
+                    const Earliest& earliest, const std::vector<bool>* counts);
   void collect_repetitions(const Relaxation& relaxation, const MemoryPool& pool, StreamId stream,
                            const Earliest& earliest);
   void pour();

@@ -21,6 +21,7 @@ LayoutFacts::LayoutFacts(const LayoutGraph& graph, const Cluster& cluster, const
   }
   usable_ = true;
   find_forms();
+  make_room_for_movements();
   for (const LayoutMovement& movement : plan.movements) file_movement(movement);
   find_uses(violations);
   number_units();
@@ -50,7 +51,7 @@ bool LayoutFacts::settings_are_usable(ViolationList& violations) const {
 bool LayoutFacts::choose(ViolationList& violations) {
   const std::size_t count = graph_.graph.operators().size();
   chosen_.assign(count, nullptr);
-  runs_.resize(count);
+  runs_.assign(count * microbatches(), nullptr);
   for (const PlannedTask& task : plan_.plan.tasks) {
     if (task.end < task.start) {
       violations.add(Rule::kOnce,
@@ -73,7 +74,8 @@ bool LayoutFacts::choose(ViolationList& violations) {
   for (std::size_t i = 0; i < count; ++i) {
     if (chosen_[i] != nullptr) continue;
     all = false;
-    const bool runs = !runs_[i].empty();
+    const auto own = std::span(runs_).subspan(i * microbatches(), microbatches());
+    const bool runs = std::ranges::any_of(own, [](const PlannedTask* run) { return run != nullptr; });
     violations.add(runs ? Rule::kOption : Rule::kOnce, [&] {
       if (!runs) return fmt::format("operator \"{}\" does not run", graph_.graph.operators()[i].name);
       const std::string stated = i < plan_.options.size() ? plan_.options[i] : std::string();
@@ -85,10 +87,9 @@ bool LayoutFacts::choose(ViolationList& violations) {
 }
 
 bool LayoutFacts::file_run(const PlannedTask& task) {
-  std::vector<const PlannedTask*>& runs = runs_[task.op.index()];
-  if (runs.size() <= task.copy) runs.resize(std::size_t{task.copy} + 1, nullptr);
-  if (runs[task.copy] != nullptr) return false;
-  runs[task.copy] = &task;
+  const PlannedTask*& run = runs_[task.op.index() * microbatches() + task.copy];
+  if (run != nullptr) return false;
+  run = &task;
   return true;
 }
 
@@ -164,17 +165,17 @@ void LayoutFacts::find_uses(ViolationList& violations) {
 }
 
 const PlannedTask* LayoutFacts::run(OperatorId op, std::uint32_t copy) const {
-  const std::vector<const PlannedTask*>& runs = runs_[op.index()];
-  return copy < runs.size() ? runs[copy] : nullptr;
+  return copy < microbatches() ? runs_[op.index() * microbatches() + copy] : nullptr;
 }
 
 std::optional<std::size_t> LayoutFacts::form_made_by(const MovementKey& key) const {
-  if (key.moved != Moved::kTensor || key.tensor.index() >= forms_.size()) return std::nullopt;
+  if (key.moved != Moved::kTensor || key.tensor.index() >= graph().tensors().size()) return std::nullopt;
   const auto& maker = graph_.graph.at(key.tensor).producer;
   if (!maker || key.copy >= copies(*maker)) return std::nullopt;
-  const std::vector<Form>& all = forms(key.tensor);
-  const auto found = std::ranges::find_if(
-      all, [&](const Form& form) { return form.from && form.devices == key.target && form.layout == key.layout; });
+  const std::span<const Form> all = forms(key.tensor);
+  const auto found = std::ranges::find_if(all, [&](const Form& form) {
+    return form.from && form.layout == key.layout && are_same(form.devices, key.target);
+  });
   return found == all.end() ? std::nullopt : std::optional(static_cast<std::size_t>(found - all.begin()));
 }
 
@@ -182,14 +183,17 @@ std::optional<std::size_t> LayoutFacts::form_made_by(const MovementKey& key) con
 void LayoutFacts::file_movement(const LayoutMovement& movement) {
   const MovementKey& key = movement.key;
   const auto number = form_made_by(key);
+  bool is_first = false;
   if (!number) {
-    (movement.again ? movements_again_ : movements_).emplace(key, &movement);
-    return;
+    is_first = (movement.again ? movements_again_ : movements_).emplace(key, &movement).second;
+    beside_forms_.push_back(&movement);
+  } else {
+    const Form& form = forms(key.tensor)[*number];
+    const LayoutMovement*& run = (movement.again ? form.again : form.runs)[key.copy];
+    is_first = run == nullptr;
+    if (is_first) run = &movement;
   }
-  Form& form = forms_[key.tensor.index()][*number];
-  std::vector<const LayoutMovement*>& runs = movement.again ? form.again : form.runs;
-  if (runs.size() <= key.copy) runs.resize(std::size_t{key.copy} + 1, nullptr);
-  if (runs[key.copy] == nullptr) runs[key.copy] = &movement;
+  if (!is_first) repeated_.push_back(&movement);
 }
 
 const LayoutMovement* LayoutFacts::movement(const MovementKey& key) const {
@@ -202,7 +206,7 @@ MovementKey LayoutFacts::key(TensorId tensor, const Form& form, std::uint32_t co
   MovementKey result;
   result.tensor = tensor;
   result.copy = copy;
-  result.target = form.devices;
+  result.target.assign(form.devices.begin(), form.devices.end());
   result.layout = form.layout;
   return result;
 }
@@ -216,7 +220,7 @@ MovementKey LayoutFacts::key(ParameterId parameter, const ParameterForm& form, s
   return result;
 }
 
-std::string LayoutFacts::names(const std::vector<DeviceId>& devices) const {
+std::string LayoutFacts::names(std::span<const DeviceId> devices) const {
   std::string text;
   for (const DeviceId device : devices) text += (text.empty() ? "" : ", ") + name(device);
   return text;

@@ -1,9 +1,11 @@
 /// What a plan with options says, and which movements its options ask for, found from the files alone.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -18,17 +20,24 @@ namespace opweave::checking {
 
 /// A tensor as it is after a movement, or as it was made.
 struct Form {
-  std::vector<DeviceId> devices;
+  std::span<const DeviceId> devices;  ///< as the option of its maker or of its first reader lists them
   TensorLayout layout;
   std::optional<std::size_t> from;  ///< the form that the movement reads; nothing = as it was made
   LayoutMovementKind kind = LayoutMovementKind::kSend;
-  std::vector<DeviceId> parties;  ///< devices of the movement, or of the maker
-  std::optional<Wide> lasts;      ///< of the movement; nothing = no route
-  bool is_forward = true;         ///< of the movement: an operator of the forward pass needs it; as made: true
-  std::size_t unit = 0;           ///< of what the forward pass makes: what runs again with it
-  std::vector<const LayoutMovement*> runs;   ///< of the movement, by copy; null or too short where the plan has none
-  std::vector<const LayoutMovement*> again;  ///< the same of those that happen again
+  std::vector<DeviceId> united;            ///< devices of a movement between different ones; else empty
+  std::optional<Wide> lasts;               ///< of the movement; nothing = no route
+  bool is_forward = true;                  ///< of the movement: an operator of the forward pass needs it; as made: true
+  std::size_t unit = 0;                    ///< of what the forward pass makes: what runs again with it
+  std::span<const LayoutMovement*> runs;   ///< of the movement, by copy; null where the plan has none
+  std::span<const LayoutMovement*> again;  ///< the same of those that happen again; empty where none of a plan does
+
+  /// Devices of the movement, or of the maker.
+  [[nodiscard]] std::span<const DeviceId> parties() const { return united.empty() ? devices : united; }
 };
+
+[[nodiscard]] inline bool are_same(std::span<const DeviceId> a, std::span<const DeviceId> b) {
+  return std::ranges::equal(a, b);
+}
 
 /// A reduction or gather of a parameter.
 struct ParameterForm {
@@ -73,10 +82,13 @@ class LayoutFacts {
   [[nodiscard]] const LayoutOption& option(OperatorId op) const { return *chosen_[op.index()]; }
   /// Null where the plan has none.
   [[nodiscard]] const PlannedTask* run(OperatorId op, std::uint32_t copy) const;
-  [[nodiscard]] const std::vector<Form>& forms(TensorId tensor) const { return forms_[tensor.index()]; }
+  [[nodiscard]] std::span<const Form> forms(TensorId tensor) const {
+    return std::span(forms_).subspan(first_form_[tensor.index()],
+                                     first_form_[tensor.index() + 1] - first_form_[tensor.index()]);
+  }
   /// The form that an operator reads its input of this position in.
   [[nodiscard]] const std::optional<std::size_t>& read_form(OperatorId op, std::size_t position) const {
-    return read_[op.index()][position];
+    return read_[first_input_[op.index()] + position];
   }
   [[nodiscard]] const ParameterUse& use(ParameterId parameter) const { return uses_[parameter.index()]; }
   [[nodiscard]] const std::vector<ParameterForm>& forms(ParameterId parameter) const {
@@ -87,6 +99,10 @@ class LayoutFacts {
   [[nodiscard]] static const LayoutMovement* movement(const Form& form, std::uint32_t copy) {
     return copy < form.runs.size() ? form.runs[copy] : nullptr;
   }
+  /// The movements that have the key of an earlier one, as the plan lists them.
+  [[nodiscard]] const std::vector<const LayoutMovement*>& repeated() const { return repeated_; }
+  /// The movements that are of parameters, or that no option asks for, as the plan lists them.
+  [[nodiscard]] const std::vector<const LayoutMovement*>& beside_forms() const { return beside_forms_; }
   [[nodiscard]] MovementKey key(TensorId tensor, const Form& form, std::uint32_t copy) const;
   [[nodiscard]] MovementKey key(ParameterId parameter, const ParameterForm& form, std::uint32_t copy) const;
 
@@ -138,7 +154,7 @@ class LayoutFacts {
   }
 
   [[nodiscard]] std::string name(DeviceId device) const { return "\"" + cluster_.at(device).name + "\""; }
-  [[nodiscard]] std::string names(const std::vector<DeviceId>& devices) const;
+  [[nodiscard]] std::string names(std::span<const DeviceId> devices) const;
   [[nodiscard]] std::string name(OperatorId op, std::uint32_t copy) const;
   [[nodiscard]] std::string name(const MovementKey& key) const;
   [[nodiscard]] std::string name(const ValueForm& value) const;
@@ -154,11 +170,12 @@ class LayoutFacts {
   void file_movement(const LayoutMovement& movement);
   /// The form that a movement makes; nothing of parameters, and of what no option asks for.
   [[nodiscard]] std::optional<std::size_t> form_made_by(const MovementKey& key) const;
-  std::optional<std::size_t> form_for(TensorId tensor, const std::vector<DeviceId>& devices, TensorLayout layout);
-  std::size_t add_form(TensorId tensor, std::size_t from, std::vector<DeviceId> devices, TensorLayout layout);
+  std::optional<std::size_t> form_for(TensorId tensor, std::span<const DeviceId> devices, TensorLayout layout);
+  std::size_t add_form(TensorId tensor, std::size_t from, std::span<const DeviceId> devices, TensorLayout layout);
+  void make_room_for_movements();
   void find_uses(ViolationList& violations);
   void number_units();
-  void give_unit(TensorId tensor, std::size_t form, const std::vector<OperatorId>& readers);
+  void give_unit(std::span<Form> forms, std::size_t number, const std::vector<OperatorId>& readers);
   void file_modes(ViolationList& violations);
   void give_unit(ParameterId parameter);
   void file_weights(const ValueForm& value, MemoryMode mode, ViolationList& violations);
@@ -172,15 +189,22 @@ class LayoutFacts {
   const LayoutPlan& plan_;
   bool usable_ = false;
   std::vector<const LayoutOption*> chosen_;
-  std::vector<std::vector<const PlannedTask*>> runs_;  // by operator and copy
+  // Flat lists, since there are a hundred thousand operators and as many movements.
+  std::vector<const PlannedTask*> runs_;  // by operator and copy
   using Movements = std::map<MovementKey, const LayoutMovement*>;
   Movements movements_;  // of parameters, and those that no option asks for; the others are with their forms
   Movements movements_again_;
-  std::vector<std::vector<Form>> forms_;                       // by tensor
-  std::vector<std::vector<std::optional<std::size_t>>> read_;  // by operator and input
-  std::vector<ParameterUse> uses_;                             // by parameter
-  std::vector<std::vector<ParameterForm>> parameter_forms_;    // by parameter
-  std::vector<std::size_t> unit_of_;                           // by operator
+  std::vector<const LayoutMovement*> repeated_;
+  std::vector<const LayoutMovement*> beside_forms_;
+  std::vector<Form> forms_;                           // by tensor
+  std::vector<std::size_t> first_form_;               // by tensor, and one behind the last
+  std::vector<const LayoutMovement*> movement_runs_;  // by form and copy
+  std::vector<const LayoutMovement*> movement_runs_again_;
+  std::vector<std::optional<std::size_t>> read_;             // by operator and input
+  std::vector<std::size_t> first_input_;                     // by operator
+  std::vector<ParameterUse> uses_;                           // by parameter
+  std::vector<std::vector<ParameterForm>> parameter_forms_;  // by parameter
+  std::vector<std::size_t> unit_of_;                         // by operator
   std::size_t unit_count_ = 0;
   std::set<std::pair<ParameterId, std::uint32_t>> dropped_weights_;
   using Value = std::tuple<TensorId, std::size_t, std::uint32_t>;  // tensor, form, copy
@@ -189,6 +213,8 @@ class LayoutFacts {
   std::map<std::pair<OperatorId, std::uint32_t>, const FormReturn*> again_;
   std::map<std::pair<std::size_t, std::uint32_t>, Duration> ends_;  // of units of which something is dropped
 };
+
+class LayoutHolders;  // layout_holders.h
 
 /// ceil(a / b) of what is not negative.
 [[nodiscard]] inline Wide rounded_up(Wide a, Wide b) { return (a + b - 1) / b; }
@@ -199,13 +225,14 @@ void check_layout_presence_of_parts(const LayoutFacts& facts, ViolationList& vio
 /// What waits for what: "presence", "transfer", "reduction".
 void check_layout_order(const LayoutFacts& facts, ViolationList& violations);
 /// "stream".
-void check_layout_streams(const LayoutFacts& facts, ViolationList& violations);
+void check_layout_streams(const LayoutFacts& facts, const LayoutHolders& holders, ViolationList& violations);
 /// What runs again, what is copied to hosts and back: "modes", "recompute", "copy", "host-memory".
 /// \return peak of the host of each device
 [[nodiscard]] std::vector<Wide> check_layout_returns(const LayoutFacts& facts, ViolationList& violations);
 /// Memory of each device at its fullest.
 [[nodiscard]] std::vector<MemoryUse> layout_memory(const LayoutFacts& facts);
 /// "memory" and "figures".
-void check_layout_figures(const LayoutFacts& facts, const std::vector<Wide>& host_peaks, ViolationList& violations);
+void check_layout_figures(const LayoutFacts& facts, const LayoutHolders& holders, const std::vector<Wide>& host_peaks,
+                          ViolationList& violations);
 
 }  // namespace opweave::checking

@@ -2,66 +2,22 @@
 
 #include <algorithm>
 #include <cmath>
-#include <tuple>
-#include <variant>
+#include <map>
+#include <string_view>
 
-#include "check/layout_facts.h"
-#include "check/occupation.h"
+#include "check/layout_holders.h"
 
 namespace opweave::checking {
 namespace {
 
-/// Something that holds streams of devices.
-struct Holder {
-  const std::vector<std::string>* streams;
-  const std::vector<DeviceId>* devices;
-  Duration start;
-  Duration end;
-  std::variant<const PlannedTask*, const LayoutMovement*, const FormReturn*> what;
-  bool is_copy = false;  ///< to hosts or from them, on streams that every device with a host has
-};
-
-/// Made when it is said: nearly all are not.
-std::string name_of(const LayoutFacts& facts, const Holder& holder) {
-  if (const auto* task = std::get_if<const PlannedTask*>(&holder.what)) {
-    return "task " + facts.name((*task)->op, (*task)->copy);
-  }
-  if (const auto* movement = std::get_if<const LayoutMovement*>(&holder.what)) {
-    return facts.name((*movement)->key) + ((*movement)->again ? " again" : "");
-  }
-  return facts.name(*std::get<const FormReturn*>(holder.what));
-}
-
-std::vector<Holder> holders_of(const LayoutFacts& facts, const std::vector<std::string>& movement_streams) {
-  static const std::vector<std::string> kOut = {std::string(kCopyOutStream)};
-  static const std::vector<std::string> kIn = {std::string(kCopyInStream)};
-  std::vector<Holder> result;
-  for (const PlannedTask& task : facts.plan().plan.tasks) {
-    result.push_back({&facts.graph().at(task.op).streams, &task.devices, task.start, task.end, &task});
-  }
-  for (const LayoutMovement& movement : facts.plan().movements) {
-    result.push_back({&movement_streams, &movement.devices, movement.start, movement.end, &movement});
-  }
-  for (const FormReturn& back : facts.plan().returns) {
-    const bool is_again = back.kind == MovementKind::kRecompute;
-    // Of what does not exist, rule "modes" has spoken.
-    const bool is_known = is_again ? back.op.index() < facts.graph().operators().size() : !!facts.form_of(back.value);
-    if (!is_known) continue;
-    const std::vector<std::string>& copy_stream = back.kind == MovementKind::kCopyOut ? kOut : kIn;
-    result.push_back({is_again ? &facts.graph().at(back.op).streams : &copy_stream, &back.devices, back.start, back.end,
-                      &back, !is_again});
-  }
-  return result;
-}
-
 class LayoutFigures {
  public:
-  LayoutFigures(const LayoutFacts& facts, const std::vector<Wide>& host_peaks, ViolationList& violations)
+  LayoutFigures(const LayoutFacts& facts, const LayoutHolders& holders, const std::vector<Wide>& host_peaks,
+                ViolationList& violations)
       : facts_(facts),
+        holders_(holders),
         host_peaks_(host_peaks),
         violations_(violations),
-        streams_{facts.options().movement_stream},
-        holders_(holders_of(facts, streams_)),
         memory_(layout_memory(facts)) {}
 
   void check() {
@@ -105,7 +61,7 @@ class LayoutFigures {
     };
     require_name("graph", plan().graph_name, facts_.graph().name());
     require_name("cluster", plan().cluster_name, facts_.cluster().name());
-    for (const Holder& holder : holders_) makespan_ = std::max(makespan_, Wide{holder.end.value()});
+    for (const Holder& holder : holders_.all()) makespan_ = std::max(makespan_, Wide{holder.end.value()});
     require("makespan_ns", plan().statistics.makespan.value(), makespan_);
     Wide best = 0;
     for (const LowerBound& bound : plan().bounds) {
@@ -127,22 +83,29 @@ class LayoutFigures {
         return std::string("the plan inside has a goal or memory modes of its own, expected neither");
       });
     }
-    std::map<std::pair<std::string_view, DeviceId>, Wide> loads;
-    for (const Holder& holder : holders_) {
-      for (const std::string& stream : *holder.streams) {
-        for (const DeviceId device : *holder.devices) {
-          loads[{stream, device}] += Wide{holder.end.value()} - holder.start.value();
-        }
-      }
-    }
-    Wide largest = 0;
-    for (const auto& [stream, load] : loads) largest = std::max(largest, load);
-    require("period_ns", plan().statistics.period.value(), rounded_up(largest, facts_.microbatches()));
+    require("period_ns", plan().statistics.period.value(), rounded_up(largest_load(), facts_.microbatches()));
     std::size_t homes = 0;
     for (std::size_t p = 0; p < facts_.graph().parameters().size(); ++p) {
       homes = std::max(homes, facts_.use(ParameterId(p)).devices.size());
     }
     require("parameter_copies", plan().statistics.parameter_copies, Wide{homes});
+  }
+
+  /// Of a stream of a device.
+  [[nodiscard]] Wide largest_load() const {
+    std::map<std::string_view, std::vector<Wide>> loads;  // by stream and device
+    for (const Holder& holder : holders_.all()) {
+      for (const std::string& stream : *holder.streams) {
+        std::vector<Wide>& own = loads[stream];
+        own.resize(facts_.cluster().device_count(), 0);
+        for (const DeviceId device : *holder.devices) {
+          own[device.index()] += Wide{holder.end.value()} - holder.start.value();
+        }
+      }
+    }
+    Wide largest = 0;
+    for (const auto& [stream, own] : loads) largest = std::max(largest, std::ranges::max(own));
+    return largest;
   }
 
   void check_returned() {
@@ -161,13 +124,32 @@ class LayoutFigures {
     require("copied_out_bytes", plan().statistics.bytes_copied_out.value(), copied);
   }
 
+  /// What a device computes, while holders are looked at by their starts.
+  struct Computing {
+    Wide busy = 0;
+    Wide idle = 0;  ///< between the first start and the last end
+    std::optional<Duration> reached;
+
+    void add(Duration start, Duration end) {
+      if (reached && start > *reached) idle += Wide{start.value()} - reached->value();
+      const Duration from = reached ? std::max(*reached, start) : start;
+      if (end > from) busy += Wide{end.value()} - from.value();
+      reached = std::max(reached.value_or(end), end);
+    }
+  };
+
+  [[nodiscard]] std::vector<Computing> find_computing() const {
+    std::vector<Computing> result(facts_.cluster().device_count());
+    for (const Holder* holder : holders_.by_start()) {
+      if (std::ranges::find(*holder->streams, "compute") == holder->streams->end()) continue;
+      for (const DeviceId device : *holder->devices) result[device.index()].add(holder->start, holder->end);
+    }
+    return result;
+  }
+
   void check_devices() {
     const std::size_t count = facts_.cluster().device_count();
-    std::vector<std::vector<std::pair<Duration, Duration>>> spans(count);
-    for (const Holder& holder : holders_) {
-      if (std::ranges::find(*holder.streams, "compute") == holder.streams->end()) continue;
-      for (const DeviceId device : *holder.devices) spans[device.index()].emplace_back(holder.start, holder.end);
-    }
+    const std::vector<Computing> computing = find_computing();
     std::vector<Wide> sent(count, 0);
     std::vector<Wide> received(count, 0);
     Wide moved = 0;
@@ -181,16 +163,7 @@ class LayoutFigures {
     check_returned();
     Wide bubbles = 0;
     for (std::size_t d = 0; d < count; ++d) {
-      std::ranges::sort(spans[d]);
-      Wide busy = 0;
-      Wide idle = 0;
-      std::optional<Duration> reached;
-      for (const auto& [start, end] : spans[d]) {
-        if (reached && start > *reached) idle += Wide{start.value()} - reached->value();
-        const Duration from = reached ? std::max(*reached, start) : start;
-        if (end > from) busy += Wide{end.value()} - from.value();
-        reached = std::max(reached.value_or(end), end);
-      }
+      const auto& [busy, idle, reached] = computing[d];
       bubbles += makespan_ - busy;
       if (plan().statistics.devices.size() != count) continue;
       const DeviceStatistics& stated = plan().statistics.devices[d];
@@ -215,53 +188,18 @@ class LayoutFigures {
   }
 
   const LayoutFacts& facts_;
+  const LayoutHolders& holders_;
   const std::vector<Wide>& host_peaks_;
   ViolationList& violations_;
-  const std::vector<std::string> streams_;
-  const std::vector<Holder> holders_;
   const std::vector<MemoryUse> memory_;
   Wide makespan_ = 0;
 };
 
 }  // namespace
 
-void check_layout_streams(const LayoutFacts& facts, ViolationList& violations) {
-  const std::vector<std::string> movement_streams = {facts.options().movement_stream};
-  const std::vector<Holder> holders = holders_of(facts, movement_streams);
-  std::map<std::string_view, std::uint64_t> numbers;
-  std::vector<std::vector<Occupation>> occupations;  // by stream and device
-  const std::uint64_t count = facts.cluster().device_count();
-  for (std::size_t i = 0; i < holders.size(); ++i) {
-    for (const std::string& stream : *holders[i].streams) {
-      const std::uint64_t number = numbers.try_emplace(stream, numbers.size()).first->second;
-      occupations.resize(numbers.size() * count);
-      for (const DeviceId device : *holders[i].devices) {
-        if (device.index() >= count) continue;  // another rule names those that do not exist
-        const std::vector<std::string>& own = facts.cluster().at(device).streams;
-        if (!holders[i].is_copy && std::ranges::find(own, stream) == own.end()) {
-          violations.add(Rule::kStream, [&] {
-            return fmt::format("{} holds stream \"{}\" of device {}, which has none", name_of(facts, holders[i]),
-                               stream, facts.name(device));
-          });
-        }
-        const std::uint64_t resource = number * count + device.index();
-        occupations[resource].push_back({resource, holders[i].start, holders[i].end, i});
-      }
-    }
-  }
-  const auto report = [&](const Occupation& earlier, const Occupation& later) {
-    violations.add(Rule::kStream, [&] {
-      return fmt::format("{} runs until {} ns, but {} starts at {} ns on the same stream of device {}",
-                         name_of(facts, holders[earlier.user]), earlier.end.value(),
-                         name_of(facts, holders[later.user]), later.start.value(),
-                         facts.name(DeviceId(later.resource % count)));
-    });
-  };
-  for (std::vector<Occupation>& one : occupations) find_overlaps(std::move(one), report);
-}
-
-void check_layout_figures(const LayoutFacts& facts, const std::vector<Wide>& host_peaks, ViolationList& violations) {
-  LayoutFigures(facts, host_peaks, violations).check();
+void check_layout_figures(const LayoutFacts& facts, const LayoutHolders& holders, const std::vector<Wide>& host_peaks,
+                          ViolationList& violations) {
+  LayoutFigures(facts, holders, host_peaks, violations).check();
 }
 
 }  // namespace opweave::checking

@@ -30,13 +30,14 @@ std::optional<Wide> time_over(const Cluster& cluster, const Pairs& pairs, Wide s
   return std::min<Wide>(time, kMaxInputValue);
 }
 
-void add_ring(const Devices& devices, Pairs& pairs) {
+void add_ring(std::span<const DeviceId> devices, Pairs& pairs) {
   for (std::size_t i = 0; i + 1 < devices.size(); ++i) pairs.emplace_back(devices[i], devices[i + 1]);
   if (devices.size() > 1) pairs.emplace_back(devices.back(), devices.front());
 }
 
-Pairs everybody(const Devices& from, const Devices& to) {
+Pairs everybody(std::span<const DeviceId> from, std::span<const DeviceId> to) {
   Pairs pairs;
+  pairs.reserve(from.size() * to.size());
   for (const DeviceId a : from) {
     for (const DeviceId b : to) pairs.emplace_back(a, b);
   }
@@ -51,7 +52,7 @@ void describe(const Cluster& cluster, Wide bytes, const Form& from, Form& to) {
   const Wide n = static_cast<std::int64_t>(from.devices.size());
   const Wide m = static_cast<std::int64_t>(to.devices.size());
   Pairs pairs;
-  if (from.devices == to.devices) {
+  if (are_same(from.devices, to.devices)) {
     if (!is_sum(from) && !is_whole(to)) {
       to.kind = LayoutMovementKind::kAllToAll;
       to.lasts = time_over(cluster, everybody(from.devices, from.devices), n - 1, bytes, n - 1, n * n);
@@ -91,72 +92,103 @@ void describe(const Cluster& cluster, Wide bytes, const Form& from, Form& to) {
 
 void LayoutFacts::find_forms() {
   const ComputationGraph& graph = graph_.graph;
-  forms_.resize(graph.tensors().size());
-  for (std::size_t t = 0; t < forms_.size(); ++t) {
-    const std::optional<OperatorId> maker = graph.tensors()[t].producer;
-    if (!maker) continue;
-    const std::vector<TensorId>& outputs = graph.at(*maker).outputs;
-    const auto position = static_cast<std::size_t>(std::ranges::find(outputs, TensorId(t)) - outputs.begin());
-    Form made;
-    made.devices = made.parties = option(*maker).devices;
-    if (made.devices.size() > 1) made.layout = option(*maker).outputs[position];
-    forms_[t].push_back(std::move(made));
+  std::size_t inputs = 0;
+  for (const Operator& op : graph.operators()) {
+    first_input_.push_back(inputs);
+    inputs += op.inputs.size();
   }
-  read_.resize(graph.operators().size());
-  for (std::size_t i = 0; i < read_.size(); ++i) {
-    const LayoutOption& chosen = *chosen_[i];
-    for (std::size_t k = 0; k < chosen.inputs.size(); ++k) {
-      read_[i].push_back(form_for(graph.operators()[i].inputs[k], chosen.devices, chosen.inputs[k]));
+  read_.resize(inputs);
+  forms_.reserve(graph.tensors().size() + inputs);
+  first_form_.reserve(graph.tensors().size() + 1);
+  first_form_.push_back(0);
+  for (std::size_t t = 0; t < graph.tensors().size(); ++t) {
+    first_form_.push_back(forms_.size());  // so far none
+    if (const std::optional<OperatorId> maker = graph.tensors()[t].producer) {
+      const std::vector<TensorId>& outputs = graph.at(*maker).outputs;
+      const auto position = static_cast<std::size_t>(std::ranges::find(outputs, TensorId(t)) - outputs.begin());
+      Form& made = forms_.emplace_back();
+      made.devices = option(*maker).devices;
+      if (made.devices.size() > 1) made.layout = option(*maker).outputs[position];
+      ++first_form_.back();
+    }
+    for (const OperatorId reader : graph.tensors()[t].consumers) {
+      const std::vector<TensorId>& read = graph.at(reader).inputs;
+      const auto position = static_cast<std::size_t>(std::ranges::find(read, TensorId(t)) - read.begin());
+      read_[first_input_[reader.index()] + position] =
+          form_for(TensorId(t), option(reader).devices, option(reader).inputs[position]);
     }
   }
 }
 
-/// The form in which a reader finds a tensor: nothing where no movement makes it.
-std::optional<std::size_t> LayoutFacts::form_for(TensorId tensor, const std::vector<DeviceId>& devices,
+/// The form in which a reader finds a tensor: nothing where no movement makes it. \pre all forms known are of the
+/// tensor or of those before it
+std::optional<std::size_t> LayoutFacts::form_for(TensorId tensor, std::span<const DeviceId> devices,
                                                  TensorLayout layout) {
   if (devices.size() == 1) layout = {};
-  std::vector<Form>& forms = forms_[tensor.index()];
-  for (std::size_t i = 0; i < forms.size(); ++i) {
-    if (forms[i].devices == devices && forms[i].layout == layout) return i;
-  }
+  const std::span<const Form> known = forms(tensor);
+  const auto find = [&](std::span<const DeviceId> on, const TensorLayout& in) -> std::optional<std::size_t> {
+    for (std::size_t i = 0; i < known.size(); ++i) {
+      if (known[i].layout == in && are_same(known[i].devices, on)) return i;
+    }
+    return std::nullopt;
+  };
+  if (const auto number = find(devices, layout)) return number;
   if (!graph_.graph.at(tensor).producer) {  // an input of the graph is there in every form
-    Form form;
+    Form& form = forms_.emplace_back();
     form.devices = devices;
     form.layout = layout;
-    forms.push_back(std::move(form));
-    return forms.size() - 1;
+    return first_form_.back()++ - first_form_[tensor.index()];
   }
   if (layout.kind == TensorLayout::Kind::kPartial) return std::nullopt;
   std::size_t base = 0;
-  if (is_sum(forms[0])) {
-    const Devices at = forms[0].devices;
-    const bool in_parts = layout.kind == TensorLayout::Kind::kSharded && at.size() == devices.size();
+  const std::span<const DeviceId> made = known[0].devices;
+  if (is_sum(known[0])) {
+    const bool in_parts = layout.kind == TensorLayout::Kind::kSharded && made.size() == devices.size();
     const TensorLayout summed = in_parts ? layout : TensorLayout{};
-    const auto known =
-        std::ranges::find_if(forms, [&](const Form& form) { return form.devices == at && form.layout == summed; });
-    base = known != forms.end() ? static_cast<std::size_t>(known - forms.begin()) : add_form(tensor, 0, at, summed);
-    if (at == devices && summed == layout) return base;
+    const auto number = find(made, summed);
+    base = number ? *number : add_form(tensor, 0, made, summed);
+    if (summed == layout && are_same(made, devices)) return base;
   }
-  if (is_whole(forms[base])) {
-    const Devices& at = forms[base].devices;
+  if (is_whole(forms(tensor)[base])) {
     const bool is_there =
-        std::ranges::all_of(devices, [&](DeviceId device) { return std::ranges::find(at, device) != at.end(); });
+        std::ranges::all_of(devices, [&](DeviceId device) { return std::ranges::find(made, device) != made.end(); });
     if (is_there || layout.kind == TensorLayout::Kind::kReplicated) return base;
   }
   return add_form(tensor, base, devices, layout);
 }
 
-std::size_t LayoutFacts::add_form(TensorId tensor, std::size_t from, std::vector<DeviceId> devices,
+std::size_t LayoutFacts::add_form(TensorId tensor, std::size_t from, std::span<const DeviceId> devices,
                                   TensorLayout layout) {
-  std::vector<Form>& forms = forms_[tensor.index()];
+  const Form& read = forms(tensor)[from];
   Form form;
-  form.devices = std::move(devices);
+  form.devices = devices;
   form.layout = layout;
   form.from = from;
-  std::ranges::set_union(forms[from].devices, form.devices, std::back_inserter(form.parties));  // both ascend
-  describe(cluster_, graph_.graph.at(tensor).size.value(), forms[from], form);
-  forms.push_back(std::move(form));
-  return forms.size() - 1;
+  if (!are_same(read.devices, devices)) {
+    std::ranges::set_union(read.devices, devices, std::back_inserter(form.united));  // both ascend
+  }
+  describe(cluster_, graph_.graph.at(tensor).size.value(), read, form);
+  forms_.push_back(std::move(form));
+  return first_form_.back()++ - first_form_[tensor.index()];
+}
+
+/// Where the movements of the plan are filed, by form and copy.
+void LayoutFacts::make_room_for_movements() {
+  const bool any_again = std::ranges::any_of(plan_.movements, &LayoutMovement::again);
+  const auto copies_of = [&](TensorId tensor) { return is_made_once(tensor) ? 1 : microbatches(); };
+  std::size_t count = 0;
+  for (std::size_t t = 0; t < graph().tensors().size(); ++t)
+    count += forms(TensorId(t)).size() * copies_of(TensorId(t));
+  movement_runs_.assign(count, nullptr);
+  if (any_again) movement_runs_again_.assign(count, nullptr);
+  std::size_t next = 0;
+  for (std::size_t t = 0; t < graph().tensors().size(); ++t) {
+    const std::uint32_t copies = copies_of(TensorId(t));
+    for (std::size_t f = first_form_[t]; f < first_form_[t + 1]; ++f, next += copies) {
+      forms_[f].runs = std::span(movement_runs_).subspan(next, copies);
+      if (any_again) forms_[f].again = std::span(movement_runs_again_).subspan(next, copies);
+    }
+  }
 }
 
 void LayoutFacts::find_parameter_forms(ParameterId parameter) {

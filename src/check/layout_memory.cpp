@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <map>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -13,10 +13,13 @@
 namespace opweave::checking {
 namespace {
 
-/// Of 16 bytes, since there are millions to sort. What one form takes is never more than what a file may say.
+/// On consecutive devices, since what many hold for the same time is sorted once. What one form takes is never more
+/// than what a file may say.
 struct MemoryChange {
   Duration time;
   std::int64_t bytes;
+  std::uint32_t first;  ///< device
+  std::uint32_t end;    ///< behind the last device
 };
 
 struct Stay {
@@ -51,11 +54,11 @@ class Stays {
 class LayoutMemory {
  public:
   explicit LayoutMemory(const LayoutFacts& facts)
-      : facts_(facts), use_(facts.cluster().device_count()), changes_(use_.size()), stays_(use_.size()) {
+      : facts_(facts), use_(facts.cluster().device_count()), stays_(use_.size()) {
     for (const PlannedTransfer& transfer : facts.plan().plan.transfers) {
-      if (!exists(transfer.source) || !exists(transfer.destination)) continue;
-      sent_[{transfer.tensor, transfer.copy}].push_back(&transfer);
+      if (exists(transfer.source) && exists(transfer.destination)) sent_.push_back(&transfer);
     }
+    std::ranges::stable_sort(sent_, {}, sent_value);
     for (std::size_t p = 0; p < facts.graph().parameters().size(); ++p) hold_parameter(ParameterId(p));
     for (const PlannedTask& task : facts.plan().plan.tasks) {
       hold(task.devices, task.start, task.end, facts.option(task.op).workspace.value());
@@ -83,13 +86,24 @@ class LayoutMemory {
   /// Another rule names devices that do not.
   [[nodiscard]] bool exists(DeviceId device) const { return device.index() < use_.size(); }
 
+  static std::pair<TensorId, std::uint32_t> sent_value(const PlannedTransfer* transfer) {
+    return {transfer->tensor, transfer->copy};
+  }
+
   void hold(DeviceId device, Duration from, Duration until, Wide bytes) {
     if (from >= until || bytes == 0 || !exists(device)) return;
     const auto change = static_cast<std::int64_t>(bytes);
-    changes_[device.index()].push_back({from, change});
-    changes_[device.index()].push_back({until, -change});
+    const auto number = static_cast<std::uint32_t>(device.index());
+    if (changes_.size() > open_ && changes_.back().end == number && changes_.back().time == until &&
+        changes_[changes_.size() - 2].time == from) {
+      changes_.back().end = changes_[changes_.size() - 2].end = number + 1;
+      return;
+    }
+    changes_.push_back({from, change, number, number + 1});
+    changes_.push_back({until, -change, number, number + 1});
   }
-  void hold(const std::vector<DeviceId>& devices, Duration from, Duration until, Wide bytes) {
+  void hold(std::span<const DeviceId> devices, Duration from, Duration until, Wide bytes) {
+    open_ = changes_.size();
     for (const DeviceId device : devices) hold(device, from, until, bytes);
   }
 
@@ -153,7 +167,7 @@ class LayoutMemory {
     const auto bytes = facts_.bytes(tensor, form);
     if (form.from) {
       const LayoutMovement* again = facts_.again(form, copy);
-      if (again != nullptr) hold(form.parties, again->start, again->end, bytes);
+      if (again != nullptr) hold(form.parties(), again->start, again->end, bytes);
     } else if (const FormReturn* again = maker ? facts_.again(*maker, copy) : nullptr) {
       hold(again->devices, again->start, again->end, bytes);
     }
@@ -163,7 +177,7 @@ class LayoutMemory {
   void find_beginnings(TensorId tensor, std::size_t number, std::uint32_t copy, bool is_back) {
     const Form& form = facts_.forms(tensor)[number];
     stays_.clear();
-    const auto begin = [&](const std::vector<DeviceId>& devices, const auto* run) {
+    const auto begin = [&](std::span<const DeviceId> devices, const auto* run) {
       if (run == nullptr) return;
       for (const DeviceId device : devices) stays_.set(device, {run->start, run->end});
     };
@@ -171,7 +185,7 @@ class LayoutMemory {
     if (is_back && facts_.mode(tensor, number, copy) == MemoryMode::kHost) {
       begin(form.devices, facts_.host_copy(false, tensor, number, copy));
     } else if (form.from) {
-      begin(form.parties, is_back ? facts_.again(form, copy) : facts_.movement(form, copy));
+      begin(form.parties(), is_back ? facts_.again(form, copy) : facts_.movement(form, copy));
     } else if (maker && is_back) {
       begin(form.devices, facts_.again(*maker, copy));
     } else if (maker) {
@@ -179,23 +193,29 @@ class LayoutMemory {
     }
   }
 
+  /// The transfers of a value in one form: of whole ones where they were made, as they came back or not.
+  void find_transfers(TensorId tensor, const Form& form, std::uint32_t copy, bool is_back) {
+    transfers_.clear();
+    const bool is_whole = form.layout.kind == TensorLayout::Kind::kReplicated;
+    if (sent_.empty() || !is_whole || !are_same(form.devices, facts_.forms(tensor)[0].devices)) return;
+    for (const PlannedTransfer* transfer : std::ranges::equal_range(sent_, std::pair(tensor, copy), {}, sent_value)) {
+      if (transfer->again == is_back) transfers_.push_back(transfer);
+    }
+  }
+
   /// A value in one form: from when it begins to be made, or to come back, until its last use on each device.
   void hold_form(TensorId tensor, std::size_t number, std::uint32_t copy, bool is_back) {
-    const std::vector<Form>& forms = facts_.forms(tensor);
+    const std::span<const Form> forms = facts_.forms(tensor);
     const Form& form = forms[number];
     find_beginnings(tensor, number, copy, is_back);
     const auto& maker = facts_.graph().at(tensor).producer;
     if (maker && stays_.devices().empty()) return;
     const bool returns = !facts_.stays(tensor, number, copy);
-    const bool is_sent = form.layout.kind == TensorLayout::Kind::kReplicated && form.devices == forms[0].devices;
-    const auto found = sent_.find({tensor, copy});
-    std::vector<const PlannedTransfer*> transfers;
-    if (is_sent && found != sent_.end()) transfers = found->second;
-    std::erase_if(transfers, [&](const PlannedTransfer* transfer) { return transfer->again != is_back; });
-    for (const PlannedTransfer* transfer : transfers) {
+    find_transfers(tensor, form, copy, is_back);
+    for (const PlannedTransfer* transfer : transfers_) {
       stays_.set(transfer->destination, {transfer->start, transfer->end});
     }
-    const auto use = [&](const std::vector<DeviceId>& devices, const auto* run, bool is_behind) {
+    const auto use = [&](std::span<const DeviceId> devices, const auto* run, bool is_behind) {
       if (run == nullptr || is_back != (is_behind && returns)) return;
       for (const DeviceId device : devices) {
         if (!stays_.on(device)) stays_.set(device, {run->start, run->end});
@@ -204,7 +224,7 @@ class LayoutMemory {
         stay.until = std::max(stay.until, run->end);
       }
     };
-    for (const PlannedTransfer* transfer : transfers) use({transfer->source}, transfer, is_back);
+    for (const PlannedTransfer* transfer : transfers_) use({&transfer->source, 1}, transfer, is_back);
     use(form.devices, facts_.host_copy(true, tensor, number, copy), false);
     for (const Form& other : forms) {
       if (!other.from || *other.from != number) continue;
@@ -221,6 +241,7 @@ class LayoutMemory {
       if (!facts_.is_once(reader)) use(devices, facts_.again(reader, copy), true);
     }
     const Wide bytes = facts_.bytes(tensor, form);
+    open_ = changes_.size();
     for (const DeviceId device : stays_.devices()) {
       hold(device, stays_.on(device)->from, stays_.on(device)->until, bytes);
     }
@@ -228,23 +249,26 @@ class LayoutMemory {
 
   void find_peaks() {
     // Half-open: what ends at a moment is gone before what starts then arrives.
-    for (std::size_t d = 0; d < use_.size(); ++d) {
-      std::ranges::sort(changes_[d], [](const MemoryChange& a, const MemoryChange& b) {
-        return a.time == b.time ? a.bytes < b.bytes : a.time < b.time;
-      });
-      Wide level = use_[d].peak = use_[d].persistent;
-      for (const MemoryChange& change : changes_[d]) {
-        level += change.bytes;
-        use_[d].peak = std::max(use_[d].peak, level);
+    std::ranges::sort(changes_, [](const MemoryChange& a, const MemoryChange& b) {
+      return a.time == b.time ? a.bytes < b.bytes : a.time < b.time;
+    });
+    std::vector<Wide> levels;
+    for (MemoryUse& use : use_) levels.push_back(use.peak = use.persistent);
+    for (const MemoryChange& change : changes_) {
+      for (std::uint32_t d = change.first; d < change.end; ++d) {
+        levels[d] += change.bytes;
+        use_[d].peak = std::max(use_[d].peak, levels[d]);
       }
     }
   }
 
   const LayoutFacts& facts_;
-  std::vector<MemoryUse> use_;  ///< by device
-  std::map<std::pair<TensorId, std::uint32_t>, std::vector<const PlannedTransfer*>> sent_;
-  std::vector<std::vector<MemoryChange>> changes_;  // by device
-  Stays stays_;                                     // of the form at hand
+  std::vector<MemoryUse> use_;                ///< by device
+  std::vector<const PlannedTransfer*> sent_;  // by tensor and copy
+  std::vector<MemoryChange> changes_;
+  std::size_t open_ = 0;  // changes from here on are of what is held at hand, and may be joined
+  Stays stays_;           // of the form at hand
+  std::vector<const PlannedTransfer*> transfers_;  // likewise
 };
 
 }  // namespace

@@ -20,36 +20,39 @@ void LayoutFacts::number_units() {
     if (unit_of_.back() == unit_count_) ++unit_count_;
   }
   for (std::size_t p = 0; p < uses_.size(); ++p) give_unit(ParameterId(p));
-  for (std::size_t t = 0; t < forms_.size(); ++t) {
+  // Who reads a form: operators, and those of the forms that movements make of it, which come behind it.
+  std::vector<std::vector<OperatorId>> readers;
+  for (std::size_t t = 0; t < graph_.graph.tensors().size(); ++t) {
     const auto& maker = graph_.graph.tensors()[t].producer;
     if (!maker) continue;
-    forms_[t].front().unit = unit(*maker);
-    // Who reads a form: operators, and those of the forms that movements make of it, which come behind it.
-    std::vector<std::vector<OperatorId>> readers(forms_[t].size());
+    const std::span<Form> all = std::span(forms_).subspan(first_form_[t], first_form_[t + 1] - first_form_[t]);
+    all.front().unit = unit(*maker);
+    readers.resize(std::max(readers.size(), all.size()));
+    for (std::size_t f = 0; f < all.size(); ++f) readers[f].clear();
     for (const OperatorId reader : graph_.graph.at(TensorId(t)).consumers) {
       const std::vector<TensorId>& inputs = graph_.graph.at(reader).inputs;
       const auto position = static_cast<std::size_t>(std::ranges::find(inputs, TensorId(t)) - inputs.begin());
       const auto& form = read_form(reader, position);
       if (form && !is_behind(reader)) readers[*form].push_back(reader);
     }
-    for (std::size_t f = forms_[t].size(); f-- > 1;) {
-      std::vector<OperatorId>& before = readers[*forms_[t][f].from];
+    for (std::size_t f = all.size(); f-- > 1;) {
+      std::vector<OperatorId>& before = readers[*all[f].from];
       before.insert(before.end(), readers[f].begin(), readers[f].end());
-      give_unit(TensorId(t), f, readers[f]);
+      give_unit(all, f, readers[f]);
     }
   }
 }
 
-void LayoutFacts::give_unit(TensorId tensor, std::size_t number, const std::vector<OperatorId>& readers) {
-  Form& form = forms_[tensor.index()][number];
+void LayoutFacts::give_unit(std::span<Form> forms, std::size_t number, const std::vector<OperatorId>& readers) {
+  Form& form = forms[number];
   form.is_forward = !readers.empty();
   if (readers.empty()) return;
   const auto reads_in = [&](std::size_t wanted) {
     return [&, wanted](OperatorId op) { return graph_.graph.at(op).phase == Phase::kForward && unit(op) == wanted; };
   };
-  const std::size_t own = forms_[tensor.index()].front().unit;
+  const std::size_t own = forms.front().unit;
   const std::size_t of_first = unit(readers.front());
-  const bool is_in_place = form.devices == forms_[tensor.index()][*form.from].devices;
+  const bool is_in_place = are_same(form.devices, forms[*form.from].devices);
   if (std::any_of(readers.begin(), readers.end(), reads_in(own))) {
     form.unit = own;
   } else if (form.kind == LayoutMovementKind::kAllGather && is_in_place &&
@@ -110,7 +113,7 @@ void LayoutFacts::file_mode(const FormMode& mode, ViolationList& violations) {
   const Form& value = forms(mode.value.tensor)[*form];
   const MemoryModes allowed = graph_.graph.memory_modes(mode.value.tensor, plan_.plan.settings.memory_modes);
   const bool may_have = allowed.allows(mode.mode) && value.is_forward;
-  if (!may_have || (mode.mode == MemoryMode::kHost && value.parties != value.devices)) {
+  if (!may_have || (mode.mode == MemoryMode::kHost && !are_same(value.parties(), value.devices))) {
     violations.add(Rule::kModes, [&] {
       return fmt::format("{} has mode \"{}\", which it may not have", name(mode.value), to_string(mode.mode));
     });
@@ -175,13 +178,14 @@ void LayoutFacts::find_ends() {
 }
 
 std::optional<std::size_t> LayoutFacts::form_of(const ValueForm& value) const {
-  if (value.moved != Moved::kTensor || value.tensor.index() >= forms_.size()) return std::nullopt;
+  if (value.moved != Moved::kTensor || value.tensor.index() >= graph().tensors().size()) return std::nullopt;
   const auto& maker = graph_.graph.at(value.tensor).producer;
   if (!maker || value.copy >= copies(*maker)) return std::nullopt;
   if (value.target.empty()) return 0;
-  const std::vector<Form>& all = forms(value.tensor);
-  const auto found = std::ranges::find_if(
-      all, [&](const Form& form) { return form.from && form.devices == value.target && form.layout == value.layout; });
+  const std::span<const Form> all = forms(value.tensor);
+  const auto found = std::ranges::find_if(all, [&](const Form& form) {
+    return form.from && form.layout == value.layout && are_same(form.devices, value.target);
+  });
   return found == all.end() ? std::nullopt : std::optional(static_cast<std::size_t>(found - all.begin()));
 }
 

@@ -112,7 +112,7 @@ class Order {
   }
 
   void check_movements(TensorId tensor) {
-    const std::vector<Form>& forms = facts_.forms(tensor);
+    const std::span<const Form> forms = facts_.forms(tensor);
     for (const Form& form : forms) {
       if (!form.from) continue;
       const std::uint32_t copies = facts_.is_made_once(tensor) ? 1 : facts_.microbatches();
@@ -134,9 +134,9 @@ class Order {
 
   /// Only whole values are sent: as they were made, or as they were summed where they were made.
   void check_transfer(const PlannedTransfer& transfer) {
-    const std::vector<Form>& forms = facts_.forms(transfer.tensor);
+    const std::span<const Form> forms = facts_.forms(transfer.tensor);
     const auto whole = std::ranges::find_if(forms, [&](const Form& form) {
-      return form.layout.kind == TensorLayout::Kind::kReplicated && form.devices == forms.front().devices;
+      return form.layout.kind == TensorLayout::Kind::kReplicated && are_same(form.devices, forms.front().devices);
     });
     const std::uint32_t copies = facts_.is_made_once(transfer.tensor) ? 1 : facts_.microbatches();
     if (!facts_.graph().at(transfer.tensor).producer || whole == forms.end() || transfer.copy >= copies ||
@@ -170,7 +170,7 @@ class Order {
   }
 
   [[nodiscard]] bool is_read_on(const PlannedTransfer& transfer, std::size_t form) const {
-    const std::vector<DeviceId>& made = facts_.forms(transfer.tensor)[form].devices;
+    const std::span<const DeviceId> made = facts_.forms(transfer.tensor)[form].devices;
     if (std::ranges::find(made, transfer.destination) != made.end()) return false;
     return std::ranges::any_of(facts_.graph().at(transfer.tensor).consumers, [&](OperatorId reader) {
       const std::vector<TensorId>& inputs = facts_.graph().at(reader).inputs;
@@ -200,7 +200,7 @@ class Order {
         wait_for(name_of(run), run.start, is_behind, run.unit, op.inputs[k], *number, read);
         const bool returns = is_behind && !facts_.stays(op.inputs[k], *number, read);
         for (const DeviceId device : facts_.option(run.op).devices) {
-          const std::vector<DeviceId>& there = form.devices;
+          const std::span<const DeviceId> there = form.devices;
           if (std::ranges::find(there, device) == there.end()) check_sent(op.inputs[k], read, device, returns, run);
         }
       });

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -20,9 +21,8 @@ class Parts {
 
   void check() {
     for (std::size_t i = 0; i < facts_.graph().operators().size(); ++i) check_runs(OperatorId(i));
-    for (const LayoutMovement& movement : facts_.plan().movements) {
-      if (first_of(movement) == &movement) continue;
-      violations_.add(rule_of(movement.key), [&] { return facts_.name(movement.key) + " happens twice"; });
+    for (const LayoutMovement* movement : facts_.repeated()) {
+      violations_.add(rule_of(movement->key), [&] { return facts_.name(movement->key) + " happens twice"; });
     }
     for (std::size_t t = 0; t < facts_.graph().tensors().size(); ++t) {
       const TensorId tensor(t);
@@ -30,7 +30,8 @@ class Parts {
         if (!form.from) continue;
         const std::uint32_t copies = facts_.is_made_once(tensor) ? 1 : facts_.microbatches();
         for (std::uint32_t copy = 0; copy < copies; ++copy) {
-          expect(facts_.key(tensor, form, copy), form.kind, form.parties, form.lasts);
+          expect(facts_.movement(form, copy), facts_.again(form, copy), {form.kind, form.parties(), form.lasts},
+                 [&] { return facts_.key(tensor, form, copy); });
         }
       }
     }
@@ -39,14 +40,18 @@ class Parts {
       for (const ParameterForm& form : facts_.forms(parameter)) {
         const std::uint32_t copies = form.is_per_microbatch ? facts_.microbatches() : 1;
         for (std::uint32_t copy = 0; copy < copies; ++copy) {
-          expect(facts_.key(parameter, form, copy), form.kind, form.devices, form.lasts);
+          const MovementKey key = facts_.key(parameter, form, copy);
+          const LayoutMovement* movement = facts_.movement(key);
+          const LayoutMovement* again = facts_.again(key);
+          expected_.insert({movement, again});
+          expect(movement, again, {form.kind, form.devices, form.lasts}, [&]() -> const MovementKey& { return key; });
         }
       }
     }
-    for (const LayoutMovement& movement : facts_.plan().movements) {
-      if (expected_.contains(first_of(movement))) continue;
-      violations_.add(rule_of(movement.key),
-                      [&] { return facts_.name(movement.key) + " is in the plan, but no option asks for it"; });
+    for (const LayoutMovement* movement : facts_.beside_forms()) {
+      if (expected_.contains(first_of(*movement))) continue;
+      violations_.add(rule_of(movement->key),
+                      [&] { return facts_.name(movement->key) + " is in the plan, but no option asks for it"; });
     }
     for (const LayoutMovement& movement : facts_.plan().movements) {
       if (!movement.again || movement.key.moved == Moved::kTensor) continue;
@@ -65,6 +70,13 @@ class Parts {
   [[nodiscard]] const LayoutMovement* first_of(const LayoutMovement& movement) const {
     return movement.again ? facts_.again(movement.key) : facts_.movement(movement.key);
   }
+
+  /// What a movement has to be.
+  struct Expected {
+    LayoutMovementKind kind;
+    std::span<const DeviceId> devices;
+    std::optional<Wide> lasts;
+  };
 
   void check_runs(OperatorId op) {
     const LayoutOption& option = facts_.option(op);
@@ -89,34 +101,32 @@ class Parts {
     }
   }
 
-  void expect(const MovementKey& key, LayoutMovementKind kind, const std::vector<DeviceId>& devices,
-              const std::optional<Wide>& lasts) {
-    const LayoutMovement* movement = facts_.movement(key);
-    expected_.insert({movement, facts_.again(key)});
+  /// The movements that the plan has, or null. Keys are made where they are said alone.
+  template <class Key>
+  void expect(const LayoutMovement* movement, const LayoutMovement* again, const Expected& expected, const Key& key) {
     if (movement == nullptr) {
-      violations_.add(rule_of(key), [&] { return facts_.name(key) + " is missing"; });
+      const MovementKey& missing = key();
+      violations_.add(rule_of(missing), [&] { return facts_.name(missing) + " is missing"; });
     } else {
-      describe(*movement, kind, devices, lasts);
+      describe(*movement, expected);
     }
-    if (const LayoutMovement* again = facts_.again(key)) describe(*again, kind, devices, lasts);
+    if (again != nullptr) describe(*again, expected);
   }
 
-  void describe(const LayoutMovement& one, LayoutMovementKind kind, const std::vector<DeviceId>& devices,
-                const std::optional<Wide>& lasts) {
+  void describe(const LayoutMovement& one, const Expected& expected) {
     const MovementKey& key = one.key;
-    const LayoutMovement* movement = &one;
     const auto add = [&](const std::string& what) {
       violations_.add(rule_of(key), [&] { return facts_.name(key) + (one.again ? " again " : " ") + what; });
     };
-    if (movement->kind != kind) {
-      add(fmt::format("is \"{}\", expected \"{}\"", to_string(movement->kind), to_string(kind)));
+    if (one.kind != expected.kind) {
+      add(fmt::format("is \"{}\", expected \"{}\"", to_string(one.kind), to_string(expected.kind)));
     }
-    if (movement->devices != devices) {
-      add(fmt::format("is on {}, expected {}", facts_.names(movement->devices), facts_.names(devices)));
+    if (!are_same(one.devices, expected.devices)) {
+      add(fmt::format("is on {}, expected {}", facts_.names(one.devices), facts_.names(expected.devices)));
     }
-    if (!lasts) return add("goes where no route leads");
-    const Wide stated = Wide{movement->end.value()} - movement->start.value();
-    if (stated != *lasts) add(fmt::format("lasts {} ns, expected {} ns", stated, *lasts));
+    if (!expected.lasts) return add("goes where no route leads");
+    const Wide stated = Wide{one.end.value()} - one.start.value();
+    if (stated != *expected.lasts) add(fmt::format("lasts {} ns, expected {} ns", stated, *expected.lasts));
   }
 
   void check_wanted() {
@@ -134,7 +144,7 @@ class Parts {
 
   const LayoutFacts& facts_;
   ViolationList& violations_;
-  std::unordered_set<const LayoutMovement*> expected_;
+  std::unordered_set<const LayoutMovement*> expected_;  // of parameters
 };
 
 }  // namespace

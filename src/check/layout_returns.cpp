@@ -28,7 +28,9 @@ class Returns {
       for (const ParameterForm& form : facts_.forms(ParameterId(p))) {
         for (std::uint32_t copy = 0; copy < facts_.microbatches(); ++copy) {
           const bool is_gather = form.moved == Moved::kForwardWeights;
-          check_movement(facts_.key(ParameterId(p), form, copy), is_gather && facts_.is_dropped(form.unit, copy));
+          const MovementKey key = facts_.key(ParameterId(p), form, copy);
+          check_movement(facts_.movement(key), facts_.again(key), is_gather && facts_.is_dropped(form.unit, copy),
+                         [&] { return facts_.name(key); });
         }
       }
     }
@@ -74,14 +76,16 @@ class Returns {
   void check_value(TensorId tensor, std::size_t number, std::uint32_t copy) {
     const Form& form = facts_.forms(tensor)[number];
     if (form.from) {
-      check_movement(facts_.key(tensor, form, copy), form.is_forward && facts_.is_dropped(form.unit, copy));
+      check_movement(facts_.movement(form, copy), facts_.again(form, copy),
+                     form.is_forward && facts_.is_dropped(form.unit, copy),
+                     [&] { return facts_.name(facts_.key(tensor, form, copy)); });
     }
     if (facts_.mode(tensor, number, copy) != MemoryMode::kHost) return;
     const FormReturn* out = facts_.host_copy(true, tensor, number, copy);
     const FormReturn* in = facts_.host_copy(false, tensor, number, copy);
     if (out == nullptr || in == nullptr) {
-      ValueForm value{Moved::kTensor, tensor, {}, form.from ? form.devices : std::vector<DeviceId>(),
-                      form.layout,    copy};
+      ValueForm value{Moved::kTensor, tensor, {}, {}, form.layout, copy};
+      if (form.from) value.target.assign(form.devices.begin(), form.devices.end());
       violations_.add(Rule::kModes, [&] {
         return fmt::format("{} has mode \"host\", but is not copied {}", facts_.name(value),
                            out == nullptr ? "out" : "in");
@@ -108,23 +112,22 @@ class Returns {
   }
 
   /// A movement happens again with its unit. How long and on which devices, the rule "movement" says.
-  void check_movement(const MovementKey& key, bool is_expected) {
-    const LayoutMovement* again = facts_.again(key);
-    const LayoutMovement* first = facts_.movement(key);
+  template <class Name>
+  void check_movement(const LayoutMovement* first, const LayoutMovement* again, bool is_expected, const Name& name) {
     require(is_expected == (again != nullptr), Rule::kModes, [&] {
-      return fmt::format("{} {}", facts_.name(key),
+      return fmt::format("{} {}", name(),
                          is_expected ? "does not happen again, but a value of its unit is dropped"
                                      : "happens again, but no value of its unit is dropped");
     });
     if (again == nullptr || first == nullptr) return;
     require(again->start >= first->end, Rule::kRecompute, [&] {
-      return fmt::format("{} starts again at {} ns, but first ends at {} ns", facts_.name(key), again->start.value(),
+      return fmt::format("{} starts again at {} ns, but first ends at {} ns", name(), again->start.value(),
                          first->end.value());
     });
   }
 
   void check_copy(const FormReturn& copy, TensorId tensor, const Form& form) {
-    require(copy.devices == form.devices, Rule::kCopy, [&] {
+    require(are_same(copy.devices, form.devices), Rule::kCopy, [&] {
       return fmt::format("{} is on {}, expected {}", facts_.name(copy), facts_.names(copy.devices),
                          facts_.names(form.devices));
     });

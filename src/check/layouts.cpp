@@ -1,4 +1,4 @@
-#include "check/layout_facts.h"
+#include "check/layout_holders.h"
 #include "opweave/check_layouts.h"
 
 namespace opweave {
@@ -10,8 +10,10 @@ std::vector<Violation> check(const LayoutGraph& graph, const Cluster& cluster, c
   if (facts.usable()) {
     checking::check_layout_presence_of_parts(facts, violations);
     checking::check_layout_order(facts, violations);
-    checking::check_layout_streams(facts, violations);
-    checking::check_layout_figures(facts, checking::check_layout_returns(facts, violations), violations);
+    const checking::LayoutHolders holders(facts);
+    checking::check_layout_streams(facts, holders, violations);
+    const std::vector<checking::Wide> host_peaks = checking::check_layout_returns(facts, violations);
+    checking::check_layout_figures(facts, holders, host_peaks, violations);
   }
   return violations.take();
 }

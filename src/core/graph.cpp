@@ -3,13 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <functional>
+#include <limits>
+#include <numeric>
 #include <queue>
 #include <set>
 #include <string>
-#include <unordered_map>
 #include <utility>
 
+#include "core/problem_data.h"
 #include "core/require_amount.h"
 #include "opweave/error.h"
 
@@ -18,13 +22,22 @@ namespace {
 
 template <class Item>
 void require_unique_names(const std::vector<Item>& items, const char* what) {
-  std::unordered_map<std::string_view, std::size_t> seen;
-  seen.reserve(items.size());
+  // A hash table with open addressing: nodes for each of a million names would cost more than the names.
+  struct Slot {
+    std::uint32_t item = std::numeric_limits<std::uint32_t>::max();  ///< none
+    std::uint32_t hash = 0;                                          ///< the part of it that says no place
+  };
+  std::vector<Slot> table(std::bit_ceil(2 * items.size() + 1));
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (items[i].name.empty()) throw InputError(fmt::format("{} {} has an empty name", what, i));
-    if (!seen.emplace(items[i].name, i).second) {
+    const std::size_t hash = std::hash<std::string>()(items[i].name);
+    const Slot own{static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(hash >> 32U)};
+    std::size_t place = hash & (table.size() - 1);
+    for (; table[place].item < items.size(); place = (place + 1) & (table.size() - 1)) {
+      if (table[place].hash != own.hash || items[table[place].item].name != items[i].name) continue;
       throw InputError(fmt::format("{} \"{}\" is defined twice", what, items[i].name));
     }
+    table[place] = own;
   }
 }
 
@@ -32,6 +45,11 @@ template <class Item>
 bool has_repeat(std::vector<Item> items) {
   std::sort(items.begin(), items.end());
   return std::adjacent_find(items.begin(), items.end()) != items.end();
+}
+
+/// Of texts; few are more than one.
+bool has_repeat(const std::vector<std::string>& texts) {
+  return texts.size() > 1 && has_repeat(std::vector<std::string_view>(texts.begin(), texts.end()));
 }
 
 template <class IdType>
@@ -59,10 +77,10 @@ void validate_operator(const Operator& op) {
   require_rate(op.flops, op, "flops");
   require_rate(op.bytes_accessed, op, "bytes accessed");
   if (op.streams.empty()) throw InputError(fmt::format("operator \"{}\" has no stream", op.name));
-  if (has_repeat(std::vector<std::string_view>(op.streams.begin(), op.streams.end()))) {
+  if (has_repeat(op.streams)) {
     throw InputError(fmt::format("operator \"{}\" lists one stream twice", op.name));
   }
-  if (has_repeat(std::vector<std::string_view>(op.anti_colocation.begin(), op.anti_colocation.end()))) {
+  if (has_repeat(op.anti_colocation)) {
     throw InputError(fmt::format("operator \"{}\" lists one anti-colocation group twice", op.name));
   }
   std::set<std::string> types;
@@ -100,24 +118,25 @@ void validate_operator(const Operator& op) {
 }
 
 /// Producers and "after" of each operator, ascending and without repeats.
-std::vector<std::vector<OperatorId>> direct_predecessors(const std::vector<Operator>& operators,
-                                                         const std::vector<Tensor>& tensors) {
-  std::vector<std::vector<OperatorId>> result(operators.size());
-  for (std::size_t i = 0; i < operators.size(); ++i) {
-    std::vector<OperatorId>& list = result[i];
-    list = operators[i].after;
-    for (const TensorId input : operators[i].inputs) {
-      if (tensors[input.index()].producer) list.push_back(*tensors[input.index()].producer);
+detail::Lists<OperatorId> direct_predecessors(const std::vector<Operator>& operators,
+                                              const std::vector<Tensor>& tensors) {
+  detail::Lists<OperatorId> result;
+  result.offsets.reserve(operators.size() + 1);
+  for (const Operator& op : operators) {
+    const auto first = static_cast<std::ptrdiff_t>(result.items.size());
+    result.items.insert(result.items.end(), op.after.begin(), op.after.end());
+    for (const TensorId input : op.inputs) {
+      if (tensors[input.index()].producer) result.items.push_back(*tensors[input.index()].producer);
     }
-    std::sort(list.begin(), list.end());
-    list.erase(std::unique(list.begin(), list.end()), list.end());
+    std::sort(result.items.begin() + first, result.items.end());
+    result.items.erase(std::unique(result.items.begin() + first, result.items.end()), result.items.end());
+    result.close_list();
   }
   return result;
 }
 
 /// One cycle among the operators that a topological sort could not place.
-std::string describe_cycle(const std::vector<Operator>& operators,
-                           const std::vector<std::vector<OperatorId>>& predecessors,
+std::string describe_cycle(const std::vector<Operator>& operators, const detail::Lists<OperatorId>& predecessors,
                            const std::vector<std::size_t>& waiting_for) {
   std::size_t current = 0;
   while (waiting_for[current] == 0) ++current;
@@ -150,13 +169,18 @@ std::string describe_cycle(const std::vector<Operator>& operators,
 }
 
 std::vector<OperatorId> sort_topologically(const std::vector<Operator>& operators,
-                                           const std::vector<std::vector<OperatorId>>& predecessors) {
-  std::vector<std::vector<std::uint32_t>> successors(operators.size());
+                                           const detail::Lists<OperatorId>& predecessors) {
+  detail::Lists<std::uint32_t> successors;
+  successors.offsets.assign(operators.size() + 1, 0);
+  for (const OperatorId predecessor : predecessors.items) ++successors.offsets[predecessor.index() + 1];
+  std::partial_sum(successors.offsets.begin(), successors.offsets.end(), successors.offsets.begin());
+  successors.items.resize(predecessors.items.size());
+  std::vector<std::size_t> next_place(successors.offsets.begin(), successors.offsets.end() - 1);
   std::vector<std::size_t> waiting_for(operators.size());
   for (std::size_t i = 0; i < operators.size(); ++i) {
     waiting_for[i] = predecessors[i].size();
     for (const OperatorId predecessor : predecessors[i]) {
-      successors[predecessor.index()].push_back(static_cast<std::uint32_t>(i));
+      successors.items[next_place[predecessor.index()]++] = static_cast<std::uint32_t>(i);
     }
   }
   std::priority_queue<std::size_t, std::vector<std::size_t>, std::greater<>> ready;

@@ -1,62 +1,60 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/sort_by_time.h"
 #include "opweave/plan.h"
 
 namespace opweave {
 namespace {
 
+/// Of the memory of consecutive devices: the members of a gang, which hold much for the same time, are looked at once.
 struct Change {
   Duration time;
-  std::int64_t bytes;
+  std::int64_t bytes = 0;
+  std::uint32_t first = 0;  ///< device
+  std::uint32_t end = 0;    ///< behind the last device
 };
 
 class MemoryAccount {
  public:
   MemoryAccount(const Problem& problem, const Schedule& schedule, std::span<const Duration> task_ends)
-      : problem_(problem), schedule_(schedule), task_ends_(task_ends), changes_(problem.cluster().device_count()) {}
+      : problem_(problem), schedule_(schedule), task_ends_(task_ends) {
+    account_tasks();
+    account_values();
+    // Releases come before allocations of the same moment: lifetimes are half-open.
+    releases_.insert(releases_.end(), allocations_.begin(), allocations_.end());
+    allocations_ = {};
+    sort_by_time(releases_);
+  }
 
-  std::vector<std::vector<MemoryStep>> curves() {
-    // Values are spread over the devices about evenly; where there are millions, growing lists cost more than they
-    // hold.
-    const std::size_t values = problem_.value_count() + schedule_.transfers.size();
-    for (std::vector<Change>& changes : changes_) changes.reserve(2 * values / changes_.size());
-    for (std::size_t t = 0; t < problem_.task_count(); ++t) {
-      const TaskId task(t);
-      const Mode mode = problem_.mode(task, schedule_.tasks[t].mode);
-      for (const DeviceId device : mode.devices) {
-        hold(device, schedule_.tasks[t].start, end(task), mode.workspace);
+  [[nodiscard]] std::vector<std::vector<MemoryStep>> curves() const {
+    std::vector<std::vector<MemoryStep>> result;
+    for (const Bytes level : persistent_memory(problem_, schedule_)) result.push_back({{Duration(), level}});
+    // The last step of a curve may still turn out to be none.
+    const auto settle = [](std::vector<MemoryStep>& curve) {
+      if (curve.size() > 1 && curve[curve.size() - 2].bytes == curve.back().bytes) curve.pop_back();
+    };
+    for (const Change& change : releases_) {
+      for (std::uint32_t d = change.first; d < change.end; ++d) {
+        std::vector<MemoryStep>& curve = result[d];
+        if (curve.back().time != change.time) {
+          settle(curve);
+          curve.push_back({change.time, curve.back().bytes});
+        }
+        curve.back().bytes += Bytes(change.bytes);
       }
     }
-    // By value; a list per value would cost more than all the rest where there are millions.
-    std::vector<std::size_t> first_of(problem_.value_count() + 1);
-    for (const Transfer& transfer : schedule_.transfers) ++first_of[transfer.value.index() + 1];
-    std::partial_sum(first_of.begin(), first_of.end(), first_of.begin());
-    std::vector<std::size_t> transfers(schedule_.transfers.size());
-    std::vector<std::size_t> next = first_of;
-    for (std::size_t i = 0; i < transfers.size(); ++i) transfers[next[schedule_.transfers[i].value.index()]++] = i;
-    for (std::size_t v = 0; v < problem_.value_count(); ++v) {
-      account_value(ValueId(v), std::span(transfers).subspan(first_of[v], first_of[v + 1] - first_of[v]));
-    }
+    for (std::vector<MemoryStep>& curve : result) settle(curve);
+    return result;
+  }
 
-    const std::vector<Bytes> persistent = persistent_memory(problem_, schedule_);
-    std::vector<std::vector<MemoryStep>> result(changes_.size());
-    for (std::size_t d = 0; d < changes_.size(); ++d) {
-      // Releases come before allocations of the same moment: lifetimes are half-open.
-      std::sort(changes_[d].begin(), changes_[d].end(), [](const Change& a, const Change& b) {
-        return std::pair(a.time, a.bytes) < std::pair(b.time, b.bytes);
-      });
-      Bytes level = persistent[d];
-      result[d].push_back({Duration(), level});
-      for (std::size_t i = 0; i < changes_[d].size(); ++i) {
-        level += Bytes(changes_[d][i].bytes);
-        const bool last_of_moment = i + 1 == changes_[d].size() || changes_[d][i + 1].time != changes_[d][i].time;
-        if (!last_of_moment) continue;
-        if (result[d].back().time == changes_[d][i].time) {
-          result[d].back().bytes = level;
-        } else if (result[d].back().bytes != level) {
-          result[d].push_back({changes_[d][i].time, level});
-        }
+  [[nodiscard]] std::vector<Bytes> peaks() const {
+    std::vector<Bytes> levels = persistent_memory(problem_, schedule_);
+    std::vector<Bytes> result = levels;
+    for (const Change& change : releases_) {
+      for (std::uint32_t d = change.first; d < change.end; ++d) {
+        levels[d] += Bytes(change.bytes);
+        result[d] = std::max(result[d], levels[d]);
       }
     }
     return result;
@@ -67,10 +65,40 @@ class MemoryAccount {
     return task_ends_.empty() ? schedule_.end(problem_, task) : task_ends_[task.index()];
   }
 
+  void account_tasks() {
+    for (std::size_t t = 0; t < problem_.task_count(); ++t) {
+      const TaskId task(t);
+      const Mode mode = problem_.mode(task, schedule_.tasks[t].mode);
+      open_ = allocations_.size();
+      for (const DeviceId device : mode.devices) {
+        hold(device, schedule_.tasks[t].start, end(task), mode.workspace);
+      }
+    }
+  }
+
+  void account_values() {
+    // By value; a list per value would cost more than all the rest where there are millions.
+    std::vector<std::size_t> first_of(problem_.value_count() + 1);
+    for (const Transfer& transfer : schedule_.transfers) ++first_of[transfer.value.index() + 1];
+    std::partial_sum(first_of.begin(), first_of.end(), first_of.begin());
+    std::vector<std::size_t> transfers(schedule_.transfers.size());
+    std::vector<std::size_t> next = first_of;
+    for (std::size_t i = 0; i < transfers.size(); ++i) transfers[next[schedule_.transfers[i].value.index()]++] = i;
+    for (std::size_t v = 0; v < problem_.value_count(); ++v) {
+      account_value(ValueId(v), std::span(transfers).subspan(first_of[v], first_of[v + 1] - first_of[v]));
+    }
+  }
+
   void hold(DeviceId device, Duration from, Duration to, Bytes bytes) {
     if (bytes == Bytes() || from >= to) return;
-    changes_[device.index()].push_back({from, bytes.value()});
-    changes_[device.index()].push_back({to, -bytes.value()});
+    const auto number = static_cast<std::uint32_t>(device.index());
+    if (allocations_.size() > open_ && allocations_.back().end == number && allocations_.back().time == from &&
+        releases_.back().time == to) {
+      allocations_.back().end = releases_.back().end = number + 1;
+      return;
+    }
+    allocations_.push_back({from, bytes.value(), number, number + 1});
+    releases_.push_back({to, -bytes.value(), number, number + 1});
   }
 
   /// Where a value lives, and when.
@@ -119,14 +147,17 @@ class MemoryAccount {
         life.until = std::max(life.until, use_end);
       }
     }
+    open_ = allocations_.size();
     for (const Life& life : lives_) hold(life.device, life.from, life.until, problem_.size(value));
   }
 
   const Problem& problem_;
   const Schedule& schedule_;
   std::span<const Duration> task_ends_;
-  std::vector<std::vector<Change>> changes_;
-  std::vector<Life> lives_;  ///< of the value at hand, by device
+  std::vector<Change> allocations_;
+  std::vector<Change> releases_;  ///< once all is accounted for: all changes, by time
+  std::size_t open_ = 0;          ///< what is held from here on is of the value or task at hand, and may be joined
+  std::vector<Life> lives_;       ///< of the value at hand, by device
 };
 
 }  // namespace
@@ -161,6 +192,10 @@ std::vector<Bytes> persistent_memory(const Problem& problem, const Schedule& sch
 std::vector<std::vector<MemoryStep>> memory_curves(const Problem& problem, const Schedule& schedule,
                                                    std::span<const Duration> task_ends) {
   return MemoryAccount(problem, schedule, task_ends).curves();
+}
+
+std::vector<Bytes> peak_memory(const Problem& problem, const Schedule& schedule, std::span<const Duration> task_ends) {
+  return MemoryAccount(problem, schedule, task_ends).peaks();
 }
 
 }  // namespace opweave

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string_view>
 #include <unordered_map>
 
@@ -13,15 +14,6 @@
 
 namespace opweave::detail {
 namespace {
-
-DeviceId find_device(const ProblemData& data, const Operator& op, const std::string& name) {
-  const std::optional<DeviceId> found = data.cluster.find_device(name);
-  if (!found) {
-    throw InputError(
-        fmt::format("operator \"{}\" names device \"{}\", which the cluster does not have", op.name, name));
-  }
-  return *found;
-}
 
 /// Mask of the operator's streams; streams that no device has are an error.
 std::uint32_t stream_mask(const ProblemData& data, const Operator& op) {
@@ -84,6 +76,21 @@ class ModeBuilder {
   }
 
  private:
+  /// By a table that is made where the first device is named: gangs of a large graph name millions.
+  DeviceId find_device(const Operator& op, const std::string& name) {
+    if (device_of_.empty()) {
+      for (std::size_t d = 0; d < data_.cluster.device_count(); ++d) {
+        device_of_.emplace(data_.cluster.at(DeviceId(d)).name, d);
+      }
+    }
+    const auto found = device_of_.find(name);
+    if (found == device_of_.end()) {
+      throw InputError(
+          fmt::format("operator \"{}\" names device \"{}\", which the cluster does not have", op.name, name));
+    }
+    return found->second;
+  }
+
   ModeTable uniform(const Operator& op, std::uint32_t replica) {
     const std::uint32_t streams = data_.operator_streams.back();
     const std::vector<DeviceType>& types = data_.cluster.types();
@@ -104,7 +111,7 @@ class ModeBuilder {
       const std::vector<std::string>& names = op.devices.size() == 1 ? op.devices[0] : op.devices[replica];
       if (names.empty()) throw InputError(fmt::format("operator \"{}\" has an empty list of devices", op.name));
       for (const std::string& name : names) {
-        const DeviceId device = find_device(data_, op, name);
+        const DeviceId device = find_device(op, name);
         require_streams(data_, op, streams, device);
         require_no_overflow(op, by_slot, data_.type_slot[device.index()]);
         if (!by_slot[data_.type_slot[device.index()]]) {
@@ -176,38 +183,36 @@ class ModeBuilder {
   }
 
   ModeTable explicit_modes(const Operator& op) {
-    struct Resolved {
-      std::vector<DeviceId> devices;
-      const ModeSpec* spec;
-    };
-    std::vector<Resolved> resolved;
-    for (const ModeSpec& spec : op.modes) {
-      Resolved mode{{}, &spec};
-      for (const std::string& name : spec.devices) {
-        mode.devices.push_back(find_device(data_, op, name));
-        require_streams(data_, op, data_.operator_streams.back(), mode.devices.back());
-      }
-      std::sort(mode.devices.begin(), mode.devices.end());
-      resolved.push_back(std::move(mode));
-    }
-    std::sort(resolved.begin(), resolved.end(), [](const Resolved& a, const Resolved& b) {
-      return std::pair(a.devices.size() > 1, a.devices) < std::pair(b.devices.size() > 1, b.devices);
-    });
     ModeTable table;
     table.first_mode = data_.explicit_modes.size();
-    table.count = static_cast<std::uint32_t>(resolved.size());
-    table.shortest = resolved.front().spec->duration;
-    for (const Resolved& mode : resolved) {
-      table.single_count += mode.devices.size() == 1 ? 1U : 0U;
-      table.shortest = std::min(table.shortest, mode.spec->duration);
-      data_.explicit_modes.push_back({data_.mode_devices.size(), static_cast<std::uint32_t>(mode.devices.size()),
-                                      mode.spec->duration, mode.spec->workspace});
-      data_.mode_devices.insert(data_.mode_devices.end(), mode.devices.begin(), mode.devices.end());
+    table.count = static_cast<std::uint32_t>(op.modes.size());
+    table.shortest = op.modes.front().duration;
+    for (const ModeSpec& spec : op.modes) {
+      const std::size_t first = data_.mode_devices.size();
+      for (const std::string& name : spec.devices) {
+        data_.mode_devices.push_back(find_device(op, name));
+        require_streams(data_, op, data_.operator_streams.back(), data_.mode_devices.back());
+      }
+      std::ranges::sort(std::span(data_.mode_devices).subspan(first));
+      table.single_count += spec.devices.size() == 1 ? 1U : 0U;
+      table.shortest = std::min(table.shortest, spec.duration);
+      data_.explicit_modes.push_back(
+          {first, static_cast<std::uint32_t>(spec.devices.size()), spec.duration, spec.workspace});
     }
+    const auto devices = [&](const ExplicitMode& mode) {
+      return std::span(data_.mode_devices).subspan(mode.first_device, mode.device_count);
+    };
+    std::ranges::sort(std::span(data_.explicit_modes).subspan(table.first_mode),
+                      [&](const ExplicitMode& a, const ExplicitMode& b) {
+                        const bool is_gang = a.device_count > 1;
+                        if (is_gang != (b.device_count > 1)) return !is_gang;
+                        return std::ranges::lexicographical_compare(devices(a), devices(b));
+                      });
     return table;
   }
 
   ProblemData& data_;
+  std::unordered_map<std::string_view, DeviceId> device_of_;
   std::set<std::uint32_t> used_slots_;  ///< types of all devices
   std::map<std::vector<DeviceId>, std::uint32_t> set_index_;
   std::vector<std::vector<std::uint32_t>> slots_of_set_;  ///< types of the devices, by device set

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "core/problem_data.h"
@@ -29,7 +30,8 @@ class OptionBuilder {
       const Task& first = data_.tasks[data_.group_tasks[g].front().index()];
       if (!is_bound_to_others(data_.graph.at(first.op))) {
         std::uint32_t& list = list_of_variant[variant(first)];
-        if (list == kNoIndex) list = list_of({variant(first)});
+        variants.assign(1, variant(first));
+        if (list == kNoIndex) list = list_of(variants);
         data_.group_option_list.push_back(list);
         continue;
       }
@@ -166,7 +168,17 @@ class OptionBuilder {
       return std::ranges::lexicographical_compare(a, b);
     }
   };
-  std::map<std::span<const DeviceId>, std::uint32_t, Before> list_of_only_mode_;  ///< by its devices
+  struct Hash {
+    std::size_t operator()(std::span<const DeviceId> devices) const {
+      std::size_t value = devices.size();
+      for (const DeviceId device : devices) value = (value ^ device.index()) * 0x9E3779B97F4A7C15U;
+      return value ^ (value >> 32U);
+    }
+  };
+  struct Same {
+    bool operator()(std::span<const DeviceId> a, std::span<const DeviceId> b) const { return std::ranges::equal(a, b); }
+  };
+  std::unordered_map<std::span<const DeviceId>, std::uint32_t, Hash, Same> list_of_only_mode_;  ///< by its devices
 };
 
 }  // namespace

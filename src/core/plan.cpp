@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "core/sort_by_time.h"
 #include "core/state_bounds.h"
 #include "opweave/error.h"
 
@@ -44,8 +45,38 @@ void state_bounds(Plan& plan, std::vector<LowerBound> bounds) {
   plan.status = plan.lower_bound() == plan.statistics.makespan ? PlanStatus::kOptimal : PlanStatus::kFeasible;
 }
 
-Plan make_plan(const Problem& problem, const Schedule& schedule, std::vector<LowerBound> bounds,
-               Provenance provenance) {
+namespace {
+
+/// The tasks of the first operators, by start, then operator, then copy.
+std::vector<PlannedTask> planned_tasks(const Problem& problem, const Schedule& schedule, std::size_t operators) {
+  struct Started {
+    Duration time;
+    TaskId task;
+  };
+  std::vector<Started> order;
+  const Training& training = problem.settings().training;
+  for (std::size_t i = 0; i < std::min(operators, problem.graph().operators().size()); ++i) {
+    const bool is_once = problem.graph().operators()[i].phase == Phase::kOptimizer;
+    for (std::uint32_t copy = 0; copy < (is_once ? training.replicas : training.microbatches); ++copy) {
+      const TaskId task = problem.task_of(OperatorId(i), copy);
+      order.push_back({schedule.tasks[task.index()].start, task});
+    }
+  }
+  sort_by_time(order);
+  std::vector<PlannedTask> result;
+  result.reserve(order.size());
+  for (const auto& [start, task] : order) {
+    const Mode mode = problem.mode(task, schedule.tasks[task.index()].mode);
+    result.push_back({problem.task(task).op, problem.task(task).copy,
+                      std::vector<DeviceId>(mode.devices.begin(), mode.devices.end()), start, start + mode.duration});
+  }
+  return result;
+}
+
+}  // namespace
+
+Plan make_plan(const Problem& problem, const Schedule& schedule, std::vector<LowerBound> bounds, Provenance provenance,
+               std::size_t listed) {
   Plan plan;
   plan.graph_name = problem.graph().name();
   plan.cluster_name = problem.cluster().name();
@@ -54,17 +85,7 @@ Plan make_plan(const Problem& problem, const Schedule& schedule, std::vector<Low
   plan.provenance = std::move(provenance);
   state_bounds(plan, std::move(bounds));
 
-  plan.tasks.reserve(problem.task_count());
-  for (std::size_t t = 0; t < problem.task_count(); ++t) {
-    const TaskId id(t);
-    const Mode mode = problem.mode(id, schedule.tasks[t].mode);
-    plan.tasks.push_back({problem.task(id).op, problem.task(id).copy,
-                          std::vector<DeviceId>(mode.devices.begin(), mode.devices.end()), schedule.tasks[t].start,
-                          schedule.end(problem, id)});
-  }
-  std::sort(plan.tasks.begin(), plan.tasks.end(), [](const PlannedTask& a, const PlannedTask& b) {
-    return std::tie(a.start, a.op, a.copy) < std::tie(b.start, b.op, b.copy);
-  });
+  plan.tasks = planned_tasks(problem, schedule, listed);
   plan.transfers.reserve(schedule.transfers.size());
   for (const Transfer& transfer : schedule.transfers) {
     plan.transfers.push_back({problem.tensor_of(transfer.value), problem.copy_of(transfer.value), transfer.source,

@@ -1,37 +1,28 @@
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 
+#include "core/sort_by_time.h"
 #include "opweave/plan.h"
 
 namespace opweave {
 namespace {
 
-struct Span {
-  Duration start;
-  Duration end;
-};
-
-/// Total length of the union of spans, and the gaps between the first start and the last end.
+/// Total length of the union of spans that come by their starts, and the gaps between the first start and the last end.
 struct Coverage {
   Duration busy;
   Duration idle_within;
-};
+  std::optional<Duration> reached;
 
-Coverage cover(std::vector<Span> spans) {
-  Coverage result;
-  if (spans.empty()) return result;
-  std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.start < b.start; });
-  Duration reached = spans.front().start;
-  for (const Span& span : spans) {
-    if (span.start > reached) result.idle_within += span.start - reached;
-    if (span.end > reached) {
-      result.busy += span.end - std::max(span.start, reached);
-      reached = span.end;
-    }
+  void add(Duration start, Duration end) {
+    if (!reached) reached = start;
+    if (start > *reached) idle_within += start - *reached;
+    if (end <= *reached) return;
+    busy += end - std::max(start, *reached);
+    reached = end;
   }
-  return result;
-}
+};
 
 std::uint32_t parameter_copies(const Problem& problem, const Schedule& schedule) {
   std::vector<std::set<DeviceId>> homes(problem.graph().parameters().size());
@@ -87,21 +78,27 @@ PlanStatistics statistics(const Problem& problem, const Schedule& schedule, std:
   const std::size_t device_count = problem.cluster().device_count();
   result.devices.resize(device_count);
 
-  std::vector<std::vector<Span>> compute(device_count);
+  struct Started {
+    Duration time;
+    std::size_t task;
+  };
+  std::vector<Started> computing;
   for (std::size_t t = 0; t < problem.task_count(); ++t) {
-    if ((problem.streams(TaskId(t)) & 1U) == 0) continue;
-    const Span span{schedule.tasks[t].start, end(t)};
-    for (const DeviceId device : problem.mode(TaskId(t), schedule.tasks[t].mode).devices) {
-      compute[device.index()].push_back(span);
+    if ((problem.streams(TaskId(t)) & 1U) != 0) computing.push_back({schedule.tasks[t].start, t});
+  }
+  sort_by_time(computing);
+  std::vector<Coverage> coverage(device_count);
+  for (const auto& [start, task] : computing) {
+    for (const DeviceId device : problem.mode(TaskId(task), schedule.tasks[task].mode).devices) {
+      coverage[device.index()].add(start, end(task));
     }
   }
   Duration bubbles;
   for (std::size_t d = 0; d < device_count; ++d) {
     DeviceStatistics& device = result.devices[d];
-    const Coverage coverage = cover(std::move(compute[d]));
-    device.compute_busy = coverage.busy;
-    device.span_idle = coverage.idle_within;
-    device.bubble = result.makespan - coverage.busy;
+    device.compute_busy = coverage[d].busy;
+    device.span_idle = coverage[d].idle_within;
+    device.bubble = result.makespan - coverage[d].busy;
     bubbles += device.bubble;
   }
   for (const Transfer& transfer : schedule.transfers) {
@@ -110,12 +107,8 @@ PlanStatistics statistics(const Problem& problem, const Schedule& schedule, std:
     result.devices[transfer.source.index()].bytes_sent += size;
     result.devices[transfer.destination.index()].bytes_received += size;
   }
-  const auto curves = memory_curves(problem, schedule, task_ends);
-  for (std::size_t d = 0; d < device_count; ++d) {
-    for (const MemoryStep& step : curves[d]) {
-      result.devices[d].peak_memory = std::max(result.devices[d].peak_memory, step.bytes);
-    }
-  }
+  const std::vector<Bytes> peaks = peak_memory(problem, schedule, task_ends);
+  for (std::size_t d = 0; d < device_count; ++d) result.devices[d].peak_memory = peaks[d];
   const std::vector<Bytes> persistent = persistent_memory(problem, schedule);
   for (std::size_t d = 0; d < device_count; ++d) result.devices[d].persistent_memory = persistent[d];
   if (result.makespan > Duration()) {

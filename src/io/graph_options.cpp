@@ -49,7 +49,7 @@ void GraphOptions::read(const JsonValue& value, const Operator& op, const std::o
     value.fail("duration, devices, modes or workspace beside \"options\", expected them in the options alone");
   }
   graph_.choices.emplace_back(choice ? choice->name() : std::string_view());
-  graph_.options.emplace_back();
+  graph_.options.emplace_back().reserve(options->is_array() ? options->count() : 0);
   options->each([&](const JsonValue& item) { read_option(item, op, named); });
   if (graph_.options.back().empty()) options->fail("no option, expected at least one");
 }

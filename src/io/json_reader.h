@@ -3,7 +3,9 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -23,6 +25,24 @@ namespace opweave::io {
 inline constexpr std::int64_t kMaxTotal = std::numeric_limits<std::int64_t>::max();
 
 class JsonDocument;
+
+/// The keys of one object. Most objects have few: they are compared one by one.
+class KeysSeen {
+ public:
+  /// False where the key has been there.
+  bool insert(std::string_view key) {
+    if (count_ == few_.size()) return many_.insert(key).second && std::ranges::find(few_, key) == few_.end();
+    const auto end = few_.begin() + static_cast<std::ptrdiff_t>(count_);
+    if (std::find(few_.begin(), end, key) != end) return false;
+    few_[count_++] = key;
+    return true;
+  }
+
+ private:
+  std::array<std::string_view, 8> few_;
+  std::size_t count_ = 0;
+  std::set<std::string_view> many_;
+};
 
 /// A value in a document, with the way to it. Refers to its parents and to the document: a value must
 /// not outlive the ones it was reached through.
@@ -72,9 +92,9 @@ class JsonValue {
   /// Calls visit(key, member) for each member of an object, in order; a repeated key is an error.
   template <class Visit>
   void each_member(Visit&& visit) const {
-    std::set<std::string_view> seen;
+    KeysSeen seen;
     for (const auto& [key, element] : object()) {
-      if (!seen.insert(key).second) fail_repeated_key(key);
+      if (!seen.insert(key)) fail_repeated_key(key);
       if (std::string_view(key).find('\0') != std::string_view::npos) fail_key_with_zero(key);
       visit(key, JsonValue(*this, key, element));
     }

@@ -25,11 +25,23 @@ class LayoutDerivation {
       : problem_(problem),
         selection_(selection),
         graph_(problem.graph().graph),
-        operators_(graph_.operators()),
-        tensors_(graph_.tensors()),
         parameters_(graph_.parameters()),
         ways_(problem),
-        versions_(tensors_.size()) {}
+        versions_(graph_.tensors().size()) {
+    // Room for a movement and its release for each tensor that is read: to move operators that are there takes longer
+    // than to make them.
+    std::size_t read = 0;
+    for (const Operator& op : graph_.operators()) read += op.inputs.size();
+    operators_.reserve(graph_.operators().size() + 2 * read);
+    operators_ = graph_.operators();
+    tensors_.reserve(graph_.tensors().size() + read);
+    tensors_ = graph_.tensors();
+    chosen_.reserve(graph_.operators().size());
+    for (std::size_t i = 0; i < graph_.operators().size(); ++i) {
+      const OperatorId op(i);
+      chosen_.push_back({&problem.option(op, selection), problem.alternative(op, selection).gang});
+    }
+  }
 
   DerivedGraph derive() {
     for (std::size_t t = 0; t < tensors_.size(); ++t) result_.tensor_of.emplace_back(t);
@@ -90,7 +102,7 @@ class LayoutDerivation {
   /// An operator in its option alone, and the sizes of what it makes.
   void choose(OperatorId id) {
     Operator& op = operators_[id.index()];
-    const LayoutOption& option = problem_.option(id, selection_);
+    const LayoutOption& option = *chosen_[id.index()].option;
     op.modes = {mode_on(option.devices, option.duration, option.workspace)};
     op.colocation.clear();  // one choice, one set of devices
     for (std::size_t k = 0; k < op.outputs.size(); ++k) {
@@ -100,10 +112,10 @@ class LayoutDerivation {
   }
 
   void read_inputs(OperatorId id) {
-    const LayoutOption& option = problem_.option(id, selection_);
+    const LayoutOption& option = *chosen_[id.index()].option;
     for (std::size_t k = 0; k < option.inputs.size(); ++k) {
       const TensorId original = graph_.at(id).inputs[k];
-      const Holding wanted = ways_.normal(problem_.alternative(id, selection_).gang, option.inputs[k]);
+      const Holding wanted = ways_.normal(chosen_[id.index()].gang, option.inputs[k]);
       operators_[id.index()].inputs[k] =
           graph_.at(original).producer ? moved(original, wanted, id) : given(original, wanted);
     }
@@ -140,17 +152,18 @@ class LayoutDerivation {
   /// What an operator makes, as a reader wants it: by at most one movement for each layout and gang.
   TensorId moved(TensorId original, const Holding& wanted, OperatorId reader) {
     const Tensor& tensor = graph_.at(original);
-    const LayoutOption& made = problem_.option(*tensor.producer, selection_);
+    const LayoutOption& made = *chosen_[tensor.producer->index()].option;
     const std::vector<TensorId>& outputs = graph_.at(*tensor.producer).outputs;
     const auto position = std::ranges::find(outputs, original) - outputs.begin();
-    Version version{ways_.normal(problem_.alternative(*tensor.producer, selection_).gang,
-                                 made.outputs[static_cast<std::size_t>(position)]),
-                    original, tensor.producer};
+    Version version{
+        ways_.normal(chosen_[tensor.producer->index()].gang, made.outputs[static_cast<std::size_t>(position)]),
+        original, tensor.producer};
     const TensorWay& way = ways_.between(version.form, wanted);
     require_movements(way, tensor, version.form.layout);
     for (const MovementStep& step : way.steps) {
       const Version* next = known(original, step.result);
       version = next != nullptr ? *next : move(original, version, step);
+      if (!problem_.chooses_modes()) continue;  // nobody asks
       moves_[version.maker->index() - graph_.operators().size()].readers.push_back(reader);
     }
     return version.tensor;
@@ -210,7 +223,7 @@ class LayoutDerivation {
     std::map<std::pair<std::string, DeviceId>, std::size_t> first;
     for (std::size_t i = 0; i < graph_.operators().size(); ++i) {
       for (const std::string& text : operators_[i].anti_colocation) {
-        for (const DeviceId device : problem_.option(OperatorId(i), selection_).devices) {
+        for (const DeviceId device : chosen_[i].option->devices) {
           const std::size_t other = first.try_emplace({text, device}, i).first->second;
           if (other == i) continue;
           throw InputError(fmt::format("operators \"{}\" and \"{}\" are anti-colocated, but share device \"{}\"",
@@ -325,6 +338,11 @@ class LayoutDerivation {
   const LayoutProblem& problem_;
   const LayoutSelection& selection_;
   const ComputationGraph& graph_;
+  struct Chosen {
+    const LayoutOption* option;
+    std::uint32_t gang;
+  };
+  std::vector<Chosen> chosen_;  ///< by operator of the original: what the selection says of it
   std::vector<Operator> operators_;
   std::vector<Tensor> tensors_;
   std::vector<Parameter> parameters_;

@@ -61,7 +61,38 @@ Schedule DerivedProblem::released(Schedule schedule) const {
 }
 
 LayoutPlan DerivedProblem::plan(const Schedule& schedule, std::vector<LowerBound> bounds, Provenance provenance) const {
-  return translated(make_plan(data_->problem, released(schedule), std::move(bounds), std::move(provenance)));
+  const Problem& problem = data_->problem;
+  const Schedule full = released(schedule);
+  // Movements are no tasks of the plan, and helpers nothing at all.
+  LayoutPlan result =
+      translated(make_plan(problem, full, std::move(bounds), std::move(provenance), original_operators()));
+  for (std::uint32_t number = 0; number < data_->movements.size(); ++number) {
+    const OperatorId op = operator_of(number);
+    const bool is_once = problem.graph().at(op).phase == Phase::kOptimizer;
+    for (std::uint32_t copy = 0; copy < (is_once ? 1 : problem.settings().training.microbatches); ++copy) {
+      const TaskId task = problem.task_of(op, copy);
+      const Duration start = full.tasks[task.index()].start;
+      result.movements.push_back(movement(number, copy, start, full.end(problem, task), false));
+    }
+  }
+  sort_movements(result);
+  return result;
+}
+
+LayoutMovement DerivedProblem::movement(std::size_t number, std::uint32_t copy, Duration start, Duration end,
+                                        bool again) const {
+  LayoutMovement movement = data_->movements[number];
+  movement.key.copy = copy;
+  movement.start = start;
+  movement.end = end;
+  movement.again = again;
+  return movement;
+}
+
+void DerivedProblem::sort_movements(LayoutPlan& plan) {
+  std::ranges::sort(plan.movements, [](const LayoutMovement& a, const LayoutMovement& b) {
+    return std::tie(a.start, a.key, a.again) < std::tie(b.start, b.key, b.again);
+  });
 }
 
 LayoutPlan DerivedProblem::translated(Plan plan) const {
@@ -69,18 +100,10 @@ LayoutPlan DerivedProblem::translated(Plan plan) const {
   result.plan = std::move(plan);
   result.plan.cluster_name = data_->original.cluster().name();
   result.plan.settings = data_->original.settings();
-  const auto moved = [&](std::size_t number, std::uint32_t copy, Duration start, Duration end, bool again) {
-    LayoutMovement movement = data_->movements[number];
-    movement.key.copy = copy;
-    movement.start = start;
-    movement.end = end;
-    movement.again = again;
-    result.movements.push_back(std::move(movement));
-  };
   std::vector<PlannedTask> tasks;
   for (PlannedTask& task : result.plan.tasks) {
     if (const auto number = movement_of(task.op)) {
-      moved(*number, task.copy, task.start, task.end, false);
+      result.movements.push_back(movement(*number, task.copy, task.start, task.end, false));
     } else if (!helper_of(task.op)) {
       tasks.push_back(std::move(task));
     }
@@ -91,7 +114,7 @@ LayoutPlan DerivedProblem::translated(Plan plan) const {
   for (const PlannedMovement& one : result.plan.movements) {
     const bool is_copy = one.kind != MovementKind::kRecompute;
     const auto number = is_copy ? std::nullopt : movement_of(one.op);
-    if (number) moved(*number, one.copy, one.start, one.end, true);
+    if (number) result.movements.push_back(movement(*number, one.copy, one.start, one.end, true));
     if (!is_copy && (number || helper_of(one.op))) continue;
     FormReturn back{one.kind, is_copy ? OperatorId() : one.op, {}, one.devices, one.start, one.end};
     back.value.copy = one.copy;
@@ -104,9 +127,7 @@ LayoutPlan DerivedProblem::translated(Plan plan) const {
   std::ranges::sort(result.plan.transfers, {}, [](const PlannedTransfer& a) {
     return std::tuple(a.start, a.tensor, a.copy, a.destination, a.again);
   });
-  std::ranges::sort(result.movements, [](const LayoutMovement& a, const LayoutMovement& b) {
-    return std::tie(a.start, a.key, a.again) < std::tie(b.start, b.key, b.again);
-  });
+  sort_movements(result);
   std::ranges::sort(result.modes, {}, &FormMode::value);
   std::ranges::sort(result.returns, [](const FormReturn& a, const FormReturn& b) {
     return std::tie(a.start, a.kind, a.op, a.value) < std::tie(b.start, b.kind, b.op, b.value);

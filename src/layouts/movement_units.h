@@ -15,10 +15,11 @@ struct MovedTensor {
   std::uint32_t held_on = 0;  ///< gang on which what it reads is
   TensorId read;
   TensorId made;
-  bool is_between = false;          ///< it is on more devices than what it reads
-  bool gathers_in_place = false;    ///< an all_gather on one gang
-  bool may_reach_host = false;      ///< all of its devices keep what it makes
-  std::vector<OperatorId> readers;  ///< operators of the original graph that need what it makes, perhaps moved further
+  bool is_between = false;        ///< it is on more devices than what it reads
+  bool gathers_in_place = false;  ///< an all_gather on one gang
+  bool may_reach_host = false;    ///< all of its devices keep what it makes
+  /// Where values may have modes: operators of the original graph that need what it makes, perhaps moved further.
+  std::vector<OperatorId> readers;
 };
 
 /// Gives each movement of what the forward pass makes its phase and, where some operator of the forward pass needs it,

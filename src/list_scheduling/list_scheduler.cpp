@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <functional>
-#include <map>
 #include <optional>
 #include <queue>
 #include <set>
+#include <span>
 #include <unordered_map>
 #include <utility>
 
@@ -54,7 +54,7 @@ class ListScheduler {
  private:
   struct Queue {
     std::set<std::pair<std::int64_t, ActivityId>> activities;  // (priority, activity)
-    std::vector<std::uint32_t> resources;                      // needed by every activity of the queue
+    std::span<const std::uint32_t> resources;                  // needed by every activity of the queue
     bool dirty = false;
   };
 
@@ -88,40 +88,62 @@ class ListScheduler {
 
   // One queue per set of resources: a look at the set decides about all of them at once.
   void make_queues() {
-    std::map<std::pair<std::vector<std::uint32_t>, std::uint32_t>, std::uint32_t> index;
-    queues_of_resource_.resize(busy_.size());
+    // Transfers without resources still wait for the memory of their destination.
+    const auto home = [&](ActivityId activity) {
+      return placed_.is_task(activity) ? placed_.devices(activity).front() : placed_.transfer(activity).destination;
+    };
+    const auto hash = [&](ActivityId activity) {
+      std::size_t value = 2 * home(activity).index() + (placed_.is_task(activity) ? 0 : 1);
+      for (const std::uint32_t resource : resources_[activity]) value = (value ^ resource) * 0x9E3779B97F4A7C15U;
+      return value ^ (value >> 32U);
+    };
+    const auto are_alike = [&](ActivityId a, ActivityId b) {
+      return placed_.is_task(a) == placed_.is_task(b) && home(a) == home(b) &&
+             std::ranges::equal(resources_[a], resources_[b]);
+    };
+    std::unordered_map<ActivityId, std::uint32_t, decltype(hash), decltype(are_alike)> index(0, hash, are_alike);
+    waiting_of_resource_.resize(busy_.size());
     queues_of_device_.resize(placed_.capacity().size());
     queue_of_.resize(placed_.activity_count());
     for (ActivityId activity = 0; activity < placed_.activity_count(); ++activity) {
-      const auto list = resources_[activity];
-      const bool is_task = placed_.is_task(activity);
-      // Transfers without resources still wait for the memory of their destination.
-      const DeviceId home = is_task ? placed_.devices(activity).front() : placed_.transfer(activity).destination;
-      const auto [entry, is_new] = index.try_emplace({std::vector<std::uint32_t>(list.begin(), list.end()),
-                                                      static_cast<std::uint32_t>(2 * home.index() + (is_task ? 0 : 1))},
-                                                     static_cast<std::uint32_t>(queues_.size()));
+      const auto [entry, is_new] = index.try_emplace(activity, static_cast<std::uint32_t>(queues_.size()));
       queue_of_[activity] = entry->second;
       if (!is_new) continue;
-      queues_.emplace_back().resources.assign(list.begin(), list.end());
-      for (const std::uint32_t resource : list) queues_of_resource_[resource].push_back(entry->second);
-      if (is_task) {
+      queues_.emplace_back().resources = resources_[activity];
+      if (placed_.is_task(activity)) {
         for (const DeviceId device : placed_.devices(activity))
           queues_of_device_[device.index()].push_back(entry->second);
       } else {
-        queues_of_device_[home.index()].push_back(entry->second);
+        queues_of_device_[home(activity).index()].push_back(entry->second);
       }
     }
   }
 
+  /// To be served, unless one of its resources is busy: it is marked when the last of them is released.
   void mark(std::uint32_t queue) {
-    if (queues_[queue].dirty || queues_[queue].activities.empty()) return;
+    if (queues_[queue].dirty || queues_[queue].activities.empty() || !is_free(queues_[queue].resources)) return;
     queues_[queue].dirty = true;
     dirty_.push_back(queue);
   }
 
   void make_ready(ActivityId activity) {
-    queues_[queue_of_[activity]].activities.emplace(priority_[activity], activity);
-    mark(queue_of_[activity]);
+    const std::uint32_t number = queue_of_[activity];
+    Queue& queue = queues_[number];
+    if (queue.activities.empty()) {
+      for (const std::uint32_t resource : queue.resources) waiting_of_resource_[resource].push_back(number);
+    }
+    queue.activities.emplace(priority_[activity], activity);
+    mark(number);
+  }
+
+  /// Its activity has left the queue.
+  void leave(std::uint32_t number) {
+    if (!queues_[number].activities.empty()) return;
+    for (const std::uint32_t resource : queues_[number].resources) {
+      std::vector<std::uint32_t>& waiting = waiting_of_resource_[resource];
+      *std::ranges::find(waiting, number) = waiting.back();
+      waiting.pop_back();
+    }
   }
 
   [[nodiscard]] bool admits(ActivityId activity) { return !guard_ || guard_->admits(activity); }
@@ -136,19 +158,21 @@ class ListScheduler {
       return *queues_[a].activities.begin() < *queues_[b].activities.begin();
     });
     for (const std::uint32_t queue : dirty_) {
-      serve(queues_[queue]);
+      serve(queue);
       queues_[queue].dirty = false;
     }
     dirty_.clear();
   }
 
-  void serve(Queue& queue) {
+  void serve(std::uint32_t number) {
+    Queue& queue = queues_[number];
     int refusals = 0;
     for (auto entry = queue.activities.begin(); entry != queue.activities.end() && refusals < kRefusals;) {
       if (!is_free(queue.resources)) return;
       const ActivityId activity = entry->second;
       if (admits(activity)) {
         entry = queue.activities.erase(entry);
+        leave(number);
         start(activity);
       } else {
         ++entry;
@@ -168,7 +192,7 @@ class ListScheduler {
   void finish(ActivityId activity) {
     for (const std::uint32_t resource : resources_[activity]) {
       busy_[resource] = false;
-      for (const std::uint32_t queue : queues_of_resource_[resource]) mark(queue);
+      for (const std::uint32_t queue : waiting_of_resource_[resource]) mark(queue);
     }
     if (guard_) {
       guard_->finish(activity, [&](DeviceId device) {
@@ -189,6 +213,7 @@ class ListScheduler {
       throw InternalError("list scheduling: the first item of the reference order cannot start");
     }
     queues_[queue_of_[activity]].activities.erase({priority_[activity], activity});
+    leave(queue_of_[activity]);
     start(activity);
   }
 
@@ -199,9 +224,9 @@ class ListScheduler {
   detail::Lists<std::uint32_t> resources_;  // per activity
   std::vector<bool> busy_;                  // per resource
   std::vector<Queue> queues_;
-  std::vector<std::uint32_t> queue_of_;  // per activity
-  std::vector<std::vector<std::uint32_t>> queues_of_resource_;
-  std::vector<std::vector<std::uint32_t>> queues_of_device_;  // woken when memory is released there
+  std::vector<std::uint32_t> queue_of_;                          // per activity
+  std::vector<std::vector<std::uint32_t>> waiting_of_resource_;  // queues that have activities
+  std::vector<std::vector<std::uint32_t>> queues_of_device_;     // woken when memory is released there
   std::vector<std::uint32_t> dirty_;
   std::vector<std::int64_t> starts_;
   std::vector<std::uint32_t> waiting_;

@@ -119,17 +119,14 @@ void PlacedProblem::connect_activities(const std::vector<ExtraEdge>& extra) {
     edges.emplace_back(static_cast<ActivityId>(task_count() + i),
                        static_cast<ActivityId>(problem_->producer(transfers_[i].value)->index()));
   }
-  Pairs inverse;
-  inverse.reserve(edges.size());
-  for (const auto& [later, earlier] : edges) inverse.emplace_back(earlier, later);
   predecessors_ = group_pairs(edges, activity_count());
-  successors_ = group_pairs(inverse, activity_count());
+  for (auto& [later, earlier] : edges) std::swap(later, earlier);
+  successors_ = group_pairs(edges, activity_count());
 }
 
 void PlacedProblem::find_residences() {
   Pairs made;                                             // (activity, residence)
   Pairs used;                                             // (activity, residence)
-  Pairs users;                                            // (residence, activity)
   std::vector<std::pair<DeviceId, std::uint32_t>> homes;  // of one value
   for (std::size_t v = 0; v < problem_->value_count(); ++v) {
     const ValueId value(v);
@@ -146,10 +143,7 @@ void PlacedProblem::find_residences() {
       homes.emplace_back(device, id);
       return id;
     };
-    const auto use = [&](ActivityId activity, std::uint32_t residence) {
-      used.emplace_back(activity, residence);
-      users.emplace_back(residence, activity);
-    };
+    const auto use = [&](ActivityId activity, std::uint32_t residence) { used.emplace_back(activity, residence); };
     const std::optional<TaskId> producer = problem_->producer(value);
     if (producer) {
       const auto maker = static_cast<ActivityId>(producer->index());
@@ -166,8 +160,10 @@ void PlacedProblem::find_residences() {
     }
   }
   made_ = group_pairs(made, activity_count());
+  made = {};
   used_ = group_pairs(used, activity_count());
-  users_ = group_pairs(users, residences_.size());
+  for (auto& [activity, residence] : used) std::swap(activity, residence);
+  users_ = group_pairs(used, residences_.size());
 }
 
 PlacedProblem PlacedProblem::mirrored() const {

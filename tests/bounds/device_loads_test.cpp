@@ -71,5 +71,16 @@ TEST(DeviceLoads, packs_as_trying_everything_does) {
   EXPECT_LT(packed, 400);
 }
 
+TEST(DeviceLoads, packs_less_where_devices_with_some_kinds_take_less) {
+  // 3, 3, 3, 5 and 7: the kinds beside 3 are 5 (bit 0) and 7 (bit 1).
+  const DeviceLoads loads({{3, 0}, {3, 0}, {3, 0}, {5, 0}, {7, 0}});
+  ASSERT_EQ(loads.kinds().size(), 3U);
+  ASSERT_EQ(loads.kinds()[1].work, 5);
+  EXPECT_TRUE(loads.can_be_packed({12, 9}));  // 5 and 7; 3, 3 and 3
+  EXPECT_TRUE(loads.can_be_packed({12, 9}, {9, 12, 12, 12}));
+  EXPECT_FALSE(loads.can_be_packed({12, 9}, {8, 12, 12, 12}));  // three of 3 are too much for a device of their own
+  EXPECT_FALSE(loads.can_be_packed({12, 9}, {9, 12, 12, 11}));  // 5 and 7 are too much for one device
+}
+
 }  // namespace
 }  // namespace opweave::bounds

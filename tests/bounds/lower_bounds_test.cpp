@@ -224,6 +224,26 @@ TEST(GroupRampBound, a_device_has_whole_groups) {
   EXPECT_EQ(value_of(problem, "group-ramp"), 20);
 }
 
+TEST(GroupRampBound, who_begins_is_who_has_the_first_group) {
+  // F = 3, I = 1, W = 1 us in the first layer and 1, 2, 1 us in the other two, 8 microbatches: 40, 32 and 32 us of work
+  // on two devices. A device without the first layer begins at 3 us: the two others on one device end at 67 us or
+  // later. Anything else takes 72 us.
+  PipelineSpec spec;
+  spec.name = "free";
+  spec.shape = PipelineShape::kFree;
+  spec.training.microbatches = 8;
+  for (int i = 0; i < 3; ++i) {
+    Layer layer;
+    layer.name = "layer" + std::to_string(i);
+    layer.operators = {
+        {"op", "", {"compute"}, Duration(i == 0 ? 3000 : 1000), Duration(i == 0 ? 1000 : 2000), Duration(1000)}};
+    spec.layers.push_back(layer);
+  }
+  const Problem problem =
+      Problem::create(build_pipeline(spec), uniform_cluster(2, {"compute"}, std::nullopt, Duration(0)));
+  EXPECT_EQ(value_of(problem, "group-ramp"), 67'000);
+}
+
 TEST(GroupRampBound, parameters_that_fill_the_memory_added_for_them_change_nothing) {
   // Four equal layers on four devices with pool for one activation: a device with its share of the work has a layer.
   const auto bound = [](std::int64_t weights, std::optional<Bytes> memory) {
