@@ -37,7 +37,7 @@ constexpr double kTuningShare = 0.3;
 constexpr double kPolishShare = 0.05;
 /// Of limits where other placements are searched afterwards: what these are worth counts, not the last percent of the
 /// guesses.
-constexpr double kLimitsShareBeforeSearch = 0.2;
+constexpr double kLimitsShareBeforeSearch = 0.1;
 /// What a first pass of pushing together takes, in list schedules: two of them, with their reference orders.
 constexpr double kPassSchedules = 3;
 /// Limits wider than this are not tried: by then memory, not the limit, limits what is in flight.

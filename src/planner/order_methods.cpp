@@ -35,6 +35,8 @@ constexpr std::uint64_t kFewestMoveOrders = 5000;
 /// The best guess and the best searched placement share what is left at the end where the longer is so much longer at
 /// most: what the trials of either come to says no more than that.
 constexpr double kContested = 1.02;
+/// In steps of so many tasks, whose orders soon get no better: in others half of the time is missed by either.
+constexpr std::size_t kMostContestedTasks = 2000;
 
 }  // namespace
 
@@ -177,7 +179,9 @@ void OrdersOfStarts::advance(IncumbentStore& incumbent, const Slice& slice) {
     rest.budget = slice.budget;
   }
   const auto length = [](const Attempt& attempt) { return static_cast<double>(attempt.start->makespan.value()); };
-  if (last.size() > 1 && length(last.back()) > kContested * length(last.front())) last.pop_back();
+  const bool is_contested = last.size() > 1 && problem.task_count() <= kMostContestedTasks &&
+                            length(last.back()) <= kContested * length(last.front());
+  last.resize(is_contested ? 2 : 1, winner);
   attempts.clear();
   for (std::size_t i = 0; i < std::max(last.size(), slice.parallel_searches()); ++i) {
     const Attempt& again = last[i % last.size()];
