@@ -91,6 +91,9 @@ class LayoutFigures {
     require("parameter_copies", plan().statistics.parameter_copies, Wide{homes});
   }
 
+  /// Other rules name devices that do not.
+  [[nodiscard]] bool exists(DeviceId device) const { return device.index() < facts_.cluster().device_count(); }
+
   /// Of a stream of a device.
   [[nodiscard]] Wide largest_load() const {
     std::map<std::string_view, std::vector<Wide>> loads;  // by stream and device
@@ -99,7 +102,7 @@ class LayoutFigures {
         std::vector<Wide>& own = loads[stream];
         own.resize(facts_.cluster().device_count(), 0);
         for (const DeviceId device : *holder.devices) {
-          own[device.index()] += Wide{holder.end.value()} - holder.start.value();
+          if (exists(device)) own[device.index()] += Wide{holder.end.value()} - holder.start.value();
         }
       }
     }
@@ -142,7 +145,9 @@ class LayoutFigures {
     std::vector<Computing> result(facts_.cluster().device_count());
     for (const Holder* holder : holders_.by_start()) {
       if (std::ranges::find(*holder->streams, "compute") == holder->streams->end()) continue;
-      for (const DeviceId device : *holder->devices) result[device.index()].add(holder->start, holder->end);
+      for (const DeviceId device : *holder->devices) {
+        if (exists(device)) result[device.index()].add(holder->start, holder->end);
+      }
     }
     return result;
   }
@@ -155,8 +160,8 @@ class LayoutFigures {
     Wide moved = 0;
     for (const PlannedTransfer& transfer : plan().transfers) {
       const Wide bytes = facts_.graph().at(transfer.tensor).size.value();
-      sent[transfer.source.index()] += bytes;
-      received[transfer.destination.index()] += bytes;
+      if (exists(transfer.source)) sent[transfer.source.index()] += bytes;
+      if (exists(transfer.destination)) received[transfer.destination.index()] += bytes;
       moved += bytes;
     }
     require("moved_bytes", plan().statistics.bytes_moved.value(), moved);
