@@ -32,6 +32,11 @@ constexpr double kPlacementShare = 0.2;
 constexpr double kShortenShare = 0.3;
 /// Orders tried for that while plans are constructed, where the clock does not count.
 constexpr std::uint64_t kFirstShortening = 3000;
+/// Of the time to shorten a period, the share of the solver, and intervals of the largest kernel that it is asked for.
+constexpr double kSolverShare = 0.3;
+constexpr std::size_t kMostKernelIntervals = 1000;
+/// Laps that the solver may use beyond those of the kernel that is known.
+constexpr std::uint32_t kMoreLaps = 3;
 /// Placements whose kernels are scheduled anew, and the share of the time for that; how many modulo schedules are begun
 /// for each, of as many nodes, and fewer of more.
 constexpr std::size_t kModuloPlacements = 12;
@@ -42,11 +47,6 @@ constexpr std::uint64_t kFirstModuloNodes = 400;
 constexpr double kModuloShare = 0.3;
 /// Nodes for which a modulo schedule takes as long as an order of a kernel: its effort grows with their square.
 constexpr std::uint64_t kNodesPerOrder = 32;
-/// Of it, the share of the solver, and intervals of the largest kernel that it is asked for.
-constexpr double kSolverShare = 0.3;
-constexpr std::size_t kMostKernelIntervals = 1000;
-/// Laps that the solver may use beyond those of the kernel that is known.
-constexpr std::uint32_t kMoreLaps = 3;
 /// Candidates whose ramps get a trial before the best gets the rest, and the share of all trials.
 constexpr std::size_t kRampTrials = 3;
 constexpr double kRampTrialShare = 0.3;

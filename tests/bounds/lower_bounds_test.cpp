@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 
 #include "opweave/bounds.h"
 #include "support/pipelines.h"
@@ -186,23 +188,27 @@ TEST(MemoryEnergyBound, what_is_kept_fills_the_memory_for_as_long_as_its_microba
   EXPECT_EQ(bound(1), 20 * testing::kUnit);
 }
 
+/// Layers of F, I and W that may run anywhere, 8 microbatches.
+Problem free_layers(const std::vector<std::array<std::int64_t, 3>>& layers, std::uint32_t devices) {
+  PipelineSpec spec;
+  spec.name = "free";
+  spec.shape = PipelineShape::kFree;
+  spec.training.microbatches = 8;
+  for (const auto& [forward, input, weight] : layers) {
+    Layer layer;
+    layer.name = "layer" + std::to_string(spec.layers.size());
+    layer.operators = {{"op", "", {"compute"}, Duration(forward), Duration(input), Duration(weight)}};
+    spec.layers.push_back(layer);
+  }
+  return Problem::create(build_pipeline(spec), uniform_cluster(devices, {"compute"}, std::nullopt, Duration(0)));
+}
+
 TEST(GroupRampBound, charges_each_device_to_a_group_of_its_own) {
   // Four layers of F = I = W = 1 us on any of four devices, a parameter each, 8 microbatches: 24 us of
   // work per layer. Some device starts at 0, the others with other layers: 1, 2 and 3 us idle. Two layers on a device
   // are 48 us, so each device has one, the one that starts last too. Nothing is idle at the end: every layer's W can be
   // the last.
-  PipelineSpec spec;
-  spec.name = "free";
-  spec.shape = PipelineShape::kFree;
-  spec.training.microbatches = 8;
-  for (int i = 0; i < 4; ++i) {
-    Layer layer;
-    layer.name = "layer" + std::to_string(i);
-    layer.operators = {{"op", "", {"compute"}, Duration(1000), Duration(1000), Duration(1000)}};
-    spec.layers.push_back(layer);
-  }
-  const Problem problem =
-      Problem::create(build_pipeline(spec), uniform_cluster(4, {"compute"}, std::nullopt, Duration(0)));
+  const Problem problem = free_layers(std::vector<std::array<std::int64_t, 3>>(4, {1000, 1000, 1000}), 4);
   EXPECT_EQ(value_of(problem, "group-ramp"), 27'000);
 }
 
@@ -228,19 +234,7 @@ TEST(GroupRampBound, who_begins_is_who_has_the_first_group) {
   // F = 3, I = 1, W = 1 us in the first layer and 1, 2, 1 us in the other two, 8 microbatches: 40, 32 and 32 us of work
   // on two devices. A device without the first layer begins at 3 us: the two others on one device end at 67 us or
   // later. Anything else takes 72 us.
-  PipelineSpec spec;
-  spec.name = "free";
-  spec.shape = PipelineShape::kFree;
-  spec.training.microbatches = 8;
-  for (int i = 0; i < 3; ++i) {
-    Layer layer;
-    layer.name = "layer" + std::to_string(i);
-    layer.operators = {
-        {"op", "", {"compute"}, Duration(i == 0 ? 3000 : 1000), Duration(i == 0 ? 1000 : 2000), Duration(1000)}};
-    spec.layers.push_back(layer);
-  }
-  const Problem problem =
-      Problem::create(build_pipeline(spec), uniform_cluster(2, {"compute"}, std::nullopt, Duration(0)));
+  const Problem problem = free_layers({{3000, 1000, 1000}, {1000, 2000, 1000}, {1000, 2000, 1000}}, 2);
   EXPECT_EQ(value_of(problem, "group-ramp"), 67'000);
 }
 
